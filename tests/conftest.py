@@ -1,0 +1,31 @@
+"""Shared by all tests: hypothesis profiles, real data where it is at hand, quiet training."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=25)
+settings.register_profile("thorough", deadline=None, max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+if "ZOO_DATA" not in os.environ:
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if beside.is_dir():
+        os.environ["ZOO_DATA"] = str(beside)
+
+
+@pytest.fixture(scope="session")
+def zoo_data() -> Path:
+    """The folder of real data; tests that need it are skipped without."""
+    folder = os.environ.get("ZOO_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("real data is not at hand: set ZOO_DATA to a folder that has it")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)

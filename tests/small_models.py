@@ -1,0 +1,61 @@
+"""One small, ready model for every registered name. The contract suite runs over them, and fails for a name without one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+import zoo
+from zoo.domain import ImageDomain
+from zoo.module import SelfInterpretable
+from zoo.reference import Reference
+
+IMAGES = ImageDomain(classes=("circle", "square", "star"), size=(12, 10), channels=3)
+
+
+@dataclass
+class Small:
+    """A model, a batch of five inputs that it takes, and the units that may be removed one at a time."""
+
+    model: SelfInterpretable
+    inputs: Tensor
+
+
+class RandomImages(Dataset):
+    """Seeded noise with labels 0, 1, 2, 0, 1, ...; `name` tells each item's name."""
+
+    def __init__(self, count: int = 9, domain: ImageDomain = IMAGES, seed: int = 0) -> None:
+        self.inputs = torch.randn(count, *domain.shape, generator=torch.Generator().manual_seed(seed))
+        self.targets = torch.arange(count) % len(domain.classes)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        return {"input": self.inputs[i], "target": self.targets[i]}
+
+    def name(self, i: int) -> str:
+        return f"noise-{i}.png"
+
+
+def protopnet(similarity: str = "log") -> Small:
+    model = zoo.create_model(
+        "protopnet",
+        domain=IMAGES,
+        backbone={"name": "convnet", "widths": [8], "pool": [0]},
+        prototypes_per_class=2,
+        dim=6,
+        similarity=similarity,
+        thumbnail=16,
+    ).eval()
+    with torch.no_grad():  # untrained patches lie so close together that the log would magnify rounding
+        for layer in (model.addon[0], model.addon[2]):
+            layer.weight.mul_(4)
+    model.push(Reference(RandomImages()))
+    return Small(model, RandomImages(5, seed=1).inputs)
+
+
+SMALL: dict[str, Callable[[], Small]] = {"protopnet": protopnet}
+VARIANTS: dict[str, Callable[[], Small]] = {"protopnet-cosine": lambda: protopnet("cosine")}

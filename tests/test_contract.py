@@ -1,0 +1,180 @@
+"""The laws of the zoo, over every registered model."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import zoo
+from tests.small_models import SMALL, VARIANTS, Small
+from zoo import ExplainingForward, checkpoint
+
+
+@pytest.fixture(scope="module", params=[*SMALL, *VARIANTS])
+def small(request: pytest.FixtureRequest) -> Small:
+    torch.manual_seed(0)
+    return {**SMALL, **VARIANTS}[request.param]()
+
+
+def test_no_model_escapes() -> None:
+    """A model that is registered but not in SMALL would be checked by none of the laws below."""
+    assert set(SMALL) == set(zoo.list_models())
+
+
+def test_explanation_has_the_scores_of_forward(small: Small) -> None:
+    assert torch.equal(small.model.explain(small.inputs).scores, small.model(small.inputs))
+
+
+@pytest.mark.parametrize("target", [None, 0, "star"])
+def test_contributions_add_up_to_the_score(small: Small, target: int | str | None) -> None:
+    explanation = small.model.explain(small.inputs, target).check()
+    if target == "star":
+        assert explanation.target_names == ["star"] * len(small.inputs)
+    if target is None and small.model.domain.task == "classification":
+        assert torch.equal(explanation.target, explanation.scores.argmax(1))
+
+
+def test_rows_do_not_depend_on_the_batch(small: Small) -> None:
+    together = small.model.explain(small.inputs)
+    for i in range(len(small.inputs)):
+        alone = small.model.explain(small.inputs[i : i + 1])
+        for name in ("scores", "contributions", "bias", "activation", "support"):
+            whole, row = getattr(together[i], name), getattr(alone, name)
+            torch.testing.assert_close(row, whole, rtol=1e-5, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_explaining_changes_nothing(small: Small) -> None:
+    model, x = small.model, small.inputs.clone()
+    model.train()
+    next(model.children()).eval()  # mixed modes, as in a recipe that freezes a group
+    modes = [m.training for m in model.modules()]
+    state, rng = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    model.explain(x)
+    assert [m.training for m in model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert torch.equal(x, small.inputs) and not x.requires_grad
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, state[name]), name
+    assert all(p.grad is None for p in model.parameters())
+    model.eval()
+
+
+def test_removing_a_unit_moves_the_score_by_its_contribution(small: Small) -> None:
+    model = small.model
+    if not model.additive:
+        pytest.skip("the score is no sum of units")
+    explanation = model.explain(small.inputs)
+    with torch.no_grad():
+        evidence = model.step(small.inputs)[1]
+        for k, unit in enumerate(explanation.units):
+            left = model.readout(model.ablate(evidence, [unit.name])).gather(1, explanation.target[:, None])[:, 0]
+            torch.testing.assert_close(explanation.score - left, explanation.contributions[:, k], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(explanation.without([unit.name]), left, rtol=1e-4, atol=1e-5)
+
+
+def test_the_readout_sees_nothing_but_the_evidence(small: Small) -> None:
+    """Scores must come back from a copy of the evidence, with the backbone out of reach."""
+    model = copy.deepcopy(small.model)
+    with torch.no_grad():
+        scores, evidence = model.step(small.inputs)
+        for child in model.children():
+            child.register_forward_pre_hook(_refuse if not isinstance(child, nn.Linear) else _allow)
+        assert torch.equal(model.readout(copy.deepcopy(evidence)), scores)
+
+
+def _refuse(module: nn.Module, inputs: object) -> None:
+    raise AssertionError(f"the readout ran {type(module).__name__}")
+
+
+def _allow(module: nn.Module, inputs: object) -> None:
+    pass
+
+
+def test_units_match_the_columns_and_have_human_names(small: Small) -> None:
+    explanation = small.model.explain(small.inputs)
+    names = [unit.name for unit in explanation.units]
+    assert len(names) == explanation.activation.shape[1] == len(set(names))
+    assert all(name.strip() and not name.startswith("unit") for name in names)
+    if explanation.support is not None:
+        assert explanation.support.shape[:2] == explanation.activation.shape
+        assert 0 <= explanation.support.min() and explanation.support.max() <= 1
+
+
+def test_save_load_explain_is_bit_equal(small: Small, tmp_path) -> None:
+    loaded = zoo.load(zoo.save(small.model, tmp_path / "checkpoint"))
+    before, after = small.model.explain(small.inputs), loaded.explain(small.inputs)
+    for name in ("scores", "contributions", "bias", "activation", "support"):
+        assert torch.equal(getattr(before, name), getattr(after, name)), name
+    for mine, theirs in zip(before.units, after.units, strict=True):
+        assert (mine.name, mine.kind, mine.target, mine.source) == (theirs.name, theirs.kind, theirs.target, theirs.source)
+        assert mine.picture is None or torch.equal(mine.picture, theirs.picture)
+    assert checkpoint.verify(tmp_path / "checkpoint") == 0
+
+
+def test_export_reproduces_the_explanation_at_another_batch_size(small: Small) -> None:
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(ExplainingForward(small.model), (small.inputs[:3],), dynamic_shapes={"x": {0: batch}})
+    exported, explanation = program.module()(small.inputs), small.model.explain(small.inputs)
+    for name in ("scores", "target", "contributions", "bias", "activation", "support"):
+        if getattr(explanation, name) is not None:
+            torch.testing.assert_close(exported[name], getattr(explanation, name), msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_bf16_autocast_stays_close_and_explanations_stay_exact(small: Small) -> None:
+    exact = small.model.explain(small.inputs)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        cast = small.model.explain(small.inputs, exact.target).check()
+        assert torch.equal(cast.scores, small.model(small.inputs))
+    assert cast.scores.dtype == torch.float32
+    torch.testing.assert_close(cast.scores, exact.scores, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_the_cpu(small: Small) -> None:
+    before = small.model.explain(small.inputs)
+    after = copy.deepcopy(small.model).cuda().explain(small.inputs.cuda(), before.target.cuda()).check()
+    torch.testing.assert_close(after.scores.cpu(), before.scores, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(after.contributions.cpu(), before.contributions, rtol=1e-3, atol=1e-3)
+
+
+def test_bad_input_is_refused_with_what_was_expected(small: Small) -> None:
+    model, x, name = small.model, small.inputs, type(small.model).__name__
+    shape = ", ".join(map(str, model.domain.shape))
+    nan = x.clone()
+    nan[2].view(-1)[0] = torch.nan
+    cases = {
+        f"{name} expects .*\\(B, {shape}\\); got .*Add a batch dimension": x[0],
+        f"{name} expects .*\\(B, {shape}\\); got": x[:, :, 1:],
+        "channels|expects": x[:, :1] if x.ndim == 4 else x[..., None],
+        "floating-point type; got torch.int64": x.long(),
+        "empty batch": x[:0],
+        "NaN or infinite .* image 2 of the batch \\(1 of 5": nan,
+        "expects a tensor; got ndarray": x.numpy(),
+    }
+    for message, bad in cases.items():
+        for call in (model, model.explain):
+            with pytest.raises((ValueError, TypeError), match=message):
+                call(bad)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (99, "target 99 is out of range; there are 3 classes, 0 to 2"),
+        (-1, "target -1 is out of range"),
+        ("stra", "no class named 'stra'; did you mean 'star'"),
+        (torch.tensor([0, 1]), "one whole number a row, \\(5,\\); got torch.int64 of shape \\(2,\\)"),
+        (torch.tensor([0, 1, 2, 0, 7]), "target 7 is out of range"),
+    ],
+)
+def test_bad_target_is_refused(small: Small, target: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small.model.explain(small.inputs, target)
+
+
+def test_unknown_unit_names_the_nearest(small: Small) -> None:
+    first = small.model.units()[0].name
+    evidence = small.model.step(small.inputs)[1]
+    with pytest.raises(ValueError, match="no unit named .*did you mean"):
+        small.model.edit(evidence, {first + "x": 0.0})

@@ -1,0 +1,22 @@
+"""Neural networks that explain themselves: train one, load one, and get the explanation with each prediction."""
+
+from zoo import prototypes
+from zoo.checkpoint import load, save
+from zoo.explanation import Evidence, Explanation, Unit
+from zoo.module import ExplainingForward, SelfInterpretable
+from zoo.registry import create_model, list_models
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Evidence",
+    "ExplainingForward",
+    "Explanation",
+    "SelfInterpretable",
+    "Unit",
+    "create_model",
+    "list_models",
+    "load",
+    "prototypes",
+    "save",
+]

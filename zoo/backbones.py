@@ -1,0 +1,122 @@
+"""Image backbones behind one function: a name, or a name with options, gives a network from images to a feature map."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+_skip_weights: ContextVar[bool] = ContextVar("skip_weights", default=False)
+
+
+@contextmanager
+def without_pretrained_weights() -> Iterator[None]:
+    """Backbones made in this context start from random weights, because a checkpoint is about to fill them."""
+    token = _skip_weights.set(True)
+    try:
+        yield
+    finally:
+        _skip_weights.reset(token)
+
+
+class Backbone(nn.Module):
+    """A network from images (B, C, H, W) to a feature map (B, `channels`, h, w).
+
+    Attributes:
+        channels: of the feature map.
+    """
+
+    def __init__(self, network: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.network, self.channels = network, channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.network(x)
+        return out[-1] if isinstance(out, list) else out
+
+
+def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Backbone:
+    """Builds a backbone.
+
+    Args:
+        backbone: a name, or a dict with `name` and options: "convnet" (a few 3x3 convolutions; options `widths`,
+            `pool`: see `convnet`), or any network of timm (options of `timm.create_model`, such as `pad_type`, and
+            `weights`, a safetensors file, in place of `pretrained`).
+        in_channels: of the images.
+
+    Raises:
+        ValueError: unknown name, unknown option, or weights that do not fit.
+        FileNotFoundError: no weights file.
+    """
+    options = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
+    name = options.pop("name", None)
+    if name is None:
+        raise ValueError(f"backbone needs a 'name'; got only {', '.join(options) or 'nothing'}.")
+    if name == "convnet":
+        return convnet(in_channels, **options)
+    if not timm.is_model(name):
+        near = get_close_matches(name, ["convnet", *timm.list_models()], 3)
+        raise ValueError(f"no backbone named '{name}'{'; did you mean ' + ', '.join(near) + '?' if near else '.'} ('convnet' or a timm model)")
+    weights = options.pop("weights", None)
+    if weights and options.get("pretrained"):
+        raise ValueError("backbone has both 'weights' (a file) and 'pretrained' (a download); give one of them.")
+    if _skip_weights.get():
+        weights, options["pretrained"] = None, False
+    network = timm.create_model(name, in_chans=in_channels, num_classes=0, global_pool="", **options)
+    if hasattr(network, "num_prefix_tokens"):  # a transformer: have timm fold its tokens back into a map
+        network = timm.create_model(name, in_chans=in_channels, features_only=True, out_indices=(-1,), **options)
+        channels = network.feature_info.channels()[-1]
+    else:
+        channels = int(network.num_features)
+    if weights:
+        load_weights(network, weights)
+    return Backbone(network, channels)
+
+
+def convnet(in_channels: int, widths: Sequence[int] = (32, 64), pool: Sequence[int] = (1,)) -> Backbone:
+    """A small backbone for small images: two 3x3 convolutions with batch norm for each width.
+
+    Args:
+        in_channels: of the images.
+        widths: channels of each block.
+        pool: the blocks, counted from 0, that end with a 2x2 max pooling.
+    """
+    layers: list[nn.Module] = []
+    for i, width in enumerate(widths):
+        for source in (in_channels, width):
+            layers += [nn.Conv2d(source, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        if i in pool:
+            layers.append(nn.MaxPool2d(2))
+        in_channels = width
+    return Backbone(nn.Sequential(*layers), in_channels)
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Fills a network from a safetensors file, which may hold more (a classifier) but not less.
+
+    Raises:
+        FileNotFoundError: no such file, or an environment variable in the path is not set.
+        ValueError: the file lacks weights that the network needs, or has them in other shapes.
+    """
+    file = Path(os.path.expandvars(os.path.expanduser(path)))
+    if not file.is_file():
+        unset = "$" in str(file)
+        raise FileNotFoundError(f"no backbone weights at {file}{'; set that environment variable' if unset else ''}. Give a safetensors file, or pretrained: true to download them.")
+    found, needed = load_file(file), network.state_dict()
+    lacking = [key for key in needed if key not in found and not key.endswith("num_batches_tracked")]
+    wrong = [key for key in needed if key in found and found[key].shape != needed[key].shape]
+    if lacking or wrong:
+        raise ValueError(
+            f"{file} does not fit this backbone: {len(lacking)} weights are missing (first: {lacking[:1]}), "
+            f"{len(wrong)} have another shape (first: {wrong[:1]}). Check name and options of the backbone."
+        )
+    with torch.no_grad():
+        for key in needed.keys() & found.keys():
+            needed[key].copy_(found[key])

@@ -1,0 +1,53 @@
+"""The black-box twin: the same backbone and trainer with a plain linear head, as a reference for accuracy.
+
+It explains nothing, so it is not in the registry of models.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from zoo.backbones import create_backbone
+from zoo.domain import Domain, ImageDomain
+from zoo.training import Batch, StagedModule, task_loss
+
+
+class BlackBox(StagedModule):
+    """Backbone, global average pooling, linear layer.
+
+    Args:
+        domain: what inputs and outputs mean (`data.domain`).
+        backbone: see `zoo.backbones.create_backbone`.
+        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; parameter groups: backbone, head.
+    """
+
+    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0}
+
+    def __init__(
+        self,
+        domain: dict[str, Any] | Domain,
+        backbone: str | dict[str, Any] = "resnet34",
+        stages: Sequence[dict[str, Any]] = ({"name": "train", "epochs": 10, "train": ["backbone", "head"]},),
+        lr: float | dict[str, float] = 1e-3,
+        weight_decay: float | dict[str, float] = 0.0,
+        optimizer: str = "adam",
+        coefficients: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__(
+            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
+        )
+        if not isinstance(self.domain, ImageDomain):
+            raise ValueError(f"BlackBox reads images; the data are of modality '{self.domain.modality}'.")
+        self.backbone = create_backbone(backbone, self.domain.channels)
+        self.head = nn.Linear(self.backbone.channels, len(self.domain.classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (B, C)."""
+        return self.head(self.backbone(x).mean((2, 3)))
+
+    def step(self, x: Tensor) -> tuple[Tensor, None]:
+        return self(x), None
+
+    def losses(self, scores: Tensor, evidence: None, batch: Batch) -> dict[str, Tensor]:
+        return {"task": task_loss(scores, batch["target"], self.domain)}

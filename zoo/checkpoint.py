@@ -1,0 +1,211 @@
+"""A checkpoint is a folder: config.yaml, model.safetensors, golden.safetensors. Written atomically, read strictly.
+
+config.yaml names the model by its registry key and holds its constructor's arguments, the hashes of the other files
+and what was measured. golden.safetensors holds inputs and the explanation that the model gave for them when it was
+saved; `verify` compares. Nothing here imports what a file names, and nothing is unpickled.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from zoo import registry
+from zoo.backbones import without_pretrained_weights
+from zoo.module import SelfInterpretable
+
+FORMAT = 1
+CONFIG, WEIGHTS, GOLDEN = "config.yaml", "model.safetensors", "golden.safetensors"
+KEYS = {"format", "model", "arguments", "metrics", "sha256"}
+
+
+def save(
+    model: SelfInterpretable,
+    folder: str | Path,
+    *,
+    metrics: Mapping[str, float] | None = None,
+    golden: Tensor | None = None,
+) -> Path:
+    """Writes a model to a checkpoint folder; an older checkpoint there stays whole until the new one is complete.
+
+    Args:
+        model: registered, and ready to explain.
+        folder: where to; replaced if it is a checkpoint already.
+        metrics: what was measured, kept in the config.
+        golden: inputs (N, ...) to compare explanations on; by default two of seeded noise.
+
+    Raises:
+        RuntimeError: the model is not ready, see `SelfInterpretable.require_ready`.
+        FileExistsError: the folder holds something that is no checkpoint.
+        OSError: it could not be written (the disk is full, say); the older checkpoint is still there.
+    """
+    model.require_ready()
+    folder = Path(folder)
+    _recover(folder)
+    if folder.exists() and not (folder / CONFIG).is_file() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} holds files but no {CONFIG}, so it is no checkpoint to replace; choose another folder.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
+    try:
+        _write(model, fresh, dict(metrics or {}), golden)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        kept = "; the checkpoint that was there is untouched" if folder.exists() else ""
+        raise OSError(f"could not write the checkpoint {folder} ({error}){kept}. Free some space or choose another folder.") from error
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    old = _backup(folder)
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(fresh, folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def load(folder: str | Path) -> SelfInterpretable:
+    """Reads a checkpoint folder into a model in evaluation mode, on the CPU.
+
+    Raises:
+        FileNotFoundError: the folder or one of its files is missing; the message says what is there.
+        ValueError: the config is not readable, names no registered model, or does not fit the weights; or a file is
+            not what its hash in the config says.
+    """
+    folder = Path(folder)
+    _recover(folder)
+    config = read_config(folder)
+    for name, expected in config["sha256"].items():
+        if (found := _hash(folder / name)) != expected:
+            raise ValueError(f"{folder / name} is damaged or was changed: its SHA-256 is {found[:12]}..., the config says {str(expected)[:12]}.... Get the checkpoint again.")
+    entry = registry.find(config["model"])
+    try:
+        with without_pretrained_weights():
+            model = entry.cls(**config["arguments"])
+    except TypeError as error:
+        raise ValueError(f"{folder / CONFIG} has arguments that {entry.name} does not take ({error}).") from error
+    _fill(model, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    return model.eval()
+
+
+def verify(folder: str | Path, tolerance: float = 1e-4) -> float:
+    """Loads a checkpoint, explains its golden inputs again and compares; returns the largest difference.
+
+    Raises:
+        ValueError: a score, contribution or activation differs by more than `tolerance`, absolutely and relatively.
+    """
+    model, golden = load(folder), read_tensors(Path(folder) / GOLDEN)
+    terms = _golden_terms(model, golden["inputs"])
+    worst = 0.0
+    for name, now in terms.items():
+        if name not in golden or golden[name].shape != now.shape:
+            raise ValueError(f"{Path(folder) / GOLDEN} has no '{name}' of shape {tuple(now.shape)}; save the checkpoint again.")
+        if not torch.allclose(now.double(), golden[name].double(), rtol=tolerance, atol=tolerance):
+            raise ValueError(f"{folder} explains its golden inputs differently than when it was saved: '{name}' is off by {(now - golden[name]).abs().max():.3g}.")
+        worst = max(worst, float((now - golden[name]).abs().max()))
+    return worst
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The checked content of a checkpoint's config.yaml.
+
+    Raises:
+        FileNotFoundError: a file of the checkpoint is missing.
+        ValueError: not YAML, a YAML tag, missing or unknown keys, a class path for a model, or a file outside.
+    """
+    missing = [name for name in (CONFIG, WEIGHTS, GOLDEN) if not (folder / name).is_file()]
+    if missing:
+        found = ", ".join(sorted(p.name for p in folder.iterdir())) if folder.is_dir() else "no such folder"
+        raise FileNotFoundError(f"{folder} has no {', '.join(missing)} (found: {found or 'nothing'}). Give a folder written by `train.py fit` or zoo.save().")
+    try:
+        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{folder / CONFIG} is no plain YAML ({error}).") from error
+    if not isinstance(config, dict) or set(config) != KEYS:
+        keys = sorted(config) if isinstance(config, dict) else type(config).__name__
+        raise ValueError(f"{folder / CONFIG} must have the keys {', '.join(sorted(KEYS))}; got {keys}.")
+    if config["format"] != FORMAT:
+        raise ValueError(f"{folder} is of checkpoint format {config['format']}; this version reads format {FORMAT}. Install a newer version of zoo.")
+    name = config["model"]
+    if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
+        raise ValueError(f"{folder / CONFIG} names the model {name!r}; expected a registry key such as 'protopnet'. Class paths are never imported.")
+    if not isinstance(config["sha256"], dict) or set(config["sha256"]) != {WEIGHTS, GOLDEN}:
+        raise ValueError(f"{folder / CONFIG} must give the SHA-256 of {WEIGHTS} and {GOLDEN}, and of nothing else.")
+    if not isinstance(config["arguments"], dict) or not isinstance(config["metrics"], dict):
+        raise ValueError(f"{folder / CONFIG}: 'arguments' and 'metrics' must be mappings.")
+    return config
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        ValueError: it is none (a pickle, say), or it is damaged.
+    """
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no intact safetensors file ({error}). Pickled weights are never loaded; save with zoo.save().") from error
+
+
+def _write(model: SelfInterpretable, folder: Path, metrics: dict[str, float], golden: Tensor | None) -> None:
+    noise = torch.Generator().manual_seed(0)
+    inputs = torch.randn(2, *model.domain.shape, generator=noise) if golden is None else golden.detach().cpu()
+    terms = _golden_terms(model, inputs.to(model.device))
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    save_file({"inputs": inputs.contiguous(), **terms}, folder / GOLDEN)
+    config = {
+        "format": FORMAT,
+        "model": registry.name_of(type(model)),
+        "arguments": dict(model.hparams),
+        "metrics": metrics,
+        "sha256": {name: _hash(folder / name) for name in (WEIGHTS, GOLDEN)},
+    }
+    (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    for path in folder.iterdir():  # on the disk before the rename makes it the checkpoint
+        with path.open("rb") as written:
+            os.fsync(written.fileno())
+    folder.chmod(0o755)
+
+
+def _golden_terms(model: SelfInterpretable, inputs: Tensor) -> dict[str, Tensor]:
+    explanation = model.explain(inputs)
+    named = {n: getattr(explanation, n) for n in ("scores", "contributions", "bias", "activation")}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items() if tensor is not None}
+
+
+def _fill(model: SelfInterpretable, tensors: dict[str, Tensor], path: Path) -> None:
+    needed = model.state_dict()
+    missing, extra = sorted(needed.keys() - tensors.keys()), sorted(tensors.keys() - needed.keys())
+    if missing or extra:
+        raise ValueError(f"{path} does not fit the model of its config: missing {missing[:3] or 'nothing'}, unknown {extra[:3] or 'nothing'}.")
+    for name, tensor in needed.items():
+        found = tensors[name]
+        if found.shape != tensor.shape or found.dtype != tensor.dtype:
+            raise ValueError(f"{path}: '{name}' is {found.dtype} {tuple(found.shape)}; the model of the config needs {tensor.dtype} {tuple(tensor.shape)}.")
+    model.load_state_dict(tensors)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _backup(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _recover(folder: Path) -> None:
+    """Undoes a replacement that was killed between its two renames."""
+    old = _backup(folder)
+    if old.is_dir() and not folder.exists():
+        os.rename(old, folder)

@@ -1,0 +1,93 @@
+"""Pure functions that several models or views share; shapes are documented, nothing here holds a parameter."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def squared_distances(z: Tensor, prototypes: Tensor) -> Tensor:
+    """Squared Euclidean distance of every cell to every prototype, in fp32.
+
+    |z - p|² = |z|² - 2 z·p + |p|², clamped at 0: one batched matrix product, no (B, P, D, H, W) temporary. Both sides
+    are first centred on the prototypes' mean, so that less cancels: the error is about 1e-7 times the squared spread.
+    Where small distances themselves matter, see `distances_at`.
+
+    Args:
+        z: (B, D, H, W).
+        prototypes: (P, D).
+
+    Returns:
+        (B, P, H, W), >= 0.
+    """
+    with torch.autocast(z.device.type, enabled=False):
+        centre = prototypes.detach().float().mean(0)
+        cells, vectors = z.float().flatten(2) - centre[:, None], prototypes.float() - centre  # (B, D, HW), (P, D)
+        squares = cells.square().sum(1, keepdim=True) + vectors.square().sum(1)[:, None]  # (B, P, HW)
+        distances = torch.baddbmm(squares, (-2 * vectors).expand(cells.shape[0], -1, -1), cells).clamp_min(0)
+    return distances.unflatten(2, z.shape[2:])
+
+
+def distances_at(z: Tensor, prototypes: Tensor, cell: Tensor) -> Tensor:
+    """Squared distance of each prototype to one cell of each image, by plain differences: exact down to 0.
+
+    Args:
+        z: (B, D, H, W).
+        prototypes: (P, D).
+        cell: (B, P) number of the cell, row by row.
+
+    Returns:
+        (B, P) fp32.
+    """
+    cells, vectors = z.float().flatten(2).mT, prototypes.float()  # (B, HW, D), (P, D)
+    parts = []
+    for chosen, chunk in zip(cell.split(256, 1), vectors.split(256), strict=True):  # bounds the (B, P, D) temporary
+        parts.append((cells.gather(1, chosen[..., None].expand(-1, -1, cells.shape[2])) - chunk).square().sum(2))
+    return torch.cat(parts, 1)
+
+
+def log_similarity(distances: Tensor, epsilon: float = 1e-4) -> Tensor:
+    """log((d + 1) / (d + epsilon)), in (0, log(1/epsilon)] (Chen et al., NeurIPS 2019, section 2.1)."""
+    return torch.log1p(distances) - torch.log(distances + epsilon)
+
+
+def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (..., h, w) on a feature grid as maps (..., H, W) on the pixels of an input, bicubic."""
+    flat = maps.float().reshape(-1, 1, *maps.shape[-2:])
+    return F.interpolate(flat, size, mode="bicubic", align_corners=False).reshape(*maps.shape[:-2], *size)
+
+
+def high_activation_box(maps: Tensor, percentile: float = 95.0) -> Tensor:
+    """Smallest rectangle around the cells at or above a percentile of each map.
+
+    Args:
+        maps: (N, H, W).
+        percentile: in (0, 100].
+
+    Returns:
+        (N, 4) int64, (top, left, bottom, right) in cells; bottom and right are exclusive.
+    """
+    n, height, width = maps.shape
+    rank = min(max(round(percentile / 100 * height * width + 0.5), 1), height * width)
+    threshold = maps.flatten(1).kthvalue(rank, dim=1).values[:, None, None]
+    high = maps >= threshold  # (N, H, W), never empty
+    rows, columns = high.any(2).to(torch.uint8), high.any(1).to(torch.uint8)
+    top, left = rows.argmax(1), columns.argmax(1)
+    bottom, right = height - rows.flip(1).argmax(1), width - columns.flip(1).argmax(1)
+    return torch.stack([top, left, bottom, right], 1)
+
+
+def region_around(box: Tensor, size: tuple[int, int], context: float = 2.0) -> Tensor:
+    """The square around a box, `context` times its longer side and inside the image: a box with what surrounds it.
+
+    Args:
+        box: (4,) top, left, bottom, right.
+        size: height and width of the image; the square is no larger than the shorter of the two.
+
+    Returns:
+        (4,) int64.
+    """
+    top, left, bottom, right = box.tolist()
+    side = min(round(max(bottom - top, right - left) * context), *size)
+    first = min(max((top + bottom - side) // 2, 0), size[0] - side)
+    second = min(max((left + right - side) // 2, 0), size[1] - side)
+    return torch.tensor([first, second, first + side, second + side])

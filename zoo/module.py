@@ -1,0 +1,158 @@
+"""The contract: scores are a function of the evidence and of nothing else, and an explanation is that function's terms."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.explanation import Evidence, Explanation, Unit, find_unit
+from zoo.training import Batch, StagedModule, as_batch, evaluating
+
+
+class SelfInterpretable(StagedModule):
+    """A network that explains itself: `forward` is `readout(evidence(x))`.
+
+    A model writes `evidence`, `units` and `losses`; where its readout is more than the linear layer `self.head`
+    on the activations, also `readout` and `attribute`.
+
+    Attributes:
+        additive: whether the score is a sum over the units. If not, explanations carry no contributions.
+        space: what a score is: "logit", "probability" or "value".
+    """
+
+    additive: ClassVar[bool] = True
+    space: ClassVar[str] = "logit"
+    head: nn.Linear
+
+    def evidence(self, x: Tensor) -> Evidence:
+        """What the model sees in a batch of inputs. The only place where the network runs."""
+        raise NotImplementedError("a model defines evidence()")
+
+    def readout(self, evidence: Evidence) -> Tensor:
+        """Scores (B, C), from the evidence alone."""
+        bias = None if self.head.bias is None else self.head.bias.float()
+        return F.linear(evidence.activation, self.head.weight.float(), bias)
+
+    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Contributions (B, K) and bias (B,) that add up to the score of `target` (B,), exactly."""
+        contributions = evidence.activation * self.head.weight.float()[target]
+        bias = contributions.new_zeros(target.shape) if self.head.bias is None else self.head.bias.float()[target]
+        return contributions, bias
+
+    def units(self) -> tuple[Unit, ...]:
+        """The K entries of the vocabulary, in the order of the activations."""
+        raise NotImplementedError("a model defines units()")
+
+    def edges(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The graph of an explanation as `Explanation.edges`, for the models that are one."""
+        return None
+
+    def require_ready(self) -> None:
+        """Refuses to explain as long as the explanation would not be true.
+
+        Raises:
+            RuntimeError: what is missing, and the remedy.
+        """
+
+    def edit(self, evidence: Evidence, values: Mapping[str | int, float | Tensor]) -> Evidence:
+        """The evidence with some units set to a value, one for all rows or one for each: an intervention.
+
+        Raises:
+            ValueError: an unknown unit.
+        """
+        activation = evidence.activation.clone()
+        for unit, value in values.items():
+            activation[:, self.unit_index(unit)] = value
+        return replace(evidence, activation=activation)
+
+    def ablate(self, evidence: Evidence, units: Iterable[str | int]) -> Evidence:
+        """The evidence without some units: their contributions become 0, all others stay."""
+        return self.edit(evidence, dict.fromkeys(units, 0.0))
+
+    def unit_index(self, unit: str | int) -> int:
+        """Column of a unit given by name or number."""
+        return find_unit(unit, {u.name: k for k, u in enumerate(self.units())})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (B, C) in fp32; the readout runs outside autocast.
+
+        Raises:
+            ValueError, TypeError: an input that the model's domain refuses.
+        """
+        if not torch.compiler.is_compiling():  # the check looks at values, which a traced graph cannot
+            self.domain.check(x, type(self).__name__)
+        return self.step(x)[0]
+
+    def step(self, x: Tensor) -> tuple[Tensor, Evidence]:
+        evidence = self.evidence(x).float()
+        with torch.autocast(x.device.type, enabled=False):
+            return self.readout(evidence), evidence
+
+    @torch.no_grad()
+    def explain(self, x: Tensor, target: int | str | Tensor | None = None) -> Explanation:
+        """The built-in explanation of a batch; leaves the model, its modes and the input as they were.
+
+        Args:
+            x: inputs as `forward` takes them.
+            target: class by name or number, or one number a row (B,); by default the class of highest score
+                (of regression targets, the first).
+
+        Raises:
+            ValueError, TypeError: an input that the domain refuses, or a target that does not exist.
+            RuntimeError: the model is not ready, see `require_ready`.
+        """
+        self.require_ready()
+        self.domain.check(x, type(self).__name__)
+        with evaluating(self):
+            terms = self.terms(x, self._target(target, x))
+        return Explanation(**terms, units=self.units(), domain=self.domain, inputs=x, space=self.space)
+
+    def terms(self, x: Tensor, target: Tensor | None = None) -> dict[str, Any]:
+        """The tensors of an explanation, and nothing but tensors: what `explain` names and `torch.export` exports."""
+        scores, evidence = self.step(x)
+        if target is None:
+            target = scores.argmax(1) if self.domain.task == "classification" else torch.zeros_like(scores[:, 0], dtype=torch.long)
+        with torch.autocast(x.device.type, enabled=False):
+            contributions, bias = self.attribute(evidence, target) if self.additive else (None, None)
+            edges = self.edges(evidence, target)
+        return {
+            "scores": scores,
+            "target": target,
+            "contributions": contributions,
+            "bias": bias,
+            "activation": evidence.activation,
+            "support": evidence.support,
+            "edges": edges,
+        }
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Explanation:
+        return self.explain(batch if isinstance(batch, Tensor) else as_batch(batch)["input"])
+
+    def _target(self, target: int | str | Tensor | None, x: Tensor) -> Tensor | None:
+        if target is None:
+            return None
+        if isinstance(target, int | str):
+            return torch.full((len(x),), self.domain.class_index(target), device=x.device)
+        if target.shape != (len(x),) or target.is_floating_point():
+            raise ValueError(f"target must be a class or one whole number a row, ({len(x)},); got {target.dtype} of shape {tuple(target.shape)}.")
+        for t in {int(target.min()), int(target.max())}:
+            self.domain.class_index(t)
+        return target.to(x.device)
+
+
+class ExplainingForward(nn.Module):
+    """`explain` as a plain module from a batch to a dict of tensors, for `torch.export` and deployment."""
+
+    def __init__(self, model: SelfInterpretable) -> None:
+        super().__init__()
+        model.require_ready()
+        self.model = model.eval()
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        return self.model.terms(x)
+
+
+__all__ = ["Batch", "ExplainingForward", "SelfInterpretable"]

@@ -1,0 +1,5 @@
+"""Prototype networks: the evidence is how much the input looks like learned, pictured cases."""
+
+from zoo.prototypes.protopnet import ProtoPNet
+
+__all__ = ["ProtoPNet"]

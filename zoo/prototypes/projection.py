@@ -1,0 +1,108 @@
+"""Projection ("push"): replaces each prototype by the nearest patch of the training images of its class.
+
+One streaming pass with running minima on the device. An image is compared with the prototypes of its own class only,
+by direct differences, so the distances are exact and the cost does not grow with the number of classes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from zoo.reference import Reference
+
+NOWHERE = torch.iinfo(torch.int64).max
+
+
+@dataclass
+class Nearest:
+    """The nearest patch found so far for each of P prototypes.
+
+    Attributes:
+        distance: (P,) squared distance.
+        index: (P,) number of the training image; NOWHERE as long as none was seen.
+        cell: (P,) position on the feature map, row by row.
+        vector: (P, D) the patch itself.
+    """
+
+    distance: Tensor
+    index: Tensor
+    cell: Tensor
+    vector: Tensor
+
+    @classmethod
+    def start(cls, prototypes: Tensor) -> "Nearest":
+        count = len(prototypes)
+        blank = prototypes.new_full((count,), NOWHERE, dtype=torch.int64)
+        return cls(prototypes.new_full((count,), torch.inf, dtype=torch.float32), blank, blank.clone(), prototypes.float().clone())
+
+    def take(self, other: "Nearest") -> None:
+        """Keeps the nearer of the two for each prototype; ties go to the lower image number."""
+        better = (other.distance < self.distance) | ((other.distance == self.distance) & (other.index < self.index))
+        for name in ("distance", "index", "cell"):
+            setattr(self, name, torch.where(better, getattr(other, name), getattr(self, name)))
+        self.vector = torch.where(better[:, None], other.vector, self.vector)
+
+
+def nearest_patches(prototypes: Tensor, reference: Reference, embed: Callable[[Tensor], Tensor]) -> Nearest:
+    """The nearest patch of every prototype among the training images of its class, over all ranks.
+
+    Ties go to the lowest image number, then to the lowest cell. Memory is that of one batch.
+
+    Args:
+        prototypes: (C, Q, D), Q of each class.
+        reference: the training set, this rank's share.
+        embed: images (B, ...) to patches (B, D, h, w).
+
+    Returns:
+        For the C·Q prototypes, class by class.
+
+    Raises:
+        ValueError: some classes have no training image.
+    """
+    best = Nearest.start(prototypes.flatten(0, 1))
+    for batch in reference:
+        best.take(_nearest_in_batch(prototypes, embed(batch["input"]), batch["target"], batch["index"]))
+    if dist.is_available() and dist.is_initialized() and reference.world > 1:
+        best = _nearest_of_ranks(best, reference.world)
+    missing = (best.index.view(prototypes.shape[:2])[:, 0] == NOWHERE).nonzero().flatten().tolist()
+    if missing:
+        raise ValueError(f"{len(missing)} classes have no training image to take prototypes from: {missing[:10]}.")
+    return best
+
+
+def _nearest_in_batch(prototypes: Tensor, z: Tensor, target: Tensor, index: Tensor) -> Nearest:
+    classes, per_class, _ = prototypes.shape
+    patches = z.float().flatten(2).mT  # (B, HW, D)
+    own = prototypes.float()[target]  # (B, Q, D)
+    # Plain differences: the expansion into a product loses the small distances that decide here.
+    distances = torch.cdist(own, patches, compute_mode="donot_use_mm_for_euclid_dist").square()  # (B, Q, HW)
+    distance, cell = distances.min(2)  # (B, Q); ties: the first cell
+    rows = target[:, None].expand_as(distance)
+    least = distance.new_full((classes, per_class), torch.inf).scatter_reduce(0, rows, distance, "amin")
+    wins = distance == least[target]  # (B, Q): this image is nearest to that prototype, perhaps with others
+    order = torch.arange(len(z), device=z.device)[:, None].expand_as(distance)
+    first = order.new_full((classes, per_class), len(z)).scatter_reduce(0, rows, torch.where(wins, order, len(z)), "amin")
+    seen, row = first < len(z), first.clamp_max(len(z) - 1)  # (C, Q)
+    slot = torch.arange(per_class, device=z.device).expand_as(row)
+    cells = cell[row, slot]
+    return Nearest(
+        least.flatten(),
+        torch.where(seen, index[row], NOWHERE).flatten(),
+        cells.flatten(),
+        patches[row, cells].flatten(0, 1),
+    )
+
+
+def _nearest_of_ranks(best: Nearest, world: int) -> Nearest:
+    for name in ("distance", "index", "cell", "vector"):
+        mine = getattr(best, name).contiguous()
+        shares = [torch.empty_like(mine) for _ in range(world)]
+        dist.all_gather(shares, mine)
+        setattr(best, name, shares)
+    merged = Nearest(*(getattr(best, name)[0] for name in ("distance", "index", "cell", "vector")))
+    for rank in range(1, world):
+        merged.take(Nearest(*(getattr(best, name)[rank] for name in ("distance", "index", "cell", "vector"))))
+    return merged

@@ -1,0 +1,213 @@
+"""ProtoPNet: this looks like that.
+
+Chen, Li, Tao, Barnett, Su, Rudin: "This Looks Like That: Deep Learning for Interpretable Image Recognition",
+NeurIPS 2019, arXiv 1806.10574.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.backbones import create_backbone
+from zoo.domain import Domain, ImageDomain
+from zoo.explanation import Evidence, Unit
+from zoo.functional import distances_at, log_similarity, squared_distances
+from zoo.module import SelfInterpretable
+from zoo.prototypes.projection import nearest_patches
+from zoo.prototypes.provenance import Provenance
+from zoo.reference import Reference
+from zoo.registry import register
+from zoo.stages import Stage
+from zoo.training import Batch, action, task_loss
+
+EPSILON = 1e-4
+RECIPE = (
+    {"name": "warm", "epochs": 5, "train": ["addon", "prototypes"]},
+    {"name": "joint", "epochs": 5, "train": ["backbone", "addon", "prototypes"], "decay_every": 5},
+    {"name": "push"},
+    {"name": "last", "epochs": 20, "train": ["head"]},
+    {"name": "joint", "epochs": 10, "train": ["backbone", "addon", "prototypes"], "decay_every": 5},
+    {"name": "push"},
+    {"name": "last", "epochs": 20, "train": ["head"]},
+)
+
+
+@register("protopnet", family="prototypes", modality="image", paper="Chen et al., NeurIPS 2019")
+class ProtoPNet(SelfInterpretable):
+    """Scores classes by how much patches of the image look like prototypical patches of training images.
+
+        z = addon(backbone(x))                    (B, D, h, w)   two 1x1 convolutions, in [0, 1]
+        d_j(cell) = |z(cell) - p_j|²              (B, P, h, w)   P = C·Q prototypes, Q for each class
+        g_j = max over cells of log((d_j + 1) / (d_j + ε))       the activation, ε = 1e-4 (section 2.1)
+        score_c = Σ_j W[c, j] g_j                                no bias; W starts at +1 own class, -0.5 others
+
+        loss = cross-entropy + 0.8 cluster + 0.08 separation + 1e-4 l1
+        cluster    = mean_i min over own-class j, cells of d_j     (section 2.2)
+        separation = -mean_i min over other-class j, cells of d_j
+        l1         = Σ |W[c, j]| over prototypes j of other classes (section 2.4)
+
+    Stages: warm → joint → push → last, the last three as often as the recipe says. `push` replaces each prototype
+    by the nearest patch of the training images of its class; `prune`, after a push, drops prototypes that share
+    one source patch and gives their weights to the first of them, which changes no score.
+
+    What the explanation does not promise: the receptive field of a cell is larger than its box, so pixels outside
+    the box can change an activation.
+
+    How this differs from the official code: one Adam keeps its moments through all stages (there: three optimizers);
+    projection is one streaming pass over the images of the prototype's class; augmentation is online. With
+    `similarity="cosine"`, z and p have unit length, z has no sigmoid, and g_j = max over cells of z·p_j = 1 - d_j / 2.
+
+    Args:
+        domain: what inputs and outputs mean (`data.domain`).
+        backbone: see `zoo.backbones.create_backbone`.
+        prototypes_per_class: Q.
+        dim: D, channels of prototypes.
+        similarity: "log" or "cosine".
+        thumbnail: side in pixels of the stored pictures of prototypes.
+        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; the defaults are the published ones.
+
+    Raises:
+        ValueError: a number out of range, fewer than two classes, or inputs that are no images.
+    """
+
+    default_coefficients: ClassVar[Mapping[str, float]] = {
+        "cross_entropy": 1.0,
+        "cluster": 0.8,
+        "separation": 0.08,
+        "l1": 1e-4,
+    }
+
+    def __init__(
+        self,
+        domain: dict[str, Any] | Domain,
+        backbone: str | dict[str, Any] = "resnet34",
+        prototypes_per_class: int = 10,
+        dim: int = 128,
+        similarity: str = "log",
+        thumbnail: int = 64,
+        stages: Sequence[dict[str, Any]] = RECIPE,
+        lr: float | dict[str, float] = {"backbone": 1e-4, "addon": 3e-3, "prototypes": 3e-3, "head": 1e-4},  # noqa: B006
+        weight_decay: float | dict[str, float] = {"backbone": 1e-3, "addon": 1e-3},  # noqa: B006
+        optimizer: str = "adam",
+        coefficients: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__(
+            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
+        )
+        for name, value in {"prototypes_per_class": prototypes_per_class, "dim": dim, "thumbnail": thumbnail}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1; got {value}.")
+        if similarity not in ("log", "cosine"):
+            raise ValueError(f"similarity must be 'log' or 'cosine'; got '{similarity}'.")
+        if not isinstance(self.domain, ImageDomain) or len(self.domain.classes) < 2:
+            raise ValueError(f"ProtoPNet classifies images into two or more classes; got {len(self.domain.classes)} of modality '{self.domain.modality}'.")
+        classes, self.per_class, self.cosine = len(self.domain.classes), prototypes_per_class, similarity == "cosine"
+        count = classes * prototypes_per_class
+
+        self.backbone = create_backbone(backbone, self.domain.channels)
+        self.addon = nn.Sequential(
+            nn.Conv2d(self.backbone.channels, dim, 1),
+            nn.ReLU(),
+            nn.Conv2d(dim, dim, 1),
+            nn.Identity() if self.cosine else nn.Sigmoid(),
+        )
+        self.prototypes = nn.Parameter(torch.rand(count, dim))
+        self.head = nn.Linear(count, classes, bias=False)
+        own = F.one_hot(torch.arange(count) // prototypes_per_class, classes).T.bool()  # (C, P)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.where(own, 1.0, -0.5))
+        self.register_buffer("own", own, persistent=False)
+        self.register_buffer("alive", torch.ones(count, dtype=torch.bool))
+        self.register_buffer("pushed", torch.tensor(False))
+        self.provenance = Provenance(count, self.domain.channels, thumbnail)
+        self._units: tuple[tuple[int, ...], tuple[Unit, ...]] | None = None
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Images as patches (B, D, h, w), of unit length if the similarity is the cosine."""
+        z = self.addon(self.backbone(x))
+        return F.normalize(z.float(), dim=1) if self.cosine else z
+
+    def vectors(self) -> Tensor:
+        """The prototypes (P, D) as patches are compared with them."""
+        return F.normalize(self.prototypes, dim=1) if self.cosine else self.prototypes
+
+    def similarity(self, distances: Tensor) -> Tensor:
+        return 1 - distances / 2 if self.cosine else log_similarity(distances, EPSILON)
+
+    def to_support(self, distances: Tensor) -> Tensor:
+        """Similarity scaled to [0, 1]: 1 is an exact copy."""
+        if self.cosine:
+            return (1 - distances / 4).clamp(0, 1)
+        return (log_similarity(distances, EPSILON) / -torch.log(torch.tensor(EPSILON))).clamp(0, 1)
+
+    def evidence(self, x: Tensor) -> Evidence:
+        z, vectors = self.embed(x), self.vectors()
+        distances = squared_distances(z, vectors)  # (B, P, h, w)
+        nearest, cell = distances.flatten(2).min(2)  # (B, P)
+        support = None
+        if not self.training:
+            nearest = distances_at(z, vectors, cell)  # the log magnifies rounding 1e4-fold where patches nearly agree
+            support = self.to_support(distances) * self.alive[:, None, None]
+        activation = self.similarity(nearest) * self.alive
+        return Evidence(activation, support, {"distance": nearest})
+
+    def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
+        distance, own = evidence.state["distance"], self.own[batch["target"]]  # both (B, P)
+        return {
+            "cross_entropy": task_loss(scores, batch["target"], self.domain),
+            "cluster": distance.masked_fill(~own, torch.inf).amin(1).mean(),
+            "separation": -distance.masked_fill(own, torch.inf).amin(1).mean(),
+            "l1": self.head.weight.masked_fill(self.own, 0).abs().sum(),
+        }
+
+    def units(self) -> tuple[Unit, ...]:
+        state = (self.provenance.name._version, self.alive._version)  # rebuilt only after a push, a prune or a load
+        if self._units is None or self._units[0] != state:
+            pictures, alive = self.provenance.picture.cpu(), self.alive.tolist()
+            units = []
+            for j, source in enumerate(self.provenance.sources()):
+                target, place = divmod(j, self.per_class)
+                source = source if alive[j] else {**source, "pruned": True}
+                picture = pictures[j] if source else None
+                units.append(Unit(f"{self.domain.classes[target]} #{place + 1}", "prototype", target, source, picture))
+            self._units = state, tuple(units)
+        return self._units[1]
+
+    def require_ready(self) -> None:
+        if not self.pushed:
+            raise RuntimeError(
+                "these prototypes are not patches of training images (yet), so 'this looks like that' would not be true: "
+                "train with a recipe whose last stages are push and one that trains the head alone, or call push()."
+            )
+
+    def on_stage_start(self, stage: Stage) -> None:
+        if set(stage.train) - {"head"}:  # patches move away from where the prototypes were taken
+            self.pushed.fill_(False)
+
+    @action
+    def push(self, reference: Reference) -> None:
+        """Projects the prototypes onto the nearest patches of their classes' training images (section 2.3)."""
+        found = nearest_patches(self.vectors().unflatten(0, (-1, self.per_class)), reference, self.embed)
+        self.prototypes.copy_(found.vector)
+        if reference.rank == 0:
+            self.provenance.record(found, reference, self.domain, self._map_of)
+        self.pushed.fill_(True)
+
+    @action
+    def prune(self, reference: Reference) -> None:
+        """Drops prototypes of one class that share their source patch; the first gets their weights."""
+        self.require_ready()
+        key = torch.stack([self.provenance.index, self.provenance.cell], 1).unflatten(0, (-1, self.per_class))
+        same = (key[:, :, None] == key[:, None]).all(3)  # (C, Q, Q)
+        offset = torch.arange(0, len(self.alive), self.per_class, device=same.device)[:, None]
+        first = (same.to(torch.uint8).argmax(2) + offset).flatten()  # (P,), the lowest number of each set of copies
+        weight = self.head.weight * self.alive
+        self.head.weight.copy_(torch.zeros_like(weight).index_add(1, first, weight))
+        self.alive.logical_and_(first == torch.arange(len(first), device=first.device))
+
+    def _map_of(self, x: Tensor, prototype: Tensor) -> Tensor:
+        difference = self.embed(x).float() - self.vectors()[prototype][:, :, None, None]
+        return self.similarity(difference.square().sum(1))
