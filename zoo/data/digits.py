@@ -1,0 +1,45 @@
+"""Handwritten digits, 8 x 8 pixels, that come with scikit-learn: nothing is downloaded."""
+
+from functools import cached_property
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from zoo.data.module import ImageData, Pictures, stratified_split
+from zoo.domain import ImageDomain
+
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+class Digits(ImageData):
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels; 20 % of every class are the test set.
+
+    Args:
+        batch_size: items a batch.
+        workers: processes that load.
+        seed: of the splits and the shuffles.
+        val_fraction: share of the training images held out for validation.
+        augment: augmentation of the training images, see `zoo.data.augment`.
+    """
+
+    def __init__(
+        self, batch_size: int = 64, workers: int = 0, seed: int = 0, val_fraction: float = 0.1, augment: str = "none"
+    ) -> None:
+        super().__init__(batch_size, workers, seed, val_fraction, augment)
+
+    def image_domain(self) -> ImageDomain:
+        return ImageDomain(classes=NAMES, size=(8, 8), channels=1, mean=(0.305,), std=(0.376,))
+
+    def pictures(self, split: str, augment: str) -> Pictures:
+        images, targets = self._all
+        rows = dict(zip(("train", "test"), stratified_split(targets, 0.2, self.seed), strict=True))[split]
+        names = [f"digit {i}" for i in rows]
+        return Pictures(images[rows], targets[rows], self.image_domain(), names, augment=augment)
+
+    @cached_property
+    def _all(self) -> tuple[Tensor, Tensor]:
+        digits = load_digits()
+        # Whole grey levels, so that a digit written to a PNG and read again is the same input.
+        images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)[:, None]
+        return images, torch.from_numpy(digits.target)
