@@ -84,6 +84,11 @@ class StagedModule(LightningModule):
         """How many epochs the recipe lasts; what to give to the Trainer."""
         return total_epochs(self.stages)
 
+    @property
+    def in_last_stage(self) -> bool:
+        """Whether the current epoch belongs to the recipe's last stage, which leaves a finished model."""
+        return stage_at(self.stages, self.current_epoch).stage is self.stages[-1]
+
     # What a network defines
 
     def step(self, x: Tensor) -> tuple[Tensor, Any]:
@@ -176,6 +181,9 @@ class StagedModule(LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate(batch, "test", batch_idx)
 
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        return self(batch if isinstance(batch, Tensor) else as_batch(batch)["input"])
+
     def _evaluate(self, batch: Any, split: str, batch_idx: int) -> Tensor:
         batch = as_batch(batch)
         scores, evidence = self.step(batch["input"])
@@ -199,7 +207,7 @@ class StagedModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         # Only the last stage leaves a finished model, so only its epochs may compete for the best checkpoint.
-        if stage_at(self.stages, self.current_epoch).stage is self.stages[-1]:
+        if self.in_last_stage:
             name = "accuracy" if self.domain.task == "classification" else "r2"
             self.log("monitor", self.scorecards["val_metrics"][name], on_epoch=True)
 

@@ -1,0 +1,8 @@
+"""Trains, tests and explains: `python train.py --help`."""
+
+import sys
+
+from zoo.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

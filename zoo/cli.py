@@ -1,0 +1,72 @@
+"""The command line. Every user error is one clear line; `ZOO_DEBUG=1` shows where it came from."""
+
+import os
+import sys
+from pathlib import Path
+
+USAGE = """usage: python train.py COMMAND ...
+
+  fit       train a model by a config:    fit --config configs/prototypes/protopnet_digits.yaml
+  validate  measure on validation data:   validate --config ...
+  test      measure on test data:         test --config ...
+  predict   a table of predictions:       predict --config ...
+  explain   a page for each input:        explain --checkpoint runs/protopnet_digits/checkpoint --input a.png
+  list      what there is:                list [models|data|configs|checkpoints]
+
+COMMAND --help tells more, and every value of a config can be given on the command line:
+  python train.py fit --config FILE --model.init_args.dim 64 --trainer.devices 2
+"""
+FITTING = ("fit", "validate", "test", "predict")
+COMMANDS = (*FITTING, "explain", "list")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0 done, 1 done in part, 2 not done."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    try:
+        return _run(arguments[0], arguments[1:])
+    except (ValueError, TypeError, OSError, ArithmeticError) as error:
+        if os.environ.get("ZOO_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    if command not in COMMANDS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(command, COMMANDS, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(COMMANDS)}."
+        raise ValueError(f"no command named '{command}'; {hint}")
+    if command in FITTING:
+        _check(arguments)
+        from zoo.fitting import FittingCLI
+
+        FittingCLI([command, *arguments])
+        return 0
+    from zoo import commands  # after the choice: each command imports what it needs, no more
+
+    return commands.explain(arguments) if command == "explain" else commands.list_things(arguments)
+
+
+def _check(arguments: list[str]) -> None:
+    """Looks through the config and the overrides for typos, before jsonargparse answers in its own words."""
+    from zoo import config
+
+    merged: dict = {}
+    for i, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name in ("--config", "-c"):
+            path = Path(value or (arguments[i + 1] if i + 1 < len(arguments) else ""))
+            found = config.read_config(path)
+            config.check_config(found, str(path))
+            merged |= found
+    config.check_overrides(arguments, merged)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""`train.py explain` and `train.py list`: what Lightning's command line lacks."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+import zoo
+from zoo import config, registry
+from zoo.checkpoint import CONFIG, read_config
+from zoo.data.folder import ENDINGS
+from zoo.explanation import Explanation
+from zoo.module import SelfInterpretable
+from zoo.views.html import index_page, page
+
+BATCH = 32
+
+
+def explain(arguments: list[str]) -> int:
+    """Explains image files: for each an HTML page and a JSON with the whole evidence. Returns the exit code."""
+    parser = argparse.ArgumentParser("train.py explain", description=explain.__doc__)
+    parser.add_argument("--checkpoint", required=True, type=Path, help="folder written by fit, or by zoo.save()")
+    parser.add_argument("--input", required=True, nargs="+", type=Path, help="image files, or folders of them")
+    parser.add_argument("--output", default=Path("out"), type=Path, help="folder for the pages (default: out)")
+    parser.add_argument("--top", default=8, type=int, help="units to show on a page (default: 8)")
+    parser.add_argument("--target", help="explain this class instead of the predicted one")
+    options = parser.parse_args(arguments)
+    if options.top < 1:
+        raise ValueError(f"--top must be at least 1; got {options.top}.")
+    model = zoo.load(options.checkpoint)
+    if options.target is not None:
+        model.domain.class_index(options.target)
+    files = list(_files(options.input))
+    options.output.mkdir(parents=True, exist_ok=True)
+    pages: list[tuple[str, str]] = []
+    failed = 0
+    stems = _unique_stems(files)
+    with tqdm(total=len(files), unit="image", disable=len(files) < 2) as bar:
+        for chunk in _chunks(files, BATCH):
+            inputs = []
+            for file in chunk:
+                try:
+                    inputs.append((file, model.domain.read(file)))
+                except (OSError, ValueError) as error:
+                    failed += 1
+                    tqdm.write(f"skipped: {error}", file=sys.stderr)
+            if inputs:
+                pages += _explain_batch(model, inputs, options, stems)
+            bar.update(len(chunk))
+    if not pages:
+        raise ValueError("none of the inputs could be read, so there is nothing to explain.")
+    if len(pages) > 1:
+        (options.output / "index.html").write_text(index_page(pages), encoding="utf-8")
+        print(f"all of them: {options.output / 'index.html'}")
+    if failed:
+        print(f"{failed} of {len(files)} inputs could not be read.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _explain_batch(
+    model: SelfInterpretable, inputs: list[tuple[Path, torch.Tensor]], options: argparse.Namespace, stems: dict[Path, str]
+) -> list[tuple[str, str]]:
+    batch = model.explain(torch.stack([x for _, x in inputs]), options.target).check()
+    pages = []
+    for (file, _), one in zip(inputs, batch, strict=True):
+        stem = stems[file]
+        target = options.output / f"{stem}.html"
+        target.write_text(page(one, [file.name], top=options.top), encoding="utf-8")
+        record = {"input": str(file), "checkpoint": str(options.checkpoint), **one.to_dict()[0]}
+        (options.output / f"{stem}.json").write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
+        answer = _answer(one)
+        tqdm.write(f"{file} -> {answer} -> {target}")
+        pages.append((target.name, f"{file.name}: {answer}"))
+    return pages
+
+
+def _answer(one: Explanation) -> str:
+    share = "" if one.probability is None else f" ({one.probability.item():.1%})"
+    return f"{one.target_names[0]}{share}"
+
+
+def _files(inputs: Iterable[Path]) -> Iterator[Path]:
+    for path in inputs:
+        if path.is_dir():
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS)
+        else:
+            yield path
+
+
+def _unique_stems(files: list[Path]) -> dict[Path, str]:
+    """A name for each input's page; inputs of one name from different folders get numbers."""
+    stems: dict[Path, str] = {}
+    taken: set[str] = {"index"}
+    for file in files:
+        stem, n = file.stem, 2
+        while stem in taken:
+            stem, n = f"{file.stem}-{n}", n + 1
+        taken.add(stem)
+        stems[file] = stem
+    return stems
+
+
+def _chunks(items: list[Path], size: int) -> Iterator[list[Path]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def list_things(arguments: list[str]) -> int:
+    """Lists models, data modules, configs or checkpoints. Returns the exit code."""
+    parser = argparse.ArgumentParser("train.py list", description=list_things.__doc__)
+    parser.add_argument("what", nargs="?", default="models", choices=sorted(LISTS), help="default: models")
+    rows = LISTS[parser.parse_args(arguments).what]()
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _models() -> list[tuple[str, ...]]:
+    rows = [(e.name, e.family, ", ".join(e.modality), e.paper, _summary(e.cls)) for e in registry.entries()]
+    return [("NAME", "FAMILY", "READS", "PAPER", "WHAT"), *rows]
+
+
+def _data() -> list[tuple[str, ...]]:
+    return [("NAME", "WHAT"), *((name, _summary(cls)) for name, cls in config.data_modules().items())]
+
+
+def _configs() -> list[tuple[str, ...]]:
+    return [("CONFIG", "WHAT"), *((str(p), _first_comment(p)) for p in sorted(Path("configs").rglob("*.yaml")))]
+
+
+def _checkpoints() -> list[tuple[str, ...]]:
+    rows = []
+    for file in sorted([*Path("checkpoints").glob(f"*/{CONFIG}"), *Path("runs").glob(f"*/checkpoint/{CONFIG}")]):
+        about = read_config(file.parent)
+        size = sum(p.stat().st_size for p in file.parent.iterdir()) / 2**20
+        rows.append((str(file.parent), about["model"], ", ".join(f"{k} {v:.4f}" for k, v in about["metrics"].items()), f"{size:.1f} MB"))
+    return [("CHECKPOINT", "MODEL", "TEST", "SIZE"), *rows]
+
+
+def _summary(cls: type) -> str:
+    return (cls.__doc__ or "").strip().split("\n")[0]
+
+
+def _first_comment(path: Path) -> str:
+    first = path.read_text(encoding="utf-8").split("\n", 1)[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+LISTS = {"models": _models, "data": _data, "configs": _configs, "checkpoints": _checkpoints}

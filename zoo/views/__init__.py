@@ -1,0 +1,1 @@
+"""Explanations as text and pages. Views read explanations only, and only they know HTML."""
