@@ -91,8 +91,8 @@ class FittingCLI(LightningCLI):
             return []
         folder: dict[str, Any] = {"dirpath": str(self.output), "enable_version_counter": False}
         return [
-            LastStageStopping("monitor", mode="max", patience=self.settings.patience),
-            BestCheckpoint(**folder, filename="best", monitor="monitor", mode="max", save_on_train_epoch_end=False),
+            LastStageStopping("monitor", mode="min", patience=self.settings.patience),
+            BestCheckpoint(**folder, filename="best", monitor="monitor", mode="min", save_on_train_epoch_end=False),
             ModelCheckpoint(**folder, filename="last", save_on_train_epoch_end=True),
         ]
 

@@ -199,17 +199,14 @@ class StagedModule(LightningModule):
             )
         self.log_dict({f"{split}/loss/{name}": term.detach() for name, term in terms.items()}, on_step=False, on_epoch=True, batch_size=size, sync_dist=split != "train")
         self.log(f"{split}/loss", total.detach(), on_step=False, on_epoch=True, batch_size=size, prog_bar=split == "train", sync_dist=split != "train")
+        if split == "val" and self.in_last_stage:
+            # Only the last stage leaves a finished model, so only its epochs compete for the best checkpoint.
+            self.log("monitor", total.detach(), on_epoch=True, batch_size=size, sync_dist=True)
         scorecard = self.scorecards[f"{split}_metrics"]
         scorecard.update(scores.detach(), batch["target"])
         named = {f"{split}/{name}": metric for name, metric in scorecard.items()}
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=size, prog_bar=split != "test")
         return total
-
-    def on_validation_epoch_end(self) -> None:
-        # Only the last stage leaves a finished model, so only its epochs may compete for the best checkpoint.
-        if self.in_last_stage:
-            name = "accuracy" if self.domain.task == "classification" else "r2"
-            self.log("monitor", self.scorecards["val_metrics"][name], on_epoch=True)
 
 
 def as_batch(batch: Any) -> Batch:

@@ -11,6 +11,7 @@ from zoo.views.pictures import boxes_of, data_uri, framed, image_element, to_pic
 from zoo.views.style import STYLE
 from zoo.views.sums import Sum, printed_sum, weight_of
 
+MINUS = "\u2212"
 NUMBERED = 3  # the strongest units are marked in the input as well
 
 
@@ -98,7 +99,7 @@ def _answer(one: Explanation, title: str, number: int) -> str:
         for c in best:
             mine = " class='chosen'" if c == one.target.item() else ""
             rows += (
-                f"<tr{mine}><th scope='row'><bdi>{escape(one.domain.classes[c])}</bdi></th><td>{scores[c]:.2f}</td>"
+                f"<tr{mine}><th scope='row'><bdi>{escape(one.domain.classes[c])}</bdi></th><td>{_number(scores[c], 2)}</td>"
                 f"<td class='meter'><span style='width:{100 * shares[c]:.1f}%'></span></td><td>{shares[c]:.1%}</td></tr>"
             )
         rows = f"<table><caption>best {len(best)} of {len(scores)} classes: score, probability</caption>{rows}</table>"
@@ -144,14 +145,18 @@ def _looks_like(term: Term, picture: Tensor, box: list[int], number: int) -> str
 
 
 def _sum_line(shown: Sum, one: Explanation) -> str:
-    parts = [f"<span>{shown.bias:.3f}<small>bias</small></span>"]
+    parts = [f"<span>{_number(shown.bias)}<small>bias</small></span>"]
     parts += [f"<span>{_signed(v)}<small>{i + 1}</small></span>" for i, v in enumerate(shown.shown)]
     if shown.others or shown.rest:
         text = f"{shown.others} others" if shown.others else "rounding"
         parts.append(f"<span>{_signed(shown.rest)}<small>{text}</small></span>")
-    total = f"<span class='total'>= {shown.score:.3f}<small>{one.space} of <bdi>{escape(one.target_names[0])}</bdi></small></span>"
+    total = f"<span class='total'>= {_number(shown.score)}<small>{one.space} of <bdi>{escape(one.target_names[0])}</bdi></small></span>"
     return f"<p class='sum' aria-label='the sum of the evidence'>{''.join(parts)}{total}</p>"
 
 
 def _signed(value: float) -> str:
-    return f"{'−' if value < 0 else '+'}{abs(value):.3f}"  # noqa: RUF001 (a true minus sign)
+    return ("" if value < 0 else "+") + _number(value)
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}".replace("-", MINUS)

@@ -32,7 +32,7 @@ def boxes_of(support: Tensor, size: tuple[int, int]) -> list[list[int]]:
 
 def image_element(uri: str, size: tuple[int, int], identity: str = "") -> str:
     """The picture as an SVG element in its own pixel coordinates."""
-    crisp = " class='crisp'" if max(size) <= PIXEL_ART else ""
+    crisp = " style='image-rendering:pixelated'" if max(size) <= PIXEL_ART else ""
     name = f" id='{identity}'" if identity else ""
     return f"<image{name}{crisp} href='{uri}' width='{size[1]}' height='{size[0]}' preserveAspectRatio='none'/>"
 

@@ -14,7 +14,6 @@ font:16px/1.45 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;color:var(--
 .zoo figure{margin:0}
 .zoo .input{flex:0 1 260px}
 .zoo .picture{display:block;width:100%;border-radius:8px;overflow:hidden;background:#888}
-.zoo .crisp{image-rendering:pixelated}
 .zoo .halo,.zoo .box{fill:none;vector-effect:non-scaling-stroke}
 .zoo .halo{stroke:#000;stroke-width:4.5px;opacity:.75}
 .zoo .box{stroke:#ffd400;stroke-width:2.2px}
