@@ -107,7 +107,12 @@ def test_save_load_explain_is_bit_equal(small: Small, tmp_path) -> None:
     for name in ("scores", "contributions", "bias", "activation", "support"):
         assert torch.equal(getattr(before, name), getattr(after, name)), name
     for mine, theirs in zip(before.units, after.units, strict=True):
-        assert (mine.name, mine.kind, mine.target, mine.source) == (theirs.name, theirs.kind, theirs.target, theirs.source)
+        assert (mine.name, mine.kind, mine.target, mine.source) == (
+            theirs.name,
+            theirs.kind,
+            theirs.target,
+            theirs.source,
+        )
         assert mine.picture is None or torch.equal(mine.picture, theirs.picture)
     assert checkpoint.verify(tmp_path / "checkpoint") == 0
 

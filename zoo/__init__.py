@@ -2,7 +2,8 @@
 
 from zoo import prototypes
 from zoo.checkpoint import load, save
-from zoo.explanation import Evidence, Explanation, Unit
+from zoo.evidence import Evidence, Unit
+from zoo.explanation import Explanation
 from zoo.module import ExplainingForward, SelfInterpretable
 from zoo.registry import create_model, list_models
 

@@ -63,7 +63,10 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
         return convnet(in_channels, **options)
     if not timm.is_model(name):
         near = get_close_matches(name, ["convnet", *timm.list_models()], 3)
-        raise ValueError(f"no backbone named '{name}'{'; did you mean ' + ', '.join(near) + '?' if near else '.'} ('convnet' or a timm model)")
+        raise ValueError(
+            f"no backbone named '{name}'{'; did you mean ' + ', '.join(near) + '?' if near else '.'} "
+            "('convnet' or a timm model)"
+        )
     weights = options.pop("weights", None)
     if weights and options.get("pretrained"):
         raise ValueError("backbone has both 'weights' (a file) and 'pretrained' (a download); give one of them.")
@@ -105,10 +108,13 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         FileNotFoundError: no such file, or an environment variable in the path is not set.
         ValueError: the file lacks weights that the network needs, or has them in other shapes.
     """
-    file = Path(os.path.expandvars(os.path.expanduser(path)))
+    file = Path(os.path.expandvars(Path(path).expanduser()))
     if not file.is_file():
         unset = "$" in str(file)
-        raise FileNotFoundError(f"no backbone weights at {file}{'; set that environment variable' if unset else ''}. Give a safetensors file, or pretrained: true to download them.")
+        raise FileNotFoundError(
+            f"no backbone weights at {file}{'; set that environment variable' if unset else ''}. Give a "
+            "safetensors file, or pretrained: true to download them."
+        )
     found, needed = load_file(file), network.state_dict()
     lacking = [key for key in needed if key not in found and not key.endswith("num_batches_tracked")]
     wrong = [key for key in needed if key in found and found[key].shape != needed[key].shape]

@@ -1,4 +1,4 @@
-"""What `train.py` adds to the Trainer: checkpoints that survive a kill, the choice of the best, predictions as a table."""
+"""What `train.py` adds to the Trainer: checkpoints that survive a kill, the best epoch, predictions as a table."""
 
 import contextlib
 import csv
@@ -20,7 +20,9 @@ from zoo.training import StagedModule
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside the old one and then takes its place, so that one of the two is always whole."""
 
-    def save_checkpoint(self, checkpoint: Mapping[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: Mapping[str, Any], path: str | os.PathLike, storage_options: Any = None
+    ) -> None:
         """Writes atomically.
 
         Raises:

@@ -52,7 +52,9 @@ def save(
     folder = Path(folder)
     _recover(folder)
     if folder.exists() and not (folder / CONFIG).is_file() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} holds files but no {CONFIG}, so it is no checkpoint to replace; choose another folder.")
+        raise FileExistsError(
+            f"{folder} holds files but no {CONFIG}, so it is no checkpoint to replace; choose another folder."
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
     try:
@@ -60,7 +62,9 @@ def save(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
         kept = "; the checkpoint that was there is untouched" if folder.exists() else ""
-        raise OSError(f"could not write the checkpoint {folder} ({error}){kept}. Free some space or choose another folder.") from error
+        raise OSError(
+            f"could not write the checkpoint {folder} ({error}){kept}. Free some space or choose another folder."
+        ) from error
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -85,7 +89,10 @@ def load(folder: str | Path) -> SelfInterpretable:
     config = read_config(folder)
     for name, expected in config["sha256"].items():
         if (found := _hash(folder / name)) != expected:
-            raise ValueError(f"{folder / name} is damaged or was changed: its SHA-256 is {found[:12]}..., the config says {str(expected)[:12]}.... Get the checkpoint again.")
+            raise ValueError(
+                f"{folder / name} is damaged or was changed: its SHA-256 is {found[:12]}..., the config says "
+                f"{str(expected)[:12]}.... Get the checkpoint again."
+            )
     entry = registry.find(config["model"])
     try:
         with without_pretrained_weights():
@@ -107,9 +114,14 @@ def verify(folder: str | Path, tolerance: float = 1e-4) -> float:
     worst = 0.0
     for name, now in terms.items():
         if name not in golden or golden[name].shape != now.shape:
-            raise ValueError(f"{Path(folder) / GOLDEN} has no '{name}' of shape {tuple(now.shape)}; save the checkpoint again.")
+            raise ValueError(
+                f"{Path(folder) / GOLDEN} has no '{name}' of shape {tuple(now.shape)}; save the checkpoint again."
+            )
         if not torch.allclose(now.double(), golden[name].double(), rtol=tolerance, atol=tolerance):
-            raise ValueError(f"{folder} explains its golden inputs differently than when it was saved: '{name}' is off by {(now - golden[name]).abs().max():.3g}.")
+            raise ValueError(
+                f"{folder} explains its golden inputs differently than when it was saved: '{name}' is off by "
+                f"{(now - golden[name]).abs().max():.3g}."
+            )
         worst = max(worst, float((now - golden[name]).abs().max()))
     return worst
 
@@ -124,7 +136,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     missing = [name for name in (CONFIG, WEIGHTS, GOLDEN) if not (folder / name).is_file()]
     if missing:
         found = ", ".join(sorted(p.name for p in folder.iterdir())) if folder.is_dir() else "no such folder"
-        raise FileNotFoundError(f"{folder} has no {', '.join(missing)} (found: {found or 'nothing'}). Give a folder written by `train.py fit` or zoo.save().")
+        raise FileNotFoundError(
+            f"{folder} has no {', '.join(missing)} (found: {found or 'nothing'}). Give a folder written by "
+            "`train.py fit` or zoo.save()."
+        )
     try:
         config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -133,10 +148,16 @@ def read_config(folder: Path) -> dict[str, Any]:
         keys = sorted(config) if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"{folder / CONFIG} must have the keys {', '.join(sorted(KEYS))}; got {keys}.")
     if config["format"] != FORMAT:
-        raise ValueError(f"{folder} is of checkpoint format {config['format']}; this version reads format {FORMAT}. Install a newer version of zoo.")
+        raise ValueError(
+            f"{folder} is of checkpoint format {config['format']}; this version reads format {FORMAT}. Install "
+            "a newer version of zoo."
+        )
     name = config["model"]
     if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
-        raise ValueError(f"{folder / CONFIG} names the model {name!r}; expected a registry key such as 'protopnet'. Class paths are never imported.")
+        raise ValueError(
+            f"{folder / CONFIG} names the model {name!r}; expected a registry key such as 'protopnet'. Class "
+            "paths are never imported."
+        )
     if not isinstance(config["sha256"], dict) or set(config["sha256"]) != {WEIGHTS, GOLDEN}:
         raise ValueError(f"{folder / CONFIG} must give the SHA-256 of {WEIGHTS} and {GOLDEN}, and of nothing else.")
     if not isinstance(config["arguments"], dict) or not isinstance(config["metrics"], dict):
@@ -153,7 +174,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is no intact safetensors file ({error}). Pickled weights are never loaded; save with zoo.save().") from error
+        raise ValueError(
+            f"{path} is no intact safetensors file ({error}). Pickled weights are never loaded; save with zoo.save()."
+        ) from error
 
 
 def _write(model: SelfInterpretable, folder: Path, metrics: dict[str, float], golden: Tensor | None) -> None:
@@ -187,11 +210,17 @@ def _fill(model: SelfInterpretable, tensors: dict[str, Tensor], path: Path) -> N
     needed = model.state_dict()
     missing, extra = sorted(needed.keys() - tensors.keys()), sorted(tensors.keys() - needed.keys())
     if missing or extra:
-        raise ValueError(f"{path} does not fit the model of its config: missing {missing[:3] or 'nothing'}, unknown {extra[:3] or 'nothing'}.")
+        raise ValueError(
+            f"{path} does not fit the model of its config: missing {missing[:3] or 'nothing'}, unknown "
+            f"{extra[:3] or 'nothing'}."
+        )
     for name, tensor in needed.items():
         found = tensors[name]
         if found.shape != tensor.shape or found.dtype != tensor.dtype:
-            raise ValueError(f"{path}: '{name}' is {found.dtype} {tuple(found.shape)}; the model of the config needs {tensor.dtype} {tuple(tensor.shape)}.")
+            raise ValueError(
+                f"{path}: '{name}' is {found.dtype} {tuple(found.shape)}; the model of the config needs "
+                f"{tensor.dtype} {tuple(tensor.shape)}."
+            )
     model.load_state_dict(tensors)
 
 

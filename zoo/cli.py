@@ -35,6 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
+def console() -> None:
+    """The console script `zoo`."""
+    sys.exit(main())
+
+
 def _run(command: str, arguments: list[str]) -> int:
     if command not in COMMANDS:
         from difflib import get_close_matches
@@ -66,7 +71,3 @@ def _check(arguments: list[str]) -> None:
             config.check_config(found, str(path))
             merged |= found
     config.check_overrides(arguments, merged)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -63,7 +63,10 @@ def explain(arguments: list[str]) -> int:
 
 
 def _explain_batch(
-    model: SelfInterpretable, inputs: list[tuple[Path, torch.Tensor]], options: argparse.Namespace, stems: dict[Path, str]
+    model: SelfInterpretable,
+    inputs: list[tuple[Path, torch.Tensor]],
+    options: argparse.Namespace,
+    stems: dict[Path, str],
 ) -> list[tuple[str, str]]:
     batch = model.explain(torch.stack([x for _, x in inputs]), options.target).check()
     pages = []
@@ -140,7 +143,14 @@ def _checkpoints() -> list[tuple[str, ...]]:
     for file in sorted([*Path("checkpoints").glob(f"*/{CONFIG}"), *Path("runs").glob(f"*/checkpoint/{CONFIG}")]):
         about = read_config(file.parent)
         size = sum(p.stat().st_size for p in file.parent.iterdir()) / 2**20
-        rows.append((str(file.parent), about["model"], ", ".join(f"{k} {v:.4f}" for k, v in about["metrics"].items()), f"{size:.1f} MB"))
+        rows.append(
+            (
+                str(file.parent),
+                about["model"],
+                ", ".join(f"{k} {v:.4f}" for k, v in about["metrics"].items()),
+                f"{size:.1f} MB",
+            )
+        )
     return [("CHECKPOINT", "MODEL", "TEST", "SIZE"), *rows]
 
 

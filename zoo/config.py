@@ -1,4 +1,4 @@
-"""Checks a config against the classes that it names, before anything is built: a typo gets one line, with the nearest name."""
+"""Checks a config against the classes that it names, before anything is built: a typo gets one clear line."""
 
 import inspect
 from collections.abc import Iterable, Mapping

@@ -71,11 +71,17 @@ class Domain:
         if isinstance(target, str):
             if target not in self.classes:
                 near = get_close_matches(target, self.classes, 1)
-                hint = f"did you mean '{near[0]}'?" if near else f"classes: {', '.join(self.classes[:10])}{' ...' if len(self.classes) > 10 else ''}."
+                hint = (
+                    f"did you mean '{near[0]}'?"
+                    if near
+                    else f"classes: {', '.join(self.classes[:10])}{' ...' if len(self.classes) > 10 else ''}."
+                )
                 raise ValueError(f"no class named '{target}'; {hint}")
             return self.classes.index(target)
         if not 0 <= target < len(self.classes):
-            raise ValueError(f"target {target} is out of range; there are {len(self.classes)} classes, 0 to {len(self.classes) - 1}.")
+            raise ValueError(
+                f"target {target} is out of range; there are {len(self.classes)} classes, 0 to {len(self.classes) - 1}."
+            )
         return int(target)
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,7 +107,10 @@ class Domain:
         for key in arguments:
             if key not in known:
                 near = get_close_matches(key, known, 1)
-                raise ValueError(f"a domain of {modality}s has no key '{key}'{f'; did you mean {near[0]!r}?' if near else '.'} Keys: {', '.join(known)}.")
+                raise ValueError(
+                    f"a domain of {modality}s has no key "
+                    f"'{key}'{f'; did you mean {near[0]!r}?' if near else '.'} Keys: {', '.join(known)}."
+                )
         return kinds[modality](**arguments)
 
 
@@ -131,7 +140,10 @@ class ImageDomain(Domain):
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 (grey) or 3 (RGB); got {self.channels}.")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
-            raise ValueError(f"mean and std need one number for each of {self.channels} channels; got {len(self.mean)} and {len(self.std)}.")
+            raise ValueError(
+                f"mean and std need one number for each of {self.channels} channels; got {len(self.mean)} and "
+                f"{len(self.std)}."
+            )
         if len(self.size) != 2 or min(self.size) < 1:
             raise ValueError(f"size must be (height, width) in pixels; got {self.size}.")
         if self.resize not in ("squash", "crop"):
@@ -150,12 +162,18 @@ class ImageDomain(Domain):
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"{wanted}; got {tuple(x.shape)}. `domain.read(path)` brings a file into this shape.")
         if not x.is_floating_point():
-            raise TypeError(f"{wanted} of a floating-point type; got {x.dtype}. `domain.preprocess(picture)` scales and normalises pixels.")
+            raise TypeError(
+                f"{wanted} of a floating-point type; got {x.dtype}. `domain.preprocess(picture)` scales and "
+                "normalises pixels."
+            )
         if len(x) == 0:
             raise ValueError(f"{wanted} with B >= 1; got an empty batch.")
         if not bool(torch.isfinite(x).all()):
             rows = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten().tolist()
-            raise ValueError(f"{model} got NaN or infinite pixels in image {rows[0]} of the batch ({len(rows)} of {len(x)} images); clean the input first.")
+            raise ValueError(
+                f"{model} got NaN or infinite pixels in image {rows[0]} of the batch ({len(rows)} of {len(x)} "
+                "images); clean the input first."
+            )
 
     def read(self, path: str | Path) -> Tensor:
         """Reads an image file of any mode and size into a tensor (C, H, W).
@@ -208,7 +226,9 @@ def open_image(path: str | Path) -> Image.Image:
             image = ImageOps.exif_transpose(opened)
             image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}). Convert it to PNG or JPEG, or leave it out.") from error
+        raise ValueError(
+            f"{path} cannot be read as an image ({error}). Convert it to PNG or JPEG, or leave it out."
+        ) from error
     if image.mode.startswith("I"):  # 16-bit grey: PIL's own conversion clips instead of scaling
         image = image.point(lambda value: value / 256).convert("L")
     if "A" in image.mode or "transparency" in image.info:

@@ -1,15 +1,12 @@
-"""Evidence, units and explanations: tensors, names and arithmetic, nothing that needs a model.
+"""Explanations: tensors, names and arithmetic, nothing that needs a model.
 
-    input --evidence()--> Evidence --readout()--> scores
-
-An `Explanation` keeps the terms of that readout for one target per row and names them. Its promise is
+An `Explanation` keeps the terms of a readout for one target per row and names them. Its promise is
 `bias + contributions.sum(1) == score`, and `check()` holds it to that.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,49 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo.domain import Domain
-
-
-@dataclass
-class Evidence:
-    """What a model saw in a batch of B inputs, as K units. The readout sees this and nothing else.
-
-    Attributes:
-        activation: (B, K), how strongly each unit fires, in the unit's own scale.
-        support: (B, K, *S) in [0, 1], where in the input each unit fires, on the feature grid
-            S = (h, w), (T,), (T, V) or (F,); None if the units have no place, or while training.
-        state: further tensors, batch first, that the readout or the losses need.
-    """
-
-    activation: Tensor
-    support: Tensor | None = None
-    state: dict[str, Tensor] = field(default_factory=dict)
-
-    def float(self) -> "Evidence":
-        """The same evidence with every floating-point tensor in fp32."""
-        up = lambda t: t.float() if t is not None and t.is_floating_point() else t  # noqa: E731
-        return Evidence(up(self.activation), up(self.support), {k: up(v) for k, v in self.state.items()})
-
-
-torch.export.register_dataclass(Evidence, serialized_type_name="zoo.Evidence")
-
-
-@dataclass(frozen=True, eq=False)
-class Unit:
-    """One entry of a model's vocabulary.
-
-    Attributes:
-        name: for people, unique within the model.
-        kind: "prototype", "concept", "group", "neuron", "feature", "rule", "residual", ...
-        target: the class it belongs to, if it belongs to one.
-        source: where it comes from, as plain data (training image and box, phrase, rule text, layer and index).
-        picture: uint8 (C, h, w), what it looks like, if it looks like anything.
-    """
-
-    name: str
-    kind: str
-    target: int | None = None
-    source: Mapping[str, Any] = field(default_factory=dict)
-    picture: Tensor | None = field(default=None, repr=False)
+from zoo.evidence import Unit, find_unit
 
 
 class Term(NamedTuple):
@@ -158,7 +113,10 @@ class Explanation:
         activation = self.activation.cpu().gather(1, order).tolist()
         parts = None if self.contributions is None else self.contributions.cpu().gather(1, order).tolist()
         return [
-            [Term(self.units[k], k, activation[i][j], None if parts is None else parts[i][j]) for j, k in enumerate(row)]
+            [
+                Term(self.units[k], k, activation[i][j], None if parts is None else parts[i][j])
+                for j, k in enumerate(row)
+            ]
             for i, row in enumerate(order.tolist())
         ]
 
@@ -182,8 +140,13 @@ class Explanation:
         """
         mine, theirs = self._additive("versus()"), other._additive("versus()")
         if self.scores.shape != other.scores.shape or not torch.equal(self.scores, other.scores):
-            raise ValueError("versus() compares two explanations of the same batch by the same model; these have different scores.")
-        names = tuple(f"{a} rather than {b} ({i})" for i, (a, b) in enumerate(zip(self.target_names, other.target_names, strict=True)))
+            raise ValueError(
+                "versus() compares two explanations of the same batch by the same model; these have different scores."
+            )
+        names = tuple(
+            f"{a} rather than {b} ({i})"
+            for i, (a, b) in enumerate(zip(self.target_names, other.target_names, strict=True))
+        )
         return replace(
             self,
             scores=torch.diag(self.score - other.score),
@@ -224,12 +187,17 @@ class Explanation:
         allowed = 1e-6 + 1e-5 * (self.bias.double().abs() + self._additive("check()").double().abs().sum(1))
         if bool((~(gap <= allowed)).any()):
             row = int((gap - allowed).nan_to_num(torch.inf).argmax())
-            raise ArithmeticError(f"the contributions of row {row} miss its score by {gap[row]:.3g} (allowed: {allowed[row]:.3g}).")
+            raise ArithmeticError(
+                f"the contributions of row {row} miss its score by {gap[row]:.3g} (allowed: {allowed[row]:.3g})."
+            )
         return self
 
     def _additive(self, caller: str) -> Tensor:
         if self.contributions is None or self.bias is None:
-            raise ValueError(f"{caller} needs contributions, and this model's score is no sum of its units; use top(), which ranks by activation.")
+            raise ValueError(
+                f"{caller} needs contributions, and this model's score is no sum of its units; use top(), "
+                "which ranks by activation."
+            )
         return self.contributions
 
     def to_dict(self, top: int | None = None) -> list[dict[str, Any]]:
@@ -273,9 +241,17 @@ class Explanation:
             about = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (a handle, not a dict)
         if not {"units", "domain", "space"} <= set(about):
-            raise ValueError(f"{path} is a safetensors file but holds no explanation; expected one written by Explanation.save().")
-        units = tuple(Unit(**u, picture=tensors.pop(f"picture.{k}", None)) for k, u in enumerate(json.loads(about["units"])))
-        edges = tuple(tensors.pop(f"edges.{n}") for n in ("source", "destination", "weight")) if "edges.source" in tensors else None
+            raise ValueError(
+                f"{path} is a safetensors file but holds no explanation; expected one written by Explanation.save()."
+            )
+        units = tuple(
+            Unit(**u, picture=tensors.pop(f"picture.{k}", None)) for k, u in enumerate(json.loads(about["units"]))
+        )
+        edges = (
+            tuple(tensors.pop(f"edges.{n}") for n in ("source", "destination", "weight"))
+            if "edges.source" in tensors
+            else None
+        )
         optional = {name: tensors.get(name) for name in ("contributions", "bias", "support", "inputs")}
         domain = Domain.from_dict(json.loads(about["domain"]))
         required = {name: tensors[name] for name in ("scores", "target", "activation")}
@@ -290,22 +266,6 @@ class Explanation:
         from zoo.views.html import fragment
 
         return fragment(self)
-
-
-def find_unit(unit: str | int, index: Mapping[str, int]) -> int:
-    """Column of a unit given by name or number, from a mapping of names to columns.
-
-    Raises:
-        ValueError: there is no such unit; the message names the nearest one or the valid range.
-    """
-    if isinstance(unit, str):
-        if unit not in index:
-            near = get_close_matches(unit, index, 3)
-            raise ValueError(f"no unit named '{unit}'{'; did you mean ' + ' or '.join(map(repr, near)) + '?' if near else '.'}")
-        return index[unit]
-    if not 0 <= unit < len(index):
-        raise ValueError(f"unit {unit} is out of range; there are {len(index)} units, 0 to {len(index) - 1}.")
-    return int(unit)
 
 
 def _term_to_dict(term: Term, domain: Domain) -> dict[str, Any]:

@@ -36,9 +36,13 @@ class FittingCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--output", type=str | None, default=None, help="folder of the run (default: runs/<config's name>)")
+        parser.add_argument(
+            "--output", type=str | None, default=None, help="folder of the run (default: runs/<config's name>)"
+        )
         parser.add_argument("--overwrite", type=bool, default=False, help="start anew in a folder that holds a run")
-        parser.add_argument("--patience", type=int, default=20, help="epochs without improvement that end the last stage")
+        parser.add_argument(
+            "--patience", type=int, default=20, help="epochs without improvement that end the last stage"
+        )
         parser.link_arguments("data.domain", "model.init_args.domain", apply_on="instantiate")
         parser.set_defaults({"trainer.logger": None})
 
@@ -62,10 +66,15 @@ class FittingCLI(LightningCLI):
             if settings.ckpt_path == "last":
                 settings.ckpt_path = str(_existing(last, "There is no run to continue; leave out --ckpt_path."))
             elif last.exists() and not settings.ckpt_path and not settings.overwrite:
-                raise FileExistsError(f"{self.output} holds a run already; continue it with --ckpt_path last, start anew with --overwrite true, or choose another --output.")
+                raise FileExistsError(
+                    f"{self.output} holds a run already; continue it with --ckpt_path last, start anew with "
+                    "--overwrite true, or choose another --output."
+                )
         elif settings.ckpt_path in (None, "best", "last"):
             wanted = last if settings.ckpt_path == "last" or not best.exists() else best
-            settings.ckpt_path = str(_existing(wanted, "Train first: python train.py fit --config ..., or give --ckpt_path."))
+            settings.ckpt_path = str(
+                _existing(wanted, "Train first: python train.py fit --config ..., or give --ckpt_path.")
+            )
         if self.subcommand == "predict":
             settings.return_predictions = False
 
@@ -74,7 +83,13 @@ class FittingCLI(LightningCLI):
         if given.max_epochs is None:
             kwargs["max_epochs"] = total
         elif given.max_epochs != total and self.subcommand == "fit":
-            warnings.warn(f"trainer.max_epochs is {given.max_epochs}, but the recipe has {total} epochs; it will not be run as written.", stacklevel=2)
+            warnings.warn(
+                (
+                    f"trainer.max_epochs is {given.max_epochs}, but the recipe has {total} epochs; it will not be "
+                    "run as written."
+                ),
+                stacklevel=2,
+            )
         if given.strategy == "auto" and given.devices not in (1, "1", "auto", None):
             kwargs["strategy"] = "ddp_find_unused_parameters_true"  # stages freeze parameter groups
         if given.logger is None:
@@ -106,7 +121,9 @@ class FittingCLI(LightningCLI):
         self.trainer.test(model, datamodule=self.datamodule, verbose=False)
         if not self.trainer.is_global_zero:
             return
-        measured = {k.removeprefix("test/"): v.item() for k, v in self.trainer.callback_metrics.items() if k.startswith("test/")}
+        measured = {
+            k.removeprefix("test/"): v.item() for k, v in self.trainer.callback_metrics.items() if k.startswith("test/")
+        }
         metrics = {k: v for k, v in sorted(measured.items()) if not k.startswith("loss")}
         (self.output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         print("\ntest " + " · ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
@@ -138,5 +155,10 @@ def _quieten() -> None:
     """Silences advertisements, and advice that does not fit data sets that are in memory."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch"):
         logging.getLogger(name).addFilter(lambda record: "litlogger" not in record.getMessage().lower())
-    for message in (".*does not have many workers.*", ".*treespec.*", ".*Checkpoint directory .* exists and is not empty.*", ".*The number of training batches.*smaller than the logging interval.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*treespec.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*The number of training batches.*smaller than the logging interval.*",
+    ):
         warnings.filterwarnings("ignore", message)

@@ -66,7 +66,7 @@ def high_activation_box(maps: Tensor, percentile: float = 95.0) -> Tensor:
     Returns:
         (N, 4) int64, (top, left, bottom, right) in cells; bottom and right are exclusive.
     """
-    n, height, width = maps.shape
+    height, width = maps.shape[1:]
     rank = min(max(round(percentile / 100 * height * width + 0.5), 1), height * width)
     threshold = maps.flatten(1).kthvalue(rank, dim=1).values[:, None, None]
     high = maps >= threshold  # (N, H, W), never empty

@@ -1,4 +1,4 @@
-"""The contract: scores are a function of the evidence and of nothing else, and an explanation is that function's terms."""
+"""The contract: scores are a function of the evidence and of nothing else; an explanation is its terms."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.explanation import Evidence, Explanation, Unit, find_unit
+from zoo.evidence import Evidence, Unit, find_unit
+from zoo.explanation import Explanation
 from zoo.training import Batch, StagedModule, as_batch, evaluating
 
 
@@ -114,7 +115,11 @@ class SelfInterpretable(StagedModule):
         """The tensors of an explanation, and nothing but tensors: what `explain` names and `torch.export` exports."""
         scores, evidence = self.step(x)
         if target is None:
-            target = scores.argmax(1) if self.domain.task == "classification" else torch.zeros_like(scores[:, 0], dtype=torch.long)
+            target = (
+                scores.argmax(1)
+                if self.domain.task == "classification"
+                else torch.zeros_like(scores[:, 0], dtype=torch.long)
+            )
         with torch.autocast(x.device.type, enabled=False):
             contributions, bias = self.attribute(evidence, target) if self.additive else (None, None)
             edges = self.edges(evidence, target)
@@ -137,7 +142,10 @@ class SelfInterpretable(StagedModule):
         if isinstance(target, int | str):
             return torch.full((len(x),), self.domain.class_index(target), device=x.device)
         if target.shape != (len(x),) or target.is_floating_point():
-            raise ValueError(f"target must be a class or one whole number a row, ({len(x)},); got {target.dtype} of shape {tuple(target.shape)}.")
+            raise ValueError(
+                f"target must be a class or one whole number a row, ({len(x)},); got {target.dtype} of shape "
+                f"{tuple(target.shape)}."
+            )
         for t in {int(target.min()), int(target.max())}:
             self.domain.class_index(t)
         return target.to(x.device)

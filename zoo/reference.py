@@ -24,7 +24,17 @@ class Reference:
         title: what the progress bar says; no bar without one.
     """
 
-    def __init__(self, dataset: Dataset, *, batch_size: int = 64, device: torch.device | str = "cpu", workers: int = 0, rank: int = 0, world: int = 1, title: str = "") -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        batch_size: int = 64,
+        device: torch.device | str = "cpu",
+        workers: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        title: str = "",
+    ) -> None:
         self.dataset, self.device, self.rank, self.world, self.title = dataset, device, rank, world, title
         share = Subset(dataset, range(rank, len(dataset), world))  # pyright: ignore[reportArgumentType]
         self.loader = DataLoader(share, batch_size, num_workers=workers, pin_memory=torch.device(device).type == "cuda")
@@ -37,9 +47,20 @@ class Reference:
             dataset = data.reference_dataset()
         else:
             dataset = loader.dataset
-            rank_zero_warn(f"{title}: the data module has no reference_dataset(), so the training set is read as it is; if it augments, prototypes will come from augmented inputs.")
+            rank_zero_warn(
+                f"{title}: the data module has no reference_dataset(), so the training set is read as it is; "
+                "if it augments, prototypes will come from augmented inputs."
+            )
         quiet = title if trainer.progress_bar_callback is not None and trainer.is_global_zero else ""
-        return cls(dataset, batch_size=loader.batch_size or 64, device=device, workers=loader.num_workers, rank=trainer.global_rank, world=trainer.world_size, title=quiet)
+        return cls(
+            dataset,
+            batch_size=loader.batch_size or 64,
+            device=device,
+            workers=loader.num_workers,
+            rank=trainer.global_rank,
+            world=trainer.world_size,
+            title=quiet,
+        )
 
     def __len__(self) -> int:
         return len(self.dataset)  # pyright: ignore[reportArgumentType]

@@ -38,7 +38,9 @@ def register(name: str, *, family: str, modality: str | tuple[str, ...], paper: 
 
     def enter(cls: T) -> T:
         if name in _entries:
-            raise ValueError(f"the model name '{name}' is taken by {_entries[name].cls.__name__}; give {cls.__name__} another.")
+            raise ValueError(
+                f"the model name '{name}' is taken by {_entries[name].cls.__name__}; give {cls.__name__} another."
+            )
         kinds = (modality,) if isinstance(modality, str) else modality
         _entries[name] = Entry(name, cls, family, kinds, paper)
         return cls
@@ -74,7 +76,10 @@ def name_of(cls: type) -> str:
     for entry in _entries.values():
         if entry.cls is cls:
             return entry.name
-    raise ValueError(f"{cls.__name__} is not a registered model; decorate it with @register(name, family=..., modality=..., paper=...).")
+    raise ValueError(
+        f"{cls.__name__} is not a registered model; decorate it with @register(name, family=..., "
+        "modality=..., paper=...)."
+    )
 
 
 def create_model(name: str, **arguments: Any) -> Any:

@@ -58,7 +58,9 @@ def parse_stages(recipe: Iterable[Stage | Mapping[str, Any]]) -> tuple[Stage, ..
     """
     stages = tuple(_parse_stage(entry) for entry in recipe)
     if not stages:
-        raise ValueError("the recipe has no stages; give at least one with epochs, such as {name: train, epochs: 10, train: [head]}.")
+        raise ValueError(
+            "the recipe has no stages; give at least one with epochs, such as {name: train, epochs: 10, train: [head]}."
+        )
     if stages[0].is_action:
         raise ValueError(f"the recipe begins with the action '{stages[0].name}'; put a stage with epochs before it.")
     if stages[-1].is_action:
@@ -75,20 +77,31 @@ def _parse_stage(entry: Stage | Mapping[str, Any]) -> Stage:
         for key in entry:
             if key not in known:
                 near = get_close_matches(key, known, 1)
-                raise ValueError(f"a stage has no key '{key}'{f'; did you mean {near[0]!r}?' if near else ''} Keys: {', '.join(known)}.")
+                raise ValueError(
+                    f"a stage has no key '{key}'{f'; did you mean {near[0]!r}?' if near else ''} Keys: "
+                    f"{', '.join(known)}."
+                )
         if not entry.get("name"):
             raise ValueError(f"every stage needs a name; got {dict(entry)}.")
         entry = Stage(**{**entry, "train": tuple(entry.get("train") or ()), "lr": dict(entry.get("lr") or {})})
     if not isinstance(entry.epochs, int) or entry.epochs < 0:
-        raise ValueError(f"stage '{entry.name}' has epochs={entry.epochs!r}; expected a whole number from 0 (an action) upwards.")
+        raise ValueError(
+            f"stage '{entry.name}' has epochs={entry.epochs!r}; expected a whole number from 0 (an action) upwards."
+        )
     if entry.decay_every < 0 or not 0 < entry.decay <= 1:
         raise ValueError(
-            f"stage '{entry.name}' has decay_every={entry.decay_every}, decay={entry.decay}; expected decay_every >= 0 and 0 < decay <= 1."
+            f"stage '{entry.name}' has decay_every={entry.decay_every}, decay={entry.decay}; expected "
+            "decay_every >= 0 and 0 < decay <= 1."
         )
     if entry.is_action and (entry.train or entry.lr):
-        raise ValueError(f"stage '{entry.name}' has no epochs, so it is an action and cannot train {list(entry.train)}; give it epochs.")
+        raise ValueError(
+            f"stage '{entry.name}' has no epochs, so it is an action and cannot train {list(entry.train)}; "
+            "give it epochs."
+        )
     if not entry.is_action and not entry.train:
-        raise ValueError(f"stage '{entry.name}' lasts {entry.epochs} epochs but trains no parameter group; name some under 'train'.")
+        raise ValueError(
+            f"stage '{entry.name}' lasts {entry.epochs} epochs but trains no parameter group; name some under 'train'."
+        )
     return entry
 
 
@@ -103,7 +116,8 @@ def check_groups(stages: Sequence[Stage], groups: Iterable[str], model: str) -> 
         for name in (*stage.train, *stage.lr):
             if name not in groups:
                 raise ValueError(
-                    f"stage '{stage.name}' trains '{name}', which is not a parameter group of {model}; groups: {', '.join(groups)}."
+                    f"stage '{stage.name}' trains '{name}', which is not a parameter group of {model}; groups: "
+                    f"{', '.join(groups)}."
                 )
 
 

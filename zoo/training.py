@@ -77,7 +77,9 @@ class StagedModule(LightningModule):
                 near = get_close_matches(name, self.default_coefficients, 1)
                 hint = f"did you mean '{near[0]}'?" if near else f"terms: {', '.join(self.default_coefficients)}."
                 raise ValueError(f"{type(self).__name__} has no loss term '{name}'; {hint}")
-        self.scorecards = nn.ModuleDict({f"{split}_metrics": metrics_of(self.domain) for split in ("train", "val", "test")})
+        self.scorecards = nn.ModuleDict(
+            {f"{split}_metrics": metrics_of(self.domain) for split in ("train", "val", "test")}
+        )
 
     @property
     def max_epochs(self) -> int:
@@ -197,8 +199,22 @@ class StagedModule(LightningModule):
                 f"loss term '{bad}' is not finite in epoch {self.current_epoch}, batch {batch_idx} ({values}). "
                 "Look for NaN inputs in that batch, lower the learning rate, or train in fp32."
             )
-        self.log_dict({f"{split}/loss/{name}": term.detach() for name, term in terms.items()}, on_step=False, on_epoch=True, batch_size=size, sync_dist=split != "train")
-        self.log(f"{split}/loss", total.detach(), on_step=False, on_epoch=True, batch_size=size, prog_bar=split == "train", sync_dist=split != "train")
+        self.log_dict(
+            {f"{split}/loss/{name}": term.detach() for name, term in terms.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=size,
+            sync_dist=split != "train",
+        )
+        self.log(
+            f"{split}/loss",
+            total.detach(),
+            on_step=False,
+            on_epoch=True,
+            batch_size=size,
+            prog_bar=split == "train",
+            sync_dist=split != "train",
+        )
         if split == "val" and self.in_last_stage:
             # Only the last stage leaves a finished model, so only its epochs compete for the best checkpoint.
             self.log("monitor", total.detach(), on_epoch=True, batch_size=size, sync_dist=True)
@@ -232,7 +248,11 @@ def metrics_of(domain: Domain) -> MetricCollection:
 
 def task_loss(scores: Tensor, target: Tensor, domain: Domain) -> Tensor:
     """Cross-entropy for classes (target (B,)), mean squared error for values (target (B, C))."""
-    return F.cross_entropy(scores, target) if domain.task == "classification" else F.mse_loss(scores, target.view_as(scores))
+    return (
+        F.cross_entropy(scores, target)
+        if domain.task == "classification"
+        else F.mse_loss(scores, target.view_as(scores))
+    )
 
 
 @contextmanager
@@ -275,6 +295,7 @@ def plain(value: Any) -> Any:
 def _of(setting: float | Mapping[str, float], group: str, what: str, default: float | None = None) -> float:
     if not isinstance(setting, Mapping):
         return setting
-    if group not in setting and default is None:
+    value = setting.get(group, default)
+    if value is None:
         raise ValueError(f"{what} names {', '.join(setting)}, but not the parameter group '{group}'; add it.")
-    return setting.get(group, default)
+    return value

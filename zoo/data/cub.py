@@ -50,7 +50,9 @@ class CUB(ImageData):
         elif "ZOO_DATA" in os.environ:
             tried = [expand("$ZOO_DATA") / name for name in ("CUB_200_2011", "cub50")]
         else:
-            raise ValueError("CUB needs its folder: give data.init_args.root, or set the environment variable ZOO_DATA.")
+            raise ValueError(
+                "CUB needs its folder: give data.init_args.root, or set the environment variable ZOO_DATA."
+            )
         for folder in tried:
             if (folder / "images.txt").is_file():
                 return folder

@@ -106,7 +106,9 @@ def read_folders(root: Path) -> dict[str, list[Row]]:
         for label in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
             files = sorted(p for p in label.rglob("*") if p.suffix.lower() in ENDINGS)
             if not files:
-                raise ValueError(f"class folder {label} has no images ({', '.join(sorted(ENDINGS))}); fill it or remove it.")
+                raise ValueError(
+                    f"class folder {label} has no images ({', '.join(sorted(ENDINGS))}); fill it or remove it."
+                )
             rows[split] += [(file, label.name) for file in files]
     return rows
 
@@ -124,7 +126,9 @@ def read_table(path: Path, root: Path) -> dict[str, list[Row]]:
         reader = csv.DictReader(opened)
         columns = reader.fieldnames or []
         if missing := [c for c in ("path", "label") if c not in columns]:
-            raise ValueError(f"{path} has no column {' and no column '.join(missing)} (found: {', '.join(columns) or 'nothing'}).")
+            raise ValueError(
+                f"{path} has no column {' and no column '.join(missing)} (found: {', '.join(columns) or 'nothing'})."
+            )
         rows: dict[str, list[Row]] = {}
         lost = []
         for number, row in enumerate(reader, 2):
@@ -132,7 +136,9 @@ def read_table(path: Path, root: Path) -> dict[str, list[Row]]:
             if split not in SPLITS:
                 raise ValueError(f"{path}, line {number}: split is '{split}'; expected train, val or test.")
             if not row["path"] or not row["label"]:
-                raise ValueError(f"{path}, line {number}: path and label must not be empty; got {row['path']!r}, {row['label']!r}.")
+                raise ValueError(
+                    f"{path}, line {number}: path and label must not be empty; got {row['path']!r}, {row['label']!r}."
+                )
             file = root / row["path"]
             if not file.is_file():
                 lost.append(f"line {number}: {row['path']}")
@@ -146,10 +152,15 @@ def _check(rows: dict[str, list[Row]], where: Path) -> None:
     """Everything that would otherwise stop a training in the middle."""
     counts = Counter(label for _, label in rows.get("train", ()))
     if len(counts) < 2:
-        raise ValueError(f"{where} has {len(counts)} class{'es' * (not counts)} to train on ({', '.join(counts) or 'none'}); a classifier needs two or more.")
+        raise ValueError(
+            f"{where} has {len(counts)} class{'es' * (not counts)} to train on "
+            f"({', '.join(counts) or 'none'}); a classifier needs two or more."
+        )
     rare = [label for label, count in counts.items() if count < 3]
     if rare:
-        raise ValueError(f"{where}: class '{rare[0]}' has only {counts[rare[0]]} training images; three are needed to hold some out.")
+        raise ValueError(
+            f"{where}: class '{rare[0]}' has only {counts[rare[0]]} training images; three are needed to hold some out."
+        )
     for split, listed in rows.items():
         strange = sorted({label for _, label in listed} - set(counts))
         if strange:

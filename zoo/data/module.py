@@ -116,7 +116,8 @@ class ImageData(LightningDataModule):
         super().__init__()
         if batch_size < 1 or workers < 0 or not 0 < val_fraction < 1:
             raise ValueError(
-                f"expected batch_size >= 1, workers >= 0 and 0 < val_fraction < 1; got {batch_size}, {workers}, {val_fraction}."
+                f"expected batch_size >= 1, workers >= 0 and 0 < val_fraction < 1; got {batch_size}, "
+                f"{workers}, {val_fraction}."
             )
         pipeline(augment, (1, 1))  # an unknown name is an error now, not when the first batch is loaded
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
@@ -173,7 +174,9 @@ class ImageData(LightningDataModule):
         dataset, generator = self.train_dataset(), torch.Generator().manual_seed(self.seed)
         sampler = EpochSampler(dataset, generator, self.seed)
         # A last batch of one would make batch norm of a 1x1 map undefined.
-        return self._loader(dataset, sampler=sampler, generator=generator, drop_last=len(sampler) % self.batch_size == 1)
+        return self._loader(
+            dataset, sampler=sampler, generator=generator, drop_last=len(sampler) % self.batch_size == 1
+        )
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(self.val_dataset())
@@ -191,7 +194,7 @@ class ImageData(LightningDataModule):
 
 
 def stratified_split(targets: Tensor, fraction: float, seed: int) -> tuple[list[int], list[int]]:
-    """Rows of the larger and the held-out part; of each class the same fraction is held out, but at least one row stays.
+    """Rows of the larger and the held-out part; the same fraction of every class is held out.
 
     Args:
         targets: (N,) classes.
@@ -213,7 +216,7 @@ def expand(path: str | Path) -> Path:
     Raises:
         ValueError: it names an environment variable that is not set.
     """
-    filled = os.path.expandvars(os.path.expanduser(path))
+    filled = os.path.expandvars(Path(path).expanduser())
     if "$" in filled:
         raise ValueError(f"{path} names an environment variable that is not set; set it, or give the path itself.")
     return Path(filled)

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torchvision.datasets
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
 
 from zoo.data.module import ImageData, Pictures, expand
@@ -57,7 +56,11 @@ class TorchvisionData(ImageData):
         super().__init__(batch_size, workers, seed, val_fraction, augment)
         if name not in SETS:
             near = get_close_matches(name.lower(), {n.lower(): n for n in SETS}, 1)
-            hint = f"did you mean '{next(n for n in SETS if n.lower() == near[0])}'?" if near else f"there are: {', '.join(sorted(SETS))}."
+            hint = (
+                f"did you mean '{next(n for n in SETS if n.lower() == near[0])}'?"
+                if near
+                else f"there are: {', '.join(sorted(SETS))}."
+            )
             raise ValueError(f"no data set named '{name}' with a train and a test split in torchvision; {hint}")
         folder = root or ("$ZOO_DATA/" if "ZOO_DATA" in os.environ else "data/") + name.lower()
         self.name, self.root, self.download, self.size, self.limit = name, expand(folder), download, size, limit
@@ -93,12 +96,16 @@ class TorchvisionData(ImageData):
         try:
             found = SETS[self.name](str(self.root), train=train, download=False)
         except RuntimeError as error:
-            raise FileNotFoundError(f"{self.name} is not in {self.root} ({error}); give its folder as root, or set download: true.") from error
+            raise FileNotFoundError(
+                f"{self.name} is not in {self.root} ({error}); give its folder as root, or set download: true."
+            ) from error
         images = getattr(found, "data", None)
         if images is None:
             images = torch.stack([F.pil_to_tensor(picture) for picture, _ in found])
         images = torch.as_tensor(images)
-        images = images[:, None] if images.ndim == 3 else images.movedim(-1, 1) if images.shape[-1] in (1, 3) else images
+        images = (
+            images[:, None] if images.ndim == 3 else images.movedim(-1, 1) if images.shape[-1] in (1, 3) else images
+        )
         classes = tuple(map(str, getattr(found, "classes", sorted(set(map(int, found.targets))))))
         return images.contiguous(), torch.as_tensor(found.targets), classes
 

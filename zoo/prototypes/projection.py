@@ -36,7 +36,12 @@ class Nearest:
     def start(cls, prototypes: Tensor) -> "Nearest":
         count = len(prototypes)
         blank = prototypes.new_full((count,), NOWHERE, dtype=torch.int64)
-        return cls(prototypes.new_full((count,), torch.inf, dtype=torch.float32), blank, blank.clone(), prototypes.float().clone())
+        return cls(
+            prototypes.new_full((count,), torch.inf, dtype=torch.float32),
+            blank,
+            blank.clone(),
+            prototypes.float().clone(),
+        )
 
     def take(self, other: "Nearest") -> None:
         """Keeps the nearer of the two for each prototype; ties go to the lower image number."""
@@ -84,7 +89,9 @@ def _nearest_in_batch(prototypes: Tensor, z: Tensor, target: Tensor, index: Tens
     least = distance.new_full((classes, per_class), torch.inf).scatter_reduce(0, rows, distance, "amin")
     wins = distance == least[target]  # (B, Q): this image is nearest to that prototype, perhaps with others
     order = torch.arange(len(z), device=z.device)[:, None].expand_as(distance)
-    first = order.new_full((classes, per_class), len(z)).scatter_reduce(0, rows, torch.where(wins, order, len(z)), "amin")
+    first = order.new_full((classes, per_class), len(z)).scatter_reduce(
+        0, rows, torch.where(wins, order, len(z)), "amin"
+    )
     seen, row = first < len(z), first.clamp_max(len(z) - 1)  # (C, Q)
     slot = torch.arange(per_class, device=z.device).expand_as(row)
     cells = cell[row, slot]

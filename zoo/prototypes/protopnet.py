@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from zoo.backbones import create_backbone
 from zoo.domain import Domain, ImageDomain
-from zoo.explanation import Evidence, Unit
+from zoo.evidence import Evidence, Unit
 from zoo.functional import distances_at, log_similarity, squared_distances
 from zoo.module import SelfInterpretable
 from zoo.prototypes.projection import nearest_patches
@@ -103,7 +103,10 @@ class ProtoPNet(SelfInterpretable):
         if similarity not in ("log", "cosine"):
             raise ValueError(f"similarity must be 'log' or 'cosine'; got '{similarity}'.")
         if not isinstance(self.domain, ImageDomain) or len(self.domain.classes) < 2:
-            raise ValueError(f"ProtoPNet classifies images into two or more classes; got {len(self.domain.classes)} of modality '{self.domain.modality}'.")
+            raise ValueError(
+                f"ProtoPNet classifies images into two or more classes; got {len(self.domain.classes)} of "
+                f"modality '{self.domain.modality}'."
+            )
         classes, self.per_class, self.cosine = len(self.domain.classes), prototypes_per_class, similarity == "cosine"
         count = classes * prototypes_per_class
 
@@ -179,8 +182,8 @@ class ProtoPNet(SelfInterpretable):
     def require_ready(self) -> None:
         if not self.pushed:
             raise RuntimeError(
-                "these prototypes are not patches of training images (yet), so 'this looks like that' would not be true: "
-                "train with a recipe whose last stages are push and one that trains the head alone, or call push()."
+                "these prototypes are not patches of training images (yet), so 'this looks like that' would not be "
+                "true: train with a recipe that ends in push and a stage that trains the head alone, or call push()."
             )
 
     def on_stage_start(self, stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Where prototypes come from: training image, patch and picture, kept in buffers so that they travel with the weights."""
+"""Where prototypes come from: training image, patch and picture, in buffers that travel with the weights."""
 
 from collections.abc import Callable
 from typing import Any

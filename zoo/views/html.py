@@ -42,15 +42,19 @@ def fragment(explanation: Explanation, top: int = 8) -> str:
 
 def index_page(pages: Sequence[tuple[str, str]]) -> str:
     """A page of links: (file name, text) each."""
-    links = "".join(f"<li><a href='{escape(name, quote=True)}'><bdi>{escape(text)}</bdi></a></li>" for name, text in pages)
+    links = "".join(
+        f"<li><a href='{escape(name, quote=True)}'><bdi>{escape(text)}</bdi></a></li>" for name, text in pages
+    )
     return _document("Explanations", f"<h1>Explanations</h1><ul class='index'>{links}</ul>")
 
 
 def _document(title: str, body: str) -> str:
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body class='zoo'><main>{body}</main></body></html>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"(
+            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body "
+            f"class='zoo'><main>{body}</main></body></html>"
+        )
     )
 
 
@@ -59,7 +63,9 @@ def _article(one: Explanation, title: str, number: int, top: int) -> str:
     terms = one.top(top)[0]
     boxes: list[list[int]] = []
     if picture is not None and one.support is not None and one.support.ndim == 4:
-        boxes = boxes_of(one.support[0, [term.index for term in terms]].float().cpu(), (picture.shape[1], picture.shape[2]))
+        boxes = boxes_of(
+            one.support[0, [term.index for term in terms]].float().cpu(), (picture.shape[1], picture.shape[2])
+        )
     if one.contributions is None:
         evidence = "".join(_card(t, i, None, 1.0, picture, boxes, number, one) for i, t in enumerate(terms))
         total = "<p class='sum'>Ranked by activation: this model's score is no sum of its units.</p>"
@@ -69,9 +75,9 @@ def _article(one: Explanation, title: str, number: int, top: int) -> str:
         cards = zip(terms, shown.shown, strict=True)
         evidence = "".join(_card(t, i, v, largest, picture, boxes, number, one) for i, (t, v) in enumerate(cards))
         total = _sum_line(shown, one)
-    return (
-        f"<article aria-labelledby='t{number}'><header>{_input_figure(picture, boxes, number, title)}"
-        f"<div>{_answer(one, title, number)}</div></header><h3>Evidence</h3><ol class='cards'>{evidence}</ol>{total}</article>"
+    return f"<article aria-labelledby='t{number}'><header>{_input_figure(picture, boxes, number, title)}"(
+        f"<div>{_answer(one, title, number)}</div></header><h3>Evidence</h3><ol "
+        f"class='cards'>{evidence}</ol>{total}</article>"
     )
 
 
@@ -83,10 +89,16 @@ def _input_figure(picture: Tensor | None, boxes: list[list[int]], number: int, t
     marks = ""
     for i, (up, left, bottom, right) in enumerate(boxes[:NUMBERED]):
         place = f"x='{left}' y='{up}' width='{right - left}' height='{bottom - up}'"
-        tag = f"<text class='mark' x='{left + 1.5 * unit:.4g}' y='{up + 7 * unit:.4g}' style='font-size:{7 * unit:.4g}px;stroke-width:{1.6 * unit:.4g}px'>{i + 1}</text>"
+        tag = (
+            f"<text class='mark' x='{left + 1.5 * unit:.4g}' y='{up + 7 * unit:.4g}' "
+            f"style='font-size:{7 * unit:.4g}px;stroke-width:{1.6 * unit:.4g}px'>{i + 1}</text>"
+        )
         marks += f"<rect class='halo' {place}/><rect class='box' {place}/>{tag}"
     content = image_element(data_uri(picture), (height, width), f"input{number}") + marks
-    return f"<figure class='input'>{framed(content, (0, 0, height, width), None, escape(f'input {title}', quote=True))}</figure>"
+    return (
+        "<figure "
+        f"class='input'>{framed(content, (0, 0, height, width), None, escape(f'input {title}', quote=True))}</figure>"
+    )
 
 
 def _answer(one: Explanation, title: str, number: int) -> str:
@@ -99,15 +111,25 @@ def _answer(one: Explanation, title: str, number: int) -> str:
         for c in best:
             mine = " class='chosen'" if c == one.target.item() else ""
             rows += (
-                f"<tr{mine}><th scope='row'><bdi>{escape(one.domain.classes[c])}</bdi></th><td>{_number(scores[c], 2)}</td>"
-                f"<td class='meter'><span style='width:{100 * shares[c]:.1f}%'></span></td><td>{shares[c]:.1%}</td></tr>"
-            )
+                f"<tr{mine}><th "
+                f"scope='row'><bdi>{escape(one.domain.classes[c])}</bdi></th><td>{_number(scores[c], 2)}</td>"
+            )(f"<td class='meter'><span style='width:{100 * shares[c]:.1f}%'></span></td><td>{shares[c]:.1%}</td></tr>")
         rows = f"<table><caption>best {len(best)} of {len(scores)} classes: score, probability</caption>{rows}</table>"
-    return f"<p class='title'><bdi>{escape(title)}</bdi></p><h2 id='t{number}'><bdi>{escape(one.target_names[0])}</bdi> {share}</h2>{rows}"
+    return (
+        f"<p class='title'><bdi>{escape(title)}</bdi></p><h2 "
+        f"id='t{number}'><bdi>{escape(one.target_names[0])}</bdi> {share}</h2>{rows}"
+    )
 
 
 def _card(
-    term: Term, place: int, value: float | None, largest: float, picture: Tensor | None, boxes: list[list[int]], number: int, one: Explanation
+    term: Term,
+    place: int,
+    value: float | None,
+    largest: float,
+    picture: Tensor | None,
+    boxes: list[list[int]],
+    number: int,
+    one: Explanation,
 ) -> str:
     name = escape(term.unit.name)
     pictures = _looks_like(term, picture, boxes[place], number) if picture is not None and boxes else ""
@@ -140,7 +162,10 @@ def _looks_like(term: Term, picture: Tensor, box: list[int], number: int) -> str
         image = image_element(data_uri(crop), (view[2] - view[0], view[3] - view[1]))
         moved = f"<g transform='translate({view[1]} {view[0]})'>{image}</g>"
         label = escape(f"the training patch behind {term.unit.name}", quote=True)
-        figures += f"<span class='like'>looks like</span><figure>{framed(moved, view, patch, label)}<figcaption>that</figcaption></figure>"
+        figures += (
+            "<span class='like'>looks "
+            f"like</span><figure>{framed(moved, view, patch, label)}<figcaption>that</figcaption></figure>"
+        )
     return f"<div class='pair'>{figures}</div>"
 
 
@@ -150,7 +175,10 @@ def _sum_line(shown: Sum, one: Explanation) -> str:
     if shown.others or shown.rest:
         text = f"{shown.others} others" if shown.others else "rounding"
         parts.append(f"<span>{_signed(shown.rest)}<small>{text}</small></span>")
-    total = f"<span class='total'>= {_number(shown.score)}<small>{one.space} of <bdi>{escape(one.target_names[0])}</bdi></small></span>"
+    total = (
+        f"<span class='total'>= {_number(shown.score)}<small>{one.space} of "
+        f"<bdi>{escape(one.target_names[0])}</bdi></small></span>"
+    )
     return f"<p class='sum' aria-label='the sum of the evidence'>{''.join(parts)}{total}</p>"
 
 

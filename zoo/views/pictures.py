@@ -51,9 +51,16 @@ def framed(content: str, view: Sequence[float], box: Sequence[float] | None, lab
     outline = ""
     if box is not None:
         inset = 0.012 * max(height, width)
-        place = f"x='{box[1] + inset:.4g}' y='{box[0] + inset:.4g}' width='{max(box[3] - box[1] - 2 * inset, inset):.4g}' height='{max(box[2] - box[0] - 2 * inset, inset):.4g}'"
+        place = (
+            f"x='{box[1] + inset:.4g}' y='{box[0] + inset:.4g}' "
+            f"width='{max(box[3] - box[1] - 2 * inset, inset):.4g}' "
+            f"height='{max(box[2] - box[0] - 2 * inset, inset):.4g}'"
+        )
         outline = f"<rect class='halo' {place}/><rect class='box' {place}/>"
-    return f"<svg class='picture' viewBox='{left} {top} {width} {height}' role='img' aria-label='{label}'>{content}{outline}</svg>"
+    return (
+        f"<svg class='picture' viewBox='{left} {top} {width} {height}' role='img' "
+        f"aria-label='{label}'>{content}{outline}</svg>"
+    )
 
 
 def to_picture(inputs: Tensor | None, domain: object) -> Tensor | None:

@@ -29,11 +29,13 @@ font:16px/1.45 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;color:var(--
 .zoo .chosen th,.zoo .chosen td{font-weight:600}
 .zoo .meter{width:38%}
 .zoo .meter span{display:block;height:9px;border-radius:5px;background:var(--up);min-width:2px}
-.zoo .cards{list-style:none;margin:0;padding:0;display:grid;gap:14px;grid-template-columns:repeat(auto-fill,minmax(236px,1fr))}
+.zoo .cards{list-style:none;margin:0;padding:0;display:grid;gap:14px;
+grid-template-columns:repeat(auto-fill,minmax(236px,1fr))}
 .zoo .cards li{border:1px solid var(--line);border-radius:12px;padding:14px;min-width:0}
 .zoo .cards p{margin:0}
 .zoo .name{font-weight:600;overflow-wrap:anywhere}
-.zoo .rank{display:inline-block;min-width:1.6em;text-align:center;border-radius:6px;background:var(--ground);font-variant-numeric:tabular-nums}
+.zoo .rank{display:inline-block;min-width:1.6em;text-align:center;
+border-radius:6px;background:var(--ground);font-variant-numeric:tabular-nums}
 .zoo .kind,.zoo .origin{color:var(--soft);font-size:.8rem;overflow-wrap:anywhere}
 .zoo .pair{display:grid;grid-template-columns:1fr auto 1fr;gap:8px;align-items:center;margin:10px 0}
 .zoo .like,.zoo figcaption{color:var(--soft);font-size:.75rem;text-align:center}

@@ -20,7 +20,14 @@ def _block(one: Explanation, top: int) -> str:
     rows = [("unit", "activation", "weight", "contribution")]
     for term, contribution in zip(shown.terms, shown.shown, strict=True):
         weight = weight_of(term)
-        rows.append((term.unit.name, f"{term.activation:.3f}", "" if weight is None else f"{weight:+.3f}", f"{contribution:+.3f}"))
+        rows.append(
+            (
+                term.unit.name,
+                f"{term.activation:.3f}",
+                "" if weight is None else f"{weight:+.3f}",
+                f"{contribution:+.3f}",
+            )
+        )
     if shown.others:
         rows.append((f"{shown.others} other units", "", "", f"{shown.rest:+.3f}"))
     elif shown.rest:
@@ -32,4 +39,7 @@ def _block(one: Explanation, top: int) -> str:
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  " + row[0].ljust(widths[0]) + "".join("  " + c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)) for row in rows]
+    return [
+        "  " + row[0].ljust(widths[0]) + "".join("  " + c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))
+        for row in rows
+    ]
