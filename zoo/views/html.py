@@ -51,10 +51,9 @@ def index_page(pages: Sequence[tuple[str, str]]) -> str:
 def _document(title: str, body: str) -> str:
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"(
-            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body "
-            f"class='zoo'><main>{body}</main></body></html>"
-        )
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
+        f"<body class='zoo'><main>{body}</main></body></html>"
     )
 
 
@@ -75,9 +74,10 @@ def _article(one: Explanation, title: str, number: int, top: int) -> str:
         cards = zip(terms, shown.shown, strict=True)
         evidence = "".join(_card(t, i, v, largest, picture, boxes, number, one) for i, (t, v) in enumerate(cards))
         total = _sum_line(shown, one)
-    return f"<article aria-labelledby='t{number}'><header>{_input_figure(picture, boxes, number, title)}"(
-        f"<div>{_answer(one, title, number)}</div></header><h3>Evidence</h3><ol "
-        f"class='cards'>{evidence}</ol>{total}</article>"
+    return (
+        f"<article aria-labelledby='t{number}'><header>{_input_figure(picture, boxes, number, title)}"
+        f"<div>{_answer(one, title, number)}</div></header>"
+        f"<h3>Evidence</h3><ol class='cards'>{evidence}</ol>{total}</article>"
     )
 
 
@@ -111,9 +111,10 @@ def _answer(one: Explanation, title: str, number: int) -> str:
         for c in best:
             mine = " class='chosen'" if c == one.target.item() else ""
             rows += (
-                f"<tr{mine}><th "
-                f"scope='row'><bdi>{escape(one.domain.classes[c])}</bdi></th><td>{_number(scores[c], 2)}</td>"
-            )(f"<td class='meter'><span style='width:{100 * shares[c]:.1f}%'></span></td><td>{shares[c]:.1%}</td></tr>")
+                f"<tr{mine}><th scope='row'><bdi>{escape(one.domain.classes[c])}</bdi></th>"
+                f"<td>{_number(scores[c], 2)}</td>"
+                f"<td class='meter'><span style='width:{100 * shares[c]:.1f}%'></span></td><td>{shares[c]:.1%}</td></tr>"
+            )
         rows = f"<table><caption>best {len(best)} of {len(scores)} classes: score, probability</caption>{rows}</table>"
     return (
         f"<p class='title'><bdi>{escape(title)}</bdi></p><h2 "
