@@ -1,5 +1,7 @@
 """Pure functions that several models or views share; shapes are documented, nothing here holds a parameter."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -67,7 +69,7 @@ def high_activation_box(maps: Tensor, percentile: float = 95.0) -> Tensor:
         (N, 4) int64, (top, left, bottom, right) in cells; bottom and right are exclusive.
     """
     height, width = maps.shape[1:]
-    rank = min(max(round(percentile / 100 * height * width + 0.5), 1), height * width)
+    rank = math.ceil(percentile * (height * width - 1) / 100) + 1  # the lowest cell that is in; interpolates linearly
     threshold = maps.flatten(1).kthvalue(rank, dim=1).values[:, None, None]
     high = maps >= threshold  # (N, H, W), never empty
     rows, columns = high.any(2).to(torch.uint8), high.any(1).to(torch.uint8)

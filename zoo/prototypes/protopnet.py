@@ -94,6 +94,12 @@ class ProtoPNet(SelfInterpretable):
         optimizer: str = "adam",
         coefficients: dict[str, float] | None = None,
     ) -> None:
+        domain = Domain.from_dict(domain)
+        if not isinstance(domain, ImageDomain) or len(domain.classes) < 2:  # before the metrics say it less clearly
+            raise ValueError(
+                f"ProtoPNet classifies images into two or more classes; got {len(domain.classes)} of "
+                f"modality '{domain.modality}'."
+            )
         super().__init__(
             domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
         )
@@ -102,11 +108,6 @@ class ProtoPNet(SelfInterpretable):
                 raise ValueError(f"{name} must be at least 1; got {value}.")
         if similarity not in ("log", "cosine"):
             raise ValueError(f"similarity must be 'log' or 'cosine'; got '{similarity}'.")
-        if not isinstance(self.domain, ImageDomain) or len(self.domain.classes) < 2:
-            raise ValueError(
-                f"ProtoPNet classifies images into two or more classes; got {len(self.domain.classes)} of "
-                f"modality '{self.domain.modality}'."
-            )
         classes, self.per_class, self.cosine = len(self.domain.classes), prototypes_per_class, similarity == "cosine"
         count = classes * prototypes_per_class
 
@@ -205,6 +206,7 @@ class ProtoPNet(SelfInterpretable):
         self.require_ready()
         key = torch.stack([self.provenance.index, self.provenance.cell], 1).unflatten(0, (-1, self.per_class))
         same = (key[:, :, None] == key[:, None]).all(3)  # (C, Q, Q)
+        same &= self.alive.unflatten(0, (-1, self.per_class))[:, None]  # what is pruned takes no weights over
         offset = torch.arange(0, len(self.alive), self.per_class, device=same.device)[:, None]
         first = (same.to(torch.uint8).argmax(2) + offset).flatten()  # (P,), the lowest number of each set of copies
         weight = self.head.weight * self.alive

@@ -113,7 +113,8 @@ def _answer(one: Explanation, title: str, number: int) -> str:
             rows += (
                 f"<tr{mine}><th scope='row'><bdi>{escape(one.domain.classes[c])}</bdi></th>"
                 f"<td>{_number(scores[c], 2)}</td>"
-                f"<td class='meter'><span style='width:{100 * shares[c]:.1f}%'></span></td><td>{shares[c]:.1%}</td></tr>"
+                f"<td class='meter'><span style='width:{100 * shares[c]:.1f}%'></span></td>"
+                f"<td>{shares[c]:.1%}</td></tr>"
             )
         rows = f"<table><caption>best {len(best)} of {len(scores)} classes: score, probability</caption>{rows}</table>"
     return (
@@ -188,4 +189,4 @@ def _signed(value: float) -> str:
 
 
 def _number(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}".replace("-", MINUS)
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)  # + 0.0: no minus before a zero

@@ -30,8 +30,9 @@ def printed_sum(explanation: Explanation, top: int, digits: int = 3) -> Sum:
     if explanation.bias is None:
         raise ValueError("this model's score is no sum of its units, so there is no sum to show.")
     terms = explanation.top(top)[0]
-    shown = [round(term.contribution or 0.0, digits) for term in terms]
-    bias, score = round(explanation.bias.item(), digits), round(explanation.score.item(), digits)
+    # + 0.0 turns -0.0 into 0.0, so that no minus is printed before a zero
+    shown = [round(term.contribution or 0.0, digits) + 0.0 for term in terms]
+    bias, score = (round(value.item(), digits) + 0.0 for value in (explanation.bias, explanation.score))
     rest = round(score - bias - sum(shown), digits) + 0.0
     return Sum(terms, bias, shown, rest, len(explanation.units) - len(terms), score)
 

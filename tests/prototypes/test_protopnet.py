@@ -1,0 +1,284 @@
+"""ProtoPNet: its terms on an example worked out by hand, and what push and prune promise."""
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tests.small_models import IMAGES, RandomImages, protopnet
+from tests.toy import COLOURS, ColouredSquares, ToyData, fit
+from zoo.domain import ImageDomain
+from zoo.evidence import Evidence
+from zoo.prototypes import ProtoPNet
+from zoo.reference import Reference
+from zoo.stages import Stage
+
+TINY = {"name": "convnet", "widths": [4], "pool": []}
+
+# Three images of two patches each; two classes with two prototypes each; all distances are whole numbers.
+PATCHES = torch.tensor([[[1, 0, 0], [0, 0, 4]], [[0, 3, 0], [4, 0, 1]], [[2, 0, 0], [0, 1, 0]]]).float()  # (B, HW, D)
+PROTOTYPES = torch.tensor([[0, 0, 0], [4, 0, 0], [0, 3, 0], [0, 0, 5]]).float()
+DISTANCES = torch.tensor([[1, 9, 10, 1], [9, 1, 0, 32], [1, 4, 4, 26]]).float()  # to the nearer patch
+TARGETS = torch.tensor([0, 1, 0])
+
+
+@pytest.fixture
+def by_hand() -> ProtoPNet:
+    """A model whose embedding is the identity: the pixels of a 1 x 2 image are its patches."""
+    domain = ImageDomain(classes=("left", "right"), size=(1, 2))
+    model = ProtoPNet(domain, backbone=TINY, prototypes_per_class=2, dim=3)
+    model.embed = lambda x: x
+    with torch.no_grad():
+        model.prototypes.copy_(PROTOTYPES)
+    return model
+
+
+def images() -> Tensor:
+    return PATCHES.mT[:, :, None]  # (B, 3, 1, 2)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evidence_by_hand(by_hand: ProtoPNet, training: bool) -> None:
+    evidence = by_hand.train(training).evidence(images())
+    torch.testing.assert_close(evidence.state["distance"], DISTANCES, rtol=1e-5, atol=1e-5)
+    logs = [[math.log((d + 1) / (d + 1e-4)) for d in row] for row in DISTANCES.tolist()]
+    torch.testing.assert_close(evidence.activation, torch.tensor(logs), rtol=1e-2 if training else 1e-5, atol=1e-5)
+    assert (evidence.support is None) == training
+    if not training:  # in full view: each patch of the first image against the first prototype
+        largest = math.log(1e4)
+        expected = [math.log(2 / 1.0001) / largest, math.log(17 / 16.0001) / largest]
+        torch.testing.assert_close(evidence.support[0, 0, 0], torch.tensor(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_scores_by_hand(by_hand: ProtoPNet) -> None:
+    a, b, c, d = (math.log((v + 1) / (v + 1e-4)) for v in DISTANCES[2].tolist())
+    expected = torch.tensor([a + b - (c + d) / 2, c + d - (a + b) / 2])
+    torch.testing.assert_close(by_hand.eval()(images())[2], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_losses_by_hand(by_hand: ProtoPNet) -> None:
+    scores = torch.tensor([[math.log(3), 0.0], [0.0, 0.0], [0.0, math.log(3)]])
+    evidence = Evidence(torch.zeros(3, 4), None, {"distance": DISTANCES})
+    terms = by_hand.losses(scores, evidence, {"input": images(), "target": TARGETS})
+    assert {name: term.item() for name, term in terms.items()} == {
+        "cross_entropy": pytest.approx((math.log(4 / 3) + math.log(2) + math.log(4)) / 3),
+        "cluster": pytest.approx((1 + 0 + 1) / 3),
+        "separation": pytest.approx(-(1 + 1 + 4) / 3),
+        "l1": pytest.approx(4 * 0.5),
+    }
+    with torch.no_grad():
+        by_hand.head.weight.copy_(torch.tensor([[7.0, -7, 0.25, -3], [2, -1, 7, 7]]))  # own-class weights are free
+    assert by_hand.losses(scores, evidence, {"target": TARGETS})["l1"].item() == pytest.approx(6.25)
+
+
+def test_published_coefficients_weigh_the_terms(by_hand: ProtoPNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("log", "log_dict"):
+        monkeypatch.setattr(by_hand, name, lambda *args, **kwargs: None)
+    terms = by_hand.losses(*by_hand.step(images()), {"target": TARGETS})
+    weights = {"cross_entropy": 1, "cluster": 0.8, "separation": 0.08, "l1": 1e-4}
+    expected = sum(weights[name] * term.item() for name, term in terms.items())
+    assert by_hand.training_step((images(), TARGETS), 0).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_head_starts_at_one_and_minus_a_half(by_hand: ProtoPNet) -> None:
+    assert by_hand.head.weight.tolist() == [[1, 1, -0.5, -0.5], [-0.5, -0.5, 1, 1]]
+    assert by_hand.head.bias is None
+
+
+def test_cosine_similarity_is_that_of_torch() -> None:
+    model, x = protopnet("cosine").model, RandomImages(4, seed=3).inputs
+    with torch.no_grad():
+        z = model.addon(model.backbone(x)).flatten(2).mT[:, None]  # (B, 1, HW, D), lengths as they come
+        cosine = F.cosine_similarity(z, 3 * model.prototypes[None, :, None], dim=-1)  # (B, P, HW)
+        evidence = model.evidence(x)
+    torch.testing.assert_close(evidence.activation, cosine.amax(2), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(evidence.support.flatten(2), (1 + cosine) / 2, rtol=1e-5, atol=1e-5)
+
+
+def test_unpushed_model_predicts_but_refuses_to_explain() -> None:
+    model = ProtoPNet(IMAGES, backbone=TINY, prototypes_per_class=1, dim=4).eval()
+    x = RandomImages(2).inputs
+    assert model(x).shape == (2, 3)
+    assert all(unit.picture is None and not unit.source for unit in model.units())
+    with pytest.raises(RuntimeError, match=r"not patches of training images .* ends in push .* or call push\(\)"):
+        model.explain(x)
+    with pytest.raises(RuntimeError, match="not patches of training images"):
+        model.prune(Reference(RandomImages()))
+
+
+@pytest.mark.parametrize(("train", "ready"), [(("head",), True), (("backbone", "head"), False), (("addon",), False)])
+def test_only_a_stage_of_the_head_keeps_a_pushed_model_ready(train: tuple[str, ...], ready: bool) -> None:
+    model = protopnet().model
+    model.on_stage_start(Stage("any", 1, train))
+    assert bool(model.pushed) == ready
+
+
+def pushed_with_copies(per_class: int = 3) -> ProtoPNet:
+    """A pushed model in which the first two prototypes of every class are the same patch."""
+    model = ProtoPNet(IMAGES, backbone=TINY, prototypes_per_class=per_class, dim=3, thumbnail=10).eval()
+    model.embed = lambda x: x  # pixels of noise: no two patches are alike
+    data = RandomImages(30)
+    with torch.no_grad():
+        patches = model.embed(data.inputs).flatten(2)  # (30, D, HW)
+        for label in range(3):  # each prototype starts at a patch of its class: two at one, the others elsewhere
+            for place in range(per_class):
+                patch = patches[label + 3 * max(place - 1, 0), :, 40 + 7 * max(place - 1, 0)]
+                model.prototypes[label * per_class + place] = patch
+        model.head.weight.copy_(torch.randn_like(model.head.weight))
+    model.push(Reference(data))
+    return model
+
+
+def test_prune_keeps_every_score_and_gives_the_weights_to_the_first() -> None:
+    model, x = pushed_with_copies(), RandomImages(8, seed=5).inputs
+    before, weight = model.explain(x), model.head.weight.clone()
+    source = torch.stack([model.provenance.index, model.provenance.cell], 1)
+    assert (source[[0, 3, 6]] == source[[1, 4, 7]]).all() and (source[[0, 3, 6]] != source[[2, 5, 8]]).any(1).all()
+    model.prune(Reference(RandomImages(30)))
+    after = model.explain(x, before.target).check()
+    torch.testing.assert_close(after.scores, before.scores, rtol=1e-6, atol=1e-5)
+    first, second = [0, 3, 6], [1, 4, 7]
+    assert torch.equal(model.head.weight[:, first], weight[:, first] + weight[:, second])
+    assert model.head.weight[:, second].eq(0).all() and after.contributions[:, second].eq(0).all()
+    assert after.support[:, second].eq(0).all()
+    assert [bool(unit.source.get("pruned")) for unit in model.units()] == [False, True, False] * 3
+
+
+def test_pruning_again_gives_no_weights_to_what_is_pruned() -> None:
+    """A prototype that came to share its patch with one pruned earlier was dropped, and with it its score."""
+    model, x = pushed_with_copies(), RandomImages(8, seed=5).inputs
+    model.prune(Reference(RandomImages(30)))
+    with torch.no_grad():
+        model.prototypes[2] = model.prototypes[1].clone()  # the third is pushed to where the pruned second is,
+        model.prototypes[0] = model.embed(RandomImages(30).inputs[9:10])[0, :, 5, 5]  # and the first elsewhere
+    model.push(Reference(RandomImages(30)))
+    before = model.explain(x)
+    model.prune(Reference(RandomImages(30)))
+    assert model.alive[:3].tolist() == [True, False, True]
+    torch.testing.assert_close(model.explain(x).scores, before.scores, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("thumbnail", [16, 4])
+def test_provenance_leads_back_to_the_pixels(thumbnail: int) -> None:
+    data = RandomImages(30)
+    model = ProtoPNet(IMAGES, backbone=TINY, prototypes_per_class=2, dim=4, thumbnail=thumbnail).eval()
+    model.push(Reference(data, batch_size=7))
+    for j, unit in enumerate(model.units()):
+        source, i = unit.source, unit.source["index"]
+        assert unit.name == f"{IMAGES.classes[j // 2]} #{j % 2 + 1}" and unit.target == j // 2 == data.targets[i]
+        assert source["image"] == f"noise-{i}.png"
+        for top, left, bottom, right in (source["box"], source["region"]):
+            assert 0 <= top < bottom <= 12 and 0 <= left < right <= 10
+        cell = divmod(source["cell"], 10)  # no pooling: a cell is a pixel, and it is the nearest one
+        assert source["box"][0] <= cell[0] < source["box"][2] and source["box"][1] <= cell[1] < source["box"][3]
+        top, left, bottom, right = source["region"]
+        crop = IMAGES.picture(data.inputs[i])[:, top:bottom, left:right]
+        assert bottom - top == right - left
+        if bottom - top <= thumbnail:  # enlarged by repeating pixels
+            near = ((torch.arange(thumbnail) + 0.5) * (bottom - top) / thumbnail).long()
+            assert torch.equal(unit.picture, crop[:, near][:, :, near])
+        else:
+            assert unit.picture.shape == (3, thumbnail, thumbnail)
+            difference = unit.picture.float().mean((1, 2)) - crop.float().mean((1, 2))
+            assert (
+                difference.abs().max() < 40
+            )  # of 255; the means of unrelated noise differ as much, so crops are close
+
+
+def test_long_and_foreign_names_survive_in_the_buffers() -> None:
+    class Named(RandomImages):
+        def name(self, i: int) -> str:
+            return "…/" * 50 + f"zażółć-🐦-{i}.png"
+
+    model = protopnet().model
+    model.push(Reference(Named()))
+    for unit in model.units():
+        assert unit.source["image"].endswith(f"zażółć-🐦-{unit.source['index']}.png")
+        assert len(unit.source["image"].encode()) <= 96
+
+
+def test_units_of_a_copy_are_its_own() -> None:
+    """Units are remembered between calls; a copy of a model must not remember those from before its push."""
+    model = ProtoPNet(IMAGES, backbone=TINY, prototypes_per_class=1, dim=4).eval()
+    assert model.units()[0].source == {}
+    model.push(Reference(RandomImages()))
+    assert copy.deepcopy(model).units()[0].source["image"].startswith("noise-")
+    assert model.units()[0].source["image"].startswith("noise-")
+
+
+def test_learns_separable_images_and_keeps_its_accuracy_through_push() -> None:
+    recipe = [
+        {"name": "joint", "epochs": 8, "train": ["backbone", "addon", "prototypes"]},
+        {"name": "push"},
+        {"name": "last", "epochs": 3, "train": ["head"]},
+    ]
+    model = ProtoPNet(
+        COLOURS,
+        backbone={"name": "convnet", "widths": [8], "pool": [0]},
+        prototypes_per_class=2,
+        dim=8,
+        thumbnail=12,
+        stages=recipe,
+        lr=0.01,
+    )
+    fit(model, ToyData(240))
+    model.eval()
+    test = ColouredSquares(90, seed=2)
+    explanation = model.explain(test.inputs).check()
+    assert explanation.target.eq(test.targets).float().mean() > 0.95
+    for label in range(3):  # what speaks most for a class is a prototype of that class
+        best = model.explain(test.inputs[test.targets == label], label).contributions.mean(0).argmax()
+        assert model.units()[best].target == label
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"prototypes_per_class": -1}, ValueError, "prototypes_per_class must be at least 1; got -1"),
+        ({"prototypes_per_class": 0}, ValueError, "prototypes_per_class must be at least 1; got 0"),
+        ({"dim": 0}, ValueError, "dim must be at least 1; got 0"),
+        ({"thumbnail": -3}, ValueError, "thumbnail must be at least 1; got -3"),
+        ({"similarity": "euclid"}, ValueError, "similarity must be 'log' or 'cosine'; got 'euclid'"),
+        ({"optimizer": "adamm"}, ValueError, "optimizer must be one of adam, adamw, sgd; got 'adamm'"),
+        ({"backbone": "resnet43"}, ValueError, r"no backbone named 'resnet43'; did you mean .*resnet34.*timm model"),
+        ({"backbone": "konvnet"}, ValueError, "no backbone named 'konvnet'; did you mean convnet"),
+        ({"backbone": {"widths": [4]}}, ValueError, "backbone needs a 'name'; got only widths"),
+        (
+            {"backbone": {"name": "resnet18", "weights": "nowhere/resnet.safetensors"}},
+            FileNotFoundError,
+            r"no backbone weights at nowhere.resnet\.safetensors\. Give a safetensors file, or pretrained: true",
+        ),
+        (
+            {"backbone": {"name": "resnet18", "weights": "$NO_SUCH_VARIABLE/a.safetensors"}},
+            FileNotFoundError,
+            "set that environment variable",
+        ),
+        (
+            {"backbone": {"name": "resnet18", "weights": "a.safetensors", "pretrained": True}},
+            ValueError,
+            "both 'weights' .* and 'pretrained'",
+        ),
+        (
+            {"domain": ImageDomain(classes=("only",), size=(8, 8))},
+            ValueError,
+            "classifies images into two or more classes; got 1 of modality 'image'",
+        ),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ProtoPNet(**{"domain": IMAGES, "backbone": TINY, **arguments})
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(
+        ValueError, match=r"does not fit this backbone: \d+ weights are missing .* 1 have another shape"
+    ):
+        ProtoPNet(IMAGES, backbone={"name": "resnet18", "weights": str(tmp_path / "other.safetensors")})

@@ -1,0 +1,209 @@
+"""What inputs and outputs mean: plain data and back, raw files to tensors and back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from zoo.domain import Domain, ImageDomain, open_image
+
+BIRDS = ImageDomain(classes=("crow", "gull", "wren"), size=(4, 6))
+GREY = ImageDomain(classes=("a", "b"), size=(2, 3), channels=1, mean=(0.5,), std=(0.25,))
+
+
+def test_plain_data_and_back() -> None:
+    domain = ImageDomain(
+        classes=("crow", "gull"),
+        concepts=("black", "white"),
+        size=(4, 6),
+        channels=1,
+        mean=(0.1,),
+        std=(0.2,),
+        resize="crop",
+        crop_fraction=0.875,
+    )
+    plain = domain.to_dict()
+    assert plain["modality"] == "image" and plain["classes"] == ["crow", "gull"] and plain["size"] == [4, 6]
+    assert Domain.from_dict(json.loads(json.dumps(plain))) == domain
+    assert Domain.from_dict(domain) is domain
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"modality": "smell"}, "unknown modality 'smell' of a domain; known: .*image"),
+        ({"modality": None}, "unknown modality None"),
+        ({"clases": ["a"]}, "a domain of images has no key 'clases'; did you mean 'classes'. Keys: classes, concepts"),
+        ({"zzz": 1}, "a domain of images has no key 'zzz'\\. Keys:"),
+        ({"classes": []}, "at least one class name; got none"),
+        ({"classes": ["a", "b", "a"]}, "class names must differ; 'a' is there more than once"),
+        ({"task": "ranking"}, "task must be 'classification' or 'regression'; got 'ranking'"),
+        ({"channels": 2}, "channels must be 1 \\(grey\\) or 3 \\(RGB\\); got 2"),
+        ({"channels": 1}, "one number for each of 1 channels; got 3 and 3"),
+        ({"std": [1.0, 1.0]}, "one number for each of 3 channels; got 3 and 2"),
+        ({"std": [1.0, 0.0, 1.0]}, "std must be above 0; got \\(1.0, 0.0, 1.0\\)"),
+        ({"size": [8]}, "size must be \\(height, width\\) in pixels; got \\(8,\\)"),
+        ({"size": [8, 0]}, "size must be \\(height, width\\) in pixels; got \\(8, 0\\)"),
+        ({"resize": "pad"}, "resize must be 'squash' or 'crop'; got 'pad'"),
+        ({"crop_fraction": 0}, "crop_fraction must be in \\(0, 1\\]; got 0"),
+        ({"crop_fraction": 1.5}, "crop_fraction must be in \\(0, 1\\]; got 1.5"),
+    ],
+)
+def test_domain_that_cannot_be_right_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Domain.from_dict({**BIRDS.to_dict(), **change})
+
+
+def test_classes_by_name_and_number() -> None:
+    assert BIRDS.class_index("gull") == 1 and BIRDS.class_index(2) == 2
+    with pytest.raises(ValueError, match="no class named 'gul'; did you mean 'gull'\\?"):
+        BIRDS.class_index("gul")
+    with pytest.raises(ValueError, match="no class named 'ostrich'; classes: crow, gull, wren\\."):
+        BIRDS.class_index("ostrich")
+    for number in (3, -1):
+        with pytest.raises(ValueError, match=f"target {number} is out of range; there are 3 classes, 0 to 2"):
+            BIRDS.class_index(number)
+    many = ImageDomain(classes=tuple(map(str, range(100, 120))), size=(4, 4))
+    with pytest.raises(ValueError, match="classes: 100, .*, 109 \\.\\.\\.$"):
+        many.class_index("x")
+
+
+@given(
+    channels=st.sampled_from([1, 3]),
+    mean=st.lists(st.floats(0, 1), min_size=3, max_size=3),
+    std=st.lists(st.floats(0.05, 2), min_size=3, max_size=3),
+    seed=st.integers(0, 1000),
+)
+def test_pixels_come_back_from_inputs(channels: int, mean: list[float], std: list[float], seed: int) -> None:
+    domain = ImageDomain(
+        classes=("a",), size=(5, 7), channels=channels, mean=tuple(mean[:channels]), std=tuple(std[:channels])
+    )
+    draw = torch.Generator().manual_seed(seed)
+    picture = torch.randint(0, 256, domain.shape, dtype=torch.uint8, generator=draw)
+    x = domain.preprocess(picture)
+    assert x.shape == domain.shape and x.dtype == torch.float32
+    assert torch.equal(domain.picture(x), picture)
+    assert torch.equal(domain.picture(x.expand(2, *x.shape))[1], picture)  # batches too
+
+
+def test_normalisation_by_hand() -> None:
+    picture = torch.tensor([[[0, 51, 255], [102, 153, 204]]], dtype=torch.uint8)
+    expected = torch.tensor([[[-2, -1.2, 2], [-0.4, 0.4, 1.2]]])
+    torch.testing.assert_close(GREY.preprocess(picture), expected)
+    assert GREY.picture(torch.full((1, 2, 3), 9.0)).tolist() == [[[255] * 3] * 2]  # out of gamut is clamped
+
+
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    source=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    resize=st.sampled_from(["squash", "crop"]),
+    fraction=st.sampled_from([1.0, 0.875, 0.5]),
+)
+def test_any_size_fits(size: tuple[int, int], source: tuple[int, int], resize: str, fraction: float) -> None:
+    domain = ImageDomain(classes=("a",), size=size, resize=resize, crop_fraction=fraction)
+    assert domain.preprocess(torch.full((3, *source), 128, dtype=torch.uint8)).shape == (3, *size)
+
+
+def test_squash_keeps_the_edges_and_crop_cuts_them() -> None:
+    picture = torch.zeros(3, 10, 30, dtype=torch.uint8)
+    picture[:, :, 10:20] = 255  # the middle third is white
+    settings = {"classes": ("a",), "size": (10, 10)}
+    squashed = ImageDomain(**settings)
+    cropped = ImageDomain(**settings, resize="crop")
+    whole = squashed.picture(squashed.preprocess(picture))
+    assert whole[:, :, 0].max() == 0 and whole[:, :, 5].min() == 255
+    assert cropped.picture(cropped.preprocess(picture)).min() == 255
+    # With crop_fraction 0.5 the picture is scaled to twice the size first: the centre is 5 x 5 pixels of it.
+    marked = torch.zeros(3, 10, 10, dtype=torch.uint8)
+    marked[:, 2:8, 2:8] = 255
+    half = ImageDomain(**settings, resize="crop", crop_fraction=0.5)
+    assert half.picture(half.preprocess(marked)).min() == 255
+
+
+def test_channels_are_made_to_fit() -> None:
+    grey = torch.randint(0, 256, (1, 4, 6), dtype=torch.uint8)
+    assert torch.equal(BIRDS.picture(BIRDS.preprocess(grey)), grey.expand(3, 4, 6))
+    red = torch.zeros(3, 2, 3, dtype=torch.uint8)
+    red[0] = 255
+    assert GREY.picture(GREY.preprocess(red)).unique().tolist() == [76]  # ITU-R 601: 0.299 * 255
+    batch = torch.stack([red])  # one picture: its first dimension must not be taken for its channels
+    assert GREY.preprocess(batch).shape == (1, 1, 2, 3)
+
+
+def save(path: Path, pixels: Any, mode: str | None = None, **options: Any) -> Path:
+    image = Image.fromarray(np.array(pixels, dtype=np.uint8))
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+def pixels(path: Path) -> Any:
+    return np.array(open_image(path)).tolist()
+
+
+def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
+    rgba = [[[255, 0, 0, 255], [255, 0, 0, 0]], [[0, 0, 255, 51], [0, 0, 0, 255]]]
+    path = save(tmp_path / "a.png", rgba)
+    assert open_image(path).mode == "RGB"
+    assert pixels(path) == [[[255, 0, 0], [255, 255, 255]], [[204, 204, 255], [0, 0, 0]]]
+    path = save(tmp_path / "la.png", [[[0, 255], [0, 0]]])  # grey with alpha
+    assert pixels(path) == [[[0, 0, 0], [255, 255, 255]]]
+
+
+def test_photographs_are_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by a quarter: show it rotated by 90 degrees clockwise
+    lying = np.zeros((8, 16, 3), np.uint8)
+    lying[:, :8] = 255  # white on the left, so on top when upright
+    Image.fromarray(lying).save(tmp_path / "a.png", exif=exif)
+    upright = np.array(open_image(tmp_path / "a.png"))
+    assert upright.shape == (16, 8, 3)
+    assert upright[:8].min() == 255 and upright[8:].max() == 0
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 257, 32768, 65535]], np.uint16)).save(tmp_path / "a.png")
+    assert open_image(tmp_path / "a.png").mode == "L"
+    assert pixels(tmp_path / "a.png") == [[0, 1, 128, 255]]
+
+
+def test_palettes_and_bitmaps(tmp_path: Path) -> None:
+    colours = [[[255, 0, 0], [0, 255, 0], [0, 0, 255]]]
+    assert pixels(save(tmp_path / "p.png", colours, "P")) == colours
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putdata([0, 1])
+    image.save(tmp_path / "t.png", transparency=1)  # the second colour is transparent
+    assert pixels(tmp_path / "t.png") == [[[10, 20, 30], [255, 255, 255]]]
+    assert pixels(save(tmp_path / "1.png", [[0, 255]], "1")) == [[[0, 0, 0], [255, 255, 255]]]
+
+
+def test_grey_stays_grey_and_becomes_what_the_domain_reads(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", [[0, 51, 255], [102, 153, 204]])
+    assert open_image(path).mode == "L"
+    assert GREY.picture(GREY.read(path)).tolist() == [[[0, 51, 255], [102, 153, 204]]]
+    assert BIRDS.read(path).shape == (3, 4, 6)
+    colour = save(tmp_path / "b.png", np.full((5, 5, 3), (255, 0, 0)))
+    assert GREY.read(colour).shape == (1, 2, 3)
+
+
+def test_file_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no image file at .*nothing.png"):
+        BIRDS.read(tmp_path / "nothing.png")
+    with pytest.raises(FileNotFoundError, match="no image file at"):
+        open_image(tmp_path)  # a folder
+
+
+@pytest.mark.parametrize("cut", ["junk", "empty", "truncated png", "truncated jpeg"])
+def test_file_that_is_no_image(tmp_path: Path, cut: str) -> None:
+    ending = "jpg" if "jpeg" in cut else "png"
+    path = save(tmp_path / f"a.{ending}", np.random.default_rng(0).integers(0, 256, (40, 40, 3)))
+    whole = path.read_bytes()
+    path.write_bytes({"junk": b"no image at all", "empty": b""}.get(cut, whole[: len(whole) // 2]))
+    with pytest.raises(ValueError, match=f"a.{ending} cannot be read as an image .*Convert it to PNG or JPEG"):
+        BIRDS.read(path)

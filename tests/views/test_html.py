@@ -1,0 +1,268 @@
+"""Pages: well-formed, self-contained, safe with any name, right in their numbers, and small."""
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+from html.parser import HTMLParser
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.small_models import protopnet
+from zoo.domain import Domain, ImageDomain
+from zoo.evidence import Unit
+from zoo.explanation import Explanation
+from zoo.views.html import fragment, index_page, page
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "a'b\"c",
+    "' onmouseover='alert(1)",
+    "</bdi></h2>&amp;",
+    "🐦 Zaunkönig",
+    "שלום عالم",
+    "\u202eright to left",
+    "<!-- -->",
+]
+
+
+class Read(HTMLParser):
+    """Reads a page; fails at tags that are not balanced, and keeps attributes and texts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(page)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append((self.open[-1] if self.open else "", data))
+
+    def within(self, tag: str) -> list[str]:
+        return [text for inside, text in self.texts if inside == tag]
+
+
+def smooth(count: int, size: int) -> Tensor:
+    """Pictures that compress like photographs: clouds with a little grain."""
+    clouds = sum(
+        torch.nn.functional.interpolate(torch.rand(count, 3, n, n), (size, size), mode="bicubic") / n**0.5
+        for n in (4, 8, 16, 32)
+    )
+    grain = 0.02 * torch.randn(count, 3, size, size)
+    return ((clouds / clouds.amax() + grain).clamp(0, 1) * 255).to(torch.uint8)
+
+
+def explanation(rows: int = 2, units: int = 12, size: int = 32, **changes: object) -> Explanation:
+    """An explanation of made-up evidence in which everything is there."""
+    domain = ImageDomain(classes=("wren", "robin", "crow"), size=(size, size))
+    contributions, bias = torch.randn(rows, units), torch.randn(rows)
+    score = contributions.sum(1) + bias
+    pictures = smooth(units, 16)
+    source = {"image": "train/1.jpg", "box": [4, 4, 12, 12], "region": [0, 0, 16, 16]}
+    whole = Explanation(
+        scores=torch.stack([score, score - 1, score + 2], 1),
+        target=torch.zeros(rows, dtype=torch.long),
+        contributions=contributions,
+        bias=bias,
+        activation=torch.rand(rows, units) + 0.1,
+        support=torch.rand(rows, units, 4, 4),
+        units=tuple(Unit(f"wren #{k}", "prototype", 0, source, pictures[k]) for k in range(units)),
+        domain=domain,
+        inputs=domain.normalise(smooth(rows, size)),
+    )
+    return replace(whole, **changes)
+
+
+def sums(text: str) -> list[tuple[list[Decimal], Decimal]]:
+    """(terms, total) of each printed sum line."""
+    found = []
+    for line in re.findall(r"<p class='sum' aria-label.*?</p>", text):
+        numbers = [
+            Decimal(n.replace("\u2212", "-")) for n in re.findall(r"<span[^>]*>(?:= )?([+\u2212]?[\d.]+)<", line)
+        ]
+        found.append((numbers[:-1], numbers[-1]))
+    return found
+
+
+def test_page_has_everything_and_is_well_formed() -> None:
+    made = explanation()
+    read = Read(page(made, ["a.png", "b.png"], top=5))
+    assert read.tags.count("article") == 2 and read.tags.count("li") == 10
+    identities = [value for name, value in read.attributes if name == "id"]
+    assert len(identities) == len(set(identities)) == 4
+    targets = {value.lstrip("#") for name, value in read.attributes if name in ("href", "aria-labelledby")}
+    assert {t for t in targets if not t.startswith("data:")} <= set(identities)  # links lead somewhere
+    shown = read.within("bdi")
+    assert {"a.png", "b.png", "wren", "robin", "crow", "train/1.jpg"} <= set(shown)
+    for row in made.top(5):
+        assert {term.unit.name for term in row} <= set(shown)
+    assert read.within("figcaption").count("this") == read.within("figcaption").count("that") == 10
+
+
+def test_pages_need_neither_network_nor_script() -> None:
+    for text in (page(explanation(), ["a", "b"]), explanation()._repr_html_(), index_page([("a.html", "a")])):
+        read = Read(text)
+        links = [value for name, value in read.attributes if name in ("src", "href", "srcset", "xlink:href", "action")]
+        assert links and all(value.startswith(("data:image/", "#", "a.html")) for value in links)
+        assert "http" not in re.sub(r"base64,[\w+/=]*", "", text)
+        assert not {"script", "iframe", "link", "object", "embed", "base"} & set(read.tags)
+        assert "url(" not in text and "@import" not in text
+        assert not any(name.startswith("on") for name, _ in read.attributes)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_shown_as_they_are_and_never_as_markup(name: str) -> None:
+    base = explanation(1, 2)
+    units = tuple(replace(u, name=f"{name} {k}", source={**u.source, "image": name}) for k, u in enumerate(base.units))
+    made = replace(base, units=units, domain=replace(base.domain, classes=(name, "b", "c")))
+    plain = Read(page(base, ["a"], heading="Why?"))
+    read = Read(page(made, [name], heading=name))
+    assert read.tags == plain.tags  # a name that was read as markup would add elements,
+    assert [n for n, _ in read.attributes] == [n for n, _ in plain.attributes]  # or attributes
+    shown = read.within("bdi")
+    assert shown.count(name) >= 4  # title, answer, class of a unit, source: isolated from the direction around
+    assert f"{name} 0" in shown and f"{name} 1" in shown
+    assert name in read.within("h1") and name in read.within("title")
+    labels = [value for key, value in read.attributes if key == "aria-label"]
+    assert f"input {name}" in labels and f"where {name} 0 fires in the input" in labels
+    links = Read(index_page([("page.html?a='b'&c", name)]))
+    assert name in links.within("bdi") and ("href", "page.html?a='b'&c") in links.attributes
+
+
+@given(name=st.text(max_size=30).filter(lambda s: "\0" not in s and "\r" not in s))
+def test_any_text_is_a_name(name: str) -> None:
+    base = explanation(1, 1, inputs=None, support=None)
+    read = Read(page(base, [name], heading=name))
+    assert read.tags == Read(page(base, ["a"], heading="a")).tags
+    assert "".join(read.within("h1")) == name
+
+
+@given(seed=st.integers(0, 2**31), top=st.integers(0, 8), scale=st.sampled_from([0.001, 1.0, 1000.0]))
+def test_printed_numbers_add_up_exactly(seed: int, top: int, scale: float) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    contributions, bias = torch.randn(1, 6, generator=draw) * scale, torch.randn(1, generator=draw) * scale
+    score = (contributions.sum(1) + bias)[:, None]
+    made = explanation(
+        1, 6, contributions=contributions, bias=bias, scores=score.expand(1, 3), inputs=None, support=None
+    )
+    [(terms, total)] = sums(page(made, ["a"], top))
+    assert sum(terms) == total
+    assert abs(total - Decimal(score.item())) <= Decimal("0.0005")
+    assert len(terms) - 1 - min(top, 6) in ((1,) if top < 6 else (0, 1))  # bias, the terms, and the others or rounding
+
+
+def test_zero_is_printed_without_a_minus() -> None:
+    """A contribution of -0.0 was once printed with both signs."""
+    zeros = torch.tensor([[-0.0, 1.0]])
+    text = page(explanation(1, 2, contributions=zeros, bias=torch.tensor([-0.0]), scores=torch.ones(1, 3)), ["a"])
+    assert "+\u2212" not in text and "\u22120.000<" not in text
+
+
+def test_weights_and_bars_belong_to_their_terms() -> None:
+    made = explanation(1, 2, contributions=torch.tensor([[-4.0, 1.0]]), activation=torch.tensor([[2.0, 0.5]]))
+    first, second = re.findall(r"<li>.*?</li>", page(made, ["a"]))
+    assert "wren #0" in first and "<b>2.000</b> similarity × <b>\u22122.000</b> weight = <b>\u22124.000</b>" in first
+    assert "class='down' style='width:50.0%'" in first
+    assert "wren #1" in second and "<b>0.500</b> similarity × <b>+2.000</b> weight = <b>+1.000</b>" in second
+    assert "class='up' style='width:12.5%'" in second
+
+
+def test_more_terms_than_units_and_none_at_all() -> None:
+    made = explanation(1, 3)
+    assert Read(page(made, ["a"], top=50)).tags.count("li") == 3
+    none = Read(page(made, ["a"], top=0))
+    assert none.tags.count("li") == 0 and "3 others" in none.within("small")
+
+
+def test_units_without_pictures_or_places() -> None:
+    bare = tuple(Unit(f"concept {k}", "concept") for k in range(4))
+    for changes in ({}, {"support": None}, {"inputs": None}, {"support": None, "inputs": None}):
+        made = replace(explanation(1, 4, **changes), units=bare)
+        read = Read(page(made, ["a"]))
+        assert read.tags.count("li") == 4 and "that" not in read.within("figcaption")
+        assert ("this" in read.within("figcaption")) == (not changes)
+        assert ("image" in read.tags) == ("inputs" not in changes)
+
+
+def test_support_over_something_else_than_a_picture() -> None:
+    read = Read(page(explanation(1, 4, support=torch.rand(1, 4, 7)), ["a"]))  # tokens, say
+    assert "this" not in read.within("figcaption")
+
+
+def test_domain_without_pictures() -> None:
+    made = explanation(1, 4, domain=Domain(classes=("a", "b", "c")), support=None)
+    assert "image" not in Read(page(made, ["a"])).tags
+
+
+def test_non_additive_ranks_by_activation_and_says_so() -> None:
+    made = explanation(1, 3, contributions=None, bias=None, activation=torch.tensor([[0.1, 0.9, 0.5]]))
+    text = page(made, ["a"])
+    read = Read(text)
+    order = [name for name in read.within("bdi") if name.startswith("wren #")]
+    assert order == ["wren #1", "wren #2", "wren #0"]
+    assert "no sum of its units" in text and "weight" not in "".join(read.within("p")) and not sums(text)
+
+
+def test_values_of_a_regression_have_no_probabilities() -> None:
+    domain = ImageDomain(classes=("age", "height", "mass"), size=(32, 32), task="regression")
+    read = Read(page(explanation(1, 3, domain=domain, space="value"), ["a"]))
+    assert "table" not in read.tags and any("value of" in text for text in read.within("small"))
+
+
+def test_why_this_and_not_that_has_a_page() -> None:
+    small = protopnet()
+    mine, theirs = (small.model.explain(small.inputs, target) for target in ("star", "circle"))
+    text = page(mine.versus(theirs), list("abcde"))
+    assert Read(text).within("bdi").count("star rather than circle (0)") >= 1
+    for terms, total in sums(text):
+        assert sum(terms) == total
+
+
+def test_titles_must_name_the_rows() -> None:
+    with pytest.raises(ValueError, match="titles must name each of 2 rows; got 1"):
+        page(explanation(), ["a"])
+
+
+def test_ten_large_pictures_make_less_than_two_megabytes() -> None:
+    made = explanation(10, 10, size=224)
+    pictures = smooth(10, 64)
+    units = tuple(replace(unit, picture=picture) for unit, picture in zip(made.units, pictures, strict=True))
+    text = page(replace(made, units=units, support=torch.rand(10, 10, 7, 7)), [f"{i}.jpg" for i in range(10)], top=10)
+    assert text.count("data:image/") == 110  # the input once, however often it is shown
+    assert 100_000 < len(text.encode()) < 2_000_000
+
+
+def test_only_the_pictures_that_are_shown_are_encoded() -> None:
+    text = page(explanation(1, 2000), ["a"], top=5)
+    assert text.count("data:image/") == 1 + 5
+
+
+def test_notebooks_show_fragments_that_do_not_clash() -> None:
+    small = protopnet()
+    first, second = small.model.explain(small.inputs[:2]), small.model.explain(small.inputs[2:])
+    assert first._repr_html_() == fragment(first)
+    read = Read(first._repr_html_() + second._repr_html_())
+    assert read.tags.count("article") == 5 and not {"html", "body", "main"} & set(read.tags)
+    identities = [value for name, value in read.attributes if name == "id"]
+    assert len(identities) == len(set(identities))

@@ -1,0 +1,119 @@
+"""The printed table: names, weights, and a sum that adds up as printed."""
+
+from decimal import Decimal
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.small_models import IMAGES, protopnet
+from zoo.evidence import Unit
+from zoo.explanation import Explanation
+from zoo.views.sums import printed_sum, weight_of
+from zoo.views.text import table
+
+
+def of_terms(contributions: list[float], bias: float, activation: float = 1.0) -> Explanation:
+    """One explanation of the first class with these terms."""
+    parts = torch.tensor([contributions])
+    score = parts.double().sum(1) + bias
+    return Explanation(
+        scores=torch.stack([score.float(), score.float() - 1, score.float() - 2], 1),
+        target=torch.tensor([0]),
+        contributions=parts,
+        bias=torch.tensor([bias]),
+        activation=torch.full_like(parts, activation),
+        support=None,
+        units=tuple(Unit(f"thing {k}", "concept") for k in range(len(contributions))),
+        domain=IMAGES,
+    )
+
+
+def last_column(text: str) -> dict[str, Decimal]:
+    """The rows below the head of the table: name and number in the last column."""
+    rows = [line.rsplit(None, 1) for line in text.splitlines()[2:]]
+    return {name.strip(): Decimal(number) for name, number in rows}
+
+
+NUMBERS = st.floats(-1e4, 1e4, width=32) | st.floats(-(2**-7), 2**-7, width=32)
+
+
+@given(contributions=st.lists(NUMBERS, min_size=1, max_size=12), bias=NUMBERS, top=st.integers(0, 14))
+def test_printed_numbers_add_up_exactly(contributions: list[float], bias: float, top: int) -> None:
+    explanation = of_terms(contributions, bias)
+    column = last_column(table(explanation, top))
+    score = column.pop("score")
+    assert sum(column.values()) == score
+    assert abs(score - Decimal(explanation.score.item())) <= Decimal("0.0005")
+    assert all(number.as_tuple().exponent == -3 for number in column.values())
+
+
+@given(contributions=st.lists(NUMBERS, min_size=1, max_size=12), bias=NUMBERS, digits=st.integers(1, 4))
+def test_every_term_is_its_own_rounding(contributions: list[float], bias: float, digits: int) -> None:
+    """What rounding leaves over goes to the rest, never to a term that is shown."""
+    explanation = of_terms(contributions, bias)
+    shown = printed_sum(explanation, 5, digits)
+    for term, value in zip(shown.terms, shown.shown, strict=True):
+        assert value == round(explanation.contributions[0, term.index].item(), digits)
+    assert shown.others == max(len(contributions) - 5, 0)
+    others = sum(term.contribution for term in explanation.top(20)[0][5:])
+    assert abs(shown.rest - others) <= (len(shown.shown) + 2) * 0.5 * 10**-digits + 0.01  # fp32 score of up to 1e5
+
+
+def test_zero_has_no_minus() -> None:
+    text = table(of_terms([2.0, -0.0, -0.0001], -0.0002))
+    assert "-0.000" not in text.replace("-0.000 ", "")
+    shown = printed_sum(of_terms([-0.0001], -0.0), 1)
+    assert [str(v) for v in (shown.bias, *shown.shown, shown.score, shown.rest)] == ["0.0"] * 4
+
+
+def test_table_by_hand() -> None:
+    assert table(of_terms([0.5, -2.0, 0.25], 1.0, activation=0.5), 2) == (
+        "circle: logit -0.250, probability 66.5%\n"
+        "  unit           activation  weight  contribution\n"
+        "  thing 1             0.500  -4.000        -2.000\n"
+        "  thing 0             0.500  +1.000        +0.500\n"
+        "  1 other units                            +0.250\n"
+        "  bias                                     +1.000\n"
+        "  score                                    -0.250"
+    )
+
+
+def test_rounding_is_named_where_nothing_else_is_left() -> None:
+    assert last_column(table(of_terms([0.0004, 0.0004], 0.0)))["rounding"] == Decimal("0.001")
+
+
+def test_more_rows_than_units_and_none_at_all() -> None:
+    explanation = of_terms([1.0, 2.0], 0.0)
+    assert table(explanation, 99) == table(explanation, 2)
+    assert list(last_column(table(explanation, 0))) == ["2 other units", "bias", "score"]
+
+
+def test_sum_that_does_not_exist_is_refused() -> None:
+    explanation = protopnet().model.explain(protopnet().inputs)
+    with pytest.raises(ValueError, match=r"got 5 rows. Index them: explanation\[i\]"):
+        printed_sum(explanation, 3)
+
+
+def test_explanation_prints_as_its_table() -> None:
+    small = protopnet()
+    explanation = small.model.explain(small.inputs)
+    assert str(explanation) == table(explanation)
+    assert str(explanation).count("score") == len(small.inputs)
+    assert all(unit.name in str(explanation[0]) for unit in explanation.units)
+
+
+def test_non_additive_ranks_by_activation_and_says_so() -> None:
+    one = of_terms([1.0, 2.0], 0.0)
+    fields = {**vars(one), "contributions": None, "bias": None, "activation": torch.tensor([[0.25, 0.75]])}
+    text = table(Explanation(**fields))
+    assert text.splitlines()[2].split() == ["thing", "1", "0.750"]
+    assert "no sum of its units" in text and "contribution" not in text
+
+
+def test_weight_is_what_the_activation_was_multiplied_with() -> None:
+    terms = of_terms([3.0], 0.0, activation=2.0).top(1)[0]
+    assert weight_of(terms[0]) == 1.5
+    assert weight_of(terms[0]._replace(activation=0.0)) is None
+    assert weight_of(terms[0]._replace(contribution=None)) is None
