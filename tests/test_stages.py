@@ -114,9 +114,7 @@ lengths = st.tuples(st.integers(1, 4), st.lists(st.integers(0, 4), max_size=8), 
 @given(lengths)
 def test_a_recipe_is_run_once_in_order(lengths: tuple[int, list[int], int]) -> None:
     epochs = [lengths[0], *lengths[1], lengths[2]]
-    stages = parse_stages(
-        {"name": f"s{i}", "epochs": n, "train": ["head"] if n else []} for i, n in enumerate(epochs)
-    )
+    stages = parse_stages({"name": f"s{i}", "epochs": n, "train": ["head"] if n else []} for i, n in enumerate(epochs))
     assert total_epochs(stages) == sum(epochs)
     history: list[str] = []
     for epoch in range(total_epochs(stages)):

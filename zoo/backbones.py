@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from zoo.hints import hint
 
 _skip_weights: ContextVar[bool] = ContextVar("skip_weights", default=False)
 
@@ -62,11 +63,8 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     if name == "convnet":
         return convnet(in_channels, **options)
     if not timm.is_model(name):
-        near = get_close_matches(name, ["convnet", *timm.list_models()], 3)
-        raise ValueError(
-            f"no backbone named '{name}'{'; did you mean ' + ', '.join(near) + '?' if near else '.'} "
-            "('convnet' or a timm model)"
-        )
+        near = hint(name, ["convnet", *timm.list_models()])
+        raise ValueError(f"no backbone named '{name}' ('convnet' or a model of timm); {near}")
     weights = options.pop("weights", None)
     if weights and options.get("pretrained"):
         raise ValueError("backbone has both 'weights' (a file) and 'pretrained' (a download); give one of them.")

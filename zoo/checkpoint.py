@@ -59,8 +59,10 @@ def save(
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
     try:
         _write(model, fresh, dict(metrics or {}), golden)
+        _replace(folder, fresh)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
+        _recover(folder)
         kept = "; the checkpoint that was there is untouched" if folder.exists() else ""
         raise OSError(
             f"could not write the checkpoint {folder} ({error}){kept}. Free some space or choose another folder."
@@ -68,11 +70,6 @@ def save(
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-    old = _backup(folder)
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(fresh, folder)
-    shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
@@ -145,7 +142,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{folder / CONFIG} is no plain YAML ({error}).") from error
     if not isinstance(config, dict) or set(config) != KEYS:
-        keys = sorted(config) if isinstance(config, dict) else type(config).__name__
+        keys = sorted(map(str, config)) if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"{folder / CONFIG} must have the keys {', '.join(sorted(KEYS))}; got {keys}.")
     if config["format"] != FORMAT:
         raise ValueError(
@@ -203,7 +200,8 @@ def _write(model: SelfInterpretable, folder: Path, metrics: dict[str, float], go
 def _golden_terms(model: SelfInterpretable, inputs: Tensor) -> dict[str, Tensor]:
     explanation = model.explain(inputs)
     named = {n: getattr(explanation, n) for n in ("scores", "contributions", "bias", "activation")}
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items() if tensor is not None}
+    # Copies, because a readout may hand its inputs through, and safetensors refuses shared memory.
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in named.items() if tensor is not None}
 
 
 def _fill(model: SelfInterpretable, tensors: dict[str, Tensor], path: Path) -> None:
@@ -227,6 +225,15 @@ def _fill(model: SelfInterpretable, tensors: dict[str, Tensor], path: Path) -> N
 def _hash(path: Path) -> str:
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _replace(folder: Path, fresh: Path) -> None:
+    old = _backup(folder)
+    shutil.rmtree(old, ignore_errors=True)  # left where a replacement was killed after its second rename
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(fresh, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _backup(folder: Path) -> Path:

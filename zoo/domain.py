@@ -6,7 +6,6 @@ checkpoint, so that a loaded model reads raw files and names its answers with no
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
+
+from zoo.hints import hint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +71,7 @@ class Domain:
         """
         if isinstance(target, str):
             if target not in self.classes:
-                near = get_close_matches(target, self.classes, 1)
-                hint = (
-                    f"did you mean '{near[0]}'?"
-                    if near
-                    else f"classes: {', '.join(self.classes[:10])}{' ...' if len(self.classes) > 10 else ''}."
-                )
-                raise ValueError(f"no class named '{target}'; {hint}")
+                raise ValueError(f"no class named '{target}'; {hint(target, self.classes)}")
             return self.classes.index(target)
         if not 0 <= target < len(self.classes):
             raise ValueError(
@@ -106,11 +101,7 @@ class Domain:
         known = [f.name for f in fields(kinds[modality])]
         for key in arguments:
             if key not in known:
-                near = get_close_matches(key, known, 1)
-                raise ValueError(
-                    f"a domain of {modality}s has no key "
-                    f"'{key}'{f'; did you mean {near[0]!r}?' if near else '.'} Keys: {', '.join(known)}."
-                )
+                raise ValueError(f"a domain of {modality}s has no key '{key}'; {hint(key, known)}")
         return kinds[modality](**arguments)
 
 
@@ -144,10 +135,14 @@ class ImageDomain(Domain):
                 f"mean and std need one number for each of {self.channels} channels; got {len(self.mean)} and "
                 f"{len(self.std)}."
             )
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be above 0; got {self.std}.")
         if len(self.size) != 2 or min(self.size) < 1:
             raise ValueError(f"size must be (height, width) in pixels; got {self.size}.")
         if self.resize not in ("squash", "crop"):
             raise ValueError(f"resize must be 'squash' or 'crop'; got '{self.resize}'.")
+        if not 0 < self.crop_fraction <= 1:
+            raise ValueError(f"crop_fraction must be in (0, 1]; got {self.crop_fraction}.")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -185,10 +180,10 @@ class ImageDomain(Domain):
         return self.preprocess(open_image(path))
 
     def preprocess(self, picture: Image.Image | Tensor) -> Tensor:
-        """A PIL image or a uint8 tensor (1 or 3, H', W') as a normalised input (C, H, W)."""
+        """A PIL image or a uint8 tensor (..., 1 or 3, H', W') as a normalised input (..., C, H, W)."""
         if isinstance(picture, Image.Image):
             picture = F.pil_to_tensor(picture.convert("L" if self.channels == 1 else "RGB"))
-        if picture.shape[0] != self.channels:
+        if picture.shape[-3] != self.channels:
             picture = F.rgb_to_grayscale(picture) if self.channels == 1 else F.grayscale_to_rgb(picture)
         return self.normalise(self._fit(picture))
 

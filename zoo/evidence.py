@@ -5,11 +5,12 @@ input --evidence()--> Evidence --readout()--> scores
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from zoo.hints import hint
 
 
 @dataclass
@@ -63,10 +64,7 @@ def find_unit(unit: str | int, index: Mapping[str, int]) -> int:
     """
     if isinstance(unit, str):
         if unit not in index:
-            near = get_close_matches(unit, index, 3)
-            raise ValueError(
-                f"no unit named '{unit}'{'; did you mean ' + ' or '.join(map(repr, near)) + '?' if near else '.'}"
-            )
+            raise ValueError(f"no unit named '{unit}'; {hint(unit, index)}")
         return index[unit]
     if not 0 <= unit < len(index):
         raise ValueError(f"unit {unit} is out of range; there are {len(index)} units, 0 to {len(index) - 1}.")

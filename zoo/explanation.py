@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -225,7 +225,7 @@ class Explanation:
                 tensors[f"picture.{k}"] = unit.picture.contiguous()
         units = [{"name": u.name, "kind": u.kind, "target": u.target, "source": dict(u.source)} for u in self.units]
         about = {"units": json.dumps(units), "domain": json.dumps(self.domain.to_dict()), "space": self.space}
-        save_file(tensors, str(path), about)
+        save_file({name: tensor.clone() for name, tensor in tensors.items()}, str(path), about)  # none may share memory
 
     @staticmethod
     def load(path: str | Path) -> "Explanation":
@@ -237,9 +237,14 @@ class Explanation:
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"no explanation at {path}.")
-        with safe_open(str(path), framework="pt") as opened:
-            about = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (a handle, not a dict)
+        try:
+            with safe_open(str(path), framework="pt") as opened:
+                about = opened.metadata() or {}
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no dict)
+        except SafetensorError as error:
+            raise ValueError(
+                f"{path} is no intact safetensors file ({error}); expected one written by Explanation.save()."
+            ) from error
         if not {"units", "domain", "space"} <= set(about):
             raise ValueError(
                 f"{path} is a safetensors file but holds no explanation; expected one written by Explanation.save()."

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatch
 from typing import Any, TypeVar
+
+from zoo.hints import hint
 
 T = TypeVar("T", bound=type)
 
@@ -61,9 +62,8 @@ def find(name: str) -> Entry:
         ValueError: no model has that name; the message says which was probably meant.
     """
     if name not in _entries:
-        near = get_close_matches(name.lower(), _entries, 1)
-        hint = f"; did you mean '{near[0]}'?" if near else "."
-        raise ValueError(f"no model named '{name}'{hint} (`python train.py list models` shows all {len(_entries)})")
+        every = f"(`python train.py list models` shows all {len(_entries)})"
+        raise ValueError(f"no model named '{name}'; {hint(name, _entries)} {every}")
     return _entries[name]
 
 

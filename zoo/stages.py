@@ -5,9 +5,10 @@ decisions as an uninterrupted one, and every rank of a distributed run takes the
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
+
+from zoo.hints import hint
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def parse_stages(recipe: Iterable[Stage | Mapping[str, Any]]) -> tuple[Stage, ..
         ValueError: an unknown key, a stage without a name, a negative number of epochs, an epoch stage that
             trains nothing, an empty recipe, or one that begins or ends with an action.
     """
-    stages = tuple(_parse_stage(entry) for entry in recipe)
+    stages = tuple(_check_stage(_read_stage(entry)) for entry in recipe)
     if not stages:
         raise ValueError(
             "the recipe has no stages; give at least one with epochs, such as {name: train, epochs: 10, train: [head]}."
@@ -71,19 +72,24 @@ def parse_stages(recipe: Iterable[Stage | Mapping[str, Any]]) -> tuple[Stage, ..
     return stages
 
 
-def _parse_stage(entry: Stage | Mapping[str, Any]) -> Stage:
-    if not isinstance(entry, Stage):
-        known = [f.name for f in fields(Stage)]
-        for key in entry:
-            if key not in known:
-                near = get_close_matches(key, known, 1)
-                raise ValueError(
-                    f"a stage has no key '{key}'{f'; did you mean {near[0]!r}?' if near else ''} Keys: "
-                    f"{', '.join(known)}."
-                )
-        if not entry.get("name"):
-            raise ValueError(f"every stage needs a name; got {dict(entry)}.")
-        entry = Stage(**{**entry, "train": tuple(entry.get("train") or ()), "lr": dict(entry.get("lr") or {})})
+def _read_stage(entry: Stage | Mapping[str, Any]) -> Stage:
+    if isinstance(entry, Stage):
+        return replace(entry)  # stages are told apart by identity, and one object may be listed twice
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"a stage is a mapping such as {{name: push}}; got {entry!r}.")
+    known = [f.name for f in fields(Stage)]
+    for key in entry:
+        if key not in known:
+            raise ValueError(f"a stage has no key '{key}'; {hint(key, known)}")
+    if not entry.get("name"):
+        raise ValueError(f"every stage needs a name; got {dict(entry)}.")
+    train = entry.get("train") or ()
+    if isinstance(train, str):
+        raise ValueError(f"stage '{entry['name']}' must list its parameter groups, such as [{train}]; got '{train}'.")
+    return Stage(**{**entry, "train": tuple(train), "lr": dict(entry.get("lr") or {})})
+
+
+def _check_stage(entry: Stage) -> Stage:
     if not isinstance(entry.epochs, int) or entry.epochs < 0:
         raise ValueError(
             f"stage '{entry.name}' has epochs={entry.epochs!r}; expected a whole number from 0 (an action) upwards."

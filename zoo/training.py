@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from difflib import get_close_matches
 from functools import wraps
 from typing import Any, ClassVar
 
@@ -23,6 +22,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.regression import MeanSquaredError
 
 from zoo.domain import Domain
+from zoo.hints import hint
 from zoo.reference import Reference
 from zoo.stages import Stage, check_groups, parse_stages, stage_at, total_epochs
 
@@ -74,9 +74,8 @@ class StagedModule(LightningModule):
         self.coefficients = {**self.default_coefficients, **(coefficients or {})}
         for name in self.coefficients:
             if name not in self.default_coefficients:
-                near = get_close_matches(name, self.default_coefficients, 1)
-                hint = f"did you mean '{near[0]}'?" if near else f"terms: {', '.join(self.default_coefficients)}."
-                raise ValueError(f"{type(self).__name__} has no loss term '{name}'; {hint}")
+                known = hint(name, self.default_coefficients)
+                raise ValueError(f"{type(self).__name__} has no loss term '{name}'; {known}")
         self.scorecards = nn.ModuleDict(
             {f"{split}_metrics": metrics_of(self.domain) for split in ("train", "val", "test")}
         )

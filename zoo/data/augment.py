@@ -1,10 +1,11 @@
 """Augmentations of training pictures by name. They act on pixels, before the preprocessing that all pictures share."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
 from torchvision.transforms import v2
+
+from zoo.hints import hint
 
 
 class Augmentation:
@@ -60,7 +61,5 @@ def pipeline(name: str, size: tuple[int, int]) -> Augmentation:
         ValueError: there is none.
     """
     if name not in PIPELINES:
-        near = get_close_matches(name, PIPELINES, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(PIPELINES)}."
-        raise ValueError(f"no augmentation named '{name}'; {hint}")
+        raise ValueError(f"no augmentation named '{name}'; {hint(name, PIPELINES)}")
     return Augmentation(PIPELINES[name](size))

@@ -2,7 +2,6 @@
 
 import inspect
 import os
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +12,7 @@ from torchvision.transforms.v2 import functional as F
 
 from zoo.data.module import ImageData, Pictures, expand
 from zoo.domain import ImageDomain
+from zoo.hints import hint
 
 
 def _is_split(cls: Any) -> bool:
@@ -21,7 +21,8 @@ def _is_split(cls: Any) -> bool:
     return {"train", "download"} <= set(inspect.signature(cls).parameters)
 
 
-SETS = {name: cls for name, cls in vars(torchvision.datasets).items() if _is_split(cls) and name != "PhotoTour"}
+NO_CLASSES = {"PhotoTour", "Kitti"}  # pairs of patches; boxes
+SETS = {name: cls for name, cls in vars(torchvision.datasets).items() if _is_split(cls) and name not in NO_CLASSES}
 
 
 class TorchvisionData(ImageData):
@@ -55,13 +56,8 @@ class TorchvisionData(ImageData):
     ) -> None:
         super().__init__(batch_size, workers, seed, val_fraction, augment)
         if name not in SETS:
-            near = get_close_matches(name.lower(), {n.lower(): n for n in SETS}, 1)
-            hint = (
-                f"did you mean '{next(n for n in SETS if n.lower() == near[0])}'?"
-                if near
-                else f"there are: {', '.join(sorted(SETS))}."
-            )
-            raise ValueError(f"no data set named '{name}' with a train and a test split in torchvision; {hint}")
+            near = hint(name, sorted(SETS))
+            raise ValueError(f"no data set named '{name}' with a train and a test split in torchvision; {near}")
         folder = root or ("$ZOO_DATA/" if "ZOO_DATA" in os.environ else "data/") + name.lower()
         self.name, self.root, self.download, self.size, self.limit = name, expand(folder), download, size, limit
 
@@ -95,7 +91,7 @@ class TorchvisionData(ImageData):
         self.prepare_data()
         try:
             found = SETS[self.name](str(self.root), train=train, download=False)
-        except RuntimeError as error:
+        except (RuntimeError, FileNotFoundError) as error:
             raise FileNotFoundError(
                 f"{self.name} is not in {self.root} ({error}); give its folder as root, or set download: true."
             ) from error

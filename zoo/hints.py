@@ -1,0 +1,17 @@
+"""What an error says about a name that does not exist."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+SHOWN = 12
+
+
+def hint(name: object, known: Iterable[str]) -> str:
+    """Ends the message about an unknown name: "did you mean 'a'?" if one is near, else "there are: a, b, c."."""
+    names = list(known)
+    by_case = {n.lower(): n for n in names}
+    near = get_close_matches(str(name).lower(), by_case, 1)
+    if near:
+        return f"did you mean '{by_case[near[0]]}'?"
+    more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
+    return f"there are: {', '.join(names[:SHOWN])}{more}." if names else "there are none."
