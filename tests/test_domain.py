@@ -39,8 +39,11 @@ def test_plain_data_and_back() -> None:
     [
         ({"modality": "smell"}, "unknown modality 'smell' of a domain; known: .*image"),
         ({"modality": None}, "unknown modality None"),
-        ({"clases": ["a"]}, "a domain of images has no key 'clases'; did you mean 'classes'. Keys: classes, concepts"),
-        ({"zzz": 1}, "a domain of images has no key 'zzz'\\. Keys:"),
+        ({"clases": ["a"]}, "a domain of images has no key 'clases'; did you mean 'classes'\\?"),
+        (
+            {"zzz": 1},
+            "a domain of images has no key 'zzz'; there are: classes, concepts, task, size, .*crop_fraction\\.",
+        ),
         ({"classes": []}, "at least one class name; got none"),
         ({"classes": ["a", "b", "a"]}, "class names must differ; 'a' is there more than once"),
         ({"task": "ranking"}, "task must be 'classification' or 'regression'; got 'ranking'"),
@@ -62,15 +65,15 @@ def test_domain_that_cannot_be_right_is_refused(change: dict[str, Any], message:
 
 def test_classes_by_name_and_number() -> None:
     assert BIRDS.class_index("gull") == 1 and BIRDS.class_index(2) == 2
-    with pytest.raises(ValueError, match="no class named 'gul'; did you mean 'gull'\\?"):
+    with pytest.raises(ValueError, match=r"no class named 'gul'; did you mean 'gull'\?"):
         BIRDS.class_index("gul")
-    with pytest.raises(ValueError, match="no class named 'ostrich'; classes: crow, gull, wren\\."):
+    with pytest.raises(ValueError, match=r"no class named 'ostrich'; there are: crow, gull, wren\."):
         BIRDS.class_index("ostrich")
     for number in (3, -1):
         with pytest.raises(ValueError, match=f"target {number} is out of range; there are 3 classes, 0 to 2"):
             BIRDS.class_index(number)
     many = ImageDomain(classes=tuple(map(str, range(100, 120))), size=(4, 4))
-    with pytest.raises(ValueError, match="classes: 100, .*, 109 \\.\\.\\.$"):
+    with pytest.raises(ValueError, match=r"there are: 100, .*, 111, \.\.\. \(20 in all\)"):
         many.class_index("x")
 
 
@@ -119,9 +122,9 @@ def test_squash_keeps_the_edges_and_crop_cuts_them() -> None:
     whole = squashed.picture(squashed.preprocess(picture))
     assert whole[:, :, 0].max() == 0 and whole[:, :, 5].min() == 255
     assert cropped.picture(cropped.preprocess(picture)).min() == 255
-    # With crop_fraction 0.5 the picture is scaled to twice the size first: the centre is 5 x 5 pixels of it.
-    marked = torch.zeros(3, 10, 10, dtype=torch.uint8)
-    marked[:, 2:8, 2:8] = 255
+    # With crop_fraction 0.5 the picture is scaled to 20 x 20 first, of which the centre is its own middle.
+    marked = torch.zeros(3, 40, 40, dtype=torch.uint8)
+    marked[:, 8:32, 8:32] = 255
     half = ImageDomain(**settings, resize="crop", crop_fraction=0.5)
     assert half.picture(half.preprocess(marked)).min() == 255
 
@@ -193,7 +196,7 @@ def test_grey_stays_grey_and_becomes_what_the_domain_reads(tmp_path: Path) -> No
 
 
 def test_file_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no image file at .*nothing.png"):
+    with pytest.raises(FileNotFoundError, match=r"no image file at .*nothing\.png"):
         BIRDS.read(tmp_path / "nothing.png")
     with pytest.raises(FileNotFoundError, match="no image file at"):
         open_image(tmp_path)  # a folder
@@ -205,5 +208,5 @@ def test_file_that_is_no_image(tmp_path: Path, cut: str) -> None:
     path = save(tmp_path / f"a.{ending}", np.random.default_rng(0).integers(0, 256, (40, 40, 3)))
     whole = path.read_bytes()
     path.write_bytes({"junk": b"no image at all", "empty": b""}.get(cut, whole[: len(whole) // 2]))
-    with pytest.raises(ValueError, match=f"a.{ending} cannot be read as an image .*Convert it to PNG or JPEG"):
+    with pytest.raises(ValueError, match=rf"a.{ending} cannot be read as an image .*Convert it to PNG or JPEG"):
         BIRDS.read(path)

@@ -110,7 +110,7 @@ def test_gap_and_check() -> None:
     message = "the contributions of row 1 miss its score by 0.5 (allowed: 9.6e-05)."
     with pytest.raises(ArithmeticError, match=re.escape(message)):
         off.check()
-    with pytest.raises(ArithmeticError, match="contributions of row 0 miss its score by 0.25"):
+    with pytest.raises(ArithmeticError, match=r"contributions of row 0 miss its score by 0.25"):
         replace(explanation, bias=torch.tensor([0.0, -0.5])).check()
     with pytest.raises(ArithmeticError, match="contributions of row 1 miss its score by nan"):
         replace(off, contributions=torch.tensor([[3.0, -0.4], [torch.nan, 8.0]])).check()
@@ -120,18 +120,18 @@ def test_gap_and_check() -> None:
 def test_what_needs_a_sum_says_so(call: str) -> None:
     explanation = replace(graph(), support=example().support)
     arguments = {"without": [[0]], "versus": [example()]}.get(call, [])
-    with pytest.raises(ValueError, match=f"{call}\\(\\) needs contributions.*use top\\(\\), which ranks by activation"):
+    with pytest.raises(ValueError, match=rf"{call}\(\) needs contributions.*use top\(\), which ranks by activation"):
         getattr(explanation, call)(*arguments)
-    with pytest.raises(ValueError, match="versus\\(\\) needs contributions"):
+    with pytest.raises(ValueError, match=r"versus\(\) needs contributions"):
         example().versus(graph())
 
 
 def test_units_by_name_and_number() -> None:
     explanation = example()
     assert explanation.unit_index("long tail") == 1 and explanation.unit_index(0) == 0
-    with pytest.raises(ValueError, match="no unit named 'red beek'; did you mean 'red beak'\\?"):
+    with pytest.raises(ValueError, match=r"no unit named 'red beek'; did you mean 'red beak'\?"):
         explanation.without(["red beek"])
-    with pytest.raises(ValueError, match="no unit named 'xyz'\\."):
+    with pytest.raises(ValueError, match=r"no unit named 'xyz'; there are: red beak, long tail\."):
         explanation.unit_index("xyz")
     for number in (2, -1):
         with pytest.raises(ValueError, match=f"unit {number} is out of range; there are 2 units, 0 to 1"):
@@ -150,7 +150,7 @@ def test_rows_are_explanations() -> None:
         assert row.edges[0].tolist() == [0, 1, 0]
         torch.testing.assert_close(row.edges[2], torch.tensor([[0.4, 0.5, 0.6]]))
         assert row.units == explanation.units and row.check() is row
-    assert len(explanation[:]) == 2 and explanation[::-1].score.tolist() == [7.0, 2.75]
+    assert len(explanation[:]) == 2 and len(explanation[2:]) == 0
     assert graph()[0].contributions is None
     for row in (2, -3):
         with pytest.raises(IndexError, match=f"row {row} is out of range; the explanation has 2 rows"):
@@ -214,13 +214,13 @@ def test_tensors_in_two_roles_are_saved_twice(tmp_path: Path) -> None:
 
 
 def test_files_that_hold_no_explanation(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no explanation at .*nothing"):
+    with pytest.raises(FileNotFoundError, match=r"no explanation at .*nothing"):
         Explanation.load(tmp_path / "nothing")
     save_file({"x": torch.ones(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="other.safetensors is a safetensors file but holds no explanation"):
+    with pytest.raises(ValueError, match=r"other.safetensors is a safetensors file but holds no explanation"):
         Explanation.load(tmp_path / "other.safetensors")
     (tmp_path / "junk").write_bytes(b"\x80\x04junk" * 10)
-    with pytest.raises(ValueError, match="junk is no intact safetensors file .*Explanation.save"):
+    with pytest.raises(ValueError, match=r"junk is no intact safetensors file .*Explanation.save"):
         Explanation.load(tmp_path / "junk")
 
 

@@ -126,7 +126,7 @@ def test_a_group_without_learning_rate_is_named() -> None:
     ("name", "message"),
     [
         ("clusters", "ProtoPNet has no loss term 'clusters'; did you mean 'cluster'?"),
-        ("zzz", "ProtoPNet has no loss term 'zzz'; terms: cross_entropy, cluster, separation, l1."),
+        ("zzz", "ProtoPNet has no loss term 'zzz'; there are: cross_entropy, cluster, separation, l1."),
     ],
 )
 def test_unknown_coefficient_is_refused(name: str, message: str) -> None:

@@ -51,9 +51,11 @@ def save(
     model.require_ready()
     folder = Path(folder)
     _recover(folder)
-    if folder.exists() and not (folder / CONFIG).is_file() and any(folder.iterdir()):
+    held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    if folder.is_file() or (held and held != sorted((CONFIG, WEIGHTS, GOLDEN))):
         raise FileExistsError(
-            f"{folder} holds files but no {CONFIG}, so it is no checkpoint to replace; choose another folder."
+            f"{folder} is no checkpoint to replace (it {f'holds {held[:4]}' if held else 'is a file'}); "
+            "choose another folder."
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))

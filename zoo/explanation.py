@@ -183,8 +183,8 @@ class Explanation:
         Raises:
             ArithmeticError: it is not; names the worst row.
         """
-        gap = self.gap()
-        allowed = 1e-6 + 1e-5 * (self.bias.double().abs() + self._additive("check()").double().abs().sum(1))
+        parts, gap = self._additive("check()").double(), self.gap()
+        allowed = 1e-6 + 1e-5 * (self.bias.double().abs() + parts.abs().sum(1))
         if bool((~(gap <= allowed)).any()):
             row = int((gap - allowed).nan_to_num(torch.inf).argmax())
             raise ArithmeticError(

@@ -182,11 +182,8 @@ def test_provenance_leads_back_to_the_pixels(thumbnail: int) -> None:
             near = ((torch.arange(thumbnail) + 0.5) * (bottom - top) / thumbnail).long()
             assert torch.equal(unit.picture, crop[:, near][:, :, near])
         else:
-            assert unit.picture.shape == (3, thumbnail, thumbnail)
-            difference = unit.picture.float().mean((1, 2)) - crop.float().mean((1, 2))
-            assert (
-                difference.abs().max() < 40
-            )  # of 255; the means of unrelated noise differ as much, so crops are close
+            shrunk = F.interpolate(crop[None].float(), (thumbnail, thumbnail), mode="bilinear", antialias=True)[0]
+            assert (unit.picture - shrunk).abs().max() <= 1  # of 255: rounding
 
 
 def test_long_and_foreign_names_survive_in_the_buffers() -> None:
@@ -245,7 +242,7 @@ def test_learns_separable_images_and_keeps_its_accuracy_through_push() -> None:
         ({"similarity": "euclid"}, ValueError, "similarity must be 'log' or 'cosine'; got 'euclid'"),
         ({"optimizer": "adamm"}, ValueError, "optimizer must be one of adam, adamw, sgd; got 'adamm'"),
         ({"backbone": "resnet43"}, ValueError, r"no backbone named 'resnet43' .*timm.*; did you mean 'resnet34'"),
-        ({"backbone": "konvnet"}, ValueError, "no backbone named 'konvnet'; did you mean convnet"),
+        ({"backbone": "konvnet"}, ValueError, "no backbone named 'konvnet'.*did you mean 'convnet'"),
         ({"backbone": {"widths": [4]}}, ValueError, "backbone needs a 'name'; got only widths"),
         (
             {"backbone": {"name": "resnet18", "weights": "nowhere/resnet.safetensors"}},

@@ -1,0 +1,151 @@
+"""CUB-200-2011: a tiny set in the official layout, and the real one where it is at hand."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from zoo.data import CUB
+from zoo.domain import Domain
+
+CLASSES = ("001.Black_footed_Albatross", "002.Blue-winged_Warbler", "003.Gull")
+BOX = (12, 5, 10, 8)  # left, top, width, height
+
+
+def official(root: Path, per_class: int = 10) -> Path:
+    """Blue pictures of 40 x 30 pixels with a red box; of each class every other one is for training."""
+    rows = [
+        (c, f"{name}/{name[4:]}_{i:04}.png", i % 2 == 0) for c, name in enumerate(CLASSES, 1) for i in range(per_class)
+    ]
+    image = Image.new("RGB", (40, 30), "blue")
+    left, top, width, height = BOX
+    image.paste("red", (left, top, left + width, top + height))
+    for _, file, _ in rows:
+        (root / "images" / file).parent.mkdir(parents=True, exist_ok=True)
+        image.save(root / "images" / file)
+    columns = {
+        "images.txt": [file for _, file, _ in rows],
+        "image_class_labels.txt": [c for c, _, _ in rows],
+        "train_test_split.txt": [int(train) for _, _, train in rows],
+        "bounding_boxes.txt": [" ".join(f"{v:.1f}" for v in BOX)] * len(rows),
+        "classes.txt": CLASSES,
+    }
+    for name, column in columns.items():
+        (root / name).write_text("".join(f"{i} {value}\n" for i, value in enumerate(column, 1)))
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return official(tmp_path / "CUB_200_2011")
+
+
+def names(part) -> list[str]:
+    return [part.name(i) for i in range(len(part))]
+
+
+def test_names_of_classes_are_made_readable(root: Path) -> None:
+    domain = Domain.from_dict(CUB(str(root), size=(8, 10)).domain)
+    assert domain.classes == ("Black footed Albatross", "Blue-winged Warbler", "Gull")
+    assert domain.shape == (3, 8, 10)
+
+
+def test_official_split_is_kept(root: Path) -> None:
+    data = CUB(str(root), size=(8, 10), val_fraction=0.2, augment="none")
+    train, val, test = (names(part) for part in (data.train_dataset(), data.val_dataset(), data.test_dataset()))
+    number = lambda name: int(name[-8:-4])  # noqa: E731
+    assert len(train) == 12 and len(val) == 3 and len(test) == 15
+    assert all(number(name) % 2 == 0 for name in train + val) and all(number(name) % 2 for name in test)
+    assert not set(train) & set(val)
+    assert Counter(name[:3] for name in val) == {"001": 1, "002": 1, "003": 1}
+    for part in (data.train_dataset(), data.val_dataset(), data.test_dataset()):
+        assert [part[i]["target"] for i in range(len(part))] == [int(name[:3]) - 1 for name in names(part)]
+
+
+def test_crops_are_the_boxes(root: Path) -> None:
+    data = CUB(str(root), size=(16, 20), augment="none")
+    domain = Domain.from_dict(data.domain)
+    for part in (data.reference_dataset(), data.val_dataset(), data.test_dataset()):
+        for i in (0, len(part) - 1):
+            assert domain.picture(part[i]["input"]).flatten(1).unique(dim=1).flatten().tolist() == [255, 0, 0]
+    assert data.test_dataset().picture(0).size == BOX[2:]
+
+
+def test_whole_pictures_keep_the_surroundings(root: Path) -> None:
+    data = CUB(str(root), box_crop=False, size=(30, 40), augment="none")
+    red, _, blue = Domain.from_dict(data.domain).picture(data.test_dataset()[0]["input"]).long()
+    left, top, width, height = BOX
+    assert red.sum() == 255 * width * height and red[top : top + height, left : left + width].min() == 255
+    assert torch.equal(blue, 255 - red)
+
+
+def test_training_pictures_are_augmented_and_references_are_not(root: Path) -> None:
+    data = CUB(str(root), size=(16, 20))
+    train, reference = data.train_dataset(), data.reference_dataset()
+    assert names(train) == names(reference)
+    assert any(not torch.equal(train[i]["input"], reference[i]["input"]) for i in range(5))
+    assert torch.equal(reference[0]["input"], data.reference_dataset()[0]["input"])
+
+
+def test_root_from_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_DATA", str(root.parent))
+    assert CUB().root == root
+    root.rename(root.parent / "cub50")
+    assert CUB().root == root.parent / "cub50"
+    monkeypatch.delenv("ZOO_DATA")
+    with pytest.raises(ValueError, match=r"give data\.init_args\.root, or set the environment variable ZOO_DATA"):
+        CUB()
+
+
+def test_folder_that_is_not_cub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no images\.txt in .*nothing; give the folder that CUB_200_2011\.tgz"):
+        CUB(str(tmp_path / "nothing"))
+    monkeypatch.setenv("ZOO_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"no images\.txt in .*CUB_200_2011 or .*cub50; give the folder"):
+        CUB()
+
+
+@pytest.mark.parametrize(
+    "file", ["classes.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt"]
+)
+def test_file_that_is_missing_or_cut_short(root: Path, file: str) -> None:
+    lines = (root / file).read_text().splitlines()
+    (root / file).unlink()
+    with pytest.raises(FileNotFoundError, match=f"has no {file}; it is not the complete CUB-200-2011 folder"):
+        CUB(str(root)).test_dataset()
+    if file != "classes.txt":
+        (root / file).write_text("\n".join(lines[:-3]))
+        with pytest.raises(ValueError, match=f"{file} has 27 lines, but images.txt has 30; unpack the data set again"):
+            CUB(str(root)).test_dataset()
+
+
+def test_picture_that_is_missing(root: Path) -> None:
+    data = CUB(str(root))
+    test = data.test_dataset()
+    (root / "images" / test.name(0)).unlink()
+    with pytest.raises(FileNotFoundError, match="no image file at .*Albatross_0001.png"):
+        test[0]
+
+
+def test_real_birds(zoo_data: Path) -> None:
+    if not (zoo_data / "cub50").is_dir():
+        pytest.skip("ZOO_DATA has no cub50")
+    data = CUB(str(zoo_data / "cub50"), val_fraction=0.1)
+    official = data.pictures("train", "none")
+    train, val, test = data.train_dataset(), data.val_dataset(), data.test_dataset()
+    assert len(official) == 1500 and len(test) == 1389
+    assert len(train) == 1350 and len(val) == 150  # 30 images a class
+    assert Counter(official.targets.tolist()) == dict.fromkeys(range(50), 30)
+    assert sorted(names(train) + names(val)) == sorted(official.names)
+    assert not set(official.names) & set(names(test))
+    assert data.domain["classes"][:2] == ["Black footed Albatross", "Laysan Albatross"]
+    assert len(data.domain["classes"]) == 50 and set(test.targets.tolist()) == set(range(50))
+    for i in (0, 700, 1388):
+        width, height = test.picture(i).size
+        assert (width, height) == tuple(round(v) for v in test.boxes[i, 2:].tolist()) or abs(
+            width - test.boxes[i, 2]
+        ) <= 1
+        assert test[i]["input"].shape == (3, 224, 224) and test[i]["input"].isfinite().all()
+        assert test.name(i).startswith(f"{test[i]['target'] + 1:03}.")
