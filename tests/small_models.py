@@ -1,4 +1,4 @@
-"""One small, ready model for every registered name. The contract suite runs over them, and fails for a name without one."""
+"""One small, ready model for every registered name; the contract suite fails for a name without one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,6 +1,5 @@
-"""Checkpoints: what is refused, and that none is lost whatever happens while one is written."""
+"""Checkpoints as they are read: what they hold, and what is refused."""
 
-import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -10,16 +9,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import zoo
-from tests.small_models import IMAGES, RandomImages, Small, protopnet
+from tests.small_models import IMAGES, Small, protopnet
 from zoo import checkpoint
 from zoo.checkpoint import CONFIG, GOLDEN, WEIGHTS
-from zoo.module import SelfInterpretable
-
-INPUTS = RandomImages(5, seed=1).inputs
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +41,6 @@ def configure(folder: Path, **changes: Any) -> None:
     (folder / CONFIG).write_text(yaml.safe_dump({**config, **changes}))
 
 
-def scores(folder: Path) -> torch.Tensor:
-    with torch.no_grad():
-        return zoo.load(folder)(INPUTS)
-
-
 def test_a_checkpoint_is_three_files_of_plain_data(saved: Path) -> None:
     assert sorted(p.name for p in saved.iterdir()) == sorted((CONFIG, WEIGHTS, GOLDEN))
     assert [p.name for p in saved.parent.iterdir()] == ["checkpoint"]
@@ -67,20 +57,6 @@ def test_loaded_model_is_the_saved_one(small: Small, saved: Path) -> None:
         assert torch.equal(loaded.state_dict()[name], tensor), name
     assert loaded.hparams == small.model.hparams
     assert checkpoint.verify(saved) == 0
-
-
-def test_saving_changes_nothing(small: Small, tmp_path: Path) -> None:
-    rng, modes = torch.get_rng_state(), [m.training for m in small.model.modules()]
-    zoo.save(small.model, tmp_path / "a" / "b" / "checkpoint")
-    assert torch.equal(torch.get_rng_state(), rng)
-    assert [m.training for m in small.model.modules()] == modes
-    assert checkpoint.verify(tmp_path / "a" / "b" / "checkpoint") == 0
-
-
-def test_golden_inputs_may_be_given(small: Small, tmp_path: Path) -> None:
-    folder = zoo.save(small.model, tmp_path / "checkpoint", golden=small.inputs)
-    assert torch.equal(load_file(folder / GOLDEN)["inputs"], small.inputs)
-    assert checkpoint.verify(folder) == 0
 
 
 # Damage
@@ -280,174 +256,3 @@ def test_renamed_pickle_is_not_unpickled(folder: Path, tmp_path: Path, write: Ca
     ):
         zoo.load(folder)
     assert not (tmp_path / "witness").exists()
-
-
-# Writing
-
-
-@pytest.fixture(scope="module")
-def other() -> SelfInterpretable:
-    """A model whose scores are not those of `small`."""
-    model = protopnet().model
-    with torch.no_grad():
-        model.head.weight.add_(1)
-    return model
-
-
-def test_saving_again_replaces(folder: Path, other: SelfInterpretable) -> None:
-    zoo.save(other, folder)
-    with torch.no_grad():
-        assert torch.equal(scores(folder), other(INPUTS))
-    assert [p.name for p in folder.parent.iterdir()] == ["checkpoint"]
-
-
-def full_disk(*_: Any, **__: Any) -> None:
-    raise OSError(28, "No space left on device")
-
-
-def full_disk_in_rust(*_: Any, **__: Any) -> None:
-    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-
-
-def failing_at(call: int, error: Callable[..., None] = full_disk) -> Callable[..., None]:
-    """os.rename that fails in its n-th call."""
-    rename, calls = os.rename, []
-
-    def replacement(source: Any, target: Any) -> None:
-        calls.append(source)
-        if len(calls) == call:
-            error()
-        rename(source, target)
-
-    return replacement
-
-
-@pytest.mark.parametrize(
-    ("module", "name", "replacement"),
-    [
-        (checkpoint, "save_file", lambda: full_disk),
-        (checkpoint, "save_file", lambda: full_disk_in_rust),
-        (os, "fsync", lambda: full_disk),
-        (os, "rename", lambda: failing_at(1)),
-        (os, "rename", lambda: failing_at(2)),
-    ],
-    ids=["weights", "weights in rust", "fsync", "first rename", "second rename"],
-)
-def test_full_disk_leaves_the_old_checkpoint_and_no_litter(
-    folder: Path,
-    other: SelfInterpretable,
-    monkeypatch: pytest.MonkeyPatch,
-    module: Any,
-    name: str,
-    replacement: Callable,
-) -> None:
-    before = scores(folder)
-    with monkeypatch.context() as patch:
-        patch.setattr(module, name, replacement())
-        message = (
-            "could not write the checkpoint .*No space left.*; the checkpoint that was there is untouched. Free some"
-        )
-        with pytest.raises(OSError, match=message):
-            zoo.save(other, folder)
-    assert [p.name for p in folder.parent.iterdir()] == ["checkpoint"]
-    assert torch.equal(scores(folder), before)
-    zoo.save(other, folder)
-    assert not torch.equal(scores(folder), before)
-
-
-def test_full_disk_at_the_first_checkpoint(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "save_file", full_disk)
-    with pytest.raises(OSError, match=r"\(\[Errno 28\] No space left on device\)\. Free some space or choose another"):
-        zoo.save(small.model, tmp_path / "checkpoint")
-    assert list(tmp_path.iterdir()) == []
-
-
-class Killed(BaseException):
-    """What kill -9 is to the code below it: nothing there may run after it."""
-
-
-def kill(*_: Any) -> None:
-    raise Killed
-
-
-@pytest.mark.parametrize(("call", "survivor"), [(1, "old"), (2, "old"), (3, "new")])
-def test_a_kill_at_any_point_of_the_replacement_loses_nothing(
-    folder: Path, other: SelfInterpretable, monkeypatch: pytest.MonkeyPatch, call: int, survivor: str
-) -> None:
-    """Killed before the first rename, between the two, and after the second, before the old one is removed."""
-    before = scores(folder)
-    with monkeypatch.context() as patch:
-        patch.setattr(shutil, "rmtree", lambda *_, **__: kill() if call == 3 and _renamed(folder) else None)
-        patch.setattr(os, "rename", failing_at(call, kill))
-        with pytest.raises(Killed):
-            zoo.save(other, folder)
-    assert folder.exists() == (call != 2)
-    assert torch.equal(scores(folder), before) == (survivor == "old")
-    assert folder.is_dir()
-    zoo.save(other, folder)
-    assert not torch.equal(scores(folder), before)
-    assert not (folder.parent / ".checkpoint.old").exists()
-
-
-def _renamed(folder: Path) -> bool:
-    return folder.exists() and (folder.parent / ".checkpoint.old").exists()
-
-
-def test_saving_recovers_too(folder: Path, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A replacement killed between its renames must not cost the old checkpoint when the next one fails."""
-    before = scores(folder)
-    folder.rename(folder.parent / ".checkpoint.old")
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", full_disk)
-        with pytest.raises(OSError, match="the checkpoint that was there is untouched"):
-            zoo.save(small.model, folder)
-    assert torch.equal(scores(folder), before)
-
-
-@pytest.mark.parametrize(
-    ("files", "found"),
-    [
-        ({"beach.jpg"}, "holds \\['beach.jpg'\\]"),
-        ({CONFIG, "last.ckpt"}, f"holds \\['{CONFIG}', 'last.ckpt'\\]"),  # a run's folder has a config.yaml as well
-        ({CONFIG, WEIGHTS, GOLDEN, "notes.txt"}, "holds \\[.*'notes.txt'\\]"),
-        (set(), "is a file"),
-    ],
-)
-def test_what_is_no_checkpoint_is_not_replaced(small: Small, tmp_path: Path, files: set[str], found: str) -> None:
-    holiday = tmp_path / "holiday"
-    if files:
-        holiday.mkdir()
-    paths = [holiday / name for name in files] or [holiday]
-    for path in paths:
-        path.write_text("precious")
-    with pytest.raises(FileExistsError, match=rf"holiday is no checkpoint to replace \(it {found}\); choose another"):
-        zoo.save(small.model, holiday)
-    assert all(path.read_text() == "precious" for path in paths)
-    assert [p.name for p in tmp_path.iterdir()] == ["holiday"]
-
-
-def test_an_empty_folder_is_filled(small: Small, tmp_path: Path) -> None:
-    (tmp_path / "checkpoint").mkdir()
-    assert checkpoint.verify(zoo.save(small.model, tmp_path / "checkpoint")) == 0
-
-
-def test_model_that_is_not_ready_is_not_saved(tmp_path: Path) -> None:
-    backbone = {"name": "convnet", "widths": [4], "pool": [0]}
-    model = zoo.create_model("protopnet", domain=IMAGES, backbone=backbone, prototypes_per_class=1, dim=4)
-    with pytest.raises(RuntimeError, match="push"):
-        zoo.save(model, tmp_path / "checkpoint")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_failed_explanation_leaves_no_litter(small: Small, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expects images"):
-        zoo.save(small.model, tmp_path / "checkpoint", golden=torch.ones(2, 1))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_class_without_a_name_cannot_be_saved(tmp_path: Path) -> None:
-    made = protopnet()
-    made.model.__class__ = type("Nameless", (type(made.model),), {})
-    with pytest.raises(ValueError, match="Nameless is not a registered model; decorate it"):
-        zoo.save(made.model, tmp_path / "checkpoint")
-    assert list(tmp_path.iterdir()) == []

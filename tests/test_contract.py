@@ -98,7 +98,7 @@ def test_units_match_the_columns_and_have_human_names(small: Small) -> None:
     assert all(name.strip() and not name.startswith("unit") for name in names)
     if explanation.support is not None:
         assert explanation.support.shape[:2] == explanation.activation.shape
-        assert 0 <= explanation.support.min() and explanation.support.max() <= 1
+        assert explanation.support.min() >= 0 and explanation.support.max() <= 1
 
 
 def test_save_load_explain_is_bit_equal(small: Small, tmp_path) -> None:
@@ -181,5 +181,5 @@ def test_bad_target_is_refused(small: Small, target: object, message: str) -> No
 def test_unknown_unit_names_the_nearest(small: Small) -> None:
     first = small.model.units()[0].name
     evidence = small.model.step(small.inputs)[1]
-    with pytest.raises(ValueError, match="no unit named .*did you mean"):
+    with pytest.raises(ValueError, match=r"no unit named .*did you mean"):
         small.model.edit(evidence, {first + "x": 0.0})

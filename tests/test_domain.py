@@ -170,9 +170,9 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[0, 257, 32768, 65535]], np.uint16)).save(tmp_path / "a.png")
+    Image.fromarray(np.array([[0, 257, 32768, 65279, 65535]], np.uint16)).save(tmp_path / "a.png")
     assert open_image(tmp_path / "a.png").mode == "L"
-    assert pixels(tmp_path / "a.png") == [[0, 1, 128, 255]]
+    assert pixels(tmp_path / "a.png") == [[0, 1, 128, 254, 255]]
 
 
 def test_palettes_and_bitmaps(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_folders_by_class(tmp_path: Path) -> None:
     data = read(tmp_path)
     assert data.domain["classes"] == ["blue", "red"]
     parts = {"train": data.train_dataset(), "val": data.val_dataset(), "test": data.test_dataset()}
-    found = sorted(sum((names(part) for part in parts.values()), start=[]))
+    found = sorted(name for part in parts.values() for name in names(part))
     assert found == sorted([f"{c}/{c}{i}.png" for c in ("blue", "red") for i in range(20)] + ["red/deep/below.PNG"])
     counts = {split: Counter(labels(data, part)) for split, part in parts.items()}
     assert counts["test"] == {"blue": 4, "red": 4} and counts["val"] == {"blue": 2, "red": 2}

@@ -171,6 +171,7 @@ def epoch_of(data: ImageData, epoch: int, loader: DataLoader | None = None) -> l
     return [batch["input"] for batch in loader]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # two workers on one core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_is_the_same_after_a_resume(workers: int) -> None:
     settings = {"workers": workers, "augment": "crop", "batch_size": 12}
@@ -217,6 +218,7 @@ def train(data: ImageData, folder: Path, resume: Path | None = None) -> tuple[Bl
     return model, record
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # two workers on one core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_training_sees_the_same_batches_and_ends_with_the_same_weights(workers: int, tmp_path: Path) -> None:
     """Regression: with workers, the first epoch after a resume had the order and the augmentation of epoch 0."""

@@ -118,7 +118,8 @@ class ProtoPNet(SelfInterpretable):
             nn.Conv2d(dim, dim, 1),
             nn.Identity() if self.cosine else nn.Sigmoid(),
         )
-        self.prototypes = nn.Parameter(torch.rand(count, dim))
+        # In every direction for the cosine; in the range of the sigmoid otherwise.
+        self.prototypes = nn.Parameter(torch.randn(count, dim) if self.cosine else torch.rand(count, dim))
         self.head = nn.Linear(count, classes, bias=False)
         own = F.one_hot(torch.arange(count) // prototypes_per_class, classes).T.bool()  # (C, P)
         with torch.no_grad():

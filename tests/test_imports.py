@@ -1,0 +1,81 @@
+"""Imports point one way, and `import zoo` stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in (ROOT / "zoo").rglob("*.py")
+}
+FAMILIES = tuple(f"zoo.{name}" for name in ("prototypes", "concepts", "parts", "circuits"))
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of zoo that a file imports at top level."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return {name for name in found if name in MODULES}
+
+
+GRAPH = {name: imported(path) - {name} for name, path in MODULES.items()}
+
+
+def test_no_circles() -> None:
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, f"import circle: {' -> '.join([*above, name])}"
+        if name not in done:
+            for needed in GRAPH[name]:
+                # A module names its package when it imports a sibling; the package is not what it needs.
+                if needed != "zoo" and not name.startswith(needed + "."):
+                    visit(needed, (*above, name))
+            done.add(name)
+
+    for name in GRAPH:
+        visit(name, ())
+
+
+@pytest.mark.parametrize(
+    ("who", "never"),
+    [
+        (("zoo.hints", "zoo.stages", "zoo.functional"), ("zoo.module", "zoo.training", "zoo.domain", *FAMILIES)),
+        (("zoo.registry",), tuple(name for name in MODULES if name not in ("zoo", "zoo.hints", "zoo.registry"))),
+        (("zoo.explanation", "zoo.evidence", "zoo.domain"), ("zoo.module", "zoo.training", "zoo.data", *FAMILIES)),
+        (
+            (*FAMILIES, "zoo.module", "zoo.training", "zoo.blackbox"),
+            ("zoo.views", "zoo.metrics", "zoo.cli", "zoo.data", "zoo.fitting", "zoo.commands", "zoo.checkpoint"),
+        ),
+        (("zoo.data",), ("zoo.module", "zoo.training", "zoo.blackbox", "zoo.views", *FAMILIES)),
+        (("zoo.views", "zoo.metrics"), ("zoo.module", "zoo.training", "zoo.data", "zoo.blackbox", *FAMILIES)),
+    ],
+)
+def test_imports_point_one_way(who: tuple[str, ...], never: tuple[str, ...]) -> None:
+    for name, needs in GRAPH.items():
+        if any(name == w or name.startswith(w + ".") for w in who):
+            wrong = {n for n in needs if any(n == x or n.startswith(x + ".") for x in never)}
+            assert not wrong, f"{name} imports {wrong}"
+
+
+def test_import_zoo_is_light() -> None:
+    """Only the command line needs jsonargparse, and only the comparison with post-hoc methods captum."""
+    code = "import sys, zoo; print(sorted({'jsonargparse', 'captum'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_file_imports_matplotlib_at_top_level() -> None:
+    for path in MODULES.values():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not any(name.startswith("matplotlib") for name in names), path
