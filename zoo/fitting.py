@@ -45,6 +45,14 @@ class FittingCLI(LightningCLI):
         )
         parser.link_arguments("data.domain", "model.init_args.domain", apply_on="instantiate")
         parser.set_defaults({"trainer.logger": None})
+        for base in (StagedModule, LightningDataModule):
+            parser.add_instantiator(_build, base, prepend=True)
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except Refused as refused:
+            raise refused.reason from None
 
     @property
     def settings(self) -> Any:
@@ -94,6 +102,8 @@ class FittingCLI(LightningCLI):
             kwargs["strategy"] = "ddp_find_unused_parameters_true"  # stages freeze parameter groups
         if given.logger is None:
             kwargs["logger"] = CSVLogger(str(self.output), "logs") if self.subcommand == "fit" else False
+        if self.subcommand != "fit":
+            kwargs["enable_checkpointing"] = False
         if given.plugins is None:
             kwargs["plugins"] = [AtomicCheckpointIO()]
         kwargs["callbacks"] = [*(self._get(self.config_init, "trainer.callbacks") or []), *self._callbacks()]
@@ -135,6 +145,21 @@ class FittingCLI(LightningCLI):
         print(f"saved    {folder}\nexplain  python train.py explain --checkpoint {folder} --input IMAGE --output out/")
 
 
+class Refused(BaseException):
+    """Carries a constructor's error past jsonargparse, which would bury it in a list of all types that it tried."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def _build(cls: type, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return cls(*args, **kwargs)
+    except Exception as reason:
+        raise Refused(reason) from reason
+
+
 class SaveConfig(SaveConfigCallback):
     """Leaves the whole config, defaults included, in the run's folder."""
 
@@ -154,8 +179,10 @@ def _existing(path: Path, remedy: str) -> Path:
 def _quieten() -> None:
     """Silences advertisements, and advice that does not fit data sets that are in memory."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch"):
-        logging.getLogger(name).addFilter(lambda record: "litlogger" not in record.getMessage().lower())
+        logging.getLogger(name).addFilter(lambda record: "Tip: For seamless" not in record.getMessage())
     for message in (
+        ".*args parameter is intended to run from within Python.*",
+        ".*callbacks used to create the checkpoint need to be provided.*",
         ".*does not have many workers.*",
         ".*treespec.*",
         ".*Checkpoint directory .* exists and is not empty.*",
