@@ -42,7 +42,8 @@ model = zoo.create_model(
 )
 trainer = L.Trainer(
     accelerator="cpu", devices=devices, strategy=strategy, max_epochs=model.max_epochs, callbacks=[Watch()],
-    logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
+    logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    default_root_dir=folder,
 )
 trainer.fit(model, datamodule=data)
 """

@@ -191,7 +191,11 @@ class ImageData(LightningDataModule):
 
     def _loader(self, dataset: Dataset, **options: Any) -> DataLoader:
         return DataLoader(
-            dataset, self.batch_size, num_workers=self.workers, pin_memory=torch.cuda.is_available(), **options
+            dataset,
+            batch_size=self.batch_size,
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+            **options,
         )
 
 
