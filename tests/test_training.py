@@ -122,6 +122,14 @@ def test_a_group_without_learning_rate_is_named() -> None:
         small(lr={"backbone": 0.1}).configure_optimizers()
 
 
+@pytest.mark.parametrize("setting", ["lr", "weight_decay"])
+def test_a_misspelt_group_is_refused(setting: str) -> None:
+    """A weight decay for 'backbon' used to be ignored without a word."""
+    groups = {**dict.fromkeys(GROUPS, 0.001), "backbon": 0.001}
+    with pytest.raises(ValueError, match=f"{setting} names 'backbon', .*did you mean 'backbone'"):
+        small(**{setting: groups}).configure_optimizers()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

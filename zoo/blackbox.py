@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from zoo.backbones import create_backbone
 from zoo.domain import Domain, ImageDomain
-from zoo.training import Batch, StagedModule, task_loss
+from zoo.tasks import task_loss
+from zoo.training import Batch, StagedModule
 
 
 class BlackBox(StagedModule):

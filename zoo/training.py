@@ -5,7 +5,7 @@ Written once, for the self-interpretable models and for their black-box twins al
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from functools import wraps
@@ -16,15 +16,12 @@ import torch.distributed as dist
 from lightning import LightningModule
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torchmetrics import MetricCollection, R2Score
-from torchmetrics.classification import MulticlassAccuracy
-from torchmetrics.regression import MeanSquaredError
 
 from zoo.domain import Domain
 from zoo.hints import hint
 from zoo.reference import Reference
 from zoo.stages import Stage, check_groups, parse_stages, stage_at, total_epochs
+from zoo.tasks import metrics_of
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 Batch = Mapping[str, Any]
@@ -130,14 +127,16 @@ class StagedModule(LightningModule):
             )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        named = self.groups()
+        lr, decay = _by_group(self.lr, named, "lr"), _by_group(self.weight_decay, named, "weight_decay", 0.0)
         groups = [
             {
                 "name": name,
                 "params": [group] if isinstance(group, nn.Parameter) else list(group.parameters()),
-                "lr": _of(self.lr, name, "lr"),
-                "weight_decay": _of(self.weight_decay, name, "weight_decay", 0.0),
+                "lr": lr[name],
+                "weight_decay": decay[name],
             }
-            for name, group in self.groups().items()
+            for name, group in named.items()
         ]
         extra = {"momentum": 0.9} if self.optimizer == "sgd" else {}
         return OPTIMIZERS[self.optimizer](groups, **extra)
@@ -152,9 +151,9 @@ class StagedModule(LightningModule):
         if position.epoch == 0:
             self.on_stage_start(position.stage)
         self._freeze(position.stage)
+        lr = {**_by_group(self.lr, self.groups(), "lr"), **position.stage.lr}
         for group in self.trainer.optimizers[0].param_groups:
-            base = position.stage.lr.get(group["name"], _of(self.lr, group["name"], "lr"))
-            group["lr"] = base * position.stage.lr_factor(position.epoch)
+            group["lr"] = lr[group["name"]] * position.stage.lr_factor(position.epoch)
 
     def _freeze(self, stage: Stage) -> None:
         for name, group in self.groups().items():
@@ -238,22 +237,6 @@ def as_batch(batch: Any) -> Batch:
     raise TypeError(f"a batch must be a dict with 'input' and 'target', or an (input, target) pair; got {found}.")
 
 
-def metrics_of(domain: Domain) -> MetricCollection:
-    """The metrics that fit a task: accuracy for classes, R² and mean squared error for values."""
-    if domain.task == "classification":
-        return MetricCollection({"accuracy": MulticlassAccuracy(len(domain.classes), average="micro")})
-    return MetricCollection({"r2": R2Score(), "mse": MeanSquaredError()})
-
-
-def task_loss(scores: Tensor, target: Tensor, domain: Domain) -> Tensor:
-    """Cross-entropy for classes (target (B,)), mean squared error for values (target (B, C))."""
-    return (
-        F.cross_entropy(scores, target)
-        if domain.task == "classification"
-        else F.mse_loss(scores, target.view_as(scores))
-    )
-
-
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode for the moment; afterwards every submodule has its own mode back."""
@@ -291,10 +274,18 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _of(setting: float | Mapping[str, float], group: str, what: str, default: float | None = None) -> float:
+def _by_group(
+    setting: float | Mapping[str, float], groups: Iterable[str], what: str, default: float | None = None
+) -> dict[str, float]:
+    """One value for every parameter group, from one number for all or a mapping."""
+    groups = list(groups)
     if not isinstance(setting, Mapping):
-        return setting
-    value = setting.get(group, default)
-    if value is None:
-        raise ValueError(f"{what} names {', '.join(setting)}, but not the parameter group '{group}'; add it.")
-    return value
+        return dict.fromkeys(groups, setting)
+    for name in setting:
+        if name not in groups:
+            raise ValueError(f"{what} names '{name}', which is not a parameter group; {hint(name, groups)}")
+    values = {name: setting.get(name, default) for name in groups}
+    for name, value in values.items():
+        if value is None:
+            raise ValueError(f"{what} names {', '.join(setting)}, but not the parameter group '{name}'; add it.")
+    return {name: float(value) for name, value in values.items() if value is not None}

@@ -21,7 +21,8 @@ from zoo.prototypes.provenance import Provenance
 from zoo.reference import Reference
 from zoo.registry import register
 from zoo.stages import Stage
-from zoo.training import Batch, action, task_loss
+from zoo.tasks import task_loss
+from zoo.training import Batch, action
 
 EPSILON = 1e-4
 RECIPE = (
