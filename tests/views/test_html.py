@@ -3,21 +3,18 @@
 import re
 from dataclasses import replace
 from decimal import Decimal
-from html.parser import HTMLParser
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from tests.small_models import protopnet
+from tests.views.pages import Read, explanation, smooth
 from zoo.domain import Domain, ImageDomain
 from zoo.evidence import Unit
-from zoo.explanation import Explanation
 from zoo.views.html import fragment, index_page, page
 
-VOID = {"meta", "br", "hr", "img", "link", "input"}
 HOSTILE = [
     "<script>alert(1)</script>",
     "a'b\"c",
@@ -28,70 +25,6 @@ HOSTILE = [
     "\u202eright to left",
     "<!-- -->",
 ]
-
-
-class Read(HTMLParser):
-    """Reads a page; fails at tags that are not balanced, and keeps attributes and texts."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.texts: list[tuple[str, str]] = []
-        self.feed(page)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.handle_startendtag(tag, attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
-        self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append((self.open[-1] if self.open else "", data))
-
-    def within(self, tag: str) -> list[str]:
-        return [text for inside, text in self.texts if inside == tag]
-
-
-def smooth(count: int, size: int) -> Tensor:
-    """Pictures that compress like photographs: clouds with a little grain."""
-    clouds = sum(
-        torch.nn.functional.interpolate(torch.rand(count, 3, n, n), (size, size), mode="bicubic") / n**0.5
-        for n in (4, 8, 16, 32)
-    )
-    grain = 0.02 * torch.randn(count, 3, size, size)
-    return ((clouds / clouds.amax() + grain).clamp(0, 1) * 255).to(torch.uint8)
-
-
-def explanation(rows: int = 2, units: int = 12, size: int = 32, **changes: object) -> Explanation:
-    """An explanation of made-up evidence in which everything is there."""
-    domain = ImageDomain(classes=("wren", "robin", "crow"), size=(size, size))
-    contributions, bias = torch.randn(rows, units), torch.randn(rows)
-    score = contributions.sum(1) + bias
-    pictures = smooth(units, 16)
-    source = {"image": "train/1.jpg", "box": [4, 4, 12, 12], "region": [0, 0, 16, 16]}
-    whole = Explanation(
-        scores=torch.stack([score, score - 1, score + 2], 1),
-        target=torch.zeros(rows, dtype=torch.long),
-        contributions=contributions,
-        bias=bias,
-        activation=torch.rand(rows, units) + 0.1,
-        support=torch.rand(rows, units, 4, 4),
-        units=tuple(Unit(f"wren #{k}", "prototype", 0, source, pictures[k]) for k in range(units)),
-        domain=domain,
-        inputs=domain.normalise(smooth(rows, size)),
-    )
-    return replace(whole, **changes)
 
 
 def sums(text: str) -> list[tuple[list[Decimal], Decimal]]:
@@ -108,7 +41,7 @@ def sums(text: str) -> list[tuple[list[Decimal], Decimal]]:
 def test_page_has_everything_and_is_well_formed() -> None:
     made = explanation()
     read = Read(page(made, ["a.png", "b.png"], top=5))
-    assert read.tags.count("article") == 2 and read.tags.count("li") == 10
+    assert read.tags.count("article") == 2 and read.tags.count("li") == 12  # the others are one more
     identities = [value for name, value in read.attributes if name == "id"]
     assert len(identities) == len(set(identities)) == 4
     targets = {value.lstrip("#") for name, value in read.attributes if name in ("href", "aria-labelledby")}
@@ -117,7 +50,7 @@ def test_page_has_everything_and_is_well_formed() -> None:
     assert {"a.png", "b.png", "wren", "robin", "crow", "train/1.jpg"} <= set(shown)
     for row in made.top(5):
         assert {term.unit.name for term in row} <= set(shown)
-    assert read.within("figcaption").count("this") == read.within("figcaption").count("that") == 10
+    assert [read.within("figcaption").count(text) for text in ("this", "looks like that")] == [10, 10]
 
 
 def test_pages_need_neither_network_nor_script() -> None:
@@ -182,9 +115,11 @@ def test_zero_is_printed_without_a_minus() -> None:
 def test_weights_and_bars_belong_to_their_terms() -> None:
     made = explanation(1, 2, contributions=torch.tensor([[-4.0, 1.0]]), activation=torch.tensor([[2.0, 0.5]]))
     first, second = re.findall(r"<li>.*?</li>", page(made, ["a"]))
-    assert "wren #0" in first and "<b>2.000</b> similarity × <b>\u22122.000</b> weight = <b>\u22124.000</b>" in first
+    assert (
+        "wren #0" in first and "<b>2.000</b> similarity × <b>\u22122.000</b> weight <span>= <b>\u22124.000</b>" in first
+    )
     assert "class='down' style='width:50.0%'" in first
-    assert "wren #1" in second and "<b>0.500</b> similarity × <b>+2.000</b> weight = <b>+1.000</b>" in second
+    assert "wren #1" in second and "<b>0.500</b> similarity × <b>+2.000</b> weight <span>= <b>+1.000</b>" in second
     assert "class='up' style='width:12.5%'" in second
 
 
@@ -192,7 +127,7 @@ def test_more_terms_than_units_and_none_at_all() -> None:
     made = explanation(1, 3)
     assert Read(page(made, ["a"], top=50)).tags.count("li") == 3
     none = Read(page(made, ["a"], top=0))
-    assert none.tags.count("li") == 0 and "3 others" in none.within("small")
+    assert none.within("h4") == ["3 other units"] and "3 others" in none.within("small")
 
 
 def test_units_without_pictures_or_places() -> None:
@@ -200,7 +135,7 @@ def test_units_without_pictures_or_places() -> None:
     for changes in ({}, {"support": None}, {"inputs": None}, {"support": None, "inputs": None}):
         made = replace(explanation(1, 4, **changes), units=bare)
         read = Read(page(made, ["a"]))
-        assert read.tags.count("li") == 4 and "that" not in read.within("figcaption")
+        assert read.tags.count("li") == 4 and "looks like that" not in read.within("figcaption")
         assert ("this" in read.within("figcaption")) == (not changes)
         assert ("image" in read.tags) == ("inputs" not in changes)
 
@@ -210,9 +145,10 @@ def test_support_over_something_else_than_a_picture() -> None:
     assert "this" not in read.within("figcaption")
 
 
-def test_domain_without_pictures() -> None:
-    made = explanation(1, 4, domain=Domain(classes=("a", "b", "c")), support=None)
-    assert "image" not in Read(page(made, ["a"])).tags
+def test_inputs_that_are_no_pictures_show_those_of_the_units_alone() -> None:
+    read = Read(page(explanation(1, 4, domain=Domain(classes=("a", "b", "c"))), ["a"]))
+    assert read.within("figcaption") == ["what it looks like"] * 4
+    assert read.tags.count("image") == 4
 
 
 def test_non_additive_ranks_by_activation_and_says_so() -> None:
@@ -246,16 +182,17 @@ def test_titles_must_name_the_rows() -> None:
 
 def test_ten_large_pictures_make_less_than_two_megabytes() -> None:
     made = explanation(10, 10, size=224)
-    pictures = smooth(10, 64)
+    pictures = smooth(10, 96)
     units = tuple(replace(unit, picture=picture) for unit, picture in zip(made.units, pictures, strict=True))
     text = page(replace(made, units=units, support=torch.rand(10, 10, 7, 7)), [f"{i}.jpg" for i in range(10)], top=10)
-    assert text.count("data:image/") == 110  # the input once, however often it is shown
+    assert text.count("data:image/jpeg") == 10 + 100  # the input once, however often it is shown, and the patches
+    assert text.count("data:image/png") == 100  # the heat of each unit
     assert 100_000 < len(text.encode()) < 2_000_000
 
 
 def test_only_the_pictures_that_are_shown_are_encoded() -> None:
     text = page(explanation(1, 2000), ["a"], top=5)
-    assert text.count("data:image/") == 1 + 5
+    assert text.count("data:image/") == 1 + 2 * 5
 
 
 def test_notebooks_show_fragments_that_do_not_clash() -> None:
@@ -266,3 +203,31 @@ def test_notebooks_show_fragments_that_do_not_clash() -> None:
     assert read.tags.count("article") == 5 and not {"html", "body", "main"} & set(read.tags)
     identities = [value for name, value in read.attributes if name == "id"]
     assert len(identities) == len(set(identities))
+    assert first._repr_html_() == first._repr_html_()  # names follow from the content, so saved notebooks stay equal
+
+
+def test_fragments_show_the_first_rows_and_say_how_many_there_are() -> None:
+    read = Read(fragment(explanation(13), top=1))
+    assert read.tags.count("article") == 10
+    assert any("3 more rows" in text for text in read.within("p"))
+
+
+def test_the_same_input_twice_has_two_names() -> None:
+    one = explanation(1)
+    tensors = ("scores", "target", "contributions", "bias", "activation", "support", "inputs")
+    twice = replace(one, **{name: getattr(one, name).repeat_interleave(2, 0) for name in tensors})
+    identities = [value for name, value in Read(page(twice, ["a", "a"])).attributes if name == "id"]
+    assert len(identities) == len(set(identities)) == 4
+
+
+def test_a_target_that_is_not_the_answer_is_named_as_such() -> None:
+    names = tuple("abcdefgh")
+    scores = torch.arange(8.0)[None].repeat(2, 1)
+    domain = replace(explanation().domain, classes=names)
+    made = explanation(2, 1, scores=scores, target=torch.tensor([0, 7]), domain=domain, inputs=None, support=None)
+    asked, answered = (Read(page(one, ["x"])) for one in made)
+    assert any("The model itself answers" in text for text in asked.within("p")) and "h" in asked.within("bdi")
+    assert not any("The model itself answers" in text for text in answered.within("p"))
+    assert asked.tags.count("tr") == 6 and answered.tags.count("tr") == 5  # the target is never left out
+    assert "best 5 of 8 classes: logit, probability" in asked.within("caption")
+    assert "0.1% · logit 0.000" in asked.within("span")

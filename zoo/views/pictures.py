@@ -1,28 +1,43 @@
-"""Tensors as pictures in a page: data URIs, and SVG figures with a box drawn on them."""
+"""Tensors as pictures in a page: data URIs, and SVG figures with heat and a box drawn on them."""
 
 import base64
 import io
 from collections.abc import Sequence
 
-import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, uint8
 
+from zoo.domain import Domain, ImageDomain
 from zoo.functional import high_activation_box, upsample
 
-PIXEL_ART = 96  # pictures up to this side are enlarged without smoothing, and stored without loss
+PIXEL_ART = 48  # pictures up to this side are enlarged without smoothing, and stored without loss
+HEAT_SIDE, HEAT_LEVELS = 32, 32  # the browser smooths between cells, so that a few hundred bytes do
+COLD, HOT = (190, 20, 90), (255, 225, 60)
+
+
+def to_picture(inputs: Tensor | None, domain: Domain) -> Tensor | None:
+    """The pixels (C, H, W) of one input (1, C, H, W), for domains of images."""
+    return domain.picture(inputs)[0].cpu() if inputs is not None and isinstance(domain, ImageDomain) else None
 
 
 def data_uri(picture: Tensor) -> str:
-    """A uint8 picture (C, H, W) as a data URI: PNG if it is small, else JPEG."""
+    """A uint8 picture (C, H, W) as a data URI: PNG if it is small, else PNG or JPEG, whichever is shorter."""
     pixels = picture.cpu().movedim(0, -1).numpy()
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    buffer = io.BytesIO()
-    if max(image.size) <= PIXEL_ART:
-        image.save(buffer, "PNG", optimize=True)
-        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    image.save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    if max(image.size) > 2 * PIXEL_ART:  # a photograph, in all likelihood
+        return _encoded(image, "jpeg", quality=88)
+    exact = _encoded(image, "png", optimize=True)
+    return exact if max(image.size) <= PIXEL_ART else min(exact, _encoded(image, "jpeg", quality=88), key=len)
+
+
+def heat_uri(support: Tensor, size: tuple[int, int]) -> str:
+    """A support map (h, w) in [0, 1] as a transparent PNG to be laid over an input of `size`."""
+    grid = (min(size[0], HEAT_SIDE), min(size[1], HEAT_SIDE))
+    level = upsample(support, grid).clamp(0, 1).mul(HEAT_LEVELS - 1).round().to(uint8)
+    steps = [i / (HEAT_LEVELS - 1) for i in range(HEAT_LEVELS)]
+    image = Image.fromarray(level.cpu().numpy())
+    image.putpalette([round(cold + s * (hot - cold)) for s in steps for cold, hot in zip(COLD, HOT, strict=True)])
+    return _encoded(image, "png", optimize=True, transparency=bytes(round(200 * s) for s in steps))
 
 
 def boxes_of(support: Tensor, size: tuple[int, int]) -> list[list[int]]:
@@ -30,11 +45,21 @@ def boxes_of(support: Tensor, size: tuple[int, int]) -> list[list[int]]:
     return high_activation_box(upsample(support, size)).tolist() if len(support) else []
 
 
-def image_element(uri: str, size: tuple[int, int], identity: str = "") -> str:
+def image_element(uri: str, size: tuple[int, int], identity: str = "", kind: str = "") -> str:
     """The picture as an SVG element in its own pixel coordinates."""
-    crisp = " style='image-rendering:pixelated'" if max(size) <= PIXEL_ART else ""
-    name = f" id='{identity}'" if identity else ""
+    crisp = " style='image-rendering:pixelated'" if max(size) <= PIXEL_ART and kind != "heat" else ""
+    name = (f" id='{identity}'" if identity else "") + (f" class='{kind}'" if kind else "")
     return f"<image{name}{crisp} href='{uri}' width='{size[1]}' height='{size[0]}' preserveAspectRatio='none'/>"
+
+
+def outline(box: Sequence[float], inset: float = 0.0) -> str:
+    """A box (top, left, bottom, right) as SVG: a light line on a dark one, to be seen on any picture."""
+    top, left, bottom, right = box
+    place = (
+        f"x='{left + inset:.4g}' y='{top + inset:.4g}' width='{max(right - left - 2 * inset, inset):.4g}' "
+        f"height='{max(bottom - top - 2 * inset, inset):.4g}'"
+    )
+    return f"<rect class='halo' {place}/><rect class='box' {place}/>"
 
 
 def framed(content: str, view: Sequence[float], box: Sequence[float] | None, label: str) -> str:
@@ -48,23 +73,14 @@ def framed(content: str, view: Sequence[float], box: Sequence[float] | None, lab
     """
     top, left, bottom, right = view
     height, width = bottom - top, right - left
-    outline = ""
-    if box is not None:
-        inset = 0.012 * max(height, width)
-        place = (
-            f"x='{box[1] + inset:.4g}' y='{box[0] + inset:.4g}' "
-            f"width='{max(box[3] - box[1] - 2 * inset, inset):.4g}' "
-            f"height='{max(box[2] - box[0] - 2 * inset, inset):.4g}'"
-        )
-        outline = f"<rect class='halo' {place}/><rect class='box' {place}/>"
+    line = "" if box is None else outline(box, 0.012 * max(height, width))
     return (
         f"<svg class='picture' viewBox='{left} {top} {width} {height}' role='img' "
-        f"aria-label='{label}'>{content}{outline}</svg>"
+        f"aria-label='{label}'>{content}{line}</svg>"
     )
 
 
-def to_picture(inputs: Tensor | None, domain: object) -> Tensor | None:
-    """The pixels of one input (1, C, H, W), for domains of images."""
-    if inputs is None or not hasattr(domain, "picture"):
-        return None
-    return domain.picture(inputs)[0].to(torch.uint8)  # pyright: ignore[reportAttributeAccessIssue]
+def _encoded(image: Image.Image, kind: str, **options: object) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

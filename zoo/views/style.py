@@ -1,55 +1,76 @@
 """How pages look: system fonts, light and dark, blue for and orange against (told apart by the colour-blind)."""
 
 STYLE = """
-.zoo{--ink:#1b1f24;--soft:#667080;--line:#dfe3e8;--paper:#fff;--ground:#f5f6f8;--up:#1f6fb4;--down:#d1700a;
-font:16px/1.45 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;color:var(--ink);background:var(--ground);margin:0}
+.zoo{--ink:#1b1f24;--soft:#5c6673;--line:#dfe3e8;--paper:#fff;--ground:#f3f5f7;--up:#1f6fb4;--down:#c2620a;
+font:16px/1.45 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;color:var(--ink);background:var(--ground);margin:0;
+color-scheme:light dark;-webkit-text-size-adjust:100%;print-color-adjust:exact}
 @media (prefers-color-scheme:dark){.zoo{--ink:#e8ebef;--soft:#9aa5b1;--line:#343b44;--paper:#1d2228;--ground:#14181d;
 --up:#6db3f2;--down:#f5a54a}}
 .zoo *{box-sizing:border-box}
 .zoo main{max-width:1080px;margin:0 auto;padding:24px 16px 48px}
+.zoo p,.zoo h4,.zoo figure{margin:0}
 .zoo h1{font-size:1.4rem;margin:0 0 16px}
+.zoo h3{font-size:1rem;margin:24px 0 2px}
+.zoo h4{font-size:1rem;overflow-wrap:anywhere}
 .zoo article{background:var(--paper);border:1px solid var(--line);border-radius:14px;padding:24px;margin:0 0 24px}
 .zoo header{display:flex;gap:28px;flex-wrap:wrap;align-items:flex-start}
 .zoo header>div{flex:1 1 260px;min-width:0}
-.zoo figure{margin:0}
 .zoo .input{flex:0 1 260px}
 .zoo .picture{display:block;width:100%;border-radius:8px;overflow:hidden;background:#888}
 .zoo .halo,.zoo .box{fill:none;vector-effect:non-scaling-stroke}
 .zoo .halo{stroke:#000;stroke-width:4.5px;opacity:.75}
 .zoo .box{stroke:#ffd400;stroke-width:2.2px}
 .zoo .mark{fill:#ffd400;stroke:#000;paint-order:stroke;font-weight:700}
-.zoo .title{margin:0;color:var(--soft);overflow-wrap:anywhere}
-.zoo h2{font-size:1.9rem;line-height:1.15;margin:.1em 0 .5em;overflow-wrap:anywhere}
-.zoo .share{color:var(--soft);font-weight:400;font-size:.65em}
-.zoo h3{font-size:1rem;margin:24px 0 10px}
-.zoo table{border-collapse:collapse;width:100%;max-width:460px;font-variant-numeric:tabular-nums;font-size:.9rem}
-.zoo caption{text-align:left;color:var(--soft);font-size:.8rem;padding-bottom:4px}
-.zoo th{font-weight:400;text-align:left;padding:2px 10px 2px 0}
+.zoo .heat{display:none}
+.zoo article:has(.toggle :checked) .heat{display:inline}
+.zoo .toggle{display:inline-block;font-size:.85rem;padding:4px 0;cursor:pointer}
+.zoo .toggle input{accent-color:var(--up);margin:0 4px 0 0;vertical-align:-1px}
+.zoo .title,.zoo .kind,.zoo .note,.zoo figcaption,.zoo caption,.zoo small{color:var(--soft)}
+.zoo .title,.zoo .kind{overflow-wrap:anywhere}
+.zoo .kind,.zoo .note,.zoo caption{font-size:.8rem}
+.zoo .origin bdi{word-break:break-all}
+.zoo .note .up{color:var(--up)}
+.zoo .note .down{color:var(--down)}
+.zoo h2{font-size:1.9rem;line-height:1.15;margin:.1em 0 .4em;overflow-wrap:anywhere}
+.zoo .share{color:var(--soft);font-weight:400;font-size:.55em;font-variant-numeric:tabular-nums;white-space:nowrap}
+.zoo header .note{margin:-.4em 0 .8em;font-size:.9rem}
+.zoo table{border-collapse:collapse;width:100%;max-width:480px;font-variant-numeric:tabular-nums;font-size:.9rem;
+background:none;color:inherit}
+.zoo caption{text-align:left;padding-bottom:4px}
+.zoo tr{background:none}
+.zoo th{font-weight:400;text-align:left;padding:2px 10px 2px 0;overflow-wrap:break-word}
 .zoo td{text-align:right;padding:2px 0 2px 10px;white-space:nowrap}
 .zoo .chosen th,.zoo .chosen td{font-weight:600}
-.zoo .meter{width:38%}
+.zoo .meter{width:34%}
 .zoo .meter span{display:block;height:9px;border-radius:5px;background:var(--up);min-width:2px}
-.zoo .cards{list-style:none;margin:0;padding:0;display:grid;gap:14px;
-grid-template-columns:repeat(auto-fill,minmax(236px,1fr))}
-.zoo .cards li{border:1px solid var(--line);border-radius:12px;padding:14px;min-width:0}
-.zoo .cards p{margin:0}
-.zoo .name{font-weight:600;overflow-wrap:anywhere}
-.zoo .rank{display:inline-block;min-width:1.6em;text-align:center;
-border-radius:6px;background:var(--ground);font-variant-numeric:tabular-nums}
-.zoo .kind,.zoo .origin{color:var(--soft);font-size:.8rem;overflow-wrap:anywhere}
-.zoo .pair{display:grid;grid-template-columns:1fr auto 1fr;gap:8px;align-items:center;margin:10px 0}
-.zoo .like,.zoo figcaption{color:var(--soft);font-size:.75rem;text-align:center}
-.zoo .like{width:3.2em;line-height:1.2}
+.zoo ol{list-style:none;margin:10px 0 0;padding:0}
+.zoo .cards{display:grid;gap:14px;grid-template-columns:repeat(auto-fill,minmax(min(272px,100%),1fr))}
+.zoo ol>li{margin:0;min-width:0;break-inside:avoid}
+.zoo .cards>li{border:1px solid var(--line);border-radius:12px;padding:14px}
+.zoo .cards .others{border-style:dashed;align-self:start}
+.zoo .others .formula{font-size:.95rem}
+.zoo .rank{display:inline-block;min-width:1.6em;text-align:center;border-radius:6px;background:var(--ground);
+font-variant-numeric:tabular-nums}
+.zoo .pair{display:grid;grid-template-columns:1fr 1fr;gap:10px;margin:10px 0 6px}
+.zoo figcaption{font-size:.8rem;text-align:center;padding-top:2px}
 .zoo .bar{position:relative;height:12px;background:var(--ground);border-radius:6px;margin:8px 0 6px;overflow:hidden}
-.zoo .bar::after{content:'';position:absolute;left:50%;top:0;bottom:0;border-left:1px solid var(--soft)}
+.zoo .signed::after{content:'';position:absolute;left:50%;top:0;bottom:0;border-left:1px solid var(--soft)}
 .zoo .bar span{position:absolute;top:0;bottom:0}
 .zoo .bar .up{left:50%;background:var(--up)}
 .zoo .bar .down{right:50%;background:var(--down)}
-.zoo .formula{font-size:.85rem;font-variant-numeric:tabular-nums}
-.zoo .sum{display:flex;flex-wrap:wrap;gap:10px 16px;margin:20px 0 0;padding-top:14px;border-top:1px solid var(--line);
+.zoo .bar .level{left:0;background:var(--soft)}
+.zoo .formula{font-size:.8rem;font-variant-numeric:tabular-nums}
+.zoo .formula span{white-space:nowrap}
+.zoo .rows>li{border-top:1px solid var(--line);padding:8px 0;display:grid;gap:2px 24px;
+grid-template-columns:minmax(0,1fr) minmax(0,1fr)}
+.zoo .rows .bar{margin:6px 0 4px}
+@media (max-width:560px){.zoo article{padding:16px}.zoo .input{flex-basis:100%}.zoo .meter{width:18%}
+.zoo .rows>li{grid-template-columns:minmax(0,1fr)}}
+.zoo .sum{display:flex;flex-wrap:wrap;gap:10px 16px;margin:20px 0 6px;padding-top:14px;border-top:1px solid var(--line);
 font-variant-numeric:tabular-nums}
-.zoo .sum small{display:block;color:var(--soft);font-size:.72rem}
+.zoo .sum small{display:block;font-size:.75rem}
 .zoo .total{font-weight:700}
+.zoo .index{padding-left:20px}
 .zoo .index li{margin:4px 0}
 .zoo a{color:var(--up)}
 """

@@ -1,5 +1,7 @@
 """The sum that an explanation shows: rounded terms that still add up."""
 
+from collections.abc import Iterable
+from math import floor, isfinite, log10
 from typing import NamedTuple
 
 from zoo.explanation import Explanation, Term
@@ -8,7 +10,7 @@ from zoo.explanation import Explanation, Term
 class Sum(NamedTuple):
     """bias + shown terms + rest = score, rounded to the same decimals so that the printed numbers add up exactly.
 
-    The rest is what the units not shown contribute; it also takes up the rounding of the others.
+    The rest is what the `others`, the units not shown, contribute; it also takes up the rounding of all terms.
     """
 
     terms: list[Term]
@@ -17,10 +19,16 @@ class Sum(NamedTuple):
     rest: float
     others: int
     score: float
+    digits: int
 
 
-def printed_sum(explanation: Explanation, top: int, digits: int = 3) -> Sum:
+def printed_sum(explanation: Explanation, top: int, digits: int | None = None) -> Sum:
     """The sum of one explanation (a batch of one) with its `top` largest terms shown.
+
+    Args:
+        explanation: of one input.
+        top: how many terms to show.
+        digits: decimals to round to; None for as many as the largest term needs, see `decimals`.
 
     Raises:
         ValueError: the explanation has several rows, or its score is no sum of its units.
@@ -30,11 +38,22 @@ def printed_sum(explanation: Explanation, top: int, digits: int = 3) -> Sum:
     if explanation.bias is None:
         raise ValueError("this model's score is no sum of its units, so there is no sum to show.")
     terms = explanation.top(top)[0]
-    # + 0.0 turns -0.0 into 0.0, so that no minus is printed before a zero
-    shown = [round(term.contribution or 0.0, digits) + 0.0 for term in terms]
-    bias, score = (round(value.item(), digits) + 0.0 for value in (explanation.bias, explanation.score))
+    values = [explanation.bias.item(), explanation.score.item(), *(term.contribution or 0.0 for term in terms)]
+    digits = decimals(values) if digits is None else digits
+    bias, score, *shown = (round(value, digits) + 0.0 for value in values)  # + 0.0 turns -0.0 into 0.0
     rest = round(score - bias - sum(shown), digits) + 0.0
-    return Sum(terms, bias, shown, rest, len(explanation.units) - len(terms), score)
+    return Sum(terms, bias, shown, rest, len(explanation.units) - len(terms), score, digits)
+
+
+def decimals(values: Iterable[float]) -> int:
+    """How many decimals to print: three, or, where all values are small, enough for three digits of the largest."""
+    largest = max((abs(value) for value in values if isfinite(value)), default=0.0)
+    return 3 if largest == 0 else min(max(2 - floor(log10(largest)), 3), 12)
+
+
+def fixed(value: float, digits: int, sign: str = "") -> str:
+    """The rounded value, without a minus before a zero; `sign` "+" shows the plus of others."""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 
 def weight_of(term: Term) -> float | None:

@@ -1,45 +1,72 @@
 """An explanation as a table of text, for a terminal."""
 
+from unicodedata import category, combining, east_asian_width
+
 from zoo.explanation import Explanation
-from zoo.views.sums import printed_sum, weight_of
+from zoo.views.sums import decimals, fixed, printed_sum, weight_of
 
 
 def table(explanation: Explanation, top: int = 8) -> str:
-    """One block a row: the answer, its largest terms by name, and the sum."""
+    """One block a row: the answer, its largest terms by name, and the sum.
+
+    Args:
+        explanation: of B inputs.
+        top: how many units to name for each.
+    """
     return "\n\n".join(_block(one, top) for one in explanation)
 
 
 def _block(one: Explanation, top: int) -> str:
+    rows, digits = (_ranking if one.contributions is None else _addition)(one, top)
     share = "" if one.probability is None else f", probability {one.probability.item():.1%}"
-    head = f"{one.target_names[0]}: {one.space} {one.score.item():.3f}{share}"
-    if one.contributions is None:
-        rows = [(term.unit.name, f"{term.activation:.3f}") for term in one.top(top)[0]]
-        note = "  (ranked by activation: this model's score is no sum of its units)"
-        return "\n".join([head, *_aligned([("unit", "activation"), *rows]), note])
-    shown = printed_sum(one, top)
-    rows = [("unit", "activation", "weight", "contribution")]
-    for term, contribution in zip(shown.terms, shown.shown, strict=True):
-        weight = weight_of(term)
-        rows.append(
-            (
-                term.unit.name,
-                f"{term.activation:.3f}",
-                "" if weight is None else f"{weight:+.3f}",
-                f"{contribution:+.3f}",
-            )
-        )
-    if shown.others:
-        rows.append((f"{shown.others} other units", "", "", f"{shown.rest:+.3f}"))
-    elif shown.rest:
-        rows.append(("rounding", "", "", f"{shown.rest:+.3f}"))
-    rows.append(("bias", "", "", f"{shown.bias:+.3f}"))
-    rows.append(("score", "", "", f"{shown.score:+.3f}"))
-    return "\n".join([head, *_aligned(rows)])
+    head = f"{_plain(one.target_names[0])}: {one.space} {fixed(one.score.item(), digits)}{share}"
+    note = [] if one.contributions is not None else ["  (ranked by activation: this score is no sum of its units)"]
+    return "\n".join([head, *_aligned(rows), *note])
+
+
+def _addition(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
+    total = printed_sum(one, top)
+    digits, weights = total.digits, [weight_of(term) for term in total.terms]
+    fine = decimals(term.activation for term in total.terms), decimals(w for w in weights if w is not None)
+    rows: list[tuple[str, ...]] = [("unit", "activation", "weight", "contribution")]
+    for term, weight, contribution in zip(total.terms, weights, total.shown, strict=True):
+        factor = "" if weight is None else fixed(weight, fine[1], "+")
+        rows.append((_plain(term.unit.name), fixed(term.activation, fine[0]), factor, fixed(contribution, digits, "+")))
+    if total.others or total.rest:
+        rows.append((_others(total.others), "", "", fixed(total.rest, digits, "+")))
+    rows.append(("bias", "", "", fixed(total.bias, digits, "+")))
+    rows.append(("score", "", "", fixed(total.score, digits, "+")))
+    return rows, digits
+
+
+def _ranking(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
+    terms = one.top(top)[0]
+    digits = decimals(term.activation for term in terms)
+    rows = [("unit", "activation"), *((_plain(t.unit.name), fixed(t.activation, digits)) for t in terms)]
+    if len(terms) < len(one.units):
+        rows.append((_others(len(one.units) - len(terms)), ""))
+    return rows, decimals([one.score.item()])
+
+
+def _others(count: int) -> str:
+    return f"{count} other unit{'' if count == 1 else 's'}" if count else "rounding"
+
+
+def _plain(name: str) -> str:
+    """The name without control characters, which a terminal would obey."""
+    return "".join("\ufffd" if category(c) == "Cc" else c for c in name)
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  " + row[0].ljust(widths[0]) + "".join("  " + c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))
-        for row in rows
-    ]
+    widths = [max(_width(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for name, *numbers in rows:
+        padding = " " * (widths[0] - _width(name))
+        columns = (f"  {number:>{width}}" for number, width in zip(numbers, widths[1:], strict=True))
+        lines.append(f"  {name}{padding}{''.join(columns)}".rstrip())
+    return lines
+
+
+def _width(text: str) -> int:
+    """Columns that the text takes in a terminal: wide characters take two, marks on other characters none."""
+    return sum(2 if east_asian_width(c) in "WF" else 0 if combining(c) or category(c) == "Cf" else 1 for c in text)
