@@ -1,14 +1,15 @@
 """One small, ready model for every registered name; the contract suite fails for a name without one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 import zoo
-from zoo.domain import ImageDomain
+from zoo.domain import ImageDomain, TableDomain
 from zoo.module import SelfInterpretable
 from zoo.reference import Reference
 
@@ -57,5 +58,36 @@ def protopnet(similarity: str = "log") -> Small:
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
-SMALL: dict[str, Callable[[], Small]] = {"protopnet": protopnet}
-VARIANTS: dict[str, Callable[[], Small]] = {"protopnet-cosine": lambda: protopnet("cosine")}
+CONCEPTS = ("round", "large", "red", "green", "blue")
+ROWS = TableDomain(
+    classes=IMAGES.classes,
+    features=("width", "height", "hue"),
+    concepts=CONCEPTS,
+    concept_groups={"colour": CONCEPTS[2:]},
+    exclusive=("colour",),
+)
+
+
+def rows_of_table(seed: int = 1) -> Tensor:
+    return torch.randn(5, *ROWS.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def cbm(**options: Any) -> Small:
+    model = zoo.create_model("cbm", domain=ROWS, backbone={"name": "mlp", "widths": [8]}, **options)
+    return Small(model.eval(), rows_of_table())
+
+
+def cbm_of_images() -> Small:
+    domain = replace(IMAGES, concepts=CONCEPTS)
+    model = zoo.create_model("cbm", domain=domain, backbone={"name": "convnet", "widths": [8], "pool": [0]})
+    return Small(model.eval(), RandomImages(5, seed=1).inputs)
+
+
+SMALL: dict[str, Callable[[], Small]] = {"protopnet": protopnet, "cbm": cbm}
+VARIANTS: dict[str, Callable[[], Small]] = {
+    "protopnet-cosine": lambda: protopnet("cosine"),
+    "cbm-images": cbm_of_images,
+    "cbm-logit": lambda: cbm(bottleneck="logit"),
+    "cbm-hard": lambda: cbm(bottleneck="hard"),
+    "cbm-mlp": lambda: cbm(hidden=[4]),
+}

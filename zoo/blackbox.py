@@ -8,18 +8,18 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from zoo.backbones import create_backbone
-from zoo.domain import Domain, ImageDomain
+from zoo.domain import Domain
+from zoo.encoders import create_encoder
 from zoo.tasks import task_loss
 from zoo.training import Batch, StagedModule
 
 
 class BlackBox(StagedModule):
-    """Backbone, global average pooling, linear layer.
+    """Backbone, global average pooling of a map, linear layer.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
-        backbone: see `zoo.backbones.create_backbone`.
+        backbone: see `zoo.encoders.create_encoder`.
         stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; parameter groups: backbone, head.
     """
 
@@ -38,14 +38,12 @@ class BlackBox(StagedModule):
         super().__init__(
             domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
         )
-        if not isinstance(self.domain, ImageDomain):
-            raise ValueError(f"BlackBox reads images; the data are of modality '{self.domain.modality}'.")
-        self.backbone = create_backbone(backbone, self.domain.channels)
+        self.backbone = create_encoder(backbone, self.domain)
         self.head = nn.Linear(self.backbone.channels, len(self.domain.classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (B, C)."""
-        return self.head(self.backbone(x).mean((2, 3)))
+        return self.head(self.backbone(x))
 
     def step(self, x: Tensor) -> tuple[Tensor, None]:
         return self(x), None

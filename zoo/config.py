@@ -13,6 +13,7 @@ import zoo.data
 from zoo import registry
 from zoo.blackbox import BlackBox
 
+BASES = ("DataModule", "ImageData")
 TOP = ("seed_everything", "output", "overwrite", "patience", "trainer", "model", "data", "ckpt_path", "weights_only")
 
 
@@ -100,7 +101,7 @@ def models() -> dict[str, type]:
 
 def data_modules() -> dict[str, type]:
     """The classes that `data.class_path` may name without a module."""
-    return {name: getattr(zoo.data, name) for name in zoo.data.__all__ if name != "ImageData"}
+    return {name: getattr(zoo.data, name) for name in zoo.data.__all__ if name not in BASES}
 
 
 def _parameters(cls: type) -> list[str]:

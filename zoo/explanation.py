@@ -5,8 +5,8 @@ An `Explanation` keeps the terms of a readout for one target per row and names t
 """
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +46,8 @@ class Explanation:
         space: what a score is: "logit", "probability", "value", or "margin" (see `versus`).
         edges: where the explanation is a graph: (source (E,), destination (E,), weight (B, E)); nodes are
             columns of `activation`, and K + c stands for the score of class c.
+        details: what else is known of each unit, (B, K) by name; concepts have their "probability", and the score
+            that the target would have were they "absent" or "present".
     """
 
     scores: Tensor
@@ -59,6 +61,7 @@ class Explanation:
     inputs: Tensor | None = None
     space: str = "logit"
     edges: tuple[Tensor, Tensor, Tensor] | None = None
+    details: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -71,7 +74,7 @@ class Explanation:
         names = ("scores", "target", "contributions", "bias", "activation", "support", "inputs")
         rows = {n: None if getattr(self, n) is None else getattr(self, n)[row] for n in names}
         edges = None if self.edges is None else (self.edges[0], self.edges[1], self.edges[2][row])
-        return replace(self, **rows, edges=edges)
+        return replace(self, **rows, edges=edges, details={name: value[row] for name, value in self.details.items()})
 
     def __iter__(self) -> Iterator["Explanation"]:
         return (self[i] for i in range(len(self)))
@@ -156,6 +159,7 @@ class Explanation:
             domain=replace(self.domain, classes=names),
             space="margin",
             edges=None,
+            details={},
         )
 
     def attribution(self) -> Tensor:
@@ -211,7 +215,11 @@ class Explanation:
             row["scores"] = dict(zip(self.domain.classes, self.scores[i].tolist(), strict=True))
             if self.bias is not None:
                 row["bias"] = self.bias[i].item()
-            row["evidence"] = [_term_to_dict(term, self.domain) for term in terms]
+            details = {name: value[i].tolist() for name, value in self.details.items()}
+            row["evidence"] = [
+                _term_to_dict(term, self.domain) | {name: value[term.index] for name, value in details.items()}
+                for term in terms
+            ]
             table.append(row)
         return table
 
@@ -220,6 +228,7 @@ class Explanation:
         tensors = {f.name: v.contiguous() for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
         for name, edge in zip(("source", "destination", "weight"), self.edges or (), strict=False):
             tensors[f"edges.{name}"] = edge.contiguous()
+        tensors |= {f"details.{name}": value.contiguous() for name, value in self.details.items()}
         for k, unit in enumerate(self.units):
             if unit.picture is not None:
                 tensors[f"picture.{k}"] = unit.picture.contiguous()
@@ -260,7 +269,10 @@ class Explanation:
         optional = {name: tensors.get(name) for name in ("contributions", "bias", "support", "inputs")}
         domain = Domain.from_dict(json.loads(about["domain"]))
         required = {name: tensors[name] for name in ("scores", "target", "activation")}
-        return Explanation(**required, **optional, units=units, domain=domain, space=about["space"], edges=edges)
+        details = {name.removeprefix("details."): t for name, t in tensors.items() if name.startswith("details.")}
+        return Explanation(
+            **required, **optional, units=units, domain=domain, space=about["space"], edges=edges, details=details
+        )
 
     def __str__(self) -> str:
         from zoo.views.text import table  # views import explanations, so this one import must wait

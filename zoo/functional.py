@@ -93,3 +93,35 @@ def region_around(box: Tensor, size: tuple[int, int], context: float = 2.0) -> T
     first = min(max((top + bottom - side) // 2, 0), size[0] - side)
     second = min(max((left + right - side) // 2, 0), size[1] - side)
     return torch.tensor([first, second, first + side, second + side])
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Ranks from 1 along the first dimension, ties share their mean rank; values (N, ...) to fp64 (N, ...)."""
+    order = values.argsort(0)
+    ordered = values.gather(0, order)
+    new = torch.ones_like(ordered, dtype=torch.bool)
+    new[1:] = ordered[1:] != ordered[:-1]
+    run = new.cumsum(0) - 1  # the number of the run of ties that each place belongs to
+    place = torch.arange(1, len(values) + 1, device=values.device, dtype=torch.float64)
+    place = place.view(-1, *[1] * (values.ndim - 1)).expand_as(run)
+    total = torch.zeros_like(place.contiguous()).scatter_add(0, run, place)
+    count = torch.zeros_like(total).scatter_add(0, run, torch.ones_like(total))
+    return torch.empty_like(total).scatter(0, order, (total / count.clamp_min(1)).gather(0, run))
+
+
+def area_under_roc(scores: Tensor, labels: Tensor) -> Tensor:
+    """Area under the ROC curve of each column, exact, ties counted half; NaN where a column has but one kind of label.
+
+    Args:
+        scores: (N, k), such as probabilities; higher means present.
+        labels: (N, k) in {0, 1, NaN}; rows of NaN do not count.
+
+    Returns:
+        (k,) fp64 in [0, 1].
+    """
+    known = labels.isfinite()
+    lowest = scores.new_full((), -torch.inf)  # unknown rows take the lowest ranks, which are then taken off again
+    place = ranks(torch.where(known, scores, lowest)) - (~known).sum(0)
+    present, absent = (labels == 1).sum(0).double(), (labels == 0).sum(0).double()
+    total = torch.where(labels == 1, place, 0.0).sum(0)
+    return (total - present * (present + 1) / 2) / (present * absent)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,9 @@ class SelfInterpretable(StagedModule):
         space: what a score is: "logit", "probability" or "value".
     """
 
-    additive: ClassVar[bool] = True
-    space: ClassVar[str] = "logit"
-    head: nn.Linear
+    additive: bool = True
+    space: str = "logit"
+    head: nn.Module
 
     def evidence(self, x: Tensor) -> Evidence:
         """What the model sees in a batch of inputs. The only place where the network runs."""
@@ -58,6 +58,21 @@ class SelfInterpretable(StagedModule):
             RuntimeError: what is missing, and the remedy.
         """
 
+    def slopes(self, evidence: Evidence) -> Tensor | None:
+        """(B or 1, K, C): how much each score changes per unit of each activation; None where that is not constant.
+
+        With it the scores of any intervention are known without another readout.
+        """
+        return self.head.weight.float().T[None] if self.additive else None
+
+    def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
+        """What else an explanation tells of each unit, (B, K) by name."""
+        return {}
+
+    def intervene(self, evidence: Evidence, mask: Tensor, values: Tensor) -> Evidence:
+        """The evidence with activations replaced by `values` (B, K) where `mask` (B, K) is True."""
+        return replace(evidence, activation=torch.where(mask, values, evidence.activation))
+
     def edit(self, evidence: Evidence, values: Mapping[str | int, float | Tensor]) -> Evidence:
         """The evidence with some units set to a value, one for all rows or one for each: an intervention.
 
@@ -65,9 +80,11 @@ class SelfInterpretable(StagedModule):
             ValueError: an unknown unit.
         """
         activation = evidence.activation.clone()
+        mask = torch.zeros_like(activation, dtype=torch.bool)
         for unit, value in values.items():
-            activation[:, self.unit_index(unit)] = value
-        return replace(evidence, activation=activation)
+            column = self.unit_index(unit)
+            activation[:, column], mask[:, column] = value, True
+        return self.intervene(evidence, mask, activation)
 
     def ablate(self, evidence: Evidence, units: Iterable[str | int]) -> Evidence:
         """The evidence without some units: their contributions become 0, all others stay."""
@@ -122,7 +139,7 @@ class SelfInterpretable(StagedModule):
             )
         with torch.autocast(x.device.type, enabled=False):
             contributions, bias = self.attribute(evidence, target) if self.additive else (None, None)
-            edges = self.edges(evidence, target)
+            edges, details = self.edges(evidence, target), self.details(evidence, target)
         return {
             "scores": scores,
             "target": target,
@@ -131,6 +148,7 @@ class SelfInterpretable(StagedModule):
             "activation": evidence.activation,
             "support": evidence.support,
             "edges": edges,
+            "details": details,
         }
 
     def predict_step(self, batch: Any, batch_idx: int) -> Explanation:

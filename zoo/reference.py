@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 
 class Reference:
-    """Streams (input, target, index) batches of a map-style data set.
+    """Streams batches of a map-style data set as dicts of its tensors, with the "index" of each item.
 
     Args:
         dataset: items are dicts with "input" and "target", or pairs. Its method `name(i)`, if it has one, tells what
@@ -69,13 +70,25 @@ class Reference:
         index = torch.arange(self.rank, len(self), self.world)
         start = 0
         for item in tqdm(self.loader, desc=self.title, leave=False, disable=not self.title):
-            x, y = (item["input"], item["target"]) if isinstance(item, dict) else item
-            yield {
-                "input": x.to(self.device, non_blocking=True),
-                "target": y.to(self.device, non_blocking=True),
-                "index": index[start : start + len(x)].to(self.device),
-            }
-            start += len(x)
+            batch = item if isinstance(item, dict) else dict(zip(("input", "target"), item, strict=True))
+            size = len(batch["input"])
+            moved = {k: v.to(self.device, non_blocking=True) for k, v in batch.items() if isinstance(v, Tensor)}
+            yield {**moved, "index": index[start : start + size].to(self.device)}
+            start += size
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """What each rank has of a value for every item (N / world, ...), as one tensor in the order of the items."""
+        if self.world == 1:
+            return rows
+        counts = [len(range(rank, len(self), self.world)) for rank in range(self.world)]
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(self.world)]
+        dist.all_gather(parts, padded)
+        whole = rows.new_empty(len(self), *rows.shape[1:])
+        for rank, part in enumerate(parts):
+            whole[rank :: self.world] = part[: counts[rank]]
+        return whole
 
     def input(self, i: int) -> Tensor:
         """Input i, on the device, without batch dimension."""

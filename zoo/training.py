@@ -16,6 +16,7 @@ import torch.distributed as dist
 from lightning import LightningModule
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from zoo.domain import Domain
 from zoo.hints import hint
@@ -216,11 +217,15 @@ class StagedModule(LightningModule):
         if split == "val" and self.in_last_stage:
             # Only the last stage leaves a finished model, so only its epochs compete for the best checkpoint.
             self.log("monitor", total.detach(), on_epoch=True, batch_size=size, sync_dist=True)
+        metrics = {f"{split}/{name}": metric for name, metric in self.measure(split, scores, evidence, batch).items()}
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=size, prog_bar=split != "test")
+        return total
+
+    def measure(self, split: str, scores: Tensor, evidence: Any, batch: Batch) -> dict[str, Metric]:
+        """Updates the metrics of a split, "train", "val" or "test", and returns them by name."""
         scorecard = self.scorecards[f"{split}_metrics"]
         scorecard.update(scores.detach(), batch["target"])
-        named = {f"{split}/{name}": metric for name, metric in scorecard.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=size, prog_bar=split != "test")
-        return total
+        return dict(scorecard.items())
 
 
 def as_batch(batch: Any) -> Batch:

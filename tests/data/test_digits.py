@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from zoo.data import Digits
 from zoo.data.digits import NAMES
-from zoo.data.module import Pictures
+from zoo.data.images import Pictures
 from zoo.domain import Domain
 
 

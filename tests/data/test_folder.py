@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from zoo.data import ImageFolder
-from zoo.data.module import Pictures
+from zoo.data.images import Pictures
 from zoo.domain import Domain
 
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}

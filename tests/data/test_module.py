@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 from zoo.blackbox import BlackBox
 from zoo.data import Digits
 from zoo.data.augment import PIPELINES, pipeline
-from zoo.data.module import EpochSampler, ImageData, Pictures, expand, stratified_split
+from zoo.data.images import ImageData, Pictures
+from zoo.data.module import EpochSampler, expand, stratified_split
 from zoo.domain import ImageDomain
 
 COLOUR = ImageDomain(classes=("a", "b"), size=(4, 6), mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -26,7 +27,7 @@ COLOUR = ImageDomain(classes=("a", "b"), size=(4, 6), mean=(0.5,) * 3, std=(0.5,
 class Noise(ImageData):
     """Forty small pictures in memory, half of them of each class."""
 
-    def image_domain(self) -> ImageDomain:
+    def make_domain(self) -> ImageDomain:
         return COLOUR
 
     def pictures(self, split: str, augment: str) -> Pictures:

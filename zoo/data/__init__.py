@@ -3,7 +3,9 @@
 from zoo.data.cub import CUB
 from zoo.data.digits import Digits
 from zoo.data.folder import ImageFolder
-from zoo.data.module import ImageData
+from zoo.data.images import ImageData
+from zoo.data.module import DataModule
 from zoo.data.torchvision import TorchvisionData
+from zoo.data.toys import ConceptToy
 
-__all__ = ["CUB", "Digits", "ImageData", "ImageFolder", "TorchvisionData"]
+__all__ = ["CUB", "ConceptToy", "DataModule", "Digits", "ImageData", "ImageFolder", "TorchvisionData"]

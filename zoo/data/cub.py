@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from zoo.data.module import ImageData, Pictures, expand
+from zoo.data.images import ImageData, Pictures
+from zoo.data.module import expand
 from zoo.domain import ImageDomain
 
 
@@ -60,7 +61,7 @@ class CUB(ImageData):
             f"no images.txt in {' or '.join(map(str, tried))}; give the folder that CUB_200_2011.tgz unpacks to."
         )
 
-    def image_domain(self) -> ImageDomain:
+    def make_domain(self) -> ImageDomain:
         names = [text.split(".", 1)[-1].replace("_", " ") for text in self._column("classes.txt")]
         return ImageDomain(classes=tuple(names), size=tuple(self.size), mean=tuple(self.mean), std=tuple(self.std))
 
@@ -70,7 +71,7 @@ class CUB(ImageData):
         files = [self._files[i] for i in rows]
         boxes = self._boxes[rows] if self.box_crop else None
         paths = [self.root / "images" / file for file in files]
-        return Pictures(paths, self._targets[rows], self.image_domain(), files, boxes, augment)
+        return Pictures(paths, self._targets[rows], self.make_domain(), files, boxes, augment)
 
     @cached_property
     def _files(self) -> list[str]:

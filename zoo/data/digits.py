@@ -6,7 +6,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from zoo.data.module import ImageData, Pictures, stratified_split
+from zoo.data.images import ImageData, Pictures
+from zoo.data.module import stratified_split
 from zoo.domain import ImageDomain
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -28,14 +29,14 @@ class Digits(ImageData):
     ) -> None:
         super().__init__(batch_size, workers, seed, val_fraction, augment)
 
-    def image_domain(self) -> ImageDomain:
+    def make_domain(self) -> ImageDomain:
         return ImageDomain(classes=NAMES, size=(8, 8), channels=1, mean=(0.305,), std=(0.376,))
 
     def pictures(self, split: str, augment: str) -> Pictures:
         images, targets = self._all
         rows = dict(zip(("train", "test"), stratified_split(targets, 0.2, self.seed), strict=True))[split]
         names = [f"digit {i}" for i in rows]
-        return Pictures(images[rows], targets[rows], self.image_domain(), names, augment=augment)
+        return Pictures(images[rows], targets[rows], self.make_domain(), names, augment=augment)
 
     @cached_property
     def _all(self) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from zoo.data.module import ImageData, Pictures, expand, stratified_split
+from zoo.data.images import ImageData, Pictures
+from zoo.data.module import expand, stratified_split
 from zoo.domain import ImageDomain
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
@@ -53,11 +54,13 @@ class ImageFolder(ImageData):
         augment: str = "none",
     ) -> None:
         super().__init__(batch_size, workers, seed, val_fraction, augment)
+        if channels not in (1, 3):
+            raise ValueError(f"channels must be 1 (grey) or 3 (RGB); got {channels}.")
         self.root, self.csv = expand(root), expand(csv) if csv else None
         self.size, self.channels, self.resize = size, channels, resize
         self.mean, self.std = mean or [0.5] * channels, std or [0.5] * channels
 
-    def image_domain(self) -> ImageDomain:
+    def make_domain(self) -> ImageDomain:
         return ImageDomain(
             classes=self._classes,
             size=tuple(self.size),
@@ -71,7 +74,7 @@ class ImageFolder(ImageData):
         rows = self._rows_of[split]
         targets = torch.tensor([self._classes.index(label) for _, label in rows])
         names = [str(path.relative_to(self.root)) if path.is_relative_to(self.root) else path.name for path, _ in rows]
-        return Pictures([path for path, _ in rows], targets, self.image_domain(), names, augment=augment)
+        return Pictures([path for path, _ in rows], targets, self.make_domain(), names, augment=augment)
 
     @cached_property
     def _classes(self) -> tuple[str, ...]:

@@ -1,10 +1,9 @@
-"""What all image data modules share: splits, preprocessing, augmentation, and an order that follows from the epoch."""
+"""What all data modules share: splits, loaders, and an order that follows from the epoch."""
 
 import os
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -12,8 +11,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
-from zoo.data.augment import pipeline
-from zoo.domain import ImageDomain, open_image
+from zoo.domain import Domain
 
 
 class EpochSampler(DistributedSampler):
@@ -36,59 +34,18 @@ class EpochSampler(DistributedSampler):
         self.generator.manual_seed(self.seed + 1_000_003 * epoch + self.rank)
 
 
-class Pictures(Dataset):
-    """A list of pictures in memory, or of files that are decoded when asked for.
+class Items(Protocol):
+    """A data set that knows its targets and names its items."""
 
-    Items are {"input": (C, H, W) normalised, "target": class}.
+    targets: Tensor
 
-    Args:
-        sources: uint8 pictures (N, C, H, W), or paths.
-        targets: (N,) classes.
-        domain: how a picture becomes an input.
-        names: what the items are called.
-        boxes: (N, 4) left, top, width, height in pixels, to crop files to; None for whole pictures.
-        augment: name of an augmentation, see `zoo.data.augment`.
-    """
+    def __len__(self) -> int: ...
 
-    def __init__(
-        self,
-        sources: Tensor | Sequence[Path],
-        targets: Tensor,
-        domain: ImageDomain,
-        names: Sequence[str],
-        boxes: Tensor | None = None,
-        augment: str = "none",
-    ) -> None:
-        self.sources, self.targets, self.domain, self.names, self.boxes = sources, targets, domain, names, boxes
-        self.augment = pipeline(augment, domain.size)
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, i: int) -> dict[str, Any]:
-        return {"input": self.domain.preprocess(self.augment(self.picture(i))), "target": int(self.targets[i])}
-
-    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
-        """A whole batch at once; pictures in memory that are not augmented are normalised together."""
-        if not isinstance(self.sources, Tensor) or self.augment.changes:
-            return [self[i] for i in indices]
-        inputs = self.domain.preprocess(self.sources[indices])
-        return [{"input": x, "target": y} for x, y in zip(inputs, self.targets[indices].tolist(), strict=True)]
-
-    def picture(self, i: int) -> Any:
-        """The picture as it is, before augmentation and preprocessing."""
-        source = self.sources[i]
-        if isinstance(source, Tensor):
-            return source
-        image = open_image(source)
-        if self.boxes is None:
-            return image
-        left, top, width, height = self.boxes[i].tolist()
-        return image.crop((round(left), round(top), round(left + width), round(top + height)))
+    def __getitem__(self, i: int) -> dict[str, Any]: ...
 
     def name(self, i: int) -> str:
         """What item i is called."""
-        return self.names[i]
+        ...
 
 
 class Part(Subset):
@@ -99,73 +56,85 @@ class Part(Subset):
         return self.dataset.name(self.indices[i])  # pyright: ignore[reportAttributeAccessIssue]
 
 
-class ImageData(LightningDataModule):
-    """The base of all image data modules; a data set defines `domain_of` and `split`.
+class DataModule(LightningDataModule):
+    """The base of all data modules; a data set defines `make_domain` and `items`.
+
+    Items are dicts with "input" and "target", and "concepts" (k,) in {0, 1, NaN} where concepts are annotated.
 
     Args:
         batch_size: items a batch.
         workers: processes that load; 0 loads in the main process.
         seed: of the split into train and validation, and of the shuffles.
-        val_fraction: share of the training images held out for validation, in (0, 1), from every class.
-        augment: augmentation of the training images, see `zoo.data.augment`.
+        val_fraction: share of the training items held out for validation, in (0, 1), from every class.
     """
 
-    def __init__(
-        self, batch_size: int = 64, workers: int = 0, seed: int = 0, val_fraction: float = 0.1, augment: str = "none"
-    ) -> None:
+    def __init__(self, batch_size: int = 64, workers: int = 0, seed: int = 0, val_fraction: float = 0.1) -> None:
         super().__init__()
         if batch_size < 1 or workers < 0 or not 0 < val_fraction < 1:
             raise ValueError(
                 f"expected batch_size >= 1, workers >= 0 and 0 < val_fraction < 1; got {batch_size}, "
                 f"{workers}, {val_fraction}."
             )
-        pipeline(augment, (1, 1))  # an unknown name is an error now, not when the first batch is loaded
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.val_fraction, self.augment = val_fraction, augment
+        self.batch_size, self.workers, self.seed, self.val_fraction = batch_size, workers, seed, val_fraction
 
-    def image_domain(self) -> ImageDomain:
-        """How pictures become inputs, and what the classes are called."""
-        raise NotImplementedError("a data module defines image_domain()")
+    def make_domain(self) -> Domain:
+        """What inputs and outputs mean."""
+        raise NotImplementedError("a data module defines make_domain()")
 
-    def pictures(self, split: str, augment: str) -> Pictures:
-        """The pictures of one official split, "train", "val" or "test".
+    def items(self, split: str, training: bool) -> "Items":
+        """The items of one official split, "train", "val" or "test"; augmented, if they are to train on.
 
         Raises:
             KeyError: there is no official "val" split; then a part of "train" is held out.
         """
-        raise NotImplementedError("a data module defines pictures()")
+        raise NotImplementedError("a data module defines items()")
 
     @cached_property
     def domain(self) -> dict[str, Any]:
         """What inputs and outputs mean, as plain data: a model's first argument."""
-        return self.image_domain().to_dict()
+        return self.make_domain().to_dict()
 
     @cached_property
     def _rows(self) -> tuple[list[int], list[int]]:
         """Rows of the official training split to train and to validate on."""
-        return stratified_split(self.pictures("train", "none").targets, self.val_fraction, self.seed)
+        return stratified_split(self.items("train", False).targets, self.val_fraction, self.seed)
 
-    def train_dataset(self, augment: str | None = None) -> Dataset:
-        """The training images, augmented as configured or as named."""
-        pictures = self.pictures("train", self.augment if augment is None else augment)
-        return pictures if self._has_val else Part(pictures, self._rows[0])
+    def train_dataset(self) -> Dataset:
+        """The training items, augmented as configured."""
+        return self._training_part(True)
 
     def reference_dataset(self) -> Dataset:
-        """The training images in fixed order, not augmented: where prototypes are taken from."""
-        return self.train_dataset("none")
+        """The training items in fixed order, not augmented: where prototypes are taken from."""
+        return self._training_part(False)
+
+    def _training_part(self, augmented: bool) -> Dataset:
+        items = self.items("train", augmented)
+        return items if self._has_val else Part(items, self._rows[0])
+
+    def concept_labels(self) -> Tensor:
+        """The concepts (N, k) of the training items, without loading the items.
+
+        Raises:
+            ValueError: this data has no annotated concepts.
+        """
+        items = self.items("train", False)
+        concepts = getattr(items, "concepts", None)
+        if concepts is None:
+            raise ValueError(f"{type(self).__name__} has no annotated concepts; use data that has.")
+        return concepts if self._has_val else concepts[self._rows[0]]
 
     def val_dataset(self) -> Dataset:
-        """The validation images: the official split, or the held-out part of the training images."""
-        return self.pictures("val", "none") if self._has_val else Part(self.pictures("train", "none"), self._rows[1])
+        """The validation items: the official split, or the held-out part of the training items."""
+        return self.items("val", False) if self._has_val else Part(self.items("train", False), self._rows[1])
 
     def test_dataset(self) -> Dataset:
-        """The test images; nothing but the final test looks at them."""
-        return self.pictures("test", "none")
+        """The test items; nothing but the final test looks at them."""
+        return self.items("test", False)
 
     @cached_property
     def _has_val(self) -> bool:
         try:
-            self.pictures("val", "none")
+            self.items("val", False)
         except KeyError:
             return False
         return True

@@ -10,7 +10,8 @@ import torchvision.datasets
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from zoo.data.module import ImageData, Pictures, expand
+from zoo.data.images import ImageData, Pictures
+from zoo.data.module import expand
 from zoo.domain import ImageDomain
 from zoo.hints import hint
 
@@ -66,7 +67,7 @@ class TorchvisionData(ImageData):
             for train in (True, False):
                 SETS[self.name](str(self.root), train=train, download=True)
 
-    def image_domain(self) -> ImageDomain:
+    def make_domain(self) -> ImageDomain:
         images, _, classes = self._train
         # At random, because every other picture of MNIST comes from other writers: a stride would be biased.
         some = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:5000]

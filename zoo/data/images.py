@@ -1,0 +1,103 @@
+"""What all image data modules share: preprocessing, augmentation, pictures in memory or in files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from zoo.data.augment import pipeline
+from zoo.data.module import DataModule
+from zoo.domain import ImageDomain, open_image
+
+
+class Pictures(Dataset):
+    """A list of pictures in memory, or of files that are decoded when asked for.
+
+    Items are {"input": (C, H, W) normalised, "target": class}, with "concepts" (k,) if there are any.
+
+    Args:
+        sources: uint8 pictures (N, C, H, W), or paths.
+        targets: (N,) classes.
+        domain: how a picture becomes an input.
+        names: what the items are called.
+        boxes: (N, 4) left, top, width, height in pixels, to crop files to; None for whole pictures.
+        augment: name of an augmentation, see `zoo.data.augment`.
+        concepts: (N, k) in {0, 1, NaN}, NaN where nobody annotated.
+    """
+
+    def __init__(
+        self,
+        sources: Tensor | Sequence[Path],
+        targets: Tensor,
+        domain: ImageDomain,
+        names: Sequence[str],
+        boxes: Tensor | None = None,
+        augment: str = "none",
+        concepts: Tensor | None = None,
+    ) -> None:
+        self.sources, self.targets, self.domain, self.names, self.boxes = sources, targets, domain, names, boxes
+        self.augment, self.concepts = pipeline(augment, domain.size), concepts
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return self._item(i, self.domain.preprocess(self.augment(self.picture(i))))
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        """A whole batch at once; pictures in memory that are not augmented are normalised together."""
+        if not isinstance(self.sources, Tensor) or self.augment.changes:
+            return [self[i] for i in indices]
+        inputs = self.domain.preprocess(self.sources[indices])
+        return [self._item(i, x) for i, x in zip(indices, inputs, strict=True)]
+
+    def _item(self, i: int, x: Tensor) -> dict[str, Any]:
+        item = {"input": x, "target": int(self.targets[i])}
+        return item if self.concepts is None else {**item, "concepts": self.concepts[i]}
+
+    def picture(self, i: int) -> Any:
+        """The picture as it is, before augmentation and preprocessing."""
+        source = self.sources[i]
+        if isinstance(source, Tensor):
+            return source
+        image = open_image(source)
+        if self.boxes is None:
+            return image
+        left, top, width, height = self.boxes[i].tolist()
+        return image.crop((round(left), round(top), round(left + width), round(top + height)))
+
+    def name(self, i: int) -> str:
+        """What item i is called."""
+        return self.names[i]
+
+
+class ImageData(DataModule):
+    """The base of all image data modules; a data set defines `make_domain` and `pictures`.
+
+    Args:
+        batch_size: items a batch.
+        workers: processes that load; 0 loads in the main process.
+        seed: of the split into train and validation, and of the shuffles.
+        val_fraction: share of the training images held out for validation, in (0, 1), from every class.
+        augment: augmentation of the training images, see `zoo.data.augment`.
+    """
+
+    def __init__(
+        self, batch_size: int = 64, workers: int = 0, seed: int = 0, val_fraction: float = 0.1, augment: str = "none"
+    ) -> None:
+        super().__init__(batch_size, workers, seed, val_fraction)
+        pipeline(augment, (1, 1))  # an unknown name is an error now, not when the first batch is loaded
+        self.augment = augment
+
+    def pictures(self, split: str, augment: str) -> Pictures:
+        """The pictures of one official split, "train", "val" or "test".
+
+        Raises:
+            KeyError: there is no official "val" split; then a part of "train" is held out.
+        """
+        raise NotImplementedError("a data module of images defines pictures()")
+
+    def items(self, split: str, training: bool) -> Pictures:
+        return self.pictures(split, self.augment if training else "none")

@@ -1,0 +1,11 @@
+"""What the inputs and outputs of a model mean: names, preprocessing, raw file to tensor and back.
+
+A domain is made by a data module, kept in the model's hyper-parameters as plain data, and travels with the
+checkpoint, so that a loaded model reads raw files and names its answers with no data set at hand.
+"""
+
+from zoo.domain.base import Domain
+from zoo.domain.image import ImageDomain, open_image
+from zoo.domain.table import TableDomain
+
+__all__ = ["Domain", "ImageDomain", "TableDomain", "open_image"]

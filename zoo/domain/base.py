@@ -1,0 +1,162 @@
+"""What every domain knows, whatever the modality: names of classes and concepts, and which inputs are refused."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from zoo.hints import hint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """What every domain knows, whatever the modality.
+
+    Attributes:
+        classes: names of the scores' columns, in order: the classes, or the regression targets.
+        concepts: names of annotated concepts, where the data has them.
+        concept_groups: concepts that belong together, by the name of their group (and so are asked for together).
+        exclusive: names of the groups of which exactly one concept is present: a categorical concept, one-hot.
+        task: "classification" (one of the classes) or "regression" (a value for each).
+    """
+
+    modality: ClassVar[str] = ""
+    noun: ClassVar[str] = "inputs"
+    classes: tuple[str, ...]
+    concepts: tuple[str, ...] = ()
+    concept_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    exclusive: tuple[str, ...] = ()
+    task: str = "classification"
+
+    def __post_init__(self) -> None:
+        for f in fields(self):  # YAML and JSON know lists only
+            if isinstance(value := getattr(self, f.name), list):
+                object.__setattr__(self, f.name, tuple(value))
+        if not self.classes:
+            raise ValueError("a domain needs at least one class name; got none.")
+        for what, names in (("class", self.classes), ("concept", self.concepts)):
+            if len(set(names)) < len(names):
+                twice = next(c for c in names if names.count(c) > 1)
+                raise ValueError(f"{what} names must differ; '{twice}' is there more than once.")
+        object.__setattr__(self, "concept_groups", {g: tuple(c) for g, c in self.concept_groups.items()})
+        self._check_groups()
+        if self.task not in ("classification", "regression"):
+            raise ValueError(f"task must be 'classification' or 'regression'; got '{self.task}'.")
+
+    def _check_groups(self) -> None:
+        grouped = [name for members in self.concept_groups.values() for name in members]
+        for group, members in self.concept_groups.items():
+            if not members:
+                raise ValueError(f"concept group '{group}' names no concept; name some, or leave the group out.")
+            for name in members:
+                if name not in self.concepts:
+                    raise ValueError(f"concept group '{group}' names '{name}'; {hint(name, self.concepts)}")
+                if grouped.count(name) > 1:
+                    raise ValueError(f"concept '{name}' is in more than one concept group; leave it in one of them.")
+        for group in self.exclusive:
+            if group not in self.concept_groups:
+                raise ValueError(f"exclusive names '{group}', no concept group; {hint(group, self.concept_groups)}")
+
+    def group_columns(self) -> dict[str, list[int]]:
+        """Columns of each concept group; a concept in no group is one of its own, under its own name."""
+        column = {name: i for i, name in enumerate(self.concepts)}
+        grouped = {name for members in self.concept_groups.values() for name in members}
+        groups = {group: [column[name] for name in members] for group, members in self.concept_groups.items()}
+        return groups | {name: [column[name]] for name in self.concepts if name not in grouped}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input tensor, without the batch dimension."""
+        raise NotImplementedError("a domain defines the shape of its inputs")
+
+    def check(self, x: Tensor, model: str) -> None:
+        """Refuses a batch that `model` cannot read.
+
+        Raises:
+            TypeError: `x` is no tensor, or not of a floating-point type.
+            ValueError: wrong rank, shape, an empty batch, or NaN or infinite values.
+        """
+        self.check_shape(x, model)
+        if not x.is_floating_point():
+            raise TypeError(
+                f"{self._wanted(model)} of a floating-point type; got {x.dtype}. `domain.read(path)` makes such an "
+                "input of a file."
+            )
+        if not bool(torch.isfinite(x).all()):
+            rows = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten().tolist()
+            raise ValueError(
+                f"{model} got NaN or infinite values in row {rows[0]} of the batch ({len(rows)} of {len(x)} "
+                f"{self.noun}); clean the input first."
+            )
+
+    def check_shape(self, x: Tensor, model: str) -> None:
+        """Refuses what is no tensor, or has another shape than (B, *shape) with B >= 1.
+
+        Raises:
+            TypeError, ValueError: see `check`.
+        """
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{model} expects a tensor; got {type(x).__name__}. Read files with `domain.read(path)`.")
+        wanted = self._wanted(model)
+        if tuple(x.shape) == self.shape:
+            raise ValueError(f"{wanted}; got {tuple(x.shape)}. Add a batch dimension: x[None].")
+        if tuple(x.shape[1:]) != self.shape:
+            raise ValueError(f"{wanted}; got {tuple(x.shape)}. `domain.read(path)` brings a file into this shape.")
+        if len(x) == 0:
+            raise ValueError(f"{wanted} with B >= 1; got an empty batch.")
+
+    def _wanted(self, model: str) -> str:
+        return f"{model} expects {self.noun} (B, {', '.join(map(str, self.shape))})"
+
+    def read(self, path: str | Path) -> Tensor:
+        """Reads one raw file into an input tensor without batch dimension."""
+        raise NotImplementedError("a domain reads its raw files")
+
+    def class_index(self, target: int | str) -> int:
+        """Column of a class given by name or number.
+
+        Raises:
+            ValueError: there is no such class; the message names the nearest one or the valid range.
+        """
+        if isinstance(target, str):
+            if target not in self.classes:
+                raise ValueError(f"no class named '{target}'; {hint(target, self.classes)}")
+            return self.classes.index(target)
+        if not 0 <= target < len(self.classes):
+            raise ValueError(
+                f"target {target} is out of range; there are {len(self.classes)} classes, 0 to {len(self.classes) - 1}."
+            )
+        return int(target)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data from which `from_dict` makes an equal domain."""
+        return {"modality": self.modality, **{k: _plain(v) for k, v in asdict(self).items()}}
+
+    @staticmethod
+    def from_dict(plain: "Mapping[str, Any] | Domain") -> "Domain":
+        """The domain that `to_dict` described.
+
+        Raises:
+            ValueError: unknown modality or key.
+        """
+        if isinstance(plain, Domain):
+            return plain
+        kinds = {kind.modality: kind for kind in Domain.__subclasses__()}
+        arguments = dict(plain)
+        modality = arguments.pop("modality", None)
+        if modality not in kinds:
+            raise ValueError(f"unknown modality {modality!r} of a domain; known: {', '.join(kinds)}.")
+        known = [f.name for f in fields(kinds[modality])]
+        for key in arguments:
+            if key not in known:
+                raise ValueError(f"a domain of {modality}s has no key '{key}'; {hint(key, known)}")
+        return kinds[modality](**arguments)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

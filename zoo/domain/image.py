@@ -1,0 +1,118 @@
+"""Images: how a picture becomes a tensor, and how it comes back."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from zoo.domain.base import Domain
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDomain(Domain):
+    """Images of one size: how a picture becomes a tensor (C, H, W), and how it comes back.
+
+    Attributes:
+        size: height and width in pixels that the model reads.
+        channels: 1 (grey), 3 (RGB), or any number of grey pictures stacked; files are read into 1 or 3 only.
+        mean, std: per channel, on the scale 0 to 1; the tensor is (pixel / 255 - mean) / std.
+        resize: "squash" to `size` whatever the aspect ratio, or "crop": scale the short side to
+            `size / crop_fraction`, then cut the centre.
+        crop_fraction: used by "crop" only, in (0, 1].
+    """
+
+    modality: ClassVar[str] = "image"
+    noun: ClassVar[str] = "images"
+    size: tuple[int, int]
+    channels: int = 3
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    resize: str = "squash"
+    crop_fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.channels < 1:
+            raise ValueError(f"channels must be at least 1; got {self.channels}.")
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(
+                f"mean and std need one number for each of {self.channels} channels; got {len(self.mean)} and "
+                f"{len(self.std)}."
+            )
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be above 0; got {self.std}.")
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"size must be (height, width) in pixels; got {self.size}.")
+        if self.resize not in ("squash", "crop"):
+            raise ValueError(f"resize must be 'squash' or 'crop'; got '{self.resize}'.")
+        if not 0 < self.crop_fraction <= 1:
+            raise ValueError(f"crop_fraction must be in (0, 1]; got {self.crop_fraction}.")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.channels, *self.size
+
+    def read(self, path: str | Path) -> Tensor:
+        """Reads an image file of any mode and size into a tensor (C, H, W).
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is no readable image.
+        """
+        return self.preprocess(open_image(path))
+
+    def preprocess(self, picture: Image.Image | Tensor) -> Tensor:
+        """A PIL image or a uint8 tensor (..., 1 or 3, H', W') as a normalised input (..., C, H, W)."""
+        if isinstance(picture, Image.Image):
+            picture = F.pil_to_tensor(picture.convert("L" if self.channels == 1 else "RGB"))
+        if picture.shape[-3] != self.channels:
+            picture = F.rgb_to_grayscale(picture) if self.channels == 1 else F.grayscale_to_rgb(picture)
+        return self.normalise(self._fit(picture))
+
+    def normalise(self, picture: Tensor) -> Tensor:
+        """A uint8 tensor (..., C, H, W) of the right size as a normalised input."""
+        return F.normalize(F.to_dtype(picture, torch.float32, scale=True), list(self.mean), list(self.std))
+
+    def picture(self, x: Tensor) -> Tensor:
+        """Inputs (..., C, H, W) as the pixels they were made from, uint8."""
+        mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        return (x.float() * std + mean).mul(255).round().clamp(0, 255).to(torch.uint8)
+
+    def _fit(self, picture: Tensor) -> Tensor:
+        if tuple(picture.shape[-2:]) == self.size:
+            return picture
+        if self.resize == "squash":
+            return F.resize(picture, list(self.size), v2.InterpolationMode.BILINEAR, antialias=True)
+        scale = max(self.size[0] / picture.shape[-2], self.size[1] / picture.shape[-1]) / self.crop_fraction
+        scaled = [max(round(n * scale), s) for n, s in zip(picture.shape[-2:], self.size, strict=True)]
+        return F.center_crop(F.resize(picture, scaled, v2.InterpolationMode.BILINEAR, antialias=True), list(self.size))
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Opens an image file upright (EXIF) and opaque (transparency over white), as mode "L" or "RGB".
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no image, or is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no image file at {path}.")
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{path} cannot be read as an image ({error}). Convert it to PNG or JPEG, or leave it out."
+        ) from error
+    if image.mode.startswith("I"):  # 16-bit grey: PIL's own conversion clips instead of scaling
+        image = image.point(lambda value: value / 256).convert("L")
+    if "A" in image.mode or "transparency" in image.info:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image if image.mode == "L" else image.convert("RGB")

@@ -1,0 +1,68 @@
+"""Encoders: networks from any input of a domain to one vector, for the models that need no map."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo.backbones import Backbone, create_backbone
+from zoo.domain import Domain, ImageDomain, TableDomain
+
+ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
+
+
+class Pooled(nn.Module):
+    """An image backbone with global average pooling: (B, C, H, W) to (B, `channels`)."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone, self.channels = backbone, backbone.channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x).mean((2, 3))
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation after each: (B, F) to (B, `channels`).
+
+    Args:
+        features: F.
+        widths: of the layers.
+        activation: "relu", "leaky_relu", "tanh" or "gelu".
+    """
+
+    def __init__(self, features: int, widths: Sequence[int] = (128, 128), activation: str = "leaky_relu") -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got '{activation}'.")
+        if not widths or min(widths) < 1:
+            raise ValueError(f"widths must be one or more numbers above 0; got {list(widths)}.")
+        sizes = [features, *widths]
+        self.layers = nn.Sequential(
+            *(layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), ACTIVATIONS[activation]()))
+        )
+        self.channels = sizes[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
+    """Builds the network from an input of `domain` to a vector; its attribute `channels` is the vector's length.
+
+    Args:
+        spec: for images, see `zoo.backbones.create_backbone`; for rows of a table "mlp", with the options of `MLP`.
+        domain: what the inputs are.
+
+    Raises:
+        ValueError: an encoder that does not read this modality, or an unknown name or option.
+    """
+    options = {"name": spec} if isinstance(spec, str) else dict(spec)
+    if isinstance(domain, ImageDomain):
+        return Pooled(create_backbone(options, domain.channels))
+    if isinstance(domain, TableDomain):
+        if (name := options.pop("name", None)) != "mlp":
+            raise ValueError(f"the backbone of a table is 'mlp'; got '{name}'.")
+        return MLP(len(domain.features), **options)
+    raise ValueError(f"no encoder reads the modality '{domain.modality}'.")
