@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.small_models import IMAGES, protopnet
+from tests.small_models import IMAGES, cbm, protopnet
 from zoo.evidence import Unit
 from zoo.explanation import Explanation
+from zoo.views.html import fragment
 from zoo.views.sums import decimals, printed_sum, weight_of
 from zoo.views.text import table
 
@@ -114,10 +115,30 @@ def test_non_additive_ranks_by_activation_and_says_so() -> None:
 
 
 def test_weight_is_what_the_activation_was_multiplied_with() -> None:
-    terms = of_terms([3.0], 0.0, activation=2.0).top(1)[0]
-    assert weight_of(terms[0]) == 1.5
-    assert weight_of(terms[0]._replace(activation=0.0)) is None
-    assert weight_of(terms[0]._replace(contribution=None)) is None
+    one = of_terms([3.0], 0.0, activation=2.0)
+    term = one.top(1)[0][0]
+    assert weight_of(term, one) == 1.5
+    assert weight_of(term._replace(activation=0.0), one) is None
+    assert weight_of(term._replace(contribution=None), one) is None
+    of_concepts = replace(one, details={"absent": torch.zeros(1, 1), "present": torch.ones(1, 1)})
+    assert weight_of(term, of_concepts) is None  # what if absent or present says more
+
+
+def test_concepts_show_probability_and_what_if() -> None:
+    small = cbm()
+    one = small.model.explain(small.inputs)[0]
+    lines = table(one, top=2).splitlines()
+    assert lines[1].split() == ["unit", "probability", "if", "absent", "if", "present", "contribution"]
+    term = one.top(1)[0][0]
+    known = {name: value[0, term.index].item() for name, value in one.details.items()}
+    assert lines[2].split()[-4:-1] == [
+        f"{known['probability']:.1%}",
+        f"{known['absent']:.3f}",
+        f"{known['present']:.3f}",
+    ]
+    page = fragment(one)
+    assert f"<b>{known['probability']:.1%}</b> probable" in page and "concept, annotated" in page
+    assert f"if present <b>{known['present']:.3f}</b>".replace("-", "\u2212") in page
 
 
 @pytest.mark.parametrize(

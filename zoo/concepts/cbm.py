@@ -95,6 +95,7 @@ class CBM(Annotated, SelfInterpretable):
         layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())][:-1]
         self.head = nn.Sequential(*layers) if hidden else layers[0]
         self.additive = not hidden  # an MLP of concepts has no exact decomposition
+        self.space = "logit" if domain.task == "classification" else "value"
         self.register_buffer("percentiles", torch.tensor([[-5.0], [5.0]]).repeat(1, count))  # 5th, 95th
         self.register_buffer("concept_weights", torch.ones(count))
         self.concept_cards = self.concept_scorecards()

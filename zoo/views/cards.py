@@ -9,7 +9,7 @@ from torch import Tensor, tensor
 from zoo.explanation import Explanation, Term
 from zoo.functional import region_around
 from zoo.views.pictures import boxes_of, data_uri, framed, heat_uri, image_element, to_picture
-from zoo.views.sums import Sum, decimals, fixed, printed_sum, weight_of
+from zoo.views.sums import Sum, decimals, fixed, known_of, printed_sum, weight_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +78,9 @@ def _card(row: Row, place: int) -> str:
     origin = unit.source.get("image")
     return (
         f"<li><div class='what'><h4><span class='rank'>{place + 1}</span> <bdi>{escape(unit.name)}</bdi></h4>"
-        f"<p class='kind'>{escape(unit.kind)}{of}</p></div>{_looks_like(row, place)}"
-        f"<div class='how-much'>{_bar(row, place)}<p class='formula'>{_formula(row, place)}</p></div>"
+        f"<p class='kind'>{escape(unit.kind)}{of}{_origin_of_labels(term)}</p></div>{_looks_like(row, place)}"
+        f"<div class='how-much'>{_bar(row, place)}<p class='formula'>{_formula(row, place)}</p>"
+        f"{_what_if(row, place)}</div>"
         + (f"<p class='kind origin'>from <bdi>{escape(str(origin))}</bdi></p>" if origin else "")
         + "</li>"
     )
@@ -115,17 +116,39 @@ def _bar(row: Row, place: int) -> str:
     return f"<div class='bar{middle}' aria-hidden='true'><span class='{side}' style='width:{length:.1f}%'></span></div>"
 
 
+def _origin_of_labels(term: Term) -> str:
+    who, group = term.unit.source.get("supervision"), term.unit.source.get("group")
+    return (f", {escape(str(who))}" if who else "") + (f" · <bdi>{escape(str(group))}</bdi>" if group else "")
+
+
 def _formula(row: Row, place: int) -> str:
-    term, weight = row.terms[place], weight_of(row.terms[place])
-    what = "similarity" if term.unit.kind == "prototype" else "activation"
-    text = f"<b>{number(term.activation, decimals(t.activation for t in row.terms))}</b> {what}"
+    term = row.terms[place]
+    weight, known = weight_of(term, row.one), known_of(term, row.one)
+    if known.probability is not None:
+        text = f"<b>{known.probability:.1%}</b> probable"
+    else:
+        what = "similarity" if term.unit.kind == "prototype" else "activation"
+        text = f"<b>{number(term.activation, decimals(t.activation for t in row.terms))}</b> {what}"
     if row.total is None:
         return text
     part = f"<b>{signed(row.total.shown[place], row.total.digits)}</b>"
     if weight is None:
         return f"{text}: {part}"
-    fine = decimals(w for t in row.terms if (w := weight_of(t)) is not None)
+    fine = decimals(w for t in row.terms if (w := weight_of(t, row.one)) is not None)
     return f"{text} × <b>{signed(weight, fine)}</b> weight <span>= {part}</span>"
+
+
+def _what_if(row: Row, place: int) -> str:
+    """The score of the answer were this concept absent or present, and what else is known of it."""
+    known = known_of(row.terms[place], row.one)
+    texts = [f"{escape(name)} {number(value, decimals([value]))}" for name, value in known.others.items()]
+    if known.absent is not None and known.present is not None:
+        digits = decimals([row.one.score.item()])
+        texts.append(
+            f"{row.one.space} if absent <b>{number(known.absent, digits)}</b>, "
+            f"if present <b>{number(known.present, digits)}</b>"
+        )
+    return f"<p class='formula'>{' · '.join(texts)}</p>" if texts else ""
 
 
 def _others_card(row: Row) -> str:

@@ -56,6 +56,27 @@ def fixed(value: float, digits: int, sign: str = "") -> str:
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 
-def weight_of(term: Term) -> float | None:
-    """What the activation was multiplied with, where the contribution is such a product."""
-    return term.contribution / term.activation if term.contribution is not None and term.activation else None
+def weight_of(term: Term, explanation: Explanation) -> float | None:
+    """What the activation was multiplied with, where the contribution is such a product.
+
+    Of a concept the scores "absent" and "present" say more, and a concept embedding's contribution is no product.
+    """
+    if term.contribution is None or not term.activation or "absent" in explanation.details:
+        return None
+    return term.contribution / term.activation
+
+
+class Known(NamedTuple):
+    """What an explanation tells of one unit beside its activation and contribution; None where it does not."""
+
+    probability: float | None
+    absent: float | None
+    present: float | None
+    others: dict[str, float]
+
+
+def known_of(term: Term, explanation: Explanation) -> Known:
+    """The details of a unit in one explanation (a batch of one)."""
+    values = {name: value[0, term.index].item() for name, value in explanation.details.items()}
+    first = (values.pop(name, None) for name in ("probability", "absent", "present"))
+    return Known(*first, values)

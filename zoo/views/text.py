@@ -2,8 +2,8 @@
 
 from unicodedata import category, combining, east_asian_width
 
-from zoo.explanation import Explanation
-from zoo.views.sums import decimals, fixed, printed_sum, weight_of
+from zoo.explanation import Explanation, Term
+from zoo.views.sums import decimals, fixed, known_of, printed_sum, weight_of
 
 
 def table(explanation: Explanation, top: int = 8) -> str:
@@ -26,25 +26,45 @@ def _block(one: Explanation, top: int) -> str:
 
 def _addition(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
     total = printed_sum(one, top)
-    digits, weights = total.digits, [weight_of(term) for term in total.terms]
-    fine = decimals(term.activation for term in total.terms), decimals(w for w in weights if w is not None)
-    rows: list[tuple[str, ...]] = [("unit", "activation", "weight", "contribution")]
-    for term, weight, contribution in zip(total.terms, weights, total.shown, strict=True):
-        factor = "" if weight is None else fixed(weight, fine[1], "+")
-        rows.append((_plain(term.unit.name), fixed(term.activation, fine[0]), factor, fixed(contribution, digits, "+")))
+    digits = total.digits
+    head, middle = _middle(one, total.terms)
+    rows: list[tuple[str, ...]] = [("unit", *head, "contribution")]
+    for term, cells, contribution in zip(total.terms, middle, total.shown, strict=True):
+        rows.append((_plain(term.unit.name), *cells, fixed(contribution, digits, "+")))
+    blank = ("",) * len(head)
     if total.others or total.rest:
-        rows.append((_others(total.others), "", "", fixed(total.rest, digits, "+")))
-    rows.append(("bias", "", "", fixed(total.bias, digits, "+")))
-    rows.append(("score", "", "", fixed(total.score, digits, "+")))
+        rows.append((_others(total.others), *blank, fixed(total.rest, digits, "+")))
+    rows.append(("bias", *blank, fixed(total.bias, digits, "+")))
+    rows.append(("score", *blank, fixed(total.score, digits, "+")))
     return rows, digits
+
+
+def _middle(one: Explanation, terms: list[Term]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Heads and cells of the columns between name and contribution: of concepts what if, of other units the weight."""
+    fine = decimals(term.activation for term in terms)
+    if "absent" in one.details:
+        rows = []
+        digits = decimals([one.score.item()])
+        for term in terms:
+            known = known_of(term, one)
+            rows.append(
+                (f"{known.probability:.1%}", fixed(known.absent or 0.0, digits), fixed(known.present or 0.0, digits))
+            )
+        return ("probability", "if absent", "if present"), rows
+    weights = [weight_of(term, one) for term in terms]
+    digits = decimals(w for w in weights if w is not None)
+    cells = ["" if w is None else fixed(w, digits, "+") for w in weights]
+    return ("activation", "weight"), [(fixed(t.activation, fine), w) for t, w in zip(terms, cells, strict=True)]
 
 
 def _ranking(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
     terms = one.top(top)[0]
-    digits = decimals(term.activation for term in terms)
-    rows = [("unit", "activation"), *((_plain(t.unit.name), fixed(t.activation, digits)) for t in terms)]
+    head, cells = _middle(one, terms)
+    if "absent" not in one.details:
+        head, cells = head[:1], [row[:1] for row in cells]
+    rows = [("unit", *head), *((_plain(t.unit.name), *row) for t, row in zip(terms, cells, strict=True))]
     if len(terms) < len(one.units):
-        rows.append((_others(len(one.units) - len(terms)), ""))
+        rows.append((_others(len(one.units) - len(terms)), *("" for _ in head)))
     return rows, decimals([one.score.item()])
 
 
