@@ -133,12 +133,12 @@ def test_concepts_show_probability_and_what_if() -> None:
     known = {name: value[0, term.index].item() for name, value in one.details.items()}
     assert lines[2].split()[-4:-1] == [
         f"{known['probability']:.1%}",
-        f"{known['absent']:.3f}",
-        f"{known['present']:.3f}",
+        f"{known['absent']:.4f}",  # as many decimals as the score needs, which is below 1
+        f"{known['present']:.4f}",
     ]
     page = fragment(one)
     assert f"<b>{known['probability']:.1%}</b> probable" in page and "concept, annotated" in page
-    assert f"if present <b>{known['present']:.3f}</b>".replace("-", "\u2212") in page
+    assert f"if present <b>{known['present']:.4f}</b>".replace("-", "\u2212") in page
 
 
 @pytest.mark.parametrize(
