@@ -77,13 +77,23 @@ def cbm(**options: Any) -> Small:
     return Small(model.eval(), rows_of_table())
 
 
+def cem(name: str = "cem", **options: Any) -> Small:
+    model = zoo.create_model(name, domain=ROWS, backbone={"name": "mlp", "widths": [8]}, width=3, **options)
+    return Small(model.eval(), rows_of_table())
+
+
 def cbm_of_images() -> Small:
     domain = replace(IMAGES, concepts=CONCEPTS)
     model = zoo.create_model("cbm", domain=domain, backbone={"name": "convnet", "widths": [8], "pool": [0]})
     return Small(model.eval(), RandomImages(5, seed=1).inputs)
 
 
-SMALL: dict[str, Callable[[], Small]] = {"protopnet": protopnet, "cbm": cbm}
+SMALL: dict[str, Callable[[], Small]] = {
+    "protopnet": protopnet,
+    "cbm": cbm,
+    "cem": cem,
+    "intcem": lambda: cem("intcem", policy=[8]),
+}
 VARIANTS: dict[str, Callable[[], Small]] = {
     "protopnet-cosine": lambda: protopnet("cosine"),
     "cbm-images": cbm_of_images,

@@ -1,5 +1,7 @@
 """Concept bottlenecks: first what is there, by name, and then the answer from that alone."""
 
 from zoo.concepts.cbm import CBM
+from zoo.concepts.cem import CEM
+from zoo.concepts.intcem import IntCEM
 
-__all__ = ["CBM"]
+__all__ = ["CBM", "CEM", "IntCEM"]
