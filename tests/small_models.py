@@ -88,11 +88,24 @@ def cbm_of_images() -> Small:
     return Small(model.eval(), RandomImages(5, seed=1).inputs)
 
 
+def probcbm() -> Small:
+    model = zoo.create_model(
+        "probcbm",
+        domain=replace(IMAGES, concepts=CONCEPTS),
+        backbone={"name": "convnet", "widths": [8], "pool": [0]},
+        width=4,
+        class_width=6,
+        samples=3,
+    )
+    return Small(model.eval(), RandomImages(5, seed=1).inputs)
+
+
 SMALL: dict[str, Callable[[], Small]] = {
     "protopnet": protopnet,
     "cbm": cbm,
     "cem": cem,
     "intcem": lambda: cem("intcem", policy=[8]),
+    "probcbm": probcbm,
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
     "protopnet-cosine": lambda: protopnet("cosine"),

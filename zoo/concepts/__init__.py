@@ -3,5 +3,6 @@
 from zoo.concepts.cbm import CBM
 from zoo.concepts.cem import CEM
 from zoo.concepts.intcem import IntCEM
+from zoo.concepts.probcbm import ProbCBM
 
-__all__ = ["CBM", "CEM", "IntCEM"]
+__all__ = ["CBM", "CEM", "IntCEM", "ProbCBM"]
