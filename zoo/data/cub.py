@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from zoo.data.cub_concepts import Attributes, read_attributes
 from zoo.data.images import ImageData, Pictures
 from zoo.data.module import expand
 from zoo.domain import ImageDomain
@@ -16,6 +17,8 @@ class CUB(ImageData):
 
     Args:
         root: folder with images.txt, classes.txt, ...; by default $ZOO_DATA/CUB_200_2011, or else $ZOO_DATA/cub50.
+        concepts: "none"; "class": attributes of the bird's class; "image": those annotated in the very image. See
+            `zoo.data.cub_concepts.read_attributes`.
         box_crop: crop every image to its bounding box, in training and in test.
         size: height and width of the input in pixels.
         mean: of the pixels by channel on the scale 0 to 1, as the backbone expects; ImageNet's by default.
@@ -30,6 +33,7 @@ class CUB(ImageData):
     def __init__(
         self,
         root: str | None = None,
+        concepts: str = "none",
         box_crop: bool = True,
         size: tuple[int, int] = (224, 224),
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
@@ -41,7 +45,9 @@ class CUB(ImageData):
         augment: str = "protopnet",
     ) -> None:
         super().__init__(batch_size, workers, seed, val_fraction, augment)
-        self.root = self._find_root(root)
+        if concepts not in ("none", "class", "image"):
+            raise ValueError(f"concepts must be 'none', 'class' or 'image'; got '{concepts}'.")
+        self.root, self.concepts = self._find_root(root), concepts
         self.box_crop, self.size, self.mean, self.std = box_crop, size, mean, std
 
     @staticmethod
@@ -63,7 +69,14 @@ class CUB(ImageData):
 
     def make_domain(self) -> ImageDomain:
         names = [text.split(".", 1)[-1].replace("_", " ") for text in self._column("classes.txt")]
-        return ImageDomain(classes=tuple(names), size=tuple(self.size), mean=tuple(self.mean), std=tuple(self.std))
+        known = (
+            {}
+            if self._attributes is None
+            else {"concepts": self._attributes.names, "concept_groups": self._attributes.groups}
+        )
+        return ImageDomain(
+            classes=tuple(names), size=tuple(self.size), mean=tuple(self.mean), std=tuple(self.std), **known
+        )
 
     def pictures(self, split: str, augment: str) -> Pictures:
         wanted = {"train": True, "test": False}[split]
@@ -71,7 +84,21 @@ class CUB(ImageData):
         files = [self._files[i] for i in rows]
         boxes = self._boxes[rows] if self.box_crop else None
         paths = [self.root / "images" / file for file in files]
-        return Pictures(paths, self._targets[rows], self.make_domain(), files, boxes, augment)
+        labels, visible = (None, None) if self._attributes is None else self._attributes[2:]
+        return Pictures(
+            paths,
+            self._targets[rows],
+            self.make_domain(),
+            files,
+            boxes,
+            augment,
+            concepts=None if labels is None else labels[rows],
+            visible=None if visible is None else visible[rows],
+        )
+
+    @cached_property
+    def _attributes(self) -> Attributes | None:
+        return None if self.concepts == "none" else read_attributes(self.root, self._targets, self.concepts)
 
     @cached_property
     def _files(self) -> list[str]:

@@ -15,7 +15,7 @@ from zoo.domain import ImageDomain, open_image
 class Pictures(Dataset):
     """A list of pictures in memory, or of files that are decoded when asked for.
 
-    Items are {"input": (C, H, W) normalised, "target": class}, with "concepts" (k,) if there are any.
+    Items are {"input": (C, H, W) normalised, "target": class}, with "concepts" and "visible" (k,) if there are any.
 
     Args:
         sources: uint8 pictures (N, C, H, W), or paths.
@@ -25,6 +25,7 @@ class Pictures(Dataset):
         boxes: (N, 4) left, top, width, height in pixels, to crop files to; None for whole pictures.
         augment: name of an augmentation, see `zoo.data.augment`.
         concepts: (N, k) in {0, 1, NaN}, NaN where nobody annotated.
+        visible: (N, k), False where the annotator saw no such part.
     """
 
     def __init__(
@@ -36,9 +37,11 @@ class Pictures(Dataset):
         boxes: Tensor | None = None,
         augment: str = "none",
         concepts: Tensor | None = None,
+        visible: Tensor | None = None,
     ) -> None:
         self.sources, self.targets, self.domain, self.names, self.boxes = sources, targets, domain, names, boxes
-        self.augment, self.concepts = pipeline(augment, domain.size), concepts
+        self.augment = pipeline(augment, domain.size)
+        self.concepts, self.visible = concepts, visible
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -55,7 +58,8 @@ class Pictures(Dataset):
 
     def _item(self, i: int, x: Tensor) -> dict[str, Any]:
         item = {"input": x, "target": int(self.targets[i])}
-        return item if self.concepts is None else {**item, "concepts": self.concepts[i]}
+        known = {"concepts": self.concepts, "visible": self.visible}
+        return item | {name: labels[i] for name, labels in known.items() if labels is not None}
 
     def picture(self, i: int) -> Any:
         """The picture as it is, before augmentation and preprocessing."""
