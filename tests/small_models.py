@@ -100,8 +100,24 @@ def probcbm() -> Small:
     return Small(model.eval(), RandomImages(5, seed=1).inputs)
 
 
+def botcl(**options: Any) -> Small:
+    model = zoo.create_model(
+        "botcl",
+        domain=IMAGES,
+        backbone={"name": "convnet", "widths": [8], "pool": [0]},
+        concepts=4,
+        dim=8,
+        gallery_size=2,
+        thumbnail=8,
+        **options,
+    ).eval()
+    model.gallery(Reference(RandomImages()))
+    return Small(model, RandomImages(5, seed=1).inputs)
+
+
 SMALL: dict[str, Callable[[], Small]] = {
     "protopnet": protopnet,
+    "botcl": botcl,
     "cbm": cbm,
     "cem": cem,
     "intcem": lambda: cem("intcem", policy=[8]),
@@ -109,6 +125,7 @@ SMALL: dict[str, Callable[[], Small]] = {
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
     "protopnet-cosine": lambda: protopnet("cosine"),
+    "botcl-digits": lambda: botcl(supervision="reconstruction", attention="softmax", pooling="mean"),
     "cbm-images": cbm_of_images,
     "cbm-logit": lambda: cbm(bottleneck="logit"),
     "cbm-hard": lambda: cbm(bottleneck="hard"),

@@ -81,16 +81,23 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     return Backbone(network, channels)
 
 
-def convnet(in_channels: int, widths: Sequence[int] = (32, 64), pool: Sequence[int] = (1,)) -> Backbone:
+def convnet(
+    in_channels: int, widths: Sequence[int] = (32, 64), pool: Sequence[int] = (1,), strided: bool = False
+) -> Backbone:
     """A small backbone for small images: two 3x3 convolutions with batch norm for each width.
 
     Args:
         in_channels: of the images.
         widths: channels of each block.
         pool: the blocks, counted from 0, that end with a 2x2 max pooling.
+        strided: one convolution of stride 2 for each width instead, and no pooling.
     """
     layers: list[nn.Module] = []
     for i, width in enumerate(widths):
+        if strided:
+            layers += [nn.Conv2d(in_channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            in_channels = width
+            continue
         for source in (in_channels, width):
             layers += [nn.Conv2d(source, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         if i in pool:
