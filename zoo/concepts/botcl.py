@@ -123,8 +123,7 @@ class BotCL(SelfInterpretable):
         self.backbone = create_backbone(backbone, domain.channels)
         self.classifier = nn.Linear(self.backbone.channels, len(domain.classes))
         self.project = nn.Sequential(nn.Conv2d(self.backbone.channels, dim, 1), nn.BatchNorm2d(dim), nn.ReLU())
-        # Around one common direction, so that at the start all rows of scores have sums of one sign.
-        self.slots = nn.Parameter(torch.randn(dim) + torch.randn(dim).abs() * torch.randn(concepts, dim))
+        self.slots = nn.Parameter(torch.randn(concepts, dim))
         self.keys = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim))
         if supervision == "reconstruction":
             pixels = domain.channels * domain.size[0] * domain.size[1]
