@@ -115,17 +115,61 @@ def botcl(**options: Any) -> Small:
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
+class AnnotatedRows(Dataset):
+    """Seeded rows whose concepts are signs of their features and whose class depends on them."""
+
+    def __init__(self, count: int = 60) -> None:
+        self.inputs = torch.randn(count, 3, generator=torch.Generator().manual_seed(4))
+        first = (self.inputs[:, :2] > 0).float()
+        colour = torch.eye(3)[self.inputs.argmax(1)]
+        self.concepts = torch.cat([first, colour], 1)
+        self.targets = colour.argmax(1)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        return {"input": self.inputs[i], "target": self.targets[i], "concepts": self.concepts[i]}
+
+    def name(self, i: int) -> str:
+        return f"row {i}"
+
+
+def labelfree(**options: Any) -> Small:
+    options = {"scores": "annotations", "min_similarity": -1.0, "epochs": 5, **options}
+    model = zoo.create_model("labelfree", domain=ROWS, backbone={"name": "mlp", "widths": [8]}, **options).eval()
+    model.project(Reference(AnnotatedRows()))
+    model.sparsify(Reference(AnnotatedRows()))
+    return Small(model, rows_of_table())
+
+
+def posthoc(**options: Any) -> Small:
+    model = zoo.create_model(
+        "posthoc", domain=ROWS, backbone={"name": "mlp", "widths": [8]}, epochs=5, **options
+    ).eval()
+    model.learn_bank(Reference(AnnotatedRows()))
+    model.sparsify(Reference(AnnotatedRows()))
+    if model.residual is not None:
+        torch.nn.init.normal_(model.residual.weight)
+    return Small(model, rows_of_table())
+
+
 SMALL: dict[str, Callable[[], Small]] = {
     "protopnet": protopnet,
     "botcl": botcl,
     "cbm": cbm,
     "cem": cem,
     "intcem": lambda: cem("intcem", policy=[8]),
+    "labelfree": labelfree,
+    "posthoc": posthoc,
     "probcbm": probcbm,
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
     "protopnet-cosine": lambda: protopnet("cosine"),
     "botcl-digits": lambda: botcl(supervision="reconstruction", attention="softmax", pooling="mean"),
+    "labelfree-random": lambda: labelfree(scores="random"),
+    "posthoc-hybrid": lambda: posthoc(residual=True),
+    "posthoc-random": lambda: posthoc(bank="random"),
     "cbm-images": cbm_of_images,
     "cbm-logit": lambda: cbm(bottleneck="logit"),
     "cbm-hard": lambda: cbm(bottleneck="hard"),

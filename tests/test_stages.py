@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.stages import Stage, check_groups, parse_stages, stage_at, total_epochs
+from zoo.stages import Position, Stage, check_groups, parse_stages, stage_at, total_epochs
 
 TRAIN = {"name": "train", "epochs": 2, "train": ["head"]}
 REPEATED = [
@@ -41,7 +41,7 @@ REPEATED = [
         ([{**TRAIN, "train": "head"}], "stage 'train' must list its parameter groups, such as \\[head\\]; got 'head'"),
         ([TRAIN, {"name": "push", "train": ["head"]}], "it is an action and cannot train \\['head'\\]; give it epochs"),
         ([TRAIN, {"name": "push", "lr": {"head": 1.0}}], "stage 'push' has no epochs, so it is an action"),
-        ([{"name": "push"}, TRAIN], "the recipe begins with the action 'push'; put a stage with epochs before it"),
+        ([{"name": "push"}], "the recipe ends in the action 'push', which would never run"),
         ([TRAIN, {"name": "push"}], "the recipe ends in the action 'push', which would never run.*Add a stage"),
     ],
 )
@@ -54,6 +54,12 @@ def test_plain_data_becomes_stages() -> None:
     entry = {"name": "joint", "epochs": 4, "train": ["a", "b"], "lr": {"a": 0.1}, "decay_every": 2, "decay": 0.5}
     assert parse_stages([entry]) == (Stage("joint", 4, ("a", "b"), {"a": 0.1}, 2, 0.5),)
     assert parse_stages([{**TRAIN, "lr": None}]) == (Stage("train", 2, ("head",)),)
+
+
+def test_recipe_of_actions_ends_with_an_epoch_that_measures() -> None:
+    stages = parse_stages([{"name": "project"}, {"name": "measure", "epochs": 1, "train": []}])
+    assert total_epochs(stages) == 1 and stages[1].train == ()
+    assert stage_at(stages, 0) == Position(stages[1], 0, (stages[0],))
 
 
 def test_every_epoch_of_a_repeated_recipe() -> None:

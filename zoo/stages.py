@@ -19,7 +19,8 @@ class Stage:
         name: what the stage is called in logs and messages; for an action, the model's method to run.
         epochs: how long it lasts. 0 makes it an **action** (`push`, `prune`), run once, at the start of the
             first epoch of the stage that follows.
-        train: the parameter groups that learn; every other group is frozen and in evaluation mode.
+        train: the parameter groups that learn; every other group is frozen and in evaluation mode. An explicit
+            empty list makes an epoch that only measures what the actions before it have made.
         lr: learning rates of this stage by group; a group that is not named keeps the model's own.
         decay_every: multiply the learning rates by `decay` every so many epochs of this stage (0: never).
         decay: the factor of that decay, in (0, 1].
@@ -55,19 +56,18 @@ def parse_stages(recipe: Iterable[Stage | Mapping[str, Any]]) -> tuple[Stage, ..
 
     Raises:
         ValueError: an unknown key, a stage without a name, a negative number of epochs, an epoch stage that
-            trains nothing, an empty recipe, or one that begins or ends with an action.
+            does not say what it trains, an empty recipe, or one that ends with an action.
     """
     stages = tuple(_check_stage(_read_stage(entry)) for entry in recipe)
     if not stages:
         raise ValueError(
             "the recipe has no stages; give at least one with epochs, such as {name: train, epochs: 10, train: [head]}."
         )
-    if stages[0].is_action:
-        raise ValueError(f"the recipe begins with the action '{stages[0].name}'; put a stage with epochs before it.")
     if stages[-1].is_action:
         raise ValueError(
             f"the recipe ends in the action '{stages[-1].name}', which would never run: an action runs at the start "
-            "of the stage after it. Add a stage with epochs, such as {name: last, epochs: 5, train: [head]}."
+            "of the stage after it. Add a stage with epochs, such as {name: last, epochs: 5, train: [head]}, or "
+            "{name: measure, epochs: 1, train: []}."
         )
     return stages
 
@@ -86,6 +86,11 @@ def _read_stage(entry: Stage | Mapping[str, Any]) -> Stage:
     train = entry.get("train") or ()
     if isinstance(train, str):
         raise ValueError(f"stage '{entry['name']}' must list its parameter groups, such as [{train}]; got '{train}'.")
+    if entry.get("epochs") and entry.get("train") is None:
+        raise ValueError(
+            f"stage '{entry['name']}' lasts {entry['epochs']} epochs but trains no parameter group; name some under "
+            "'train', or write train: [] for an epoch that only measures."
+        )
     return Stage(**{**entry, "train": tuple(train), "lr": dict(entry.get("lr") or {})})
 
 
@@ -103,10 +108,6 @@ def _check_stage(entry: Stage) -> Stage:
         raise ValueError(
             f"stage '{entry.name}' has no epochs, so it is an action and cannot train {list(entry.train)}; "
             "give it epochs."
-        )
-    if not entry.is_action and not entry.train:
-        raise ValueError(
-            f"stage '{entry.name}' lasts {entry.epochs} epochs but trains no parameter group; name some under 'train'."
         )
     return entry
 

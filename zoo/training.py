@@ -5,6 +5,7 @@ Written once, for the self-interpretable models and for their black-box twins al
 
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -112,6 +113,8 @@ class StagedModule(LightningModule):
         if stage != "fit":
             return
         check_groups(self.stages, self.groups(), type(self).__name__)
+        if any(not s.train and not s.is_action for s in self.stages):  # its training_step returns None on purpose
+            warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
         for s in self.stages:
             if s.is_action and not hasattr(getattr(self, s.name, None), "is_action"):
                 known = ", ".join(n for n in dir(type(self)) if hasattr(getattr(type(self), n), "is_action"))
@@ -173,8 +176,9 @@ class StagedModule(LightningModule):
 
     # Steps
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return self._evaluate(batch, "train", batch_idx)
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        total = self._evaluate(batch, "train", batch_idx)
+        return total if total.requires_grad else None  # a stage that trains nothing only measures
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate(batch, "val", batch_idx)

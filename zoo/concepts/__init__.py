@@ -4,6 +4,19 @@ from zoo.concepts.botcl import BotCL
 from zoo.concepts.cbm import CBM
 from zoo.concepts.cem import CEM
 from zoo.concepts.intcem import IntCEM
+from zoo.concepts.labelfree import LabelFreeCBM
+from zoo.concepts.posthoc import PostHocCBM
 from zoo.concepts.probcbm import ProbCBM
+from zoo.concepts.projected import save_scores, score_concepts
 
-__all__ = ["CBM", "CEM", "BotCL", "IntCEM", "ProbCBM"]
+__all__ = [
+    "CBM",
+    "CEM",
+    "BotCL",
+    "IntCEM",
+    "LabelFreeCBM",
+    "PostHocCBM",
+    "ProbCBM",
+    "save_scores",
+    "score_concepts",
+]

@@ -1,0 +1,157 @@
+"""Label-free concept bottleneck models: concepts from a list of phrases and an image-text encoder, no annotation.
+
+Oikarinen, Das, Nguyen, Weng: "Label-Free Concept Bottleneck Models", ICLR 2023, arXiv 2304.06129.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from zoo.concepts.projected import align, collect, fit_projection, read_scores
+from zoo.domain import Domain
+from zoo.encoders import create_encoder
+from zoo.evidence import Evidence, Unit
+from zoo.module import SelfInterpretable
+from zoo.reference import Reference
+from zoo.registry import register
+from zoo.sparse_linear import saga
+from zoo.tasks import task_loss
+from zoo.training import Batch, action
+
+RECIPE = ({"name": "project"}, {"name": "sparsify"}, {"name": "measure", "epochs": 1, "train": []})
+
+
+@register("labelfree", family="concepts", modality=("image", "table", "text"), paper="Oikarinen et al., ICLR 2023")
+class LabelFreeCBM(SelfInterpretable):
+    """Turns a frozen backbone into a bottleneck of named concepts with a sparse head.
+
+        P                                     (N, M)   scores of the M concepts for the N training items, given
+        q = W_c h, h = backbone(x)            (B, M)   W_c maximises the mean over concepts of cos(q³, P³), columns
+                                                       centred over the batch, then cubed (eq. 2)
+        z = (q - mean) / std                  (B, M)   over the training set: the activation
+        score = W z + b                                sparse: cross-entropy + λ (0.99 |W|₁ + 0.005 |W|²)
+
+    Concepts are dropped, their activation is then 0, if the mean of their five highest scores is at most `cutoff`, or
+    if W_c follows them less than `min_similarity` on held-out items (section 3.1).
+
+    Recipe: the actions `project` and `sparsify`, then an epoch that measures. Nothing needs gradients through the
+    backbone. There is no ground truth of these concepts: an intervention is a what-if.
+
+    How this differs from the official code: the concepts to keep and the moment to stop are decided on held-out
+    *training* items (there: on the evaluation split). `scores="random"` is the control with random directions,
+    which every report of such a model needs: it tells how much of the accuracy the concepts are responsible for.
+
+    Args:
+        domain: what inputs and outputs mean (`data.domain`).
+        scores: where P comes from: a file of `zoo.concepts.save_scores`, "annotations" (the data's own concepts, so
+            not label-free, but a check), or "random" (with `concepts` as the names).
+        concepts: names; by default those of the file or of the data.
+        backbone: see `zoo.encoders.create_encoder`; frozen.
+        cutoff: on the mean of the five highest scores of a concept.
+        min_similarity: on the cubed cosine, in [-1, 1].
+        lam: λ.
+        epochs: of the solver of the head, at most.
+        stages, lr, weight_decay, optimizer: see `StagedModule`.
+
+    Raises:
+        ValueError: no concepts, or a classification domain is missing.
+        FileNotFoundError: no file of scores.
+    """
+
+    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0}
+
+    def __init__(
+        self,
+        domain: dict[str, Any] | Domain,
+        scores: str,
+        concepts: Sequence[str] = (),
+        backbone: str | dict[str, Any] = "resnet50",
+        cutoff: float = 0.0,
+        min_similarity: float = 0.45,
+        lam: float = 7e-4,
+        epochs: int = 1000,
+        stages: Sequence[dict[str, Any]] = RECIPE,
+        lr: float | dict[str, float] = 1e-3,
+        weight_decay: float | dict[str, float] = 0.0,
+        optimizer: str = "adam",
+    ) -> None:
+        super().__init__(domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer)
+        if self.domain.task != "classification":
+            raise ValueError(f"LabelFreeCBM classifies; the task of these data is '{self.domain.task}'.")
+        if not concepts:
+            concepts = self.domain.concepts if scores in ("annotations", "random") else read_scores(scores)[1]
+        if not concepts:
+            raise ValueError("LabelFreeCBM needs names of concepts: give `concepts`, or data that has annotated ones.")
+        self.names = list(concepts)
+        self.hparams["concepts"] = self.names  # so that a checkpoint needs no file
+        self.scores, self.cutoff, self.min_similarity = scores, cutoff, min_similarity
+        self.lam, self.epochs = lam, epochs
+        self.backbone = create_encoder(backbone, self.domain)
+        count = len(self.names)
+        self.concepts = nn.Linear(self.backbone.channels, count, bias=False)
+        self.head = nn.Linear(count, len(self.domain.classes))
+        self.register_buffer("mean", torch.zeros(count))
+        self.register_buffer("std", torch.ones(count))
+        self.register_buffer("alive", torch.ones(count, dtype=torch.bool))
+        self.register_buffer("similarity", torch.zeros(count))
+
+    def evidence(self, x: Tensor) -> Evidence:
+        return Evidence(self.standardised(self.backbone(x)))
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Concept scores (B, M) of features (B, d): mean 0 and deviation 1 on the training set, 0 if dropped."""
+        return (self.concepts(features).float() - self.mean) / self.std * self.alive
+
+    def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
+        return {"task": task_loss(scores, batch["target"], self.domain)}
+
+    def units(self) -> tuple[Unit, ...]:
+        who = "random control" if self.scores == "random" else "projected"
+        rows = zip(self.names, self.alive.tolist(), self.similarity.tolist(), strict=True)
+        about = [(name, {"supervision": who, "similarity": round(s, 4)}, alive) for name, alive, s in rows]
+        return tuple(Unit(n, "concept", source=a if alive else {**a, "dropped": True}) for n, a, alive in about)
+
+    @action
+    def project(self, reference: Reference) -> None:
+        """Learns the directions of the concepts, and drops those that the features cannot follow."""
+        if self.scores == "random":
+            draw = torch.Generator().manual_seed(0)
+            directions = torch.randn(self.concepts.weight.shape, generator=draw).to(self.device)
+            (features,) = collect(self, reference)
+        else:
+            features, wanted = self._features_and_scores(reference)
+            directions, similarity = fit_projection(features, wanted)
+            strongest = wanted.topk(min(5, len(wanted)), 0).values.mean(0)
+            self.similarity.copy_(similarity)
+            self.alive.copy_((strongest > self.cutoff) & (similarity > self.min_similarity))
+            if not self.alive.any():
+                raise ValueError(
+                    f"no concept is left of {len(self.names)}: the highest similarity is {similarity.max():.3f} "
+                    f"(min_similarity {self.min_similarity}), the highest scores {strongest.max():.3f} (cutoff "
+                    f"{self.cutoff}). Lower them, or choose other concepts."
+                )
+        self.concepts.weight.copy_(directions)
+        q = features @ directions.T
+        self.mean.copy_(q.mean(0))
+        self.std.copy_(q.std(0).clamp_min(1e-6))
+
+    def _features_and_scores(self, reference: Reference) -> tuple[Tensor, Tensor]:
+        if self.scores == "annotations":
+            features, concepts = collect(self, reference, "concepts")
+            return features, concepts.nan_to_num(0.5)
+        (features,) = collect(self, reference)
+        wanted, names, items = read_scores(self.scores)
+        if lost := [name for name in self.names if name not in names]:
+            raise ValueError(f"{self.scores} has no scores of the concepts {', '.join(lost[:5])}.")
+        columns = [names.index(name) for name in self.names]
+        return features, align(wanted, items, reference, self.scores)[:, columns].to(features)
+
+    @action
+    def sparsify(self, reference: Reference) -> None:
+        """Solves for the sparse head on the standardised concepts."""
+        features, target = collect(self, reference, "target")
+        found = saga(self.standardised(features), target, len(self.domain.classes), self.lam, epochs=self.epochs)
+        self.head.weight.copy_(found.weight)
+        self.head.bias.copy_(found.bias)
