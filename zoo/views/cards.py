@@ -100,8 +100,11 @@ def _looks_like(row: Row, place: int) -> str:
         moved = f"<g transform='translate({view[1]} {view[0]})'>{image}</g>"
         label = escape(f"the training patch behind {unit.name}")
         caption = "looks like that" if figures else "what it looks like"
+        kind = ""
+        if unit.picture.shape[2] > 2 * unit.picture.shape[1]:  # a row of pictures: a gallery
+            caption, kind = "the training images in which it fires most", " class='wide'"
         drawn = framed(moved, view, unit.source.get("box"), label)
-        figures += f"<figure>{drawn}<figcaption>{caption}</figcaption></figure>"
+        figures += f"<figure{kind}>{drawn}<figcaption>{caption}</figcaption></figure>"
     return f"<div class='pair'>{figures}</div>" if figures else ""
 
 

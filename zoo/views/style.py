@@ -52,6 +52,7 @@ background:none;color:inherit}
 .zoo .rank{display:inline-block;min-width:1.6em;text-align:center;border-radius:6px;background:var(--ground);
 font-variant-numeric:tabular-nums}
 .zoo .pair{display:grid;grid-template-columns:1fr 1fr;gap:10px;margin:10px 0 6px}
+.zoo .wide{grid-column:1/-1}
 .zoo figcaption{font-size:.8rem;text-align:center;padding-top:2px}
 .zoo .bar{position:relative;height:12px;background:var(--ground);border-radius:6px;margin:8px 0 6px;overflow:hidden}
 .zoo .signed::after{content:'';position:absolute;left:50%;top:0;bottom:0;border-left:1px solid var(--soft)}
