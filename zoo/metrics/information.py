@@ -32,7 +32,7 @@ def mutual_information(
     A number is discrete if it is of an integer type or takes at most 20 different values; a vector never is. What is
     continuous is scaled to unit variance (a vector as a whole) and gets noise of 1e-10, which matters only between
     equal values; x and y get noise of their own, also where y is x. So the diagonal for x alone, the information of a
-    variable about itself, is the entropy of a discrete one; of a continuous one without ties it is ψ(N) - ψ(k), the
+    variable about itself, is the entropy of a discrete one; of a continuous one without ties it is ψ(N) - ψ(k + 1), the
     most that Kraskov's estimator can tell; with ties it is less. Estimates below 0 become 0.
 
     Args:
@@ -113,7 +113,7 @@ def plug_in(x: Tensor, y: Tensor) -> Tensor:
     """(p, q) information of discrete variables given as codes (N, p) and (N, q) from 0, -1 where missing."""
     if not x.numel() or not y.numel():
         return torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64)
-    one, other = (F.one_hot(codes + 1)[..., 1:].double() for codes in (x, y))
+    one, other = (F.one_hot(codes + 1, max(2, int(codes.max()) + 2))[..., 1:].double() for codes in (x, y))
     counts = torch.tensordot(one, other, ([0], [0])).transpose(1, 2)  # (p, q, levels of x, levels of y)
     shares = counts / counts.sum((2, 3), keepdim=True)
     entropy = lambda share: torch.special.entr(share).sum(-1)  # noqa: E731
@@ -126,25 +126,19 @@ def ross(x: Tensor, y: Tensor, neighbours: int) -> Tensor:
     if not x.numel():
         return found
     for column, labels in enumerate(y.T):
-        sizes = labels.clamp_min(0).bincount()[labels.clamp_min(0)]
-        used = (labels >= 0) & (sizes > 1)  # a label of one row has no neighbour
-        order = labels[used].argsort(stable=True)
-        points, sizes = x[used][order].transpose(0, 1), sizes[used][order]  # (p, n, m), label by label
+        counts = labels[labels >= 0].bincount(minlength=1)
+        used = (labels >= 0) & (counts[labels] > 1)  # a label of one row has no neighbour
+        sizes = counts[counts > 1]
         if not len(sizes):
             found[:, column] = torch.nan
             continue
-        near = sizes.sub(1).clamp_max(neighbours)  # k of each row
-        starts = torch.unique(labels[used][order], return_counts=True)[1].cumsum(0)
-        radius = torch.cat(
-            [
-                _radius(points[:, end - size : end], min(neighbours, size - 1))
-                for end, size in zip(starts.tolist(), sizes[starts - 1].tolist(), strict=True)
-            ],
-            1,
-        )
-        inside = count_inside(points, radius)
-        terms = torch.digamma(near.double()) - torch.digamma(sizes.double()) - torch.digamma(inside.double())
-        found[:, column] = torch.digamma(torch.tensor(float(len(sizes)), dtype=torch.float64)) + terms.mean(1)
+        points = x[used][labels[used].argsort()].transpose(0, 1)  # (p, n, m), label by label
+        near = sizes.sub(1).clamp_max(neighbours)  # k of each label
+        blocks = zip(points.split(sizes.tolist(), 1), near.tolist(), strict=True)
+        inside = count_inside(points, torch.cat([_radius(block, k) for block, k in blocks], 1))
+        by_label = (torch.digamma(near.double()) - torch.digamma(sizes.double())) * sizes / sizes.sum()
+        all_rows = torch.digamma(sizes.sum().double())
+        found[:, column] = all_rows + by_label.sum() - torch.digamma(inside.double()).mean(1)
     return found
 
 
@@ -220,7 +214,7 @@ def _crowd_of_scalars(one: Tensor, others: Tensor, neighbours: int) -> Tensor:
     """(q,) mean of ψ(n_x + 1) + ψ(n_y + 1) for one variable (N, 1) with each of others (q, N, 1)."""
     radius = torch.stack([nearest(torch.cat([one, other], 1), neighbours) for other in others])
     counts = count_inside(one.expand_as(others), radius), count_inside(others, radius)
-    return sum(torch.digamma(count.double()).mean(1) for count in counts)
+    return torch.digamma(torch.stack(counts).double()).sum(0).mean(1)
 
 
 def _crowd_of_vectors(one: Tensor, others: Tensor, neighbours: int) -> Tensor:

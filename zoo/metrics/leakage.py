@@ -38,14 +38,19 @@ class ConceptTaskLeakage(Pooled):
         self.average = average
 
     def update(self, scores: Tensor, concepts: Tensor, target: Tensor) -> None:
-        """Adds predicted concepts (B, k) or (B, k, m), labels (B, k) in {0, 1, NaN}, and classes (B,) or values (B,).
+        """Adds predicted concepts (B, k) or (B, k, m), labels (B, k) in {0, 1, NaN}, and the task's targets.
+
+        Targets are classes (B,), or values (B,) or (B, C).
 
         Raises:
             ValueError: other shapes or labels, or scores that are not finite.
         """
         check_representation(scores, concepts, "ConceptTaskLeakage")
-        if target.ndim != 1:
-            raise ValueError(f"ConceptTaskLeakage expects one target a row, (B,); got {tuple(target.shape)}.")
+        if target.ndim != 1 and not (target.ndim == 2 and target.is_floating_point()):
+            raise ValueError(
+                f"ConceptTaskLeakage expects classes (B,), or values (B,) or (B, C); got {target.dtype} of shape "
+                f"{tuple(target.shape)}."
+            )
         self.keep(scores=scores, concepts=concepts, target=target)
 
     def compute(self) -> Tensor:
@@ -53,7 +58,7 @@ class ConceptTaskLeakage(Pooled):
         scores, concepts, target = self.pooled()
         entropy = mutual_information(target[:, None], **self.options)
         found, true = (mutual_information(c, target[:, None], **self.options) / entropy for c in (scores, concepts))
-        leaks = (found - true).clamp_min(0)[:, 0]
+        leaks = (found - true).clamp_min(0)[:, 0].to(scores.device)
         return leaks.nanmean() if self.average else leaks
 
 
@@ -64,7 +69,7 @@ class InterConceptLeakage(Pooled):
         ICL_i  = mean over j ≠ i,   ICL = mean_i;  0 for the true labels
 
     I as in `mutual_information`; H is the information of a variable about itself by the same estimator. For a score
-    without ties that is ψ(N) - ψ(neighbours), which grows with the logarithm of the rows and far exceeds the entropy
+    without ties that is ψ(N) - ψ(neighbours + 1), which grows with the logarithm of the rows and far exceeds the entropy
     of a label (at most log 2). So ICL by its definition is small for smooth scores, and only comparable at like N.
 
     How this differs from the official code: see `ConceptTaskLeakage`.
@@ -106,7 +111,7 @@ class InterConceptLeakage(Pooled):
         progress = self.title if self.progress else ""
         found = normalised(mutual_information(scores, **self.options, progress=progress))
         true = normalised(mutual_information(concepts, **self.options))
-        return (found - true).clamp_min(0).fill_diagonal_(torch.nan)
+        return (found - true).clamp_min(0).fill_diagonal_(torch.nan).to(scores.device)
 
 
 def normalised(information: Tensor) -> Tensor:

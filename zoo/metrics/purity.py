@@ -46,8 +46,8 @@ class Impurity(Pooled):
         representation, concepts = self.pooled()
         if len(concepts) < 10:
             raise ValueError(f"{type(self).__name__} needs at least 10 rows to split; got {len(concepts)}.")
-        rows = (part.to(concepts.device) for part in split_rows(len(concepts), self.seed))
-        return representation.reshape(*concepts.shape, -1).float(), concepts.float(), *rows
+        train, test = (part.to(concepts.device) for part in split_rows(len(concepts), self.seed))
+        return representation.reshape(*concepts.shape, -1).float(), concepts.float(), train, test
 
 
 class OracleImpurity(Impurity):
