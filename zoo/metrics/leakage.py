@@ -69,8 +69,9 @@ class InterConceptLeakage(Pooled):
         ICL_i  = mean over j ≠ i,   ICL = mean_i;  0 for the true labels
 
     I as in `mutual_information`; H is the information of a variable about itself by the same estimator. For a score
-    without ties that is ψ(N) - ψ(neighbours + 1), which grows with the logarithm of the rows and far exceeds the entropy
-    of a label (at most log 2). So ICL by its definition is small for smooth scores, and only comparable at like N.
+    without ties that is ψ(N) - ψ(neighbours + 1), which grows with the logarithm of the rows and far exceeds the
+    entropy of a label (at most log 2). So ICL by its definition is small for smooth scores, and only comparable at
+    like N.
 
     How this differs from the official code: see `ConceptTaskLeakage`.
 

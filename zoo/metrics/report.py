@@ -84,9 +84,7 @@ def concept_report(
         else:
             report[key] = described(metric, metric.compute(), names)
     if classes and scores is not None:
-        found = leak_test(
-            scores.argmax(1), targets, report["concept_ceiling"]["value"] if ceiling is None else ceiling
-        )
+        found = leak_test(scores.argmax(1), targets, report["concept_ceiling"]["value"] if ceiling is None else ceiling)
         report["leak_test"] = {"title": "leak test", "value": found.p_value, "chance": None, "higher_is_better": True}
         report["leak_test"] |= asdict(found)
     return report
