@@ -16,6 +16,7 @@ class ConceptAccuracy(Metric):
     """Share of annotated concepts (labels that are not NaN) that are right at a probability of 0.5."""
 
     is_differentiable, higher_is_better, full_state_update = False, True, False
+    title, chance = "concept accuracy", None  # a guess is right as often as the commoner label
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,6 +41,7 @@ class ConceptAUC(Metric):
     """
 
     is_differentiable, higher_is_better, full_state_update = False, True, False
+    title, chance = "concept AUC", 0.5
 
     def __init__(self, average: bool = True) -> None:
         super().__init__()

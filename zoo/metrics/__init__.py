@@ -1,0 +1,37 @@
+"""Metrics of concepts and of explanations, as torchmetrics.
+
+Each has a `title` for people, `higher_is_better`, and `chance`: its value where there is nothing to find, such as the
+AUC of a guess or the leakage of the true labels (None where that depends on the data).
+"""
+
+from zoo.metrics.concept_quality import ConceptAccuracy, ConceptAUC, ConceptCalibrationError, ConceptF1
+from zoo.metrics.information import mutual_information
+from zoo.metrics.leakage import (
+    CompletenessRatio,
+    ConceptCeiling,
+    ConceptTaskLeakage,
+    InterConceptLeakage,
+    LeakTest,
+    concept_ceiling,
+    leak_test,
+)
+from zoo.metrics.purity import NicheImpurity, OracleImpurity
+from zoo.metrics.report import concept_report
+
+__all__ = [
+    "CompletenessRatio",
+    "ConceptAUC",
+    "ConceptAccuracy",
+    "ConceptCalibrationError",
+    "ConceptCeiling",
+    "ConceptF1",
+    "ConceptTaskLeakage",
+    "InterConceptLeakage",
+    "LeakTest",
+    "NicheImpurity",
+    "OracleImpurity",
+    "concept_ceiling",
+    "concept_report",
+    "leak_test",
+    "mutual_information",
+]
