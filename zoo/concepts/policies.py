@@ -46,7 +46,7 @@ class Policy:
         """What it was made with, for reports."""
         return {}
 
-    def missing(self, model: Any) -> str:
+    def missing(self, model: Any, cached: Cached) -> str:
         """What it needs of a model that this one lacks; empty if it lacks nothing."""
         return ""
 
@@ -104,8 +104,9 @@ class CCTP(Policy):
 
     name = "cctp"
 
-    def missing(self, model: Any) -> str:
-        return "" if model.additive else "scores that are linear in the concepts"
+    def missing(self, model: Any, cached: Cached) -> str:
+        linear = model.slopes(cached.part(slice(0, 1), model.device).evidence) is not None
+        return "" if linear else "scores that are linear in the concepts"
 
     def concepts(self, now: Situation) -> Tensor:
         return now.probability * now.head.steepness()
@@ -182,7 +183,7 @@ class Learned(Policy):
 
     name, rescored = "learned", True
 
-    def missing(self, model: Any) -> str:
+    def missing(self, model: Any, cached: Cached) -> str:
         return "" if hasattr(model, "next_group") else "a policy of its own (`next_group`), as intcem has"
 
     def groups(self, now: Situation, reduce: str) -> Tensor:
@@ -244,20 +245,28 @@ KINDS = (Random, Uncertainty, Entropy, LCP, CCTP, ECTP, EUDTP, CooP, Greedy, Lea
 POLICIES: dict[str, type[Policy]] = {kind.name: kind for kind in (*KINDS, ValidationImprovement)}
 
 
-def make_policies(names: Sequence[str], model: Any) -> list[Policy]:
+def check_names(names: Sequence[str]) -> None:
+    """Refuses names of which there is no policy; "all" alone is one.
+
+    Raises:
+        ValueError: the message has the nearest name.
+    """
+    for name in names:
+        if name not in POLICIES and list(names) != ["all"]:
+            raise ValueError(f"no intervention policy named '{name}'; {hint(name, ['all', *POLICIES])}")
+
+
+def make_policies(names: Sequence[str], model: Any, cached: Cached) -> list[Policy]:
     """The policies of those names; of "all", those that have what they need of the model.
 
     Raises:
         ValueError: no policy of a name, or one that the model lacks something for.
     """
+    check_names(names)
     if list(names) == ["all"]:
-        return [policy for kind in POLICIES.values() if not (policy := kind()).missing(model)]
-    policies = []
-    for name in names:
-        if name not in POLICIES:
-            raise ValueError(f"no intervention policy named '{name}'; {hint(name, POLICIES)}")
-        policy = POLICIES[name]()
-        if lack := policy.missing(model):
-            raise ValueError(f"the policy '{name}' needs {lack}; {type(model).__name__} has none. Leave it out.")
-        policies.append(policy)
+        return [policy for kind in POLICIES.values() if not (policy := kind()).missing(model, cached)]
+    policies = [POLICIES[name]() for name in names]
+    for policy in policies:
+        if lack := policy.missing(model, cached):
+            raise ValueError(f"the policy '{policy.name}' needs {lack}; {type(model).__name__} has none. Leave it out.")
     return policies
