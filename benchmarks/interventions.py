@@ -91,7 +91,8 @@ def main() -> int:
     if any(not torch.equal(a.accuracy, b.accuracy) for a, b in zip(naive, same, strict=True)):
         raise ArithmeticError("the curves differ from those of a readout for each what-if.")
     print(
-        f"\n  {len(few)} rows, a readout for each what-if: {slow:.1f} s, here {fast:.2f} s: {slow / fast:.0f} x; same curves"
+        f"\n  {len(few)} rows, a readout for each what-if: {slow:.1f} s, here {fast:.2f} s: {slow / fast:.0f} x; "
+        "same curves"
     )
     return 0
 

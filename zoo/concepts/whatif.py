@@ -46,7 +46,10 @@ class Affine:
         return torch.baddbmm(self.base[:, None], asked, gains)
 
     def after_each(self, scores: Tensor, asked: Tensor, answers: Tensor, more: Tensor) -> Tensor:
-        """(B, G, C): scores after the answers of `asked`, and then each group alone by the answers `more`."""
+        """(B, G, C): scores after the answers of `asked`, and then each group alone by the answers `more`.
+
+        Of groups that were asked already the scores mean nothing.
+        """
         return scores[:, None] + more
 
     def outlook(self, scores: Tensor, asked: Tensor, answers: Tensor) -> Factored | Direct:

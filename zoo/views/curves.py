@@ -44,11 +44,10 @@ def svg(panels: Mapping[str, Sequence[Line]], across: str, up: str) -> str:
     every = [line for lines in panels.values() for line in lines]
     if not every or min(len(line.values) for line in every) < 2:
         raise ValueError("there is nothing to draw; give at least one line of at least two values.")
-    low = floor(max(min(min(line.values) for line in every), 0) * 10) / 10
-    high = max(ceil(min(max(max(line.values) for line in every), 1) * 10) / 10, low + 0.1)
+    ticks = _ticks([value for line in every for value in line.values])
     names = list(dict.fromkeys(line.name for line in every))
     drawn = "".join(
-        f"<g transform='translate(0 {HEIGHT * i})'>{_panel(title, lines, names, low, high, across, up)}</g>"
+        f"<g transform='translate(0 {HEIGHT * i})'>{_panel(title, lines, names, ticks, across, up)}</g>"
         for i, (title, lines) in enumerate(panels.items())
     )
     height = HEIGHT * len(panels)
@@ -103,16 +102,16 @@ def save_png(panels: Mapping[str, Sequence[Line]], across: str, up: str, path: P
     return True
 
 
-def _panel(title: str, lines: Sequence[Line], names: list[str], low: float, high: float, across: str, up: str) -> str:
-    last = max(len(line.values) for line in lines) - 1
+def _panel(title: str, lines: Sequence[Line], names: list[str], ticks: list[float], across: str, up: str) -> str:
+    last, low, high = max(len(line.values) for line in lines) - 1, ticks[0], ticks[-1]
     x = lambda i: LEFT + (WIDTH - LEFT - RIGHT) * i / last  # noqa: E731
     y = lambda v: HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (min(max(v, low), high) - low) / (high - low)  # noqa: E731
     parts = [f"<text x='{LEFT}' y='22' font-weight='600' style='font-weight:600'>{escape(title)}</text>"]
-    for tenth in range(round(low * 10), round(high * 10) + 1):
-        at = y(tenth / 10)
+    for tick in ticks:
+        at = y(tick)
         parts.append(
             f"<line class='grid' x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{at:.1f}' y2='{at:.1f}'/>"
-            f"<text class='soft' x='{LEFT - 8}' y='{at + 4:.1f}' text-anchor='end'>{tenth * 10} %</text>"
+            f"<text class='soft' x='{LEFT - 8}' y='{at + 4:.1f}' text-anchor='end'>{100 * tick:.4g} %</text>"
         )
     for i in range(0, last + 1, max(1, ceil(last / 8))):
         parts.append(f"<text class='soft' x='{x(i):.1f}' y='{HEIGHT - BOTTOM + 18}' text-anchor='middle'>{i}</text>")
@@ -139,6 +138,16 @@ def _panel(title: str, lines: Sequence[Line], names: list[str], low: float, high
             f"<text x='{WIDTH - RIGHT + 46}' y='{key + 4}'>{escape(line.name)}</text>"
         )
     return "".join(parts)
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
+    """Round values around all others, at most nine."""
+    low, high = min(values), max(values)
+    for step in (0.01, 0.02, 0.05, 0.1, 0.2):
+        first, last = floor(round(low / step, 6)), max(ceil(round(high / step, 6)), floor(round(low / step, 6)) + 1)
+        if last - first <= 8:
+            break
+    return [i * step for i in range(first, last + 1)]
 
 
 def _look(place: int) -> tuple[str, str]:
