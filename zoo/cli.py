@@ -11,13 +11,14 @@ USAGE = """usage: python train.py COMMAND ...
   test      measure on test data:         test --config ...
   predict   a table of predictions:       predict --config ...
   explain   a page for each input:        explain --checkpoint runs/protopnet_digits/checkpoint --input a.png
+  evaluate  what a checkpoint is worth:   evaluate --checkpoint runs/cbm_trig/checkpoint --interventions all
   list      what there is:                list [models|data|configs|checkpoints]
 
 COMMAND --help tells more, and every value of a config can be given on the command line:
   python train.py fit --config FILE --model.init_args.dim 64 --trainer.devices 2
 """
 FITTING = ("fit", "validate", "test", "predict")
-COMMANDS = (*FITTING, "explain", "list")
+COMMANDS = (*FITTING, "explain", "evaluate", "list")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,6 +54,10 @@ def _run(command: str, arguments: list[str]) -> int:
 
         FittingCLI([command, *arguments])
         return 0
+    if command == "evaluate":
+        from zoo.evaluation import evaluate
+
+        return evaluate(arguments)
     from zoo import commands  # after the choice: each command imports what it needs, no more
 
     return commands.explain(arguments) if command == "explain" else commands.list_things(arguments)
