@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 import zoo
-from zoo.domain import ImageDomain, TableDomain
+from zoo.domain import ImageDomain, TableDomain, TextDomain
 from zoo.module import SelfInterpretable
 from zoo.reference import Reference
 
@@ -154,9 +154,27 @@ def posthoc(**options: Any) -> Small:
     return Small(model, rows_of_table())
 
 
+SENTENCES = TextDomain(
+    classes=IMAGES.classes,
+    concepts=("food: good", "food: bad", "noise: low", "noise: high"),
+    concept_groups={"food": ("food: good", "food: bad"), "noise": ("noise: low", "noise: high")},
+    exclusive=("food", "noise"),
+    vocabulary=("good", "bad", "food", "loud", "quiet", "place"),
+    length=7,
+)
+
+
+def c3m(**options: Any) -> Small:
+    backbone = {"name": "transformer", "width": 8, "layers": 1, "heads": 2}
+    model = zoo.create_model("c3m", domain=SENTENCES, backbone=backbone, **options).eval()
+    texts = ("good food", "bad loud place", "quiet", "an unknown place !", "food food food food food food food food")
+    return Small(model, torch.stack([SENTENCES.preprocess(text) for text in texts]))
+
+
 SMALL: dict[str, Callable[[], Small]] = {
     "protopnet": protopnet,
     "botcl": botcl,
+    "c3m": c3m,
     "cbm": cbm,
     "cem": cem,
     "intcem": lambda: cem("intcem", policy=[8]),
@@ -170,6 +188,7 @@ VARIANTS: dict[str, Callable[[], Small]] = {
     "labelfree-random": lambda: labelfree(scores="random"),
     "posthoc-hybrid": lambda: posthoc(residual=True),
     "posthoc-random": lambda: posthoc(bank="random"),
+    "c3m-softmax": lambda: c3m(bottleneck="softmax"),
     "cbm-images": cbm_of_images,
     "cbm-logit": lambda: cbm(bottleneck="logit"),
     "cbm-hard": lambda: cbm(bottleneck="hard"),

@@ -180,7 +180,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _write(model: SelfInterpretable, folder: Path, metrics: dict[str, float], golden: Tensor | None) -> None:
     noise = torch.Generator().manual_seed(0)
-    inputs = torch.randn(2, *model.domain.shape, generator=noise) if golden is None else golden.detach().cpu()
+    inputs = model.domain.example(2, noise) if golden is None else golden.detach().cpu()
     terms = _golden_terms(model, inputs.to(model.device))
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, folder / WEIGHTS)

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo.backbones import Backbone, create_backbone
-from zoo.domain import Domain, ImageDomain, TableDomain
+from zoo.domain import Domain, ImageDomain, TableDomain, TextDomain
+from zoo.domain.text import PAD
 
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
@@ -48,11 +51,81 @@ class MLP(nn.Module):
         return self.layers(x)
 
 
+class TextTransformer(nn.Module):
+    """A small Transformer over words, pooled by the mean: token numbers (B, T) to (B, `channels`).
+
+    Args:
+        domain: of the texts.
+        width: of the embeddings, `channels`.
+        layers: of the Transformer.
+        heads: of its attention.
+        dropout: in training, in [0, 1).
+        pooling: "masked": the mean over the words, and padding changes nothing; "padded": over all T positions,
+            padding included, as in the code of Tan et al. (PAKDD 2024).
+    """
+
+    def __init__(
+        self,
+        domain: TextDomain,
+        width: int = 64,
+        layers: int = 2,
+        heads: int = 4,
+        dropout: float = 0.1,
+        pooling: str = "masked",
+    ) -> None:
+        super().__init__()
+        if pooling not in ("masked", "padded"):
+            raise ValueError(f"pooling must be 'masked' or 'padded'; got '{pooling}'.")
+        if width < 1 or layers < 1 or heads < 1 or width % heads or not 0 <= dropout < 1:
+            raise ValueError(
+                "expected layers >= 1, a width that is a multiple of heads, and dropout in [0, 1); got "
+                f"{layers}, {width} and {heads}, {dropout}."
+            )
+        self.channels, self.pooling = width, pooling
+        self.embedding = nn.Embedding(domain.size, width, padding_idx=PAD)
+        self.position = nn.Parameter(0.02 * torch.randn(domain.length, width))
+        self.drop = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(TextBlock(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        words = x != PAD  # (B, T)
+        h = self.drop(self.embedding(x) + self.position)
+        for block in self.blocks:
+            h = block(h, words)
+        h = self.norm(h)
+        if self.pooling == "padded":
+            return h.mean(1)
+        return (h * words[..., None]).sum(1) / words.sum(1, keepdim=True).clamp_min(1)
+
+
+class TextBlock(nn.Module):
+    """Attention to the words, then a feed-forward layer, both on normalised inputs: (B, T, D) to (B, T, D)."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.feed = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * width, width)
+        )
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, h: Tensor, words: Tensor) -> Tensor:
+        q, k, v = (t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in self.qkv(self.norms[0](h)).chunk(3, 2))
+        dropout = self.dropout if self.training else 0.0
+        seen = F.scaled_dot_product_attention(q, k, v, words[:, None, None], dropout)
+        h = h + self.drop(self.out(seen.transpose(1, 2).flatten(2)))
+        return h + self.drop(self.feed(self.norms[1](h)))
+
+
 def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
     """Builds the network from an input of `domain` to a vector; its attribute `channels` is the vector's length.
 
     Args:
-        spec: for images, see `zoo.backbones.create_backbone`; for rows of a table "mlp", with the options of `MLP`.
+        spec: for images, see `zoo.backbones.create_backbone`; for rows of a table "mlp", with the options of `MLP`;
+            for texts "transformer", with the options of `TextTransformer`.
         domain: what the inputs are.
 
     Raises:
@@ -65,4 +138,8 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
         if (name := options.pop("name", None)) != "mlp":
             raise ValueError(f"the backbone of a table is 'mlp'; got '{name}'.")
         return MLP(len(domain.features), **options)
+    if isinstance(domain, TextDomain):
+        if (name := options.pop("name", None)) != "transformer":
+            raise ValueError(f"the backbone of a text is 'transformer'; got '{name}'.")
+        return TextTransformer(domain, **options)
     raise ValueError(f"no encoder reads the modality '{domain.modality}'.")

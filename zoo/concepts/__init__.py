@@ -1,6 +1,7 @@
 """Concept bottlenecks: first what is there, by name, and then the answer from that alone."""
 
 from zoo.concepts.botcl import BotCL
+from zoo.concepts.c3m import C3M
 from zoo.concepts.cbm import CBM
 from zoo.concepts.cem import CEM
 from zoo.concepts.intcem import IntCEM
@@ -10,6 +11,7 @@ from zoo.concepts.probcbm import ProbCBM
 from zoo.concepts.projected import save_scores, score_concepts
 
 __all__ = [
+    "C3M",
     "CBM",
     "CEM",
     "BotCL",

@@ -5,7 +5,18 @@ from zoo.data.digits import Digits
 from zoo.data.folder import ImageFolder
 from zoo.data.images import ImageData
 from zoo.data.module import DataModule
+from zoo.data.text import CEBaB, TextTable
 from zoo.data.torchvision import TorchvisionData
 from zoo.data.toys import ConceptToy
 
-__all__ = ["CUB", "ConceptToy", "DataModule", "Digits", "ImageData", "ImageFolder", "TorchvisionData"]
+__all__ = [
+    "CUB",
+    "CEBaB",
+    "ConceptToy",
+    "DataModule",
+    "Digits",
+    "ImageData",
+    "ImageFolder",
+    "TextTable",
+    "TorchvisionData",
+]

@@ -115,6 +115,10 @@ class Domain:
         """Reads one raw file into an input tensor without batch dimension."""
         raise NotImplementedError("a domain reads its raw files")
 
+    def example(self, count: int, generator: torch.Generator) -> Tensor:
+        """Seeded inputs (count, *shape) without a meaning, to compare explanations on."""
+        return torch.randn(count, *self.shape, generator=generator)
+
     def class_index(self, target: int | str) -> int:
         """Column of a class given by name or number.
 
