@@ -51,6 +51,17 @@ class MLP(nn.Module):
         return self.layers(x)
 
 
+class Identity(nn.Module):
+    """Rows of a table as they are, such as features of a frozen network: (B, F) to (B, `channels` = F)."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.channels = features
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
 class TextTransformer(nn.Module):
     """A small Transformer over words, pooled by the mean: token numbers (B, T) to (B, `channels`).
 
@@ -124,7 +135,8 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
     """Builds the network from an input of `domain` to a vector; its attribute `channels` is the vector's length.
 
     Args:
-        spec: for images, see `zoo.backbones.create_backbone`; for rows of a table "mlp", with the options of `MLP`;
+        spec: for images, see `zoo.backbones.create_backbone`; for rows of a table "mlp", with the options of `MLP`,
+            or "identity";
             for texts "transformer", with the options of `TextTransformer`.
         domain: what the inputs are.
 
@@ -135,8 +147,11 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
     if isinstance(domain, ImageDomain):
         return Pooled(create_backbone(options, domain.channels))
     if isinstance(domain, TableDomain):
-        if (name := options.pop("name", None)) != "mlp":
-            raise ValueError(f"the backbone of a table is 'mlp'; got '{name}'.")
+        name = options.pop("name", None)
+        if name == "identity":
+            return Identity(len(domain.features), **options)
+        if name != "mlp":
+            raise ValueError(f"the backbone of a table is 'mlp' or 'identity'; got '{name}'.")
         return MLP(len(domain.features), **options)
     if isinstance(domain, TextDomain):
         if (name := options.pop("name", None)) != "transformer":

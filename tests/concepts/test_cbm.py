@@ -131,7 +131,7 @@ def test_weights_come_from_the_training_labels() -> None:
         ({"bottleneck": "soft"}, "bottleneck must be one of sigmoid, logit, hard; got 'soft'"),
         ({"training": "jont"}, "training must be one of joint, sequential, independent; got 'jont'"),
         ({"weighting": "balanced"}, "weighting must be one of none, weight, pos_weight; got 'balanced'"),
-        ({"backbone": "resnet18"}, "the backbone of a table is 'mlp'; got 'resnet18'"),
+        ({"backbone": "resnet18"}, "the backbone of a table is 'mlp' or 'identity'; got 'resnet18'"),
         ({"domain": TableDomain(classes=("a", "b"), features=("x",))}, "CBM learns annotated concepts, and this data"),
     ],
 )
