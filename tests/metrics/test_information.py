@@ -34,9 +34,7 @@ def test_continuous_variables_are_as_in_scikit_learn(neighbours: int) -> None:
 
 @pytest.mark.parametrize("neighbours", [1, 3, 5])
 def test_continuous_and_discrete_are_as_in_scikit_learn(neighbours: int) -> None:
-    """The last label has one row, which does not count; the one before has fewer rows than neighbours."""
     x, labels = variables()
-    labels[0, 0], labels[1:3, 0] = 8, 7
     found = mutual_information(x, labels, neighbours=neighbours)
     for column in range(2):
         expected = mutual_info_classif(x, labels[:, column], n_neighbors=neighbours, random_state=0)
@@ -44,7 +42,26 @@ def test_continuous_and_discrete_are_as_in_scikit_learn(neighbours: int) -> None
     torch.testing.assert_close(mutual_information(labels, x, neighbours=neighbours), found.T)
     mixed = mutual_information(torch.cat([x, labels], 1), neighbours=neighbours)
     torch.testing.assert_close(mixed[:4, 4:], found)
-    assert torch.equal(mixed, mixed.T)
+    torch.testing.assert_close(mixed, mixed.T)
+
+
+@pytest.mark.parametrize("neighbours", [1, 3])
+def test_continuous_and_discrete_are_as_in_the_naive_loop(neighbours: int) -> None:
+    """One label has a single row, which does not count, another fewer rows than neighbours."""
+    x, labels = variables(120)
+    labels[0, 0], labels[1:3, 0] = 8, 7
+    found = mutual_information(x, labels, neighbours=neighbours)
+    for i, j in np.ndindex(4, 2):
+        label = labels[:, j]
+        used = (label == label[:, None]).sum(1) > 1
+        value, label, terms = x[used, i], label[used], []
+        distances = (value - value[:, None]).abs()
+        for row, same in zip(distances, label == label[:, None], strict=True):
+            near = min(neighbours, int(same.sum()) - 1)
+            inside = int((row < row[same].sort().values[near]).sum())
+            terms.append(digamma(near) - digamma(int(same.sum())) - digamma(inside))
+        expected = max(0.0, digamma(len(value)) + float(np.mean(terms)))
+        assert float(found[i, j]) == pytest.approx(expected, abs=1e-9)
 
 
 def test_discrete_variables_are_as_in_scikit_learn() -> None:
