@@ -67,6 +67,8 @@ def report_interventions(model: SelfInterpretable, data: Any, options: argparse.
     check_names(names)
     cached = cache(model, loader(data, options.split), f"evidence of the {options.split} data")
     policies = make_policies(names, model, cached)
+    if names == ["all"] and options.individually:
+        policies = [policy for policy in policies if not policy.whole]
     if options.tune or any(policy.fitted for policy in policies):
         validation = cached if options.split == "val" else cache(model, loader(data, "val"), "evidence to fit on")
         policies = [policy.fit(model, validation, members) for policy in policies]
@@ -118,7 +120,7 @@ def _write(stem: Path, record: Mapping[str, Any], curves: list[Curve]) -> None:
 
 
 def _panel(competence: float) -> str:
-    return {1.0: "true", 0.0: "all wrong"}.get(competence, f"{competence:.0%} true") + " answers"
+    return {1.0: "true", 0.0: "wrong"}.get(competence, f"{competence:.0%} true") + " answers"
 
 
 def data_of(checkpoint: Path, given: Path | None, rest: list[str]) -> Any:

@@ -156,6 +156,13 @@ def test_global_policies() -> None:
         )
 
 
+def test_global_policies_must_be_fitted() -> None:
+    model = make("cem")
+    for policy in (ValidationError(), ValidationImprovement()):
+        with pytest.raises(RuntimeError, match=f"the policy '{policy.name}' learns from validation data; call its fit"):
+            sweep(model, cached_rows(model), [policy])
+
+
 def test_groups_take_the_mean_or_maximum() -> None:
     scores = torch.tensor([[1.0, 2.0, 3.0, 4.0, -8.0]])
     assert list(GROUPS) == ["colour", "round", "large"]

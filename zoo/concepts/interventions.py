@@ -3,7 +3,7 @@
 Everything works on cached evidence, so that the network runs once, however many policies, orders and answers follow:
 
     cached = cache(model, data.test_dataloader())
-    curves = sweep(model, cached, make_policies(["all"], model))
+    curves = sweep(model, cached, make_policies(["random", "coop"], model, cached))
 """
 
 from collections.abc import Mapping, Sequence
@@ -105,10 +105,11 @@ def _columns(asked_for: Mapping[str, list[int]], domain: Domain, policies: Seque
     """Which of the domain's groups each group is; -1 for a concept that is asked for without its group."""
     whole = list(domain.group_columns().values())
     columns = [whole.index(c) if c in whole else -1 for c in asked_for.values()]
-    if -1 in columns and any(policy.name == "learned" for policy in policies):
-        raise ValueError(
-            "the policy 'learned' asks for whole concept groups; do not ask individually, or leave the policy out."
-        )
+    for policy in policies:
+        if policy.whole and -1 in columns:
+            raise ValueError(
+                f"the policy '{policy.name}' asks for whole concept groups; do not ask individually, or leave it out."
+            )
     return columns
 
 

@@ -33,6 +33,7 @@ class Policy:
         oracle: whether it looks at what is not known when it asks.
         lucky: whether it depends on luck, so that several orders are averaged.
         fitted: whether it has to learn from validation data first.
+        whole: whether it can only ask for the concept groups of the domain, as they are.
     """
 
     name: ClassVar[str]
@@ -40,6 +41,8 @@ class Policy:
     oracle: ClassVar[bool] = False
     lucky: ClassVar[bool] = False
     fitted: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
+    order: Tensor | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -53,6 +56,16 @@ class Policy:
     def fit(self, model: Any, validation: Cached, members: Tensor) -> Self:
         """Learns what it has to learn from validation data, for groups of members (G, k); returns itself."""
         return self
+
+    def learned(self) -> Tensor:
+        """What `fit` has learned.
+
+        Raises:
+            RuntimeError: it was never called.
+        """
+        if self.order is None:
+            raise RuntimeError(f"the policy '{self.name}' learns from validation data; call its fit() first.")
+        return self.order
 
     def concepts(self, now: Situation) -> Tensor:
         """(B, k)."""
@@ -181,7 +194,7 @@ class Greedy(Policy):
 class Learned(Policy):
     """The model's own policy, trained with it: `next_group(evidence, asked)`, as IntCEM has."""
 
-    name, rescored = "learned", True
+    name, rescored, whole = "learned", True, True
 
     def missing(self, model: Any, cached: Cached) -> str:
         return "" if hasattr(model, "next_group") else "a policy of its own (`next_group`), as intcem has"
@@ -201,12 +214,14 @@ class ValidationError(Policy):
     name, fitted = "val_error", True
 
     def fit(self, model: Any, validation: Cached, members: Tensor) -> Self:
-        area = area_under_roc(model.concept_probability(validation.evidence), validation.concepts)
+        parts = validation.parts(chunk_rows(model, validation), model.device)
+        probability = torch.cat([model.concept_probability(part.evidence).cpu() for part in parts])
+        area = area_under_roc(probability, validation.concepts)
         self.order = (1 / (area - 0.5).abs().clamp_min(CLOSEST)).nan_to_num(0.0).float()
         return self
 
     def concepts(self, now: Situation) -> Tensor:
-        return self.order.to(now.probability).expand_as(now.probability)
+        return self.learned().to(now.probability).expand_as(now.probability)
 
 
 class ValidationImprovement(Policy):
@@ -226,7 +241,7 @@ class ValidationImprovement(Policy):
         return self
 
     def groups(self, now: Situation, reduce: str) -> Tensor:
-        return self.order.to(now.probability).expand_as(now.asked)
+        return self.learned().to(now.probability).expand_as(now.asked)
 
 
 def reduced(scores: Tensor, members: Tensor, reduce: str) -> Tensor:

@@ -12,7 +12,7 @@ from zoo.views.style import STYLE
 # Okabe and Ito's colours, which the colour-blind tell apart; from the ninth line on they return with another dash.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a8f98", "#b5a600")
 DASHES = ("", "7 4", "2 3")
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 400, 58, 150, 40, 48
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 400, 76, 174, 40, 48
 INK = (
     ".curves text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:#1b1f24}"
     ".curves .soft{fill:#5c6673}.curves .grid{stroke:#dfe3e8}.curves .paper{fill:#fff}"
