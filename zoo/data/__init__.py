@@ -4,8 +4,9 @@ from zoo.data.cub import CUB
 from zoo.data.digits import Digits
 from zoo.data.folder import ImageFolder
 from zoo.data.images import ImageData
+from zoo.data.mnist_add import MNISTAdd
 from zoo.data.module import DataModule
 from zoo.data.torchvision import TorchvisionData
 from zoo.data.toys import ConceptToy
 
-__all__ = ["CUB", "ConceptToy", "DataModule", "Digits", "ImageData", "ImageFolder", "TorchvisionData"]
+__all__ = ["CUB", "ConceptToy", "DataModule", "Digits", "ImageData", "ImageFolder", "MNISTAdd", "TorchvisionData"]
