@@ -16,14 +16,21 @@ ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh, "ge
 
 
 class Pooled(nn.Module):
-    """An image backbone with global average pooling: (B, C, H, W) to (B, `channels`)."""
+    """An image backbone with global average pooling: (B, C, H, W) to (B, `channels`).
 
-    def __init__(self, backbone: Backbone) -> None:
+    Args:
+        backbone: the network.
+        alone: how many channels it reads one by one, whose features are then put side by side; 0: all at once.
+    """
+
+    def __init__(self, backbone: Backbone, alone: int = 0) -> None:
         super().__init__()
-        self.backbone, self.channels = backbone, backbone.channels
+        self.backbone, self.alone, self.channels = backbone, alone, backbone.channels * max(alone, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x).mean((2, 3))
+        if not self.alone:
+            return self.backbone(x).mean((2, 3))
+        return self.backbone(x.flatten(0, 1)[:, None]).mean((2, 3)).view(x.shape[0], self.channels)
 
 
 class MLP(nn.Module):
@@ -135,8 +142,8 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
     """Builds the network from an input of `domain` to a vector; its attribute `channels` is the vector's length.
 
     Args:
-        spec: for images, see `zoo.backbones.create_backbone`; for rows of a table "mlp", with the options of `MLP`,
-            or "identity";
+        spec: for images, see `zoo.backbones.create_backbone`, and with `each_channel: true` the backbone reads every
+            channel alone, with the same weights; for rows of a table "mlp", with the options of `MLP`, or "identity";
             for texts "transformer", with the options of `TextTransformer`.
         domain: what the inputs are.
 
@@ -145,6 +152,8 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
     """
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     if isinstance(domain, ImageDomain):
+        if options.pop("each_channel", False):
+            return Pooled(create_backbone(options, 1), domain.channels)
         return Pooled(create_backbone(options, domain.channels))
     if isinstance(domain, TableDomain):
         name = options.pop("name", None)

@@ -4,6 +4,7 @@ from zoo.data.cub import CUB
 from zoo.data.digits import Digits
 from zoo.data.folder import ImageFolder
 from zoo.data.images import ImageData
+from zoo.data.mnist_add import MNISTAdd
 from zoo.data.module import DataModule
 from zoo.data.text import CEBaB, TextTable
 from zoo.data.torchvision import TorchvisionData
@@ -17,6 +18,7 @@ __all__ = [
     "Digits",
     "ImageData",
     "ImageFolder",
+    "MNISTAdd",
     "TextTable",
     "TorchvisionData",
 ]

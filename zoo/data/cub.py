@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from zoo.data.cub_concepts import Attributes, read_attributes
+from zoo.data.cub_parts import Parts, read_parts
 from zoo.data.images import ImageData, Pictures
 from zoo.data.module import expand
 from zoo.domain import ImageDomain
@@ -79,8 +80,7 @@ class CUB(ImageData):
         )
 
     def pictures(self, split: str, augment: str) -> Pictures:
-        wanted = {"train": True, "test": False}[split]
-        rows = [i for i, train in enumerate(self._is_train) if train == wanted]
+        rows = self._rows_in(split)
         files = [self._files[i] for i in rows]
         boxes = self._boxes[rows] if self.box_crop else None
         paths = [self.root / "images" / file for file in files]
@@ -95,6 +95,15 @@ class CUB(ImageData):
             concepts=None if labels is None else labels[rows],
             visible=None if visible is None else visible[rows],
         )
+
+    def parts(self, split: str) -> Parts:
+        """Places of the annotated parts in the image files of a split, in the order of `pictures(split, ...)`."""
+        found = read_parts(self.root, len(self._files))
+        return Parts(found.names, found.places[self._rows_in(split)])
+
+    def _rows_in(self, split: str) -> list[int]:
+        wanted = {"train": True, "test": False}[split]
+        return [i for i, train in enumerate(self._is_train) if train == wanted]
 
     @cached_property
     def _attributes(self) -> Attributes | None:

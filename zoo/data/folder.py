@@ -6,11 +6,11 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from PIL import Image
 
+from zoo.data.concept_table import Concepts, read_concepts, warn_of_constants
 from zoo.data.images import ImageData, Pictures
 from zoo.data.module import expand, stratified_split
-from zoo.domain import ImageDomain
+from zoo.domain import ImageDomain, fault_of
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 SPLITS = ("train", "val", "test")
@@ -26,6 +26,10 @@ class ImageFolder(ImageData):
     Args:
         root: the folder; paths in the CSV are relative to it.
         csv: a table with the columns path and label, and, if it splits the images, split (train, val or test).
+        concepts: a table with the column path and one for each concept: 1, 0, or nothing where nobody annotated. It
+            may be the same file as `csv`.
+        concept_groups: names of concepts by group, or a CSV with the columns concept and group.
+        exclusive: groups of which exactly one concept is present in every image.
         size: height and width of the input in pixels.
         channels: 1 (grey) or 3 (RGB).
         mean: of the pixels by channel on the scale 0 to 1, as the backbone expects; 0.5 by default.
@@ -42,6 +46,9 @@ class ImageFolder(ImageData):
         self,
         root: str,
         csv: str | None = None,
+        concepts: str | None = None,
+        concept_groups: str | dict[str, list[str]] | None = None,
+        exclusive: list[str] | None = None,
         size: tuple[int, int] = (224, 224),
         channels: int = 3,
         mean: list[float] | None = None,
@@ -56,13 +63,22 @@ class ImageFolder(ImageData):
         super().__init__(batch_size, workers, seed, val_fraction, augment)
         if channels not in (1, 3):
             raise ValueError(f"channels must be 1 (grey) or 3 (RGB); got {channels}.")
-        self.root, self.csv = expand(root), expand(csv) if csv else None
+        if not concepts and (concept_groups or exclusive):
+            raise ValueError("concept_groups and exclusive need concepts; give their table as data.init_args.concepts.")
+        self.root = expand(root)
+        self.csv, self.concepts = expand(csv) if csv else None, expand(concepts) if concepts else None
+        self.concept_groups = expand(concept_groups) if isinstance(concept_groups, str) else concept_groups
+        self.exclusive = exclusive or []
         self.size, self.channels, self.resize = size, channels, resize
         self.mean, self.std = mean or [0.5] * channels, std or [0.5] * channels
 
     def make_domain(self) -> ImageDomain:
+        names, groups = ((), {}) if self._concepts is None else self._concepts[:2]
         return ImageDomain(
             classes=self._classes,
+            concepts=names,
+            concept_groups=groups,
+            exclusive=tuple(self.exclusive),
             size=tuple(self.size),
             channels=self.channels,
             mean=tuple(self.mean),
@@ -74,7 +90,25 @@ class ImageFolder(ImageData):
         rows = self._rows_of[split]
         targets = torch.tensor([self._classes.index(label) for _, label in rows])
         names = [str(path.relative_to(self.root)) if path.is_relative_to(self.root) else path.name for path, _ in rows]
-        return Pictures([path for path, _ in rows], targets, self.make_domain(), names, augment=augment)
+        paths = [path for path, _ in rows]
+        concepts = None if self._concepts is None else self._labels_of[split]
+        return Pictures(paths, targets, self.make_domain(), names, augment=augment, concepts=concepts)
+
+    @cached_property
+    def _concepts(self) -> Concepts | None:
+        """Of all images, split after split."""
+        if not self.concepts:
+            return None
+        files = [path for rows in self._rows_of.values() for path, _ in rows]
+        return read_concepts(self.concepts, self.root, files, self.concept_groups, self.exclusive)
+
+    @cached_property
+    def _labels_of(self) -> dict[str, torch.Tensor]:
+        """Concepts by split."""
+        labels = self._concepts.labels.split([len(rows) for rows in self._rows_of.values()])
+        found = dict(zip(self._rows_of, labels, strict=True))
+        warn_of_constants(self.concepts, self._concepts.names, found["train"])
+        return found
 
     @cached_property
     def _classes(self) -> tuple[str, ...]:
@@ -98,11 +132,15 @@ def read_folders(root: Path) -> dict[str, list[Row]]:
     """The images of root/<split>/<class>/ or root/<class>/, by split, in order of name.
 
     Raises:
-        ValueError: a class folder without images.
+        ValueError: a class folder without images, or val/ or test/ without train/.
     """
     splits = {name: root / name for name in SPLITS if (root / name).is_dir()}
-    if "train" not in splits:
-        splits = {"train": root}
+    if splits and "train" not in splits:
+        raise ValueError(
+            f"{root} has {' and '.join(f'{name}/' for name in splits)} but no train/. Add train/<class>/ beside, or, "
+            "if these are classes and no splits, list the images in a CSV and give it as data.init_args.csv."
+        )
+    splits = splits or {"train": root}
     rows: dict[str, list[Row]] = {}
     for split, folder in splits.items():
         rows[split] = []
@@ -168,12 +206,7 @@ def _check(rows: dict[str, list[Row]], where: Path) -> None:
         strange = sorted({label for _, label in listed} - set(counts))
         if strange:
             raise ValueError(f"{where}: the {split} split has classes that train has not: {', '.join(strange[:5])}.")
-    bad = []
-    for path in (path for listed in rows.values() for path, _ in listed):
-        try:
-            with Image.open(path) as image:
-                image.verify()
-        except (OSError, SyntaxError, ValueError) as error:
-            bad.append(f"{path.name}: {error}")
+    paths = [path for listed in rows.values() for path, _ in listed]
+    bad = [f"{path.name}: {fault}" for path in paths if (fault := fault_of(path))]
     if bad:
         raise ValueError(f"{where}: {len(bad)} images cannot be read ({'; '.join(bad[:5])}). Repair or remove them.")

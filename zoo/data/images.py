@@ -1,7 +1,6 @@
 """What all image data modules share: preprocessing, augmentation, pictures in memory or in files."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -18,7 +17,7 @@ class Pictures(Dataset):
     Items are {"input": (C, H, W) normalised, "target": class}, with "concepts" and "visible" (k,) if there are any.
 
     Args:
-        sources: uint8 pictures (N, C, H, W), or paths.
+        sources: uint8 pictures (N, C, H, W), or what gives such when indexed by a number or a list of them; or paths.
         targets: (N,) classes.
         domain: how a picture becomes an input.
         names: what the items are called.
@@ -30,7 +29,7 @@ class Pictures(Dataset):
 
     def __init__(
         self,
-        sources: Tensor | Sequence[Path],
+        sources: Any,
         targets: Tensor,
         domain: ImageDomain,
         names: Sequence[str],
@@ -51,7 +50,7 @@ class Pictures(Dataset):
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
         """A whole batch at once; pictures in memory that are not augmented are normalised together."""
-        if not isinstance(self.sources, Tensor) or self.augment.changes:
+        if not isinstance(self.sources[indices[0]], Tensor) or self.augment.changes:
             return [self[i] for i in indices]
         inputs = self.domain.preprocess(self.sources[indices])
         return [self._item(i, x) for i, x in zip(indices, inputs, strict=True)]

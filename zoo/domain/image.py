@@ -12,6 +12,8 @@ from torchvision.transforms.v2 import functional as F
 
 from zoo.domain.base import Domain
 
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what PIL raises
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageDomain(Domain):
@@ -67,8 +69,17 @@ class ImageDomain(Domain):
         return self.preprocess(open_image(path))
 
     def preprocess(self, picture: Image.Image | Tensor) -> Tensor:
-        """A PIL image or a uint8 tensor (..., 1 or 3, H', W') as a normalised input (..., C, H, W)."""
+        """A PIL image or a uint8 tensor (..., 1 or 3 or C, H', W') as a normalised input (..., C, H, W).
+
+        Raises:
+            ValueError: a PIL image where inputs have other than 1 or 3 channels.
+        """
         if isinstance(picture, Image.Image):
+            if self.channels not in (1, 3):
+                raise ValueError(
+                    f"a picture has 1 or 3 channels, and these inputs have {self.channels}; stack {self.channels} grey "
+                    "pictures into a uint8 tensor instead."
+                )
             picture = F.pil_to_tensor(picture.convert("L" if self.channels == 1 else "RGB"))
         if picture.shape[-3] != self.channels:
             picture = F.rgb_to_grayscale(picture) if self.channels == 1 else F.grayscale_to_rgb(picture)
@@ -84,7 +95,8 @@ class ImageDomain(Domain):
         return (x.float() * std + mean).mul(255).round().clamp(0, 255).to(torch.uint8)
 
     def _fit(self, picture: Tensor) -> Tensor:
-        if tuple(picture.shape[-2:]) == self.size:
+        whole = self.resize == "squash" or self.crop_fraction == 1
+        if whole and tuple(picture.shape[-2:]) == self.size:
             return picture
         if self.resize == "squash":
             return F.resize(picture, list(self.size), v2.InterpolationMode.BILINEAR, antialias=True)
@@ -107,7 +119,7 @@ def open_image(path: str | Path) -> Image.Image:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened)
             image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"{path} cannot be read as an image ({error}). Convert it to PNG or JPEG, or leave it out."
         ) from error
@@ -116,3 +128,14 @@ def open_image(path: str | Path) -> Image.Image:
     if "A" in image.mode or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image if image.mode == "L" else image.convert("RGB")
+
+
+def fault_of(path: str | Path) -> str:
+    """What is wrong with an image file, or nothing: all of it is decoded, a JPEG at an eighth of its size."""
+    try:
+        with Image.open(path) as image:
+            image.draft("L", (1, 1))
+            image.load()
+    except UNREADABLE as error:
+        return str(error) or type(error).__name__
+    return ""

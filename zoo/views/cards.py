@@ -47,7 +47,8 @@ def prepare(one: Explanation, number: int, top: int) -> Row:
     picture, boxes, uri = to_picture(one.inputs, one.domain), [], ""
     if picture is not None:
         uri = data_uri(picture)
-        if one.support is not None and one.support.ndim == 4:
+        whole = one.inputs is not None and picture.shape[-2:] == one.inputs.shape[-2:]  # no tiles of a stack
+        if whole and one.support is not None and one.support.ndim == 4:
             support = one.support[0, [term.index for term in terms]].cpu()
             boxes = boxes_of(support, (picture.shape[1], picture.shape[2]))
     mark = crc32(f"{one.target_names[0]} {one.scores[0].tolist()} {uri}".encode("utf-8", "replace"))

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 
 from PIL import Image
@@ -16,13 +17,28 @@ COLD, HOT = (190, 20, 90), (255, 225, 60)
 
 
 def to_picture(inputs: Tensor | None, domain: Domain) -> Tensor | None:
-    """The pixels (C, H, W) of one input (1, C, H, W), for domains of images."""
-    return domain.picture(inputs)[0].cpu() if inputs is not None and isinstance(domain, ImageDomain) else None
+    """The pixels (1 or 3, H, W) of one input (1, C, H, W), for domains of images; stacks lie side by side."""
+    if inputs is None or not isinstance(domain, ImageDomain):
+        return None
+    return tiled(domain.picture(inputs)[0].cpu())
+
+
+def tiled(picture: Tensor) -> Tensor:
+    """Grey and RGB pictures (C, H, W) as they are; other stacks of C channels as tiles, row by row, (1, H', W')."""
+    channels, height, width = picture.shape
+    if channels in (1, 3):
+        return picture
+    columns = math.ceil(math.sqrt(channels))
+    rows = math.ceil(channels / columns)
+    tiles = picture.new_zeros(rows * columns, height, width)
+    tiles[:channels] = picture
+    lines = tiles.view(rows, columns, height, width).transpose(1, 2)
+    return lines.reshape(1, rows * height, columns * width)
 
 
 def data_uri(picture: Tensor) -> str:
     """A uint8 picture (C, H, W) as a data URI: PNG if it is small, else PNG or JPEG, whichever is shorter."""
-    pixels = picture.cpu().movedim(0, -1).numpy()
+    pixels = tiled(picture).cpu().movedim(0, -1).numpy()
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     if max(image.size) > 2 * PIXEL_ART:  # a photograph, in all likelihood
         return _encoded(image, "jpeg", quality=88)

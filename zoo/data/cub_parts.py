@@ -1,0 +1,49 @@
+"""Where the annotated parts of the birds of CUB-200-2011 lie, to check where a model looks."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Parts(NamedTuple):
+    """Parts of N images.
+
+    Attributes:
+        names: of the P parts, such as "left eye".
+        places: (N, P, 2) x and y in pixels of the image file; NaN where the part is not visible.
+    """
+
+    names: tuple[str, ...]
+    places: Tensor
+
+    def within(self, boxes: Tensor) -> Tensor:
+        """(N, P, 2) x and y as shares in [0, 1] of boxes (N, 4: left, top, width, height); NaN outside of them."""
+        shares = (self.places - boxes[:, None, :2]) / boxes[:, None, 2:]
+        inside = ((shares >= 0) & (shares <= 1)).all(-1, keepdim=True)
+        return shares.masked_fill(~inside, torch.nan)
+
+
+def read_parts(root: Path, images: int) -> Parts:
+    """Reads parts/parts.txt and parts/part_locs.txt of an official folder with so many images.
+
+    Raises:
+        FileNotFoundError: one of them is missing.
+        ValueError: they do not fit the images.
+    """
+    files = [root / "parts" / name for name in ("parts.txt", "part_locs.txt")]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"no {file}; it is part of the complete CUB-200-2011 folder.")
+    lines = files[0].read_text(encoding="utf-8").splitlines()
+    names = tuple(line.split(maxsplit=1)[1].strip() for line in lines if line.strip())
+    table = np.loadtxt(files[1], ndmin=2)  # image and part from 1, x, y, visible
+    if table.shape != (images * len(names), 5):
+        raise ValueError(
+            f"{files[1]} has {len(table)} lines; expected {images} images x {len(names)} parts = "
+            f"{images * len(names)}, with 5 numbers in each. Unpack the data set again."
+        )
+    table = torch.from_numpy(table[np.lexsort((table[:, 1], table[:, 0]))]).float().view(images, len(names), 5)
+    return Parts(names, table[..., 2:4].masked_fill(table[..., 4:] == 0, torch.nan))
