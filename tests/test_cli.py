@@ -211,14 +211,30 @@ def test_full_disk_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch) -> None
 def test_shipped_configs_are_right(path: Path, monkeypatch) -> None:
     from zoo.backbones import without_pretrained_weights
     from zoo.config import check_config, models, read_config
-    from zoo.domain import ImageDomain
 
     assert len(path.read_text().splitlines()) < 40 and path.read_text().startswith("# ")
     config = read_config(path)
     check_config(config, str(path))
-    small = ImageDomain(classes=("a", "b"), size=(64, 64), channels=3)
+    arguments = config["model"]["init_args"]
+    domain = small_domain(arguments.get("backbone"), config["data"])
     with without_pretrained_weights():
-        model = models()[config["model"]["class_path"]](domain=small, **config["model"]["init_args"])
-    batch = {"input": torch.randn(2, 3, 64, 64), "target": torch.tensor([0, 1])}
+        model = models()[config["model"]["class_path"]](domain=domain, **arguments)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    check_groups(model.stages, model.groups(), path.stem)
+    concepts = torch.eye(len(domain.concepts))[[0, 0]] if domain.concepts else torch.zeros(2, 0)
+    inputs = domain.example(2, torch.Generator().manual_seed(0))
+    batch = {"input": inputs, "target": torch.tensor([0, 1]), "concepts": concepts}
     terms = model.losses(*model.step(batch["input"]), batch)
     assert all(bool(term.isfinite()) for term in terms.values())
+
+
+def small_domain(backbone: object, data: dict) -> Domain:
+    """A domain of the modality and kind of concepts that a config's data has, without the data."""
+    if data["class_path"] == "ConceptToy":
+        return Domain.from_dict(ConceptToy(**data["init_args"]).domain)
+    known: dict = {"classes": ("a", "b"), "concepts": ("c", "d", "e"), "concept_groups": {"g": ("c", "d", "e")}}
+    if data["class_path"] == "CEBaB":
+        return TextDomain(**known, exclusive=("g",), vocabulary=("good", "bad"), length=9)
+    if data["class_path"] == "MNISTAdd":
+        return ImageDomain(**known, exclusive=("g",), size=(28, 28), channels=12, mean=(0.5,) * 12, std=(0.5,) * 12)
+    return ImageDomain(**known, size=(64, 64), channels=3)
