@@ -13,7 +13,9 @@ import zoo
 from tests.test_resume import RECIPE
 from zoo.callbacks import AtomicCheckpointIO
 from zoo.cli import main
-from zoo.data import Digits
+from zoo.data import ConceptToy, Digits
+from zoo.domain import Domain, ImageDomain, TextDomain
+from zoo.stages import check_groups
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").rglob("*.yaml"))
 
@@ -208,7 +210,7 @@ def test_full_disk_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch) -> None
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_shipped_configs_are_right(path: Path, monkeypatch) -> None:
+def test_shipped_configs_are_right(path: Path) -> None:
     from zoo.backbones import without_pretrained_weights
     from zoo.config import check_config, models, read_config
 
@@ -219,7 +221,6 @@ def test_shipped_configs_are_right(path: Path, monkeypatch) -> None:
     domain = small_domain(arguments.get("backbone"), config["data"])
     with without_pretrained_weights():
         model = models()[config["model"]["class_path"]](domain=domain, **arguments)
-    monkeypatch.setenv("WORLD_SIZE", "1")
     check_groups(model.stages, model.groups(), path.stem)
     concepts = torch.eye(len(domain.concepts))[[0, 0]] if domain.concepts else torch.zeros(2, 0)
     inputs = domain.example(2, torch.Generator().manual_seed(0))
