@@ -10,6 +10,7 @@ Writes a table and everything measured beside it, benchmarks/CUB_CONCEPTS.md and
 
 import argparse
 import json
+import logging
 import os
 import statistics
 import sys
@@ -34,6 +35,7 @@ from zoo.data import CUB
 from zoo.data.arrays import Rows
 from zoo.data.module import DataModule, stratified_split
 from zoo.domain import Domain, TableDomain
+from zoo.functional import area_under_roc
 from zoo.metrics import concept_report
 
 HERE = Path(__file__).parent
@@ -106,6 +108,7 @@ def features(cub: CUB, cached: Path) -> dict[str, Tensor]:
 def trained(model: Any, data: DataModule) -> dict[str, float]:
     """Trains through the whole recipe and tests."""
     warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     trainer = Trainer(
         max_epochs=model.max_epochs,
         accelerator="cpu",
@@ -126,20 +129,18 @@ def report(model: Any, data: DataModule, black_box: Tensor, seed: int) -> dict[s
     """Concept metrics and interventions on the test images."""
     items = data.items("test", False)
     scores, evidence = model.eval().step(items.inputs)
-    inner = model.mixed(evidence) if hasattr(model, "mixed") else None
-    count = len(model.domain.concepts)
-    probability = model.concept_probability(evidence)[:, :count]
-    if zoo.registry.name_of(type(model)) == "posthoc":
-        probability, inner = probability.sigmoid(), probability[..., None]
+    if not hasattr(model, "concept_probability"):  # margins, which have no true value to be set to
+        margins = evidence.activation[:, : len(model.domain.concepts)]
+        return {"concept_auc": area_under_roc(margins, items.concepts).nanmean().item()}
+    inner, probability = model.mixed(evidence) if hasattr(model, "mixed") else None, model.concept_probability(evidence)
     found = concept_report(probability, inner, items.concepts, items.targets, scores, black_box, seed=seed)
     out: dict[str, Any] = {name: entry["value"] for name, entry in found.items()}
-    if zoo.registry.name_of(type(model)) != "posthoc":  # margins have no true value to be set to
-        cached = cache(model, data.test_dataloader())
-        for competence, key in ((1.0, "right"), (0.0, "wrong")):
-            protocol = Protocol(competences=(competence,), orders=5, seed=seed)
-            names = ["random", "coop"] if competence else ["random"]
-            for curve in sweep(model, cached, make_policies(names, model, cached), protocol):
-                out[f"{curve.policy}, {key} answers"] = curve.to_dict()
+    cached = cache(model, data.test_dataloader())
+    for competence, key in ((1.0, "right"), (0.0, "wrong")):
+        names = ["random", "coop"] if competence else ["random"]
+        protocol = Protocol(competences=(competence,), orders=5, seed=seed)
+        for curve in sweep(model, cached, make_policies(names, model, cached), protocol):
+            out[f"{curve.policy}, {key} answers"] = curve.to_dict()
     return out
 
 

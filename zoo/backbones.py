@@ -30,15 +30,20 @@ def without_pretrained_weights() -> Iterator[None]:
 class Backbone(nn.Module):
     """A network from images (B, C, H, W) to a feature map (B, `channels`, h, w).
 
+    A batch of `channels` channels, which no image has, is taken for maps that were made before, see `zoo.caching`.
+
     Attributes:
+        in_channels: of the images.
         channels: of the feature map.
     """
 
-    def __init__(self, network: nn.Module, channels: int) -> None:
+    def __init__(self, network: nn.Module, in_channels: int, channels: int) -> None:
         super().__init__()
-        self.network, self.channels = network, channels
+        self.network, self.in_channels, self.channels = network, in_channels, channels
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] == self.channels != self.in_channels:
+            return x
         out = self.network(x)
         return out[-1] if isinstance(out, list) else out
 
@@ -78,7 +83,7 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
         channels = int(network.num_features)
     if weights:
         load_weights(network, weights)
-    return Backbone(network, channels)
+    return Backbone(network, in_channels, channels)
 
 
 def convnet(
@@ -93,6 +98,7 @@ def convnet(
         strided: one convolution of stride 2 for each width instead, and no pooling.
     """
     layers: list[nn.Module] = []
+    first = in_channels
     for i, width in enumerate(widths):
         if strided:
             layers += [nn.Conv2d(in_channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
@@ -103,7 +109,7 @@ def convnet(
         if i in pool:
             layers.append(nn.MaxPool2d(2))
         in_channels = width
-    return Backbone(nn.Sequential(*layers), in_channels)
+    return Backbone(nn.Sequential(*layers), first, in_channels)
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:

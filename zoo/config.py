@@ -14,7 +14,8 @@ from zoo import registry
 from zoo.blackbox import BlackBox
 
 BASES = ("DataModule", "ImageData")
-TOP = ("seed_everything", "output", "overwrite", "patience", "trainer", "model", "data", "ckpt_path", "weights_only")
+RUN = ("seed_everything", "output", "overwrite", "patience", "cache_features", "ckpt_path", "weights_only")
+TOP = (*RUN, "trainer", "model", "data")
 
 
 def read_config(path: Path) -> dict[str, Any]:

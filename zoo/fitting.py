@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import CSVLogger
 
 from zoo import checkpoint
+from zoo.caching import CachedFeatures
 from zoo.callbacks import AtomicCheckpointIO, BestCheckpoint, LastStageStopping, PredictionTable
 from zoo.module import SelfInterpretable
 from zoo.training import StagedModule
@@ -42,6 +43,9 @@ class FittingCLI(LightningCLI):
         parser.add_argument("--overwrite", type=bool, default=False, help="start anew in a folder that holds a run")
         parser.add_argument(
             "--patience", type=int, default=20, help="epochs without improvement that end the last stage"
+        )
+        parser.add_argument(
+            "--cache_features", type=bool, default=False, help="run a frozen backbone once, not in every epoch"
         )
         parser.link_arguments("data.domain", "model.init_args.domain", apply_on="instantiate")
         parser.set_defaults({"trainer.logger": None})
@@ -85,6 +89,10 @@ class FittingCLI(LightningCLI):
             )
         if self.subcommand == "predict":
             settings.return_predictions = False
+
+    def before_fit(self) -> None:
+        if self.settings.cache_features:
+            self.datamodule = CachedFeatures(self.datamodule, self.model, self.output)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given, total = self.settings.trainer, self.model.max_epochs
