@@ -129,6 +129,25 @@ def test_squash_keeps_the_edges_and_crop_cuts_them() -> None:
     assert half.picture(half.preprocess(marked)).min() == 255
 
 
+def test_crop_cuts_pictures_that_fit_already() -> None:
+    """A picture is read alike whatever its size on disk."""
+    domain = ImageDomain(classes=("a",), size=(20, 20), resize="crop", crop_fraction=0.5)
+    marked = torch.zeros(3, 20, 20, dtype=torch.uint8)
+    marked[:, 4:16, 4:16] = 255
+    assert domain.picture(domain.preprocess(marked)).min() == 255
+    whole = ImageDomain(classes=("a",), size=(20, 20), resize="crop")
+    assert torch.equal(whole.picture(whole.preprocess(marked)), marked)
+
+
+def test_pictures_are_no_stacks(tmp_path: Path) -> None:
+    stack = ImageDomain(classes=("a",), size=(5, 4), channels=2, mean=(0.5,) * 2, std=(0.5,) * 2)
+    Image.new("L", (4, 5)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="a picture has 1 or 3 channels, and these inputs have 2; stack 2 grey"):
+        stack.read(tmp_path / "a.png")
+    pixels = torch.randint(0, 256, (2, 5, 4), dtype=torch.uint8)
+    assert torch.equal(stack.picture(stack.preprocess(pixels)), pixels)
+
+
 def test_channels_are_made_to_fit() -> None:
     grey = torch.randint(0, 256, (1, 4, 6), dtype=torch.uint8)
     assert torch.equal(BIRDS.picture(BIRDS.preprocess(grey)), grey.expand(3, 4, 6))

@@ -147,3 +147,53 @@ def test_real_birds(zoo_data: Path) -> None:
         assert test.picture(i).size == pytest.approx(box, abs=1)  # both edges are rounded
         assert test[i]["input"].shape == (3, 224, 224) and test[i]["input"].isfinite().all()
         assert test.name(i).startswith(f"{test[i]['target'] + 1:03}.")
+
+
+# Parts
+
+
+def with_parts(root: Path, visible: int = 1) -> Path:
+    """Two parts of each of 30 birds: at its number, and in the middle of the box, the first seen or not."""
+    (root / "parts").mkdir()
+    (root / "parts" / "parts.txt").write_text("1 back\n2 left eye\n")
+    lines = [f"{i} 1 {i}.5 7.0 {visible}\n{i} 2 17.0 9.0 1\n" for i in range(1, 31)]
+    (root / "parts" / "part_locs.txt").write_text("".join(reversed(lines)))
+    return root
+
+
+def test_parts_are_those_of_the_split(root: Path) -> None:
+    data = CUB(str(with_parts(root)), size=(8, 10), augment="none")
+    for split, first in (("train", 0), ("test", 1)):
+        found = data.parts(split)
+        assert found.names == ("back", "left eye") and found.places.shape == (15, 2, 2)
+        numbers = [10 * CLASSES.index(n.split("/")[0]) + int(n[-8:-4]) for n in data.pictures(split, "none").names]
+        assert numbers[0] == first and found.places[:, 0, 0].tolist() == [n + 1.5 for n in numbers]
+        shares = found.within(data.pictures(split, "none").boxes)
+        assert torch.equal(shares[:, 1], torch.full((15, 2), 0.5))
+        inside = [BOX[0] <= n + 1.5 <= BOX[0] + BOX[2] for n in numbers]
+        assert (~shares[:, 0].isnan()).all(1).tolist() == inside
+
+
+def test_parts_that_nobody_saw(root: Path) -> None:
+    places = CUB(str(with_parts(root, 0))).parts("test").places
+    assert places[:, 0].isnan().all() and not places[:, 1].isnan().any()
+
+
+def test_parts_that_are_missing_or_cut_short(root: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no .*parts\.txt; it is part of the complete CUB-200-2011 folder"):
+        CUB(str(root)).parts("train")
+    file = with_parts(root) / "parts" / "part_locs.txt"
+    file.write_text("\n".join(file.read_text().splitlines()[:-2]))
+    with pytest.raises(ValueError, match=r"has 58 lines; expected 30 images x 2 parts = 60, with 5 numbers in each"):
+        CUB(str(root)).parts("train")
+
+
+def test_parts_of_real_birds_lie_in_their_boxes(zoo_data: Path) -> None:
+    if not (zoo_data / "cub50").is_dir():
+        pytest.skip("ZOO_DATA has no cub50")
+    data = CUB(str(zoo_data / "cub50"))
+    found, boxes = data.parts("test"), data.pictures("test", "none").boxes
+    assert found.places.shape == (1389, 15, 2) and "left eye" in found.names
+    seen = ~found.places[..., 0].isnan()
+    inside = ~found.within(boxes)[..., 0].isnan()
+    assert 0.6 < float(seen.float().mean()) < 1 and float(inside[seen].float().mean()) > 0.98

@@ -204,6 +204,28 @@ def test_damaged_image(tmp_path: Path) -> None:
     refused(ValueError, r"1 images cannot be read \(red1\.png: ", tmp_path)
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png", "bmp", "gif", "webp", "tif"])
+@pytest.mark.parametrize("share", [0.5, 0.98])
+def test_images_that_were_cut_short(tmp_path: Path, ending: str, share: float) -> None:
+    """A JPEG without its end has all that `PIL.Image.verify` looks at."""
+    fill(tmp_path, 4)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    file = tmp_path / "red" / f"cut.{ending}"
+    Image.fromarray(noise).save(file)
+    assert len(read(tmp_path).train_dataset())
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * share)])
+    refused(ValueError, rf"1 images cannot be read \(cut\.{ending}: ", tmp_path)
+
+
+@pytest.mark.parametrize("there", [("test",), ("val",), ("val", "test")])
+def test_splits_without_one_to_train_on(tmp_path: Path, there: tuple[str, ...]) -> None:
+    for split in there:
+        fill(tmp_path / split, 4)
+    message = rf"has {'/ and '.join(there)}/ but no train/\. Add train/<class>/ beside, or, if these are classes"
+    refused(ValueError, message, tmp_path)
+
+
 def test_no_table(tmp_path: Path) -> None:
     refused(FileNotFoundError, r"no CSV at .*list\.csv", fill(tmp_path, 4), csv=str(tmp_path / "list.csv"))
 

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as F
 
 from tests.views.pages import explanation, smooth
 from zoo.domain import Domain
-from zoo.views.pictures import boxes_of, data_uri, heat_uri, image_element, to_picture
+from zoo.views.pictures import boxes_of, data_uri, heat_uri, image_element, tiled, to_picture
 
 
 def opened(uri: str) -> Image.Image:
@@ -69,3 +69,21 @@ def test_pictures_come_back_from_inputs_of_images_only() -> None:
     assert picture is not None and torch.equal(made.domain.normalise(picture), made.inputs[0])
     assert to_picture(None, made.domain) is None
     assert to_picture(made.inputs, Domain(classes=("a", "b"))) is None
+
+
+@pytest.mark.parametrize(("channels", "rows", "columns"), [(2, 1, 2), (4, 2, 2), (5, 2, 3), (12, 3, 4)])
+def test_stacks_lie_side_by_side(channels: int, rows: int, columns: int) -> None:
+    stack = torch.randint(1, 256, (channels, 3, 2), dtype=torch.uint8)
+    page = tiled(stack)
+    assert page.shape == (1, 3 * rows, 2 * columns)
+    for c in range(rows * columns):
+        top, left = 3 * (c // columns), 2 * (c % columns)
+        tile = page[0, top : top + 3, left : left + 2]
+        assert torch.equal(tile, stack[c]) if c < channels else not tile.any()
+    assert opened(data_uri(stack)).size == (2 * columns, 3 * rows)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_and_colour_are_no_stacks(channels: int) -> None:
+    picture = torch.randint(0, 256, (channels, 3, 2), dtype=torch.uint8)
+    assert tiled(picture) is picture
