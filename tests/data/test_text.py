@@ -1,0 +1,112 @@
+"""Tables of texts: their splits, their concepts, and an error with file and line for what cannot be; CEBaB."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo.data import CEBaB, TextTable
+from zoo.domain import Domain
+
+HEAD = "text,label,food,spicy,split\n"
+
+
+def table(folder: Path, rows: list[str], head: str = HEAD, name: str = "t.csv") -> Path:
+    path = folder / name
+    path.write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def rows(count: int = 12) -> list[str]:
+    food = ("good", "bad", "")
+    return [
+        f"text number {i} of the food,{'pn'[i % 2]},{food[i % 3]},{('1', '0', '')[i % 3]},train" for i in range(count)
+    ]
+
+
+def test_columns_become_concepts(tmp_path: Path) -> None:
+    data = TextTable(str(table(tmp_path, rows())), concepts=["food", "spicy"], length=8)
+    domain = Domain.from_dict(data.domain)
+    assert domain.concepts == ("food: bad", "food: good", "spicy") and domain.exclusive == ("food",)
+    assert domain.classes == ("n", "p") and domain.shape == (8,)
+    labels = data.items("train", False).concepts
+    assert labels.shape[1] == 3 and set(labels[:, :2].nansum(1).tolist()) <= {0.0, 1.0}
+    unknown = labels[:, 0].isnan()
+    assert torch.equal(unknown, labels[:, 1].isnan()) and unknown.any() and (labels[~unknown, :2].sum(1) == 1).all()
+    assert set(labels[:, 2].nan_to_num(-1).tolist()) == {0.0, 1.0, -1.0}
+
+
+def test_without_a_test_split_a_fifth_of_every_label_is_held_out(tmp_path: Path) -> None:
+    data = TextTable(str(table(tmp_path, rows(40))), val_fraction=0.25)
+    sizes = [len(part) for part in (data.train_dataset(), data.val_dataset(), data.test_dataset())]
+    assert sum(sizes) == 40 and sizes[2] == 8
+    seen = [
+        part.name(i)
+        for part in (data.train_dataset(), data.val_dataset(), data.test_dataset())
+        for i in range(len(part))
+    ]
+    assert len(set(seen)) == 40 and seen[0].startswith("t.csv, line ")
+
+
+def test_splits_of_the_table_and_a_test_table_are_kept(tmp_path: Path) -> None:
+    split = [
+        r.replace(",train", s) for r, s in zip(rows(14), [",train"] * 8 + [",val"] * 3 + [",test"] * 3, strict=True)
+    ]
+    data = TextTable(str(table(tmp_path, split)))
+    assert [len(data.items(s, False)) for s in ("train", "val", "test")] == [8, 3, 3]
+    assert len(data.train_dataset()) == 8
+    other = table(tmp_path, rows(5), name="other.csv")
+    assert len(TextTable(str(table(tmp_path, rows())), test=str(other)).test_dataset()) == 5
+
+
+def test_tabs_separate_a_tsv(tmp_path: Path) -> None:
+    path = table(tmp_path, [f"some text {i}\t{i % 2}" for i in range(10)], "sentence\tlabel\n", "t.tsv")
+    assert Domain.from_dict(TextTable(str(path), text="sentence").domain).classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (rows(), {"text": "review"}, r"t.csv has no column 'review' \(found: text, label, food, spicy, split\)"),
+        (rows(), {"concepts": ["noise"]}, "t.csv has no column 'noise'"),
+        ([*rows(), ",p,good,1,train"], {}, "t.csv, line 14: text and label must not be empty"),
+        ([*rows(), "x,p,good,1,dev"], {}, "t.csv, line 14: split is 'dev'; expected train, val or test"),
+        (["a,p,,,train"] * 9, {}, r"two or more labels of three or more training texts each; got {'p': "),
+        (["a,p,,,test"] * 9, {}, r"t.csv has no rows to train on \(splits: test\)"),
+        ([*rows(), "x,q,good,1,test"], {}, "the test split has labels that train has not: q"),
+        ([*rows(), "...,p,good,1,train"], {"length": 3}, None),
+    ],
+)
+def test_table_that_cannot_be_right(tmp_path: Path, content: list[str], options: dict, message: str | None) -> None:
+    path = table(tmp_path, content)
+    if message is None:
+        TextTable(str(path), **options).items("train", False)  # punctuation is words too
+        return
+    with pytest.raises(ValueError, match=message):
+        data = TextTable(str(path), **options)
+        assert data.domain
+        data.items("test", False)
+
+
+def test_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no table at .*none.csv"):
+        assert TextTable(str(tmp_path / "none.csv")).domain
+
+
+def test_reviews_of_restaurants(zoo_data: Path) -> None:
+    data = CEBaB(str(zoo_data / "text" / "cebab"), length=64)
+    domain = Domain.from_dict(data.domain)
+    assert domain.classes == ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
+    assert domain.exclusive == ("food", "ambiance", "service", "noise") and len(domain.concepts) == 12
+    assert "food: positive" in domain.concepts
+    assert [len(data.items(s, False)) for s in ("train", "val", "test")] == [9848, 1673, 1689]
+    labels = data.items("test", False).concepts
+    food = labels[:, [domain.concepts.index(f"food: {v}") for v in ("negative", "positive", "unknown")]]
+    assert food.nansum(0).tolist() == [558, 717, 314] and int(food.isnan().any(1).sum()) == 100
+
+
+def test_reviews_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"neither train_inclusive.json nor CEBaB-v1.1.zip in"):
+        assert CEBaB(str(tmp_path)).domain
+    with pytest.raises(ValueError, match="train must be 'inclusive', 'exclusive' or 'observational'; got 'all'"):
+        CEBaB(str(tmp_path), train="all")
