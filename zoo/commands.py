@@ -14,18 +14,32 @@ import zoo
 from zoo import config, registry
 from zoo.checkpoint import CONFIG, read_config
 from zoo.data.folder import ENDINGS
+from zoo.domain import Domain
 from zoo.explanation import Explanation
 from zoo.module import SelfInterpretable
 from zoo.views.html import index_page, page
 
 BATCH = 32
+ENDINGS_OF = {"image": ENDINGS, "text": {".txt"}, "table": {".csv"}}
+
+
+class Literal(str):
+    """A text given on the command line instead of a file."""
+
+    stem = "text"
+
+
+Input = Path | Literal
 
 
 def explain(arguments: list[str]) -> int:
-    """Explains image files: for each an HTML page and a JSON with the whole evidence. Returns the exit code."""
+    """Explains files: for each an HTML page and a JSON with the whole evidence. Returns the exit code.
+
+    Images; .txt files, or a text itself in quotes, for models of texts; .csv files of one row for models of tables.
+    """
     parser = argparse.ArgumentParser("train.py explain", description=explain.__doc__)
     parser.add_argument("--checkpoint", required=True, type=Path, help="folder written by fit, or by zoo.save()")
-    parser.add_argument("--input", required=True, nargs="+", type=Path, help="image files, or folders of them")
+    parser.add_argument("--input", required=True, nargs="+", help="files, or folders of them; or a text in quotes")
     parser.add_argument("--output", default=Path("out"), type=Path, help="folder for the pages (default: out)")
     parser.add_argument("--top", default=8, type=int, help="units to show on a page (default: 8)")
     parser.add_argument("--target", help="explain this class instead of the predicted one")
@@ -35,17 +49,18 @@ def explain(arguments: list[str]) -> int:
     model = zoo.load(options.checkpoint)
     if options.target is not None:
         model.domain.class_index(options.target)
-    files = list(_files(options.input))
+    files = list(_files(options.input, model.domain))
     options.output.mkdir(parents=True, exist_ok=True)
     pages: list[tuple[str, str]] = []
     failed = 0
     stems = _unique_stems(files)
-    with tqdm(total=len(files), unit="image", disable=len(files) < 2) as bar:
+    with tqdm(total=len(files), unit="input", disable=len(files) < 2) as bar:
         for chunk in _chunks(files, BATCH):
             inputs = []
             for file in chunk:
                 try:
-                    inputs.append((file, model.domain.read(file)))
+                    read = model.domain.preprocess if isinstance(file, Literal) else model.domain.read
+                    inputs.append((file, read(str(file))))
                 except (OSError, ValueError) as error:
                     failed += 1
                     tqdm.write(f"skipped: {error}", file=sys.stderr)
@@ -64,21 +79,24 @@ def explain(arguments: list[str]) -> int:
 
 def _explain_batch(
     model: SelfInterpretable,
-    inputs: list[tuple[Path, torch.Tensor]],
+    inputs: list[tuple[Input, torch.Tensor]],
     options: argparse.Namespace,
-    stems: dict[Path, str],
+    stems: dict[Input, str],
 ) -> list[tuple[str, str]]:
-    batch = model.explain(torch.stack([x for _, x in inputs]), options.target).check()
+    batch = model.explain(torch.stack([x for _, x in inputs]), options.target)
+    if model.additive:
+        batch.check()
     pages = []
     for (file, _), one in zip(inputs, batch, strict=True):
         stem = stems[file]
         target = options.output / f"{stem}.html"
-        target.write_text(page(one, [file.name], top=options.top), encoding="utf-8")
+        title = stem if isinstance(file, Literal) else file.name
+        target.write_text(page(one, [title], top=options.top), encoding="utf-8")
         record = {"input": str(file), "checkpoint": str(options.checkpoint), **one.to_dict()[0]}
         (options.output / f"{stem}.json").write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
         answer = _answer(one)
         tqdm.write(f"{file} -> {answer} -> {target}")
-        pages.append((target.name, f"{file.name}: {answer}"))
+        pages.append((target.name, f"{title}: {answer}"))
     return pages
 
 
@@ -87,17 +105,27 @@ def _answer(one: Explanation) -> str:
     return f"{one.target_names[0]}{share}"
 
 
-def _files(inputs: Iterable[Path]) -> Iterator[Path]:
-    for path in inputs:
-        if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS)
+def _files(inputs: Iterable[str], domain: Domain) -> Iterator[Input]:
+    for given in inputs:
+        path = Path(given)
+        if _is_dir(path):
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS_OF[domain.modality])
+        elif domain.modality == "text" and path.suffix.lower() not in ENDINGS_OF["text"]:
+            yield Literal(given)
         else:
             yield path
 
 
-def _unique_stems(files: list[Path]) -> dict[Path, str]:
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a text may be longer than any path
+        return False
+
+
+def _unique_stems(files: list[Input]) -> dict[Input, str]:
     """A name for each input's page; inputs of one name from different folders get numbers."""
-    stems: dict[Path, str] = {}
+    stems: dict[Input, str] = {}
     taken: set[str] = {"index"}
     for file in files:
         stem, n = file.stem, 2
@@ -108,7 +136,7 @@ def _unique_stems(files: list[Path]) -> dict[Path, str]:
     return stems
 
 
-def _chunks(items: list[Path], size: int) -> Iterator[list[Path]]:
+def _chunks(items: list[Input], size: int) -> Iterator[list[Input]]:
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk

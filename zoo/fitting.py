@@ -18,6 +18,8 @@ from zoo.callbacks import AtomicCheckpointIO, BestCheckpoint, LastStageStopping,
 from zoo.module import SelfInterpretable
 from zoo.training import StagedModule
 
+INPUTS = {"image": "IMAGE", "text": "'SOME TEXT'", "table": "ROW.csv"}
+
 
 class FittingCLI(LightningCLI):
     """Links the data's domain to the model, and keeps a run in one folder: `output`."""
@@ -150,7 +152,9 @@ class FittingCLI(LightningCLI):
             return
         items = [self.datamodule.test_dataset()[i]["input"] for i in range(2)]
         folder = checkpoint.save(model.cpu(), self.output / "checkpoint", metrics=metrics, golden=torch.stack(items))
-        print(f"saved    {folder}\nexplain  python train.py explain --checkpoint {folder} --input IMAGE --output out/")
+        given = INPUTS[model.domain.modality]
+        print(f"saved    {folder}")
+        print(f"explain  python train.py explain --checkpoint {folder} --input {given} --output out/")
 
 
 class Refused(BaseException):

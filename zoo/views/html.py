@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
+from zoo.domain import TableDomain, TextDomain
 from zoo.explanation import Explanation
 from zoo.views.cards import Row, evidence, number, prepare, signed
 from zoo.views.pictures import framed, image_element, outline
@@ -11,6 +12,7 @@ from zoo.views.sums import Sum, decimals
 
 CORNERS = ((0, 0, "start"), (1, 0, "end"), (0, 1, "start"))  # of the strongest boxes, which the input shows numbered
 CLASSES = 5
+FEATURES = 12
 FRAGMENT_ROWS = 10
 
 
@@ -68,7 +70,7 @@ def _article(row: Row, title: str) -> str:
 
 def _input_figure(row: Row, title: str) -> str:
     if row.picture is None:
-        return ""
+        return _input_words(row) or _input_values(row)
     height, width = row.size
     unit = max(height, width) / 100
     marks = ""
@@ -82,6 +84,30 @@ def _input_figure(row: Row, title: str) -> str:
         )
     content = image_element(row.uri, row.size, f"input{row.key}") + marks
     return f"<figure class='input'>{framed(content, (0, 0, height, width), None, escape(f'input {title}'))}</figure>"
+
+
+def _input_words(row: Row) -> str:
+    """A text as the model read it: its words, those that it does not know marked."""
+    domain = row.one.domain
+    if not isinstance(domain, TextDomain) or row.one.inputs is None:
+        return ""
+    text = " ".join(f"<bdi>{escape(word)}</bdi>" for word in domain.words(row.one.inputs[0]))
+    return f"<blockquote class='text'>{text}</blockquote>"
+
+
+def _input_values(row: Row) -> str:
+    """A row of a table: its features and their values."""
+    domain = row.one.domain
+    if not isinstance(domain, TableDomain) or row.one.inputs is None:
+        return ""
+    values = domain.values(row.one.inputs[0]).tolist()
+    shown = "".join(
+        f"<tr><th scope='row'><bdi>{escape(name)}</bdi></th><td>{number(value, decimals([value]))}</td></tr>"
+        for name, value in zip(domain.features[:FEATURES], values, strict=False)
+    )
+    more = len(values) - FEATURES
+    note = f"<caption>the first {FEATURES} of {len(values)} features</caption>" if more > 0 else ""
+    return f"<table class='input'>{note}{shown}</table>"
 
 
 def _answer(row: Row) -> str:

@@ -16,6 +16,8 @@ color-scheme:light dark;-webkit-text-size-adjust:100%;print-color-adjust:exact}
 .zoo header{display:flex;gap:28px;flex-wrap:wrap;align-items:flex-start}
 .zoo header>div{flex:1 1 260px;min-width:0}
 .zoo .input{flex:0 1 260px}
+.zoo .text{flex:1 1 320px;margin:0;padding:2px 0 2px 16px;border-left:3px solid var(--line);font-size:1.05rem;
+overflow-wrap:anywhere}
 .zoo .picture{display:block;width:100%;border-radius:8px;overflow:hidden;background:#888}
 .zoo .halo,.zoo .box{fill:none;vector-effect:non-scaling-stroke}
 .zoo .halo{stroke:#000;stroke-width:4.5px;opacity:.75}

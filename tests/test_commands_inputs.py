@@ -1,0 +1,55 @@
+"""`train.py explain` for texts and tables."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import zoo
+from tests.small_models import c3m, cbm
+from zoo.cli import main
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    return zoo.save(c3m().model, tmp_path / "c3m")
+
+
+def explain(checkpoint: Path, output: Path, *inputs: str) -> int:
+    return main(["explain", "--checkpoint", str(checkpoint), "--output", str(output), "--input", *inputs])
+
+
+def test_a_text_on_the_command_line(texts: Path, tmp_path: Path) -> None:
+    assert explain(texts, tmp_path / "out", "Good <b>food</b>, loud place", "quiet " * 90) == 0
+    page = (tmp_path / "out" / "text.html").read_text()
+    assert "<bdi>good</bdi>" in page and "<bdi>&lt;</bdi>" not in page and "<bdi>\u2039?\u203a</bdi>" in page
+    record = json.loads((tmp_path / "out" / "text.json").read_text())
+    assert record["input"] == "Good <b>food</b>, loud place" and len(record["evidence"]) == 4
+    assert {"probability", "absent", "present"} <= set(record["evidence"][0])
+    assert (tmp_path / "out" / "text-2.html").is_file()
+
+
+def test_a_file_and_a_folder_of_texts(texts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    (folder / "a.txt").write_text("good food")
+    (folder / "b.txt").write_text("bad place")
+    (folder / "c.png").write_text("no text")
+    assert explain(texts, tmp_path / "out", str(folder)) == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.html", "a.json", "b.html", "b.json", "index.html"}
+
+
+def test_a_missing_file_of_text_is_named(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert explain(texts, tmp_path / "out", str(tmp_path / "none.txt")) == 2
+    assert "no text file at" in capsys.readouterr().err
+
+
+def test_a_row_of_a_table(tmp_path: Path) -> None:
+    checkpoint = zoo.save(cbm().model, tmp_path / "cbm")
+    row = tmp_path / "row.csv"
+    row.write_text("width,height,hue\n1.5,-2,0.25\n")
+    assert explain(checkpoint, tmp_path / "out", str(row)) == 0
+    page = (tmp_path / "out" / "row.html").read_text()
+    assert "<bdi>width</bdi>" in page and "1.500" in page and "\u22122.000" in page
+    row.write_text("width,height\n1.5,-2\n")
+    assert explain(checkpoint, tmp_path / "out", str(row)) == 2
