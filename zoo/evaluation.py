@@ -19,6 +19,7 @@ from zoo.concepts.interventions import Curve, Protocol, cache, group_members, ma
 from zoo.concepts.policies import POLICIES, CooP, check_names
 from zoo.concepts.protocol import SHARES
 from zoo.module import SelfInterpretable
+from zoo.sparsity_report import report_sparsity
 from zoo.views.curves import Line, curves_page, save_png, svg
 
 SPLITS = ("test", "val")
@@ -33,6 +34,7 @@ def evaluate(arguments: list[str]) -> int:
     options, rest = parser.parse_known_args(arguments)
     reports: dict[str, Callable[[SelfInterpretable, Any, argparse.Namespace], None]] = {
         "interventions": report_interventions,
+        "sparsity": report_sparsity,
     }
     wanted = [name for name in reports if getattr(options, name) is not None]
     if not wanted:
@@ -196,6 +198,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="test", choices=SPLITS, help="data to measure on (default: test)")
     parser.add_argument("--output", default=Path("out"), type=Path, help="folder for the reports (default: out)")
     parser.add_argument("--device", help="such as cpu or cuda (default: cuda if there is one)")
+    parser.add_argument(
+        "--sparsity", metavar="N,N", help="accuracy at so many effective concepts a class, such as 5,10,20"
+    )
     about = parser.add_argument_group("interventions")
     about.add_argument("--interventions", metavar="all|NAME,NAME", help=f"policies: {', '.join(POLICIES)}")
     about.add_argument("--competence", nargs="+", type=float, default=[1.0, 0.0], help="of annotators (default: 1 0)")

@@ -68,14 +68,11 @@ class Gallery(nn.Module):
 
     def _strongest(self, reference: Reference, strength: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Running top n of every concept, over all ranks; ties go to the lower number."""
-        best = index = None
+        best, index = self.strength[:, :0], self.index[:, :0]
         for batch in reference:
             fresh = strength(batch["input"]).float().T  # (k, B)
             number = batch["index"].expand_as(fresh)
-            best, index = (
-                (fresh, number) if best is None else (torch.cat([best, fresh], 1), torch.cat([index, number], 1))
-            )
-            best, index = _top(best, index, self.count)
+            best, index = _top(torch.cat([best, fresh], 1), torch.cat([index, number], 1), self.count)
         if reference.world > 1:
             parts = [[torch.empty_like(t) for _ in range(reference.world)] for t in (best, index)]
             for mine, all_ in zip((best, index), parts, strict=True):

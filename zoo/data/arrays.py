@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import Dataset
+
+from zoo.data.module import Items
 
 
-class Rows(Dataset):
+class Rows(Items):
     """Inputs that are tensors already, with targets and perhaps concepts.
 
     Args:
@@ -19,9 +20,6 @@ class Rows(Dataset):
 
     def __init__(self, inputs: Tensor, targets: Tensor, names: Sequence[str], concepts: Tensor | None = None) -> None:
         self.inputs, self.targets, self.names, self.concepts = inputs, targets, names, concepts
-
-    def __len__(self) -> int:
-        return len(self.targets)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         item = {"input": self.inputs[i], "target": self.targets[i]}

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from zoo.data.augment import pipeline
-from zoo.data.module import DataModule
+from zoo.data.module import DataModule, Items
 from zoo.domain import ImageDomain, open_image
 
 
-class Pictures(Dataset):
+class Pictures(Items):
     """A list of pictures in memory, or of files that are decoded when asked for.
 
     Items are {"input": (C, H, W) normalised, "target": class}, with "concepts" and "visible" (k,) if there are any.
@@ -41,9 +40,6 @@ class Pictures(Dataset):
         self.sources, self.targets, self.domain, self.names, self.boxes = sources, targets, domain, names, boxes
         self.augment = pipeline(augment, domain.size)
         self.concepts, self.visible = concepts, visible
-
-    def __len__(self) -> int:
-        return len(self.targets)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         return self._item(i, self.domain.preprocess(self.augment(self.picture(i))))

@@ -3,7 +3,7 @@
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -34,18 +34,23 @@ class EpochSampler(DistributedSampler):
         self.generator.manual_seed(self.seed + 1_000_003 * epoch + self.rank)
 
 
-class Items(Protocol):
-    """A data set that knows its targets and names its items."""
+class Items(Dataset):
+    """A data set that knows its targets and names its items.
+
+    Attributes:
+        targets: (N,) classes, or (N, C) values.
+        concepts: (N, k) in {0, 1, NaN}, or None.
+    """
 
     targets: Tensor
+    concepts: Tensor | None = None
 
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, i: int) -> dict[str, Any]: ...
+    def __len__(self) -> int:
+        return len(self.targets)
 
     def name(self, i: int) -> str:
         """What item i is called."""
-        ...
+        raise NotImplementedError("a data set names its items")
 
 
 class Part(Subset):
@@ -81,7 +86,7 @@ class DataModule(LightningDataModule):
         """What inputs and outputs mean."""
         raise NotImplementedError("a data module defines make_domain()")
 
-    def items(self, split: str, training: bool) -> "Items":
+    def items(self, split: str, training: bool) -> Items:
         """The items of one official split, "train", "val" or "test"; augmented, if they are to train on.
 
         Raises:
@@ -118,7 +123,7 @@ class DataModule(LightningDataModule):
             ValueError: this data has no annotated concepts.
         """
         items = self.items("train", False)
-        concepts = getattr(items, "concepts", None)
+        concepts = items.concepts
         if concepts is None:
             raise ValueError(f"{type(self).__name__} has no annotated concepts; use data that has.")
         return concepts if self._has_val else concepts[self._rows[0]]

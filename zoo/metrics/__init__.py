@@ -17,6 +17,7 @@ from zoo.metrics.leakage import (
 )
 from zoo.metrics.purity import NicheImpurity, OracleImpurity
 from zoo.metrics.report import concept_report
+from zoo.metrics.sparsity import accuracy_at_levels, covering_concepts, effective_concepts, sparsity_report
 
 __all__ = [
     "CompletenessRatio",
@@ -30,8 +31,12 @@ __all__ = [
     "LeakTest",
     "NicheImpurity",
     "OracleImpurity",
+    "accuracy_at_levels",
     "concept_ceiling",
     "concept_report",
+    "covering_concepts",
+    "effective_concepts",
     "leak_test",
     "mutual_information",
+    "sparsity_report",
 ]
