@@ -171,6 +171,19 @@ def c3m(**options: Any) -> Small:
     return Small(model, torch.stack([SENTENCES.preprocess(text) for text in texts]))
 
 
+def of_rows(name: str, **options: Any) -> Small:
+    torch.manual_seed(0)
+    return Small(zoo.create_model(name, domain=ROWS, **options).eval(), rows_of_table())
+
+
+def rrl() -> Small:
+    small = of_rows("rrl", rules=3, thresholds=2)
+    with torch.no_grad():
+        small.model.rules.conjunctions.mul_(2)  # some rules that are not empty
+        small.model.rules.disjunctions.mul_(1.2)
+    return small
+
+
 SMALL: dict[str, Callable[[], Small]] = {
     "protopnet": protopnet,
     "botcl": botcl,
@@ -178,9 +191,12 @@ SMALL: dict[str, Callable[[], Small]] = {
     "cbm": cbm,
     "cem": cem,
     "intcem": lambda: cem("intcem", policy=[8]),
+    "dcr": lambda: of_rows("dcr", backbone={"name": "mlp", "widths": [8]}, width=4),
     "labelfree": labelfree,
+    "len": lambda: of_rows("len", backbone={"name": "mlp", "widths": [8]}, hidden=3),
     "posthoc": posthoc,
     "probcbm": probcbm,
+    "rrl": rrl,
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
     "protopnet-cosine": lambda: protopnet("cosine"),
