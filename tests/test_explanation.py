@@ -242,7 +242,7 @@ def test_any_linear_readout_is_explained(rows: int, units: int, classes: int, da
         units=tuple(Unit(f"u{k}", "feature") for k in range(units)),
         domain=ImageDomain(classes=tuple(map(str, range(classes))), size=(1, 3)),
     ).check()
-    size = 1 + float(explanation.contributions.abs().sum())
+    size = 1 + float(explanation.contributions.abs().sum() + explanation.bias.abs().sum())
     close = {"rtol": 1e-5, "atol": 1e-5 * size}
     torch.testing.assert_close(explanation.without(range(units)), explanation.bias, **close)
     torch.testing.assert_close(explanation.attribution().sum(1), explanation.contributions.sum(1), **close)
