@@ -1,6 +1,6 @@
 """Neural networks that explain themselves: train one, load one, and get the explanation with each prediction."""
 
-from zoo import concepts, prototypes
+from zoo import concepts, parts, prototypes
 from zoo.checkpoint import load, save
 from zoo.evidence import Evidence, Unit
 from zoo.explanation import Explanation
@@ -19,6 +19,7 @@ __all__ = [
     "create_model",
     "list_models",
     "load",
+    "parts",
     "prototypes",
     "save",
 ]

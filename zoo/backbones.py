@@ -27,6 +27,11 @@ def without_pretrained_weights() -> Iterator[None]:
         _skip_weights.reset(token)
 
 
+def skips_weights() -> bool:
+    """Whether pretrained weights are left out just now, see `without_pretrained_weights`."""
+    return _skip_weights.get()
+
+
 class Backbone(nn.Module):
     """A network from images (B, C, H, W) to a feature map (B, `channels`, h, w).
 
@@ -73,7 +78,7 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     weights = options.pop("weights", None)
     if weights and options.get("pretrained"):
         raise ValueError("backbone has both 'weights' (a file) and 'pretrained' (a download); give one of them.")
-    if _skip_weights.get():
+    if skips_weights():
         weights, options["pretrained"] = None, False
     network = timm.create_model(name, in_chans=in_channels, num_classes=0, global_pool="", **options)
     if hasattr(network, "num_prefix_tokens"):  # a transformer: have timm fold its tokens back into a map

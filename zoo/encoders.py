@@ -106,12 +106,16 @@ class TextTransformer(nn.Module):
         self.blocks = nn.ModuleList(TextBlock(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def states(self, x: Tensor, place: Tensor | None = None) -> Tensor:
+        """One vector for each word (B, T, `channels`); `place` (B, T) where it stands, if words were left out."""
         words = x != PAD  # (B, T)
-        h = self.drop(self.embedding(x) + self.position)
+        h = self.drop(self.embedding(x) + (self.position if place is None else self.position[place]))
         for block in self.blocks:
             h = block(h, words)
-        h = self.norm(h)
+        return self.norm(h)
+
+    def forward(self, x: Tensor, place: Tensor | None = None) -> Tensor:
+        h, words = self.states(x, place), x != PAD
         if self.pooling == "padded":
             return h.mean(1)
         return (h * words[..., None]).sum(1) / words.sum(1, keepdim=True).clamp_min(1)

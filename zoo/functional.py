@@ -52,6 +52,21 @@ def log_similarity(distances: Tensor, epsilon: float = 1e-4) -> Tensor:
     return torch.log1p(distances) - torch.log(distances + epsilon)
 
 
+def sparsemax(scores: Tensor, dim: int = -1) -> Tensor:
+    """The point of the simplex that is nearest to the scores: like a softmax, but with exact zeros.
+
+    max(0, z - τ) with τ = (Σ_{r <= k} z_(r) - 1) / k and k the largest number with 1 + k z_(k) > Σ_{r <= k} z_(r)
+    (Martins, Astudillo, ICML 2016, algorithm 1).
+    """
+    z = scores.float().movedim(dim, -1)
+    ordered = z.sort(-1, descending=True).values
+    total = ordered.cumsum(-1)
+    number = torch.arange(1, z.shape[-1] + 1, device=z.device, dtype=z.dtype)
+    size = (1 + number * ordered > total).sum(-1, keepdim=True)
+    threshold = (total.gather(-1, size - 1) - 1) / size
+    return (z - threshold).clamp_min(0).movedim(-1, dim)
+
+
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (..., h, w) on a feature grid as maps (..., H, W) on the pixels of an input, bicubic."""
     flat = maps.float().reshape(-1, 1, *maps.shape[-2:])

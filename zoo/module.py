@@ -1,8 +1,9 @@
 """The contract: scores are a function of the evidence and of nothing else; an explanation is its terms."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,10 @@ class SelfInterpretable(StagedModule):
     Attributes:
         additive: whether the score is a sum over the units. If not, explanations carry no contributions.
         space: what a score is: "logit", "probability" or "value".
+        adjustable: what may be set anew for one explanation, such as the number of groups.
     """
 
+    adjustable: ClassVar[tuple[str, ...]] = ()
     additive: bool = True
     space: str = "logit"
     head: nn.Module
@@ -109,24 +112,36 @@ class SelfInterpretable(StagedModule):
         with torch.autocast(x.device.type, enabled=False):
             return self.readout(evidence), evidence
 
+    @contextmanager
+    def adjusted(self, **options: Any) -> Iterator[None]:
+        """The model with some of what is `adjustable` set anew for the moment."""
+        yield
+
     @torch.no_grad()
-    def explain(self, x: Tensor, target: int | str | Tensor | None = None) -> Explanation:
+    def explain(self, x: Tensor, target: int | str | Tensor | None = None, **options: Any) -> Explanation:
         """The built-in explanation of a batch; leaves the model, its modes and the input as they were.
 
         Args:
             x: inputs as `forward` takes them.
             target: class by name or number, or one number a row (B,); by default the class of highest score
                 (of regression targets, the first).
+            options: what is `adjustable`, for this explanation; the scores are those of the model so adjusted.
 
         Raises:
-            ValueError, TypeError: an input that the domain refuses, or a target that does not exist.
+            ValueError, TypeError: an input that the domain refuses, a target that does not exist, or an option that
+                this model does not have.
             RuntimeError: the model is not ready, see `require_ready`.
         """
         self.require_ready()
         self.domain.check(x, type(self).__name__)
-        with evaluating(self):
+        for name in options:
+            if name not in self.adjustable:
+                has = f"it has {', '.join(self.adjustable)}" if self.adjustable else "it has none"
+                raise ValueError(f"{type(self).__name__} has no option '{name}' for an explanation; {has}.")
+        with evaluating(self), self.adjusted(**options):
             terms = self.terms(x, self._target(target, x))
-        return Explanation(**terms, units=self.units(), domain=self.domain, inputs=x, space=self.space)
+            units = self.units()
+        return Explanation(**terms, units=units, domain=self.domain, inputs=x, space=self.space)
 
     def terms(self, x: Tensor, target: Tensor | None = None) -> dict[str, Any]:
         """The tensors of an explanation, and nothing but tensors: what `explain` names and `torch.export` exports."""

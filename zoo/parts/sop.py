@@ -1,0 +1,329 @@
+"""Sum-of-Parts: the score is a sparse sum of what the backbone says of a few groups of elements, each seen alone.
+
+You, Qu, Gatti, Jain, Wong: "Sum-of-Parts: Self-Attributing Neural Networks with End-to-End Learning of Feature Groups",
+ICML 2025, arXiv 2310.16316.
+"""
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from zoo.domain import Domain, TextDomain
+from zoo.evidence import Evidence, Unit
+from zoo.module import SelfInterpretable
+from zoo.parts.elements import FILLS, Elements, Grouping, group_size
+from zoo.parts.generator import GroupGenerator, PatchFeatures, membership, strongest
+from zoo.parts.masked import CopiedFeatures, MaskedEncoder, create_masked_encoder
+from zoo.parts.selector import GroupSelector
+from zoo.parts.votes import Voting
+from zoo.reference import Reference
+from zoo.registry import register
+from zoo.stages import stage_at
+from zoo.tasks import task_loss
+from zoo.training import Batch, action
+
+RECIPE = (
+    {"name": "whole", "epochs": 10, "train": ["backbone", "head"]},
+    {"name": "masked", "epochs": 10, "train": ["backbone", "head"]},
+    {"name": "clone"},
+    {"name": "groups", "epochs": 5, "train": ["projection", "generator", "selector"]},
+)
+CHOICES = {
+    "scale": ("mass", "none"),
+    "gradient": ("scale", "straight_through"),
+    "anchors": ("stride", "all", "learned"),
+    "fill": FILLS,
+    "tokens": ("masked", "dropped"),
+    "select_by": ("output", "input"),
+}
+
+
+@register(
+    "sop", family="parts", modality=("image", "text", "series", "table"), paper="You et al., ICML 2025 (Sum-of-Parts)"
+)
+class SumOfParts(Voting, SelfInterpretable):
+    """Turns a backbone into a sum over groups of the input's elements, and the sum into the explanation.
+
+        e = projection(x)                              (B, L, E) features of the L elements, see `Elements`
+        A = generator(e)                               (B, M, L) attention: a row for each group
+        g = the k strongest elements of each row       (B, M, L) in {0, 1}
+        c = mass of A inside g - mass outside          (B, M)    in [-1, 1]
+        y = head(h), h = backbone(x ⊙ g)               (B, M, C) each group is seen alone
+        θ = selector(h)                                (B, M, C) sparse, sums to 1 over the groups
+        score = Σ_i c_i θ_i y_i
+
+    A group's activation is c, its contribution c θ y, and there is no bias. Everything that a group's y depends on lies
+    inside the group: pixels outside of it change nothing, bit for bit, as long as the group is the same.
+
+    Recipe: the backbone learns on whole inputs (`whole`) and then on random groups (`masked`, a stage of this name),
+    the action `clone` copies it into the projection and its head into the class queries, then the groups are learned
+    (`groups`). A stage that trains neither generator, projection nor selector trains the backbone alone.
+
+    How this differs from the official code: the backbone learns to see groups before it has to judge them, without
+    which most of the accuracy is lost (leave out the stage `masked` for the published recipe); features are normalised
+    before the attention, so its scale needs no tuning (`normalise: false` for raw ones); only attention rows that are
+    used are computed; all heads learn at once; masks belong to the sample that they were made for.
+
+    Args:
+        domain: what inputs and outputs mean (`data.domain`).
+        backbone: see `zoo.encoders.create_encoder`; a Vision Transformer of timm keeps its own pooling.
+        elements: `patch` in pixels or steps, or `sentences`, see `Elements`; a Vision Transformer has its own patch.
+        groups: M.
+        size: elements of a group, as a share of those that there are, or as a whole number.
+        heads: of the generator.
+        projection: "copy": a copy of the backbone, whose map is fitted to the grid of elements; "patch": a layer on
+            each element's own values and one Transformer block, for inputs without such a map; "auto": the first that
+            this backbone allows.
+        scale: "mass": c, as published; through it alone the task teaches the generator. "none": c = 1, for regression,
+            where c would rescale the value; then the generator learns by `gradient="straight_through"` only.
+        gradient: "scale": as published, which raises or lowers the mass of the elements that are in a group;
+            "straight_through": also through the masks, by which a group learns *which* elements to hold (costs a
+            backward pass through the backbone).
+        anchors: "stride", as published; "all" elements; or "learned" queries, see `GroupGenerator`.
+        fill: what hides an element: "zero", "mean", "blur" or "token" (learned), see `Elements.hide`.
+        tokens: "masked", or "dropped": a Vision Transformer then runs on the group's tokens alone. That is another
+            function, several times cheaper; for texts it is the same function.
+        select_by: "output": θ sees h, as published; "input": θ sees the mean of e over the group, so that groups that
+            no class needs are never run.
+        sharpness: of the attention, the paper's s_g is sharpness / √E; by default the action `clone` sets it so that
+            c is 0.5 in the mean at the start. If it is low, c starts negative, which a warning tells.
+        selection: the paper's s_s.
+        blur: side of the Gaussian over the attention's scores in cells, odd; 1 for none. Published: 3 (images), 15
+            (texts), 1 (maps).
+        normalise: features to unit variance before the attention.
+        memory: bytes that masked passes may take at one time, roughly, in MiB.
+        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, head, projection,
+            generator, selector.
+
+    Raises:
+        ValueError: an unknown choice; a size of no elements or more than there are; more groups than candidates; a
+            backbone that cannot read these inputs, or none for this choice of tokens or fill.
+    """
+
+    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0}
+    adjustable: ClassVar[tuple[str, ...]] = ("groups", "size", "heads")
+
+    def __init__(
+        self,
+        domain: dict[str, Any] | Domain,
+        backbone: str | dict[str, Any] = "resnet34",
+        elements: dict[str, int] | None = None,
+        groups: int = 20,
+        size: float | int = 0.2,
+        heads: int = 1,
+        projection: str = "auto",
+        scale: str = "mass",
+        gradient: str = "scale",
+        anchors: str = "stride",
+        fill: str = "zero",
+        tokens: str = "masked",
+        select_by: str = "output",
+        sharpness: float | None = None,
+        selection: float = 0.1,
+        blur: int = 3,
+        normalise: bool = True,
+        memory: int = 1024,
+        stages: Sequence[dict[str, Any]] = RECIPE,
+        lr: float | dict[str, float] = 1e-3,
+        weight_decay: float | dict[str, float] = 0.0,
+        optimizer: str = "adam",
+        coefficients: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__(
+            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
+        )
+        chosen = {"scale": scale, "gradient": gradient, "anchors": anchors, "fill": fill, "tokens": tokens}
+        for name, value in {**chosen, "select_by": select_by}.items():
+            if value not in CHOICES[name]:
+                raise ValueError(f"{name} must be one of {', '.join(CHOICES[name])}; got '{value}'.")
+        if (sharpness is not None and sharpness <= 0) or selection <= 0 or memory < 1 or blur < 1 or blur % 2 == 0:
+            raise ValueError(
+                "expected sharpness > 0, selection > 0, memory >= 1 and an odd blur >= 1; got "
+                f"{sharpness}, {selection}, {memory} and {blur}."
+            )
+        if gradient == "straight_through" and isinstance(self.domain, TextDomain):
+            raise ValueError("gradient='straight_through' needs inputs that are numbers, and words are none.")
+        self.mass, self.through, self.by_input = scale == "mass", gradient == "straight_through", select_by == "input"
+        encoder, patch = create_masked_encoder(backbone, self.domain)
+        self.elements = Elements(self.domain, **{**({"patch": patch} if patch else {}), **(elements or {})})
+        self.backbone = MaskedEncoder(encoder, self.elements, fill, tokens == "dropped", memory << 20)
+        self.head = nn.Linear(self.backbone.channels, len(self.domain.classes))
+        self.projection = self._new_projection(projection)
+        if anchors == "all":
+            groups = heads * self.elements.count
+        self.anchors, self.grouping = anchors, Grouping(groups, size, heads)
+        self._check_grouping(self.grouping)
+        width = self.projection.channels
+        self.generator = GroupGenerator(width, self.elements, groups, heads, anchors, sharpness or 4.0, blur, normalise)
+        self.free = sharpness is None
+        states = width if self.by_input else self.backbone.channels
+        self.selector = GroupSelector(states, len(self.domain.classes), selection)
+        self.space = "logit" if self.domain.task == "classification" else "value"
+        self.warned = False
+
+    def _new_projection(self, kind: str) -> nn.Module:
+        possible = CopiedFeatures.possible(self.backbone.encoder, self.elements)
+        if kind not in ("auto", "copy", "patch"):
+            raise ValueError(f"projection must be 'auto', 'copy' or 'patch'; got '{kind}'.")
+        if kind == "copy" and not possible:
+            raise ValueError("projection='copy' needs a backbone with a map of features; use 'patch'.")
+        if kind == "patch" and isinstance(self.domain, TextDomain):
+            raise ValueError("projection='patch' reads numbers, and words are none; use 'copy'.")
+        if kind == "copy" or (kind == "auto" and possible):
+            return CopiedFeatures(copy.deepcopy(self.backbone.encoder), self.elements)
+        return PatchFeatures(self.domain, self.elements, 64)
+
+    def _check_grouping(self, wanted: "Grouping") -> None:
+        """Refuses numbers of groups, heads or elements that cannot be."""
+        group_size(wanted.size, self.elements.count)
+        if not 1 <= wanted.heads <= self.grouping.heads:
+            raise ValueError(f"heads must be 1 to {self.grouping.heads}, as the model has; got {wanted.heads}.")
+        learned = self.anchors == "learned"
+        candidates = self.grouping.groups if learned else wanted.heads * self.elements.count
+        if self.anchors == "all" and wanted.groups != candidates:
+            raise ValueError(
+                f"anchors='all' makes a group of every candidate, {candidates} of {wanted.heads} heads x "
+                f"{self.elements.count} elements; got groups={wanted.groups}."
+            )
+        if not 1 <= wanted.groups <= candidates:
+            of = "learned queries" if learned else f"candidates, {wanted.heads} heads x {self.elements.count} elements"
+            raise ValueError(f"groups must be 1 to {candidates}, the number of {of}; got {wanted.groups}.")
+
+    @contextmanager
+    def adjusted(self, **options: Any) -> Iterator[None]:
+        """The model with another number of groups or heads, or another size of groups, for the moment.
+
+        Raises:
+            ValueError: more groups than candidates, more heads than the model has, or an impossible size.
+        """
+        before, wanted = self.grouping, replace(self.grouping, **options)
+        self._check_grouping(wanted)
+        self.grouping = wanted
+        try:
+            yield
+        finally:
+            self.grouping = before
+
+    # Recipe
+
+    @property
+    def phase(self) -> str:
+        """What is learned now: the backbone on "whole" or "masked" inputs, or the "groups", as also outside of a fit."""
+        trainer = self._trainer
+        if trainer is None or trainer.state.fn != "fit" or trainer.state.finished:
+            return "groups"
+        stage = stage_at(self.stages, self.current_epoch).stage
+        if not stage.train or {"projection", "generator", "selector"} & set(stage.train):
+            return "groups"
+        return "masked" if stage.name == "masked" else "whole"
+
+    def require_ready(self) -> None:
+        if self.phase != "groups":
+            raise RuntimeError("the backbone is still being trained, there are no groups yet; wait for the last stage.")
+
+    @action
+    def clone(self, reference: Reference) -> None:
+        """Copies the trained backbone into the projection, and its head into the class queries of the selector."""
+        if isinstance(self.projection, CopiedFeatures):
+            self.projection.encoder.load_state_dict(self.backbone.encoder.state_dict())
+        if self.selector.classes.shape == self.head.weight.shape:
+            self.selector.classes.copy_(self.head.weight)
+        if self.free and self.mass:
+            self._sharpen(reference)
+
+    def _sharpen(self, reference: Reference) -> None:
+        """Sets the sharpness at which groups hold three quarters of the attention in a few batches, by bisection."""
+        seen = []
+        for batch in islice(reference, 4):
+            present = self.elements.present(batch["input"])
+            scores, _ = self.generator(self.projection(batch["input"]), present, self.grouping)
+            seen.append((scores / self.generator.sharpness, strongest(scores, self._sizes(batch["input"], present))))
+        low, high = 0.01, 1000.0
+        while high / low > 1.01:
+            middle = (low * high) ** 0.5
+            inside = torch.cat([((middle * s).softmax(2) * mask).sum(2).mean(1) for s, mask in seen]).mean()
+            low, high = (middle, high) if inside < 0.75 else (low, middle)
+        self.generator.sharpness.fill_(low)
+
+    # Evidence
+
+    def evidence(self, x: Tensor) -> Evidence:
+        phase = self.phase
+        if phase != "groups":
+            return self._pretraining(x, random=phase == "masked")
+        features, present = self.projection(x), self.elements.present(x)
+        scores, attention = self.generator(features, present, self.grouping)
+        mask = strongest(scores.detach(), self._sizes(x, present))
+        if present is not None:
+            mask = mask & present[:, None]
+        mass = self._mass(attention, mask) if self.mass else torch.ones_like(attention[..., 0])
+        theta = wanted = None
+        if self.by_input:
+            theta = self.selector(mask.to(features.dtype) @ features / mask.sum(2, keepdim=True).clamp_min(1))
+            wanted = (theta > 0).any(2)
+        passed = membership(scores, mask) if self.through and torch.is_grad_enabled() else mask
+        states = self.backbone.groups(x, passed, wanted)
+        alone = self.head(states)
+        theta = self.selector(states) if theta is None else theta
+        support = None if self.training else mask.unflatten(2, self.elements.grid).float()
+        return Evidence(mass, support, {"votes": theta * alone, "theta": theta, "alone": alone})
+
+    def _pretraining(self, x: Tensor, random: bool) -> Evidence:
+        """A single group with all the weight: the whole input, or a random group of elements."""
+        present = self.elements.present(x)
+        shape = (x.shape[0], 1, self.elements.count)
+        mask = torch.ones(shape, dtype=torch.bool, device=x.device)
+        if random:
+            noise = torch.rand(shape, device=x.device)
+            if present is not None:
+                noise = noise.masked_fill(~present[:, None], -1)
+            mask = strongest(noise, self._sizes(x, present))
+        votes = self.head(self.backbone.groups(x, mask))
+        return Evidence(torch.ones_like(votes[..., 0]), None, {"votes": votes})
+
+    def _sizes(self, x: Tensor, present: Tensor | None) -> Tensor:
+        """(B,) elements of a group; a share is one of those that are present, at least one."""
+        whole = group_size(self.grouping.size, self.elements.count)
+        if present is None:
+            return torch.full((x.shape[0],), whole, device=x.device)
+        there = present.sum(1)
+        wanted = (
+            torch.full_like(there, whole)
+            if isinstance(self.grouping.size, int)
+            else (self.grouping.size * there).floor().long()
+        )
+        return torch.minimum(wanted.clamp_min(1), there)
+
+    def _mass(self, attention: Tensor, mask: Tensor) -> Tensor:
+        """c (B, M), attention inside of the groups minus attention outside."""
+        mass = 2 * (attention * mask).sum(2) - 1
+        if self.training and not self.warned and not torch.compiler.is_compiling():
+            self.warned = True
+            if (mean := float(mass.detach().mean())) < 0:
+                warnings.warn(
+                    f"the groups hold less than half of the attention (mean c = {mean:.2f}), which turns the signs of "
+                    "all contributions; raise sharpness, or use larger groups.",
+                    stacklevel=2,
+                )
+        return mass
+
+    def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
+        """Of each group its weight θ for the target, and the score y that the target gets from it alone."""
+        column = target[:, None, None].expand(-1, evidence.activation.shape[1], 1)
+        return {
+            "weight": evidence.state["theta"].gather(2, column)[..., 0],
+            "score alone": evidence.state["alone"].gather(2, column)[..., 0],
+        }
+
+    def units(self) -> tuple[Unit, ...]:
+        return tuple(Unit(f"group {i + 1}", "group") for i in range(self.grouping.groups))
+
+    def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
+        return {"task": task_loss(scores, batch["target"], self.domain)}
