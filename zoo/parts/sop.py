@@ -215,7 +215,7 @@ class SumOfParts(Voting, SelfInterpretable):
 
     @property
     def phase(self) -> str:
-        """What is learned now: the backbone on "whole" or "masked" inputs, or the "groups", as also outside of a fit."""
+        """What is learned now: the backbone on "whole" or "masked" inputs, or the "groups", as outside of a fit."""
         trainer = self._trainer
         if trainer is None or trainer.state.fn != "fit" or trainer.state.finished:
             return "groups"
