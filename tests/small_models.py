@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 import zoo
-from zoo.domain import ImageDomain, TableDomain, TextDomain
+from zoo.domain import Domain, ImageDomain, TableDomain, TextDomain
 from zoo.module import SelfInterpretable
 from zoo.reference import Reference
 
@@ -184,6 +184,39 @@ def rrl() -> Small:
     return small
 
 
+def sop(domain: Domain = IMAGES, **options: Any) -> Small:
+    """Sum-of-Parts with attention that is sharp enough for groups not to hang on rounding."""
+    torch.manual_seed(0)
+    defaults: dict[str, Any] = {"backbone": {"name": "convnet", "widths": [8], "pool": [0]}, "elements": {"patch": 2}}
+    model = zoo.create_model("sop", domain=domain, **{**defaults, "groups": 6, **options}).eval()
+    with torch.no_grad():
+        model.head.weight.mul_(20)
+        model.selector.classes.mul_(20)
+    return Small(model, RandomImages(5, seed=1).inputs if domain is IMAGES else rows_of_table())
+
+
+def sop_of_texts(**options: Any) -> Small:
+    small = c3m()
+    torch.manual_seed(0)
+    backbone = {"name": "transformer", "width": 8, "layers": 1, "heads": 2}
+    model = zoo.create_model("sop", domain=SENTENCES, backbone=backbone, groups=4, size=0.5, **options).eval()
+    return Small(model, small.inputs)
+
+
+TINY_VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
+
+
+def bagnet() -> Small:
+    model = zoo.create_model("bagnet", domain=IMAGES, widths=[8, 16], depths=[1, 2], strides=[2, 1], wide=1).eval()
+    return Small(model, RandomImages(5, seed=1).inputs)
+
+
+def senn(**options: Any) -> Small:
+    backbone = {"name": "convnet", "widths": [8], "pool": [0]}
+    model = zoo.create_model("senn", domain=IMAGES, backbone=backbone, count=4, **options).eval()
+    return Small(model, RandomImages(5, seed=1).inputs)
+
+
 SMALL: dict[str, Callable[[], Small]] = {
     "protopnet": protopnet,
     "botcl": botcl,
@@ -197,6 +230,9 @@ SMALL: dict[str, Callable[[], Small]] = {
     "posthoc": posthoc,
     "probcbm": probcbm,
     "rrl": rrl,
+    "bagnet": bagnet,
+    "senn": senn,
+    "sop": sop,
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
     "protopnet-cosine": lambda: protopnet("cosine"),
@@ -209,4 +245,18 @@ VARIANTS: dict[str, Callable[[], Small]] = {
     "cbm-logit": lambda: cbm(bottleneck="logit"),
     "cbm-hard": lambda: cbm(bottleneck="hard"),
     "cbm-mlp": lambda: cbm(hidden=[4]),
+    "senn-elements": lambda: senn(concepts="elements", elements={"patch": 3}),
+    "senn-rows": lambda: of_rows("senn", backbone={"name": "mlp", "widths": [8]}, concepts="elements"),
+    "sop-input": lambda: sop(select_by="input"),
+    "sop-all": lambda: sop(anchors="all", elements={"patch": 5}),
+    "sop-learned": lambda: sop(anchors="learned", heads=2),
+    "sop-unscaled": lambda: sop(scale="none", gradient="straight_through", heads=2),
+    "sop-blur": lambda: sop(fill="blur"),
+    "sop-mean": lambda: sop(fill="mean"),
+    "sop-token": lambda: sop(fill="token"),
+    "sop-vit": lambda: sop(backbone=TINY_VIT, elements={}),
+    "sop-vit-dropped": lambda: sop(backbone=TINY_VIT, elements={}, tokens="dropped"),
+    "sop-rows": lambda: sop(ROWS, backbone={"name": "mlp", "widths": [8]}, elements={}, groups=3, size=2, blur=1),
+    "sop-texts": sop_of_texts,
+    "sop-texts-dropped": lambda: sop_of_texts(tokens="dropped"),
 }

@@ -14,6 +14,7 @@ from torch import Tensor
 from zoo.domain.base import Domain
 
 PAD, UNKNOWN, FIRST = 0, 1, 2  # token numbers: padding, words that are not in the vocabulary, the first word
+ENDS, BAR = (".", "!", "?"), "|"  # of sentences; three of the latter separate a question from what it asks about
 WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
 
@@ -80,6 +81,25 @@ class TextDomain(Domain):
             raise ValueError(f"the text has no words; got {text[:40]!r}.")
         numbers = [self._number.get(word, UNKNOWN) for word in words]
         return torch.tensor(numbers + [PAD] * (self.length - len(numbers)))
+
+    def sentences(self, x: Tensor) -> Tensor:
+        """(B, T) for tokens (B, T) the number of the sentence that each belongs to, from 0; -1 for padding.
+
+        A sentence ends with ".", "!" or "?", or a run of them.
+        """
+        marks = torch.tensor([self._number[mark] for mark in ENDS if mark in self._number], device=x.device)
+        end = torch.isin(x, marks)
+        last = end & ~torch.cat([end[:, 1:], torch.zeros_like(end[:, :1])], 1)
+        return torch.where(x == PAD, -1, last.cumsum(1) - last.long())
+
+    def question(self, x: Tensor) -> Tensor:
+        """(B, T) for tokens (B, T) whether each belongs to a question, the part up to and with the separator "|||"."""
+        bar = self._number.get(BAR)
+        if bar is None:
+            return torch.zeros_like(x, dtype=torch.bool)
+        run = (x == bar) & (x.roll(1, 1) == bar) & (x.roll(2, 1) == bar)
+        run[:, :2] = False
+        return run.flip(1).cumsum(1).flip(1) > 0
 
     def words(self, x: Tensor) -> list[str]:
         """The words of one input (T,), without padding; "\u2039?\u203a" for those that are not in the vocabulary."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.domain import Domain, ImageDomain, TextDomain
+from zoo.domain import Domain, ImageDomain, TableDomain, TextDomain
 from zoo.domain.text import PAD, UNKNOWN
 
 
@@ -62,6 +62,18 @@ class Elements:
             return (self.sentences,)
         cut = tuple(math.ceil(side / self.patch) for side in sides)
         return (*cut, self.domain.shape[1]) if self.domain.modality == "series" else cut
+
+    def names(self) -> tuple[str, ...]:
+        """What each element is called."""
+        domain, step = self.domain, self.patch
+        if isinstance(domain, TextDomain):
+            what = "sentence" if self.sentences else "word"
+            return tuple(f"{what} {i + 1}" for i in range(self.count))
+        if isinstance(domain, TableDomain):
+            return domain.features
+        if isinstance(domain, ImageDomain):
+            return tuple(f"patch at {r * step}, {c * step}" for r in range(self.grid[0]) for c in range(self.grid[1]))
+        return tuple(f"{v} at {t * step}" for t in range(self.grid[0]) for v in domain.variables)
 
     def present(self, x: Tensor) -> Tensor | None:
         """(B, L) the elements that there are to choose from; None if that is all of them in every input."""

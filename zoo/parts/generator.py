@@ -102,7 +102,7 @@ def membership(scores: Tensor, mask: Tensor) -> Tensor:
     outside = scores.masked_fill(mask, low).amax(2, keepdim=True)
     threshold = torch.where(outside > low, (inside + outside) / 2, inside).detach()
     soft = torch.sigmoid(scores - threshold)
-    return mask.to(soft.dtype) + soft - soft.detach()
+    return mask.to(soft.dtype) + (soft - soft.detach())  # in this order, exactly the mask
 
 
 class PatchFeatures(nn.Module):

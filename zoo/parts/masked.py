@@ -55,12 +55,13 @@ class MaskedEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.encoder(x)
 
-    def groups(self, x: Tensor, masks: Tensor, wanted: Tensor | None = None) -> Tensor:
+    def groups(self, x: Tensor, masks: Tensor, size: int, wanted: Tensor | None = None) -> Tensor:
         """States (B, M, `channels`) of the groups `masks` (B, M, L) of inputs (B, *shape).
 
         Args:
             x: inputs.
             masks: bool, or float where gradients pass through the mask.
+            size: elements of each mask, or for texts at most.
             wanted: (B, M) bool, the groups to run; None for all.
         """
         learning = torch.is_grad_enabled() and (
@@ -73,18 +74,19 @@ class MaskedEncoder(nn.Module):
 
             def run(index: Tensor, mask: Tensor) -> Tensor:
                 rows_of_x = embedded[index]
-                return self._dropped(rows_of_x, mask) if self.dropped else self._masked(rows_of_x, mask)
+                return self._dropped(rows_of_x, mask, size) if self.dropped else self._masked(rows_of_x, mask)
 
             return run_groups(run, masks, wanted, rows)
 
     def _masked(self, x: Tensor, mask: Tensor) -> Tensor:
         return self.encoder(self.elements.hide(x, mask, self.how, self.token))
 
-    def _dropped(self, x: Tensor, mask: Tensor) -> Tensor:
+    def _dropped(self, x: Tensor, mask: Tensor, size: int) -> Tensor:
         """The same on what the masks keep, moved together in its own order."""
         if isinstance(self.encoder, VisionTokens):
-            size = int(mask[0].sum())  # groups of elements that are always there have one size
             return self.encoder.encode(self.encoder.keep(x, kept_first(mask)[:, :size]))
+        if torch.compiler.is_compiling():  # the same function, of a length that does not depend on the texts
+            return self._masked(x, mask)
         shown = self.elements.expand(mask, x) & (x != PAD)
         longest = max(1, int(shown.sum(1).max()))
         place = kept_first(shown)[:, :longest]

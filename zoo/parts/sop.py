@@ -268,8 +268,8 @@ class SumOfParts(Voting, SelfInterpretable):
         if self.by_input:
             theta = self.selector(mask.to(features.dtype) @ features / mask.sum(2, keepdim=True).clamp_min(1))
             wanted = (theta > 0).any(2)
-        passed = membership(scores, mask) if self.through and torch.is_grad_enabled() else mask
-        states = self.backbone.groups(x, passed, wanted)
+        passed = membership(scores, mask) if self.through and self.training else mask
+        states = self.backbone.groups(x, passed, group_size(self.grouping.size, self.elements.count), wanted)
         alone = self.head(states)
         theta = self.selector(states) if theta is None else theta
         support = None if self.training else mask.unflatten(2, self.elements.grid).float()
@@ -279,13 +279,14 @@ class SumOfParts(Voting, SelfInterpretable):
         """A single group with all the weight: the whole input, or a random group of elements."""
         present = self.elements.present(x)
         shape = (x.shape[0], 1, self.elements.count)
-        mask = torch.ones(shape, dtype=torch.bool, device=x.device)
+        mask = torch.ones(shape, dtype=torch.bool, device=x.device)  # absent elements are padding, hidden or not
         if random:
             noise = torch.rand(shape, device=x.device)
             if present is not None:
                 noise = noise.masked_fill(~present[:, None], -1)
             mask = strongest(noise, self._sizes(x, present))
-        votes = self.head(self.backbone.groups(x, mask))
+        kept = group_size(self.grouping.size, self.elements.count) if random else self.elements.count
+        votes = self.head(self.backbone.groups(x, mask, kept))
         return Evidence(torch.ones_like(votes[..., 0]), None, {"votes": votes})
 
     def _sizes(self, x: Tensor, present: Tensor | None) -> Tensor:

@@ -1,0 +1,180 @@
+"""BagNet: every patch of the image votes alone, and the score is the mean of the votes.
+
+Brendel, Bethge: "Approximating CNNs with Bag-of-local-Features Models Works Surprisingly Well on ImageNet", ICLR 2019,
+arXiv 1904.00760.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.domain import Domain, ImageDomain
+from zoo.evidence import Evidence, Unit
+from zoo.module import SelfInterpretable
+from zoo.parts.votes import Voting
+from zoo.registry import register
+from zoo.tasks import task_loss
+from zoo.training import Batch
+
+RECIPE = ({"name": "train", "epochs": 30, "train": ["backbone", "head"]},)
+
+
+@register("bagnet", family="parts", modality="image", paper="Brendel and Bethge, ICLR 2019")
+class BagNet(Voting, SelfInterpretable):
+    """A residual network that sees small patches only: score = bias + mean over the patches of W z.
+
+        z = backbone(x)              (B, D, h, w)    each cell sees a patch of `receptive_field` pixels and nothing else
+        vote_i = W z_i / (h w)       (B, h w, C)
+
+    Every patch is a unit of activation 1 with its vote as contribution, and pixels outside of a patch do not change its
+    vote. The backbone is a ResNet whose 3 x 3 convolutions are 1 x 1 but for the first block of the stages that `wide`
+    names, and convolutions have no padding.
+
+    How this differs from the official code: widths, depths and strides are arguments (there: those of ResNet-50,
+    `widths: [256, 512, 1024, 2048]`, `depths: [3, 4, 6, 3]`, `strides: [2, 2, 2, 1]`, with `wide` 4, 3 or 2 stages for
+    33, 17 or 9 pixels); the bottleneck is a quarter of the width in both.
+
+    Args:
+        domain: what inputs and outputs mean (`data.domain`): images.
+        widths: channels of the stages.
+        depths: blocks of each stage.
+        strides: of each stage's first block.
+        wide: how many stages, from the first, begin with a block that has a 3 x 3 convolution.
+        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, head.
+
+    Raises:
+        ValueError: inputs that are no images, stages that do not fit each other, or an image smaller than a patch.
+    """
+
+    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0}
+
+    def __init__(
+        self,
+        domain: dict[str, Any] | Domain,
+        widths: Sequence[int] = (256, 512, 1024, 2048),
+        depths: Sequence[int] = (3, 4, 6, 3),
+        strides: Sequence[int] = (2, 2, 2, 1),
+        wide: int = 4,
+        stages: Sequence[dict[str, Any]] = RECIPE,
+        lr: float | dict[str, float] = 1e-3,
+        weight_decay: float | dict[str, float] = 0.0,
+        optimizer: str = "adam",
+        coefficients: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__(
+            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
+        )
+        if not isinstance(self.domain, ImageDomain):
+            raise ValueError(f"BagNet reads images; this domain is of modality '{self.domain.modality}'.")
+        if not len(widths) == len(depths) == len(strides) or min(*widths, *depths, *strides, len(widths)) < 1:
+            raise ValueError(
+                f"widths, depths and strides must name the same stages, all numbers at least 1; got {list(widths)}, "
+                f"{list(depths)} and {list(strides)}."
+            )
+        if not 0 <= wide <= len(widths):
+            raise ValueError(f"wide must be 0 to {len(widths)}, the number of stages; got {wide}.")
+        layers: list[nn.Module] = [Stem(self.domain.channels, widths[0] // 4)]
+        channels = widths[0] // 4
+        self.receptive_field, jump = 3, 1
+        for i, (width, depth, stride) in enumerate(zip(widths, depths, strides, strict=True)):
+            for j in range(depth):
+                kernel = 3 if i < wide and j == 0 else 1
+                layers.append(Bottleneck(channels, width, kernel, stride if j == 0 else 1))
+                channels = width
+                if j == 0:
+                    self.receptive_field += (kernel - 1) * jump
+                    jump *= stride
+        self.jump = jump
+        if self.receptive_field > min(self.domain.size):
+            raise ValueError(
+                f"each patch has {self.receptive_field} pixels, more than the images, {self.domain.size[0]} x "
+                f"{self.domain.size[1]}; lower wide or the strides."
+            )
+        self.backbone = nn.Sequential(*layers)
+        self.head = nn.Linear(channels, len(self.domain.classes))
+        self.grid = self._grid()
+        self.space = "logit" if self.domain.task == "classification" else "value"
+        self.register_buffer("field", self._fields(), persistent=False)
+
+    def _grid(self) -> tuple[int, int]:
+        was = self.backbone.training
+        with torch.no_grad():
+            h, w = self.backbone.eval()(torch.zeros(1, *self.domain.shape)).shape[2:]
+        self.backbone.train(was)
+        return int(h), int(w)
+
+    def _fields(self) -> Tensor:
+        """(h w, H', W') bool, what each cell sees, in blocks of as many pixels as lie between two cells."""
+        lines = []
+        for cells, side in zip(self.grid, self.domain.shape[1:], strict=True):
+            start = torch.arange(cells)[:, None] * self.jump
+            block = torch.arange(0, side, self.jump)
+            lines.append((block + self.jump > start) & (block < start + self.receptive_field))
+        return (lines[0][:, None, :, None] & lines[1][None, :, None, :]).flatten(0, 1)
+
+    def evidence(self, x: Tensor) -> Evidence:
+        votes = self.head(self.backbone(x).flatten(2).mT) - self.head.bias  # (B, h w, C)
+        votes = votes / votes.shape[1]
+        support = None if self.training else self.field.float().expand(x.shape[0], -1, -1, -1)
+        bias = self.head.bias.expand(x.shape[0], -1)
+        return Evidence(torch.ones_like(votes[..., 0]), support, {"votes": votes, "bias": bias})
+
+    def units(self) -> tuple[Unit, ...]:
+        return tuple(
+            Unit(f"patch at {row * self.jump}, {column * self.jump}", "patch")
+            for row in range(self.grid[0])
+            for column in range(self.grid[1])
+        )
+
+    def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
+        return {"task": task_loss(scores, batch["target"], self.domain)}
+
+
+class Stem(nn.Sequential):
+    """A 1 x 1 and a 3 x 3 convolution: (B, C, H, W) to (B, channels, H - 2, W - 2)."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, channels, 1, bias=False),
+            nn.Conv2d(channels, channels, 3, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        )
+
+
+class Bottleneck(nn.Module):
+    """A residual block of three convolutions without padding; the shortcut is cut to the same size.
+
+    Args:
+        in_channels, channels: of its input and output.
+        kernel: of the middle convolution, 1 or 3.
+        stride: likewise.
+    """
+
+    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        inner, self.cut, self.stride = max(channels // 4, 1), kernel // 2, stride
+        self.body = nn.Sequential(
+            nn.Conv2d(in_channels, inner, 1, bias=False),
+            nn.BatchNorm2d(inner),
+            nn.ReLU(),
+            nn.Conv2d(inner, inner, kernel, stride, bias=False),
+            nn.BatchNorm2d(inner),
+            nn.ReLU(),
+            nn.Conv2d(inner, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        same = in_channels == channels and stride == 1
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        body = self.body(x)
+        inner = x[:, :, self.cut : x.shape[2] - self.cut, self.cut : x.shape[3] - self.cut]
+        return F.relu(body + self.shortcut(inner))

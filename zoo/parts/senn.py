@@ -1,0 +1,162 @@
+"""Self-explaining networks: a sum of concepts, each weighed by a relevance that varies slowly with the input.
+
+Alvarez-Melis, Jaakkola: "Towards Robust Interpretability with Self-Explaining Neural Networks", NeurIPS 2018,
+arXiv 1806.07538.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.domain import Domain, TextDomain
+from zoo.encoders import create_encoder
+from zoo.evidence import Evidence, Unit
+from zoo.module import SelfInterpretable
+from zoo.parts.elements import Elements
+from zoo.parts.votes import Voting
+from zoo.registry import register
+from zoo.tasks import task_loss
+from zoo.training import Batch
+
+
+@register(
+    "senn",
+    family="parts",
+    modality=("image", "series", "table"),
+    paper="Alvarez-Melis and Jaakkola, NeurIPS 2018 (SENN)",
+)
+class SENN(Voting, SelfInterpretable):
+    """A locally linear model: score = θ(x)ᵀ h(x), with θ nearly constant around each x.
+
+        h = concepts of x                       (B, K)       learned by an autoencoder, or the input's own elements
+        θ = relevance(backbone(x))              (B, K, C)
+        score_c = Σ_k θ_kc h_k
+
+        loss = task + 0.01 stability + 1 reconstruction + 1e-4 sparsity
+        stability = |∇ₓ f - θᵀ ∇ₓ h|²           summed over classes, mean over the batch (section 3.3)
+        reconstruction = |x - decoder(h)|²,  sparsity = |h|₁      of learned concepts only (section 4)
+
+    With `concepts="elements"`, h are the means of x over its elements (patches, features), so that the model is a
+    per-feature attribution with context: nothing is hidden from θ, which sees the whole input.
+
+    How this differs from the official code: as f = θᵀ h, the difference of gradients is hᵀ ∇ₓ θ, one product with a
+    Jacobian instead of two; one random sign for each class, the same over a batch, then gives an unbiased estimate of
+    its square over all C classes with a single backward pass (there: a pass for every class). It is squared and a mean
+    over the batch (there: a norm over the whole batch). Reconstruction and sparsity stay in the loss when stability is
+    in it (there they drop out). There is no constant concept, whose relevance could carry everything.
+
+    Args:
+        domain: what inputs and outputs mean (`data.domain`); no texts, as their gradients mean nothing.
+        backbone: of θ, see `zoo.encoders.create_encoder`.
+        concepts: "learned" or "elements".
+        count: K of learned concepts.
+        elements: `patch`, see `zoo.parts.elements.Elements`; for concepts="elements".
+        encoder: of learned concepts; by default as `backbone`.
+        bounded: tanh on θ.
+        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, relevance, and for
+            learned concepts encoder and decoder; by default all learn for 30 epochs.
+
+    Raises:
+        ValueError: texts, an unknown choice, or fewer than one concept.
+    """
+
+    default_coefficients: ClassVar[Mapping[str, float]] = {
+        "task": 1.0,
+        "stability": 1e-2,
+        "reconstruction": 1.0,
+        "sparsity": 1e-4,
+    }
+
+    def __init__(
+        self,
+        domain: dict[str, Any] | Domain,
+        backbone: str | dict[str, Any] = "resnet34",
+        concepts: str = "learned",
+        count: int = 20,
+        elements: dict[str, int] | None = None,
+        encoder: str | dict[str, Any] | None = None,
+        bounded: bool = False,
+        stages: Sequence[dict[str, Any]] | None = None,
+        lr: float | dict[str, float] = 1e-3,
+        weight_decay: float | dict[str, float] = 0.0,
+        optimizer: str = "adam",
+        coefficients: dict[str, float] | None = None,
+    ) -> None:
+        learned = ["encoder", "decoder"] if concepts == "learned" else []
+        everything = ({"name": "train", "epochs": 30, "train": ["backbone", "relevance", *learned]},)
+        super().__init__(
+            domain,
+            stages=stages or everything,
+            lr=lr,
+            weight_decay=weight_decay,
+            optimizer=optimizer,
+            coefficients=coefficients,
+        )
+        if isinstance(self.domain, TextDomain):
+            raise ValueError("SENN needs inputs with gradients, and words have none; use 'sop' for texts.")
+        if concepts not in ("learned", "elements"):
+            raise ValueError(f"concepts must be 'learned' or 'elements'; got '{concepts}'.")
+        if count < 1:
+            raise ValueError(f"count must be at least 1; got {count}.")
+        self.learned, self.bounded = concepts == "learned", bounded
+        self.elements = Elements(self.domain, **(elements or {}))
+        self.count = count if self.learned else self.elements.count
+        classes = len(self.domain.classes)
+        self.backbone = create_encoder(backbone, self.domain)
+        self.relevance = nn.Linear(self.backbone.channels, self.count * classes)
+        if self.learned:
+            features = create_encoder(encoder or backbone, self.domain)
+            self.encoder = nn.Sequential(features, nn.Linear(int(features.channels), count))  # pyright: ignore
+            size = int(torch.Size(self.domain.shape).numel())
+            self.decoder = nn.Sequential(nn.Linear(count, 256), nn.ReLU(), nn.Linear(256, size))
+        self.space = "logit" if self.domain.task == "classification" else "value"
+
+    def evidence(self, x: Tensor) -> Evidence:
+        inputs = x
+        if self.training and self.coefficients["stability"]:
+            inputs = x.detach().requires_grad_()
+        theta = self.relevance(self.backbone(inputs)).unflatten(1, (self.count, -1))
+        theta = theta.tanh() if self.bounded else theta
+        h = self.encoder(inputs) if self.learned else self._means(inputs)
+        state, support = {"votes": theta}, None
+        if self.training:
+            state["inputs"] = inputs
+        elif not self.learned:
+            here = torch.eye(self.count, device=x.device).unflatten(1, self.elements.grid)
+            support = here.expand(x.shape[0], *here.shape)
+        return Evidence(h, support, state)
+
+    def _means(self, x: Tensor) -> Tensor:
+        """(B, L) the mean of each element."""
+        if self.domain.modality == "image":
+            return F.avg_pool2d(x.mean(1, keepdim=True), self.elements.patch, ceil_mode=True).flatten(1)
+        if self.domain.modality == "series":
+            pooled = F.avg_pool1d(x.mT, self.elements.patch, ceil_mode=True)
+            return pooled.mT.flatten(1)
+        return x
+
+    def units(self) -> tuple[Unit, ...]:
+        if self.learned:
+            return tuple(Unit(f"concept {k + 1}", "concept") for k in range(self.count))
+        return tuple(Unit(name, "feature") for name in self.elements.names())
+
+    def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
+        terms = {"task": task_loss(scores, batch["target"], self.domain)}
+        if self.training and self.coefficients["stability"]:
+            terms["stability"] = self._stability(evidence)
+        if self.learned:
+            x = batch["input"].flatten(1)
+            terms["reconstruction"] = F.mse_loss(self.decoder(evidence.activation), x)
+            terms["sparsity"] = evidence.activation.abs().sum(1).mean()
+        return terms
+
+    def _stability(self, evidence: Evidence) -> Tensor:
+        """An unbiased estimate of |hᵀ ∇ₓ θ|², summed over classes, mean over the batch."""
+        theta, inputs = evidence.state["votes"], evidence.state["inputs"]
+        sign = torch.randint(0, 2, theta.shape[2:], device=theta.device, dtype=theta.dtype) * 2 - 1
+        product = torch.einsum("bk,bkc,c->", evidence.activation.detach(), theta, sign)
+        (gradient,) = torch.autograd.grad(product, inputs, create_graph=True)
+        return gradient.flatten(1).square().sum(1).mean()
