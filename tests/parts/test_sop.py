@@ -1,0 +1,272 @@
+"""Sum-of-Parts: golden values, and a test for each known fault of the official code."""
+
+import math
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import zoo
+from tests.small_models import IMAGES, ROWS, SENTENCES, TINY_VIT, RandomImages, sop, sop_of_texts
+from tests.toy import COLOURS, ToyData, fit
+from zoo.functional import sparsemax
+from zoo.parts.elements import Grouping
+from zoo.parts.generator import membership, strongest
+from zoo.parts.selector import GroupSelector
+from zoo.reference import Reference
+
+CONVNET = {"name": "convnet", "widths": [8], "pool": [0]}
+
+
+def by_hand(model, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The score and the masks of Sum-of-Parts, one input, one group and one class after the other."""
+    scores, masks = [], []
+    generator, selector = model.generator, model.selector
+    for image in x:
+        e = generator.norm(model.projection(image[None]))[0]  # (L, E)
+        count, width = e.shape
+        groups = model.grouping.groups
+        states, mass, kept = [], [], []
+        for j in range(groups):
+            anchor = j * count // groups
+            query, keys = e[anchor] @ generator.query[0], e @ generator.key[0]
+            row = (generator.sharpness / math.sqrt(width) * keys @ query).view(1, 1, *model.elements.grid)
+            kernel = torch.outer(*[torch.tensor([-1.0, 0, 1]).square().mul(-0.5).softmax(0)] * 2)
+            row = F.conv2d(row, kernel[None, None], padding=1).flatten()
+            attention = row.softmax(0)
+            mask = torch.zeros(count, dtype=torch.bool)
+            mask[row.topk(math.floor(0.2 * count)).indices] = True
+            mass.append(attention[mask].sum() - attention[~mask].sum())
+            pixels = F.interpolate(mask.float().view(1, 1, *model.elements.grid), scale_factor=2, mode="nearest")
+            states.append(model.backbone(image * pixels[0, :, :12, :10][None])[0])
+            kept.append(mask)
+        h, c = torch.stack(states), torch.stack(mass)
+        alone = h @ model.head.weight.T + model.head.bias
+        agreement = selector.scale * (h @ selector.key.weight.T) @ (selector.classes @ selector.query.weight.T).T
+        theta = torch.stack([sparsemax(column) for column in agreement.T], 1)
+        scores.append((theta * c[:, None] * alone).sum(0))
+        masks.append(torch.stack(kept))
+    return torch.stack(scores), torch.stack(masks)
+
+
+def test_scores_and_groups_are_those_of_the_formulas() -> None:
+    small = sop()
+    with torch.no_grad():
+        scores, masks = by_hand(small.model, small.inputs)
+    explanation = small.model.explain(small.inputs)
+    assert torch.equal(explanation.support.flatten(2).bool(), masks)
+    torch.testing.assert_close(explanation.scores, scores, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 17])
+@pytest.mark.parametrize("options", [{}, {"select_by": "input"}, {"heads": 3, "groups": 9}])
+def test_contributions_add_up_at_any_batch_size(rows: int, options: dict) -> None:
+    """Against the official flat_masks, which sorts a singleton axis at batch 1 and mixes samples above."""
+    model, x = sop(**options).model, RandomImages(rows, seed=5).inputs
+    explanation = model.explain(x).check()
+    torch.testing.assert_close(explanation.contributions.sum(1), explanation.score, rtol=1e-5, atol=1e-5)
+    assert not explanation.bias.any()
+    for i in range(rows):  # masks are those of the sample, not of sample 0
+        assert torch.equal(model.explain(x[i : i + 1]).support, explanation[i].support)
+
+
+@pytest.mark.parametrize("backbone", [CONVNET, TINY_VIT])
+@pytest.mark.parametrize("tokens", ["masked", "dropped"])
+def test_with_the_groups_held_pixels_outside_change_nothing(backbone: dict, tokens: str) -> None:
+    if tokens == "dropped" and backbone is CONVNET:
+        pytest.skip("a convolution cannot drop pixels")
+    model = sop(backbone=backbone, tokens=tokens, elements={} if backbone is TINY_VIT else {"patch": 2}).model
+    x = RandomImages(4, seed=2).inputs
+    masks = model.evidence(x).support.flatten(2).bool()
+    size = int(masks[0, 0].sum())
+    for i in range(masks.shape[1]):
+        shown = model.elements.expand(masks[:, i], x)
+        noisy = torch.where(shown, x, 9 * torch.randn_like(x))
+        with torch.no_grad():
+            before, after = (model.backbone.groups(t, masks[:, [i]], size) for t in (x, noisy))
+        assert torch.equal(before, after)
+
+
+def test_a_negative_mass_is_said_at_the_start_and_cured_by_the_recipe() -> None:
+    """With flat attention c = 2 * 0.2 - 1 = -0.6, which would turn the sign of every contribution."""
+    model = sop(sharpness=1e-4).model.train()
+    with pytest.warns(UserWarning, match=r"mean c = -0\.60.*raise sharpness"):
+        model.step(RandomImages(5).inputs)
+    model = sop().model
+    model.clone(Reference(RandomImages(40)))
+    assert model.explain(RandomImages(40).inputs).activation.mean() == pytest.approx(0.5, abs=0.02)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.train().step(RandomImages(5).inputs)
+
+
+def test_the_published_gradient_raises_all_of_a_group_alike_and_straight_through_tells_elements_apart() -> None:
+    """dL/dA is one number inside and its negative outside; only the relaxed mask knows which element helps."""
+    scores = torch.randn(1, 1, 10, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    mask = strongest(scores.detach(), torch.tensor([3]))
+    attention = scores.softmax(2)
+    (inside,) = torch.autograd.grad(((attention * mask).sum() - (attention * ~mask).sum()), attention)
+    assert inside[mask].unique().tolist() == [1.0] and inside[~mask].unique().tolist() == [-1.0]
+    worth = torch.arange(10.0)
+    passed = membership(scores, mask)
+    assert torch.equal(passed, mask.float())
+    (through,) = torch.autograd.grad((passed * worth).sum(), scores)
+    assert through.flatten().unique().numel() == 10
+
+    for gradient, expected in (("scale", 0), ("straight_through", 1)):
+        model = sop(scale="none", gradient=gradient).model.train()
+        model.backbone.requires_grad_(False)
+        model.head.requires_grad_(False)
+        model.step(RandomImages(3).inputs)[0].square().sum().backward()
+        reached = model.generator.query.grad is not None and bool(model.generator.query.grad.any())
+        assert reached == expected
+
+
+def test_regression_is_not_rescaled_without_the_mass() -> None:
+    """θ sums to 1 over the groups, so a backbone that always says 5 gives 5; with the mass it would give less."""
+    domain = replace(IMAGES, task="regression", classes=("star", "square"))
+    for scale, expected in (("none", True), ("mass", False)):
+        model = zoo.create_model(
+            "sop", domain=domain, backbone=CONVNET, elements={"patch": 2}, groups=6, scale=scale
+        ).eval()
+        with torch.no_grad():
+            model.head.weight.zero_()
+            model.head.bias.fill_(5.0)
+        scores = model(RandomImages(3).inputs)
+        assert torch.allclose(scores, torch.tensor(5.0), atol=1e-5) == expected
+        assert model.space == "value"
+
+
+def test_identical_groups_run_once_and_unneeded_ones_not_at_all() -> None:
+    for options in ({}, {"select_by": "input"}):
+        model = sop(**options).model
+        rows = []
+        model.backbone.encoder.register_forward_hook(lambda m, i, o, rows=rows: rows.append(len(o)))
+        x = RandomImages(2).inputs
+        flat = torch.zeros_like(x)  # all features equal, so all groups are
+        explanation = model.explain(flat)
+        assert sum(rows) == len(x) and explanation.support[0].unique(dim=0).shape[0] == 1
+        rows.clear()
+        explanation = model.explain(x)
+        needed = (model.evidence(x).state["theta"] > 0).any(2)
+        rows_of = [explanation.support[b][needed[b]].unique(dim=0).shape[0] for b in range(2)]
+        if options:
+            assert rows[0] == sum(rows_of) < 12
+        assert torch.allclose(explanation.scores, model(x))
+
+
+def test_groups_size_and_heads_of_one_explanation() -> None:
+    model, x = sop(heads=2).model, RandomImages(4).inputs
+    usual = model.explain(x)
+    fewer = model.explain(x, groups=3, size=0.5, heads=1)
+    assert fewer.contributions.shape == (4, 3) and len(fewer.units) == 3
+    assert fewer.support.flatten(2).sum(2).unique().tolist() == [15.0]
+    fewer.check()
+    again = model.explain(x)
+    assert torch.equal(again.scores, usual.scores) and model.grouping == Grouping(6, 0.2, 2)
+    for options, message in (
+        ({"groups": 61}, "groups must be 1 to 60.*2 heads x 30 elements; got 61"),
+        ({"heads": 3}, "heads must be 1 to 2, as the model has; got 3"),
+        ({"size": 0.01}, "size must leave a group 1 to 30 .*got 0.01, which is 0"),
+        ({"colour": 1}, "SumOfParts has no option 'colour' for an explanation; it has groups, size, heads"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.explain(x, **options)
+        assert model.grouping == Grouping(6, 0.2, 2)
+
+
+def test_texts_are_grouped_by_the_words_that_they_have() -> None:
+    small = sop_of_texts()
+    support = small.model.explain(small.inputs).support
+    words = (small.inputs != 0)[:, None]
+    assert not (support.bool() & ~words).any()
+    assert torch.equal(support.sum(2), (words.sum(2) // 2).clamp_min(1).float().expand(-1, 4))
+    dropped = sop_of_texts(tokens="dropped")
+    dropped.model.load_state_dict(small.model.state_dict())
+    torch.testing.assert_close(dropped.model(small.inputs), small.model(small.inputs))
+
+
+def test_only_used_rows_of_attention_are_computed_and_equal_the_full_matrix() -> None:
+    model, x = sop(heads=2, groups=7).model, RandomImages(3).inputs
+    few, _ = model.generator(model.projection(x), None, Grouping(7, 0.2, 2))
+    every, _ = model.generator(model.projection(x), None, Grouping(60, 0.2, 2))
+    torch.testing.assert_close(few, every[:, [j * 60 // 7 for j in range(7)]])
+
+
+def test_the_selector_starts_as_the_class_logits() -> None:
+    selector = GroupSelector(4, 3, 0.1)
+    h = torch.randn(2, 5, 4)
+    with torch.no_grad():
+        theta = selector(h)
+    torch.testing.assert_close(theta, sparsemax(0.1 * h @ selector.classes.T, 1))
+    torch.testing.assert_close(theta.sum(1), torch.ones(2, 3))
+
+
+STAGES = [
+    {"name": "whole", "epochs": 1, "train": ["backbone", "head"]},
+    {"name": "masked", "epochs": 1, "train": ["backbone", "head"]},
+    {"name": "clone"},
+    {"name": "groups", "epochs": 1, "train": ["projection", "generator", "selector"]},
+]
+
+
+def test_the_recipe_trains_what_it_says() -> None:
+    model = zoo.create_model("sop", domain=COLOURS, backbone=CONVNET, elements={"patch": 2}, groups=4, stages=STAGES)
+    seen, step = [], model.backbone.groups
+
+    def watched(x: torch.Tensor, masks: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen.append((model.phase, masks.shape[1], masks.float().mean()))
+        return step(x, masks, *rest)
+
+    model.backbone.groups = watched
+    fit(model, ToyData())
+    phases = {phase: (count, round(float(share), 3)) for phase, count, share in seen}
+    assert phases == {"whole": (1, 1.0), "masked": (1, 0.194), "groups": (4, 0.194)}  # 7 of 36
+    assert model.phase == "groups"
+    copied = dict(model.projection.encoder.named_parameters())
+    assert not all(torch.equal(p, copied[name]) for name, p in model.backbone.encoder.named_parameters())
+    assert not torch.equal(model.selector.classes, model.head.weight)
+    model.explain(ToyData().val.inputs).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": "area"}, "scale must be one of mass, none; got 'area'"),
+        ({"tokens": "dropped"}, "tokens='dropped' needs a network of tokens.*Pooled has none"),
+        ({"size": 0}, "size must leave a group 1 to 30 .*got 0, which is 0"),
+        ({"size": 31}, "got 31, which is 31"),
+        ({"groups": 31}, "groups must be 1 to 30, the number of candidates, 1 heads x 30 elements; got 31"),
+        ({"groups": 0}, "groups must be 1 to 30"),
+        ({"blur": 2}, "an odd blur >= 1"),
+        ({"projection": "deep"}, "projection must be 'auto', 'copy' or 'patch'; got 'deep'"),
+        ({"backbone": {"name": "convnet", "widths": [8, 8, 8, 8], "pool": [0, 1, 2, 3]}}, "the backbone cannot read"),
+        ({"backbone": TINY_VIT | {"patch_size": 4}, "elements": {}}, "patches of 4 pixels, and images of 12 x 10"),
+        ({"backbone": TINY_VIT, "tokens": "dropped", "elements": {"patch": 3}}, "network's own patches, 2 pixels"),
+        ({"backbone": TINY_VIT, "tokens": "dropped", "elements": {}, "fill": "mean"}, "nothing is filled; got"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_construction(options: dict, message: str) -> None:
+    arguments = {"domain": IMAGES, "backbone": CONVNET, "elements": {"patch": 2}, "groups": 4, **options}
+    with pytest.raises(ValueError, match=message):
+        zoo.create_model("sop", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fill": "blur"}, "words have no blur"),
+        ({"gradient": "straight_through"}, "inputs that are numbers"),
+        ({"projection": "patch"}, "reads numbers, and words are none"),
+    ],
+)
+def test_what_texts_cannot_have(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        zoo.create_model("sop", domain=SENTENCES, backbone="transformer", groups=4, **options)
+
+
+def test_rows_of_a_table_have_no_map_to_copy() -> None:
+    with pytest.raises(ValueError, match="needs a backbone with a map of features; use 'patch'"):
+        zoo.create_model("sop", domain=ROWS, backbone="mlp", groups=2, size=1, projection="copy")
