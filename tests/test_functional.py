@@ -14,6 +14,7 @@ from zoo.functional import (
     high_activation_box,
     log_similarity,
     region_around,
+    sparsemax,
     squared_distances,
     upsample,
 )
@@ -140,3 +141,27 @@ def test_region_holds_the_box_and_stays_inside(
     assert 0 <= up < down <= height and 0 <= near < far <= width
     shared = (min(down, bottom + 1) - max(up, top), min(far, right + 1) - max(near, left))
     assert shared == (min(bottom + 1 - top, side), min(right + 1 - left, side))  # the box, or all of it that fits
+
+
+def test_sparsemax_of_hand_computed_scores() -> None:
+    found = sparsemax(torch.tensor([[1.0, 0.8, 0.1], [0.0, 0.0, 0.0], [9.0, 1.0, 2.0]]))
+    torch.testing.assert_close(found, torch.tensor([[0.6, 0.4, 0.0], [1 / 3, 1 / 3, 1 / 3], [1.0, 0.0, 0.0]]))
+    torch.testing.assert_close(sparsemax(torch.tensor([[1.0], [0.8]]), 0)[:, 0], torch.tensor([0.6, 0.4]))
+
+
+@given(st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=12))
+def test_sparsemax_is_the_nearest_point_of_the_simplex(scores: list[float]) -> None:
+    """Its optimality conditions: on the support z - p is one number τ, and off it z <= τ."""
+    z = torch.tensor(scores, dtype=torch.float32)
+    p = sparsemax(z)
+    assert p.min() >= 0 and abs(float(p.sum()) - 1) < 1e-4
+    threshold = (z - p)[p > 0]
+    assert float(threshold.max() - threshold.min()) < 1e-4
+    assert not bool((z[p == 0] > threshold.max() + 1e-4).any())
+
+
+def test_the_gradient_of_sparsemax_is_centred_on_the_support() -> None:
+    z = torch.tensor([1.0, 0.8, 0.1], requires_grad=True)
+    v = torch.tensor([1.0, 5.0, 7.0])
+    (gradient,) = torch.autograd.grad(sparsemax(z), z, v)
+    torch.testing.assert_close(gradient, torch.tensor([-2.0, 2.0, 0.0]))

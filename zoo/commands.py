@@ -43,7 +43,15 @@ def explain(arguments: list[str]) -> int:
     parser.add_argument("--output", default=Path("out"), type=Path, help="folder for the pages (default: out)")
     parser.add_argument("--top", default=8, type=int, help="units to show on a page (default: 8)")
     parser.add_argument("--target", help="explain this class instead of the predicted one")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the model, for this time: groups=5 size=0.3",
+    )
     options = parser.parse_args(arguments)
+    options.adjusted = _settings(options.set)
     if options.top < 1:
         raise ValueError(f"--top must be at least 1; got {options.top}.")
     model = zoo.load(options.checkpoint)
@@ -83,7 +91,7 @@ def _explain_batch(
     options: argparse.Namespace,
     stems: dict[Input, str],
 ) -> list[tuple[str, str]]:
-    batch = model.explain(torch.stack([x for _, x in inputs]), options.target)
+    batch = model.explain(torch.stack([x for _, x in inputs]), options.target, **options.adjusted)
     if model.additive:
         batch.check()
     pages = []
@@ -98,6 +106,18 @@ def _explain_batch(
         tqdm.write(f"{file} -> {answer} -> {target}")
         pages.append((target.name, f"{title}: {answer}"))
     return pages
+
+
+def _settings(given: Iterable[str]) -> dict[str, float]:
+    """NAME=VALUE pairs with numbers as values."""
+    settings: dict[str, float] = {}
+    for pair in given:
+        name, _, value = pair.partition("=")
+        try:
+            settings[name] = int(value) if value.lstrip("+-").isdigit() else float(value)
+        except ValueError:
+            raise ValueError(f"--set takes NAME=NUMBER, such as groups=5; got '{pair}'.") from None
+    return settings
 
 
 def _answer(one: Explanation) -> str:

@@ -1,43 +1,16 @@
 """The evidence of one input as cards: a unit each, what it saw and what that adds to the score."""
 
-from dataclasses import dataclass
 from html import escape
 from zlib import crc32
 
-from torch import Tensor, tensor
+from torch import tensor
 
 from zoo.explanation import Explanation, Term
 from zoo.functional import region_around
+from zoo.views.cutouts import ALONE, cut_out
 from zoo.views.pictures import boxes_of, data_uri, framed, heat_uri, image_element, to_picture
-from zoo.views.sums import Sum, decimals, fixed, known_of, printed_sum, weight_of
-
-
-@dataclass(frozen=True, eq=False)
-class Row:
-    """One input and its explanation, made ready to be shown.
-
-    Attributes:
-        one: an explanation of one row.
-        terms: the units to show, strongest first.
-        total: the sum to show; None where the score is no sum.
-        picture: (C, H, W) uint8 of the input, if it is one.
-        uri: the same as a data URI.
-        boxes: of each term, (top, left, bottom, right) in the picture; empty if units have no place in it.
-        key: names this row within a page, and apart from other outputs of a notebook.
-    """
-
-    one: Explanation
-    terms: list[Term]
-    total: Sum | None
-    picture: Tensor | None
-    uri: str
-    boxes: list[list[int]]
-    key: str
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the picture."""
-        return (0, 0) if self.picture is None else (self.picture.shape[1], self.picture.shape[2])
+from zoo.views.row import Row
+from zoo.views.sums import decimals, factors_of, fixed, known_of, printed_sum, weight_of
 
 
 def prepare(one: Explanation, number: int, top: int) -> Row:
@@ -48,7 +21,8 @@ def prepare(one: Explanation, number: int, top: int) -> Row:
     if picture is not None:
         uri = data_uri(picture)
         whole = one.inputs is not None and picture.shape[-2:] == one.inputs.shape[-2:]  # no tiles of a stack
-        if whole and one.support is not None and one.support.ndim == 4:
+        soft = not any(term.unit.kind in ALONE for term in terms)
+        if soft and whole and one.support is not None and one.support.ndim == 4:
             support = one.support[0, [term.index for term in terms]].cpu()
             boxes = boxes_of(support, (picture.shape[1], picture.shape[2]))
     mark = crc32(f"{one.target_names[0]} {one.scores[0].tolist()} {uri}".encode("utf-8", "replace"))
@@ -57,7 +31,7 @@ def prepare(one: Explanation, number: int, top: int) -> Row:
 
 def evidence(row: Row) -> str:
     """The list of cards, strongest first, and one for all units that are not shown."""
-    pictured = any(term.unit.picture is not None for term in row.terms) or bool(row.boxes)
+    pictured = any(term.unit.picture is not None or cut_out(row, term) for term in row.terms) or bool(row.boxes)
     cards = "".join(_card(row, place) for place in range(len(row.terms))) + _others_card(row)
     return f"<ol class='{'cards' if pictured else 'rows'}'>{cards}</ol>"
 
@@ -88,7 +62,7 @@ def _card(row: Row, place: int) -> str:
 
 
 def _looks_like(row: Row, place: int) -> str:
-    unit, figures = row.terms[place].unit, ""
+    unit, figures = row.terms[place].unit, cut_out(row, row.terms[place])
     if row.boxes and row.one.support is not None:
         view = region_around(tensor(row.boxes[place]), row.size).tolist()
         heat = heat_uri(row.one.support[0, row.terms[place].index], row.size)
@@ -127,6 +101,9 @@ def _origin_of_labels(term: Term) -> str:
 
 def _formula(row: Row, place: int) -> str:
     term = row.terms[place]
+    if row.total is not None and (factors := factors_of(term, row.one)):
+        shown = (f"<b>{number(value, decimals([value]))}</b> {name}" for name, value in factors.items())
+        return f"{' × '.join(shown)} <span>= <b>{signed(row.total.shown[place], row.total.digits)}</b></span>"
     weight, known = weight_of(term, row.one), known_of(term, row.one)
     if known.probability is not None:
         text = f"<b>{known.probability:.1%}</b> probable"

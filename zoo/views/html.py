@@ -5,8 +5,10 @@ from html import escape
 
 from zoo.domain import TableDomain, TextDomain
 from zoo.explanation import Explanation
-from zoo.views.cards import Row, evidence, number, prepare, signed
+from zoo.views.cards import evidence, number, prepare, signed
+from zoo.views.cutouts import ALONE
 from zoo.views.pictures import framed, image_element, outline
+from zoo.views.row import Row
 from zoo.views.style import STYLE
 from zoo.views.sums import Sum, decimals
 
@@ -153,6 +155,8 @@ def _legend(row: Row) -> str:
             f"What adds up to the {row.one.space}: <b class='up'>blue speaks for</b> the answer, "
             "<b class='down'>orange against</b> it."
         )
+    if any(term.unit.kind in ALONE for term in row.terms):
+        text += " Each part was seen alone: what is faded had no say in its score."
     if not row.boxes:
         return f"<p class='note'>{text}</p>"
     text += " A box holds the strongest 5 % of where the unit fires, not all that it sees."

@@ -25,6 +25,9 @@ overflow-wrap:anywhere}
 .zoo .mark{fill:#ffd400;stroke:#000;paint-order:stroke;font-weight:700}
 .zoo .heat{display:none}
 .zoo article:has(.toggle :checked) .heat{display:inline}
+.zoo .faded{opacity:.16}
+.zoo .words{font-size:.9rem;line-height:1.5;overflow-wrap:anywhere}
+.zoo .words .faded{opacity:.34}
 .zoo .toggle{display:inline-block;font-size:.85rem;padding:4px 0;cursor:pointer}
 .zoo .toggle input{accent-color:var(--up);margin:0 4px 0 0;vertical-align:-1px}
 .zoo .title,.zoo .kind,.zoo .note,.zoo figcaption,.zoo caption,.zoo small{color:var(--soft)}

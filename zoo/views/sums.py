@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from zoo.explanation import Explanation, Term
 
+FACTORS = ("weight", "score alone")  # with the activation, the factors of a group's contribution
+
 
 class Sum(NamedTuple):
     """bias + shown terms + rest = score, rounded to the same decimals so that the printed numbers add up exactly.
@@ -66,6 +68,14 @@ def weight_of(term: Term, explanation: Explanation) -> float | None:
     return term.contribution / term.activation
 
 
+def factors_of(term: Term, explanation: Explanation) -> dict[str, float] | None:
+    """The contribution of a group as a product, name by name, where the explanation tells its factors."""
+    if term.contribution is None or not set(FACTORS) <= explanation.details.keys():
+        return None
+    known = {name: explanation.details[name][0, term.index].item() for name in FACTORS}
+    return {"concentration": term.activation, **known}
+
+
 class Known(NamedTuple):
     """What an explanation tells of one unit beside its activation and contribution; None where it does not."""
 
@@ -78,5 +88,7 @@ class Known(NamedTuple):
 def known_of(term: Term, explanation: Explanation) -> Known:
     """The details of a unit in one explanation (a batch of one)."""
     values = {name: value[0, term.index].item() for name, value in explanation.details.items()}
+    if set(FACTORS) <= values.keys():
+        values = {name: value for name, value in values.items() if name not in FACTORS}
     first = (values.pop(name, None) for name in ("probability", "absent", "present"))
     return Known(*first, values)

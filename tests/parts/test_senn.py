@@ -1,0 +1,69 @@
+"""Self-explaining networks: the stability term against full Jacobians."""
+
+import pytest
+import torch
+from torch.autograd.functional import jacobian
+
+import zoo
+from tests.small_models import IMAGES, ROWS, SENTENCES, senn
+
+
+def full_stability(model, x: torch.Tensor) -> torch.Tensor:
+    """|∇f - θᵀ ∇h|² summed over classes, mean over the batch, from the Jacobians of f and h."""
+    total = torch.zeros(())
+    for row in x:
+        of_score = jacobian(lambda t: model.readout(model.evidence(t[None]))[0], row)  # (C, *shape)
+        of_concepts = jacobian(lambda t: model.evidence(t[None]).activation[0], row)  # (K, *shape)
+        theta = model.evidence(row[None]).state["votes"][0]
+        linear = torch.einsum("kc,k...->c...", theta, of_concepts)
+        total = total + (of_score - linear).square().sum()
+    return total / len(x)
+
+
+@pytest.mark.parametrize("concepts", ["learned", "elements"])
+def test_the_estimate_of_stability_is_unbiased(concepts: str) -> None:
+    torch.manual_seed(0)
+    model = zoo.create_model("senn", domain=ROWS, backbone={"name": "mlp", "widths": [8]}, concepts=concepts, count=4)
+    x = torch.randn(3, 3)
+    expected = full_stability(model.eval(), x).detach()
+    model.train()
+    evidence = model.evidence(x)
+    draws = torch.stack([model._stability(evidence).detach() for _ in range(800)])
+    error = draws.std() / 800**0.5
+    assert abs(draws.mean() - expected) < 5 * error + 1e-6
+    assert error < 0.1 * expected  # else the line above could not fail
+
+
+def test_stability_teaches_the_relevance_and_not_the_concepts() -> None:
+    model = senn().model.train()
+    scores, evidence = model.step(torch.randn(3, 3, 12, 10))
+    terms = model.losses(scores, evidence, {"input": torch.randn(3, 3, 12, 10), "target": torch.tensor([0, 1, 2])})
+    assert terms.keys() == {"task", "stability", "reconstruction", "sparsity"}
+    terms["stability"].backward()
+    assert model.relevance.weight.grad.any()
+    assert all(p.grad is None or not p.grad.any() for p in model.encoder.parameters())
+    assert model.eval().losses(scores, evidence, {"input": torch.zeros(3, 3, 12, 10), "target": torch.zeros(3).long()})
+
+
+def test_elements_are_the_inputs_own_values() -> None:
+    small = senn(concepts="elements", elements={"patch": 3})
+    explanation = small.model.explain(small.inputs)
+    first = small.inputs[:, :, :3, :3].mean((1, 2, 3))
+    torch.testing.assert_close(explanation.activation[:, 0], first)
+    assert explanation.units[0].name == "patch at 0, 0" and explanation.support.shape == (5, 16, 4, 4)
+    rows = zoo.create_model("senn", domain=ROWS, backbone={"name": "mlp", "widths": [8]}, concepts="elements").eval()
+    assert [u.name for u in rows.units()] == list(ROWS.features)
+    assert torch.equal(rows.explain(torch.ones(1, 3)).activation, torch.ones(1, 3))
+
+
+@pytest.mark.parametrize(
+    ("domain", "options", "message"),
+    [
+        (SENTENCES, {}, "words have none"),
+        (ROWS, {"concepts": "given"}, "concepts must be 'learned' or 'elements'; got 'given'"),
+        (IMAGES, {"count": 0}, "count must be at least 1; got 0"),
+    ],
+)
+def test_what_cannot_be(domain, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        zoo.create_model("senn", domain=domain, backbone="mlp", **options)

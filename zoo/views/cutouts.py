@@ -1,0 +1,59 @@
+"""Units that saw a part of the input alone: that part, with all else faded."""
+
+from html import escape
+
+from torch import Tensor
+
+from zoo.domain import TableDomain, TextDomain
+from zoo.explanation import Term
+from zoo.views.pictures import framed
+from zoo.views.row import Row
+
+ALONE = ("group", "patch")  # kinds of units whose support is all that they saw, exactly
+
+
+def cut_out(row: Row, term: Term) -> str:
+    """A figure of what a group or a patch saw of an image, a text or a row of a table; empty for other units."""
+    if term.unit.kind not in ALONE or row.one.support is None or row.one.inputs is None:
+        return ""
+    support = row.one.support[0, term.index].cpu()
+    if row.picture is not None:
+        return _of_image(row, term, support)
+    if isinstance(row.one.domain, TextDomain):
+        return _of_text(row, support)
+    if isinstance(row.one.domain, TableDomain):
+        return _of_row(row.one.domain, support)
+    return ""
+
+
+def _of_image(row: Row, term: Term, support: Tensor) -> str:
+    (height, width), (rows, columns) = row.size, support.shape
+    high, wide = -(-height // rows), -(-width // columns)  # cells at the border may reach beyond it
+    cells = "".join(f"M{column * wide} {r * high}h{wide}v{high}h-{wide}z" for r, column in support.nonzero().tolist())
+    name = f"cut{row.key}-{term.index}"
+    picture = f"<use href='#input{row.key}'/>"
+    content = (
+        f"<clipPath id='{name}'><path d='{cells}'/></clipPath><g class='faded'>{picture}</g>"
+        f"<g clip-path='url(#{name})'>{picture}</g>"
+    )
+    label = escape(f"what {term.unit.name} saw")
+    return f"<figure class='wide'>{framed(content, (0, 0, height, width), None, label)}</figure>"
+
+
+def _of_text(row: Row, support: Tensor) -> str:
+    domain, x = row.one.domain, row.one.inputs
+    assert isinstance(domain, TextDomain) and x is not None
+    if support.shape[-1] != domain.length:  # sentences instead of words
+        where = domain.sentences(x.cpu())[0].clamp_max(support.shape[-1] - 1)
+        support = support[where.clamp_min(0)]
+    seen = (support > 0) | domain.question(x.cpu())[0]
+    words = "".join(
+        f"<bdi{'' if shown else ' class=faded'}>{escape(word)}</bdi> "
+        for word, shown in zip(domain.words(x[0]), seen.tolist(), strict=False)
+    )
+    return f"<figure class='wide words'>{words}</figure>"
+
+
+def _of_row(domain: TableDomain, support: Tensor) -> str:
+    names = ", ".join(f"<bdi>{escape(n)}</bdi>" for n, s in zip(domain.features, support.tolist(), strict=True) if s)
+    return f"<figure class='wide words'>{names}</figure>"
