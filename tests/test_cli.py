@@ -218,7 +218,7 @@ def test_shipped_configs_are_right(path: Path) -> None:
     config = read_config(path)
     check_config(config, str(path))
     arguments = config["model"]["init_args"]
-    domain = small_domain(arguments.get("backbone"), config["data"])
+    domain = small_domain(arguments, config["data"])
     with without_pretrained_weights():
         model = models()[config["model"]["class_path"]](domain=domain, **arguments)
     check_groups(model.stages, model.groups(), path.stem)
@@ -229,7 +229,7 @@ def test_shipped_configs_are_right(path: Path) -> None:
     assert all(bool(term.isfinite()) for term in terms.values())
 
 
-def small_domain(backbone: object, data: dict) -> Domain:
+def small_domain(arguments: dict, data: dict) -> Domain:
     """A domain of the modality and kind of concepts that a config's data has, without the data."""
     if data["class_path"] == "ConceptToy":
         return Domain.from_dict(ConceptToy(**data["init_args"]).domain)
@@ -238,4 +238,5 @@ def small_domain(backbone: object, data: dict) -> Domain:
         return TextDomain(**known, exclusive=("g",), vocabulary=("good", "bad"), length=9)
     if data["class_path"] == "MNISTAdd":
         return ImageDomain(**known, exclusive=("g",), size=(28, 28), channels=12, mean=(0.5,) * 12, std=(0.5,) * 12)
-    return ImageDomain(**known, size=(64, 64), channels=3)
+    side = 224 if data["class_path"] == "CUB" and "elements" in arguments else 64  # the grid of elements must be real
+    return ImageDomain(**known, size=(side, side), channels=3)

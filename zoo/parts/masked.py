@@ -23,13 +23,13 @@ class MaskedEncoder(nn.Module):
         elements: what a group may hold.
         fill: what hides an element, see `Elements.hide`.
         dropped: whether hidden elements are left out instead; for Vision Transformers and texts.
-        memory: bytes that masked passes may take at one time, roughly.
+        memory: MiB that masked passes may take at one time, roughly; by default as the device suggests.
 
     Raises:
         ValueError: the encoder cannot read the domain's inputs, or cannot drop elements, or the fill is none for them.
     """
 
-    def __init__(self, encoder: nn.Module, elements: Elements, fill: str, dropped: bool, memory: int) -> None:
+    def __init__(self, encoder: nn.Module, elements: Elements, fill: str, dropped: bool, memory: int | None) -> None:
         super().__init__()
         self.encoder, self.elements, self.how, self.dropped, self.memory = encoder, elements, fill, dropped, memory
         self.channels = int(encoder.channels)  # pyright: ignore[reportArgumentType]
@@ -68,7 +68,8 @@ class MaskedEncoder(nn.Module):
             masks.requires_grad or any(p.requires_grad for p in self.encoder.parameters())
         )
         many = masks.shape[1] > 1  # one mask an input is a batch like any other
-        rows = self.footprint.rows(self.memory, learning) if many else len(x)
+        memory = self.memory or (16 if x.device.type == "cpu" else 2048)
+        rows = self.footprint.rows(memory << 20, learning) if many else x.shape[0]
         with nullcontext() if learning else torch.no_grad():
             embedded = self.encoder.embed(x) if self.dropped and isinstance(self.encoder, VisionTokens) else x
 
