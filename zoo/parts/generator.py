@@ -60,7 +60,7 @@ class GroupGenerator(nn.Module):
         queries = torch.einsum("bme,mef->bmf", anchors, self.query[head])
         keys = torch.einsum("ble,kef->bklf", e, self.key[:heads])
         scores = torch.einsum("bmf,bmlf->bml", queries, keys[:, head]) if heads > 1 else queries @ keys[:, 0].mT
-        scores = self._blurred(self.sharpness / math.sqrt(e.shape[2]) * scores)
+        scores = self.blurred(self.sharpness / math.sqrt(e.shape[2]) * scores)
         if present is not None:
             scores = scores.masked_fill(~present[:, None], -torch.inf)
         return scores, scores.softmax(2)
@@ -74,7 +74,8 @@ class GroupGenerator(nn.Module):
         pairs = number * (grouping.heads * count) // grouping.groups
         return pairs // count, pairs % count
 
-    def _blurred(self, scores: Tensor) -> Tensor:
+    def blurred(self, scores: Tensor) -> Tensor:
+        """Scores (B, M, L) smoothed over the grid; along time, not across variables, for series."""
         if self.blur == 1:
             return scores
         maps = scores.unflatten(2, self.elements.grid)

@@ -278,14 +278,14 @@ class SumOfParts(Voting, SelfInterpretable):
         return Evidence(mass, support, {"votes": theta * alone, "theta": theta, "alone": alone})
 
     def _pretraining(self, x: Tensor, random: bool) -> Evidence:
-        """A single group with all the weight: the whole input, or a random group of elements."""
+        """A single group with all the weight: the whole input, or a random group as smooth as the generator's."""
         present = self.elements.present(x)
         shape = (x.shape[0], 1, self.elements.count)
         mask = torch.ones(shape, dtype=torch.bool, device=x.device)  # absent elements are padding, hidden or not
         if random:
-            noise = torch.rand(shape, device=x.device)
+            noise = self.generator.blurred(torch.randn(shape, device=x.device))
             if present is not None:
-                noise = noise.masked_fill(~present[:, None], -1)
+                noise = noise.masked_fill(~present[:, None], -torch.inf)
             mask = strongest(noise, self._sizes(x, present))
         kept = group_size(self.grouping.size, self.elements.count) if random else self.elements.count
         votes = self.head(self.backbone.groups(x, mask, kept))
