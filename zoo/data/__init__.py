@@ -1,21 +1,26 @@
 """Data modules: each tells what its inputs and outputs mean (`domain`), and knows no model."""
 
+from zoo.data.canvas import CanvasDigits
 from zoo.data.cub import CUB
 from zoo.data.digits import Digits
 from zoo.data.folder import ImageFolder
 from zoo.data.images import ImageData
 from zoo.data.mnist_add import MNISTAdd
 from zoo.data.module import DataModule
+from zoo.data.sentiment import SST2, EraserMovies
 from zoo.data.text import CEBaB, TextTable
 from zoo.data.torchvision import TorchvisionData
 from zoo.data.toys import ConceptToy
 
 __all__ = [
     "CUB",
+    "SST2",
     "CEBaB",
+    "CanvasDigits",
     "ConceptToy",
     "DataModule",
     "Digits",
+    "EraserMovies",
     "ImageData",
     "ImageFolder",
     "MNISTAdd",

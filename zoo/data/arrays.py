@@ -16,14 +16,24 @@ class Rows(Items):
         targets: (N,) classes, or (N, C) values.
         names: what the items are called.
         concepts: (N, k) in {0, 1, NaN}.
+        regions: (N, R, *S) in {0, 1}, which elements of each input are known to matter.
     """
 
-    def __init__(self, inputs: Tensor, targets: Tensor, names: Sequence[str], concepts: Tensor | None = None) -> None:
-        self.inputs, self.targets, self.names, self.concepts = inputs, targets, names, concepts
+    def __init__(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        names: Sequence[str],
+        concepts: Tensor | None = None,
+        regions: Tensor | None = None,
+    ) -> None:
+        self.inputs, self.targets, self.names = inputs, targets, names
+        self.concepts, self.regions = concepts, regions
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         item = {"input": self.inputs[i], "target": self.targets[i]}
-        return item if self.concepts is None else {**item, "concepts": self.concepts[i]}
+        known = {"concepts": self.concepts, "regions": self.regions}
+        return item | {name: values[i] for name, values in known.items() if values is not None}
 
     def name(self, i: int) -> str:
         """What item i is called."""
