@@ -108,3 +108,12 @@ def test_a_group_has_some_and_at_most_all_elements(elements: int, size: float) -
 def test_elements_that_an_input_cannot_have(domain, options, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Elements(domain, **options)
+
+
+def test_values_of_pixels_as_means_over_elements() -> None:
+    elements = Elements(IMAGES, patch=5)
+    values = torch.zeros(1, 1, 12, 10)
+    values[..., 10:, 5:] = 1  # the last patch is cut off by the border
+    values[..., 0, 0] = 1
+    assert elements.reduce(values)[0, 0].tolist() == pytest.approx([1 / 25, 0, 0, 0, 0, 1])
+    assert torch.equal(Elements(REVIEW).reduce(torch.ones(2, 1, 10)), torch.ones(2, 1, 10))

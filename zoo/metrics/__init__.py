@@ -16,6 +16,7 @@ from zoo.metrics.leakage import (
     leak_test,
 )
 from zoo.metrics.purity import NicheImpurity, OracleImpurity
+from zoo.metrics.regions import RegionAgreement
 from zoo.metrics.report import concept_report
 from zoo.metrics.sparsity import accuracy_at_levels, covering_concepts, effective_concepts, sparsity_report
 
@@ -31,6 +32,7 @@ __all__ = [
     "LeakTest",
     "NicheImpurity",
     "OracleImpurity",
+    "RegionAgreement",
     "accuracy_at_levels",
     "concept_ceiling",
     "concept_report",

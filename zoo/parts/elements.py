@@ -85,6 +85,14 @@ class Elements:
         where = self._sentence(x)
         return torch.zeros_like(x[:, :1].expand(-1, self.sentences)).scatter_add(1, where, words.long()) > 0
 
+    def reduce(self, values: Tensor) -> Tensor:
+        """Values (B, R, *places) of an input's pixels, steps, words or features as means over elements (B, R, L)."""
+        if isinstance(self.domain, ImageDomain):
+            return F.avg_pool2d(values, self.patch, ceil_mode=True, count_include_pad=False).flatten(2)
+        if self.domain.modality == "series":
+            return F.avg_pool2d(values, (self.patch, 1), ceil_mode=True, count_include_pad=False).flatten(2)
+        return values
+
     def expand(self, mask: Tensor, x: Tensor) -> Tensor:
         """Masks (N, L) over elements as masks over the inputs x (N, *shape), of a shape that broadcasts with them."""
         if isinstance(self.domain, ImageDomain):
