@@ -100,6 +100,8 @@ def features(cub: CUB, cached: Path) -> dict[str, Tensor]:
             if split == "train":
                 rows["mirror_input"].append(backbone(x.flip(3)).mean((2, 3)))
         table |= {name: torch.cat(parts) for name, parts in rows.items()}
+        if items.concepts is None:
+            raise ValueError("the data has no concepts.")
         table |= {f"{split}_target": items.targets, f"{split}_concepts": items.concepts}
     save_file(table, cached)
     return table
