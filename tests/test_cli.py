@@ -14,7 +14,7 @@ from tests.test_resume import RECIPE
 from zoo.callbacks import AtomicCheckpointIO
 from zoo.cli import main
 from zoo.data import ConceptToy, Digits
-from zoo.domain import Domain, ImageDomain, TextDomain
+from zoo.domain import Domain, ImageDomain, SeriesDomain, TextDomain
 from zoo.stages import check_groups
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").rglob("*.yaml"))
@@ -234,7 +234,9 @@ def small_domain(arguments: dict, data: dict) -> Domain:
     if data["class_path"] == "ConceptToy":
         return Domain.from_dict(ConceptToy(**data["init_args"]).domain)
     known: dict = {"classes": ("a", "b"), "concepts": ("c", "d", "e"), "concept_groups": {"g": ("c", "d", "e")}}
-    if data["class_path"] == "CEBaB":
+    if data["class_path"] == "SeriesArchive":
+        return SeriesDomain(classes=("a", "b"), variables=tuple("uvwxyz"), length=100)
+    if data["class_path"] in ("CEBaB", "SST2", "EraserMovies"):
         return TextDomain(**known, exclusive=("g",), vocabulary=("good", "bad"), length=9)
     if data["class_path"] == "MNISTAdd":
         return ImageDomain(**known, exclusive=("g",), size=(28, 28), channels=12, mean=(0.5,) * 12, std=(0.5,) * 12)

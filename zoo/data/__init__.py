@@ -8,6 +8,7 @@ from zoo.data.images import ImageData
 from zoo.data.mnist_add import MNISTAdd
 from zoo.data.module import DataModule
 from zoo.data.sentiment import SST2, EraserMovies
+from zoo.data.series import SeriesArchive
 from zoo.data.text import CEBaB, TextTable
 from zoo.data.torchvision import TorchvisionData
 from zoo.data.toys import ConceptToy
@@ -24,6 +25,7 @@ __all__ = [
     "ImageData",
     "ImageFolder",
     "MNISTAdd",
+    "SeriesArchive",
     "TextTable",
     "TorchvisionData",
 ]

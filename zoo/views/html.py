@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from html import escape
 
-from zoo.domain import TableDomain, TextDomain
+from zoo.domain import SeriesDomain, TableDomain, TextDomain
 from zoo.explanation import Explanation
 from zoo.views.cards import evidence, number, prepare, signed
 from zoo.views.cutouts import ALONE
 from zoo.views.pictures import framed, image_element, outline
 from zoo.views.row import Row
+from zoo.views.series import plot
 from zoo.views.style import STYLE
 from zoo.views.sums import Sum, decimals
 
@@ -72,7 +73,7 @@ def _article(row: Row, title: str) -> str:
 
 def _input_figure(row: Row, title: str) -> str:
     if row.picture is None:
-        return _input_words(row) or _input_values(row)
+        return _input_words(row) or _input_values(row) or _input_series(row, title)
     height, width = row.size
     unit = max(height, width) / 100
     marks = ""
@@ -110,6 +111,15 @@ def _input_values(row: Row) -> str:
     more = len(values) - FEATURES
     note = f"<caption>the first {FEATURES} of {len(values)} features</caption>" if more > 0 else ""
     return f"<table class='input'>{note}{shown}</table>"
+
+
+def _input_series(row: Row, title: str) -> str:
+    """Series over time, a line for each variable."""
+    domain = row.one.domain
+    if not isinstance(domain, SeriesDomain) or row.one.inputs is None:
+        return ""
+    values = domain.values(row.one.inputs[0]).cpu()
+    return f"<figure class='input series'>{plot(values, domain.variables, escape(f'input {title}'))}</figure>"
 
 
 def _answer(row: Row) -> str:
