@@ -3,6 +3,7 @@
 from zoo.data.canvas import CanvasDigits
 from zoo.data.cub import CUB
 from zoo.data.digits import Digits
+from zoo.data.fields import DensityFields
 from zoo.data.folder import ImageFolder
 from zoo.data.images import ImageData
 from zoo.data.mnist_add import MNISTAdd
@@ -20,6 +21,7 @@ __all__ = [
     "CanvasDigits",
     "ConceptToy",
     "DataModule",
+    "DensityFields",
     "Digits",
     "EraserMovies",
     "ImageData",
