@@ -33,6 +33,7 @@ overflow-wrap:anywhere}
 .zoo .series polyline{fill:none;stroke:var(--up);stroke-width:1.6px;vector-effect:non-scaling-stroke}
 .zoo .series text{fill:var(--soft);font-size:13px}
 .zoo .series line{stroke:var(--line);vector-effect:non-scaling-stroke}
+.zoo .statement{margin:-.2em 0 .9em;padding:6px 12px;border-left:3px solid var(--up);overflow-wrap:anywhere}
 .zoo .toggle{display:inline-block;font-size:.85rem;padding:4px 0;cursor:pointer}
 .zoo .toggle input{accent-color:var(--up);margin:0 4px 0 0;vertical-align:-1px}
 .zoo .title,.zoo .kind,.zoo .note,.zoo figcaption,.zoo caption,.zoo small{color:var(--soft)}
