@@ -105,7 +105,7 @@ def test_an_own_network_is_a_backbone_for_every_model() -> None:
         with pytest.raises(ValueError, match="there is a backbone named 'striped' already"):
             register_backbone("striped")
         register_backbone("odd")(lambda channels: "network")
-        with pytest.raises(ValueError, match=r"backbone 'odd' must return a zoo.backbones.Backbone; got 'network'"):
+        with pytest.raises(ValueError, match=r"backbone 'odd' must return a Backbone of zoo.backbones; got 'network'"):
             create_encoder("odd", STACK)
         with pytest.raises(ValueError, match="did you mean 'striped'"):
             create_encoder("stripped", STACK)

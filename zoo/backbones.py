@@ -59,8 +59,8 @@ _own: dict[str, Callable[..., Backbone]] = {}
 def register_backbone(name: str) -> Callable[[Callable[..., Backbone]], Callable[..., Backbone]]:
     """Decorator that makes an own network a backbone for every model here: `backbone: {name: ..., options}`.
 
-    It goes on a function from the number of input channels, and any options by name, to a `Backbone`. A checkpoint keeps
-    name and options, so the function must be registered before the checkpoint is loaded.
+    It goes on a function from the number of input channels, and any options by name, to a `Backbone`. A checkpoint
+    keeps name and options, so the function must be registered before the checkpoint is loaded.
 
     Raises:
         ValueError: the name is taken.
