@@ -98,7 +98,7 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
         made = _own[name](in_channels, **options)
         if not isinstance(made, Backbone):
             raise ValueError(
-                f"the function of backbone '{name}' must return a zoo.backbones.Backbone; got {made!r:.60}."
+                f"the function of backbone '{name}' must return a Backbone of zoo.backbones; got {made!r}."
             )
         return made
     if not timm.is_model(name):
