@@ -32,6 +32,10 @@ overflow-wrap:anywhere}
 .zoo .series svg{display:block;width:100%}
 .zoo .series polyline{fill:none;stroke:var(--up);stroke-width:1.6px;vector-effect:non-scaling-stroke}
 .zoo .series text{fill:var(--soft);font-size:13px}
+.zoo .series .range{font-size:10px;text-anchor:end}
+.zoo .series .tick{text-anchor:middle}
+.zoo .series .fires{fill:#e3a800}
+.zoo .cards:has(.series){grid-template-columns:repeat(auto-fill,minmax(min(420px,100%),1fr))}
 .zoo .series line{stroke:var(--line);vector-effect:non-scaling-stroke}
 .zoo .toggle{display:inline-block;font-size:.85rem;padding:4px 0;cursor:pointer}
 .zoo .toggle input{accent-color:var(--up);margin:0 4px 0 0;vertical-align:-1px}
