@@ -15,6 +15,7 @@ from zoo.domain import SeriesDomain
 from zoo.evidence import Unit
 from zoo.views.html import page
 from zoo.views.series import MARGIN, WIDTH, part, plot
+from zoo.views.style import STYLE
 
 
 def of(length: int = 11, variables: int = 2, **options: object) -> SeriesDomain:
@@ -81,6 +82,14 @@ def test_shades_lie_where_the_unit_fires() -> None:
     assert last == pytest.approx((MARGIN + 9 * step, 90, 2 * step, 84), rel=1e-3)  # the last cell has two steps
     (whole,) = rectangles(part(torch.tensor([0.0, 1.0]), domain, "unit", "s"))  # over time alone: all variables
     assert whole == pytest.approx((MARGIN + 6 * step, 0, 5 * step, 174), rel=1e-3)
+
+
+def test_lines_look_the_same_where_they_are_used_again() -> None:
+    """Rules of the page do not match inside of <use>, so all that lines need must be inherited or an attribute."""
+    svg = plot(torch.randn(3, 2), of(3), "series", "s")
+    assert svg.count("<polyline vector-effect='non-scaling-stroke'") == 2 and "polyline" not in STYLE
+    (rule,) = re.findall(r"\.zoo \.series g,\.zoo \.series use\{([^}]+)\}", STYLE)
+    assert {"fill:none", "stroke:var(--up)"} <= set(rule.split(";"))
 
 
 def test_a_page_shows_of_a_group_what_it_saw() -> None:

@@ -168,7 +168,7 @@ def _legend(row: Row) -> str:
     if any(term.unit.kind in ALONE for term in row.terms):
         text += " Each part was seen alone: what is faded had no say in its score."
     elif isinstance(row.one.domain, SeriesDomain) and row.one.support is not None:
-        text += " Shaded is where the unit fires, the darker the more."
+        text += " Shaded is where the unit fires, the stronger the more."
     if not row.boxes:
         return f"<p class='note'>{text}</p>"
     text += " A box holds the strongest 5 % of where the unit fires, not all that it sees."

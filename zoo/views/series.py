@@ -29,10 +29,11 @@ def plot(values: Tensor, domain: SeriesDomain, label: str, identity: str) -> str
     for v, name in enumerate(domain.variables):
         top = v * (height + GAP)
         low, high = float(values[:, v].min()), float(values[:, v].max())
-        lines += f"<polyline points='{_points(values[:, v], low, high, top + 2, height - 4)}'/>"
+        points = _points(values[:, v], low, high, top + 2, height - 4)
+        lines += f"<polyline vector-effect='non-scaling-stroke' points='{points}'/>"  # rules do not reach into <use>
         names += _name(name, top, height) + (
-            f"<text class='range' x='{MARGIN - 3}' y='{top + 9}'>{high:.3g}</text>"
-            f"<text class='range' x='{MARGIN - 3}' y='{top + height - 1}'>{low:.3g}</text>"
+            f"<text class='range' x='{MARGIN - 3}' y='{top + 9}'>{_short(high)}</text>"
+            f"<text class='range' x='{MARGIN - 3}' y='{top + height - 1}'>{_short(low)}</text>"
         )
     return _drawing(f"{names}{_axis(domain, below)}<g id='{identity}'>{lines}</g>", below, label)
 
@@ -86,6 +87,10 @@ def _name(name: str, top: int, height: int) -> str:
         f"<line x1='{MARGIN}' x2='{MARGIN + WIDTH}' y1='{bottom}' y2='{bottom}'/>"
         f"<text y='{top + height // 2 + 5}'>{escape(short)}<title>{escape(name)}</title></text>"
     )
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}".replace("-", "\u2212")
 
 
 def _axis(domain: SeriesDomain, below: int) -> str:

@@ -30,7 +30,7 @@ overflow-wrap:anywhere}
 .zoo .words .faded{opacity:.34}
 .zoo .input.series{flex:1 1 420px}
 .zoo .series svg{display:block;width:100%}
-.zoo .series polyline{fill:none;stroke:var(--up);stroke-width:1.6px;vector-effect:non-scaling-stroke}
+.zoo .series g,.zoo .series use{fill:none;stroke:var(--up);stroke-width:1.6px}
 .zoo .series text{fill:var(--soft);font-size:13px}
 .zoo .series .range{font-size:10px;text-anchor:end}
 .zoo .series .tick{text-anchor:middle}
