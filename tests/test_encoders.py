@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import zoo
+from tests.small_models import SERIES
 from zoo import backbones
 from zoo.backbones import Backbone, register_backbone
 from zoo.domain import Domain, ImageDomain, TableDomain, TextDomain
@@ -111,3 +112,18 @@ def test_an_own_network_is_a_backbone_for_every_model() -> None:
             create_encoder("stripped", STACK)
     finally:
         backbones._own.clear()
+
+
+def test_the_series_encoder_reads_around_each_step_and_pools_by_the_mean() -> None:
+    encoder = create_encoder({"name": "convnet1d", "widths": [6], "kernels": [4]}, SERIES).eval()
+    x = torch.randn(2, 11, 2)
+    assert encoder.states(x).shape == (2, 11, 6)
+    torch.testing.assert_close(encoder(x), encoder.states(x).mean(1))
+    changed = x.clone()
+    changed[:, 5] += 1
+    touched = (encoder.states(changed) != encoder.states(x)).any(2).any(0)
+    assert touched.nonzero().flatten().tolist() == [3, 4, 5, 6]
+    with pytest.raises(ValueError, match=r"as many numbers above 0; got \[6\] and \[4, 3\]"):
+        create_encoder({"name": "convnet1d", "widths": [6], "kernels": [4, 3]}, SERIES)
+    with pytest.raises(ValueError, match="the backbone of a series is 'convnet1d'; got 'mlp'"):
+        create_encoder("mlp", SERIES)

@@ -64,6 +64,14 @@ def test_another_seed_is_another_split() -> None:
     assert set(stratified_split(labels, 0.2, 0)[1]) & set(stratified_split(labels, 0.2, 1)[1])
 
 
+@pytest.mark.parametrize("shape", [(200,), (200, 2)])
+def test_values_are_split_by_rows(shape: tuple[int, ...]) -> None:
+    """Every value is another one, so that they say nothing of which rows belong together."""
+    kept, held = stratified_split(torch.rand(shape), 0.1, 0)
+    assert len(held) == 20 and sorted(kept + held) == list(range(200))
+    assert max(held) > 100  # from all of them
+
+
 @pytest.mark.parametrize("settings", [{"batch_size": 0}, {"workers": -1}, {"val_fraction": 0.0}, {"val_fraction": 1.0}])
 def test_setting_out_of_range_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected batch_size >= 1, workers >= 0 and 0 < val_fraction < 1; got"):

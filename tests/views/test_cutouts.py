@@ -27,6 +27,15 @@ def test_the_clip_path_of_a_group_has_its_elements() -> None:
     assert "was seen alone" in html and "strongest 5 %" not in html
 
 
+def test_elements_that_do_not_divide_the_input_keep_their_size() -> None:
+    small = sop(elements={"patch": 5})  # of 12 x 10 pixels: the last row of elements has but two
+    explanation = small.model.explain(small.inputs[:1])
+    html = page(explanation, ["noise"], top=1)
+    ((k, path),) = re.findall(r"<clipPath id='cut[0-9a-f]+-0-(\d)'><path d='([^']+)'", html)
+    cells = explanation.support[0, int(k)].nonzero() * 5
+    assert [list(map(int, m)) for m in re.findall(r"M(\d+) (\d+)h5v5h-5z", path)] == cells.flip(1).tolist()
+
+
 def test_the_printed_factors_multiply_to_the_contribution() -> None:
     small = sop()
     html = page(small.model.explain(small.inputs[:1]), ["noise"], top=1)

@@ -10,6 +10,7 @@ from zoo.data.mnist_add import MNISTAdd
 from zoo.data.module import DataModule
 from zoo.data.sentiment import SST2, EraserMovies
 from zoo.data.series import SeriesArchive
+from zoo.data.series_arrays import SeriesArrays
 from zoo.data.text import CEBaB, TextTable
 from zoo.data.torchvision import TorchvisionData
 from zoo.data.toys import ConceptToy
@@ -28,6 +29,7 @@ __all__ = [
     "ImageFolder",
     "MNISTAdd",
     "SeriesArchive",
+    "SeriesArrays",
     "TextTable",
     "TorchvisionData",
 ]

@@ -176,15 +176,18 @@ class DataModule(LightningDataModule):
 def stratified_split(targets: Tensor, fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """Rows of the larger and the held-out part; the same fraction of every class is held out.
 
+    Values have no classes: of them the rows are drawn from all.
+
     Args:
-        targets: (N,) classes.
+        targets: (N,) classes, or (N,) or (N, C) values, which are of a floating-point type.
         fraction: to hold out, in (0, 1).
         seed: of the choice.
     """
     generator = torch.Generator().manual_seed(seed)
     held = torch.zeros(len(targets), dtype=torch.bool)
-    for c in targets.unique():
-        rows = (targets == c).nonzero().flatten()
+    labels = torch.zeros(len(targets)) if targets.is_floating_point() else targets
+    for c in labels.unique():
+        rows = (labels == c).nonzero().flatten()
         count = min(max(round(len(rows) * fraction), 1), len(rows) - 1)
         held[rows[torch.randperm(len(rows), generator=generator)[:count]]] = True
     return (~held).nonzero().flatten().tolist(), held.nonzero().flatten().tolist()

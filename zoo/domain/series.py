@@ -8,9 +8,12 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from zoo.domain.base import Domain
 from zoo.hints import hint
+
+UNEVEN = ("refuse", "zero", "last", "resample")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,10 @@ class SeriesDomain(Domain):
         variables: names of the columns, in order.
         length: T.
         mean, std: of each variable; the tensor is (value - mean) / std. By default 0 and 1.
+        step, unit: time from one step to the next, and what it is counted in, for the time axis of pages.
+        uneven: what becomes of a series of another length than T. "refuse": an error; "zero": filled up at the end
+            with zeros after normalisation, which are the mean; "last": filled up with its last values; what is longer
+            is cut. "resample": interpolated linearly, from its first to its last step.
     """
 
     modality: ClassVar[str] = "series"
@@ -29,6 +36,9 @@ class SeriesDomain(Domain):
     length: int
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    step: float = 1.0
+    unit: str = "step"
+    uneven: str = "refuse"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,10 +54,44 @@ class SeriesDomain(Domain):
                 f"mean and std need one number for each of {count} variables, and std above 0; got {len(self.mean)} "
                 f"and {len(self.std)}, smallest std {min(self.std)}."
             )
+        if not (self.step > 0 and math.isfinite(self.step)):
+            raise ValueError(f"step must be a time above 0; got {self.step}.")
+        if self.uneven not in UNEVEN:
+            raise ValueError(f"uneven must be one of {', '.join(UNEVEN)}; got '{self.uneven}'.")
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.length, len(self.variables)
+
+    def preprocess(self, values: Tensor) -> Tensor:
+        """One series of raw values (S, V), of any length S that `uneven` allows, as an input (T, V).
+
+        Raises:
+            ValueError: another number of variables, no step, values that are not finite, or not T steps where that
+                is refused.
+        """
+        if values.ndim != 2 or values.shape[1] != len(self.variables):
+            raise ValueError(
+                f"a series is (steps, {len(self.variables)}), a column for each of {', '.join(self.variables)}; got "
+                f"{tuple(values.shape)}."
+            )
+        steps = len(values)
+        if steps == 0 or (self.uneven == "refuse" and steps != self.length):
+            raise ValueError(
+                f"a series of {steps} steps; expected {self.length}. Cut, fill up or resample it, or train with data "
+                "whose option `uneven` does so."
+            )
+        if not bool(torch.isfinite(values).all()):
+            place, column = (~torch.isfinite(values)).nonzero()[0].tolist()
+            raise ValueError(f"step {place + 1} of '{self.variables[column]}' is NaN or infinite; clean the series.")
+        x = self.normalise(values)
+        if steps == self.length:
+            return x
+        if self.uneven == "resample":
+            return F.interpolate(x.mT[None], self.length, mode="linear", align_corners=True)[0].mT
+        missing = max(self.length - steps, 0)
+        rest = x[-1:] if self.uneven == "last" else torch.zeros_like(x[-1:])
+        return torch.cat([x[: self.length], rest.expand(missing, -1)])
 
     def normalise(self, values: Tensor) -> Tensor:
         """Raw values (..., T, V) as inputs."""
@@ -58,11 +102,11 @@ class SeriesDomain(Domain):
         return x.float() * torch.tensor(self.std, device=x.device) + torch.tensor(self.mean, device=x.device)
 
     def read(self, path: str | Path) -> Tensor:
-        """Reads a CSV with a header of the variables and one line for each of the T steps into an input (T, V).
+        """Reads a CSV with a header of the variables and one line for each step into an input (T, V).
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: a variable is missing, a cell is no finite number, or there are not T lines.
+            ValueError: a variable is missing, a cell is no finite number, or the length does not fit.
         """
         path = Path(path)
         if not path.is_file():
@@ -77,9 +121,10 @@ class SeriesDomain(Domain):
                 [_number(row[name], path, line, name) for name in self.variables]
                 for line, row in enumerate(reader, 2)  # the header is the first
             ]
-        if len(lines) != self.length:
-            raise ValueError(f"{path} has {len(lines)} steps; expected {self.length}, one line each after the header.")
-        return self.normalise(torch.tensor(lines))
+        try:
+            return self.preprocess(torch.tensor(lines).view(-1, len(self.variables)))
+        except ValueError as error:
+            raise ValueError(f"{path} has {error}") from None
 
 
 def _number(cell: str | None, path: Path, line: int, variable: str) -> float:

@@ -141,7 +141,8 @@ class SENN(Voting, SelfInterpretable):
     def units(self) -> tuple[Unit, ...]:
         if self.learned:
             return tuple(Unit(f"concept {k + 1}", "concept") for k in range(self.count))
-        return tuple(Unit(name, "feature") for name in self.elements.names())
+        source = {"patch": self.elements.patch}
+        return tuple(Unit(name, "feature", source=source) for name in self.elements.names())
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         terms = {"task": task_loss(scores, batch["target"], self.domain)}

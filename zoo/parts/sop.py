@@ -289,7 +289,8 @@ class SumOfParts(Voting, SelfInterpretable):
         }
 
     def units(self) -> tuple[Unit, ...]:
-        return tuple(Unit(f"group {i + 1}", "group") for i in range(self.grouping.groups))
+        source = {"patch": self.elements.patch}
+        return tuple(Unit(f"group {i + 1}", "group", source=source) for i in range(self.grouping.groups))
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         return {"task": task_loss(scores, batch["target"], self.domain)}

@@ -1,4 +1,4 @@
-"""Units that saw a part of the input alone: that part, with all else faded."""
+"""What a unit saw of the input: a part that it saw alone, with all else faded; of a series also where it fires."""
 
 from html import escape
 
@@ -8,33 +8,33 @@ from zoo.domain import SeriesDomain, TableDomain, TextDomain
 from zoo.explanation import Term
 from zoo.views.pictures import framed
 from zoo.views.row import Row
-from zoo.views.series import plot
+from zoo.views.series import part
 
 ALONE = ("group", "patch")  # kinds of units whose support is all that they saw, exactly
 
 
 def cut_out(row: Row, term: Term) -> str:
-    """A figure of what a group or a patch saw of an image, a text or a row of a table; empty for other units."""
-    if term.unit.kind not in ALONE or row.one.support is None or row.one.inputs is None:
+    """A figure of what a group or a patch saw; of a series also of where any other unit fires; else empty."""
+    if row.one.support is None or row.one.inputs is None:
         return ""
     support = row.one.support[0, term.index].cpu()
+    if isinstance(row.one.domain, SeriesDomain):
+        return _of_series(row, row.one.domain, term, support)
+    if term.unit.kind not in ALONE:
+        return ""
     if row.picture is not None:
         return _of_image(row, term, support)
     if isinstance(row.one.domain, TextDomain):
         return _of_text(row, support)
     if isinstance(row.one.domain, TableDomain):
         return _of_row(row.one.domain, support)
-    if isinstance(row.one.domain, SeriesDomain):
-        values, label = row.one.domain.values(row.one.inputs[0]).cpu(), escape(f"what {term.unit.name} saw")
-        name = f"cut{row.key}-{term.index}"
-        drawn = plot(values, row.one.domain.variables, label, support, name)
-        return f"<figure class='wide series'>{drawn}</figure>"
     return ""
 
 
 def _of_image(row: Row, term: Term, support: Tensor) -> str:
     (height, width), (rows, columns) = row.size, support.shape
-    high, wide = -(-height // rows), -(-width // columns)  # cells at the border may reach beyond it
+    patch = term.unit.source.get("patch", 0)
+    high, wide = patch or -(-height // rows), patch or -(-width // columns)  # at the border they may reach beyond it
     cells = "".join(f"M{column * wide} {r * high}h{wide}v{high}h-{wide}z" for r, column in support.nonzero().tolist())
     name = f"cut{row.key}-{term.index}"
     picture = f"<use href='#input{row.key}'/>"
@@ -58,6 +58,13 @@ def _of_text(row: Row, support: Tensor) -> str:
         for word, shown in zip(domain.words(x[0]), seen.tolist(), strict=False)
     )
     return f"<figure class='wide words'>{words}</figure>"
+
+
+def _of_series(row: Row, domain: SeriesDomain, term: Term, support: Tensor) -> str:
+    alone = term.unit.kind in ALONE
+    label = escape(f"what {term.unit.name} saw" if alone else f"where {term.unit.name} fires")
+    cut, patch = f"cut{row.key}-{term.index}" if alone else "", term.unit.source.get("patch", 0)
+    return f"<figure class='wide series'>{part(support, domain, label, f'series{row.key}', cut, patch)}</figure>"
 
 
 def _of_row(domain: TableDomain, support: Tensor) -> str:

@@ -119,8 +119,8 @@ def _input_series(row: Row, title: str) -> str:
     domain = row.one.domain
     if not isinstance(domain, SeriesDomain) or row.one.inputs is None:
         return ""
-    values = domain.values(row.one.inputs[0]).cpu()
-    return f"<figure class='input series'>{plot(values, domain.variables, escape(f'input {title}'))}</figure>"
+    drawn = plot(domain.values(row.one.inputs[0]).cpu(), domain, escape(f"input {title}"), f"series{row.key}")
+    return f"<figure class='input series'>{drawn}</figure>"
 
 
 def _answer(row: Row) -> str:
@@ -176,6 +176,8 @@ def _legend(row: Row) -> str:
         )
     if any(term.unit.kind in ALONE for term in row.terms):
         text += " Each part was seen alone: what is faded had no say in its score."
+    elif isinstance(row.one.domain, SeriesDomain) and row.one.support is not None:
+        text += " Shaded is where the unit fires, the stronger the more."
     if not row.boxes:
         return f"<p class='note'>{text}</p>"
     text += " A box holds the strongest 5 % of where the unit fires, not all that it sees."

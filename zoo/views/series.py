@@ -1,58 +1,132 @@
-"""Series over time as SVG: a line for each variable, and of a group only what it saw."""
+"""Series over time as SVG: a line for each variable, where a unit fires, and of a group only what it saw."""
 
-from collections.abc import Sequence
+import math
 from html import escape
 
+import torch
 from torch import Tensor
 
-WIDTH, MARGIN, GAP = 480, 84, 6  # of the drawing, of the names left of it, between two lines
-TALL, LOW = 84, 40  # height of a line, and of one among many
-NAME = 12  # letters of a variable's name that fit the margin
+from zoo.domain import SeriesDomain
+
+WIDTH, MARGIN, GAP, AXIS = 480, 84, 6, 18  # of the lines, of the names left of them, between two, of the time axis
+TALL, LOW, FEW = 84, 40, 3  # height of a line, and of one among more than a few
+NAME = 11  # letters of a variable's name that fit the margin
+TICKS = 6  # on the time axis, at most
+LEVELS = 8  # of shading
 
 
-def plot(values: Tensor, names: Sequence[str], label: str, shown: Tensor | None = None, identity: str = "") -> str:
-    """The lines of a series, one above the other, each on the scale of its own values.
+def plot(values: Tensor, domain: SeriesDomain, label: str, identity: str) -> str:
+    """The lines of a series, one above the other, each on the scale of its own values, over time.
 
     Args:
-        values: (T, V).
-        names: of the V variables.
+        values: (T, V), raw.
+        domain: of the series.
         label: read aloud in place of the picture; already escaped.
-        shown: (T', V) above 0 where a group saw the variable; all else is faded. None for the whole.
-        identity: of the clip path, unique on the page; needed with `shown`.
+        identity: of the lines, unique on the page, for `part`.
     """
-    height = TALL if len(names) <= 3 else LOW
-    panels = ""
-    for v, name in enumerate(names):
-        seen = None if shown is None else shown[:, v]
-        panels += _panel(values[:, v], name, v * (height + GAP), height, seen, f"{identity}-{v}")
-    below = len(names) * (height + GAP) + 12
-    ticks = (
-        f"<text x='{MARGIN}' y='{below}'>0</text>"
-        f"<text x='{MARGIN + WIDTH}' y='{below}' text-anchor='end'>step {len(values)}</text>"
-    )
-    return f"<svg viewBox='0 0 {MARGIN + WIDTH} {below + 6}' role='img' aria-label='{label}'>{panels}{ticks}</svg>"
+    height, below = _heights(domain)
+    lines = names = ""
+    for v, name in enumerate(domain.variables):
+        top = v * (height + GAP)
+        low, high = float(values[:, v].min()), float(values[:, v].max())
+        points = _points(values[:, v], low, high, top + 2, height - 4)
+        lines += f"<polyline vector-effect='non-scaling-stroke' points='{points}'/>"  # rules do not reach into <use>
+        names += _name(name, top, height) + (
+            f"<text class='range' x='{MARGIN - 3}' y='{top + 9}'>{_short(high)}</text>"
+            f"<text class='range' x='{MARGIN - 3}' y='{top + height - 1}'>{_short(low)}</text>"
+        )
+    return _drawing(f"{names}{_axis(domain, below)}<g id='{identity}'>{lines}</g>", below, label)
 
 
-def _panel(line: Tensor, name: str, top: int, height: int, shown: Tensor | None, identity: str) -> str:
-    low, high = float(line.min()), float(line.max())
-    scale = (height - 4) / ((high - low) or 1.0)
-    across = WIDTH / max(len(line) - 1, 1)
-    points = " ".join(
-        f"{MARGIN + i * across:.5g},{top + height - 2 - (value - low) * scale:.4g}"
-        for i, value in enumerate(line.tolist())
-    )
-    bottom = top + height
+def part(support: Tensor, domain: SeriesDomain, label: str, identity: str, cut: str = "", patch: int = 0) -> str:
+    """The lines that `plot` drew on the same page, with the support of a unit.
+
+    Args:
+        support: (T',) or (T', V) in [0, 1]: where the unit fires, as a shade behind the lines.
+        domain: of the series.
+        label: read aloud in place of the picture; already escaped.
+        identity: of the lines, as given to `plot`.
+        cut: for a unit that saw its support alone: an identity, unique on the page, of the clip path that fades all
+            else, in place of shades.
+        patch: steps of each of the T' cells, of which the last may have fewer; by default T / T', rounded up.
+    """
+    height, below = _heights(domain)
+    names = "".join(_name(name, v * (height + GAP), height) for v, name in enumerate(domain.variables))
+    lines = f"<use href='#{identity}'/>"
+    size = patch or math.ceil(domain.length / len(support))
+    if cut:
+        path = _cells(support > 0, domain, size)
+        shown = (
+            f"<clipPath id='{cut}'><path d='{path}'/></clipPath><g class='faded'>{lines}</g>"
+            f"<g clip-path='url(#{cut})'>{lines}</g>"
+        )
+    else:
+        level = (support * LEVELS).round()
+        shades = ""
+        for i in range(1, LEVELS + 1):
+            if path := _cells(level == i, domain, size):
+                shades += f"<path class='fires' opacity='{0.6 * i / LEVELS:.3g}' d='{path}'/>"
+        shown = shades + lines
+    return _drawing(f"{names}{_axis(domain, below)}{shown}", below, label)
+
+
+def _drawing(content: str, below: int, label: str) -> str:
+    return f"<svg viewBox='0 0 {MARGIN + WIDTH} {below + AXIS}' role='img' aria-label='{label}'>{content}</svg>"
+
+
+def _heights(domain: SeriesDomain) -> tuple[int, int]:
+    """Of one line, and of all."""
+    height = TALL if len(domain.variables) <= FEW else LOW
+    return height, len(domain.variables) * (height + GAP)
+
+
+def _name(name: str, top: int, height: int) -> str:
     short = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
-    frame = (
+    bottom = top + height
+    return (
         f"<line x1='{MARGIN}' x2='{MARGIN + WIDTH}' y1='{bottom}' y2='{bottom}'/>"
         f"<text y='{top + height // 2 + 5}'>{escape(short)}<title>{escape(name)}</title></text>"
     )
-    drawn = f"<polyline points='{points}'/>"
-    if shown is None:
-        return frame + drawn
-    cell = WIDTH / len(shown)
-    cells = "".join(
-        f"M{MARGIN + i * cell:.5g} {top}h{cell:.5g}v{height}h-{cell:.5g}z" for i, s in enumerate(shown.tolist()) if s
-    )
-    clip = f"<clipPath id='{identity}'><path d='{cells}'/></clipPath>"
-    return f"{frame}{clip}<g class='faded'>{drawn}</g><g clip-path='url(#{identity})'>{drawn}</g>"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}".replace("-", "\u2212")
+
+
+def _axis(domain: SeriesDomain, below: int) -> str:
+    """Round times, and what they are counted in."""
+    across, whole = WIDTH / domain.length, (domain.length - 1) * domain.step
+    least = max(whole / (TICKS - 1), domain.step)
+    power = 10.0 ** math.floor(math.log10(least))
+    apart = next(power * round_number for round_number in (1, 2, 5, 10) if power * round_number >= least * (1 - 1e-9))
+    ticks = ""
+    for i in range(int(whole / apart + 1e-9) + 1):
+        x = MARGIN + (i * apart / domain.step + 0.5) * across
+        ticks += f"<text class='tick' x='{x:.4g}' y='{below + 10}'>{i * apart:.6g}</text>"
+    return f"<text y='{below + 10}'>{escape(domain.unit)}</text>{ticks}"
+
+
+def _points(line: Tensor, low: float, high: float, top: int, height: int) -> str:
+    """The places of a line's values; of long series the lowest and the highest of each point of the drawing."""
+    steps = torch.arange(len(line))
+    if (each := len(line) // WIDTH) > 1:
+        rows = line[: len(line) // each * each].view(-1, each)
+        ends = torch.stack([rows.argmin(1), rows.argmax(1)], 1) + torch.arange(len(rows))[:, None] * each
+        steps = torch.cat([ends.flatten(), steps[len(rows) * each :]]).unique()
+    across, scale = WIDTH / len(line), height / ((high - low) or 1.0)
+    x = MARGIN + (steps + 0.5) * across
+    y = top + height - (line[steps] - low) * scale
+    return " ".join(f"{a:.5g},{b:.4g}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
+
+
+def _cells(chosen: Tensor, domain: SeriesDomain, size: int) -> str:
+    """Cells (T',) or (T', V) as a path of rectangles, neighbours in time as one; (T',) reaches over all variables."""
+    height, below = _heights(domain)
+    bands = [(0, below - GAP)] if chosen.ndim == 1 else [(v * (height + GAP), height) for v in range(chosen.shape[1])]
+    across, path = WIDTH / domain.length, ""
+    for (top, tall), column in zip(bands, chosen.view(len(chosen), -1).T, strict=True):
+        edges = torch.cat([column.new_zeros(1), column, column.new_zeros(1)]).int().diff().nonzero().flatten().tolist()
+        for start, end in zip(edges[::2], edges[1::2], strict=True):
+            left, right = (min(edge * size, domain.length) * across for edge in (start, end))
+            path += f"M{MARGIN + left:.5g} {top}h{right - left:.5g}v{tall}h-{right - left:.5g}z"
+    return path

@@ -30,8 +30,12 @@ overflow-wrap:anywhere}
 .zoo .words .faded{opacity:.34}
 .zoo .input.series{flex:1 1 420px}
 .zoo .series svg{display:block;width:100%}
-.zoo .series polyline{fill:none;stroke:var(--up);stroke-width:1.6px;vector-effect:non-scaling-stroke}
+.zoo .series g,.zoo .series use{fill:none;stroke:var(--up);stroke-width:1.6px}
 .zoo .series text{fill:var(--soft);font-size:13px}
+.zoo .series .range{font-size:10px;text-anchor:end}
+.zoo .series .tick{text-anchor:middle}
+.zoo .series .fires{fill:#e3a800}
+.zoo .cards:has(.series){grid-template-columns:repeat(auto-fill,minmax(min(420px,100%),1fr))}
 .zoo .series line{stroke:var(--line);vector-effect:non-scaling-stroke}
 .zoo .statement{margin:-.2em 0 .9em;padding:6px 12px;border-left:3px solid var(--up);overflow-wrap:anywhere}
 .zoo .toggle{display:inline-block;font-size:.85rem;padding:4px 0;cursor:pointer}
