@@ -37,7 +37,10 @@ class Recordings:
 class SeriesData(DataModule):
     """What modules of series share: one length for all, and variables normalised by the training set.
 
-    A data set defines `read`.
+    A data set defines `read` and sets `title`.
+
+    Attributes:
+        title: what its items are called, before the split and their number.
 
     Args:
         uneven: what becomes of series of other lengths: "refuse", "zero", "last" or "resample", see `SeriesDomain`.
@@ -49,6 +52,8 @@ class SeriesData(DataModule):
         seed: of the split and the shuffles.
         val_fraction: share of the training series held out for validation.
     """
+
+    title: str
 
     def __init__(
         self,
@@ -67,11 +72,6 @@ class SeriesData(DataModule):
     def read(self) -> Recordings:
         """The raw series of the splits "train" and "test", and perhaps "val"."""
         raise NotImplementedError("a module of series defines read()")
-
-    @property
-    def title(self) -> str:
-        """What its items are called, before the split and their number."""
-        raise NotImplementedError("a module of series has a title")
 
     def make_domain(self) -> SeriesDomain:
         return self._made
@@ -157,11 +157,7 @@ class SeriesArchive(SeriesData):
         val_fraction: float = 0.2,
     ) -> None:
         super().__init__(uneven, length, step, unit, batch_size, workers, seed, val_fraction)
-        self.name, self.files = name, {split: _find(name, split.upper(), root) for split in ("train", "test")}
-
-    @property
-    def title(self) -> str:
-        return self.name
+        self.title, self.files = name, {split: _find(name, split.upper(), root) for split in ("train", "test")}
 
     def read(self) -> Recordings:
         found = {split: (read_tsv if p.suffix == ".tsv" else read_ts)(p) for split, p in self.files.items()}

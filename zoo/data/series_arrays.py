@@ -44,10 +44,7 @@ class SeriesArrays(SeriesData):
     ) -> None:
         super().__init__(uneven, length, step, unit, batch_size, workers, seed, val_fraction)
         self.root, self.variables, self.classes = expand(root), tuple(variables), tuple(classes)
-
-    @property
-    def title(self) -> str:
-        return self.root.name
+        self.title = self.root.name
 
     def read(self) -> Recordings:
         files = {split: self.root / f"{split}.safetensors" for split in ("train", "val", "test")}
