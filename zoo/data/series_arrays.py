@@ -67,7 +67,7 @@ class SeriesArrays(SeriesData):
             if names and few:
                 raise ValueError(f"{what} names {len(names)}, but {self.root} has {wanted}; name each of them.")
         return Recordings(
-            {split: values for split, (values, _) in found.items()},
+            {split: list(values) for split, (values, _) in found.items()},
             {split: target for split, (_, target) in found.items()},
             self.classes or tuple(default),
             self.variables or tuple(f"variable {v + 1}" for v in range(count)),
