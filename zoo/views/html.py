@@ -66,7 +66,8 @@ def _article(row: Row, title: str) -> str:
     total = "" if row.total is None else _sum_line(row.total, row.one)
     return (
         f"<article aria-labelledby='t{row.key}'><header>{_input_figure(row, title)}"
-        f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_answer(row)}{_best(row.one)}</div></header>"
+        f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_answer(row)}{_statement(row.one)}{_best(row.one)}</div>"
+        "</header>"
         f"<h3>Evidence</h3>{_legend(row)}{evidence(row)}{total}</article>"
     )
 
@@ -137,6 +138,13 @@ def _answer(row: Row) -> str:
     return f"{head}<p class='note'>The model itself answers <b><bdi>{escape(one.domain.classes[best])}</bdi></b>.</p>"
 
 
+def _statement(one: Explanation) -> str:
+    """What the model says in words."""
+    if not one.statements or not one.statements[0]:
+        return ""
+    return f"<p class='statement'><bdi>{escape(one.statements[0])}</bdi></p>"
+
+
 def _best(one: Explanation) -> str:
     """The best classes and, if it is not among them, the target."""
     if one.probability is None:
@@ -159,7 +167,8 @@ def _best(one: Explanation) -> str:
 def _legend(row: Row) -> str:
     """How to read the cards, in the words that these cards need."""
     if row.total is None:
-        text = "Ranked by activation: this model's score is no sum of its units."
+        by = "how much the score depends on them" if "absent" in row.one.details else "activation"
+        text = f"Ranked by {by}: this model's score is no sum of its units."
     else:
         text = (
             f"What adds up to the {row.one.space}: <b class='up'>blue speaks for</b> the answer, "

@@ -37,6 +37,7 @@ overflow-wrap:anywhere}
 .zoo .series .fires{fill:#e3a800}
 .zoo .cards:has(.series){grid-template-columns:repeat(auto-fill,minmax(min(420px,100%),1fr))}
 .zoo .series line{stroke:var(--line);vector-effect:non-scaling-stroke}
+.zoo .statement{margin:-.2em 0 .9em;padding:6px 12px;border-left:3px solid var(--up);overflow-wrap:anywhere}
 .zoo .toggle{display:inline-block;font-size:.85rem;padding:4px 0;cursor:pointer}
 .zoo .toggle input{accent-color:var(--up);margin:0 4px 0 0;vertical-align:-1px}
 .zoo .title,.zoo .kind,.zoo .note,.zoo figcaption,.zoo caption,.zoo small{color:var(--soft)}
