@@ -1,7 +1,6 @@
 """Series over time, brought to one length and normalised: the UCR and UEA archives in their own file formats."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +19,14 @@ class Recordings:
     """Raw series and their targets.
 
     Attributes:
-        series: by split, N series (S, V), as a list if their lengths S differ.
+        series: by split, N series (S, V), each of its own length S.
         targets: by split, (N,) classes, or (N, C) values.
         classes: names of the classes or values.
         variables: names of the V variables.
         task: "classification" or "regression".
     """
 
-    series: dict[str, Sequence[Tensor]]
+    series: dict[str, list[Tensor]]
     targets: dict[str, Tensor]
     classes: tuple[str, ...]
     variables: tuple[str, ...]
@@ -37,7 +36,10 @@ class Recordings:
 class SeriesData(DataModule):
     """What modules of series share: one length for all, and variables normalised by the training set.
 
-    A data set defines `read`.
+    A data set defines `read` and sets `title`.
+
+    Attributes:
+        title: what its items are called, before the split and their number.
 
     Args:
         uneven: what becomes of series of other lengths: "refuse", "zero", "last" or "resample", see `SeriesDomain`.
@@ -49,6 +51,8 @@ class SeriesData(DataModule):
         seed: of the split and the shuffles.
         val_fraction: share of the training series held out for validation.
     """
+
+    title: str
 
     def __init__(
         self,
@@ -67,11 +71,6 @@ class SeriesData(DataModule):
     def read(self) -> Recordings:
         """The raw series of the splits "train" and "test", and perhaps "val"."""
         raise NotImplementedError("a module of series defines read()")
-
-    @property
-    def title(self) -> str:
-        """What its items are called, before the split and their number."""
-        raise NotImplementedError("a module of series has a title")
 
     def make_domain(self) -> SeriesDomain:
         return self._made
@@ -93,7 +92,7 @@ class SeriesData(DataModule):
                 f"the training series of {self.title} have different lengths, {min(lengths)} to {max(lengths)} steps; "
                 "set uneven to 'zero', 'last' or 'resample'."
             )
-        steps = torch.cat(list(train)).double()  # as they were measured: what fills them up does not count
+        steps = torch.cat(train).double()  # as they were measured: what fills them up does not count
         mean, std = steps.mean(0), steps.std(0, correction=0)
         return SeriesDomain(
             classes=raw.classes,
@@ -115,11 +114,10 @@ class SeriesData(DataModule):
             rows[split] = Rows(self._inputs(series, names), self._raw.targets[split], names)
         return rows
 
-    def _inputs(self, series: Sequence[Tensor], names: list[str]) -> Tensor:
+    def _inputs(self, series: list[Tensor], names: list[str]) -> Tensor:
         try:
             if all(one.shape == self._made.shape for one in series):
-                stacked = series if isinstance(series, Tensor) else torch.stack(list(series))
-                return self._made.normalise(stacked)
+                return self._made.normalise(torch.stack(series))
             return torch.stack([self._made.preprocess(one) for one in series])
         except ValueError as error:
             raise ValueError(f"{names[0].removesuffix(' 0')}: {error}") from None
@@ -157,27 +155,23 @@ class SeriesArchive(SeriesData):
         val_fraction: float = 0.2,
     ) -> None:
         super().__init__(uneven, length, step, unit, batch_size, workers, seed, val_fraction)
-        self.name, self.files = name, {split: _find(name, split.upper(), root) for split in ("train", "test")}
-
-    @property
-    def title(self) -> str:
-        return self.name
+        self.title, self.files = name, {split: _find(name, split.upper(), root) for split in ("train", "test")}
 
     def read(self) -> Recordings:
         found = {split: (read_tsv if p.suffix == ".tsv" else read_ts)(p) for split, p in self.files.items()}
         classes = tuple(sorted(set(found["train"][1]), key=_in_order))
         column = {label: c for c, label in enumerate(classes)}
-        series, targets = {}, {}
-        for split, (series[split], labels) in found.items():
+        targets = {}
+        for split, (_, labels) in found.items():
             if strange := sorted(set(labels) - set(classes)):
                 raise ValueError(
                     f"{self.files[split]} has labels that the training series do not have: {', '.join(strange[:5])}; "
                     f"those have {', '.join(classes[:5])}."
                 )
             targets[split] = torch.tensor([column[label] for label in labels])
-        count = series["train"][0].shape[1]
+        count = found["train"][0][0].shape[1]
         variables = ("value",) if count == 1 else tuple(f"variable {v + 1}" for v in range(count))
-        return Recordings(series, targets, classes, variables)
+        return Recordings({split: series for split, (series, _) in found.items()}, targets, classes, variables)
 
 
 def _find(name: str, split: str, root: str | None) -> Path:

@@ -44,10 +44,7 @@ class SeriesArrays(SeriesData):
     ) -> None:
         super().__init__(uneven, length, step, unit, batch_size, workers, seed, val_fraction)
         self.root, self.variables, self.classes = expand(root), tuple(variables), tuple(classes)
-
-    @property
-    def title(self) -> str:
-        return self.root.name
+        self.title = self.root.name
 
     def read(self) -> Recordings:
         files = {split: self.root / f"{split}.safetensors" for split in ("train", "val", "test")}
@@ -70,7 +67,7 @@ class SeriesArrays(SeriesData):
             if names and few:
                 raise ValueError(f"{what} names {len(names)}, but {self.root} has {wanted}; name each of them.")
         return Recordings(
-            {split: values for split, (values, _) in found.items()},
+            {split: list(values) for split, (values, _) in found.items()},
             {split: target for split, (_, target) in found.items()},
             self.classes or tuple(default),
             self.variables or tuple(f"variable {v + 1}" for v in range(count)),
