@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from zoo.backbones import Backbone, create_backbone
 from zoo.domain import Domain, ImageDomain, TableDomain, TextDomain
 from zoo.domain.text import PAD
+from zoo.huggingface import HuggingFaceText
 
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
@@ -148,11 +149,13 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
     Args:
         spec: for images, see `zoo.backbones.create_backbone`, and with `each_channel: true` the backbone reads every
             channel alone, with the same weights; for rows of a table "mlp", with the options of `MLP`, or "identity";
-            for texts "transformer", with the options of `TextTransformer`.
+            for texts "transformer", with the options of `TextTransformer`, or "hf", a pretrained encoder of Hugging
+            Face, with the options of `zoo.huggingface.HuggingFaceText`.
         domain: what the inputs are.
 
     Raises:
         ValueError: an encoder that does not read this modality, or an unknown name or option.
+        ImportError, FileNotFoundError: "hf" without the extra `text`, or without its files.
     """
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     if isinstance(domain, ImageDomain):
@@ -167,7 +170,8 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
             raise ValueError(f"the backbone of a table is 'mlp' or 'identity'; got '{name}'.")
         return MLP(len(domain.features), **options)
     if isinstance(domain, TextDomain):
-        if (name := options.pop("name", None)) != "transformer":
-            raise ValueError(f"the backbone of a text is 'transformer'; got '{name}'.")
-        return TextTransformer(domain, **options)
+        kinds = {"transformer": TextTransformer, "hf": HuggingFaceText}
+        if (name := options.pop("name", None)) not in kinds:
+            raise ValueError(f"the backbone of a text is 'transformer' or 'hf'; got '{name}'.")
+        return kinds[name](domain, **options)
     raise ValueError(f"no encoder reads the modality '{domain.modality}'.")

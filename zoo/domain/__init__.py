@@ -6,7 +6,8 @@ checkpoint, so that a loaded model reads raw files and names its answers with no
 
 from zoo.domain.base import Domain
 from zoo.domain.image import ImageDomain, fault_of, open_image
+from zoo.domain.subwords import read_tokenizer
 from zoo.domain.table import TableDomain
 from zoo.domain.text import TextDomain
 
-__all__ = ["Domain", "ImageDomain", "TableDomain", "TextDomain", "fault_of", "open_image"]
+__all__ = ["Domain", "ImageDomain", "TableDomain", "TextDomain", "fault_of", "open_image", "read_tokenizer"]

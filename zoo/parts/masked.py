@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from zoo.domain import Domain, ImageDomain, TextDomain
 from zoo.domain.text import PAD
 from zoo.encoders import Pooled, TextTransformer, create_encoder
+from zoo.huggingface import HuggingFaceText
 from zoo.parts.elements import Elements
 from zoo.parts.passes import Footprint, run_groups
 from zoo.parts.vit import VisionTokens, create_vit, is_vit
@@ -149,7 +150,7 @@ class CopiedFeatures(nn.Module):
     @staticmethod
     def possible(encoder: nn.Module, elements: Elements) -> bool:
         """Whether the encoder has such a map."""
-        if isinstance(encoder, VisionTokens | TextTransformer):
+        if isinstance(encoder, VisionTokens | TextTransformer | HuggingFaceText):
             return True
         return isinstance(encoder, Pooled) and not encoder.alone
 
@@ -159,7 +160,7 @@ class CopiedFeatures(nn.Module):
             if self.elements.grid == self.encoder.grid:
                 return h
             return self._fitted(h.mT.unflatten(2, self.encoder.grid))
-        if isinstance(self.encoder, TextTransformer):
+        if isinstance(self.encoder, TextTransformer | HuggingFaceText):
             return self.elements.average(self.encoder.states(x), x)
         return self._fitted(self.encoder.backbone(x))  # pyright: ignore[reportCallIssue]
 
