@@ -178,7 +178,13 @@ def of_subwords(name: str, **options: Any) -> Small:
     torch.manual_seed(0)
     domain = replace(SENTENCES, vocabulary=(), tokenizer=wordpiece())
     model = zoo.create_model(name, domain=domain, backbone={"name": "hf", "config": BERT}, **options).eval()
-    texts = ("good food", "bad loud place", "quiet", "an unbelievable place !", "food food food food food food food food")
+    texts = (
+        "good food",
+        "bad loud place",
+        "quiet",
+        "an unbelievable place !",
+        "food food food food food food food food",
+    )
     return Small(model, torch.stack([domain.preprocess(text) for text in texts]))
 
 

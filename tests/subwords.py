@@ -26,7 +26,9 @@ def tokenizers() -> Any:
 def transformers() -> Any:
     """The library, or a skip."""
     tokenizers()
-    return pytest.importorskip("transformers", reason="needs the extra 'text': pip install self-interpretable-zoo[text]")
+    return pytest.importorskip(
+        "transformers", reason="needs the extra 'text': pip install self-interpretable-zoo[text]"
+    )
 
 
 def wordpiece() -> str:
@@ -61,6 +63,8 @@ def tiny_bert(folder: Path) -> Path:
     """A folder like that of a downloaded BERT: config.json, model.safetensors, tokenizer.json."""
     library = transformers()
     options = dict(BERT)
-    library.AutoModel.from_config(library.AutoConfig.for_model(options.pop("model_type"), **options)).save_pretrained(folder)
+    library.AutoModel.from_config(library.AutoConfig.for_model(options.pop("model_type"), **options)).save_pretrained(
+        folder
+    )
     (folder / "tokenizer.json").write_text(wordpiece(), encoding="utf-8")
     return folder

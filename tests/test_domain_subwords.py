@@ -107,7 +107,9 @@ def test_no_tokenizer_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     tokenizers()
     pytest.importorskip("transformers")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(FileNotFoundError, match=r"no tokenizer '.*none': give a folder with tokenizer.json, or the name"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no tokenizer '.*none': give a folder with tokenizer.json, or the name"
+    ):
         read_tokenizer(tmp_path / "none")
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match=r"tokenizer must be the JSON text of a tokenizer, .*; got '{}'"):
@@ -117,7 +119,7 @@ def test_no_tokenizer_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_domain_that_cannot_be_right() -> None:
     with pytest.raises(ValueError, match="has a vocabulary or a tokenizer; got both"):
         TextDomain(classes=("a",), vocabulary=("x",), tokenizer=wordpiece())
-    with pytest.raises(ValueError, match="tokenizer must be the JSON text of a tokenizer, .*; got 'bert-base-uncased'"):
+    with pytest.raises(ValueError, match=r"tokenizer must be the JSON text of a tokenizer, .*; got 'bert-base-uncased'"):
         TextDomain(classes=("a",), tokenizer="bert-base-uncased")
     with pytest.raises(ValueError, match="has a vocabulary and no tokenizer; make its data with tokenizer=NAME"):
         _ = TextDomain(classes=("a",), vocabulary=("x",)).subwords

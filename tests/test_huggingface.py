@@ -65,15 +65,22 @@ def test_a_network_whose_padding_has_another_number() -> None:
     found = encoder(domain, config=config)
     x = torch.stack([domain.preprocess(text) for text in ("good", "good bad")])
     with torch.no_grad():
-        expected = found.network(torch.tensor([[0, *domain.subwords.encode("good"), 2]])).last_hidden_state[:, 1:-1].mean(1)
+        expected = (
+            found.network(torch.tensor([[0, *domain.subwords.encode("good"), 2]])).last_hidden_state[:, 1:-1].mean(1)
+        )
         torch.testing.assert_close(found(x)[:1], expected)
 
 
 @pytest.mark.parametrize("kind", ["distilbert", "gpt2", "electra"])
 def test_networks_of_other_kinds(kind: str) -> None:
-    sizes = {"distilbert": {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}, "gpt2": {"n_embd": 8, "n_layer": 1, "n_head": 2}}
+    sizes = {
+        "distilbert": {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 16},
+        "gpt2": {"n_embd": 8, "n_layer": 1, "n_head": 2},
+    }
     domain = texts()
-    found = encoder(domain, config={"model_type": kind, "vocab_size": 18, **sizes.get(kind, {**BERT, "model_type": kind})})
+    found = encoder(
+        domain, config={"model_type": kind, "vocab_size": 18, **sizes.get(kind, {**BERT, "model_type": kind})}
+    )
     with torch.no_grad():
         assert found(batch(domain)).shape == (3, found.channels) == (3, 8)
         torch.testing.assert_close(found(batch(domain))[1:2], found(batch(domain)[1:2]))
@@ -112,7 +119,10 @@ def test_a_table_of_texts_is_learned(tmp_path: Path) -> None:
     """Whether the food is good, through a tokenizer read from a folder; the network itself learns too."""
     folder = tiny_bert(tmp_path)
     table = tmp_path / "t.csv"
-    rows = [f"the {'good' if i % 2 else 'bad'} food {'!' * (i % 3)},{'pn'[i % 2 == 0]},{'yes' if i % 2 else 'no'}" for i in range(60)]
+    rows = [
+        f"the {'good' if i % 2 else 'bad'} food {'!' * (i % 3)},{'pn'[i % 2 == 0]},{'yes' if i % 2 else 'no'}"
+        for i in range(60)
+    ]
     table.write_text("text,label,tasty\n" + "\n".join(rows) + "\n", encoding="utf-8")
     data = TextTable(str(table), concepts=["tasty"], length=8, batch_size=10, tokenizer=str(folder))
     assert isinstance(domain := Domain.from_dict(data.domain), TextDomain) and domain.tokenizer == wordpiece()
@@ -131,10 +141,18 @@ def test_a_table_of_texts_is_learned(tmp_path: Path) -> None:
     [
         ({"pooling": "max"}, 10, "pooling must be 'masked' or 'padded'; got 'max'"),
         ({"config": None}, 10, "the backbone 'hf' needs a model, such as bert-base-uncased or a folder; got none"),
-        ({"config": {"model_type": "bertt"}}, 10, "config must name a model_type of transformers; got 'bertt'; did you mean 'bert'"),
+        (
+            {"config": {"model_type": "bertt"}},
+            10,
+            "config must name a model_type of transformers; got 'bertt'; did you mean 'bert'",
+        ),
         ({"config": {}}, 10, "config must name a model_type of transformers; got None"),
         ({"config": {"model_type": "t5"}}, 10, "'t5' is an encoder and a decoder; choose an encoder, such as BERT"),
-        ({"config": {**BERT, "vocab_size": 5}}, 10, "the tokenizer has 18 pieces, the network knows 5; give the data the"),
+        (
+            {"config": {**BERT, "vocab_size": 5}},
+            10,
+            "the tokenizer has 18 pieces, the network knows 5; give the data the",
+        ),
         ({}, 15, r"BertModel cannot read texts of 15 tokens and 1 \+ 1 special ones \(it has 16 positions\)"),
     ],
 )
@@ -156,7 +174,9 @@ def test_a_model_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         create_encoder({"name": "hf", "model": str(tmp_path / "none")}, domain)
     folder = tiny_bert(tmp_path)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no text encoder .*: give a folder with config.json and model.safetensors"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no text encoder .*: give a folder with config.json and model.safetensors"
+    ):
         create_encoder({"name": "hf", "model": str(folder)}, domain)
 
 

@@ -201,7 +201,7 @@ def _write(model: SelfInterpretable, folder: Path, metrics: dict[str, float], go
 
 
 def _arguments(model: SelfInterpretable) -> dict[str, Any]:
-    """The constructor's arguments; a text encoder of the hub is described by its config, to be built without the hub."""
+    """The constructor's arguments; a text encoder of the hub is told by its config, from which it is built offline."""
     found = next((m.spec for m in model.modules() if isinstance(m, HuggingFaceText)), None)
     return dict(model.hparams) if found is None else {**model.hparams, "backbone": found}
 

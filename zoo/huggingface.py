@@ -59,7 +59,9 @@ class HuggingFaceText(nn.Module):
             )
         found = _read_config(model) if config is None else _make_config(config)
         if found.is_encoder_decoder:
-            raise ValueError(f"'{model or found.model_type}' is an encoder and a decoder; choose an encoder, such as BERT.")
+            raise ValueError(
+                f"'{model or found.model_type}' is an encoder and a decoder; choose an encoder, such as BERT."
+            )
         tokens, subwords = found.vocab_size, domain.subwords
         if len(subwords.pieces) > tokens:
             raise ValueError(

@@ -38,7 +38,11 @@ def score(arguments: list[str]) -> int:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     encoder = OpenCLIP(data.domain, options.encoder, options.pretrained, options.prompt, device)
     reference = Reference(
-        data.reference_dataset(), batch_size=options.batch_size, device=device, workers=getattr(data, "workers", 0), title="images"
+        data.reference_dataset(),
+        batch_size=options.batch_size,
+        device=device,
+        workers=getattr(data, "workers", 0),
+        title="images",
     )
     scores = score_concepts(reference, encoder, concepts).cpu()
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -53,4 +57,4 @@ def _report(scores: torch.Tensor, concepts: list[str], output: Path) -> None:
     print(f"scores of {len(concepts)} concepts for {len(scores)} images -> {output}")
     for what, i in (("lowest", int(strongest.argmin())), ("highest", int(strongest.argmax()))):
         print(f"{what} mean of a concept's five highest scores: {strongest[i]:.3f} ({concepts[i]})")
-    print(f"train on them: LabelFreeCBM with scores: {output} (its cutoff is on that mean), PostHocCBM with bank: {output}")
+    print(f"read by LabelFreeCBM with scores: {output} (its cutoff is on that mean), by PostHocCBM with bank: {output}")

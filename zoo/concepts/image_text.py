@@ -112,7 +112,9 @@ def _weights(library: Any, model: str, pretrained: str | None) -> str | None:
         return pretrained
     if pretrained and Path(file).is_file():
         return file
-    raise ValueError(f"open_clip has no weights '{pretrained}' for '{model}', and they are no file; {hint(pretrained, tags)}")
+    raise ValueError(
+        f"open_clip has no weights '{pretrained}' for '{model}', and they are no file; {hint(pretrained, tags)}"
+    )
 
 
 def read_phrases(path: str | Path) -> list[str]:

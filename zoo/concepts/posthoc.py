@@ -173,14 +173,14 @@ class PostHocCBM(SelfInterpretable):
             vector, offset, right = hyperplane(features[chosen], torch.arange(2 * count) < count)
             self.concepts.weight[j], self.concepts.bias[j], self.accuracy[j] = vector.to(self.device), offset, right
 
-    def _examples(self, reference: Reference) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    def _examples(self, reference: Reference) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
         """Features (N, d), and for each concept the items to take for present and for absent, the best first."""
         if self.scored:
             features = collect(self, reference)[0].cpu()
             values, names, items = read_scores(self.bank)
             order = align(values, items, reference, self.bank)[:, columns_of(self.names, names, self.bank)].argsort(0)
             half = len(order) // 2
-            return features, [(column.flip(0)[:half], column[:half]) for column in order.T]
+            return features, [(c.flip(0)[:half], c[:half]) for c in order.T]
         features, concepts = (t.cpu() for t in collect(self, reference, "concepts"))
         columns = columns_of(self.names, self.domain.concepts, "the data")
         draw = torch.Generator().manual_seed(0)

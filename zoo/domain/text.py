@@ -23,11 +23,10 @@ WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 class TextDomain(Domain):
     """Texts of at most T tokens, as token numbers (T,) int64, padded with 0.
 
-    Tokens are words of a vocabulary, or the pieces of words of a pretrained encoder's own tokenizer. The latter is kept
-    whole, as text, so that a checkpoint reads texts with neither the hub nor a file at hand. Its numbers are moved by
-    two, as those of words are: so 0 is padding and 1 unknown in every domain of texts, whatever the tokenizer has there.
-    Special tokens around a text, such as [CLS], are no part of the input, and so never of an explanation: the encoder
-    adds them.
+    Tokens are words of a vocabulary, or the pieces of words of a pretrained encoder's own tokenizer. The tokenizer is
+    kept whole, as text, so that a checkpoint reads texts with neither the hub nor a file at hand. Its numbers are moved
+    by two, as those of words are, so that 0 is padding and 1 unknown whatever the tokenizer has there. Special tokens
+    around a text, such as [CLS], are no part of the input, and so never of an explanation: the encoder adds them.
 
     Attributes:
         vocabulary: the known words, lower case; word i has the number i + 2, any other word 1.
@@ -70,7 +69,9 @@ class TextDomain(Domain):
             ImportError: the extra `text` is not installed.
         """
         if not self.tokenizer:
-            raise ValueError("this domain of texts has a vocabulary and no tokenizer; make its data with tokenizer=NAME.")
+            raise ValueError(
+                "this domain of texts has a vocabulary and no tokenizer; make its data with tokenizer=NAME."
+            )
         return Subwords(self.tokenizer)
 
     @property
@@ -127,7 +128,9 @@ class TextDomain(Domain):
     @cached_property
     def _ends(self) -> list[int]:
         """Numbers of the tokens that end a sentence: pieces may carry marks of where they stand in a word."""
-        return [n for token, n in self._number.items() if (bare := token.lstrip("#Ġ▁")) and not bare.strip("".join(ENDS))]
+        return [
+            n for token, n in self._number.items() if (bare := token.lstrip("#Ġ▁")) and not bare.strip("".join(ENDS))
+        ]
 
     def question(self, x: Tensor) -> Tensor:
         """(B, T) for tokens (B, T) whether each belongs to a question, the part up to and with the separator "|||"."""
