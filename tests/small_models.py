@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 import zoo
 from tests.subwords import BERT, transformers, wordpiece
-from zoo.domain import Domain, ImageDomain, TableDomain, TextDomain
+from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.module import SelfInterpretable
 from zoo.reference import Reference
 
@@ -220,6 +220,16 @@ def sop_of_texts(**options: Any) -> Small:
     return Small(model, small.inputs)
 
 
+SERIES = SeriesDomain(classes=IMAGES.classes, variables=("pulse", "pressure"), length=11)
+
+
+def of_series(name: str, **options: Any) -> Small:
+    torch.manual_seed(0)
+    backbone = {"name": "convnet1d", "widths": [8, 8], "kernels": [4, 3]}
+    model = zoo.create_model(name, domain=SERIES, backbone=backbone, elements={"patch": 3}, **options).eval()
+    return Small(model, torch.randn(5, *SERIES.shape))
+
+
 TINY_VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
 
 
@@ -275,6 +285,9 @@ VARIANTS: dict[str, Callable[[], Small]] = {
     "sop-vit": lambda: sop(backbone=TINY_VIT, elements={}),
     "sop-vit-dropped": lambda: sop(backbone=TINY_VIT, elements={}, tokens="dropped"),
     "sop-rows": lambda: sop(ROWS, backbone={"name": "mlp", "widths": [8]}, elements={}, groups=3, size=2, blur=1),
+    "sop-series": lambda: of_series("sop", groups=3, size=0.4),
+    "sop-series-patch": lambda: of_series("sop", groups=3, size=0.4, projection="patch", fill="blur"),
+    "senn-series": lambda: of_series("senn", concepts="elements"),
     "sop-texts": sop_of_texts,
     "sop-huggingface": lambda: of_subwords("sop", groups=4, size=0.5),
     "sop-texts-dropped": lambda: sop_of_texts(tokens="dropped"),

@@ -16,7 +16,7 @@ from tests.test_resume import RECIPE
 from zoo.callbacks import AtomicCheckpointIO
 from zoo.cli import main
 from zoo.data import ConceptToy, Digits
-from zoo.domain import Domain, ImageDomain, TextDomain
+from zoo.domain import Domain, ImageDomain, SeriesDomain, TextDomain
 from zoo.stages import check_groups
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").rglob("*.yaml"))
@@ -221,10 +221,9 @@ def test_shipped_configs_are_right(path: Path, tmp_path: Path) -> None:
     check_config(config, str(path))
     arguments = config["model"]["init_args"]
     domain = small_domain(arguments, config["data"])
-    if "tokenizer" in (config["data"].get("init_args") or {}):  # a small network and its tokenizer, for those of the hub
-        backbone = arguments["backbone"]
-        assert backbone["model"] == config["data"]["init_args"]["tokenizer"]
-        backbone["model"] = str(tiny_bert(tmp_path))
+    if wanted := (config["data"].get("init_args") or {}).get("tokenizer"):  # of the hub: a small one in its place
+        assert arguments["backbone"]["model"] == wanted
+        arguments["backbone"]["model"] = str(tiny_bert(tmp_path))
         domain = replace(domain, vocabulary=(), tokenizer=wordpiece())
     with without_pretrained_weights():
         model = models()[config["model"]["class_path"]](domain=domain, **arguments)
@@ -241,7 +240,9 @@ def small_domain(arguments: dict, data: dict) -> Domain:
     if data["class_path"] == "ConceptToy":
         return Domain.from_dict(ConceptToy(**data["init_args"]).domain)
     known: dict = {"classes": ("a", "b"), "concepts": ("c", "d", "e"), "concept_groups": {"g": ("c", "d", "e")}}
-    if data["class_path"] == "CEBaB":
+    if data["class_path"] == "SeriesArchive":
+        return SeriesDomain(classes=("a", "b"), variables=tuple("uvwxyz"), length=100)
+    if data["class_path"] in ("CEBaB", "SST2", "EraserMovies"):
         return TextDomain(**known, exclusive=("g",), vocabulary=("good", "bad"), length=9)
     if data["class_path"] == "MNISTAdd":
         return ImageDomain(**known, exclusive=("g",), size=(28, 28), channels=12, mean=(0.5,) * 12, std=(0.5,) * 12)

@@ -119,7 +119,9 @@ def test_no_tokenizer_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_domain_that_cannot_be_right() -> None:
     with pytest.raises(ValueError, match="has a vocabulary or a tokenizer; got both"):
         TextDomain(classes=("a",), vocabulary=("x",), tokenizer=wordpiece())
-    with pytest.raises(ValueError, match=r"tokenizer must be the JSON text of a tokenizer, .*; got 'bert-base-uncased'"):
+    with pytest.raises(
+        ValueError, match=r"tokenizer must be the JSON text of a tokenizer, .*; got 'bert-base-uncased'"
+    ):
         TextDomain(classes=("a",), tokenizer="bert-base-uncased")
     with pytest.raises(ValueError, match="has a vocabulary and no tokenizer; make its data with tokenizer=NAME"):
         _ = TextDomain(classes=("a",), vocabulary=("x",)).subwords

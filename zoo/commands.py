@@ -20,7 +20,7 @@ from zoo.module import SelfInterpretable
 from zoo.views.html import index_page, page
 
 BATCH = 32
-ENDINGS_OF = {"image": ENDINGS, "text": {".txt"}, "table": {".csv"}}
+ENDINGS_OF = {"image": ENDINGS, "text": {".txt"}, "table": {".csv"}, "series": {".csv"}}
 
 
 class Literal(str):
@@ -35,7 +35,8 @@ Input = Path | Literal
 def explain(arguments: list[str]) -> int:
     """Explains files: for each an HTML page and a JSON with the whole evidence. Returns the exit code.
 
-    Images; .txt files, or a text itself in quotes, for models of texts; .csv files of one row for models of tables.
+    Images; .txt files, or a text itself in quotes, for models of texts; .csv files of one row for models of tables,
+    or of a line for each step for models of series.
     """
     parser = argparse.ArgumentParser("train.py explain", description=explain.__doc__)
     parser.add_argument("--checkpoint", required=True, type=Path, help="folder written by fit, or by zoo.save()")

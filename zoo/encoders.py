@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import Backbone, create_backbone
-from zoo.domain import Domain, ImageDomain, TableDomain, TextDomain
+from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.domain.text import PAD
 from zoo.huggingface import HuggingFaceText
 
@@ -68,6 +68,49 @@ class Identity(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x
+
+
+class SeriesConvNet(nn.Module):
+    """Convolutions over time with batch norm, pooled by the mean: series (B, T, V) to (B, `channels`).
+
+    The fully convolutional network of Wang, Yan, Oates: "Time Series Classification from Scratch with Deep Neural
+    Networks", IJCNN 2017, whose published widths and kernels are the defaults.
+
+    Args:
+        variables: V.
+        widths: channels of each convolution.
+        kernels: their lengths in steps.
+    """
+
+    def __init__(
+        self, variables: int, widths: Sequence[int] = (128, 256, 128), kernels: Sequence[int] = (8, 5, 3)
+    ) -> None:
+        super().__init__()
+        if len(widths) != len(kernels) or not widths or min(*widths, *kernels) < 1:
+            raise ValueError(
+                f"widths and kernels must be as many numbers above 0; got {list(widths)} and {list(kernels)}."
+            )
+        sizes = [variables, *widths]
+        self.layers = nn.Sequential(
+            *(
+                layer
+                for (a, b), kernel in zip(pairwise(sizes), kernels, strict=True)
+                for layer in (
+                    nn.ConstantPad1d(((kernel - 1) // 2, kernel // 2), 0.0),
+                    nn.Conv1d(a, b, kernel, bias=False),
+                    nn.BatchNorm1d(b),
+                    nn.ReLU(),
+                )
+            )
+        )
+        self.channels = sizes[-1]
+
+    def states(self, x: Tensor) -> Tensor:
+        """One vector for each step (B, T, `channels`)."""
+        return self.layers(x.mT).mT
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.states(x).mean(1)
 
 
 class TextTransformer(nn.Module):
@@ -149,8 +192,8 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
     Args:
         spec: for images, see `zoo.backbones.create_backbone`, and with `each_channel: true` the backbone reads every
             channel alone, with the same weights; for rows of a table "mlp", with the options of `MLP`, or "identity";
-            for texts "transformer", with the options of `TextTransformer`, or "hf", a pretrained encoder of Hugging
-            Face, with the options of `zoo.huggingface.HuggingFaceText`.
+            for series "convnet1d", with the options of `SeriesConvNet`; for texts "transformer", with those of
+            `TextTransformer`, or "hf", a pretrained encoder, with those of `zoo.huggingface.HuggingFaceText`.
         domain: what the inputs are.
 
     Raises:
@@ -169,6 +212,10 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
         if name != "mlp":
             raise ValueError(f"the backbone of a table is 'mlp' or 'identity'; got '{name}'.")
         return MLP(len(domain.features), **options)
+    if isinstance(domain, SeriesDomain):
+        if (name := options.pop("name", None)) != "convnet1d":
+            raise ValueError(f"the backbone of a series is 'convnet1d'; got '{name}'.")
+        return SeriesConvNet(len(domain.variables), **options)
     if isinstance(domain, TextDomain):
         kinds = {"transformer": TextTransformer, "hf": HuggingFaceText}
         if (name := options.pop("name", None)) not in kinds:

@@ -48,6 +48,7 @@ class Explanation:
             columns of `activation`, and K + c stands for the score of class c.
         details: what else is known of each unit, (B, K) by name; concepts have their "probability", and the score
             that the target would have were they "absent" or "present".
+        statements: what the model says in words, one for each of B rows, such as a rule; empty if it says nothing.
     """
 
     scores: Tensor
@@ -62,6 +63,7 @@ class Explanation:
     space: str = "logit"
     edges: tuple[Tensor, Tensor, Tensor] | None = None
     details: Mapping[str, Tensor] = field(default_factory=dict)
+    statements: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.target)
@@ -74,7 +76,8 @@ class Explanation:
         names = ("scores", "target", "contributions", "bias", "activation", "support", "inputs")
         rows = {n: None if getattr(self, n) is None else getattr(self, n)[row] for n in names}
         edges = None if self.edges is None else (self.edges[0], self.edges[1], self.edges[2][row])
-        return replace(self, **rows, edges=edges, details={name: value[row] for name, value in self.details.items()})
+        details = {name: value[row] for name, value in self.details.items()}
+        return replace(self, **rows, edges=edges, details=details, statements=self.statements[row])
 
     def __iter__(self) -> Iterator["Explanation"]:
         return (self[i] for i in range(len(self)))
@@ -109,9 +112,20 @@ class Explanation:
         """
         return find_unit(unit, self._index)
 
+    @property
+    def importance(self) -> Tensor:
+        """(B, K) by which units are ranked: |contribution|; of a score that is no sum, how far it moves between the
+        unit's absence and presence, where that is known, else the activation.
+        """
+        if self.contributions is not None:
+            return self.contributions.abs()
+        if {"absent", "present"} <= self.details.keys():
+            return (self.details["present"] - self.details["absent"]).abs()
+        return self.activation
+
     def top(self, n: int = 10) -> list[list[Term]]:
-        """For each row its n units of largest |contribution| (or activation, if the score is no sum), largest first."""
-        weight = self.activation if self.contributions is None else self.contributions.abs()
+        """For each row its n units of largest `importance`, largest first."""
+        weight = self.importance
         order = weight.sort(dim=1, descending=True, stable=True).indices[:, :n].cpu()
         activation = self.activation.cpu().gather(1, order).tolist()
         parts = None if self.contributions is None else self.contributions.cpu().gather(1, order).tolist()
@@ -160,6 +174,7 @@ class Explanation:
             space="margin",
             edges=None,
             details={},
+            statements=(),
         )
 
     def attribution(self) -> Tensor:
@@ -213,6 +228,8 @@ class Explanation:
             if probability is not None:
                 row["probability"] = probability[i].item()
             row["scores"] = dict(zip(self.domain.classes, self.scores[i].tolist(), strict=True))
+            if self.statements:
+                row["statement"] = self.statements[i]
             if self.bias is not None:
                 row["bias"] = self.bias[i].item()
             details = {name: value[i].tolist() for name, value in self.details.items()}
@@ -234,6 +251,7 @@ class Explanation:
                 tensors[f"picture.{k}"] = unit.picture.contiguous()
         units = [{"name": u.name, "kind": u.kind, "target": u.target, "source": dict(u.source)} for u in self.units]
         about = {"units": json.dumps(units), "domain": json.dumps(self.domain.to_dict()), "space": self.space}
+        about["statements"] = json.dumps(self.statements)
         save_file({name: tensor.clone() for name, tensor in tensors.items()}, str(path), about)  # none may share memory
 
     @staticmethod
@@ -271,7 +289,14 @@ class Explanation:
         required = {name: tensors[name] for name in ("scores", "target", "activation")}
         details = {name.removeprefix("details."): t for name, t in tensors.items() if name.startswith("details.")}
         return Explanation(
-            **required, **optional, units=units, domain=domain, space=about["space"], edges=edges, details=details
+            **required,
+            **optional,
+            units=units,
+            domain=domain,
+            space=about["space"],
+            edges=edges,
+            details=details,
+            statements=tuple(json.loads(about.get("statements", "[]"))),
         )
 
     def __str__(self) -> str:

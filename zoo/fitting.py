@@ -18,7 +18,7 @@ from zoo.callbacks import AtomicCheckpointIO, BestCheckpoint, LastStageStopping,
 from zoo.module import SelfInterpretable
 from zoo.training import StagedModule
 
-INPUTS = {"image": "IMAGE", "text": "'SOME TEXT'", "table": "ROW.csv"}
+INPUTS = {"image": "IMAGE", "text": "'SOME TEXT'", "table": "ROW.csv", "series": "SERIES.csv"}
 
 
 class FittingCLI(LightningCLI):

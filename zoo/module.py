@@ -72,6 +72,10 @@ class SelfInterpretable(StagedModule):
         """What else an explanation tells of each unit, (B, K) by name."""
         return {}
 
+    def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
+        """What an explanation with these `terms` says in words, one for each row; empty if nothing."""
+        return ()
+
     def intervene(self, evidence: Evidence, mask: Tensor, values: Tensor) -> Evidence:
         """The evidence with activations replaced by `values` (B, K) where `mask` (B, K) is True."""
         return replace(evidence, activation=torch.where(mask, values, evidence.activation))
@@ -140,8 +144,8 @@ class SelfInterpretable(StagedModule):
                 raise ValueError(f"{type(self).__name__} has no option '{name}' for an explanation; {has}.")
         with evaluating(self), self.adjusted(**options):
             terms = self.terms(x, self._target(target, x))
-            units = self.units()
-        return Explanation(**terms, units=units, domain=self.domain, inputs=x, space=self.space)
+            units, statements = self.units(), self.statements(terms)
+        return Explanation(**terms, units=units, statements=statements, domain=self.domain, inputs=x, space=self.space)
 
     def terms(self, x: Tensor, target: Tensor | None = None) -> dict[str, Any]:
         """The tensors of an explanation, and nothing but tensors: what `explain` names and `torch.export` exports."""

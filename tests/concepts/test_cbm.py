@@ -11,6 +11,7 @@ import zoo
 from tests.small_models import ROWS, cbm
 from tests.toy import fit
 from zoo.concepts import CBM
+from zoo.concepts.groups import labelled
 from zoo.concepts.losses import concept_loss, imbalance, probabilities
 from zoo.data import ConceptToy
 from zoo.domain import TableDomain
@@ -96,12 +97,37 @@ def test_absent_and_present_are_the_scores_of_a_real_intervention(options: dict)
     model, explanation = small.model, small.model.explain(small.inputs)
     with torch.no_grad():
         evidence = model.step(small.inputs)[1]
-        for k, name in enumerate(model.domain.concepts):
-            for key, truth in (("absent", 0.0), ("present", 1.0)):
-                value = model.concept_values(torch.full_like(evidence.activation, truth))[:, k]
-                scores = model.readout(model.edit(evidence, {name: value}))
+        p = model.concept_probability(evidence)
+        for k in range(5):
+            others = [j for j in (2, 3, 4) if k > 1 and j != k]  # of the colours one is present
+            for key, truth in (("absent", 0), ("present", 1)):
+                labels = torch.zeros_like(p)
+                labels[:, k] = truth
+                for j in others:
+                    total = sum(p[:, i].clamp_min(1e-6) for i in others)
+                    labels[:, j] = (1 - truth) * p[:, j].clamp_min(1e-6) / total
+                values = model.concept_values(labels)
+                scores = model.readout(model.edit(evidence, {j: values[:, j] for j in (k, *others)}))
                 expected = scores.gather(1, explanation.target[:, None])[:, 0]
                 torch.testing.assert_close(explanation.details[key][:, k], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_colour_that_is_present_excludes_the_others() -> None:
+    """Regression: setting one of the group and leaving the others as they were describes nothing that can be."""
+    small = cbm()
+    model, explanation = small.model, small.model.explain(small.inputs, 1)
+    evidence = model.step(small.inputs)[1]
+    only_red = model.edit(evidence, {"red": 1.0, "green": 0.0, "blue": 0.0})
+    torch.testing.assert_close(explanation.details["present"][:, 2], model.readout(only_red)[:, 1])
+
+
+def test_a_group_of_which_a_label_is_missing_is_left_as_it_is() -> None:
+    labels = torch.tensor([[1.0, torch.nan, 1.0, torch.nan, 0.0], [torch.nan, 0.0, 0.0, 1.0, 0.0]])
+    assert labelled(labels, [[2, 3, 4]]).tolist() == [
+        [True, False, False, False, False],
+        [False, True, True, True, True],
+    ]
+    assert torch.equal(labelled(labels, []), labels.isfinite())
 
 
 def test_concepts_of_an_exclusive_group_share_one_softmax() -> None:

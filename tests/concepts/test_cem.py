@@ -74,11 +74,13 @@ def test_disjoint_interventions_commute(model: SelfInterpretable) -> None:
 
 def test_closed_form_counterfactual_equals_a_full_readout(model: SelfInterpretable) -> None:
     evidence = evidence_of(model)
-    for truth in (0.0, 1.0):
-        scores = model.scores_if(evidence, truth)
-        for k, name in enumerate(model.domain.concepts):
-            expected = model.readout(model.edit(evidence, {name: truth}))
-            torch.testing.assert_close(scores[:, k], expected, rtol=1e-5, atol=1e-6)
+    scores, p = model.scores_if(evidence), model.concept_probability(evidence)
+    for k, name in enumerate(model.domain.concepts):
+        others = [j for j in (2, 3, 4) if k > 1 and j != k]  # of the colours one is present
+        for truth in (0, 1):
+            rest = {j: (1 - truth) * p[:, j] / sum(p[:, i] for i in others) for j in others}
+            expected = model.readout(model.edit(evidence, {name: float(truth), **rest}))
+            torch.testing.assert_close(scores[:, truth, k], expected, rtol=1e-5, atol=1e-5)
 
 
 def randint_scores(monkeypatch: pytest.MonkeyPatch, draw: Tensor, **options: object) -> tuple[CEM, Tensor]:

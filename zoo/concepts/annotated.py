@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from zoo.concepts.groups import answered, effects
 from zoo.concepts.losses import imbalance
 from zoo.domain import Domain
 from zoo.evidence import Evidence, Unit
@@ -60,32 +61,32 @@ class Annotated:
         """The activations (B, k) that stand for concepts (B, k) in [0, 1] that somebody vouches for."""
         return concepts
 
-    def scores_if(self, evidence: Evidence, concept: float) -> Tensor:
-        """(B, k, C): the exact scores were each concept alone set to `concept`, 0 for absent or 1 for present.
+    def scores_if(self, evidence: Evidence) -> Tensor:
+        """(B, 2, k, C): the exact scores were each concept absent or present, and its exclusive group as it then is.
 
-        One addition where the scores are linear in the activations (`slopes`), else one readout of k rows an input.
+        One addition where the scores are linear in the activations (`slopes`), else one readout of 2 k rows an input.
+        See `zoo.concepts.groups` for what the rest of a group then is.
         """
-        value, scores = self.concept_values(torch.full_like(evidence.activation, concept)), self.readout(evidence)
         slopes = self.slopes(evidence)
         if slopes is not None:
-            return scores[:, None] + (value - evidence.activation)[:, :, None] * slopes
+            return self.readout(evidence)[:, None, None] + effects(self, evidence, slopes)
         rows, count = evidence.activation.shape
-        alone = torch.eye(count, dtype=torch.bool, device=value.device).repeat(rows, 1)
-        repeated = Evidence(
+        many = Evidence(
             evidence.activation.repeat_interleave(count, 0),
             state={name: state.repeat_interleave(count, 0) for name, state in evidence.state.items()},
         )
-        changed = self.intervene(repeated, alone, value.repeat_interleave(count, 0))
-        return self.readout(changed).unflatten(0, (-1, count))
+        scores = []
+        for truth in (0.0, 1.0):
+            mask, labels = answered(self, evidence, truth)
+            values = self.concept_values(labels.flatten(0, 1))
+            scores.append(self.readout(self.intervene(many, mask.repeat(rows, 1), values)).unflatten(0, (-1, count)))
+        return torch.stack(scores, 1)
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         """The probability of each concept, and the target's exact score were it absent or present."""
-        wanted = target[:, None, None].expand(-1, evidence.activation.shape[1], 1)
-        return {
-            "probability": self.concept_probability(evidence),
-            "absent": self.scores_if(evidence, 0.0).gather(2, wanted)[..., 0],
-            "present": self.scores_if(evidence, 1.0).gather(2, wanted)[..., 0],
-        }
+        wanted = target[:, None, None, None].expand(-1, 2, evidence.activation.shape[1], 1)
+        absent, present = self.scores_if(evidence).gather(3, wanted)[..., 0].unbind(1)
+        return {"probability": self.concept_probability(evidence), "absent": absent, "present": present}
 
     def on_fit_start(self) -> None:
         """Weighs concepts by how rare they are among the training labels, where the model asks for that."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.concepts.annotated import Annotated
+from zoo.concepts.groups import labelled
 from zoo.concepts.losses import probabilities
 from zoo.domain import Domain
 from zoo.encoders import create_encoder
@@ -135,7 +136,9 @@ class C3M(Annotated, SelfInterpretable):
         if self.training and self.how != "joint":
             seen = evidence.activation.detach()
             if self.how == "independent":
-                seen = torch.where(concepts.isfinite(), self.concept_values(concepts.nan_to_num(0.0)), seen)
+                seen = torch.where(
+                    labelled(concepts, self.exclusive), self.concept_values(concepts.nan_to_num(0.0)), seen
+                )
             scores = self.readout(replace(evidence, activation=seen))
         return {
             "task": task_loss(scores, target, self.domain),

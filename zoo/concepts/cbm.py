@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.concepts.annotated import Annotated
+from zoo.concepts.groups import labelled
 from zoo.concepts.losses import check_weighting, concept_loss, probabilities
 from zoo.domain import Domain
 from zoo.encoders import create_encoder
@@ -129,7 +130,9 @@ class CBM(Annotated, SelfInterpretable):
         if self.training and self.how != "joint":
             seen = evidence.activation.detach()
             if self.how == "independent":
-                seen = torch.where(concepts.isfinite(), self.concept_values(concepts.nan_to_num(0.0)), seen)
+                seen = torch.where(
+                    labelled(concepts, self.exclusive), self.concept_values(concepts.nan_to_num(0.0)), seen
+                )
             scores = self.readout(replace(evidence, activation=seen))
         return {
             "task": task_loss(scores, batch["target"], self.domain),

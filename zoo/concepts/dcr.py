@@ -110,23 +110,31 @@ class DCR(Annotated, SelfInterpretable):
             "concepts": concept_loss(evidence.state["logit"].float(), batch["concepts"], self.exclusive),
         }
 
-    @torch.no_grad()
-    def rules(self, x: Tensor, target: Tensor | None = None) -> list[str]:
-        """For each input the rule of its target (by default the best class) in words, such as "a and not b".
+    def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
+        """The rule of each row's target in words, such as "a and not b", and its truth in [0, 1].
 
         A concept is in the rule if what is said of it holds more than its irrelevance; it is negated if the rule
         wants it absent.
         """
-        scores, evidence = self.step(x)
-        target = scores.argmax(1) if target is None else target
-        wanted = target[:, None, None].expand(-1, evidence.activation.shape[1], 1)
-        polarity, relevance = (t.gather(2, wanted)[..., 0] for t in self._rule(evidence))
-        inside = 1 - relevance < agreement(polarity, evidence.activation)
+        polarity, relevance = terms["details"]["polarity"], terms["details"]["relevance"]
+        inside = 1 - relevance < agreement(polarity, terms["activation"])
+        truth = terms["scores"].gather(1, terms["target"][:, None])[:, 0].tolist()
         texts = []
-        for row, signs in zip(inside.tolist(), (polarity >= 0.5).tolist(), strict=True):
+        for row, signs, c, t in zip(
+            inside.tolist(), (polarity >= 0.5).tolist(), terms["target"].tolist(), truth, strict=True
+        ):
             parts = zip(self.domain.concepts, row, signs, strict=True)
-            texts.append(" and ".join(f"{'' if yes else 'not '}{name}" for name, there, yes in parts if there))
-        return texts
+            rule = " and ".join(f"{'' if yes else 'not '}{name}" for name, there, yes in parts if there)
+            texts.append(f"{self.domain.classes[c]} if {rule or 'anything'}: truth {t:.3f}")
+        return tuple(texts)
+
+    def rules(self, x: Tensor, target: Tensor | None = None) -> list[str]:
+        """For each input the rule of its target (by default the best class) in words, such as "a and not b".
+
+        Raises:
+            ValueError, TypeError: as `explain`.
+        """
+        return [text.split(" if ", 1)[1].rsplit(": truth", 1)[0] for text in self.explain(x, target).statements]
 
     def rule_counts(self, x: Tensor) -> dict[str, Counter[str]]:
         """How often each rule was used for each class, over the inputs."""

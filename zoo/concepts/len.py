@@ -132,6 +132,31 @@ class LEN(Annotated, SelfInterpretable):
             texts[name] = " or ".join(f"({w})" if " and " in w else w for w in words)
         return texts
 
+    def holds(self, present: Tensor) -> Tensor:
+        """(B, C) whether each class's formula is true of concepts (B, k) that are present or not; of none it is not."""
+        signs = present.to(torch.int8) * 2 - 1
+        literals = self.formula.flatten(0, 1)  # (C T, k)
+        missed = (signs[:, None] * literals != literals.abs()).any(2).unflatten(1, self.formula.shape[:2])
+        return (~missed & self.formula.any(2)).any(2)
+
+    def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
+        """The formula of each row's target, and whether it is true here."""
+        formulas, classes = list(self.formulas().values()), self.domain.classes
+        true = self.holds(terms["activation"] > 0.5).gather(1, terms["target"][:, None])[:, 0].tolist()
+        return tuple(
+            f"{classes[c]} if {formulas[c]}: {'true' if yes else 'not true'} here" if formulas[c] else ""
+            for c, yes in zip(terms["target"].tolist(), true, strict=True)
+        )
+
+    def fidelity(self, scores: Tensor, activation: Tensor) -> Tensor:
+        """(C,) how often a class's formula on concepts (B, k) agrees with whether scores (B, C) are highest for it."""
+        best = F.one_hot(scores.argmax(1), scores.shape[1]).bool()
+        return (self.holds(activation > 0.5) == best).float().mean(0)
+
+    def formula_accuracy(self, activation: Tensor, target: Tensor) -> Tensor:
+        """(C,) how often a class's formula agrees with the label (B,) on concepts (B, k)."""
+        return (self.holds(activation > 0.5) == F.one_hot(target, len(self.domain.classes)).bool()).float().mean(0)
+
     def complexity(self) -> Tensor:
         """(C,) literals of each formula."""
         return (self.formula != 0).sum((1, 2))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from zoo.concepts.answers import Cached
+from zoo.concepts.groups import effects, labelled
 from zoo.concepts.outlook import RANGE, Direct, Factored
 from zoo.evidence import Evidence
 
@@ -35,7 +36,7 @@ class Affine:
 
     def gains(self, labels: Tensor) -> Tensor:
         """(B, G, C): what each group adds to the scores when it is set to labels (B, k); NaN leaves as it is."""
-        known = labels.isfinite()
+        known = labelled(labels, self.model.exclusive)
         values = self.model.concept_values(labels.nan_to_num(0.0))
         shift = torch.where(known, values - self.evidence.activation, 0.0)
         slopes = self.slopes[0] if len(self.slopes) == 1 else self.slopes  # one for all rows is one product
@@ -56,17 +57,12 @@ class Affine:
         """The distributions were one concept more absent or present."""
         log_shares = scores.log_softmax(1)
         if self._effects is None:
-            return Direct(scores[:, None, None] + self._changes(), log_shares)
+            return Direct(scores[:, None, None] + effects(self.model, self.evidence, self.slopes), log_shares)
         return Factored(self._effects, log_shares)
-
-    def _changes(self) -> Tensor:
-        """(B, 2, k, C): what setting each concept to absent and to present adds to the scores."""
-        both = [_values(self.model, self.evidence, truth) - self.evidence.activation for truth in (0.0, 1.0)]
-        return torch.stack(both, 1)[..., None] * self.slopes[:, None]
 
     @cached_property
     def _effects(self) -> tuple[Tensor, Tensor] | None:
-        changes = self._changes().flatten(1, 2)
+        changes = effects(self.model, self.evidence, self.slopes).flatten(1, 2)
         changes -= changes.amax(2, keepdim=True)  # a distribution stays the same, and nothing overflows
         if bool(changes.amin() < -RANGE):
             return None
@@ -98,15 +94,14 @@ class ByReadout:
         groups, rows = len(self.members), len(asked)
         many = repeated(self.now(asked, answers), groups)
         labels = more.repeat_interleave(groups, 0)
-        mask = self.members.bool().repeat(rows, 1) & labels.isfinite()
+        mask = self.members.bool().repeat(rows, 1) & labelled(labels, self.model.exclusive)
         values = self.model.concept_values(labels.nan_to_num(0.0))
         return self.model.readout(self.model.intervene(many, mask, values)).unflatten(0, (rows, groups))
 
     def outlook(self, scores: Tensor, asked: Tensor, answers: Tensor) -> Direct:
         """The distributions were one concept more absent or present."""
         now = self.now(asked, answers)
-        both = torch.stack([self.model.scores_if(now, truth) for truth in (0.0, 1.0)], 1)
-        return Direct(both, scores.log_softmax(1))
+        return Direct(self.model.scores_if(now), scores.log_softmax(1))
 
     def now(self, asked: Tensor, labels: Tensor) -> Evidence:
         """The evidence after the groups `asked` (B, G) were set to labels (B, k)."""
@@ -122,17 +117,13 @@ def head_of(model: Any, evidence: Evidence, members: Tensor) -> Affine | ByReado
 def intervened(model: Any, evidence: Evidence, mask: Tensor, labels: Tensor) -> Evidence:
     """The evidence with the concepts of a mask (B, k) set to their labels (B, k), where there are any."""
     values = model.concept_values(labels.nan_to_num(0.0))
-    return model.intervene(evidence, (mask > 0.5) & labels.isfinite(), values)
+    return model.intervene(evidence, (mask > 0.5) & labelled(labels, model.exclusive), values)
 
 
 def repeated(evidence: Evidence, times: int) -> Evidence:
     """Every row of the evidence that many times in a row."""
     state = {name: tensor.repeat_interleave(times, 0) for name, tensor in evidence.state.items()}
     return Evidence(evidence.activation.repeat_interleave(times, 0), state=state)
-
-
-def _values(model: Any, evidence: Evidence, truth: float) -> Tensor:
-    return model.concept_values(torch.full_like(evidence.activation, truth))
 
 
 def chunk_rows(model: Any, cached: Cached) -> int:

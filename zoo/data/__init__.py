@@ -3,11 +3,13 @@
 from zoo.data.canvas import CanvasDigits
 from zoo.data.cub import CUB
 from zoo.data.digits import Digits
+from zoo.data.fields import DensityFields
 from zoo.data.folder import ImageFolder
 from zoo.data.images import ImageData
 from zoo.data.mnist_add import MNISTAdd
 from zoo.data.module import DataModule
 from zoo.data.sentiment import SST2, EraserMovies
+from zoo.data.series import SeriesArchive
 from zoo.data.text import CEBaB, TextTable
 from zoo.data.torchvision import TorchvisionData
 from zoo.data.toys import ConceptToy
@@ -19,11 +21,13 @@ __all__ = [
     "CanvasDigits",
     "ConceptToy",
     "DataModule",
+    "DensityFields",
     "Digits",
     "EraserMovies",
     "ImageData",
     "ImageFolder",
     "MNISTAdd",
+    "SeriesArchive",
     "TextTable",
     "TorchvisionData",
 ]

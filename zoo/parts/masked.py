@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.domain import Domain, ImageDomain, TextDomain
 from zoo.domain.text import PAD
-from zoo.encoders import Pooled, TextTransformer, create_encoder
+from zoo.encoders import Pooled, SeriesConvNet, TextTransformer, create_encoder
 from zoo.huggingface import HuggingFaceText
 from zoo.parts.elements import Elements
 from zoo.parts.passes import Footprint, run_groups
@@ -146,11 +146,15 @@ class CopiedFeatures(nn.Module):
         super().__init__()
         self.encoder, self.elements = encoder, elements
         self.channels = int(encoder.channels)  # pyright: ignore[reportArgumentType]
+        series = isinstance(encoder, SeriesConvNet)
+        # The map of a series has steps and no variables; each stretch of a variable adds its own values.
+        self.own = nn.Linear(elements.patch, self.channels) if series else None
+        self.variable = nn.Parameter(torch.randn(elements.grid[1], self.channels)) if series else None
 
     @staticmethod
     def possible(encoder: nn.Module, elements: Elements) -> bool:
         """Whether the encoder has such a map."""
-        if isinstance(encoder, VisionTokens | TextTransformer | HuggingFaceText):
+        if isinstance(encoder, VisionTokens | TextTransformer | HuggingFaceText | SeriesConvNet):
             return True
         return isinstance(encoder, Pooled) and not encoder.alone
 
@@ -162,7 +166,18 @@ class CopiedFeatures(nn.Module):
             return self._fitted(h.mT.unflatten(2, self.encoder.grid))
         if isinstance(self.encoder, TextTransformer | HuggingFaceText):
             return self.elements.average(self.encoder.states(x), x)
+        if isinstance(self.encoder, SeriesConvNet):
+            return self._with_variables(self.encoder.states(x), x)
         return self._fitted(self.encoder.backbone(x))  # pyright: ignore[reportCallIssue]
+
+    def _with_variables(self, states: Tensor, x: Tensor) -> Tensor:
+        """(B, L, E) of states of steps (B, T, E): of each stretch of time, with each variable's values there."""
+        assert self.own is not None and self.variable is not None
+        (steps, variables), p = self.elements.grid, self.elements.patch
+        over = steps * p - x.shape[1]
+        time = nn.functional.avg_pool1d(states.mT, p, ceil_mode=True).mT
+        values = nn.functional.pad(x, (0, 0, 0, over)).view(-1, steps, p, variables).mT
+        return (time[:, :, None] + self.own(values) + self.variable).flatten(1, 2)
 
     def _fitted(self, maps: Tensor) -> Tensor:
         """(B, E, h, w) as (B, L, E)."""

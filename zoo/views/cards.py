@@ -143,7 +143,7 @@ def _others_card(row: Row) -> str:
         shown = [term.contribution or 0.0 for term in row.terms]
         above = int((parts > 0).sum()) - sum(part > 0 for part in shown)
         below = int((parts < 0).sum()) - sum(part < 0 for part in shown)
-        kind = f"{above} for, {below} against"
+        kind = f"{above} for, {below} against" if above or below else "without any weight; a rest of rounding"
         formula = f"<p class='formula'><b>{signed(row.total.rest, row.total.digits)}</b> together</p>"
     return (
         f"<li class='others'><div class='what'><h4>{name}</h4><p class='kind'>{kind}</p></div>"

@@ -4,10 +4,11 @@ from html import escape
 
 from torch import Tensor
 
-from zoo.domain import TableDomain, TextDomain
+from zoo.domain import SeriesDomain, TableDomain, TextDomain
 from zoo.explanation import Term
 from zoo.views.pictures import framed
 from zoo.views.row import Row
+from zoo.views.series import plot
 
 ALONE = ("group", "patch")  # kinds of units whose support is all that they saw, exactly
 
@@ -23,6 +24,11 @@ def cut_out(row: Row, term: Term) -> str:
         return _of_text(row, support)
     if isinstance(row.one.domain, TableDomain):
         return _of_row(row.one.domain, support)
+    if isinstance(row.one.domain, SeriesDomain):
+        values, label = row.one.domain.values(row.one.inputs[0]).cpu(), escape(f"what {term.unit.name} saw")
+        name = f"cut{row.key}-{term.index}"
+        drawn = plot(values, row.one.domain.variables, label, support, name)
+        return f"<figure class='wide series'>{drawn}</figure>"
     return ""
 
 

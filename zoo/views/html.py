@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from html import escape
 
-from zoo.domain import TableDomain, TextDomain
+from zoo.domain import SeriesDomain, TableDomain, TextDomain
 from zoo.explanation import Explanation
 from zoo.views.cards import evidence, number, prepare, signed
 from zoo.views.cutouts import ALONE
 from zoo.views.pictures import framed, image_element, outline
 from zoo.views.row import Row
+from zoo.views.series import plot
 from zoo.views.style import STYLE
 from zoo.views.sums import Sum, decimals
 
@@ -65,14 +66,15 @@ def _article(row: Row, title: str) -> str:
     total = "" if row.total is None else _sum_line(row.total, row.one)
     return (
         f"<article aria-labelledby='t{row.key}'><header>{_input_figure(row, title)}"
-        f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_answer(row)}{_best(row.one)}</div></header>"
+        f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_answer(row)}{_statement(row.one)}{_best(row.one)}</div>"
+        "</header>"
         f"<h3>Evidence</h3>{_legend(row)}{evidence(row)}{total}</article>"
     )
 
 
 def _input_figure(row: Row, title: str) -> str:
     if row.picture is None:
-        return _input_words(row) or _input_values(row)
+        return _input_words(row) or _input_values(row) or _input_series(row, title)
     height, width = row.size
     unit = max(height, width) / 100
     marks = ""
@@ -112,6 +114,15 @@ def _input_values(row: Row) -> str:
     return f"<table class='input'>{note}{shown}</table>"
 
 
+def _input_series(row: Row, title: str) -> str:
+    """Series over time, a line for each variable."""
+    domain = row.one.domain
+    if not isinstance(domain, SeriesDomain) or row.one.inputs is None:
+        return ""
+    values = domain.values(row.one.inputs[0]).cpu()
+    return f"<figure class='input series'>{plot(values, domain.variables, escape(f'input {title}'))}</figure>"
+
+
 def _answer(row: Row) -> str:
     one = row.one
     score = one.score.item()
@@ -125,6 +136,13 @@ def _answer(row: Row) -> str:
     if one.probability is None or one.scores[0, best] == score:
         return head
     return f"{head}<p class='note'>The model itself answers <b><bdi>{escape(one.domain.classes[best])}</bdi></b>.</p>"
+
+
+def _statement(one: Explanation) -> str:
+    """What the model says in words."""
+    if not one.statements or not one.statements[0]:
+        return ""
+    return f"<p class='statement'><bdi>{escape(one.statements[0])}</bdi></p>"
 
 
 def _best(one: Explanation) -> str:
@@ -149,7 +167,8 @@ def _best(one: Explanation) -> str:
 def _legend(row: Row) -> str:
     """How to read the cards, in the words that these cards need."""
     if row.total is None:
-        text = "Ranked by activation: this model's score is no sum of its units."
+        by = "how much the score depends on them" if "absent" in row.one.details else "activation"
+        text = f"Ranked by {by}: this model's score is no sum of its units."
     else:
         text = (
             f"What adds up to the {row.one.space}: <b class='up'>blue speaks for</b> the answer, "

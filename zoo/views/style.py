@@ -28,6 +28,12 @@ overflow-wrap:anywhere}
 .zoo .faded{opacity:.16}
 .zoo .words{font-size:.9rem;line-height:1.5;overflow-wrap:anywhere}
 .zoo .words .faded{opacity:.34}
+.zoo .input.series{flex:1 1 420px}
+.zoo .series svg{display:block;width:100%}
+.zoo .series polyline{fill:none;stroke:var(--up);stroke-width:1.6px;vector-effect:non-scaling-stroke}
+.zoo .series text{fill:var(--soft);font-size:13px}
+.zoo .series line{stroke:var(--line);vector-effect:non-scaling-stroke}
+.zoo .statement{margin:-.2em 0 .9em;padding:6px 12px;border-left:3px solid var(--up);overflow-wrap:anywhere}
 .zoo .toggle{display:inline-block;font-size:.85rem;padding:4px 0;cursor:pointer}
 .zoo .toggle input{accent-color:var(--up);margin:0 4px 0 0;vertical-align:-1px}
 .zoo .title,.zoo .kind,.zoo .note,.zoo figcaption,.zoo caption,.zoo small{color:var(--soft)}

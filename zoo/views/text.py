@@ -20,8 +20,10 @@ def _block(one: Explanation, top: int) -> str:
     rows, digits = (_ranking if one.contributions is None else _addition)(one, top)
     share = "" if one.probability is None else f", probability {one.probability.item():.1%}"
     head = f"{_plain(one.target_names[0])}: {one.space} {fixed(one.score.item(), digits)}{share}"
-    note = [] if one.contributions is not None else ["  (ranked by activation: this score is no sum of its units)"]
-    return "\n".join([head, *_aligned(rows), *note])
+    said = [f"  {_plain(one.statements[0])}"] if one.statements and one.statements[0] else []
+    by = "how much the score depends on them" if "absent" in one.details else "activation"
+    note = [] if one.contributions is not None else [f"  (ranked by {by}: this score is no sum of its units)"]
+    return "\n".join([head, *said, *_aligned(rows), *note])
 
 
 def _addition(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
