@@ -85,8 +85,8 @@ def read_tokenizer(where: str | Path) -> str:
     file = path / FILE if path.is_dir() else path
     if file.is_file():
         text = file.read_text(encoding="utf-8")
-        Subwords(text)
-        return text if len(text.splitlines()) == 1 else library.Tokenizer.from_str(text).to_str()
+        Subwords(text)  # refuses what is none
+        return library.Tokenizer.from_str(text).to_str()  # on one line
     try:  # from the hub, or a folder of an older format that this library converts
         found = need("transformers", "text").AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError) as error:
