@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -181,11 +182,32 @@ def test_bad_input_is_refused_with_what_was_expected(small: Small) -> None:
         ("stra", "no class named 'stra'; did you mean 'star'"),
         (torch.tensor([0, 1]), "one whole number a row, \\(5,\\); got torch.int64 of shape \\(2,\\)"),
         (torch.tensor([0, 1, 2, 0, 7]), "target 7 is out of range"),
+        (torch.tensor([True] * 5), "one whole number a row, \\(5,\\); got torch.bool"),
+        ([0, 1, 2, 0, "stra"], "no class named 'stra'; did you mean 'star'"),
+        ([0, 1], "got torch.int64 of shape \\(2,\\)"),
+        (1.5, "one whole number a row, \\(5,\\); got 1.5"),
     ],
 )
 def test_bad_target_is_refused(small: Small, target: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small.model.explain(small.inputs, target)
+
+
+def test_numbers_of_double_precision_are_read_as_well(small: Small) -> None:
+    """NumPy's default; regression: they ended in an error of a matrix product."""
+    if not small.inputs.is_floating_point():
+        pytest.skip("token numbers have no precision")
+    exact, double = small.model.explain(small.inputs), small.model.explain(small.inputs.double())
+    assert torch.equal(exact.scores, double.scores) and double.scores.dtype == torch.float32
+    assert torch.equal(small.model(small.inputs.double()), exact.scores)
+
+
+def test_targets_of_any_kind(small: Small) -> None:
+    expected = small.model.explain(small.inputs, torch.tensor([1, 0, 2, 1, 1])).target
+    for target in ([1, "circle", 2, 1, "square"], (1, 0, 2, 1, 1), expected.to(torch.uint8), expected.numpy().tolist()):
+        assert torch.equal(small.model.explain(small.inputs, target).target, expected)
+    for one in (2, np.int64(2), torch.tensor(2), "star"):
+        assert small.model.explain(small.inputs, one).target.tolist() == [2] * 5
 
 
 def test_unknown_unit_names_the_nearest(small: Small) -> None:

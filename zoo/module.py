@@ -1,8 +1,9 @@
 """The contract: scores are a function of the evidence and of nothing else; an explanation is its terms."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import index
 from typing import Any, ClassVar
 
 import torch
@@ -109,7 +110,7 @@ class SelfInterpretable(StagedModule):
         """
         if not torch.compiler.is_compiling():  # the check looks at values, which a traced graph cannot
             self.domain.check(x, type(self).__name__)
-        return self.step(x)[0]
+        return self.step(self._cast(x))[0]
 
     def step(self, x: Tensor) -> tuple[Tensor, Evidence]:
         evidence = self.evidence(x).float()
@@ -122,12 +123,14 @@ class SelfInterpretable(StagedModule):
         yield
 
     @torch.no_grad()
-    def explain(self, x: Tensor, target: int | str | Tensor | None = None, **options: Any) -> Explanation:
+    def explain(
+        self, x: Tensor, target: int | str | Sequence[int | str] | Tensor | None = None, **options: Any
+    ) -> Explanation:
         """The built-in explanation of a batch; leaves the model, its modes and the input as they were.
 
         Args:
             x: inputs as `forward` takes them.
-            target: class by name or number, or one number a row (B,); by default the class of highest score
+            target: class by name or number, or one for each row; by default the class of highest score
                 (of regression targets, the first).
             options: what is `adjustable`, for this explanation; the scores are those of the model so adjusted.
 
@@ -138,6 +141,7 @@ class SelfInterpretable(StagedModule):
         """
         self.require_ready()
         self.domain.check(x, type(self).__name__)
+        x = self._cast(x)
         for name in options:
             if name not in self.adjustable:
                 has = f"it has {', '.join(self.adjustable)}" if self.adjustable else "it has none"
@@ -173,19 +177,26 @@ class SelfInterpretable(StagedModule):
     def predict_step(self, batch: Any, batch_idx: int) -> Explanation:
         return self.explain(batch if isinstance(batch, Tensor) else as_batch(batch)["input"])
 
-    def _target(self, target: int | str | Tensor | None, x: Tensor) -> Tensor | None:
+    def _cast(self, x: Tensor) -> Tensor:
+        """Numbers of another precision, such as NumPy's float64, in that of the model."""
+        return x.to(self.dtype) if x.is_floating_point() and not torch.is_autocast_enabled(x.device.type) else x
+
+    def _target(self, target: Any, x: Tensor) -> Tensor | None:
+        """The classes to explain, one a row (B,)."""
         if target is None:
             return None
-        if isinstance(target, int | str):
-            return torch.full((len(x),), self.domain.class_index(target), device=x.device)
-        if target.shape != (len(x),) or target.is_floating_point():
-            raise ValueError(
-                f"target must be a class or one whole number a row, ({len(x)},); got {target.dtype} of shape "
-                f"{tuple(target.shape)}."
-            )
+        if isinstance(target, str) or (hasattr(target, "__index__") and getattr(target, "ndim", 0) == 0):
+            name = target if isinstance(target, str) else index(target)
+            return torch.full((len(x),), self.domain.class_index(name), device=x.device)
+        if isinstance(target, list | tuple):
+            target = torch.tensor([self.domain.class_index(t) for t in target])
+        whole = isinstance(target, Tensor) and not (target.is_floating_point() or target.dtype == torch.bool)
+        if not whole or target.shape != (len(x),):
+            got = f"{target.dtype} of shape {tuple(target.shape)}" if isinstance(target, Tensor) else repr(target)
+            raise ValueError(f"target must be a class or one whole number a row, ({len(x)},); got {got}.")
         for t in {int(target.min()), int(target.max())}:
             self.domain.class_index(t)
-        return target.to(x.device)
+        return target.to(x.device, torch.long)
 
 
 class ExplainingForward(nn.Module):

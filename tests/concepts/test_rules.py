@@ -244,3 +244,44 @@ def test_literals_speak_in_the_units_of_the_table() -> None:
 def test_what_cannot_be(name: str, change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         zoo.create_model(name, **{"domain": ROWS, **change})
+
+
+def test_an_explanation_says_the_formula_and_whether_it_holds() -> None:
+    model = LEN(ROWS, backbone={"name": "mlp", "widths": [4]}).eval()
+    model.formula[0, 0, 0], model.formula[0, 1, 1], model.formula[0, 1, 2] = 1, -1, 1  # round or (not large and red)
+    activation = torch.tensor([[0.9, 0.9, 0.1, 0.8, 0.1], [0.1, 0.2, 0.9, 0.0, 0.1], [0.1, 0.9, 0.9, 0.0, 0.1]])
+    assert model.holds(activation > 0.5).tolist() == [[True, False, False], [True, False, False], [False] * 3]
+    said = model.statements({"activation": activation, "target": torch.tensor([0, 0, 0])})
+    start = "circle if round or (not large and red): "
+    assert said == (f"{start}true here", f"{start}true here", f"{start}not true here")
+    assert model.statements({"activation": activation, "target": torch.tensor([1, 2, 1])}) == ("", "", "")
+    scores = torch.tensor([[2.0, 0, 0], [0, 1.0, 0], [0, 1.0, 0]])
+    torch.testing.assert_close(model.fidelity(scores, activation), torch.tensor([2 / 3, 1 / 3, 1.0]))
+    accuracy = model.formula_accuracy(activation, torch.tensor([0, 0, 0]))
+    torch.testing.assert_close(accuracy, torch.tensor([2 / 3, 1.0, 1.0]))
+
+
+def test_rules_are_said_on_pages_and_in_files() -> None:
+    torch.manual_seed(0)
+    model = DCR(ROWS, backbone={"name": "mlp", "widths": [4]}, width=4).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    x = torch.randn(4, 3)
+    rules = model.rules(x)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    explanation = model.explain(x)
+    for i, rule in enumerate(rules):
+        one = explanation[i]
+        assert one.statements == (f"{one.target_names[0]} if {rule}: truth {one.score.item():.3f}",)
+        assert one.to_dict()[0]["statement"] == one.statements[0]
+        assert one.statements[0] in str(one) and one.statements[0] in one._repr_html_()
+    with pytest.raises(ValueError, match="Add a batch dimension"):
+        model.rules(x[0])
+
+
+def test_units_of_no_sum_are_ranked_by_what_they_decide() -> None:
+    model = DCR(ROWS, backbone={"name": "mlp", "widths": [4]}, width=4).eval()
+    explanation = model.explain(torch.randn(4, 3))
+    moved = (explanation.details["present"] - explanation.details["absent"]).abs()
+    assert torch.equal(explanation.importance, moved)
+    assert [t.index for t in explanation.top(5)[0]] == moved[0].sort(descending=True, stable=True).indices.tolist()
+    assert "ranked by how much the score depends on them" in str(explanation)

@@ -148,6 +148,20 @@ def test_prune_keeps_every_score_and_gives_the_weights_to_the_first() -> None:
     assert [bool(unit.source.get("pruned")) for unit in model.units()] == [False, True, False] * 3
 
 
+def test_what_is_pruned_counts_in_no_term_of_the_loss() -> None:
+    small = protopnet()
+    model = small.model
+    batch = {"input": small.inputs, "target": torch.tensor([0, 1, 2, 0, 1])}
+    model.alive[1] = False
+    before = model.losses(*model.step(small.inputs), batch)
+    with torch.no_grad():
+        model.prototypes[1] += 100
+        model.head.weight[2, 1] = 7.0
+    after = model.losses(*model.step(small.inputs), batch)
+    for name in ("cluster", "separation", "l1"):
+        torch.testing.assert_close(after[name], before[name], rtol=1e-4, atol=1e-4)
+
+
 def test_pruning_again_gives_no_weights_to_what_is_pruned() -> None:
     """A prototype that came to share its patch with one pruned earlier was dropped, and with it its score."""
     model, x = pushed_with_copies(), RandomImages(8, seed=5).inputs

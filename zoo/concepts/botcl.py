@@ -50,7 +50,8 @@ class BotCL(SelfInterpretable):
     full loss. `gallery` keeps the training images in which each concept fires most. An intervention deactivates a
     concept: its t becomes 0.
 
-    How this differs from the official code: the official test split stays out of training; one pass of attention
+    How this differs from the official code: all of the backbone learns in the second stage (there its first two
+    blocks are frozen); the official test split stays out of training; one pass of attention
     (there: three identical ones); row sums near 0 are kept away from 0 in the rescaling, and `pooling="mean"` is
     offered, because sums of 49 sigmoids saturate the tanh at the start; closed forms of all regularisers;
     the decoder reconstructs pixels scaled to [-1, 1], which its tanh can reach.

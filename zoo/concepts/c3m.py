@@ -24,7 +24,11 @@ from zoo.registry import register
 from zoo.tasks import task_loss
 from zoo.training import Batch, action
 
-RECIPE = ({"name": "joint", "epochs": 20, "train": ["backbone", "concepts", "head"]},)
+RECIPE = (
+    {"name": "joint", "epochs": 20, "train": ["backbone", "concepts", "head"]},
+    {"name": "calibrate"},
+    {"name": "measure", "epochs": 1, "train": []},
+)
 
 
 @register("c3m", family="concepts", modality=("text", "table", "image"), paper="Tan et al., PAKDD 2024")

@@ -40,7 +40,7 @@ def answered(model: Any, evidence: Evidence, truth: float) -> tuple[Tensor, Tens
     own = torch.eye(count, device=probability.device)
     pairs = siblings(model.exclusive, count, probability.device)
     if pairs is None:
-        return own.bool(), (truth * own).expand(len(probability), -1, -1)
+        return own.bool(), (truth * own).expand(probability.shape[0], -1, -1)
     share = probability.clamp_min(IMPOSSIBLE)
     others = pairs * share[:, None] / (share @ pairs).clamp_min(IMPOSSIBLE)[..., None]  # (B, k, k)
     return (own + pairs).bool(), truth * own + (1 - truth) * others

@@ -127,7 +127,7 @@ class IntCEM(Embedded, SelfInterpretable):
             return {"task": task_loss(scores, target, self.domain), "concepts": concept_term}
         truth = torch.where(concepts.isfinite(), concepts.to(evidence.activation), evidence.activation)
         first = self._first_groups(len(concepts), concepts.device)
-        steps = 1 + self._below(min(self._limit(), LONGEST))
+        steps = 1 + self._below(max(min(self._limit(), LONGEST) - 1, 1))
         last, rollout = self._rollout(evidence, truth, first, target, steps)
         weight = self.gamma**steps
         before, after = (task_loss(self._scores_at(evidence, truth, mu), target, self.domain) for mu in (first, last))

@@ -27,10 +27,16 @@ from zoo.training import Batch, action
 EPSILON = 1e-4
 RECIPE = (
     {"name": "warm", "epochs": 5, "train": ["addon", "prototypes"]},
-    {"name": "joint", "epochs": 5, "train": ["backbone", "addon", "prototypes"], "decay_every": 5},
+    {"name": "joint", "epochs": 5, "train": ["backbone", "addon", "prototypes"]},
     {"name": "push"},
     {"name": "last", "epochs": 20, "train": ["head"]},
-    {"name": "joint", "epochs": 10, "train": ["backbone", "addon", "prototypes"], "decay_every": 5},
+    {  # a tenth of the learning rates after every five joint epochs, as published
+        "name": "joint",
+        "epochs": 10,
+        "train": ["backbone", "addon", "prototypes"],
+        "lr": {"backbone": 1e-5, "addon": 3e-4, "prototypes": 3e-4},
+        "decay_every": 5,
+    },
     {"name": "push"},
     {"name": "last", "epochs": 20, "train": ["head"]},
 )
@@ -96,10 +102,11 @@ class ProtoPNet(SelfInterpretable):
         coefficients: dict[str, float] | None = None,
     ) -> None:
         domain = Domain.from_dict(domain)
-        if not isinstance(domain, ImageDomain) or len(domain.classes) < 2:  # before the metrics say it less clearly
+        wrong = not isinstance(domain, ImageDomain) or len(domain.classes) < 2
+        if wrong or domain.task != "classification":  # before the metrics say it less clearly
             raise ValueError(
                 f"ProtoPNet classifies images into two or more classes; got {len(domain.classes)} of "
-                f"modality '{domain.modality}'."
+                f"modality '{domain.modality}' for a {domain.task}."
             )
         super().__init__(
             domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
@@ -161,12 +168,13 @@ class ProtoPNet(SelfInterpretable):
         return Evidence(activation, support, {"distance": nearest})
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        distance, own = evidence.state["distance"], self.own[batch["target"]]  # both (B, P)
+        own = self.own[batch["target"]]  # (B, P)
+        distance = evidence.state["distance"].masked_fill(~self.alive, torch.inf)  # what is pruned no longer counts
         return {
             "cross_entropy": task_loss(scores, batch["target"], self.domain),
             "cluster": distance.masked_fill(~own, torch.inf).amin(1).mean(),
             "separation": -distance.masked_fill(own, torch.inf).amin(1).mean(),
-            "l1": self.head.weight.masked_fill(self.own, 0).abs().sum(),
+            "l1": self.head.weight.masked_fill(self.own | ~self.alive, 0).abs().sum(),
         }
 
     def units(self) -> tuple[Unit, ...]:
