@@ -2,10 +2,12 @@
 
 import sys
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 import zoo
@@ -13,6 +15,7 @@ from tests.subwords import BERT, bytelevel, tiny_bert, transformers, wordpiece
 from tests.toy import fit
 from zoo.backbones import without_pretrained_weights
 from zoo.checkpoint import read_config
+from zoo.cli import main
 from zoo.data import TextTable
 from zoo.domain import Domain, TextDomain
 from zoo.encoders import create_encoder
@@ -104,9 +107,7 @@ def test_a_checkpoint_needs_neither_the_hub_nor_the_folder(tmp_path: Path, monke
     saved = zoo.save(model, tmp_path / "checkpoint")
     kept = read_config(saved)["arguments"]["backbone"]
     assert kept["model"] == str(folder) and kept["config"]["hidden_size"] == 8 and kept["pooling"] == "masked"
-    for file in folder.iterdir():
-        file.unlink()
-    folder.rmdir()
+    rmtree(folder)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     loaded = zoo.load(saved)
     x = loaded.domain.preprocess("unbelievable food")[None]
@@ -134,6 +135,30 @@ def test_a_table_of_texts_is_learned(tmp_path: Path) -> None:
     trainer.test(model, datamodule=data, verbose=False)
     assert trainer.callback_metrics["test/accuracy"] == 1
     assert not torch.equal(model.backbone.network.embeddings.word_embeddings.weight, before)
+
+
+def test_from_a_config_to_a_page(tmp_path: Path) -> None:
+    """The tokenizer reaches the checkpoint as it is, and the page has whole words, once the folder is gone."""
+    folder = tiny_bert(tmp_path / "bert")
+    rows = [f"the {('bad', 'good')[i % 2]} food,{'np'[i % 2]},{('no', 'yes')[i % 2]}" for i in range(40)]
+    (tmp_path / "t.csv").write_text("text,label,tasty\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    stages = [{"name": "joint", "epochs": 1, "train": ["backbone", "concepts", "head"]}]
+    settings = {"path": str(tmp_path / "t.csv"), "concepts": ["tasty"], "length": 8, "tokenizer": str(folder)}
+    config = {
+        "model": {
+            "class_path": "C3M",
+            "init_args": {"backbone": {"name": "hf", "model": str(folder)}, "stages": stages},
+        },
+        "data": {"class_path": "TextTable", "init_args": settings},
+        "trainer": {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False},
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    assert main(["fit", "--config", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run")]) == 0
+    rmtree(folder)
+    command = ["explain", "--checkpoint", str(tmp_path / "run/checkpoint"), "--input", "Unbelievable food!"]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 0
+    assert read_config(tmp_path / "run/checkpoint")["arguments"]["domain"]["tokenizer"] == wordpiece()
+    assert "<bdi>unbelievable</bdi> <bdi>food!</bdi>" in (tmp_path / "out" / "text.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
