@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+import zoo
+from zoo import backbones
+from zoo.backbones import Backbone, register_backbone
 from zoo.domain import Domain, ImageDomain, TableDomain, TextDomain
 from zoo.encoders import create_encoder
 
@@ -86,3 +89,25 @@ def test_padding_changes_nothing_where_it_is_masked() -> None:
 def test_text_encoder_that_cannot_be(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         texts(12, **options)
+
+
+def test_an_own_network_is_a_backbone_for_every_model() -> None:
+    @register_backbone("striped")
+    def striped(in_channels: int, width: int = 5) -> Backbone:
+        return Backbone(torch.nn.Conv2d(in_channels, width, (4, 1), (4, 1)), in_channels, width)
+
+    try:
+        assert create_encoder({"name": "striped", "width": 7}, STACK)(torch.randn(2, 5, 8, 8)).shape == (2, 7)
+        model = zoo.create_model(
+            "sop", domain=STACK, backbone="striped", elements={"patch": 4}, groups=2, size=1
+        ).eval()
+        model.explain(torch.randn(2, 5, 8, 8)).check()
+        with pytest.raises(ValueError, match="there is a backbone named 'striped' already"):
+            register_backbone("striped")
+        register_backbone("odd")(lambda channels: "network")
+        with pytest.raises(ValueError, match=r"backbone 'odd' must return a Backbone of zoo.backbones; got 'network'"):
+            create_encoder("odd", STACK)
+        with pytest.raises(ValueError, match="did you mean 'striped'"):
+            create_encoder("stripped", STACK)
+    finally:
+        backbones._own.clear()

@@ -1,7 +1,7 @@
 """Image backbones behind one function: a name, or a name with options, gives a network from images to a feature map."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -53,13 +53,35 @@ class Backbone(nn.Module):
         return out[-1] if isinstance(out, list) else out
 
 
+_own: dict[str, Callable[..., Backbone]] = {}
+
+
+def register_backbone(name: str) -> Callable[[Callable[..., Backbone]], Callable[..., Backbone]]:
+    """Decorator that makes an own network a backbone for every model here: `backbone: {name: ..., options}`.
+
+    It goes on a function from the number of input channels, and any options by name, to a `Backbone`. A checkpoint
+    keeps name and options, so the function must be registered before the checkpoint is loaded.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if name in _own or name == "convnet" or timm.is_model(name):
+        raise ValueError(f"there is a backbone named '{name}' already; choose another name.")
+
+    def enter(build: Callable[..., Backbone]) -> Callable[..., Backbone]:
+        _own[name] = build
+        return build
+
+    return enter
+
+
 def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Backbone:
     """Builds a backbone.
 
     Args:
         backbone: a name, or a dict with `name` and options: "convnet" (a few 3x3 convolutions; options `widths`,
             `pool`: see `convnet`), or any network of timm (options of `timm.create_model`, such as `pad_type`, and
-            `weights`, a safetensors file, in place of `pretrained`).
+            `weights`, a safetensors file, in place of `pretrained`), or an own one, see `register_backbone`.
         in_channels: of the images.
 
     Raises:
@@ -72,8 +94,15 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
         raise ValueError(f"backbone needs a 'name'; got only {', '.join(options) or 'nothing'}.")
     if name == "convnet":
         return convnet(in_channels, **options)
+    if name in _own:
+        made = _own[name](in_channels, **options)
+        if not isinstance(made, Backbone):
+            raise ValueError(
+                f"the function of backbone '{name}' must return a Backbone of zoo.backbones; got {made!r}."
+            )
+        return made
     if not timm.is_model(name):
-        near = hint(name, ["convnet", *timm.list_models()])
+        near = hint(name, ["convnet", *_own, *timm.list_models()])
         raise ValueError(f"no backbone named '{name}' ('convnet' or a model of timm); {near}")
     weights = options.pop("weights", None)
     if weights and options.get("pretrained"):

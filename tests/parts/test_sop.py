@@ -157,6 +157,15 @@ def test_identical_groups_run_once_and_unneeded_ones_not_at_all() -> None:
         assert torch.allclose(explanation.scores, model(x))
 
 
+def test_no_gradients_are_kept_for_a_frozen_backbone() -> None:
+    model, x = sop().model.train(), RandomImages(3).inputs
+    masks = torch.rand(3, 4, 30) < 0.3
+    assert model.backbone.groups(x, masks, 6).requires_grad
+    model.backbone.requires_grad_(False)
+    assert not model.backbone.groups(x, masks, 6).requires_grad
+    assert model.backbone.groups(x, masks.float().requires_grad_(), 6).requires_grad  # through the mask
+
+
 def test_groups_size_and_heads_of_one_explanation() -> None:
     model, x = sop(heads=2).model, RandomImages(4).inputs
     usual = model.explain(x)

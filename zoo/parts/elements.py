@@ -19,6 +19,27 @@ class Grouping:
     size: float
     heads: int
 
+    def check(self, elements: int, anchors: str, made: "Grouping") -> None:
+        """Refuses numbers that cannot be.
+
+        Args:
+            elements: L, of the input.
+            anchors: of the groups, see `GroupGenerator`.
+            made: what the model was made with.
+
+        Raises:
+            ValueError: an impossible size, more heads than there are, or more groups than candidates.
+        """
+        group_size(self.size, elements)
+        if not 1 <= self.heads <= made.heads:
+            raise ValueError(f"heads must be 1 to {made.heads}, as the model has; got {self.heads}.")
+        candidates = made.groups if anchors == "learned" else self.heads * elements
+        of = "learned queries" if anchors == "learned" else f"candidates, {self.heads} heads x {elements} elements"
+        if not 1 <= self.groups <= candidates:
+            raise ValueError(f"groups must be 1 to {candidates}, the number of {of}; got {self.groups}.")
+        if anchors == "all" and self.groups != candidates:
+            raise ValueError(f"anchors='all' makes a group of all {candidates} {of}; got groups={self.groups}.")
+
 
 FILLS = ("zero", "mean", "blur", "token")
 

@@ -1,12 +1,11 @@
 """The group generator of Sum-of-Parts: attention among the elements, cut to the strongest of each row."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from zoo.domain import Domain
 from zoo.parts.elements import Elements, Grouping, smooth
 
 
@@ -74,6 +73,20 @@ class GroupGenerator(nn.Module):
         pairs = number * (grouping.heads * count) // grouping.groups
         return pairs // count, pairs % count
 
+    def sharpen(self, seen: Sequence[tuple[Tensor, Tensor]], inside: float = 0.75) -> None:
+        """Sets s so that groups hold a share of the attention in the mean, by bisection.
+
+        Args:
+            seen: batches of scores (B, M, L) at the present s, and of their groups (B, M, L).
+            inside: the share.
+        """
+        low, high = 0.01, 1000.0
+        while high / low > 1.01:
+            middle = (low * high) ** 0.5
+            shares = [((middle / self.sharpness * scores).softmax(2) * mask).sum(2).mean(1) for scores, mask in seen]
+            low, high = (middle, high) if torch.cat(shares).mean() < inside else (low, middle)
+        self.sharpness.fill_(low)
+
     def blurred(self, scores: Tensor) -> Tensor:
         """Scores (B, M, L) smoothed over the grid; along time, not across variables, for series."""
         if self.blur == 1:
@@ -104,42 +117,3 @@ def membership(scores: Tensor, mask: Tensor) -> Tensor:
     threshold = torch.where(outside > low, (inside + outside) / 2, inside).detach()
     soft = torch.sigmoid(scores - threshold)
     return mask.to(soft.dtype) + (soft - soft.detach())  # in this order, exactly the mask
-
-
-class PatchFeatures(nn.Module):
-    """Features (B, L, E) of an input's elements: their own values and their place, then one Transformer block.
-
-    The fallback for inputs whose backbone has no map of features on the grid of elements.
-
-    Args:
-        domain: of images, series or tables.
-        elements: of the input.
-        width: E, a multiple of 4.
-    """
-
-    def __init__(self, domain: Domain, elements: Elements, width: int) -> None:
-        from zoo.encoders import TextBlock
-
-        super().__init__()
-        self.elements, self.channels = elements, width
-        values = domain.shape[0] * elements.patch**2 if domain.modality == "image" else elements.patch
-        self.embed = nn.Linear(values, width)
-        self.place = nn.Parameter(0.02 * torch.randn(elements.count, width))
-        self.block = TextBlock(width, 4, 0.0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.embed(self._values(x)) + self.place
-        return self.block(h, torch.ones(h.shape[:2], dtype=torch.bool, device=h.device))
-
-    def _values(self, x: Tensor) -> Tensor:
-        """(B, L, values) the values of each element, 0 beyond the border."""
-        p = self.elements.patch
-        if self.elements.domain.modality == "image":
-            h, w = self.elements.grid
-            x = F.pad(x, (0, w * p - x.shape[3], 0, h * p - x.shape[2]))
-            return F.unfold(x, p, stride=p).mT
-        if self.elements.domain.modality == "series":
-            steps, variables = self.elements.grid
-            x = F.pad(x, (0, 0, 0, steps * p - x.shape[1]))
-            return x.view(-1, steps, p, variables).transpose(2, 3).flatten(1, 2)
-        return x[..., None]

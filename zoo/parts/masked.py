@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from zoo.domain import Domain, ImageDomain, TextDomain
 from zoo.domain.text import PAD
-from zoo.encoders import Pooled, SeriesConvNet, TextTransformer, create_encoder
-from zoo.huggingface import HuggingFaceText
+from zoo.encoders import TextTransformer, create_encoder
 from zoo.parts.elements import Elements
 from zoo.parts.passes import Footprint, run_groups
 from zoo.parts.vit import VisionTokens, create_vit, is_vit
@@ -132,63 +131,6 @@ def create_masked_encoder(spec: str | Mapping[str, Any], domain: Domain) -> tupl
         encoder = create_vit(spec, domain)
         return encoder, encoder.patch
     return create_encoder(spec, domain), 0
-
-
-class CopiedFeatures(nn.Module):
-    """Features (B, L, E) of the elements from a copy of the encoder, its map fitted to their grid.
-
-    Args:
-        encoder: with a method `states`, or an image backbone with pooling.
-        elements: of the input.
-    """
-
-    def __init__(self, encoder: nn.Module, elements: Elements) -> None:
-        super().__init__()
-        self.encoder, self.elements = encoder, elements
-        self.channels = int(encoder.channels)  # pyright: ignore[reportArgumentType]
-        series = isinstance(encoder, SeriesConvNet)
-        # The map of a series has steps and no variables; each stretch of a variable adds its own values.
-        self.own = nn.Linear(elements.patch, self.channels) if series else None
-        self.variable = nn.Parameter(torch.randn(elements.grid[1], self.channels)) if series else None
-
-    @staticmethod
-    def possible(encoder: nn.Module, elements: Elements) -> bool:
-        """Whether the encoder has such a map."""
-        if isinstance(encoder, VisionTokens | TextTransformer | HuggingFaceText | SeriesConvNet):
-            return True
-        return isinstance(encoder, Pooled) and not encoder.alone
-
-    def forward(self, x: Tensor) -> Tensor:
-        if isinstance(self.encoder, VisionTokens):
-            h = self.encoder.states(x)
-            if self.elements.grid == self.encoder.grid:
-                return h
-            return self._fitted(h.mT.unflatten(2, self.encoder.grid))
-        if isinstance(self.encoder, TextTransformer | HuggingFaceText):
-            return self.elements.average(self.encoder.states(x), x)
-        if isinstance(self.encoder, SeriesConvNet):
-            return self._with_variables(self.encoder.states(x), x)
-        return self._fitted(self.encoder.backbone(x))  # pyright: ignore[reportCallIssue]
-
-    def _with_variables(self, states: Tensor, x: Tensor) -> Tensor:
-        """(B, L, E) of states of steps (B, T, E): of each stretch of time, with each variable's values there."""
-        assert self.own is not None and self.variable is not None
-        (steps, variables), p = self.elements.grid, self.elements.patch
-        over = steps * p - x.shape[1]
-        time = nn.functional.avg_pool1d(states.mT, p, ceil_mode=True).mT
-        values = nn.functional.pad(x, (0, 0, 0, over)).view(-1, steps, p, variables).mT
-        return (time[:, :, None] + self.own(values) + self.variable).flatten(1, 2)
-
-    def _fitted(self, maps: Tensor) -> Tensor:
-        """(B, E, h, w) as (B, L, E)."""
-        if maps.shape[2:] != self.elements.grid:
-            fine = all(a >= b for a, b in zip(maps.shape[2:], self.elements.grid, strict=True))
-            maps = (
-                nn.functional.adaptive_avg_pool2d(maps, self.elements.grid)
-                if fine
-                else nn.functional.interpolate(maps, self.elements.grid, mode="bilinear", align_corners=False)
-            )
-        return maps.flatten(2).mT
 
 
 def _token_shape(domain: Domain) -> tuple[int, ...]:

@@ -4,7 +4,6 @@ You, Qu, Gatti, Jain, Wong: "Sum-of-Parts: Self-Attributing Neural Networks with
 ICML 2025, arXiv 2310.16316.
 """
 
-import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,8 +18,9 @@ from zoo.domain import Domain, TextDomain
 from zoo.evidence import Evidence, Unit
 from zoo.module import SelfInterpretable
 from zoo.parts.elements import FILLS, Elements, Grouping, group_size
-from zoo.parts.generator import GroupGenerator, PatchFeatures, membership, strongest
-from zoo.parts.masked import CopiedFeatures, MaskedEncoder, create_masked_encoder
+from zoo.parts.generator import GroupGenerator, membership, strongest
+from zoo.parts.masked import MaskedEncoder, create_masked_encoder
+from zoo.parts.projection import CopiedFeatures, create_projection
 from zoo.parts.selector import GroupSelector
 from zoo.parts.votes import Voting
 from zoo.reference import Reference
@@ -157,11 +157,11 @@ class SumOfParts(Voting, SelfInterpretable):
         self.elements = Elements(self.domain, **{**({"patch": patch} if patch else {}), **(elements or {})})
         self.backbone = MaskedEncoder(encoder, self.elements, fill, tokens == "dropped", memory)
         self.head = nn.Linear(self.backbone.channels, len(self.domain.classes))
-        self.projection = self._new_projection(projection)
-        if anchors == "all":
-            groups = heads * self.elements.count
+        self.projection = create_projection(projection, encoder, self.elements)
         self.anchors, self.grouping = anchors, Grouping(groups, size, heads)
-        self._check_grouping(self.grouping)
+        if anchors == "all":
+            self.grouping = Grouping(heads * self.elements.count, size, heads)
+        self.grouping.check(self.elements.count, anchors, self.grouping)
         width = self.projection.channels
         self.generator = GroupGenerator(width, self.elements, groups, heads, anchors, sharpness or 4.0, blur, normalise)
         self.free = sharpness is None
@@ -169,34 +169,6 @@ class SumOfParts(Voting, SelfInterpretable):
         self.selector = GroupSelector(states, len(self.domain.classes), selection)
         self.space = "logit" if self.domain.task == "classification" else "value"
         self.warned = False
-
-    def _new_projection(self, kind: str) -> nn.Module:
-        possible = CopiedFeatures.possible(self.backbone.encoder, self.elements)
-        if kind not in ("auto", "copy", "patch"):
-            raise ValueError(f"projection must be 'auto', 'copy' or 'patch'; got '{kind}'.")
-        if kind == "copy" and not possible:
-            raise ValueError("projection='copy' needs a backbone with a map of features; use 'patch'.")
-        if kind == "patch" and isinstance(self.domain, TextDomain):
-            raise ValueError("projection='patch' reads numbers, and words are none; use 'copy'.")
-        if kind == "copy" or (kind == "auto" and possible):
-            return CopiedFeatures(copy.deepcopy(self.backbone.encoder), self.elements)
-        return PatchFeatures(self.domain, self.elements, 64)
-
-    def _check_grouping(self, wanted: "Grouping") -> None:
-        """Refuses numbers of groups, heads or elements that cannot be."""
-        group_size(wanted.size, self.elements.count)
-        if not 1 <= wanted.heads <= self.grouping.heads:
-            raise ValueError(f"heads must be 1 to {self.grouping.heads}, as the model has; got {wanted.heads}.")
-        learned = self.anchors == "learned"
-        candidates = self.grouping.groups if learned else wanted.heads * self.elements.count
-        if self.anchors == "all" and wanted.groups != candidates:
-            raise ValueError(
-                f"anchors='all' makes a group of every candidate, {candidates} of {wanted.heads} heads x "
-                f"{self.elements.count} elements; got groups={wanted.groups}."
-            )
-        if not 1 <= wanted.groups <= candidates:
-            of = "learned queries" if learned else f"candidates, {wanted.heads} heads x {self.elements.count} elements"
-            raise ValueError(f"groups must be 1 to {candidates}, the number of {of}; got {wanted.groups}.")
 
     @contextmanager
     def adjusted(self, **options: Any) -> Iterator[None]:
@@ -206,7 +178,7 @@ class SumOfParts(Voting, SelfInterpretable):
             ValueError: more groups than candidates, more heads than the model has, or an impossible size.
         """
         before, wanted = self.grouping, replace(self.grouping, **options)
-        self._check_grouping(wanted)
+        wanted.check(self.elements.count, self.anchors, before)
         self.grouping = wanted
         try:
             yield
@@ -238,21 +210,12 @@ class SumOfParts(Voting, SelfInterpretable):
         if self.selector.classes.shape == self.head.weight.shape:
             self.selector.classes.copy_(self.head.weight)
         if self.free and self.mass:
-            self._sharpen(reference)
-
-    def _sharpen(self, reference: Reference) -> None:
-        """Sets the sharpness at which groups hold three quarters of the attention in a few batches, by bisection."""
-        seen = []
-        for batch in islice(reference, 4):
-            present = self.elements.present(batch["input"])
-            scores, _ = self.generator(self.projection(batch["input"]), present, self.grouping)
-            seen.append((scores / self.generator.sharpness, strongest(scores, self._sizes(batch["input"], present))))
-        low, high = 0.01, 1000.0
-        while high / low > 1.01:
-            middle = (low * high) ** 0.5
-            inside = torch.cat([((middle * s).softmax(2) * mask).sum(2).mean(1) for s, mask in seen]).mean()
-            low, high = (middle, high) if inside < 0.75 else (low, middle)
-        self.generator.sharpness.fill_(low)
+            seen = []
+            for batch in islice(reference, 4):
+                present = self.elements.present(batch["input"])
+                scores, _ = self.generator(self.projection(batch["input"]), present, self.grouping)
+                seen.append((scores, strongest(scores, self._sizes(batch["input"], present))))
+            self.generator.sharpen(seen)
 
     # Evidence
 

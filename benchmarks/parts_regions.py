@@ -1,0 +1,60 @@
+"""Do groups find what matters? `python -m benchmarks.parts_regions --checkpoint runs/sop_canvas/checkpoint`.
+
+A trained Sum-of-Parts, on test inputs of which it is known where the evidence lies (digits on a canvas, words of human
+rationales): agreement of its groups with these regions, beside random groups of the same sizes. Of images also beside
+per-feature attribution: as many elements as the groups hold together, those that integrated gradients (captum) rank
+highest for the model's own backbone, as one group.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Subset
+
+import zoo
+from benchmarks.parts_accuracy import Whole, integrated_gradients
+from zoo import config as configs
+from zoo.domain import ImageDomain
+from zoo.metrics import RegionAgreement
+from zoo.parts import SumOfParts
+from zoo.parts.generator import strongest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="in the folder of its run, whose config names the data"
+    )
+    parser.add_argument("--inputs", type=int, default=1000)
+    options = parser.parse_args()
+    model = zoo.load(options.checkpoint)
+    assert isinstance(model, SumOfParts)
+    settings = configs.read_config(options.checkpoint.parent / "config.yaml")["data"]
+    data = configs.data_modules()[settings["class_path"].rsplit(".", 1)[-1]](**settings["init_args"])
+    test = data.test_dataset()
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[: options.inputs].tolist()
+    loader = DataLoader(Subset(test, order), 32)
+    images = isinstance(model.domain, ImageDomain)
+    groups, single = RegionAgreement(), RegionAgreement()
+    for batch in loader:
+        x, regions = batch["input"], model.elements.reduce(batch["regions"].float())
+        explanation = model.explain(x)
+        masks = explanation.support.flatten(2)  # pyright: ignore[reportOptionalMemberAccess]
+        groups.update(masks, explanation.contributions, regions)  # pyright: ignore[reportArgumentType]
+        if images:
+            rank = integrated_gradients(Whole(model).eval(), x, explanation.target, model.elements)
+            held = (masks * (explanation.contributions != 0)[..., None]).amax(1).sum(1).long()  # pyright: ignore
+            top = strongest(rank[:, None], held)  # as many elements as the groups hold together
+            single.update(top, torch.ones(len(x), 1), regions)
+    rows = groups.compute()
+    other = single.compute() if images else {}
+    print("| | groups | random groups |" + (" integrated gradients |" if images else ""))
+    print("|---|---|---|" + ("---|" if images else ""))
+    for name in [n for n in rows if not n.startswith("chance")]:
+        more = f" {other[name]:.3f} |" if images else ""
+        print(f"| {name} | {rows[name]:.3f} | {rows[f'chance {name}']:.3f} |{more}")
+
+
+if __name__ == "__main__":
+    main()
