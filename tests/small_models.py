@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 import zoo
+from tests.subwords import BERT, transformers, wordpiece
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.module import SelfInterpretable
 from zoo.reference import Reference
@@ -171,6 +172,22 @@ def c3m(**options: Any) -> Small:
     return Small(model, torch.stack([SENTENCES.preprocess(text) for text in texts]))
 
 
+def of_subwords(name: str, **options: Any) -> Small:
+    """A model of texts on a text encoder of Hugging Face; skips where that is not installed."""
+    transformers()
+    torch.manual_seed(0)
+    domain = replace(SENTENCES, vocabulary=(), tokenizer=wordpiece())
+    model = zoo.create_model(name, domain=domain, backbone={"name": "hf", "config": BERT}, **options).eval()
+    texts = (
+        "good food",
+        "bad loud place",
+        "quiet",
+        "an unbelievable place !",
+        "food food food food food food food food",
+    )
+    return Small(model, torch.stack([domain.preprocess(text) for text in texts]))
+
+
 def of_rows(name: str, **options: Any) -> Small:
     torch.manual_seed(0)
     return Small(zoo.create_model(name, domain=ROWS, **options).eval(), rows_of_table())
@@ -250,6 +267,7 @@ VARIANTS: dict[str, Callable[[], Small]] = {
     "labelfree-random": lambda: labelfree(scores="random"),
     "posthoc-hybrid": lambda: posthoc(residual=True),
     "posthoc-random": lambda: posthoc(bank="random"),
+    "c3m-huggingface": lambda: of_subwords("c3m"),
     "c3m-softmax": lambda: c3m(bottleneck="softmax"),
     "cbm-images": cbm_of_images,
     "cbm-logit": lambda: cbm(bottleneck="logit"),
@@ -271,5 +289,6 @@ VARIANTS: dict[str, Callable[[], Small]] = {
     "sop-series-patch": lambda: of_series("sop", groups=3, size=0.4, projection="patch", fill="blur"),
     "senn-series": lambda: of_series("senn", concepts="elements"),
     "sop-texts": sop_of_texts,
+    "sop-huggingface": lambda: of_subwords("sop", groups=4, size=0.5),
     "sop-texts-dropped": lambda: sop_of_texts(tokens="dropped"),
 }

@@ -164,7 +164,10 @@ def test_bad_input_is_refused_with_what_was_expected(small: Small) -> None:
         cases |= {"floating-point type; got torch.int64": x.long(), "NaN or infinite .* row 2 of the batch": strange}
     else:
         strange[2, 0] = 99
-        cases |= {"token numbers, int64; got torch.float32": x.float(), "from 0 to 99; expected 0 to 7": strange}
+        cases |= {
+            "token numbers, int64; got torch.float32": x.float(),
+            f"from 0 to 99; expected 0 to {model.domain.size - 1}": strange,
+        }
     for message, bad in cases.items():
         for call in (model, model.explain):
             with pytest.raises((ValueError, TypeError), match=message):

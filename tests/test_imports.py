@@ -67,10 +67,20 @@ def test_imports_point_one_way(who: tuple[str, ...], never: tuple[str, ...]) -> 
 
 
 def test_import_zoo_is_light() -> None:
-    """Only the command line needs jsonargparse, and only the comparison with post-hoc methods captum."""
-    code = "import sys, zoo; print(sorted({'jsonargparse', 'captum'} & set(sys.modules)))"
+    """Only the command line needs jsonargparse, only the comparison with post-hoc methods captum, and so on."""
+    heavy = {"jsonargparse", "captum", "open_clip"}
+    code = f"import sys, zoo; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_file_imports_an_encoders_library_at_top_level() -> None:
+    """They are optional; that they are among the loaded modules tells nothing, since torchmetrics looks for them."""
+    for path in MODULES.values():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not {name.split(".")[0] for name in names} & {"transformers", "tokenizers", "open_clip"}, path
 
 
 def test_no_file_imports_matplotlib_at_top_level() -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from zoo import registry
 from zoo.backbones import without_pretrained_weights
+from zoo.huggingface import HuggingFaceText
 from zoo.module import SelfInterpretable
 
 FORMAT = 1
@@ -188,7 +189,7 @@ def _write(model: SelfInterpretable, folder: Path, metrics: dict[str, float], go
     config = {
         "format": FORMAT,
         "model": registry.name_of(type(model)),
-        "arguments": dict(model.hparams),
+        "arguments": _arguments(model),
         "metrics": metrics,
         "sha256": {name: _hash(folder / name) for name in (WEIGHTS, GOLDEN)},
     }
@@ -197,6 +198,12 @@ def _write(model: SelfInterpretable, folder: Path, metrics: dict[str, float], go
         with path.open("rb") as written:
             os.fsync(written.fileno())
     folder.chmod(0o755)
+
+
+def _arguments(model: SelfInterpretable) -> dict[str, Any]:
+    """The constructor's arguments; a text encoder of the hub is told by its config, from which it is built offline."""
+    found = next((m.spec for m in model.modules() if isinstance(m, HuggingFaceText)), None)
+    return dict(model.hparams) if found is None else {**model.hparams, "backbone": found}
 
 
 def _golden_terms(model: SelfInterpretable, inputs: Tensor) -> dict[str, Tensor]:

@@ -12,13 +12,14 @@ USAGE = """usage: python train.py COMMAND ...
   predict   a table of predictions:       predict --config ...
   explain   a page for each input:        explain --checkpoint runs/protopnet_digits/checkpoint --input a.png
   evaluate  what a checkpoint is worth:   evaluate --checkpoint runs/cbm_trig/checkpoint --interventions all
+  score-concepts  how phrases fit training images, by CLIP:  score-concepts --config ... --concepts phrases.txt ...
   list      what there is:                list [models|data|configs|checkpoints]
 
 COMMAND --help tells more, and every value of a config can be given on the command line:
   python train.py fit --config FILE --model.init_args.dim 64 --trainer.devices 2
 """
 FITTING = ("fit", "validate", "test", "predict")
-COMMANDS = (*FITTING, "explain", "evaluate", "list")
+COMMANDS = (*FITTING, "explain", "evaluate", "score-concepts", "list")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if arguments else 2
     try:
         return _run(arguments[0], arguments[1:])
-    except (ValueError, TypeError, OSError, ArithmeticError) as error:
+    except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
         if os.environ.get("ZOO_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)
@@ -58,6 +59,10 @@ def _run(command: str, arguments: list[str]) -> int:
         from zoo.evaluation import evaluate
 
         return evaluate(arguments)
+    if command == "score-concepts":
+        from zoo.scoring import score
+
+        return score(arguments)
     from zoo import commands  # after the choice: each command imports what it needs, no more
 
     return commands.explain(arguments) if command == "explain" else commands.list_things(arguments)

@@ -1,5 +1,6 @@
 """Checks a config against the classes that it names, before anything is built: a typo gets one clear line."""
 
+import importlib
 import inspect
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -93,6 +94,45 @@ def find_class(class_path: str, known: Mapping[str, type], where: str) -> type |
     near = get_close_matches(name.lower(), lower, 1)
     hint = f"did you mean '{lower[near[0]]}'?" if near else f"there are: {', '.join(known)}."
     raise ValueError(f"{where} names the class '{class_path}', which does not exist; {hint}")
+
+
+def create_data(path: Path, rest: Iterable[str], command: str) -> Any:
+    """The data module of a config.
+
+    Args:
+        path: of the config.
+        rest: what else was given on the command line: --data.init_args.NAME VALUE (or =VALUE) changes the data.
+        command: what it was given to, for the error.
+
+    Raises:
+        FileNotFoundError: there is no config.
+        ValueError: the config has no data, or an unknown key or class; or `rest` is not about data.
+    """
+    found = read_config(path)
+    check_config(found, str(path))
+    if found.get("data") is None:
+        raise ValueError(f"{path} has no data; name a config that has, with --config FILE.")
+    part = {"init_args": {}, **found["data"]}
+    part["init_args"] = {**(part["init_args"] or {}), **_overrides(rest, command)}
+    check_config({"data": part}, "command line")
+    cls = find_class(part["class_path"], data_modules(), f"{path}: data")
+    if cls is None:  # the user's own, which this config imports wherever it is used
+        module, _, name = part["class_path"].rpartition(".")
+        cls = getattr(importlib.import_module(module), name)
+    return cls(**part["init_args"])
+
+
+def _overrides(rest: Iterable[str], command: str) -> dict[str, Any]:
+    values, words = {}, iter(rest)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name.startswith("--data."):
+            raise ValueError(f"{command} has no option '{name}'; `python train.py {command} --help` shows all.")
+        value = value if equals else next(words, None)
+        if value is None:
+            raise ValueError(f"{name} needs a value.")
+        values[name.removeprefix("--data.").removeprefix("init_args.")] = yaml.safe_load(value)
+    return values
 
 
 def models() -> dict[str, type]:

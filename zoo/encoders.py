@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from zoo.backbones import Backbone, create_backbone
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.domain.text import PAD
+from zoo.huggingface import HuggingFaceText
 
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
@@ -192,11 +193,12 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
         spec: for images, see `zoo.backbones.create_backbone`, and with `each_channel: true` the backbone reads every
             channel alone, with the same weights; for rows of a table "mlp", with the options of `MLP`, or "identity";
             for series "convnet1d", with the options of `SeriesConvNet`; for texts "transformer", with those of
-            `TextTransformer`.
+            `TextTransformer`, or "hf", a pretrained encoder, with those of `zoo.huggingface.HuggingFaceText`.
         domain: what the inputs are.
 
     Raises:
         ValueError: an encoder that does not read this modality, or an unknown name or option.
+        ImportError, FileNotFoundError: "hf" without the extra `text`, or without its files.
     """
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     if isinstance(domain, ImageDomain):
@@ -215,7 +217,8 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
             raise ValueError(f"the backbone of a series is 'convnet1d'; got '{name}'.")
         return SeriesConvNet(len(domain.variables), **options)
     if isinstance(domain, TextDomain):
-        if (name := options.pop("name", None)) != "transformer":
-            raise ValueError(f"the backbone of a text is 'transformer'; got '{name}'.")
-        return TextTransformer(domain, **options)
+        kinds = {"transformer": TextTransformer, "hf": HuggingFaceText}
+        if (name := options.pop("name", None)) not in kinds:
+            raise ValueError(f"the backbone of a text is 'transformer' or 'hf'; got '{name}'.")
+        return kinds[name](domain, **options)
     raise ValueError(f"no encoder reads the modality '{domain.modality}'.")

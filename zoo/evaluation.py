@@ -1,7 +1,6 @@
 """`train.py evaluate`: measures a checkpoint beyond its accuracy, on the data that it was trained on."""
 
 import argparse
-import importlib
 import json
 import sys
 import time
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 import zoo
 from zoo import config
@@ -138,33 +136,7 @@ def data_of(checkpoint: Path, given: Path | None, rest: list[str]) -> Any:
             f"no config at {path}, where `train.py fit` leaves it, so it is not known which data {checkpoint} was "
             "trained on; name a config with --config FILE."
         )
-    found = config.read_config(path)
-    config.check_config(found, str(path))
-    if found.get("data") is None:
-        raise ValueError(f"{path} has no data; name a config that has, with --config FILE.")
-    part = {"init_args": {}, **found["data"]}
-    part["init_args"] = {**(part["init_args"] or {}), **_overrides(rest)}
-    config.check_config({"data": part}, "command line")
-    known = config.data_modules()
-    cls = config.find_class(part["class_path"], known, f"{path}: data")
-    if cls is None:  # the user's own, which this config imports wherever it is used
-        module, _, name = part["class_path"].rpartition(".")
-        cls = getattr(importlib.import_module(module), name)
-    return cls(**part["init_args"])
-
-
-def _overrides(rest: list[str]) -> dict[str, Any]:
-    """Values of the options --data.init_args.NAME VALUE (or =VALUE)."""
-    values, words = {}, iter(rest)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not name.startswith("--data."):
-            raise ValueError(f"evaluate has no option '{name}'; `python train.py evaluate --help` shows all.")
-        value = value if equals else next(words, None)
-        if value is None:
-            raise ValueError(f"{name} needs a value.")
-        values[name.removeprefix("--data.").removeprefix("init_args.")] = yaml.safe_load(value)
-    return values
+    return config.create_data(path, rest, "evaluate")
 
 
 def require_same_domain(model: SelfInterpretable, data: Any) -> None:

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 from zoo import checkpoint
 from zoo.caching import CachedFeatures
 from zoo.callbacks import AtomicCheckpointIO, BestCheckpoint, LastStageStopping, PredictionTable
+from zoo.domain import Domain
 from zoo.module import SelfInterpretable
 from zoo.training import StagedModule
 
@@ -49,7 +50,8 @@ class FittingCLI(LightningCLI):
         parser.add_argument(
             "--cache_features", type=bool, default=False, help="run a frozen backbone once, not in every epoch"
         )
-        parser.link_arguments("data.domain", "model.init_args.domain", apply_on="instantiate")
+        # As a Domain: of plain data, jsonargparse would take a text that is JSON, such as a tokenizer, for its content.
+        parser.link_arguments("data.domain", "model.init_args.domain", Domain.from_dict, apply_on="instantiate")
         parser.set_defaults({"trainer.logger": None})
         for base in (StagedModule, LightningDataModule):
             parser.add_instantiator(_build, base, prepend=True)

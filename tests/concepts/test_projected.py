@@ -163,7 +163,7 @@ def test_any_encoder_of_images_and_texts_scores_concepts() -> None:
 
 
 def test_file_that_holds_no_scores(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no concept scores at .*; write them with zoo.concepts.save_scores"):
+    with pytest.raises(FileNotFoundError, match=r"no concept scores at .*; write them with `train.py score-concepts`"):
         read_scores(tmp_path / "none.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"not this")
     with pytest.raises(ValueError, match="is no intact safetensors file"):
@@ -175,9 +175,17 @@ def test_file_that_holds_no_scores(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("posthoc", {"bank": "text"}, "bank must be 'annotations' or 'random'; got 'text'"),
         ("posthoc", {"examples": 1}, "examples must be at least 2, .*; got 1"),
-        ("posthoc", {"domain": TableDomain(classes=("a", "b"), features=("x",))}, "these data have 0 concepts"),
+        (
+            "posthoc",
+            {"domain": TableDomain(classes=("a", "b"), features=("x",))},
+            "PostHocCBM needs names of concepts: give `concepts`, or data that has annotated ones",
+        ),
+        (
+            "posthoc",
+            {"domain": TableDomain(classes=("a",), concepts=("c",), features=("x",), task="regression")},
+            "PostHocCBM classifies; the task of these data is 'regression'",
+        ),
         (
             "labelfree",
             {"domain": TableDomain(classes=("a", "b"), features=("x",)), "scores": "random"},
@@ -188,6 +196,40 @@ def test_file_that_holds_no_scores(tmp_path: Path) -> None:
 def test_what_cannot_be(name: str, change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         zoo.create_model(name, **{"domain": ROWS, "backbone": "mlp", **change})
+
+
+def test_a_bank_of_scores_takes_the_highest_for_present(tmp_path: Path) -> None:
+    """Scores that follow one direction of the features give a hyperplane across it, without any annotation."""
+    data = AnnotatedRows(200)
+    unlabelled = TableDomain(classes=ROWS.classes, features=ROWS.features)
+    path = tmp_path / "scores.safetensors"
+    options = {"domain": unlabelled, "backbone": "identity", "examples": 40, "epochs": 5}
+    save_scores(path, data.inputs[:, [1, 2]] / 9, ["tall", "bluish"], [data.name(i) for i in range(200)])
+    model = zoo.create_model("posthoc", bank=str(path), **options).eval()
+    model.learn_bank(Reference(data))
+    assert [unit.name for unit in model.units()] == ["tall", "bluish"] and (model.accuracy > 0.9).all()
+    for j, feature in enumerate((1, 2)):
+        assert model.concepts.weight[j, feature] > 0.9
+    model.sparsify(Reference(data))
+    saved = zoo.save(model, tmp_path / "checkpoint")
+    path.unlink()
+    x = rows_of_table()
+    assert torch.equal(zoo.load(saved).explain(x).scores, model.explain(x).scores)
+    with pytest.raises(FileNotFoundError, match=r"bank must be 'annotations', 'random', or a file of .*; got 'text'"):
+        zoo.create_model("posthoc", bank="text", **options)
+    control = zoo.create_model("posthoc", bank="random", concepts=["tall", "bluish"], **options)
+    control.learn_bank(Reference(data))
+    assert len(control.units()) == 2
+
+
+def test_some_of_the_annotated_concepts() -> None:
+    options = {"domain": ROWS, "backbone": "identity"}
+    whole, some = (zoo.create_model("posthoc", **options, **chosen) for chosen in ({}, {"concepts": ["large"]}))
+    for model in (whole, some):
+        model.learn_bank(Reference(AnnotatedRows()))
+    assert torch.cosine_similarity(some.concepts.weight[0], whole.concepts.weight[1], 0) > 0.9
+    with pytest.raises(ValueError, match="the data has no scores of the concepts larg; did you mean 'large'"):
+        zoo.create_model("posthoc", **options, concepts=["larg"]).learn_bank(Reference(AnnotatedRows()))
 
 
 def test_concept_with_too_few_examples_is_named() -> None:

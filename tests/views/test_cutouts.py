@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,17 @@ def test_words_outside_of_a_group_are_faded() -> None:
     for figure, term in zip(figures, explanation.top(4)[0], strict=True):
         seen = [("class=faded" not in word) for word in re.findall(r"<bdi[^>]*>", figure)]
         assert seen == explanation.support[0, term.index, :3].bool().tolist()
+
+
+def test_pieces_of_a_word_are_faded_within_the_word() -> None:
+    small = VARIANTS["sop-huggingface"]()
+    explanation = small.model.explain(small.inputs[3:4])  # an unbelievable place !
+    support = torch.tensor([1.0, 1, 0, 0, 1, 1, 0]).expand_as(explanation.support)
+    html = page(replace(explanation, support=support), ["text"], top=1)
+    (figure,) = re.findall(r"<figure class='wide words'>(.*?)</figure>", html)
+    faded = "<span class=faded>believ</span><span class=faded>able</span>"
+    assert figure == f"<bdi>‹?›</bdi> <bdi><span>un</span>{faded}</bdi> <bdi>place!</bdi> "
+    assert "<blockquote class='text'><bdi>‹?›</bdi> <bdi>unbelievable</bdi> <bdi>place!</bdi></blockquote>" in html
 
 
 def test_features_of_a_group_are_named() -> None:

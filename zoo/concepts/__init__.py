@@ -5,6 +5,7 @@ from zoo.concepts.c3m import C3M
 from zoo.concepts.cbm import CBM
 from zoo.concepts.cem import CEM
 from zoo.concepts.dcr import DCR
+from zoo.concepts.image_text import OpenCLIP
 from zoo.concepts.intcem import IntCEM
 from zoo.concepts.labelfree import LabelFreeCBM
 from zoo.concepts.len import LEN
@@ -23,6 +24,7 @@ __all__ = [
     "BotCL",
     "IntCEM",
     "LabelFreeCBM",
+    "OpenCLIP",
     "PostHocCBM",
     "ProbCBM",
     "save_scores",

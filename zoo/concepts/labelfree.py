@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from zoo.concepts.projected import align, collect, fit_projection, read_scores
+from zoo.concepts.projected import align, collect, columns_of, fit_projection, read_scores
 from zoo.domain import Domain
 from zoo.encoders import create_encoder
 from zoo.evidence import Evidence, Unit
@@ -45,7 +45,7 @@ class LabelFreeCBM(SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
-        scores: where P comes from: a file of `zoo.concepts.save_scores`, "annotations" (the data's own concepts, so
+        scores: where P comes from: a file of `train.py score-concepts`, "annotations" (the data's own concepts, so
             not label-free, but a check), or "random" (with `concepts` as the names).
         concepts: names; by default those of the file or of the data.
         backbone: see `zoo.encoders.create_encoder`; frozen.
@@ -143,9 +143,7 @@ class LabelFreeCBM(SelfInterpretable):
             return features, concepts.nan_to_num(0.5)
         (features,) = collect(self, reference)
         wanted, names, items = read_scores(self.scores)
-        if lost := [name for name in self.names if name not in names]:
-            raise ValueError(f"{self.scores} has no scores of the concepts {', '.join(lost[:5])}.")
-        columns = [names.index(name) for name in self.names]
+        columns = columns_of(self.names, names, self.scores)
         return features, align(wanted, items, reference, self.scores)[:, columns].to(features)
 
     @action

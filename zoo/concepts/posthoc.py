@@ -4,6 +4,7 @@ Yuksekgonul, Wang, Zou: "Post-hoc Concept Bottleneck Models", ICLR 2023, arXiv 2
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +12,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.concepts.projected import collect
+from zoo.concepts.projected import align, collect, columns_of, read_scores
 from zoo.domain import Domain
 from zoo.encoders import create_encoder
 from zoo.evidence import Evidence, Unit
@@ -37,25 +38,29 @@ class PostHocCBM(SelfInterpretable):
     The residual path is one more unit, named "residual", of activation 1: its contribution to class c is W_r[c]·h,
     exactly what the concepts do not account for. Set it to 0 to see the model without it.
 
-    Recipe: the actions `learn_bank` (a linear support vector machine for each annotated concept, its strength chosen
-    on held-out items) and `sparsify`, then an epoch that measures; with a residual, a stage that trains the group
+    Recipe: the actions `learn_bank` (a linear support vector machine for each concept, its strength chosen on held-out
+    items) and `sparsify`, then an epoch that measures; with a residual, a stage that trains the group
     `residual` alone (published: Adam 0.01, 20 epochs).
 
-    How this differs from the official code: one multinomial head instead of one classifier against the rest;
-    `bank="random"` is the control with random hyperplanes, which every report of such a model needs.
+    How this differs from the official code: one multinomial head instead of one classifier against the rest; concepts
+    without annotation may come from an image-text encoder for any backbone (there: the vectors of the phrases, for
+    CLIP's own); `bank="random"` is the control with random hyperplanes, which every report of such a model needs.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`); it names the concepts.
+        domain: what inputs and outputs mean (`data.domain`).
         backbone: see `zoo.encoders.create_encoder`; frozen.
-        bank: "annotations" or "random".
+        bank: "annotations", "random", or a file of `train.py score-concepts`: of each concept, the training items that
+            score highest are then taken for present, and those that score lowest for absent.
         examples: present and absent training items of each concept, at most.
+        concepts: names; by default those of the data, or of the file.
         lam: λ.
         epochs: of the solver of the head, at most.
         residual: whether features may also speak past the concepts.
         stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: concepts, head, residual.
 
     Raises:
-        ValueError: a domain without concepts, or an unknown choice.
+        ValueError: no concepts, a domain of regression, or an unknown choice.
+        FileNotFoundError: no file of scores.
     """
 
     default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0, "residual": 1e-3}
@@ -66,6 +71,7 @@ class PostHocCBM(SelfInterpretable):
         backbone: str | dict[str, Any] = "resnet18",
         bank: str = "annotations",
         examples: int = 100,
+        concepts: Sequence[str] = (),
         lam: float = 2e-4,
         epochs: int = 1000,
         residual: bool = False,
@@ -78,18 +84,22 @@ class PostHocCBM(SelfInterpretable):
         super().__init__(
             domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
         )
-        if not self.domain.concepts or self.domain.task != "classification":
-            raise ValueError(
-                f"PostHocCBM classifies from annotated concepts; these data have {len(self.domain.concepts)} concepts "
-                f"and the task '{self.domain.task}'."
+        if self.domain.task != "classification":
+            raise ValueError(f"PostHocCBM classifies; the task of these data is '{self.domain.task}'.")
+        self.scored = bank not in ("annotations", "random")
+        if self.scored and not concepts and not Path(bank).is_file():
+            raise FileNotFoundError(
+                f"bank must be 'annotations', 'random', or a file of `train.py score-concepts`; got '{bank}'."
             )
-        if bank not in ("annotations", "random"):
-            raise ValueError(f"bank must be 'annotations' or 'random'; got '{bank}'.")
+        self.names = list(concepts) or list(read_scores(bank)[1] if self.scored else self.domain.concepts)
+        if not self.names:
+            raise ValueError("PostHocCBM needs names of concepts: give `concepts`, or data that has annotated ones.")
+        self.hparams["concepts"] = self.names  # so that a checkpoint needs no file
         if examples < 2:
             raise ValueError(f"examples must be at least 2, some to learn from and some to choose by; got {examples}.")
         self.bank, self.examples, self.lam, self.epochs = bank, examples, lam, epochs
         self.backbone = create_encoder(backbone, self.domain)
-        count, classes = len(self.domain.concepts), len(self.domain.classes)
+        count, classes = len(self.names), len(self.domain.classes)
         self.concepts = nn.Linear(self.backbone.channels, count)  # rows of unit length, so that outputs are margins
         self.head = nn.Linear(count, classes)
         self.residual = nn.Linear(self.backbone.channels, classes, bias=False) if residual else None
@@ -136,7 +146,7 @@ class PostHocCBM(SelfInterpretable):
         who = "random control" if self.bank == "random" else "projected"
         found = [
             Unit(name, "concept", source={"supervision": who, "held-out accuracy": round(right, 4)})
-            for name, right in zip(self.domain.concepts, self.accuracy.tolist(), strict=True)
+            for name, right in zip(self.names, self.accuracy.tolist(), strict=True)
         ]
         rest = [] if self.residual is None else [Unit("residual", "residual", source={"supervision": "none"})]
         return (*found, *rest)
@@ -151,19 +161,31 @@ class PostHocCBM(SelfInterpretable):
             (features,) = collect(self, reference)
             self.concepts.bias.copy_(-(features @ self.concepts.weight.T).mean(0))
             return
-        features, concepts = (t.cpu() for t in collect(self, reference, "concepts"))
-        draw = torch.Generator().manual_seed(0)
-        for j, name in enumerate(self.domain.concepts):
-            rows = [(concepts[:, j] == value).nonzero().flatten() for value in (1, 0)]
+        features, examples = self._examples(reference)
+        for j, (name, rows) in enumerate(zip(self.names, examples, strict=True)):
             if min(map(len, rows)) < 4:
                 raise ValueError(
                     f"concept '{name}' has {len(rows[0])} present and {len(rows[1])} absent training items; at least 4 "
                     "of each are needed to learn it. Annotate more, or leave it out."
                 )
             count = min(self.examples, *map(len, rows))
-            chosen = torch.cat([r[torch.randperm(len(r), generator=draw)[:count]] for r in rows])
-            vector, offset, right = hyperplane(features[chosen], concepts[chosen, j])
+            chosen = torch.cat([r[:count] for r in rows])
+            vector, offset, right = hyperplane(features[chosen], torch.arange(2 * count) < count)
             self.concepts.weight[j], self.concepts.bias[j], self.accuracy[j] = vector.to(self.device), offset, right
+
+    def _examples(self, reference: Reference) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+        """Features (N, d), and for each concept the items to take for present and for absent, the best first."""
+        if self.scored:
+            features = collect(self, reference)[0].cpu()
+            values, names, items = read_scores(self.bank)
+            order = align(values, items, reference, self.bank)[:, columns_of(self.names, names, self.bank)].argsort(0)
+            half = len(order) // 2
+            return features, [(c.flip(0)[:half], c[:half]) for c in order.T]
+        features, concepts = (t.cpu() for t in collect(self, reference, "concepts"))
+        columns = columns_of(self.names, self.domain.concepts, "the data")
+        draw = torch.Generator().manual_seed(0)
+        found = [[(concepts[:, j] == value).nonzero().flatten() for value in (1, 0)] for j in columns]
+        return features, [tuple(r[torch.randperm(len(r), generator=draw)] for r in rows) for rows in found]
 
     @action
     def sparsify(self, reference: Reference) -> None:
@@ -179,7 +201,7 @@ def hyperplane(features: Tensor, labels: Tensor) -> tuple[Tensor, float, float]:
 
     Args:
         features: (N, d), present ones first.
-        labels: (N,) in {0, 1}.
+        labels: (N,) in {0, 1}, or bool.
     """
     x, y = features.double().numpy(), labels.numpy()
     held = torch.arange(len(y)).numpy() % 4 == 3

@@ -1,7 +1,7 @@
 """What models share whose concepts are directions in the features of a frozen backbone."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -10,11 +10,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from zoo.hints import hint
 from zoo.reference import Reference
 
 
 class TextImageEncoder(Protocol):
-    """What scores concepts for images: any encoder of both into one space, such as CLIP."""
+    """What scores concepts for images: any encoder of both into one space, such as `zoo.concepts.OpenCLIP`."""
 
     def encode_images(self, x: Tensor) -> Tensor:
         """Inputs (B, ...) as vectors (B, e) of unit length."""
@@ -50,12 +51,12 @@ def read_scores(path: str | Path) -> tuple[Tensor, list[str], list[str]]:
         ValueError: the file holds no concept scores.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no concept scores at {path}; write them with zoo.concepts.save_scores().")
+        raise FileNotFoundError(f"no concept scores at {path}; write them with `train.py score-concepts`.")
     try:
         with safe_open(str(path), framework="pt") as opened:
             about = opened.metadata() or {}
             if "concepts" not in about or "items" not in about:
-                raise ValueError(f"{path} holds no concept scores; write them with zoo.concepts.save_scores().")
+                raise ValueError(f"{path} holds no concept scores; write them with `train.py score-concepts`.")
             return opened.get_tensor("scores"), json.loads(about["concepts"]), json.loads(about["items"])
     except SafetensorError as error:
         raise ValueError(f"{path} is no intact safetensors file ({error}).") from error
@@ -73,6 +74,17 @@ def align(scores: Tensor, items: list[str], reference: Reference, path: str | Pa
     if lost:
         raise ValueError(f"{path} has no scores for {len(lost)} of {len(names)} training items (first: {lost[0]}).")
     return scores[[row[name] for name in names]]
+
+
+def columns_of(wanted: Sequence[str], found: Sequence[str], where: str | Path) -> list[int]:
+    """Columns of the wanted concepts among those that are there.
+
+    Raises:
+        ValueError: one is not there.
+    """
+    if lost := [name for name in wanted if name not in found]:
+        raise ValueError(f"{where} has no scores of the concepts {', '.join(lost[:5])}; {hint(lost[0], found)}")
+    return [found.index(name) for name in wanted]
 
 
 class Streamed(Protocol):

@@ -25,11 +25,12 @@ class SST2(TextData):
 
     Args:
         root: folder with train.tsv, dev.tsv and test.tsv, lines of a sentence, a tab, and 0 or 1.
-        length: words of a text, at most.
+        length: tokens (words, or pieces of words) of a text, at most.
         least: a word is in the vocabulary if the training texts have it so many times.
         batch_size: items a batch.
         workers: processes that load.
         seed: of the shuffles.
+        tokenizer: of a pretrained encoder, see `zoo.domain.read_tokenizer`, in place of a vocabulary.
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class SST2(TextData):
         batch_size: int = 64,
         workers: int = 0,
         seed: int = 0,
+        tokenizer: str | None = None,
     ) -> None:
-        super().__init__(length, least, batch_size, workers, seed)
+        super().__init__(length, least, batch_size, workers, seed, tokenizer=tokenizer)
         self.root = expand(root)
 
     def read(self) -> dict[str, Texts]:

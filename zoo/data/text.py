@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.data.arrays import Rows
 from zoo.data.module import DataModule, expand, stratified_split
+from zoo.domain import read_tokenizer
 from zoo.domain.text import TextDomain, build_vocabulary
 
 BINARY = {"0", "1", ""}
@@ -33,12 +34,13 @@ class TextData(DataModule):
     A concept column of 0 and 1 is one concept; one of other values is a group of exclusive concepts, "column: value".
 
     Args:
-        length: words of a text, at most.
+        length: tokens (words, or pieces of words) of a text, at most.
         least: a word is in the vocabulary if the training texts have it so many times.
         batch_size: items a batch.
         workers: processes that load.
         seed: of the splits and the shuffles.
         val_fraction: share of the training texts held out for validation, if there is no val split.
+        tokenizer: of a pretrained encoder, see `zoo.domain.read_tokenizer`, in place of a vocabulary.
     """
 
     def __init__(
@@ -49,11 +51,12 @@ class TextData(DataModule):
         workers: int = 0,
         seed: int = 0,
         val_fraction: float = 0.1,
+        tokenizer: str | None = None,
     ) -> None:
         super().__init__(batch_size, workers, seed, val_fraction)
         if length < 1 or least < 1:
             raise ValueError(f"expected length >= 1 and least >= 1; got {length} and {least}.")
-        self.length, self.least = length, least
+        self.length, self.least, self.tokenizer = length, least, tokenizer
 
     def read(self) -> dict[str, Texts]:
         """The splits by name: "train", perhaps "val", "test"."""
@@ -82,7 +85,8 @@ class TextData(DataModule):
             concepts=tuple(names),
             concept_groups=groups,
             exclusive=tuple(groups),
-            vocabulary=build_vocabulary(train.texts, self.least),
+            vocabulary=() if self.tokenizer else build_vocabulary(train.texts, self.least),
+            tokenizer=read_tokenizer(self.tokenizer) if self.tokenizer else "",
             length=self.length,
         )
 
@@ -128,12 +132,13 @@ class TextTable(TextData):
         concepts: columns of concepts: 0, 1 or empty (not annotated), or any values, of which one holds.
         test: another table of the same columns to test on; without it and without a column `split` (train, val,
             test), 20 % of every label are.
-        length: words of a text, at most.
+        length: tokens (words, or pieces of words) of a text, at most.
         least: a word is in the vocabulary if the training texts have it so many times.
         batch_size: items a batch.
         workers: processes that load.
         seed: of the splits and the shuffles.
         val_fraction: share of the training texts held out for validation, if there is no val split.
+        tokenizer: of a pretrained encoder, see `zoo.domain.read_tokenizer`, in place of a vocabulary.
     """
 
     def __init__(
@@ -149,8 +154,9 @@ class TextTable(TextData):
         workers: int = 0,
         seed: int = 0,
         val_fraction: float = 0.1,
+        tokenizer: str | None = None,
     ) -> None:
-        super().__init__(length, least, batch_size, workers, seed, val_fraction)
+        super().__init__(length, least, batch_size, workers, seed, val_fraction, tokenizer)
         self.path, self.test = expand(path), expand(test) if test else None
         self.text, self.label, self.concepts = text, label, list(concepts)
 
@@ -208,11 +214,12 @@ class CEBaB(TextData):
     Args:
         root: folder with CEBaB-v1.1.zip or what it unpacks to; by default $ZOO_DATA/text/cebab.
         train: "inclusive" (originals and edits), "exclusive" (one of each) or "observational" (originals).
-        length: words of a text, at most.
+        length: tokens (words, or pieces of words) of a text, at most.
         least: a word is in the vocabulary if the training texts have it so many times.
         batch_size: items a batch.
         workers: processes that load.
         seed: of the shuffles.
+        tokenizer: of a pretrained encoder, see `zoo.domain.read_tokenizer`, in place of a vocabulary.
     """
 
     def __init__(
@@ -224,8 +231,9 @@ class CEBaB(TextData):
         batch_size: int = 64,
         workers: int = 0,
         seed: int = 0,
+        tokenizer: str | None = None,
     ) -> None:
-        super().__init__(length, least, batch_size, workers, seed)
+        super().__init__(length, least, batch_size, workers, seed, tokenizer=tokenizer)
         if train not in ("inclusive", "exclusive", "observational"):
             raise ValueError(f"train must be 'inclusive', 'exclusive' or 'observational'; got '{train}'.")
         self.root, self.train = expand(root), train

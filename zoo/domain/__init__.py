@@ -7,7 +7,17 @@ checkpoint, so that a loaded model reads raw files and names its answers with no
 from zoo.domain.base import Domain
 from zoo.domain.image import ImageDomain, fault_of, open_image
 from zoo.domain.series import SeriesDomain
+from zoo.domain.subwords import read_tokenizer
 from zoo.domain.table import TableDomain
 from zoo.domain.text import TextDomain
 
-__all__ = ["Domain", "ImageDomain", "SeriesDomain", "TableDomain", "TextDomain", "fault_of", "open_image"]
+__all__ = [
+    "Domain",
+    "ImageDomain",
+    "SeriesDomain",
+    "TableDomain",
+    "TextDomain",
+    "fault_of",
+    "open_image",
+    "read_tokenizer",
+]

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from zoo.domain import Domain, TextDomain
 from zoo.encoders import Pooled, SeriesConvNet, TextBlock, TextTransformer
+from zoo.huggingface import HuggingFaceText
 from zoo.parts.elements import Elements
 from zoo.parts.vit import VisionTokens
 
@@ -57,7 +58,7 @@ class CopiedFeatures(nn.Module):
     @staticmethod
     def possible(encoder: nn.Module) -> bool:
         """Whether the encoder has such a map."""
-        if isinstance(encoder, VisionTokens | TextTransformer | SeriesConvNet):
+        if isinstance(encoder, VisionTokens | TextTransformer | HuggingFaceText | SeriesConvNet):
             return True
         return isinstance(encoder, Pooled) and not encoder.alone
 
@@ -67,7 +68,7 @@ class CopiedFeatures(nn.Module):
             if self.elements.grid == self.encoder.grid:
                 return h
             return self._fitted(h.mT.unflatten(2, self.encoder.grid))
-        if isinstance(self.encoder, TextTransformer):
+        if isinstance(self.encoder, TextTransformer | HuggingFaceText):
             return self.elements.average(self.encoder.states(x), x)
         if isinstance(self.encoder, SeriesConvNet):
             return self._with_variables(self.encoder.states(x), x)

@@ -53,10 +53,8 @@ def _of_text(row: Row, support: Tensor) -> str:
         where = domain.sentences(x.cpu())[0].clamp_max(support.shape[-1] - 1)
         support = support[where.clamp_min(0)]
     seen = (support > 0) | domain.question(x.cpu())[0]
-    words = "".join(
-        f"<bdi{'' if shown else ' class=faded'}>{escape(word)}</bdi> "
-        for word, shown in zip(domain.words(x[0]), seen.tolist(), strict=False)
-    )
+    shown = iter(seen.tolist())
+    words = "".join(_word(word, [next(shown) for _ in word]) for word in domain.pieces(x[0]))
     return f"<figure class='wide words'>{words}</figure>"
 
 
@@ -65,6 +63,14 @@ def _of_series(row: Row, domain: SeriesDomain, term: Term, support: Tensor) -> s
     label = escape(f"what {term.unit.name} saw" if alone else f"where {term.unit.name} fires")
     cut, patch = f"cut{row.key}-{term.index}" if alone else "", term.unit.source.get("patch", 0)
     return f"<figure class='wide series'>{part(support, domain, label, f'series{row.key}', cut, patch)}</figure>"
+
+
+def _word(pieces: list[str], shown: list[bool]) -> str:
+    """A word and a blank; pieces of it that were not seen are faded."""
+    if len(set(shown)) == 1:
+        return f"<bdi{'' if shown[0] else ' class=faded'}>{escape(''.join(pieces))}</bdi> "
+    parts = (f"<span{'' if s else ' class=faded'}>{escape(p)}</span>" for p, s in zip(pieces, shown, strict=True))
+    return f"<bdi>{''.join(parts)}</bdi> "
 
 
 def _of_row(domain: TableDomain, support: Tensor) -> str:

@@ -95,7 +95,7 @@ def _input_words(row: Row) -> str:
     domain = row.one.domain
     if not isinstance(domain, TextDomain) or row.one.inputs is None:
         return ""
-    text = " ".join(f"<bdi>{escape(word)}</bdi>" for word in domain.words(row.one.inputs[0]))
+    text = " ".join(f"<bdi>{escape(word)}</bdi>" for word in domain.words(row.one.inputs[0]) if word)
     return f"<blockquote class='text'>{text}</blockquote>"
 
 

@@ -1,0 +1,70 @@
+"""Tokenizers and networks as Hugging Face writes them, small and made on the spot; tests skip where it is absent."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WORDS = ("good", "bad", "food", "loud", "quiet", "place", "un", "##believ", "##able", "!", ".", "|", "the", "was")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+BERT: dict[str, Any] = {
+    "model_type": "bert",
+    "vocab_size": len(SPECIAL) + len(WORDS),
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 16,
+}
+
+
+def tokenizers() -> Any:
+    """The library, or a skip."""
+    return pytest.importorskip("tokenizers", reason="needs the extra 'text': pip install self-interpretable-zoo[text]")
+
+
+def transformers() -> Any:
+    """The library, or a skip."""
+    tokenizers()
+    return pytest.importorskip(
+        "transformers", reason="needs the extra 'text': pip install self-interpretable-zoo[text]"
+    )
+
+
+def wordpiece() -> str:
+    """The JSON text of a tokenizer like BERT's."""
+    library = tokenizers()
+    vocabulary = {piece: i for i, piece in enumerate((*SPECIAL, *WORDS))}
+    made = library.Tokenizer(library.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    made.normalizer = library.normalizers.BertNormalizer()
+    made.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
+    made.decoder = library.decoders.WordPiece()
+    made.post_processor = library.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    made.enable_padding()  # what a file may ask for, and nothing here wants
+    made.enable_truncation(3)
+    return made.to_str()
+
+
+def bytelevel() -> str:
+    """The JSON text of a tokenizer like RoBERTa's: bytes and four merges; padding is number 1, unknown 3."""
+    library = tokenizers()
+    special = ("<s>", "<pad>", "</s>", "<unk>")
+    merges = [("o", "o"), ("oo", "d"), ("g", "ood"), ("Ġ", "good")]
+    pieces = (*special, *sorted(library.pre_tokenizers.ByteLevel.alphabet()), *(a + b for a, b in merges))
+    made = library.Tokenizer(library.models.BPE({piece: i for i, piece in enumerate(pieces)}, merges))
+    made.add_special_tokens(list(special))
+    made.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = library.decoders.ByteLevel()
+    made.post_processor = library.processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return made.to_str()
+
+
+def tiny_bert(folder: Path) -> Path:
+    """A folder like that of a downloaded BERT: config.json, model.safetensors, tokenizer.json."""
+    library = transformers()
+    options = dict(BERT)
+    library.AutoModel.from_config(library.AutoConfig.for_model(options.pop("model_type"), **options)).save_pretrained(
+        folder
+    )
+    (folder / "tokenizer.json").write_text(wordpiece(), encoding="utf-8")
+    return folder

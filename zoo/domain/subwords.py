@@ -1,0 +1,97 @@
+"""Tokenizers of pretrained text encoders: a text as numbers of pieces of words, and back to words."""
+
+import os
+from pathlib import Path
+
+from zoo.extras import need
+
+FILE = "tokenizer.json"
+
+
+class Subwords:
+    """A tokenizer of the library `tokenizers`, made of its JSON text.
+
+    Args:
+        text: JSON, as `tokenizers.Tokenizer.to_str()` writes it.
+
+    Attributes:
+        pieces: the pieces by their number; "" for a number that none has.
+        unknown: number of what stands for any text that has no pieces; None if the tokenizer has none.
+        before, after: numbers of the special tokens that it puts around a text, such as [CLS] and [SEP] of BERT.
+
+    Raises:
+        ImportError: the extra `text` is not installed.
+        ValueError: the text is no tokenizer, or one without pieces.
+    """
+
+    def __init__(self, text: str) -> None:
+        library = need("tokenizers", "text")
+        try:
+            self.tokenizer = library.Tokenizer.from_str(text)
+        except Exception as error:  # the library has no kind of its own
+            raise ValueError(
+                f"tokenizer must be the JSON text of a tokenizer, as zoo.domain.read_tokenizer(name) gives it; got "
+                f"{text[:40]!r} ({error})."
+            ) from error
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self.tokenizer.encode_special_tokens = True  # "[SEP]" in a text is a word like any other
+        numbers = self.tokenizer.get_vocab(with_added_tokens=True)
+        if not numbers:
+            raise ValueError("the tokenizer has no pieces; train it, or take another.")
+        by_number = {number: piece for piece, number in numbers.items()}
+        self.pieces = tuple(by_number.get(i, "") for i in range(max(by_number) + 1))
+        model = self.tokenizer.model
+        name = getattr(model, "unk_token", None)
+        self.unknown: int | None = getattr(model, "unk_id", None) if name is None else numbers.get(name)
+        self.before, self.after = self._frame()
+
+    def _frame(self) -> tuple[list[int], list[int]]:
+        probe = next((p for p in self.pieces if p and self.encode(p)), "")
+        encoded = self.tokenizer.encode(probe)
+        special = encoded.special_tokens_mask
+        if 0 not in special:
+            return [], []
+        first, last = special.index(0), len(special) - special[::-1].index(0)
+        return encoded.ids[:first], encoded.ids[last:]
+
+    def encode(self, text: str) -> list[int]:
+        """Numbers of the pieces of a text, without special tokens."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, numbers: list[int]) -> list[str]:
+        """What each piece adds to the text; one that begins a word has a blank before it.
+
+        Where a character takes several pieces, the last of them adds it and the others nothing.
+        """
+        stream = need("tokenizers", "text").decoders.DecodeStream(skip_special_tokens=False)
+        return [stream.step(self.tokenizer, number) or "" for number in numbers]
+
+
+def read_tokenizer(where: str | Path) -> str:
+    """The JSON text of a tokenizer, for `TextDomain(tokenizer=...)`.
+
+    Args:
+        where: a folder with tokenizer.json, as `save_pretrained` writes it, such a file itself, or the name of a model
+            on the Hugging Face hub.
+
+    Raises:
+        ImportError: the extra `text` is not installed.
+        FileNotFoundError: neither a folder with a tokenizer nor a name on the hub.
+        ValueError: the file holds no tokenizer.
+    """
+    library = need("tokenizers", "text")
+    path = Path(os.path.expandvars(Path(where).expanduser()))
+    file = path / FILE if path.is_dir() else path
+    if file.is_file():
+        text = file.read_text(encoding="utf-8")
+        Subwords(text)  # refuses what is none
+        return library.Tokenizer.from_str(text).to_str()  # on one line
+    try:  # from the hub, or a folder of an older format that this library converts
+        found = need("transformers", "text").AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"no tokenizer '{where}': give a folder with {FILE}, or the name of a model on the Hugging Face hub that "
+            f"can be reached ({str(error).splitlines()[0]})."
+        ) from error
+    return found.backend_tokenizer.to_str()
