@@ -45,7 +45,6 @@ RUNS = {
     "cub50": {
         "black box": "prototypes/blackbox_cub50",
         "Sum-of-Parts": "parts/sop_cub50",
-        "BagNet": "parts/bagnet_cub50",
     },
 }
 Attribution = Callable[[nn.Module, Tensor, Tensor, Elements], Tensor]
