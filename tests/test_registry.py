@@ -62,7 +62,7 @@ def test_unlike_name_points_to_the_list() -> None:
     count = len(zoo.list_models())
     with pytest.raises(
         ValueError,
-        match=rf"no model named 'xyz'; there are: .*protopnet.*`python train.py list models` shows all {count}",
+        match=rf"no model named 'xyz'; there are: .*botcl.*`python train.py list models` shows all {count}",
     ):
         registry.find("xyz")
 
