@@ -169,7 +169,7 @@ def main() -> None:
     for name, method in METHODS.items():
         rows[f"black box behind the top 20 % by {name}"] = masked_error(twin, twin, method, some, sop.elements)
         rows[f"own backbone behind the top 20 % by {name}"] = masked_error(own, own, method, some, sop.elements)
-    lines = [f"| {name} | {value:.1%} |".replace("%", " %") for name, value in rows.items()]
+    lines = [f"| {name} | {100 * value:.1f} % |" for name, value in rows.items()]
     note = f"Post-hoc masks: {len(order)} test images; all others: {len(test)}.\n"  # pyright: ignore[reportArgumentType]
     text = "\n".join([f"# Errors on {options.data}\n", "| | error |", "|---|---|", *lines, "", note])
     (HERE / f"PARTS_{options.data.upper()}.md").write_text(text)

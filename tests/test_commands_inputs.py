@@ -53,3 +53,34 @@ def test_a_row_of_a_table(tmp_path: Path) -> None:
     assert "<bdi>width</bdi>" in page and "1.500" in page and "\u22122.000" in page
     row.write_text("width,height\n1.5,-2\n")
     assert explain(checkpoint, tmp_path / "out", str(row)) == 2
+
+
+def test_file_names_are_no_texts(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Regression: review.md was explained as the words "review", "." and "md"."""
+    review = tmp_path / "review.md"
+    review.write_text("good food")
+    (tmp_path / "notes").write_text("good food")
+    for given in (str(review), "reviews.csv", str(tmp_path / "notes")):
+        assert explain(texts, tmp_path / "out", given) == 2
+        assert "looks like a file; texts are read from .txt files, or given in quotes" in capsys.readouterr().err
+    assert explain(texts, tmp_path / "out", "quiet") == 0
+    assert explain(texts, tmp_path / "out", "Good food. Quiet.") == 0
+
+
+def test_targets_by_number_and_outputs_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    checkpoint = zoo.save(cbm().model, tmp_path / "cbm")
+    (tmp_path / "row.csv").write_text("width,height,hue\n1.5,-2,0.25\n")
+    command = ["explain", "--checkpoint", str(checkpoint), "--output", str(tmp_path / "out")]
+    assert main([*command, "--input", str(tmp_path / "row.csv"), "--target", "2"]) == 0
+    assert json.loads((tmp_path / "out" / "row.json").read_text())["target"] == "star"
+    assert main([*command, "--input", str(tmp_path / "row.csv"), "--target", "7"]) == 2
+    assert "target 7 is out of range" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main([*command, "--input", str(tmp_path / "empty")]) == 2
+    assert "without a file to explain; this model reads .csv" in capsys.readouterr().err
+    (tmp_path / "row.csv").write_text("width,height\n1.5,-2\n")
+    assert main([*command, "--input", str(tmp_path / "row.csv")]) == 2
+    assert "row.csv: the row has no feature 'hue'" in capsys.readouterr().err
+    command[4] = str(tmp_path / "row.csv")
+    assert main([*command, "--input", str(tmp_path / "row.csv")]) == 2
+    assert "--output names a folder for the pages" in capsys.readouterr().err

@@ -276,6 +276,6 @@ def test_monitor_is_logged_in_the_last_stage_alone() -> None:
                 self.seen.append("monitor" in trainer.callback_metrics)
 
     watch = Monitors()
-    recipe = [RECIPE[0], RECIPE[3]]
+    recipe = [RECIPE[0], {"name": "push"}, RECIPE[3]]
     fit(small(stages=recipe), ToyData(48), [watch])
     assert watch.seen == [False, True]

@@ -96,6 +96,10 @@ class PredictionTable(BasePredictionWriter):
         rows = explained_rows(prediction) if isinstance(prediction, Explanation) else scored_rows(prediction, pl_module)
         self._write("a", [(name, *row) for name, row in zip(names, rows, strict=True)])
 
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            print(f"predictions {self.path}")
+
     def _write(self, mode: str, rows: list[tuple]) -> None:
         with self.path.open(mode, newline="", encoding="utf-8") as opened:
             csv.writer(opened).writerows(rows)

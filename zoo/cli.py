@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if arguments else 2
     try:
         return _run(arguments[0], arguments[1:])
-    except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ArithmeticError, ImportError, RuntimeError) as error:
         if os.environ.get("ZOO_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)

@@ -57,8 +57,15 @@ def explain(arguments: list[str]) -> int:
         raise ValueError(f"--top must be at least 1; got {options.top}.")
     model = zoo.load(options.checkpoint)
     if options.target is not None:
+        if options.target not in model.domain.classes and options.target.isdigit():
+            options.target = int(options.target)
         model.domain.class_index(options.target)
+    if options.output.is_file():
+        raise ValueError(f"--output names a folder for the pages; {options.output} is a file.")
     files = list(_files(options.input, model.domain))
+    if not files:
+        endings = ", ".join(sorted(ENDINGS_OF[model.domain.modality]))
+        raise ValueError(f"--input names folders without a file to explain; this model reads {endings}.")
     options.output.mkdir(parents=True, exist_ok=True)
     pages: list[tuple[str, str]] = []
     failed = 0
@@ -132,9 +139,18 @@ def _files(inputs: Iterable[str], domain: Domain) -> Iterator[Input]:
         if _is_dir(path):
             yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS_OF[domain.modality])
         elif domain.modality == "text" and path.suffix.lower() not in ENDINGS_OF["text"]:
+            if " " not in given and (path.suffix or _is_file(path)):  # a word with a dot inside is no text
+                raise ValueError(f"{given} looks like a file; texts are read from .txt files, or given in quotes.")
             yield Literal(given)
         else:
             yield path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _is_dir(path: Path) -> bool:
@@ -200,6 +216,8 @@ def _checkpoints() -> list[tuple[str, ...]]:
                 f"{size:.1f} MB",
             )
         )
+    if not rows:
+        rows = [("none in checkpoints/ and runs/", "", "", "")]
     return [("CHECKPOINT", "MODEL", "TEST", "SIZE"), *rows]
 
 

@@ -26,17 +26,22 @@ def report_sparsity(model: SelfInterpretable, data: Any, options: argparse.Names
         raise ValueError(
             f"--sparsity needs a linear head on concepts that are numbers; {type(model).__name__} has none."
         )
-    levels = [int(n) for n in options.sparsity.split(",")]
-    if min(levels) < 1:
-        raise ValueError(f"--sparsity needs whole numbers of concepts from 1; got {options.sparsity}.")
+    numbers = options.sparsity.split(",")
+    if not all(n.strip().isdigit() and int(n) >= 1 for n in numbers):
+        raise ValueError(f"--sparsity needs whole numbers of concepts from 1, such as 5,10; got {options.sparsity}.")
+    levels = [int(n) for n in numbers]
     data.prepare_data()
-    loaders = (torch.utils.data.DataLoader(data.reference_dataset(), data.batch_size), data.test_dataloader())
+    loaders = (
+        torch.utils.data.DataLoader(data.reference_dataset(), data.batch_size),
+        data.val_dataloader() if options.split == "val" else data.test_dataloader(),
+    )
     parts = [_collected(model, batches) for batches in loaders]
     features, concepts, targets = (tuple(part[i] for part in parts) for i in range(3))
     classes = len(model.domain.classes)
     table = sparsity_report(concepts, features, targets, classes, levels, seed=options.seed, progress=True)
     record = {
         "checkpoint": str(options.checkpoint),
+        "split": options.split,
         "concepts": concepts[0].shape[1],
         "nec": effective_concepts(model.head.weight),
         "ncc": covering_concepts(concepts[1], model.head.weight),

@@ -99,6 +99,13 @@ class StagedModule(LightningModule):
         """Every term of the training loss under its own name, unweighted."""
         raise NotImplementedError("a network defines losses()")
 
+    def check_recipe(self) -> None:
+        """Refuses a recipe at whose end the model would not be ready, before anything is trained.
+
+        Raises:
+            ValueError: what the recipe lacks.
+        """
+
     def on_stage_start(self, stage: Stage) -> None:
         """Called at the start of the first epoch of each stage with epochs, after the actions before it."""
 
@@ -122,6 +129,7 @@ class StagedModule(LightningModule):
                     f"stage '{s.name}' has no epochs, so it is an action, but {type(self).__name__} has no such action "
                     f"(it has: {known or 'none'}). Correct the name, or give the stage epochs."
                 )
+        self.check_recipe()
         strategy, trained = self.trainer.strategy, {s.train for s in self.stages if not s.is_action}
         unused = isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters")
         if unused and trained != {tuple(self.groups())}:

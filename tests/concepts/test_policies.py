@@ -245,6 +245,8 @@ def test_names_of_policies(model: SelfInterpretable) -> None:
     assert ("learned" in lacks) == (not hasattr(model, "next_group")) and ("cctp" in lacks) == (not model.additive)
     with pytest.raises(ValueError, match=r"no intervention policy named 'cop'; did you mean 'coop'\?"):
         check_names(["cop"])
+    with pytest.raises(ValueError, match=r"'all' stands alone, for every intervention policy; got random, all"):
+        check_names(["random", "all"])
     for name in lacks:
         with pytest.raises(ValueError, match=rf"the policy '{name}' needs .*; \w+ has none. Leave it out."):
             make_policies([name], model, cached)

@@ -231,8 +231,11 @@ def test_the_recipe_trains_what_it_says() -> None:
 
     model.backbone.groups = watched
     fit(model, ToyData())
-    phases = {phase: (count, round(float(share), 3)) for phase, count, share in seen}
-    assert phases == {"whole": (1, 1.0), "masked": (1, 0.194), "groups": (4, 0.194)}  # 7 of 36
+    shares = {phase: [float(share) for p, _, share in seen if p == phase] for phase, _, _ in seen}
+    assert [(phase, count) for phase, count, _ in seen[:: len(seen) - 1]] == [("whole", 1), ("groups", 4)]
+    assert set(shares["whole"]) == {1.0} and shares["groups"] == [pytest.approx(7 / 36)] * len(shares["groups"])
+    least = [share == pytest.approx(7 / 36) for share in shares["masked"]]
+    assert any(least) and not all(least)  # half of them larger
     assert model.phase == "groups"
     copied = dict(model.projection.encoder.named_parameters())
     assert not all(torch.equal(p, copied[name]) for name, p in model.backbone.encoder.named_parameters())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import zoo
 from tests.small_models import IMAGES, RandomImages, protopnet
 from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.domain import ImageDomain
@@ -293,3 +294,25 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         ValueError, match=r"does not fit this backbone: \d+ weights are missing .* 1 have another shape"
     ):
         ProtoPNet(IMAGES, backbone={"name": "resnet18", "weights": str(tmp_path / "other.safetensors")})
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [{"name": "joint", "epochs": 1, "train": ["addon", "prototypes"]}],
+        [{"name": "push"}, {"name": "joint", "epochs": 1, "train": ["prototypes"]}],
+        [
+            {"name": "joint", "epochs": 1, "train": ["prototypes"]},
+            {"name": "push"},
+            {"name": "last", "epochs": 1, "train": ["head"]},
+            {"name": "joint", "epochs": 1, "train": ["backbone"]},
+        ],
+    ],
+)
+def test_recipes_that_end_without_a_projection_are_refused_before_training(stages: list[dict]) -> None:
+    """Regression: they trained to the end, and then there was no model to save."""
+    model = zoo.create_model(
+        "protopnet", domain=COLOURS, backbone={"name": "convnet", "widths": [8]}, prototypes_per_class=1, stages=stages
+    )
+    with pytest.raises(ValueError, match=r"the recipe leaves prototypes that are no patches .* add \{name: push\}"):
+        fit(model, ToyData())

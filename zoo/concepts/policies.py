@@ -266,8 +266,10 @@ def check_names(names: Sequence[str]) -> None:
     Raises:
         ValueError: the message has the nearest name.
     """
+    if "all" in names and len(names) > 1:
+        raise ValueError(f"'all' stands alone, for every intervention policy; got {', '.join(names)}.")
     for name in names:
-        if name not in POLICIES and list(names) != ["all"]:
+        if name not in POLICIES and name != "all":
             raise ValueError(f"no intervention policy named '{name}'; {hint(name, ['all', *POLICIES])}")
 
 

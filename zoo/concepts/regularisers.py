@@ -46,7 +46,7 @@ def consistency(features: Tensor, mass: Tensor) -> Tensor:
         mass: (B, k) of attention.
     """
     here = present(mass)
-    total = torch.einsum("bkd,bk->kd", F.normalize(features, dim=2), here)
+    total = _summed(features, here / torch.linalg.vector_norm(features, dim=2).clamp_min(1e-12))
     return (total.square().sum(1) / here.sum(0).clamp_min(1).square()).mean()
 
 
@@ -58,5 +58,10 @@ def distinctiveness(features: Tensor, mass: Tensor) -> Tensor:
         mass: (B, k) of attention.
     """
     here = present(mass)
-    centre = torch.einsum("bkd,bk->kd", features, here) / here.sum(0).clamp_min(1)[:, None]
+    centre = _summed(features, here) / here.sum(0).clamp_min(1)[:, None]
     return F.normalize(centre, dim=1).sum(0).square().sum() / len(centre) ** 2
+
+
+def _summed(features: Tensor, weight: Tensor) -> Tensor:
+    """(k, d) the weighted sum over rows of features (B, k, d): a product for each concept, no weighted copy."""
+    return torch.bmm(weight.T[:, None], features.transpose(0, 1))[:, 0]

@@ -87,4 +87,7 @@ class TableDomain(Domain):
             rows = list(csv.DictReader(opened))
         if len(rows) != 1:
             raise ValueError(f"{path} has {len(rows)} rows; expected a header and one row.")
-        return self.preprocess(rows[0])  # pyright: ignore[reportArgumentType]
+        try:
+            return self.preprocess(rows[0])  # pyright: ignore[reportArgumentType]
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None

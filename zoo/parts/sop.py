@@ -234,38 +234,42 @@ class SumOfParts(Voting, SelfInterpretable):
             theta = self.selector(mask.to(features.dtype) @ features / mask.sum(2, keepdim=True).clamp_min(1))
             wanted = (theta > 0).any(2)
         passed = membership(scores, mask) if self.through and self.training else mask
-        states = self.backbone.groups(x, passed, group_size(self.grouping.size, self.elements.count), wanted)
+        states = self.backbone.groups(x, passed, self._size(), wanted)
         alone = self.head(states)
         theta = self.selector(states) if theta is None else theta
         support = None if self.training else mask.unflatten(2, self.elements.grid).float()
         return Evidence(mass, support, {"votes": theta * alone, "theta": theta, "alone": alone})
 
     def _pretraining(self, x: Tensor, random: bool) -> Evidence:
-        """A single group with all the weight: the whole input, or a random group as smooth as the generator's."""
-        present = self.elements.present(x)
-        shape = (x.shape[0], 1, self.elements.count)
-        mask = torch.ones(shape, dtype=torch.bool, device=x.device)  # absent elements are padding, hidden or not
+        """A single group with all the weight: the whole input, or a random group as smooth as the generator's.
+
+        Every other random group, in the mean, has the size of a group; the others anything up to the whole.
+        """
+        present, more = self.elements.present(x), 1.0
+        mask = torch.ones(x.shape[0], 1, self.elements.count, dtype=torch.bool, device=x.device)
         if random:
-            noise = self.generator.blurred(torch.randn(shape, device=x.device))
+            more = max(2 * torch.rand(()).item() - 1, 0.0)
+            noise = self.generator.blurred(torch.randn(mask.shape, device=x.device))
             if present is not None:
                 noise = noise.masked_fill(~present[:, None], -torch.inf)
-            mask = strongest(noise, self._sizes(x, present))
-        kept = group_size(self.grouping.size, self.elements.count) if random else self.elements.count
-        votes = self.head(self.backbone.groups(x, mask, kept))
+            mask = strongest(noise, self._sizes(x, present, more))
+        votes = self.head(self.backbone.groups(x, mask, self._size(more)))
         return Evidence(torch.ones_like(votes[..., 0]), None, {"votes": votes})
 
-    def _sizes(self, x: Tensor, present: Tensor | None) -> Tensor:
+    def _size(self, more: float = 0.0) -> int:
+        """Elements of a group of an input that has them all; `more` in [0, 1] leads from there to all elements."""
+        least = group_size(self.grouping.size, self.elements.count)
+        return least + round(more * (self.elements.count - least))
+
+    def _sizes(self, x: Tensor, present: Tensor | None, more: float = 0.0) -> Tensor:
         """(B,) elements of a group; a share is one of those that are present, at least one."""
-        whole = group_size(self.grouping.size, self.elements.count)
         if present is None:
-            return torch.full((x.shape[0],), whole, device=x.device)
-        there = present.sum(1)
-        wanted = (
-            torch.full_like(there, whole)
-            if isinstance(self.grouping.size, int)
-            else (self.grouping.size * there).floor().long()
-        )
-        return torch.minimum(wanted.clamp_min(1), there)
+            return torch.full((x.shape[0],), self._size(more), device=x.device)
+        there, size = present.sum(1), self.grouping.size
+        if isinstance(size, int):
+            return torch.minimum(torch.full_like(there, self._size(more)), there)
+        share = size + more * (1 - size)
+        return torch.minimum((share * there).floor().long().clamp_min(1), there)
 
     def _mass(self, attention: Tensor, mask: Tensor) -> Tensor:
         """c (B, M), attention inside of the groups minus attention outside."""

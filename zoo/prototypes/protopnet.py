@@ -197,6 +197,14 @@ class ProtoPNet(SelfInterpretable):
                 "true: train with a recipe that ends in push and a stage that trains the head alone, or call push()."
             )
 
+    def check_recipe(self) -> None:
+        last = max((i for i, stage in enumerate(self.stages) if set(stage.train) - {"head"}), default=-1)
+        if not any(stage.name == "push" for stage in self.stages[last + 1 :]):
+            raise ValueError(
+                "the recipe leaves prototypes that are no patches of training images: after its last stage that trains "
+                "more than the head, add {name: push} and a stage that trains the head alone."
+            )
+
     def on_stage_start(self, stage: Stage) -> None:
         if set(stage.train) - {"head"}:  # patches move away from where the prototypes were taken
             self.pushed.fill_(False)
