@@ -5,9 +5,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zoo.data import SST2, EraserMovies
 from zoo.data.sentiment import rationale, spans_of
+from zoo.domain.text import TextDomain, split_words
 
 
 def test_a_rationale_counts_words_as_the_domain_does() -> None:
@@ -20,6 +23,18 @@ def test_a_rationale_counts_words_as_the_domain_does() -> None:
     assert rationale(text, [(7, 8)], 8).tolist() == [0] * 7 + [1]  # cut at the length
     row = {"evidences": [[{"start_token": 1, "end_token": 3}], [{"start_token": 5, "end_token": 6}]]}
     assert spans_of(row) == [(1, 3), (5, 6)]
+
+
+@given(st.lists(st.text("aB'.-é_ \t\n\u2003\u0130", max_size=6), min_size=1, max_size=12), st.data())
+def test_rationales_lie_on_the_tokens_of_the_domain(parts: list[str], data: st.DataObject) -> None:
+    text = " ".join(["start", *parts])
+    tokens = text.split()
+    start = data.draw(st.integers(0, len(tokens) - 1))
+    end, length = data.draw(st.integers(start + 1, len(tokens))), data.draw(st.integers(1, 20))
+    domain = TextDomain(classes=("a", "b"), vocabulary=tuple(sorted(set(split_words(text)))), length=length)
+    x, inside = domain.preprocess(text), rationale(text, [(start, end)], length).bool()
+    before, marked = (split_words(" ".join(tokens[a:b])) for a, b in ((0, start), (start, end)))
+    assert inside.shape == x.shape and domain.words(x[inside]) == marked[: max(length - len(before), 0)]
 
 
 @pytest.fixture
@@ -79,7 +94,14 @@ def test_the_real_sets(zoo_data: Path) -> None:
     marked = items.regions[:, 0].bool()
     assert not (marked & (items.inputs == 0)).any()  # never padding
     assert (marked.any(1)).float().mean() > 0.9  # others have their rationale beyond the 512th word
-    first = next(i for i in range(len(items)) if marked[i].any())
-    start, end = spans_of(movies._reviews["val"][first])[0]
-    tokens = movies.splits["val"].texts[first].split()[start:end]
-    assert " ".join(tokens) == movies._reviews["val"][first]["evidences"][0][0]["text"]
+    for i, row in enumerate(movies._reviews["val"]):
+        spans = [span for group in row["evidences"] for span in group]
+        tokens = movies.splits["val"].texts[i].split()
+        assert all(" ".join(tokens[s["start_token"] : s["end_token"]]) == s["text"] for s in spans)
+        first = min(spans, key=lambda s: s["start_token"])
+        at = len(split_words(" ".join(tokens[: first["start_token"]])))
+        wanted = split_words(first["text"])[: max(512 - at, 0)]
+        assert marked[i, :at].sum() == 0 and marked[i, at : at + len(wanted)].all()
+        known = set(movies.make_domain().vocabulary)
+        read = movies.make_domain().words(items.inputs[i, at : at + len(wanted)])
+        assert read == [word if word in known else "\u2039?\u203a" for word in wanted]

@@ -12,20 +12,33 @@ from zoo.data.torchvision import TorchvisionData
 from zoo.domain import ImageDomain
 
 SIDE = 28  # of a digit
-LABELS = ("max", "sum")
+LABELS = {
+    "max": tuple(map(str, range(10))),
+    "sum": tuple(map(str, range(19))),
+    "parity_of_sum": ("even", "odd"),
+    "pair": tuple(f"{low} and {high}" for high in range(10) for low in range(high + 1)),
+}
+REGIONS = ("boxes", "strokes")
 
 
 class CanvasDigits(ImageData):
     """Two digits of MNIST at places that do not overlap: which is the larger one, or what is their sum?
 
-    Both labels need both digits, and either is a sum of what each digit says of every class. Batches have "regions"
-    (2, H, W) in {0, 1}, the 28 x 28 pixels of each digit, for measurements; nothing learns from them. Test canvases are
-    made of MNIST's test pictures; those that validation canvases are made of are in no training canvas.
+        label           classes   both digits matter
+        max             10        unless one is a 9; a sum of what each digit says of every class
+        sum             19        likewise such a sum; always both
+        pair            55        likewise; which two digits, in either order
+        parity_of_sum   2         always both, and no sum of what each says: one group must see the two
+
+    Batches have "regions" (2, H, W) in {0, 1}, the pixels of each digit, for measurements; nothing learns from them.
+    Test canvases are made of MNIST's test pictures; those that validation canvases are made of are in no training
+    canvas.
 
     Args:
         root: folder that holds MNIST, see `zoo.data.TorchvisionData`.
         download: fetch it if it is not there.
-        label: "max" (10 classes) or "sum" (19).
+        label: see above.
+        regions: of each digit, "boxes" of 28 x 28 pixels or its "strokes", the pixels that are not black.
         side: of the canvas in pixels, at least 56.
         count: canvases to train on.
         test_count: canvases to test on.
@@ -48,24 +61,27 @@ class CanvasDigits(ImageData):
         workers: int = 0,
         seed: int = 0,
         val_fraction: float = 0.1,
+        regions: str = "boxes",
     ) -> None:
         super().__init__(batch_size, workers, seed, val_fraction)
-        if label not in LABELS:
-            raise ValueError(f"label must be one of {', '.join(LABELS)}; got '{label}'.")
+        for name, value, known in (("label", label, LABELS), ("regions", regions, REGIONS)):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}; got '{value}'.")
         if side < 2 * SIDE or count < 10 or test_count < 1:
             raise ValueError(
                 f"expected side >= {2 * SIDE}, count >= 10 and test_count >= 1; got {side}, {count} and {test_count}."
             )
         self.digits = TorchvisionData("MNIST", root, download, seed=seed)
         self.label, self.side, self.count, self.test_count = label, side, count, test_count
+        self.strokes = regions == "strokes"
 
     def prepare_data(self) -> None:
         self.digits.prepare_data()
 
     def make_domain(self) -> ImageDomain:
         one = ImageDomain.from_dict(self.digits.domain)
-        classes = tuple(map(str, range(10 if self.label == "max" else 19)))
-        return ImageDomain(classes=classes, size=(self.side, self.side), channels=1, mean=one.mean, std=one.std)
+        size = (self.side, self.side)
+        return ImageDomain(classes=LABELS[self.label], size=size, channels=1, mean=one.mean, std=one.std)
 
     def pictures(self, split: str, augment: str) -> "Canvases":
         return self._splits[split]
@@ -86,10 +102,10 @@ class CanvasDigits(ImageData):
         draw = torch.Generator().manual_seed(3 * self.seed + stream)
         rows = usable[torch.randint(len(usable), (count, 2), generator=draw)]
         digits = source.targets[rows]
-        label = digits.amax(1) if self.label == "max" else digits.sum(1)
         names = [f"{split} canvas {i}: {a}, {b}" for i, (a, b) in enumerate(digits.tolist())]
         corners = places(count, self.side, draw)
-        return Canvases(Pasted(source.sources, rows, corners, self.side), label, self.make_domain(), names)
+        pasted = Pasted(source.sources, rows, corners, self.side, self.strokes)
+        return Canvases(pasted, label_of(digits, self.label), self.make_domain(), names)
 
 
 class Pasted:
@@ -100,10 +116,11 @@ class Pasted:
         rows: (N, D) which of them each canvas holds.
         corners: (N, D, 2) top and left of each.
         side: of the canvas.
+        strokes: regions are the pixels that are not black, instead of the whole pictures.
     """
 
-    def __init__(self, pictures: Tensor, rows: Tensor, corners: Tensor, side: int) -> None:
-        self.pictures, self.rows, self.corners, self.side = pictures, rows, corners, side
+    def __init__(self, pictures: Tensor, rows: Tensor, corners: Tensor, side: int, strokes: bool = False) -> None:
+        self.pictures, self.rows, self.corners, self.side, self.strokes = pictures, rows, corners, side, strokes
 
     def __getitem__(self, i: int | list[int]) -> Tensor:
         if isinstance(i, int):
@@ -113,10 +130,11 @@ class Pasted:
         return canvas.scatter_(1, self._where(i).flatten(1), pixels.flatten(1)).view(-1, 1, self.side, self.side)
 
     def regions(self, i: list[int]) -> Tensor:
-        """(n, D, side, side) in {0, 1}: where each picture lies."""
+        """(n, D, side, side) in {0, 1}: where each picture, or what is drawn on it, lies."""
         where = self._where(i)
+        inside = (self.pictures[self.rows[i]].flatten(2) > 0).float() if self.strokes else torch.ones(where.shape)
         empty = torch.zeros(*where.shape[:2], self.side**2)
-        return empty.scatter_(2, where, 1.0).unflatten(2, (self.side, self.side))
+        return empty.scatter_(2, where, inside).unflatten(2, (self.side, self.side))
 
     def _where(self, i: list[int]) -> Tensor:
         """(n, D, h w) the number of the canvas's pixel under each pixel of each picture."""
@@ -132,6 +150,16 @@ class Canvases(Pictures):
 
     def _item(self, i: int, x: Tensor) -> dict[str, Any]:
         return {**super()._item(i, x), "regions": self.sources.regions([i])[0]}
+
+
+def label_of(digits: Tensor, label: str) -> Tensor:
+    """(N,) the number of the class, see `CanvasDigits`, of two digits (N, 2) each."""
+    if label == "pair":
+        low, high = digits.amin(1), digits.amax(1)
+        return high * (high + 1) // 2 + low
+    if label == "max":
+        return digits.amax(1)
+    return digits.sum(1) % 2 if label == "parity_of_sum" else digits.sum(1)
 
 
 def places(count: int, side: int, draw: torch.Generator, tries: int = 64) -> Tensor:

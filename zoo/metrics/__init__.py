@@ -16,11 +16,12 @@ from zoo.metrics.leakage import (
     leak_test,
 )
 from zoo.metrics.purity import NicheImpurity, OracleImpurity
-from zoo.metrics.regions import RegionAgreement
+from zoo.metrics.regions import AttributionAgreement, RegionAgreement
 from zoo.metrics.report import concept_report
 from zoo.metrics.sparsity import accuracy_at_levels, covering_concepts, effective_concepts, sparsity_report
 
 __all__ = [
+    "AttributionAgreement",
     "CompletenessRatio",
     "ConceptAUC",
     "ConceptAccuracy",
