@@ -3,7 +3,8 @@
 A trained Sum-of-Parts, on test inputs of which it is known where the evidence lies (digits on a canvas, words of human
 rationales): agreement of its groups with these regions, beside random groups of the same sizes. Of images also beside
 per-feature attribution: as many elements as the groups hold together, those that integrated gradients (captum) rank
-highest for the model's own backbone, as one group.
+highest for the model's own backbone, as one group. The groups' attribution, contributions spread over their elements,
+is compared by its absolute values, element by element, with a random order.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import zoo
 from benchmarks.parts_accuracy import Whole, integrated_gradients
 from zoo import config as configs
 from zoo.domain import ImageDomain
-from zoo.metrics import RegionAgreement
+from zoo.metrics import AttributionAgreement, RegionAgreement
 from zoo.parts import SumOfParts
 from zoo.parts.generator import strongest
 
@@ -36,12 +37,13 @@ def main() -> None:
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[: options.inputs].tolist()
     loader = DataLoader(Subset(test, order), 32)
     images = isinstance(model.domain, ImageDomain)
-    groups, single = RegionAgreement(), RegionAgreement()
+    groups, single, spread = RegionAgreement(), RegionAgreement(), AttributionAgreement()
     for batch in loader:
         x, regions = batch["input"], model.elements.reduce(batch["regions"].float())
-        explanation = model.explain(x)
+        explanation, present = model.explain(x), model.elements.present(x)
         masks = explanation.support.flatten(2)  # pyright: ignore[reportOptionalMemberAccess]
-        groups.update(masks, explanation.contributions, regions)  # pyright: ignore[reportArgumentType]
+        groups.update(masks, explanation.contributions, regions, present)  # pyright: ignore[reportArgumentType]
+        spread.update(explanation.attribution().flatten(1).abs(), regions, present)
         if images:
             rank = integrated_gradients(Whole(model).eval(), x, explanation.target, model.elements)
             held = (masks * (explanation.contributions != 0)[..., None]).amax(1).sum(1).long()  # pyright: ignore
@@ -51,9 +53,13 @@ def main() -> None:
     other = single.compute() if images else {}
     print("| | groups | random groups |" + (" integrated gradients |" if images else ""))
     print("|---|---|---|" + ("---|" if images else ""))
-    for name in [n for n in rows if not n.startswith("chance")]:
+    for name in groups.names:
         more = f" {other[name]:.3f} |" if images else ""
         print(f"| {name} | {rows[name]:.3f} | {rows[f'chance {name}']:.3f} |{more}")
+    ranks = spread.compute()
+    print("\n| | attribution | random order |\n|---|---|---|")
+    for name in spread.names:
+        print(f"| {name} | {ranks[name]:.3f} | {ranks[f'chance {name}']:.3f} |")
 
 
 if __name__ == "__main__":
