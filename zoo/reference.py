@@ -90,6 +90,13 @@ class Reference:
             whole[rank :: self.world] = part[: counts[rank]]
         return whole
 
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of what each rank has of a value."""
+        if self.world > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+        return value
+
     def input(self, i: int) -> Tensor:
         """Input i, on the device, without batch dimension."""
         item: Any = self.dataset[i]
