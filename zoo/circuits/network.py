@@ -1,8 +1,8 @@
 """The network of a weight-sparse transformer, whose nodes can be looked at, and replaced by their means."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -59,11 +59,13 @@ class Ablation:
         mask: (L, N) in [0, 1], of all nodes; or (B, L, N), one for each prompt.
         means: (L, N).
         layout: of the N nodes of a block.
+        rewired: weight and bias in place of a block's own, by (layer, name): how edges are ablated.
     """
 
     mask: Tensor
     means: Tensor
     layout: Layout
+    rewired: Mapping[tuple[int, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def kept(self, layer: int, site: str) -> Tensor:
         """The mask of a site, (n,) or (B, 1, n)."""
@@ -131,6 +133,11 @@ class Visit:
             self.values[layer, site] = x
         return x
 
+    def linear(self, layer: int, name: str, linear: nn.Linear, x: Tensor) -> Tensor:
+        """What a linear layer of a block makes of x, where some of its edges may be ablated."""
+        rewired = {} if self.ablation is None else self.ablation.rewired
+        return F.linear(x, *rewired[layer, name]) if (layer, name) in rewired else linear(x)
+
     def written(self, layer: int, site: str, value: Tensor, before: Tensor, read: Tensor) -> Written:
         """What a sublayer wrote at the positions `read` (B,), where its write was `before` AbsTopK and ablation."""
         rows = torch.arange(read.shape[0], device=read.device)
@@ -172,17 +179,20 @@ class Block(nn.Module):
         """The residual stream (B, T, d) after this block, and what it wrote at the positions `read` (B,)."""
         i = self.layer
         seen = beside(visit.at(i, "attn_in", visit.norm(self.attn_norm, x)), positions)
-        q, k, v = (visit.at(i, f"attn_{n}", t) for n, t in zip("qkv", self.qkv(seen).chunk(3, -1), strict=True))
+        q, k, v = (
+            visit.at(i, f"attn_{n}", t)
+            for n, t in zip("qkv", visit.linear(i, "qkv", self.qkv, seen).chunk(3, -1), strict=True)
+        )
         value = sink_attention(*(t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v)), self.sink)
         value = value.transpose(1, 2).flatten(2)
         if visit.record:
             visit.values[i, "gathered"] = value
-        before = self.out(value)
+        before = visit.linear(i, "out", self.out, value)
         written = [visit.written(i, "attn_out", value, before, read)]
         x = x + visit.at(i, "attn_out", before)
         seen = beside(visit.at(i, "mlp_in", visit.norm(self.mlp_norm, x)), positions)
-        value = visit.at(i, "mlp_neuron", F.gelu(self.up(seen)))
-        before = self.down(value)
+        value = visit.at(i, "mlp_neuron", F.gelu(visit.linear(i, "up", self.up, seen)))
+        before = visit.linear(i, "down", self.down, value)
         written.append(visit.written(i, "mlp_out", value, before, read))
         return x + visit.at(i, "mlp_out", before), written
 

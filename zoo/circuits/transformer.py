@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric
 
-from zoo.circuits.network import ATTENTION, MLP, SparseNetwork, epsilon
+from zoo.circuits.circuit import Circuit
+from zoo.circuits.network import ATTENTION, MLP, Ablation, SparseNetwork, epsilon
 from zoo.circuits.optimizer import Schedule, Sparse, SparseAdam
 from zoo.domain import Domain
 from zoo.domain.text import PAD
@@ -140,7 +141,7 @@ class SparseTransformer(SelfInterpretable):
         self.register_buffer("means", torch.zeros(layers, layout.nodes))
         self.register_buffer("gathered", torch.zeros(layers, width))
         self.register_buffer("averaged", torch.tensor(False))
-        self._circuit: Any = None
+        self._ablation: Ablation | None = None
 
     def _check_budgets(self) -> None:
         for sparse in self.sparse_parameters():
@@ -148,9 +149,9 @@ class SparseTransformer(SelfInterpretable):
             neurons = sparse.weight.shape[sparse.axis] if sparse.alive else 0
             if sparse.alive * neurons > keep:
                 raise ValueError(
-                    f"a density of {self.density:.4g} leaves {keep} of {sparse.weight.numel()} entries of a matrix, but "
-                    f"alive={sparse.alive} for each of its {neurons} neurons needs {sparse.alive * neurons}; raise "
-                    "density, or lower alive."
+                    f"a density of {self.density:.4g} leaves {keep} of {sparse.weight.numel()} entries of a matrix, "
+                    f"but alive={sparse.alive} for each of its {neurons} neurons needs {sparse.alive * neurons}; "
+                    "raise density, or lower alive."
                 )
 
     def sparse_parameters(self) -> list[Sparse]:
@@ -205,7 +206,7 @@ class SparseTransformer(SelfInterpretable):
 
     @action
     def average(self, reference: Reference) -> None:
-        """Measures the mean of every node, and of what attention gathers, over all positions of the training windows."""
+        """Measures the mean of every node, and of what attention gathers, over all training windows."""
         total = torch.zeros_like(self.means, dtype=torch.float64)
         gathered, count = torch.zeros_like(self.gathered, dtype=torch.float64), total.new_zeros(())
         for batch in reference:
@@ -227,9 +228,7 @@ class SparseTransformer(SelfInterpretable):
     def evidence(self, x: Tensor) -> Evidence:
         read = (x != PAD).sum(1) - 1
         rows = torch.arange(x.shape[0], device=x.device)
-        circuit = self._circuit
-        visit = self.network.visit(None if circuit is None else circuit.ablation(self))
-        residual, written = self.network(x, visit, read)
+        residual, written = self.network(x, self.network.visit(self._ablation), read)
         one = torch.ones(x.shape[0], 1, device=x.device)
         values = [part for layer in written for its in layer for part in (its.value, one)]
         state = {
@@ -252,9 +251,9 @@ class SparseTransformer(SelfInterpretable):
         h = embedding * net.embedding.weight.float()[state["token"]]
         for k, (value, bias) in enumerate(zip(writes[::2], writes[1::2], strict=True)):
             layer, kind = divmod(k, 2)
-            linear, gate = self._writer(layer, kind), state["gate"][:, layer, kind]
-            h = h + gate * F.linear(value, linear.weight.float())
-            h = h + bias * (gate * linear.bias.float() + state["constant"][:, layer, kind])
+            (weight, added), gate = self._writer(layer, kind), state["gate"][:, layer, kind]
+            h = h + gate * F.linear(value, weight)
+            h = h + bias * (gate * added + state["constant"][:, layer, kind])
         scores = F.linear(h * state["scale"][:, None] * net.norm.weight.float(), net.unembedding.weight.float())
         return scores if net.bigram is None else scores + bigram * net.bigram.float()[state["token"]]
 
@@ -265,9 +264,9 @@ class SparseTransformer(SelfInterpretable):
         parts = []
         for k, (value, bias) in enumerate(zip(writes[::2], writes[1::2], strict=True)):
             layer, kind = divmod(k, 2)
-            linear, gate = self._writer(layer, kind), state["gate"][:, layer, kind]
-            parts.append(value * ((gate * direction) @ linear.weight.float()))
-            constant = gate * linear.bias.float() + state["constant"][:, layer, kind]
+            (weight, added), gate = self._writer(layer, kind), state["gate"][:, layer, kind]
+            parts.append(value * ((gate * direction) @ weight))
+            constant = gate * added + state["constant"][:, layer, kind]
             parts.append(bias * (constant * direction).sum(1, keepdim=True))
         token = state["token"]
         parts.append(embedding * (net.embedding.weight.float()[token] * direction).sum(1, keepdim=True))
@@ -285,9 +284,13 @@ class SparseTransformer(SelfInterpretable):
         parts = activation.split([*sizes, *[1] * (1 if net.bigram is None else 2)], 1)
         return parts if net.bigram is not None else (*parts, torch.zeros_like(parts[-1]))
 
-    def _writer(self, layer: int, kind: int) -> nn.Linear:
-        block = self.network.blocks[layer]
-        return {ATTENTION: block.out, MLP: block.down}[kind]
+    def _writer(self, layer: int, kind: int) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a write, as the circuit has them that is being explained."""
+        name = {ATTENTION: "out", MLP: "down"}[kind]
+        linear = getattr(self.network.blocks[layer], name)
+        rewired = {} if self._ablation is None else self._ablation.rewired
+        weight, bias = rewired.get((layer, name), (linear.weight, linear.bias))
+        return weight.float(), bias.float()
 
     def units(self) -> tuple[Unit, ...]:
         if "_units" not in self.__dict__:
@@ -312,10 +315,18 @@ class SparseTransformer(SelfInterpretable):
             yield Unit("bigram table", "bigram")
 
     @contextmanager
-    def adjusted(self, circuit: Any = None) -> Iterator[None]:
-        """The model with everything but a circuit held at its mean, see `zoo.circuits.Circuit`."""
-        before, self._circuit = self._circuit, circuit
+    def adjusted(self, circuit: Circuit | None = None) -> Iterator[None]:
+        """The model with everything but a circuit held at its mean.
+
+        Raises:
+            TypeError, ValueError: no circuit, or one of another network.
+        """
+        if circuit is not None and not isinstance(circuit, Circuit):
+            raise TypeError(
+                f"circuit must be a zoo.circuits.Circuit; got {type(circuit).__name__}. Circuit.load(path)."
+            )
+        before, self._ablation = self._ablation, None if circuit is None else circuit.ablation(self.network)
         try:
             yield
         finally:
-            self._circuit = before
+            self._ablation = before
