@@ -1,6 +1,6 @@
 """Neural networks that explain themselves: train one, load one, and get the explanation with each prediction."""
 
-from zoo import concepts, parts, prototypes
+from zoo import circuits, concepts, parts, prototypes
 from zoo.checkpoint import load, save
 from zoo.evidence import Evidence, Unit
 from zoo.explanation import Explanation
@@ -15,6 +15,7 @@ __all__ = [
     "Explanation",
     "SelfInterpretable",
     "Unit",
+    "circuits",
     "concepts",
     "create_model",
     "list_models",

@@ -12,14 +12,15 @@ USAGE = """usage: python train.py COMMAND ...
   predict   a table of predictions:       predict --config ...
   explain   a page for each input:        explain --checkpoint runs/protopnet_digits/checkpoint --input a.png
   evaluate  what a checkpoint is worth:   evaluate --checkpoint runs/cbm_trig/checkpoint --interventions all
+  prune     the circuit of a task:        prune --checkpoint runs/sparse_idioms_cpu/checkpoint --task for_while
   score-concepts  how phrases fit training images, by CLIP:  score-concepts --config ... --concepts phrases.txt ...
-  list      what there is:                list [models|data|configs|checkpoints]
+  list      what there is:                list [models|data|configs|checkpoints|tasks]
 
 COMMAND --help tells more, and every value of a config can be given on the command line:
   python train.py fit --config FILE --model.init_args.dim 64 --trainer.devices 2
 """
 FITTING = ("fit", "validate", "test", "predict")
-COMMANDS = (*FITTING, "explain", "evaluate", "score-concepts", "list")
+COMMANDS = (*FITTING, "explain", "evaluate", "prune", "score-concepts", "list")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,6 +60,10 @@ def _run(command: str, arguments: list[str]) -> int:
         from zoo.evaluation import evaluate
 
         return evaluate(arguments)
+    if command == "prune":
+        from zoo.pruning import prune_tasks
+
+        return prune_tasks(arguments)
     if command == "score-concepts":
         from zoo.scoring import score
 

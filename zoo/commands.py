@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -13,6 +14,8 @@ from tqdm import tqdm
 import zoo
 from zoo import config, registry
 from zoo.checkpoint import CONFIG, read_config
+from zoo.circuits import Circuit
+from zoo.data.code_tasks import tasks
 from zoo.data.folder import ENDINGS
 from zoo.domain import Domain
 from zoo.explanation import Explanation
@@ -20,7 +23,7 @@ from zoo.module import SelfInterpretable
 from zoo.views.html import index_page, page
 
 BATCH = 32
-ENDINGS_OF = {"image": ENDINGS, "text": {".txt"}, "table": {".csv"}, "series": {".csv"}}
+ENDINGS_OF = {"image": ENDINGS, "text": {".txt"}, "code": {".py", ".txt"}, "table": {".csv"}, "series": {".csv"}}
 
 
 class Literal(str):
@@ -35,7 +38,8 @@ Input = Path | Literal
 def explain(arguments: list[str]) -> int:
     """Explains files: for each an HTML page and a JSON with the whole evidence. Returns the exit code.
 
-    Images; .txt files, or a text itself in quotes, for models of texts; .csv files of one row for models of tables,
+    Images; .txt files, or a text itself in quotes, for models of texts; .py files, or a prompt itself in quotes (which
+    may have lines of its own), for models of code; .csv files of one row for models of tables,
     or of a line for each step for models of series.
     """
     parser = argparse.ArgumentParser("train.py explain", description=explain.__doc__)
@@ -51,8 +55,11 @@ def explain(arguments: list[str]) -> int:
         metavar="NAME=VALUE",
         help="of the model, for this time: groups=5 size=0.3",
     )
+    parser.add_argument("--circuit", type=Path, help="explain with the rest held at its means: a file by `prune`")
     options = parser.parse_args(arguments)
     options.adjusted = _settings(options.set)
+    if options.circuit is not None:
+        options.adjusted["circuit"] = Circuit.load(options.circuit)
     if options.top < 1:
         raise ValueError(f"--top must be at least 1; got {options.top}.")
     model = zoo.load(options.checkpoint)
@@ -116,9 +123,9 @@ def _explain_batch(
     return pages
 
 
-def _settings(given: Iterable[str]) -> dict[str, float]:
+def _settings(given: Iterable[str]) -> dict[str, Any]:
     """NAME=VALUE pairs with numbers as values."""
-    settings: dict[str, float] = {}
+    settings: dict[str, Any] = {}
     for pair in given:
         name, _, value = pair.partition("=")
         try:
@@ -138,9 +145,11 @@ def _files(inputs: Iterable[str], domain: Domain) -> Iterator[Input]:
         path = Path(given)
         if _is_dir(path):
             yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS_OF[domain.modality])
-        elif domain.modality == "text" and path.suffix.lower() not in ENDINGS_OF["text"]:
-            if " " not in given and (path.suffix or _is_file(path)):  # a word with a dot inside is no text
-                raise ValueError(f"{given} looks like a file; texts are read from .txt files, or given in quotes.")
+        elif domain.modality in ("text", "code") and path.suffix.lower() not in ENDINGS_OF[domain.modality]:
+            if domain.modality == "text" and " " not in given and (path.suffix or _is_file(path)):
+                raise ValueError(  # a word with a dot inside is no text
+                    f"{given} looks like a file; texts are read from .txt files, or given in quotes."
+                )
             yield Literal(given)
         else:
             yield path
@@ -203,6 +212,10 @@ def _configs() -> list[tuple[str, ...]]:
     return [("CONFIG", "WHAT"), *((str(p), _first_comment(p)) for p in sorted(Path("configs").rglob("*.yaml")))]
 
 
+def _tasks() -> list[tuple[str, ...]]:
+    return [("TASK", "WHAT"), *((task.name, task.description) for task in tasks())]
+
+
 def _checkpoints() -> list[tuple[str, ...]]:
     rows = []
     for file in sorted([*Path("checkpoints").glob(f"*/{CONFIG}"), *Path("runs").glob(f"*/checkpoint/{CONFIG}")]):
@@ -230,4 +243,4 @@ def _first_comment(path: Path) -> str:
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
-LISTS = {"models": _models, "data": _data, "configs": _configs, "checkpoints": _checkpoints}
+LISTS = {"models": _models, "data": _data, "configs": _configs, "checkpoints": _checkpoints, "tasks": _tasks}

@@ -19,7 +19,7 @@ from zoo.domain import Domain
 from zoo.module import SelfInterpretable
 from zoo.training import StagedModule
 
-INPUTS = {"image": "IMAGE", "text": "'SOME TEXT'", "table": "ROW.csv", "series": "SERIES.csv"}
+INPUTS = {"image": "IMAGE", "text": "'SOME TEXT'", "code": "'SOME CODE'", "table": "ROW.csv", "series": "SERIES.csv"}
 
 
 class FittingCLI(LightningCLI):

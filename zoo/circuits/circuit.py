@@ -85,10 +85,6 @@ class Circuit:
         """(n,) numbers of the kept nodes."""
         return self.mask.flatten().nonzero().flatten()
 
-    def place(self, node: int) -> tuple[int, str, int]:
-        """Layer, site and coordinate of a node."""
-        return place(self.layout, node)
-
     def ablation(self, network: SparseNetwork) -> Ablation:
         """How this network is held at its means outside of the circuit.
 
@@ -138,14 +134,16 @@ class Circuit:
         return Circuit(task=about["task"], layout=layout, report=json.loads(about["report"]), **tensors)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the means as plain data, nodes by name."""
-        names = {n: node_name(self.layout, n) for n in self.nodes.tolist()}
-        nodes = [
-            {"node": names[n], "effect": effect}
-            for n, effect in zip(self.nodes.tolist(), self.node_effect.tolist(), strict=True)
-        ]
+        """Everything but the means as plain data: nodes by place, edges between their positions in that list."""
+        numbers = self.nodes.tolist()
+        position = {n: i for i, n in enumerate(numbers)}
+        nodes = []
+        for n, effect in zip(numbers, self.node_effect.tolist(), strict=True):
+            layer, site, index = place(self.layout, n)
+            nodes.append({"node": f"layer {layer} {site} {index}", "layer": layer, "site": site, "index": index})
+            nodes[-1]["effect"] = effect
         edges = [
-            {"from": names[a], "to": names[b], "weight": weight, "effect": effect}
+            {"from": position[a], "to": position[b], "weight": weight, "effect": effect}
             for a, b, weight, effect in zip(*(t.tolist() for t in self.edges), self.edge_effect.tolist(), strict=True)
         ]
         return {"task": self.task, "report": dict(self.report), "nodes": nodes, "edges": edges}
@@ -234,9 +232,3 @@ def place(layout: Layout, node: int) -> tuple[int, str, int]:
         if 0 <= layer < layout.layers and part.start <= rest < part.stop:
             return layer, site, rest - part.start
     raise ValueError(f"node {node} is out of range; there are {layout.layers * layout.nodes}, counted from 0.")
-
-
-def node_name(layout: Layout, node: int) -> str:
-    """What a node is called, such as "layer 0 mlp_neuron 17"."""
-    layer, site, index = place(layout, node)
-    return f"layer {layer} {site} {index}"

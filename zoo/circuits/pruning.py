@@ -110,7 +110,8 @@ def prune(
     for p in frozen:
         p.requires_grad_(False)
     try:
-        found = [_mask(model, train, how, penalty, quiet) for penalty in how.penalties]
+        ranks = [fit_logits(model, train, how, penalty, quiet) for penalty in how.penalties]
+        found = [_fewest(model, train, rank, how.target) for rank in ranks]
         mask = min(found, key=lambda m: len(edges_of(network, m).source))
         mask, edges, removed = _refine(model, train, mask, how.target, quiet)
         return describe(model, task, train, held_out, mask, edges, removed, how.target)
@@ -133,8 +134,13 @@ def require_means(model: SparseTransformer) -> None:
         )
 
 
-def _mask(model: SparseTransformer, choice: Choice, how: Pruning, penalty: float, quiet: bool) -> Tensor:
-    """(L, N) bool: the fewest nodes, of those that training ranks highest, that reach the target."""
+def fit_mask(model: SparseTransformer, choice: Choice, how: Pruning, penalty: float) -> Tensor:
+    """(L, N) in {0, 1}: the nodes that the search leaves on, whatever loss that gives."""
+    return (fit_logits(model, choice, how, penalty, quiet=True) >= 0).float()
+
+
+def fit_logits(model: SparseTransformer, choice: Choice, how: Pruning, penalty: float, quiet: bool) -> Tensor:
+    """(L, N) in [-1, 1]: logits of masks that minimise the task loss plus `penalty` for each node."""
     network, draw = model.network, torch.Generator().manual_seed(how.seed)
     logit = (how.start + how.noise * torch.randn(model.means.shape, generator=draw)).clamp(-1, 1)
     logit = logit.to(model.device).requires_grad_()
@@ -154,7 +160,7 @@ def _mask(model: SparseTransformer, choice: Choice, how: Pruning, penalty: float
         optimizer.step()
         with torch.no_grad():
             logit.clamp_(-1, 1)
-    return _fewest(model, choice, logit.detach(), how.target)
+    return logit.detach()
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Data modules: each tells what its inputs and outputs mean (`domain`), and knows no model."""
 
 from zoo.data.canvas import CanvasDigits
+from zoo.data.code import CodeData
 from zoo.data.cub import CUB
 from zoo.data.digits import Digits
 from zoo.data.fields import DensityFields
@@ -20,6 +21,7 @@ __all__ = [
     "SST2",
     "CEBaB",
     "CanvasDigits",
+    "CodeData",
     "ConceptToy",
     "DataModule",
     "DensityFields",

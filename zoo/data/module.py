@@ -146,13 +146,17 @@ class DataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         dataset, generator = self.train_dataset(), torch.Generator().manual_seed(self.seed)
-        sampler = EpochSampler(dataset, generator, self.seed)
+        sampler = self.make_sampler(dataset, generator)
         # A Trainer that resumes starts the workers before it tells the sampler which epoch it is.
         sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0)
         # A last batch of one would make batch norm of a 1x1 map undefined.
         return self._loader(
             dataset, sampler=sampler, generator=generator, drop_last=len(sampler) % self.batch_size == 1
         )
+
+    def make_sampler(self, dataset: Dataset, generator: torch.Generator) -> EpochSampler:
+        """The order of the training items in each epoch."""
+        return EpochSampler(dataset, generator, self.seed)
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(self.val_dataset())

@@ -5,6 +5,7 @@ checkpoint, so that a loaded model reads raw files and names its answers with no
 """
 
 from zoo.domain.base import Domain
+from zoo.domain.code import CodeDomain
 from zoo.domain.image import ImageDomain, fault_of, open_image
 from zoo.domain.series import SeriesDomain
 from zoo.domain.subwords import read_tokenizer
@@ -12,6 +13,7 @@ from zoo.domain.table import TableDomain
 from zoo.domain.text import TextDomain
 
 __all__ = [
+    "CodeDomain",
     "Domain",
     "ImageDomain",
     "SeriesDomain",

@@ -1,0 +1,156 @@
+"""Source code: pieces of text as numbers of a tokenizer, and back."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from zoo.domain.base import Domain
+from zoo.domain.subwords import Subwords
+
+PAD, END = 0, 1
+SPECIAL = ("<|pad|>", "<|end|>")  # their numbers are 0 and 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeDomain(Domain):
+    """Prompts of at most T tokens, as token numbers (T,) int64, padded on the right with 0; scores are of what follows.
+
+    Attributes:
+        tokenizer: JSON, as `tokenizers.Tokenizer.to_str()` writes it; the first tokens are "<|pad|>" and "<|end|>", the
+            end of a document. The classes are its tokens, if they are not given.
+        length: T.
+    """
+
+    modality: ClassVar[str] = "code"
+    noun: ClassVar[str] = "prompts"
+    classes: tuple[str, ...] = ()
+    tokenizer: str
+    length: int = 256
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise ValueError(f"length must be at least 1; got {self.length}.")
+        if self.pieces.pieces[:2] != SPECIAL:
+            raise ValueError(
+                f"the first tokens of a tokenizer of code must be {SPECIAL[0]} and {SPECIAL[1]}; got "
+                f"{', '.join(self.pieces.pieces[:2])}. zoo.data.code.train_tokenizer makes such ones."
+            )
+        if not self.classes:
+            object.__setattr__(self, "classes", _names(self.texts))
+        super().__post_init__()
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.length,)
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are."""
+        return len(self.pieces.pieces)
+
+    @cached_property
+    def pieces(self) -> Subwords:
+        """The tokenizer."""
+        return Subwords(self.tokenizer)
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """What each token stands for; parts of a character are shown as "\ufffd"."""
+        return (*SPECIAL, *(self.pieces.tokenizer.decode([n]) for n in range(2, self.size)))
+
+    def check(self, x: Tensor, model: str) -> None:
+        """Refuses a batch that `model` cannot read.
+
+        Raises:
+            TypeError: no tensor, or not of int64.
+            ValueError: wrong shape, an empty batch, numbers that are no tokens, or padding before a token.
+        """
+        self.check_shape(x, model)
+        if x.dtype != torch.long:
+            raise TypeError(
+                f"{self._wanted(model)} of token numbers, int64; got {x.dtype}. Use domain.preprocess(text)."
+            )
+        if int(x.min()) < 0 or int(x.max()) >= self.size:
+            raise ValueError(
+                f"{model} got token numbers from {int(x.min())} to {int(x.max())}; expected 0 to {self.size - 1}. "
+                "They come from domain.preprocess(text) of this very domain."
+            )
+        real = x != PAD
+        wrong = ~real[:, 0] | (real[:, 1:] & ~real[:, :-1]).any(1)
+        if bool(wrong.any()):
+            raise ValueError(
+                f"{model} got padding (token 0) before a token in row {int(wrong.nonzero()[0])} of the batch; prompts "
+                "are padded on the right, and have at least one token."
+            )
+
+    def preprocess(self, text: str, cut: bool = False) -> Tensor:
+        """A prompt as token numbers (T,).
+
+        Args:
+            text: the prompt.
+            cut: drop the first tokens of a prompt that is too long.
+
+        Raises:
+            ValueError: the prompt is empty or too long.
+        """
+        numbers = self.encode(text)
+        if not numbers:
+            raise ValueError("the prompt is empty; give at least one character.")
+        if len(numbers) > self.length and not cut:
+            raise ValueError(
+                f"the prompt has {len(numbers)} tokens, but the model reads at most {self.length}; shorten it, or let "
+                "domain.preprocess(text, cut=True) drop its first tokens."
+            )
+        numbers = numbers[-self.length :]
+        return torch.tensor(numbers + [PAD] * (self.length - len(numbers)))
+
+    def encode(self, text: str) -> list[int]:
+        """Token numbers of a text of any length."""
+        return self.pieces.encode(text)
+
+    def token(self, text: str) -> int:
+        """The one token that a text is.
+
+        Raises:
+            ValueError: it is none, or several.
+        """
+        numbers = self.encode(text)
+        if len(numbers) != 1:
+            pieces = ", ".join(repr(self.texts[n]) for n in numbers)
+            raise ValueError(f"{text!r} is no single token; it is made of {len(numbers)}: {pieces or 'nothing'}.")
+        return numbers[0]
+
+    def tokens(self, x: Tensor) -> list[str]:
+        """The texts of the tokens of one prompt (T,), without padding."""
+        return [self.texts[n] for n in x.tolist() if n != PAD]
+
+    def read(self, path: str | Path) -> Tensor:
+        """Reads a file with a prompt.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: no text in UTF-8, or empty, or too long.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no file at {path}.")
+        try:
+            return self.preprocess(Path(path).read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is no text in UTF-8 ({error}).") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def example(self, count: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(len(SPECIAL), self.size, (count, self.length), generator=generator)
+
+
+def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """A name for each token, with blanks and newlines visible; those that look alike get their numbers."""
+    shown = [repr(text) for text in texts]
+    seen: set[str] = set()
+    twice = {name for name in shown if name in seen or seen.add(name)}
+    return tuple(f"{name} #{i}" if name in twice else name for i, name in enumerate(shown))
