@@ -80,11 +80,9 @@ def ratios(record: dict[str, Any]) -> dict[str, float]:
     both = [pair for pair in record["tasks"].values() if pair["sparse"] and pair["dense"]]
     if not both:
         return {}
-    mean = lambda what: math.exp(  # noqa: E731
-        sum(math.log(pair["dense"][what] / max(pair["sparse"][what], 1)) for pair in both) / len(both)
-    )
-    edges = mean("edges")
-    return {"edges": edges, "nodes": mean("nodes"), "at equal density": edges * record["density"]["sparse"]}
+    logs = {w: [math.log(pair["dense"][w] / max(pair["sparse"][w], 1)) for pair in both] for w in ("edges", "nodes")}
+    means = {what: math.exp(sum(values) / len(values)) for what, values in logs.items()}
+    return {**means, "at equal density": means["edges"] * record["density"]["sparse"]}
 
 
 def table(record: dict[str, Any]) -> str:
@@ -96,8 +94,8 @@ def table(record: dict[str, Any]) -> str:
         f"{record['nats']['dense']:.3f}. Each circuit reaches a task loss of {record['target']} on the prompts that it "
         "is searched on; all below is measured on others. Chance is 0.693, or 50 %.",
         "",
-        "| task | network | nodes | edges | of possible | loss | accuracy | without it | accuracy | random nodes | half "
-        "ablated | frozen norms | nonsense task | shuffled weights |",
+        "| task | network | nodes | edges | of possible | loss | accuracy | without it | accuracy | random nodes | "
+        "half ablated | frozen norms | nonsense task | shuffled weights |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for task, pair in record["tasks"].items():
