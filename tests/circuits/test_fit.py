@@ -37,7 +37,7 @@ def recipe(cache: Path, **options: Any) -> dict[str, Any]:
         {"name": "average"},
         {"name": "measure", "epochs": 1, "train": []},
     ]
-    data = {"idioms": 1.0, "vocabulary": 300, "length": 24, "idiom_tokens": 8000, "windows": 64, "batch_size": 16}
+    data = {"idioms": 1.0, "vocabulary": 700, "length": 40, "idiom_tokens": 8000, "windows": 64, "batch_size": 16}
     return {
         "model": {"class_path": "SparseTransformer", "init_args": small},
         "data": {"class_path": "CodeData", "init_args": {**data, "cache": str(cache)}},
