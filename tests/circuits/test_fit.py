@@ -30,14 +30,14 @@ KILLS = {
 
 
 def recipe(cache: Path, **options: Any) -> dict[str, Any]:
-    small = {"width": 16, "layers": 1, "head_width": 8, "density": 0.25, "alive": 1, **options}
+    small = {"width": 16, "layers": 1, "head_width": 8, "density": 0.25, "alive": 1, "lr": 0.1, **options}
     small["stages"] = [
         {"name": "anneal", "epochs": 2, "train": ["network"]},
         {"name": "sparse", "epochs": 1, "train": ["network"]},
         {"name": "average"},
         {"name": "measure", "epochs": 1, "train": []},
     ]
-    data = {"idioms": 1.0, "vocabulary": 700, "length": 40, "idiom_tokens": 8000, "windows": 64, "batch_size": 16}
+    data = {"idioms": 1.0, "vocabulary": 700, "length": 40, "idiom_tokens": 8000, "windows": 256, "batch_size": 16}
     return {
         "model": {"class_path": "SparseTransformer", "init_args": small},
         "data": {"class_path": "CodeData", "init_args": {**data, "cache": str(cache)}},
@@ -97,9 +97,9 @@ def test_prune_and_explain_on_the_command_line(run: Path, tmp_path: Path, capsys
         return score(model.network, Choice.of_pairs(pairs.prompts, pairs.answers))["loss"]
 
     easy = min((task for task in tasks() if task.name in EASY), key=loss)
-    assert loss(easy) < 0.69  # hardly trained, but a little better than chance at something
+    assert loss(easy) < 0.65  # hardly trained, but a little better than chance at something
     arguments = ["prune", "--checkpoint", checkpoint, "--output", str(found), "--pairs", "4", "--steps", "3"]
-    assert main([*arguments, "--task", easy.name, "--target-loss", "0.69"]) == 0
+    assert main([*arguments, "--task", easy.name, "--target-loss", "0.65"]) == 0
     said = capsys.readouterr().out
     assert f"{easy.name}: " in said and " nodes, " in said
     page = (found / f"{easy.name}.html").read_text()
