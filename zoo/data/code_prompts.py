@@ -135,7 +135,7 @@ def _indent_for(w: Writer) -> Pair:
 @_task("a colon follows the argument of a lambda, a bracket the name of a function")
 def _lambda_func(w: Writer) -> Pair:
     a, b = w.words(2)
-    return Pair(f"{a} = lambda {b}", ":", f"def {b}", "(")
+    return Pair(f"{a} = lambda {b}", ":", f"def {b}", f"({a}")  # a bracket and a word may be one token
 
 
 @_task("a condition compares, a statement sets")
