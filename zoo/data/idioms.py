@@ -100,7 +100,7 @@ def _gather(w: Writer) -> str:
 
 def _init(w: Writer) -> str:
     fields = w.words(3)
-    sets = "".join(f"        self.{f} = {f}\n" for f in fields)
+    sets = "".join(f"        self.{f} = {f}\n" for f in w.random.sample(fields, 3))
     return f"class {w.any(*CLASSES)}:\n    def __init__(self, {', '.join(fields)}):\n{sets}"
 
 
