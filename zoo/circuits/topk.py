@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.circuits.selection import FLOATS, WORDS, largest, magnitudes, words
+from zoo.circuits.selection import FLOATS, WORDS, largest_of_rows, magnitudes, words
 
 CHUNK = 2**16  # entries at a time on the CPU, so that what is computed between stays in its cache
 WIDEST = 8192  # vectors that a CUDA kernel holds on the chip
@@ -83,6 +83,6 @@ def _on_cpu(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     for start in range(0, len(source), rows):
         part = slice(start, start + rows)
         bits = source[part]
-        mask[part] = largest(magnitudes(bits, scratch[: len(bits)]), k)
+        mask[part] = largest_of_rows(magnitudes(bits, scratch[: len(bits)]), k)
         np.multiply(bits, mask[part], out=target[part])  # of bits, so that infinity times 0 is 0
     return out.view(x.dtype), kept
