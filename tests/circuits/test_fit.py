@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -79,6 +80,21 @@ def test_killed_and_resumed_is_bit_equal(kill: str, run: Path, tmp_path: Path) -
     assert weights.keys() == whole.keys()
     for name, tensor in whole.items():
         assert tensor.equal(weights[name]), name
+
+
+def test_two_processes_train_as_one_does(run: Path, tmp_path: Path) -> None:
+    """Each takes every other window of a batch of twice its size, so the gradients are the same up to rounding."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(yaml.safe_dump(recipe(tmp_path / "cache")))
+    halves = ["--data.init_args.batch_size", "8", "--trainer.devices", "2", "--output", str(tmp_path / "two")]
+    command = [sys.executable, "train.py", "fit", "--config", str(config), *halves]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    one, two = (load_file(r / "checkpoint" / "model.safetensors") for r in (run, tmp_path / "two"))
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_the_checkpoint_is_as_sparse_as_the_recipe_says(run: Path) -> None:
