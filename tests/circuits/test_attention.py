@@ -71,7 +71,10 @@ def test_empty_prompts_and_batches() -> None:
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        (((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 5, 4), (3,)), r"one shape \(B, H, T, D\); got \(2, 3, 5, 4\), \(2, 3, 6, 4"),
+        (
+            ((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 5, 4), (3,)),
+            r"one shape \(B, H, T, D\); got \(2, 3, 5, 4\), \(2, 3, 6, 4",
+        ),
         (((2, 3, 5, 4),) * 3 + ((4,),), r"one sink logit a head is needed, 3 in all; got \(4,\)"),
     ],
 )

@@ -66,7 +66,9 @@ def test_compress_replaces_what_is_sparse_in_a_copy() -> None:
 
 
 def test_nothing_to_compress() -> None:
-    with pytest.raises(ValueError, match=r"no linear layer has a density of at most 0.0625 \(the sparsest, '0', has 1\)"):
+    with pytest.raises(
+        ValueError, match=r"no linear layer has a density of at most 0.0625 \(the sparsest, '0', has 1\)"
+    ):
         compress(nn.Sequential(nn.Linear(4, 4)))
     with pytest.raises(ValueError, match=r"\(it has no linear layer\)"):
         compress(nn.Sequential(nn.ReLU()))

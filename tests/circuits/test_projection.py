@@ -134,7 +134,12 @@ def test_only_matrices_of_floats() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_cuda_equals_the_cpu(dtype: torch.dtype) -> None:
-    start = [torch.randn(256, 300), torch.randint(-40, 41, (256, 300)).float(), torch.randn(300, 100), torch.randn(9, 8)]
+    start = [
+        torch.randn(256, 300),
+        torch.randint(-40, 41, (256, 300)).float(),
+        torch.randn(300, 100),
+        torch.randn(9, 8),
+    ]
     weights = [w.to(dtype) for w in start]
     on_device = [w.cuda() for w in weights]
     projectors = Projector(weights), Projector(on_device)
