@@ -158,8 +158,10 @@ def test_cuda_equals_the_cpu(dtype: torch.dtype) -> None:
 def test_the_search_in_triton_s_interpreter() -> None:
     in_interpreter("""
 from zoo.circuits.selection import largest_of_each as expected
+from zoo.circuits import triton_threshold
 from zoo.circuits.triton_threshold import largest_of_each
-for size, keep in ((2, 1), (1000, 250), (1025, 1024), (9000, 9), (9000, 140)):
+triton_threshold.STEPS = 1  # more programs for as many entries, which the interpreter takes one by one
+for size, keep in ((2, 1), (1025, 1024), (2100, 140)):
     x = torch.randn(4, size)
     x[1] = torch.randint(-30, 31, (size,))
     x[2] *= torch.rand(size) < 0.1
@@ -168,7 +170,7 @@ for size, keep in ((2, 1), (1000, 250), (1025, 1024), (9000, 9), (9000, 140)):
     sizes[0, :1] = 2**31 - 1
     right = expected(sizes, keep) & (sizes > 0)
     kept, near = largest_of_each(sizes, keep)
-    for hint in (None, near, near + 100_000, torch.ones_like(near)):
+    for hint in (near, near + 100_000):
         kept, _ = largest_of_each(sizes, keep, hint)
         assert torch.equal(kept & (sizes > 0), right), (size, keep, hint)
         assert bool((kept[[0, 1, 3]].sum(1) == keep).all()) or size * 0.9 < keep
