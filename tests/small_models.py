@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 import zoo
 from tests.small_code import code_domain
 from tests.subwords import BERT, transformers, wordpiece
+from zoo.backbones import without_pretrained_weights
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.module import SelfInterpretable
 from zoo.reference import Reference
@@ -256,6 +257,15 @@ def sparse_transformer(**options: Any) -> Small:
     return Small(model, torch.stack([domain.preprocess(text) for text in texts]))
 
 
+def bridged_transformer() -> Small:
+    small = sparse_transformer()
+    sparse = {"width": 32, "layers": 2, "head_width": 8, "density": 0.25}
+    dense = {**sparse, "width": 16, "density": 1.0, "activation_density": 1.0}
+    with without_pretrained_weights():
+        model = zoo.create_model("bridged_transformer", domain=small.model.domain, dense=dense, sparse=sparse)
+    return Small(model.eval(), small.inputs)
+
+
 SMALL: dict[str, Callable[[], Small]] = {
     "protopnet": protopnet,
     "botcl": botcl,
@@ -273,6 +283,7 @@ SMALL: dict[str, Callable[[], Small]] = {
     "senn": senn,
     "sop": sop,
     "sparse_transformer": sparse_transformer,
+    "bridged_transformer": bridged_transformer,
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
     "protopnet-cosine": lambda: protopnet("cosine"),

@@ -1,8 +1,21 @@
 """Networks with few weights, whose computations can be drawn as circuits."""
 
+from zoo.circuits.bridge import BridgedTransformer
 from zoo.circuits.choice import Choice
 from zoo.circuits.circuit import Circuit
 from zoo.circuits.pruning import Pruning, prune
+from zoo.circuits.steering import ReadNode, Steering, rank_reads, steer
 from zoo.circuits.transformer import SparseTransformer
 
-__all__ = ["Choice", "Circuit", "Pruning", "SparseTransformer", "prune"]
+__all__ = [
+    "BridgedTransformer",
+    "Choice",
+    "Circuit",
+    "Pruning",
+    "ReadNode",
+    "SparseTransformer",
+    "Steering",
+    "prune",
+    "rank_reads",
+    "steer",
+]

@@ -177,6 +177,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, positions: Tensor | None, visit: Visit, read: Tensor) -> tuple[Tensor, list[Written]]:
         """The residual stream (B, T, d) after this block, and what it wrote at the positions `read` (B,)."""
+        x, attended = self.attend(x, positions, visit, read)
+        x, transformed = self.transform(x, positions, visit, read)
+        return x, [attended, transformed]
+
+    def attend(self, x: Tensor, positions: Tensor | None, visit: Visit, read: Tensor) -> tuple[Tensor, Written]:
+        """The first half of `forward`: attention."""
         i = self.layer
         seen = beside(visit.at(i, "attn_in", visit.norm(self.attn_norm, x)), positions)
         q, k, v = (
@@ -188,13 +194,15 @@ class Block(nn.Module):
         if visit.record:
             visit.values[i, "gathered"] = value
         before = visit.linear(i, "out", self.out, value)
-        written = [visit.written(i, "attn_out", value, before, read)]
-        x = x + visit.at(i, "attn_out", before)
+        return x + visit.at(i, "attn_out", before), visit.written(i, "attn_out", value, before, read)
+
+    def transform(self, x: Tensor, positions: Tensor | None, visit: Visit, read: Tensor) -> tuple[Tensor, Written]:
+        """The second half of `forward`: the MLP."""
+        i = self.layer
         seen = beside(visit.at(i, "mlp_in", visit.norm(self.mlp_norm, x)), positions)
         value = visit.at(i, "mlp_neuron", F.gelu(visit.linear(i, "up", self.up, seen)))
         before = visit.linear(i, "down", self.down, value)
-        written.append(visit.written(i, "mlp_out", value, before, read))
-        return x + visit.at(i, "mlp_out", before), written
+        return x + visit.at(i, "mlp_out", before), visit.written(i, "mlp_out", value, before, read)
 
 
 class SparseNetwork(nn.Module):
@@ -245,7 +253,7 @@ class SparseNetwork(nn.Module):
 
     def forward(self, tokens: Tensor, visit: Visit, read: Tensor) -> tuple[Tensor, list[list[Written]]]:
         """The final residual stream (B, T, d), and what each block wrote at the positions `read` (B,)."""
-        x, positions = self.embedding(tokens), self._positions(tokens.shape[1])
+        x, positions = self.embedding(tokens), self.position_channels(tokens.shape[1])
         written = []
         for block in self.blocks:
             x, its = block(x, positions, visit, read)
@@ -268,7 +276,8 @@ class SparseNetwork(nn.Module):
         logits = self.unembedding(visit.norm(self.norm, residual[:, None])[:, 0])
         return logits if self.bigram is None else logits + self.bigram[tokens[rows, read]]
 
-    def _positions(self, length: int) -> Tensor | None:
+    def position_channels(self, length: int) -> Tensor | None:
+        """(T, p) what every sublayer may read beside the residual stream; None if there are no positions."""
         table = self.positions if self.positions is not None else self.waves
         return None if table is None or self.position_norm is None else self.position_norm(table[:length])
 

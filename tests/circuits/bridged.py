@@ -1,0 +1,55 @@
+"""Small bridged networks: strangers to each other, and equal ones whose bridges are known."""
+
+import copy
+from typing import Any
+
+import torch
+
+from tests.circuits.tokens import LENGTH, transformer
+from tests.small_code import code_domain
+from zoo.backbones import without_pretrained_weights
+from zoo.circuits import BridgedTransformer
+
+SPARSE = {"width": 32, "layers": 2, "head_width": 8, "density": 0.25}
+DENSE = {"width": 24, "layers": 2, "head_width": 8, "density": 1.0, "activation_density": 1.0}
+
+
+def bridged(dense: dict[str, Any] | None = None, sparse: dict[str, Any] | None = None, **options) -> BridgedTransformer:
+    """Two untrained networks of different width, with weights that are not all but zero."""
+    torch.manual_seed(1)
+    with without_pretrained_weights():
+        model = BridgedTransformer(
+            code_domain(LENGTH), {**DENSE, **(dense or {})}, {**SPARSE, **(sparse or {})}, **options
+        )
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.mul_(1 if "norm" in name else 5)
+    return model.eval()
+
+
+def twins(scale: float = 1.0) -> BridgedTransformer:
+    """Two networks that compute the same, the stream of the dense one `scale` times as large; the bridges know it.
+
+    The gains of the norms differ too, and the matrices after them make up for it.
+    """
+    whole = {"density": 1.0, "activation_density": 1.0}
+    model = bridged({"width": 32}, whole)
+    model.sparse.network.load_state_dict(transformer(**whole).network.state_dict())
+    model.dense.load_state_dict(copy.deepcopy(model.sparse.network.state_dict()))
+    with torch.no_grad():
+        dense = model.dense
+        dense.embedding.weight.mul_(scale)
+        for block in dense.blocks:
+            for writer in (block.out, block.down):
+                writer.weight.mul_(scale)
+                writer.bias.mul_(scale)
+            for norm, reader in ((block.attn_norm, block.qkv), (block.mlp_norm, block.up)):
+                gain = 0.5 + torch.rand(32)
+                norm.weight.mul_(gain)
+                reader.weight.div_(gain)
+        for encoder, decoder in zip(model.encoders, model.decoders, strict=True):
+            encoder.weight.copy_(torch.eye(32) / scale)
+            decoder.weight.copy_(torch.eye(32) * scale)
+            encoder.bias.zero_()
+            decoder.bias.zero_()
+    return model
