@@ -81,7 +81,7 @@ def test_a_splice_is_the_rest_of_the_network(options: dict) -> None:
     """A run from site i on is the run of a network whose sublayers before i write nothing."""
     network, tokens = transformer(**options).network, prompts(3)[0]
     start = network.embedding(tokens)
-    together = splice(network, {i: start for i in (3, 0, 2)})
+    together = splice(network, dict.fromkeys((3, 0, 2), start))
     assert list(together) == [0, 2, 3]
     for site in range(4):
         rest = copy.deepcopy(network)

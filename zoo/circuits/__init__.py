@@ -4,6 +4,7 @@ from zoo.circuits.bridge import BridgedTransformer
 from zoo.circuits.choice import Choice
 from zoo.circuits.circuit import Circuit
 from zoo.circuits.pruning import Pruning, prune
+from zoo.circuits.self_ablating import SelfAblatingTransformer
 from zoo.circuits.steering import ReadNode, Steering, rank_reads, steer
 from zoo.circuits.transformer import SparseTransformer
 
@@ -13,6 +14,7 @@ __all__ = [
     "Circuit",
     "Pruning",
     "ReadNode",
+    "SelfAblatingTransformer",
     "SparseTransformer",
     "Steering",
     "prune",
