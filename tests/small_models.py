@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 import zoo
+from tests.small_code import code_domain
 from tests.subwords import BERT, transformers, wordpiece
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.module import SelfInterpretable
@@ -244,6 +245,17 @@ def senn(**options: Any) -> Small:
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
+def sparse_transformer(**options: Any) -> Small:
+    torch.manual_seed(0)
+    domain = code_domain()
+    named = (*IMAGES.classes, *domain.classes[len(IMAGES.classes) :])
+    domain = replace(domain, classes=named)
+    small = {"width": 32, "layers": 2, "head_width": 8, "density": 0.25, **options}
+    model = zoo.create_model("sparse_transformer", domain=domain, **small).eval()
+    texts = ("for a", "x = [1,", "if a:\n", "print(", "def f(a")
+    return Small(model, torch.stack([domain.preprocess(text) for text in texts]))
+
+
 SMALL: dict[str, Callable[[], Small]] = {
     "protopnet": protopnet,
     "botcl": botcl,
@@ -260,6 +272,7 @@ SMALL: dict[str, Callable[[], Small]] = {
     "bagnet": bagnet,
     "senn": senn,
     "sop": sop,
+    "sparse_transformer": sparse_transformer,
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
     "protopnet-cosine": lambda: protopnet("cosine"),
@@ -273,6 +286,8 @@ VARIANTS: dict[str, Callable[[], Small]] = {
     "cbm-logit": lambda: cbm(bottleneck="logit"),
     "cbm-hard": lambda: cbm(bottleneck="hard"),
     "cbm-mlp": lambda: cbm(hidden=[4]),
+    "sparse_transformer-plain": lambda: sparse_transformer(bigram=False, sink=False, positions="sinusoid"),
+    "dense_transformer": lambda: sparse_transformer(density=1.0, activation_density=1.0),
     "senn-elements": lambda: senn(concepts="elements", elements={"patch": 3}),
     "senn-rows": lambda: of_rows("senn", backbone={"name": "mlp", "widths": [8]}, concepts="elements"),
     "sop-input": lambda: sop(select_by="input"),

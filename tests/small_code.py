@@ -1,0 +1,22 @@
+"""A domain of source code with a tokenizer made on the spot; tests skip where its library is absent."""
+
+from functools import cache
+from itertools import islice
+
+import pytest
+
+from zoo.data.idioms import documents
+from zoo.data.tokenized import train_tokenizer
+from zoo.domain import CodeDomain
+
+
+@cache
+def tokenizer(vocabulary: int = 300) -> str:
+    """The JSON text of a tokenizer of generated idioms."""
+    pytest.importorskip("tokenizers", reason="needs the extra 'text': pip install self-interpretable-zoo[text]")
+    return train_tokenizer(islice(documents("tests"), 200), vocabulary)
+
+
+def code_domain(length: int = 12, vocabulary: int = 300) -> CodeDomain:
+    """Prompts of at most so many tokens."""
+    return CodeDomain(tokenizer=tokenizer(vocabulary), length=length)
