@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from zoo.data.code_prompts import PROMPTS, Pair
-from zoo.data.idioms import Writer, lot, nouns, reserved, snippet
+from zoo.data.idioms import NOUNS, Writer, lot, nouns, reserved, snippet
 from zoo.domain import CodeDomain
 from zoo.hints import hint
 
 SPLITS = ("train", "held_out")
 TRIES = 100  # draws for each new pair before a task is said to have no more
-CONTEXTS = 500  # draws of what stands before a pair, before another pair is drawn
+CONTEXTS = 500  # idioms to choose from, for what stands before a pair
 
 
 @dataclass(frozen=True)
@@ -55,23 +55,23 @@ class Task:
         if count < 1:
             raise ValueError(f"count must be at least 1; got {count}.")
         writer, found = Writer(f"{self.name} {split} {seed}"), {}
+        contexts = [(text, nouns(text)[-1]) for text in (snippet(writer) for _ in range(CONTEXTS))]
         for _ in range(TRIES * count):
             pair = self.make(writer)
             # Each prompt belongs to a split of its own accord, so that no seed and no partner brings it into the other.
             if any(lot(f"split {prompt}", len(SPLITS)) != SPLITS.index(split) for prompt, _ in pair.sides):
                 continue
-            before = next((b for _ in range(CONTEXTS) if _is_new(b := snippet(writer), pair)), None)
-            if before is not None:
-                pair = pair._replace(positive=before + pair.positive, negative=before + pair.negative)
-                found[pair] = None
+            fitting = {noun for noun in NOUNS if _is_new(noun, pair)}
+            if before := [text for text, last in contexts if last in fitting]:
+                context = writer.random.choice(before)
+                found[pair._replace(positive=context + pair.positive, negative=context + pair.negative)] = None
             if len(found) == count:
                 return list(found)
         raise ValueError(f"task '{self.name}' has only {len(found)} pairs for {split}; {count} were asked for.")
 
 
-def _is_new(before: str, pair: Pair) -> bool:
-    """Whether generated text has neither prompt after `before`, though it may have what the answers begin with."""
-    last = nouns(before)[-1]
+def _is_new(last: str, pair: Pair) -> bool:
+    """Whether generated text has neither prompt after the noun `last`, though it may have how the answers begin."""
     return all(
         reserved(f"{last} {prompt}") and not reserved(f"{nouns(prompt)[-1]} {answer}") for prompt, answer in pair.sides
     )
