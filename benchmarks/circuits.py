@@ -1,15 +1,15 @@
 """Circuits of sparse networks against those of dense twins: `python -m benchmarks.circuits --sparse RUN --dense RUN`.
 
 Prunes the same tasks in both by the same search, and writes benchmarks/CIRCUITS.md and .json: nodes, edges and density
-side by side, what is enough and what is needed, on held-out prompts, and the controls. Of the same nodes, a network of
-density f has about f times the edges of a dense one, so that part of a ratio of edges is built in: hence the nodes and
-the density beside it, and `at equal density`, the ratio that is left when the dense circuit's edges are multiplied with
-the density of the sparse network.
+side by side, before and after single edges are dropped (the published circuits keep every edge between their nodes),
+what is enough and what is needed, on held-out prompts, and the controls. Of the same nodes, a network of density f has
+about f times the edges of a dense one, so that part of a ratio of edges is built in: hence the nodes beside them.
 """
 
 import argparse
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,16 @@ def ratios(record: dict[str, Any]) -> dict[str, float]:
     both = [pair for pair in record["tasks"].values() if pair["sparse"] and pair["dense"]]
     if not both:
         return {}
-    logs = {w: [math.log(pair["dense"][w] / max(pair["sparse"][w], 1)) for pair in both] for w in ("edges", "nodes")}
-    means = {what: math.exp(sum(values) / len(values)) for what, values in logs.items()}
-    return {**means, "at equal density": means["edges"] * record["density"]["sparse"]}
+
+    def mean(size: Callable[[dict[str, Any]], int]) -> float:
+        return math.exp(sum(math.log(size(pair["dense"]) / max(size(pair["sparse"]), 1)) for pair in both) / len(both))
+
+    return {
+        "edges": mean(lambda r: r["edges"]),
+        "nodes": mean(lambda r: r["nodes"]),
+        "edges between the nodes that pruning by gradient leaves": mean(lambda r: r["before_refinement"]["edges"]),
+        "such nodes": mean(lambda r: r["before_refinement"]["nodes"]),
+    }
 
 
 def table(record: dict[str, Any]) -> str:
@@ -94,18 +101,20 @@ def table(record: dict[str, Any]) -> str:
         f"{record['nats']['dense']:.3f}. Each circuit reaches a task loss of {record['target']} on the prompts that it "
         "is searched on; all below is measured on others. Chance is 0.693, or 50 %.",
         "",
-        "| task | network | nodes | edges | of possible | loss | accuracy | without it | accuracy | random nodes | "
-        "half ablated | frozen norms | nonsense task | shuffled weights |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| task | network | nodes | edges | before | of possible | loss | accuracy | without it | accuracy | "
+        "random nodes | half ablated | frozen norms | nonsense task | shuffled weights |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for task, pair in record["tasks"].items():
         for name, r in pair.items():
             if r is None:
-                lines.append(f"| {task} | {name} | not solved |" + " |" * 11)
+                lines.append(f"| {task} | {name} | not solved |" + " |" * 12)
                 continue
             c = r["controls"]
             lines.append(
-                f"| {task} | {name} | {r['nodes']} | {r['edges']} | {r['density']:.0%} | {r['circuit']['loss']:.3f} | "
+                f"| {task} | {name} | {r['nodes']} | {r['edges']} | "
+                f"{r['before_refinement']['nodes']}, {r['before_refinement']['edges']} | {r['density']:.0%} | "
+                f"{r['circuit']['loss']:.3f} | "
                 f"{r['circuit']['accuracy']:.0%} | {r['without']['loss']:.2f} | {r['without']['accuracy']:.0%} | "
                 f"{c['random_nodes']['loss']:.2f} | {c['partial_ablation']['loss']:.3f} | "
                 f"{c['frozen_norms']['loss']:.3f} | "

@@ -23,4 +23,4 @@ def winners(scores: Tensor, k: int, sharpness: float = 1.0) -> Tensor:
     soft = ((scores - threshold) / temperature).sigmoid()
     soft = k * soft / soft.sum(-1, keepdim=True)
     hard = torch.zeros_like(scores).scatter(-1, best.indices[..., :k], 1.0)
-    return hard + soft - soft.detach()
+    return hard + (soft - soft.detach())  # in this order the gates are 0 and 1 without rounding
