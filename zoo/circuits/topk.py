@@ -32,7 +32,7 @@ def abs_topk(x: Tensor, k: int) -> Tensor:
     if k >= x.shape[-1]:
         return x
     ours = not torch.compiler.is_compiling() and type(x) in (Tensor, torch.nn.Parameter)
-    if ours and (x.device.type == "cpu" and x.dtype in FLOATS or fused(x)):
+    if ours and ((x.device.type == "cpu" and x.dtype in FLOATS) or fused(x)):
         return _AbsTopK.apply(x, k)
     return plain(x, k)
 
