@@ -1,4 +1,4 @@
-"""What weight-sparse transformers add, against their plain formulations: `python -m benchmarks.circuits_speed`.
+"""What weight-sparse transformers add, against its plain formulations: `python -m benchmarks.circuits_speed`.
 
 Projection of weights after a step, AbsTopK with its gradient, attention with a sink with its gradients, and inference
 with the non-zeros alone. Every pair is checked to give the same result before it is timed. Times are the best of some

@@ -1,7 +1,7 @@
 """Tensors with few non-zeros as those alone: their values, and the gaps between them or one bit an entry.
 
 A tensor `name` is stored as `name::shape`, `name::values` (bit by bit: -0.0 is a value) and one of
-- `name::gaps`, uint8 or uint16: zeros before each value, the largest number standing for so many zeros and no value;
+- `name::gaps`, uint8 or uint16: zeros before each value; the largest number stands for so many zeros and no value;
 - `name::bits`, uint8: one bit an entry, the lowest of a byte first.
 """
 

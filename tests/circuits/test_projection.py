@@ -160,19 +160,15 @@ def test_the_search_in_triton_s_interpreter() -> None:
 from zoo.circuits.selection import largest_of_each as expected
 from zoo.circuits import triton_threshold
 from zoo.circuits.triton_threshold import largest_of_each
-triton_threshold.STEPS = 1  # more programs for as many entries, which the interpreter takes one by one
-for size, keep in ((2, 1), (1025, 1024), (2100, 140)):
-    x = torch.randn(4, size)
-    x[1] = torch.randint(-30, 31, (size,))
-    x[2] *= torch.rand(size) < 0.1
-    x[3] = 1
-    sizes = x.view(torch.int32) & (2**31 - 1)
-    sizes[0, :1] = 2**31 - 1
-    right = expected(sizes, keep) & (sizes > 0)
-    kept, near = largest_of_each(sizes, keep)
-    for hint in (near, near + 100_000):
-        kept, _ = largest_of_each(sizes, keep, hint)
-        assert torch.equal(kept & (sizes > 0), right), (size, keep, hint)
-        assert bool((kept[[0, 1, 3]].sum(1) == keep).all()) or size * 0.9 < keep
+triton_threshold.BLOCK, triton_threshold.STEPS = 128, 2  # several programs for few entries: the interpreter is slow
+x = torch.randn(2, 300)
+x[1] = torch.randint(-9, 10, (300,))
+sizes = x.view(torch.int32) & (2**31 - 1)
+sizes[0, :1] = 2**31 - 1
+near = None
+for keep in (70, 75):
+    right = expected(sizes, keep)
+    kept, near = largest_of_each(sizes, keep, near)
+    assert torch.equal(kept, right) and kept.sum(1).tolist() == [keep, keep], keep
 print("equal")
 """)

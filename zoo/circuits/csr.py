@@ -88,7 +88,7 @@ class SparseLinear(nn.Module):
             return csr_linear(x, csr, self.bias)
         size = (*x.shape[:-1], self.out_features)
         out = x.new_zeros(size) if self.bias is None else self.bias.expand(size).contiguous()
-        return out.index_add_(-1, self.rows, csr_linear(x, csr))
+        return out.index_add_(-1, self.rows, csr_linear(x, csr)) if len(self.rows) else out
 
     @property
     def weight(self) -> Tensor:

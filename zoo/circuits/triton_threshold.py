@@ -34,7 +34,7 @@ def _count(
         for step in range(STEPS):
             entries = _entries(sizes_ptr, vector, (tl.program_id(0) * STEPS + step) * BLOCK, size, BLOCK)
             bucket = tl.zeros((BLOCK,), tl.int32)
-            for j in tl.static_range(1, BUCKETS):
+            for j in tl.static_range(1, BUCKETS):  # pyright: ignore[reportGeneralTypeIssues]
                 bucket += (entries >= tl.load(tried_ptr + vector * BUCKETS + j)).to(tl.int32)
             counts += tl.histogram(bucket, BUCKETS)
         tl.atomic_add(counts_ptr + vector * BUCKETS + lanes, counts, sem="relaxed")
@@ -81,7 +81,7 @@ def _ties(sizes_ptr, state_ptr, ties_ptr, size, blocks, keep, BLOCK: tl.constexp
 
 @triton.jit
 def _keep(sizes_ptr, state_ptr, before_ptr, kept_ptr, size, blocks, keep, BLOCK: tl.constexpr):
-    """Writes what is kept: all that reach high, then the first that equal low, `before` of which are elsewhere."""
+    """Writes what is kept: all that reach high, and the first that equal low; `before` of those are in other blocks."""
     vector, block = tl.program_id(1), tl.program_id(0)
     state = state_ptr + vector * 4
     low, high, reach_high = tl.load(state), tl.load(state + 1), tl.load(state + 2)
