@@ -109,7 +109,7 @@ def test_the_losses_are_sums_over_sites() -> None:
     tokens, net, found = given["input"], model.sparse.network, losses(model)
     real, ours, theirs = tokens != 0, streams(net, tokens), streams(model.dense, tokens)
     reference = log_probabilities(model.dense, theirs[-1], tokens)
-    expected = dict.fromkeys(found.keys() - {"language"}, torch.zeros(()))
+    expected = {name: torch.zeros(()) for name in found.keys() - {"language"}}
     for i in range(4):
         up = F.linear(theirs[i], model.encoders[i].weight, model.encoders[i].bias)
         smallest = up.abs().sort(-1, descending=True).values[..., 7:8]  # a quarter of 32 stays
