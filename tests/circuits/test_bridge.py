@@ -109,7 +109,7 @@ def test_the_losses_are_sums_over_sites() -> None:
     tokens, net, found = given["input"], model.sparse.network, losses(model)
     real, ours, theirs = tokens != 0, streams(net, tokens), streams(model.dense, tokens)
     reference = log_probabilities(model.dense, theirs[-1], tokens)
-    expected = dict.fromkeys(found.keys() - {"language"}, 0.0)
+    expected = {name: torch.zeros(()) for name in found.keys() - {"language"}}
     for i in range(4):
         up = F.linear(theirs[i], model.encoders[i].weight, model.encoders[i].bias)
         smallest = up.abs().sort(-1, descending=True).values[..., 7:8]  # a quarter of 32 stays
@@ -120,7 +120,7 @@ def test_the_losses_are_sums_over_sites() -> None:
         expected["kl_dense_to_sparse"] += divergence(net, splice(net, {i: up})[i], tokens, reference)
         expected["kl_sparse_to_dense"] += divergence(model.dense, splice(model.dense, {i: down})[i], tokens, reference)
     for name, value in expected.items():
-        assert float(value) > 0.01
+        assert float(value.detach()) > 0.01
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
@@ -230,7 +230,7 @@ def test_what_is_no_dense_network(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"sparse": {"layers": 3}}, r"the sparse one has 3, the dense one 2. Give sparse: \{layers: 2\}"),
-        ({"sparse": {"heads": 3}}, "'sparse' has no key 'heads'; did you mean 'head_width'"),
+        ({"sparse": {"layer": 2}}, "'sparse' has no key 'layer'; did you mean 'layers'"),
         ({"sites_per_step": 5}, "sites_per_step must be from 1 to the 4 sites; got 5"),
         ({"encoder_density": 0.0}, r"encoder_density must be in \(0, 1\]; got 0.0"),
         ({"coefficients": {"kl": 1.0}}, "no loss term 'kl'"),

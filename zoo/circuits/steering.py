@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.circuits.bridge import BridgedTransformer
 from zoo.circuits.choice import Choice
@@ -129,11 +129,10 @@ def steer(
     _check(model, choice, counterfactual, node, strengths)
     choice, counterfactual = choice.to(model.device), counterfactual.to(model.device)
     change, ratio = _change(model, choice.tokens, counterfactual, node)
-    ours, theirs = (_norm(network, node) for network in (sparse, dense))
-    gain = ours.weight[node.index]
+    gain = _gains(sparse, node)[node.index]
     amount = torch.where(gain == 0, 0.0, change / gain) * ratio
     decoder = model.decoders[node.number].weight
-    direction = theirs.weight * decoder[:, node.index]
+    direction = _gains(dense, node) * decoder[:, node.index]
     draw = torch.randn(random, len(direction), generator=torch.Generator().manual_seed(seed)).to(direction)
     others = draw / draw.norm(dim=1, keepdim=True) * direction.norm()
     one = torch.zeros(sparse.layout.width, device=model.device)
@@ -143,14 +142,13 @@ def steer(
         added = size[..., None] * along
         return torch.stack([_probability(network, choice, Added(network, node, s * added)) for s in strengths])
 
+    nothing = amount.new_zeros(0, len(strengths), len(choice))
     return Steering(
         tuple(strengths),
-        curve(dense, amount, direction),
-        curve(sparse, change, one),
-        torch.stack([curve(dense, amount, other) for other in others])
-        if random
-        else amount.new_zeros(0, len(strengths), len(choice)),
-        _probability(dense, Choice(counterfactual, choice.right, choice.wrong), dense.visit()),
+        dense=curve(dense, amount, direction),
+        sparse=curve(sparse, change, one),
+        random=torch.stack([curve(dense, amount, other) for other in others]) if random else nothing,
+        counterfactual=_probability(dense, Choice(counterfactual, choice.right, choice.wrong), dense.visit()),
     )
 
 
@@ -189,9 +187,10 @@ def _change(model: BridgedTransformer, tokens: Tensor, other: Tensor, node: Read
     return (values[0] - values[1])[..., node.index] * (tokens != PAD), scales[2] / scales[1]
 
 
-def _norm(network: SparseNetwork, node: ReadNode) -> nn.RMSNorm:
+def _gains(network: SparseNetwork, node: ReadNode) -> Tensor:
+    """(d,) of the norm before a sublayer."""
     block = network.blocks[node.layer]
-    return block.attn_norm if node.site == "attn_in" else block.mlp_norm
+    return (block.attn_norm if node.site == "attn_in" else block.mlp_norm).weight
 
 
 def _margin(network: SparseNetwork, choice: Choice, visit: Visit) -> Tensor:
