@@ -1,6 +1,6 @@
 """Circuits of a sparse network against those of dense ones: `python -m benchmarks.circuits`.
 
-Trains what the folder of runs does not hold yet by the shipped configs, prunes the same tasks in each network by the same
+Trains what the folder of runs does not hold yet by the shipped configs, prunes the same tasks in each network by one
 search, and writes benchmarks/CIRCUITS.md and .json: nodes and edges side by side, before and after single edges are
 dropped (the published circuits keep every edge between their nodes), what is enough and what is needed, on held-out
 prompts, and the controls. Of the same nodes, a network of density f has about f times the edges of a dense one, so that
@@ -99,8 +99,8 @@ def table(record: dict[str, Any], target: float) -> str:
     lines = [
         "# Circuits of a sparse network and of dense ones",
         "",
-        f"Held-out language loss in nats a token: {losses}. Each circuit reaches a task loss of {target} on the prompts "
-        "that it is searched on; all below is measured on others. Chance is 0.693, or 50 %.",
+        f"Held-out language loss in nats a token: {losses}. Each circuit reaches a task loss of {target} on the "
+        "prompts that it is searched on; all below is measured on others. Chance is 0.693, or 50 %.",
         "",
         "| task | network | nodes | edges | before | of possible | loss | accuracy | without it | accuracy | "
         "random nodes | half ablated | frozen norms | nonsense task | shuffled weights |",
