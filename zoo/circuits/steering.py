@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.circuits.bridge import BridgedTransformer
 from zoo.circuits.choice import Choice
@@ -190,7 +190,9 @@ def _change(model: BridgedTransformer, tokens: Tensor, other: Tensor, node: Read
 def _gains(network: SparseNetwork, node: ReadNode) -> Tensor:
     """(d,) of the norm before a sublayer."""
     block = network.blocks[node.layer]
-    return (block.attn_norm if node.site == "attn_in" else block.mlp_norm).weight
+    norm = block.attn_norm if node.site == "attn_in" else block.mlp_norm
+    assert isinstance(norm, nn.RMSNorm)
+    return norm.weight
 
 
 def _margin(network: SparseNetwork, choice: Choice, visit: Visit) -> Tensor:
