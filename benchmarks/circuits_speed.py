@@ -49,13 +49,10 @@ def stable_sort(weight: Tensor, budget: Budget) -> Tensor:
 
 
 def projections() -> Iterator[Pair]:
-    """Matrices whose magnitudes all differ, so that whoever keeps the largest keeps the same."""
+    """Matrices whose magnitudes all differ, so that whoever keeps the largest keeps the same; ours pays for a copy."""
     for rows, columns, one_in in ((4096, 1024, 4), (4096, 1024, 64), (4096, 1024, 1000), (8192, 2048, 64)):
         size = rows * columns
-        if size <= 2**22:
-            weight = (torch.randperm(size) + 1).float().view(rows, columns) * torch.randn(rows, columns).sign()
-        else:  # more than fp32 has integers to order; ties go to the lowest index on both sides
-            weight = torch.randn(rows, columns)
+        weight = (torch.randperm(size) + 1).float().view(rows, columns) * torch.randn(rows, columns).sign()
         alives = (0, 4) if one_in <= 64 else (0,)  # 4 in each of 4096 rows are more than 1 in 1000
         for alive in alives:
             budget, work = Budget(size // one_in, alive), torch.empty_like(weight)
@@ -69,9 +66,7 @@ def projections() -> Iterator[Pair]:
                 return [work]
 
             def plain(budget: Budget = budget, weight: Tensor = weight) -> list[Tensor]:
-                if budget.alive or weight.numel() > 2**22:
-                    return [stable_sort(weight, budget)]
-                return [topk_and_mask(weight, budget.keep)]
+                return [stable_sort(weight, budget) if budget.alive else topk_and_mask(weight, budget.keep)]
 
             name = f"projection {rows} x {columns}, keep 1/{one_in}" + (f", {alive} alive" if alive else "")
             yield Pair(name, plain, ours, 0.0)
@@ -84,9 +79,10 @@ def topk_and_scatter(x: Tensor, k: int) -> Tensor:
 
 
 def activations() -> Iterator[Pair]:
-    """A batch of tokens, forwards and backwards."""
+    """A batch of tokens, forwards and backwards; no two magnitudes of a token are equal."""
     for tokens, width in ((4096, 1024), (8192, 256), (8192, 64)):
-        x, grad = torch.randn(tokens, width, requires_grad=True), torch.randn(tokens, width)
+        x = (torch.rand(tokens, width).argsort(-1) + 1) * torch.randn(tokens, width).sign()
+        x, grad = x.requires_grad_(), torch.randn(tokens, width)
 
         def both(function: Callable[[Tensor, int], Tensor], x: Tensor = x, grad: Tensor = grad) -> list[Tensor]:
             out = function(x, x.shape[1] // 4)
