@@ -162,9 +162,8 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     clock = time.process_time if options.cpu_time else time.perf_counter
-    how = "CPU" if options.cpu_time else "wall"
-    print(f"{options.threads} threads, {how} time, best of {options.repeats}; equal results")
-
+    kind = "CPU" if options.cpu_time else "wall"
+    print(f"{options.threads} threads, best {kind} time of {options.repeats}; equal results")
     print(f"  {'':<52}{'plain':>10}{'ours':>10}{'faster':>9}")
     found = []
     for pairs, graph in ((projections, False), (activations, True), (attentions, True), (inferences, False)):
