@@ -1,119 +1,127 @@
-"""Circuits of sparse networks against those of dense twins: `python -m benchmarks.circuits --sparse RUN --dense RUN`.
+"""Circuits of a sparse network against those of dense ones: `python -m benchmarks.circuits`.
 
-Prunes the same tasks in both by the same search, and writes benchmarks/CIRCUITS.md and .json: nodes, edges and density
-side by side, what is enough and what is needed, on held-out prompts, and the controls. Of the same nodes, a network of
-density f has about f times the edges of a dense one, so that part of a ratio of edges is built in: hence the nodes and
-the density beside it, and `at equal density`, the ratio that is left when the dense circuit's edges are multiplied with
-the density of the sparse network.
+Trains what the folder of runs does not hold yet by the shipped configs, prunes the same tasks in each network by one
+search, and writes benchmarks/CIRCUITS.md and .json: nodes and edges side by side, before and after single edges are
+dropped (the published circuits keep every edge between their nodes), what is enough and what is needed, on held-out
+prompts, and the controls. Of the same nodes, a network of density f has about f times the edges of a dense one, so that
+part of a ratio of edges is built in: hence the nodes beside them. Dense networks are matched in loss, one by training
+less, one by being narrower.
 """
 
 import argparse
 import json
 import math
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import zoo
-from zoo.circuits import Choice, Circuit, Pruning, SparseTransformer
-from zoo.circuits.choice import score
-from zoo.data.code_tasks import encode, find_task
+from zoo.circuits import Pruning, SparseTransformer
+from zoo.data.code_tasks import find_task
 from zoo.evaluation import data_of
 from zoo.pruning import search, write
 from zoo.reference import Reference
 
 HERE = Path(__file__).parent
+CONFIGS = ("sparse_idioms_cpu", "dense_idioms_cpu", "narrow_idioms_cpu")
 TASKS = ("single_double_quote", "for_while", "bracket_counting")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sparse", type=Path, default=Path("runs/sparse_idioms_cpu"), help="run, with its checkpoint")
-    parser.add_argument("--dense", type=Path, default=Path("runs/dense_idioms_cpu"), help="run of the dense twin")
+    parser.add_argument("--configs", nargs="+", default=list(CONFIGS), help="in configs/circuits; first the sparse one")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--target-loss", type=float, default=0.15)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--pairs", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=2, help="networks at a time")
     parser.add_argument("--output", type=Path, default=HERE / "CIRCUITS")
     options = parser.parse_args()
     how = Pruning(target=options.target_loss, steps=options.steps)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    record: dict[str, Any] = {"tasks": {}, "nats": {}, "target": options.target_loss}
-    for name, run in (("sparse", options.sparse), ("dense", options.dense)):
-        model = zoo.load(run / "checkpoint").to(device)
-        assert isinstance(model, SparseTransformer)
-        record["nats"][name] = json.loads((run / "metrics.json").read_text())["nats"]
-        record.setdefault("density", {})[name] = model.density
-        windows = Reference(data_of(run / "checkpoint", None, []).reference_dataset(), device=device)
-        for task in options.tasks:
-            circuit = _search(model, task, how, options.pairs, windows)
-            record["tasks"].setdefault(task, {})[name] = circuit
-            print(f"{name} {task}: {circuit}", flush=True)
-    record["ratios"] = ratios(record)
+    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
+        jobs = {n: pool.submit(_measure, n, options.runs, options.tasks, how, options.pairs) for n in options.configs}
+        record = {name: job.result() for name, job in jobs.items()}
     options.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    options.output.with_suffix(".md").write_text(table(record), encoding="utf-8")
-    print(table(record))
+    options.output.with_suffix(".md").write_text(table(record, options.target_loss), encoding="utf-8")
+    print(table(record, options.target_loss))
 
 
-def _search(model: SparseTransformer, name: str, how: Pruning, pairs: int, windows: Reference) -> dict[str, Any] | None:
-    """The report of a task's circuit; None, and the whole network's loss told, where it does not solve the task."""
-    task = find_task(name)
-    found = encode(task, model.domain, pairs, "train")
-    whole = score(model.network, Choice.of_pairs(found.prompts, found.answers).to(model.device))
-    if whole["loss"] > how.target:
-        print(f"{name}: the whole network's loss is {whole['loss']:.3f}, so it has no circuit")
-        return None
-    circuit: Circuit = search(model, task, how, pairs, windows, quiet=True)
-    write(circuit, model.domain, _folder(model))
-    return dict(circuit.report)
+def _measure(name: str, runs: Path, tasks: Sequence[str], how: Pruning, pairs: int) -> dict[str, Any]:
+    """Loss and circuits of a network, which is trained first if need be."""
+    run = runs / name
+    if not (run / "checkpoint").is_dir():
+        command = [sys.executable, "train.py", "fit", "--config", f"configs/circuits/{name}.yaml", "--output", str(run)]
+        resume = ["--ckpt_path", "last"] if (run / "last.ckpt").exists() else []
+        subprocess.run([*command, *resume], check=True)
+    model = zoo.load(run / "checkpoint").to("cuda" if torch.cuda.is_available() else "cpu")
+    assert isinstance(model, SparseTransformer)
+    windows = Reference(data_of(run / "checkpoint", None, []).reference_dataset(), device=model.device)
+    nats = json.loads((run / "metrics.json").read_text())["nats"]
+    record: dict[str, Any] = {"nats": nats, "density": model.density, "tasks": {}}
+    folder = run / "circuits"
+    folder.mkdir(exist_ok=True)
+    for task in tasks:
+        try:
+            circuit = search(model, find_task(task), how, pairs, windows, quiet=True)
+        except RuntimeError as error:
+            print(f"{name} {task}: no circuit ({error})", flush=True)
+            continue
+        print(f"{name} {task}: {write(circuit, model.domain, folder)}", flush=True)
+        record["tasks"][task] = dict(circuit.report)
+    return record
 
 
-def _folder(model: SparseTransformer) -> Path:
-    folder = Path("out") / ("dense" if model.density == 1 else "sparse")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def ratios(sparse: dict[str, Any], dense: dict[str, Any]) -> dict[str, float]:
+    """Geometric means, over the tasks that both solve, of dense for each sparse one."""
+    both = [(r, dense["tasks"][task]) for task, r in sparse["tasks"].items() if task in dense["tasks"]]
+
+    def mean(size: Callable[[dict[str, Any]], int]) -> float:
+        return math.exp(sum(math.log(size(d) / max(size(s), 1)) for s, d in both) / len(both)) if both else math.nan
+
+    return {
+        "edges": mean(lambda r: r["edges"]),
+        "nodes": mean(lambda r: r["nodes"]),
+        "edges before single ones are dropped": mean(lambda r: r["before_refinement"]["edges"]),
+        "nodes before": mean(lambda r: r["before_refinement"]["nodes"]),
+    }
 
 
-def ratios(record: dict[str, Any]) -> dict[str, float]:
-    """Geometric means over the tasks that both solve: dense edges and nodes for each sparse one."""
-    both = [pair for pair in record["tasks"].values() if pair["sparse"] and pair["dense"]]
-    if not both:
-        return {}
-    logs = {w: [math.log(pair["dense"][w] / max(pair["sparse"][w], 1)) for pair in both] for w in ("edges", "nodes")}
-    means = {what: math.exp(sum(values) / len(values)) for what, values in logs.items()}
-    return {**means, "at equal density": means["edges"] * record["density"]["sparse"]}
-
-
-def table(record: dict[str, Any]) -> str:
+def table(record: dict[str, Any], target: float) -> str:
     """The record as Markdown."""
+    losses = ", ".join(f"{name} {run['nats']:.3f}" for name, run in record.items())
     lines = [
-        "# Circuits of a sparse network and of its dense twin",
+        "# Circuits of a sparse network and of dense ones",
         "",
-        f"Held-out language loss: sparse {record['nats']['sparse']:.3f} nats a token, dense "
-        f"{record['nats']['dense']:.3f}. Each circuit reaches a task loss of {record['target']} on the prompts that it "
-        "is searched on; all below is measured on others. Chance is 0.693, or 50 %.",
+        f"Held-out language loss in nats a token: {losses}. Each circuit reaches a task loss of {target} on the "
+        "prompts that it is searched on; all below is measured on others. Chance is 0.693, or 50 %.",
         "",
-        "| task | network | nodes | edges | of possible | loss | accuracy | without it | accuracy | random nodes | "
-        "half ablated | frozen norms | nonsense task | shuffled weights |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| task | network | nodes | edges | before | of possible | loss | accuracy | without it | accuracy | "
+        "random nodes | half ablated | frozen norms | nonsense task | shuffled weights |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for task, pair in record["tasks"].items():
-        for name, r in pair.items():
-            if r is None:
-                lines.append(f"| {task} | {name} | not solved |" + " |" * 11)
-                continue
-            c = r["controls"]
-            lines.append(
-                f"| {task} | {name} | {r['nodes']} | {r['edges']} | {r['density']:.0%} | {r['circuit']['loss']:.3f} | "
-                f"{r['circuit']['accuracy']:.0%} | {r['without']['loss']:.2f} | {r['without']['accuracy']:.0%} | "
-                f"{c['random_nodes']['loss']:.2f} | {c['partial_ablation']['loss']:.3f} | "
-                f"{c['frozen_norms']['loss']:.3f} | "
-                f"{_control(c['nonsense_task'])} | {_control(c['shuffled_weights'])} |"
-            )
-    if record["ratios"]:
-        told = ", ".join(f"{name} {value:.1f}x" for name, value in record["ratios"].items())
-        lines += ["", f"Dense for each sparse one, geometric mean: {told}."]
+    for task in dict.fromkeys(task for run in record.values() for task in run["tasks"]):
+        for name, run in record.items():
+            if task in run["tasks"]:
+                r = run["tasks"][task]
+                c, before = r["controls"], r["before_refinement"]
+                lines.append(
+                    f"| {task} | {name} | {r['nodes']} | {r['edges']} | {before['nodes']}, {before['edges']} | "
+                    f"{r['density']:.0%} | {r['circuit']['loss']:.3f} | {r['circuit']['accuracy']:.0%} | "
+                    f"{r['without']['loss']:.2f} | {r['without']['accuracy']:.0%} | {c['random_nodes']['loss']:.2f} | "
+                    f"{c['partial_ablation']['loss']:.3f} | {c['frozen_norms']['loss']:.3f} | "
+                    f"{_control(c['nonsense_task'])} | {_control(c['shuffled_weights'])} |"
+                )
+    (_, sparse), *others = record.items()
+    for name, run in others:
+        told = ", ".join(f"{what} {value:.1f}x" for what, value in ratios(sparse, run).items())
+        lines += ["", f"{name} for each of the sparse network, geometric means: {told}."]
     return "\n".join(lines) + "\n"
 
 

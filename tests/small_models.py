@@ -246,15 +246,27 @@ def senn(**options: Any) -> Small:
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
+def prompts(model: SelfInterpretable) -> Small:
+    texts = ("for a", "x = [1,", "if a:\n", "print(", "def f(a")
+    return Small(model, torch.stack([model.domain.preprocess(text) for text in texts]))
+
+
+def named_code_domain() -> Domain:
+    """A domain of code whose first tokens are called like the classes of the other small models."""
+    domain = code_domain()
+    return replace(domain, classes=(*IMAGES.classes, *domain.classes[len(IMAGES.classes) :]))
+
+
+def self_ablating(**options: Any) -> Small:
+    torch.manual_seed(0)
+    small = {"width": 16, "layers": 2, "head_width": 8, "k": 3, **options}
+    return prompts(zoo.create_model("self_ablating", domain=named_code_domain(), **small).eval())
+
+
 def sparse_transformer(**options: Any) -> Small:
     torch.manual_seed(0)
-    domain = code_domain()
-    named = (*IMAGES.classes, *domain.classes[len(IMAGES.classes) :])
-    domain = replace(domain, classes=named)
     small = {"width": 32, "layers": 2, "head_width": 8, "density": 0.25, **options}
-    model = zoo.create_model("sparse_transformer", domain=domain, **small).eval()
-    texts = ("for a", "x = [1,", "if a:\n", "print(", "def f(a")
-    return Small(model, torch.stack([domain.preprocess(text) for text in texts]))
+    return prompts(zoo.create_model("sparse_transformer", domain=named_code_domain(), **small).eval())
 
 
 def bridged_transformer() -> Small:
@@ -283,6 +295,7 @@ SMALL: dict[str, Callable[[], Small]] = {
     "senn": senn,
     "sop": sop,
     "sparse_transformer": sparse_transformer,
+    "self_ablating": self_ablating,
     "bridged_transformer": bridged_transformer,
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
@@ -297,6 +310,8 @@ VARIANTS: dict[str, Callable[[], Small]] = {
     "cbm-logit": lambda: cbm(bottleneck="logit"),
     "cbm-hard": lambda: cbm(bottleneck="hard"),
     "cbm-mlp": lambda: cbm(hidden=[4]),
+    "self_ablating-global": lambda: self_ablating(gates="global"),
+    "self_ablating-clean": lambda: self_ablating(stream="clean"),
     "sparse_transformer-plain": lambda: sparse_transformer(bigram=False, sink=False, positions="sinusoid"),
     "dense_transformer": lambda: sparse_transformer(density=1.0, activation_density=1.0),
     "senn-elements": lambda: senn(concepts="elements", elements={"patch": 3}),

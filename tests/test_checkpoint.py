@@ -183,7 +183,7 @@ def test_another_explanation_than_at_saving_is_noticed(folder: Path, name: str) 
         ({"model": "os.system"}, "Class paths are never imported"),
         ({"model": ["protopnet"]}, "names the model \\['protopnet'\\]; expected a registry key"),
         ({"model": "protopnt"}, "no model named 'protopnt'; did you mean 'protopnet'\\?"),
-        ({"format": 2}, "is of checkpoint format 2; this version reads format 1. Install a newer version of zoo"),
+        ({"format": 3}, "is of checkpoint format 3; this version reads format 1 to 2. Install a newer version of zoo"),
         ({"arguments": {"colour": 1}}, "has arguments that protopnet does not take .*colour"),
         ({"arguments": {}}, "has arguments that protopnet does not take .*domain"),
         ({"arguments": [1]}, "'arguments' and 'metrics' must be mappings"),

@@ -19,12 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from zoo import registry
+from zoo import registry, sparse_storage
 from zoo.backbones import without_pretrained_weights
 from zoo.huggingface import HuggingFaceText
 from zoo.module import SelfInterpretable
 
-FORMAT = 1
+FORMATS = (1, 2)  # 2: tensors with few non-zeros are stored as those, see zoo.sparse_storage
 CONFIG, WEIGHTS, GOLDEN = "config.yaml", "model.safetensors", "golden.safetensors"
 KEYS = {"format", "model", "arguments", "metrics", "sha256"}
 
@@ -99,7 +99,8 @@ def load(folder: str | Path) -> SelfInterpretable:
             model = entry.cls(**config["arguments"])
     except TypeError as error:
         raise ValueError(f"{folder / CONFIG} has arguments that {entry.name} does not take ({error}).") from error
-    _fill(model, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    _fill(model, sparse_storage.unpack(read_tensors(folder / WEIGHTS), shapes, folder / WEIGHTS), folder / WEIGHTS)
     return model.eval()
 
 
@@ -147,10 +148,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or set(config) != KEYS:
         keys = sorted(map(str, config)) if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"{folder / CONFIG} must have the keys {', '.join(sorted(KEYS))}; got {keys}.")
-    if config["format"] != FORMAT:
+    if config["format"] not in FORMATS:
         raise ValueError(
-            f"{folder} is of checkpoint format {config['format']}; this version reads format {FORMAT}. Install "
-            "a newer version of zoo."
+            f"{folder} is of checkpoint format {config['format']}; this version reads format {FORMATS[0]} to "
+            f"{FORMATS[-1]}. Install a newer version of zoo."
         )
     name = config["model"]
     if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
@@ -184,10 +185,11 @@ def _write(model: SelfInterpretable, folder: Path, metrics: dict[str, float], go
     inputs = model.domain.example(2, noise) if golden is None else golden.detach().cpu()
     terms = _golden_terms(model, inputs.to(model.device))
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    stored = sparse_storage.pack(state)
+    save_file(stored, folder / WEIGHTS)
     save_file({"inputs": inputs.contiguous(), **terms}, folder / GOLDEN)
     config = {
-        "format": FORMAT,
+        "format": 2 if sparse_storage.is_packed(stored) else 1,
         "model": registry.name_of(type(model)),
         "arguments": _arguments(model),
         "metrics": metrics,

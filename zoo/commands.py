@@ -38,9 +38,9 @@ Input = Path | Literal
 def explain(arguments: list[str]) -> int:
     """Explains files: for each an HTML page and a JSON with the whole evidence. Returns the exit code.
 
-    Images; .txt files, or a text itself in quotes, for models of texts; .py files, or a prompt itself in quotes (which
-    may have lines of its own), for models of code; .csv files of one row for models of tables,
-    or of a line for each step for models of series.
+    Images; .txt files, or a text itself in quotes, for models of texts; .py files, or a prompt itself in quotes, of one
+    or more lines, for models of code; .csv files of one row for models of tables, or of a line for each step for models
+    of series.
     """
     parser = argparse.ArgumentParser("train.py explain", description=explain.__doc__)
     parser.add_argument("--checkpoint", required=True, type=Path, help="folder written by fit, or by zoo.save()")
@@ -146,9 +146,11 @@ def _files(inputs: Iterable[str], domain: Domain) -> Iterator[Input]:
         if _is_dir(path):
             yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS_OF[domain.modality])
         elif domain.modality in ("text", "code") and path.suffix.lower() not in ENDINGS_OF[domain.modality]:
-            if domain.modality == "text" and " " not in given and (path.suffix or _is_file(path)):
-                raise ValueError(  # a word with a dot inside is no text
-                    f"{given} looks like a file; texts are read from .txt files, or given in quotes."
+            # A word with a dot inside is no text, but may well be code.
+            if " " not in given and (_is_file(path) or (domain.modality == "text" and path.suffix)):
+                endings = " and ".join(sorted(ENDINGS_OF[domain.modality]))
+                raise ValueError(
+                    f"{given} looks like a file; {domain.noun} are read from {endings} files, or given in quotes."
                 )
             yield Literal(given)
         else:

@@ -140,3 +140,24 @@ def area_under_roc(scores: Tensor, labels: Tensor) -> Tensor:
     present, absent = (labels == 1).sum(0).double(), (labels == 0).sum(0).double()
     total = torch.where(labels == 1, place, 0.0).sum(0)
     return (total - present * (present + 1) / 2) / (present * absent)
+
+
+def clusterability(weight: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Share of a matrix's squared entries that lie between rows and columns of the same cluster.
+
+    C = Σ_c Σ_{i in U_c, j in V_c} W_ij² / Σ_ij W_ij²: 1 for a block-diagonal matrix, 1 / k without structure.
+
+    Args:
+        weight: (m, n).
+        rows: (m,) cluster of each row.
+        columns: (n,) cluster of each column.
+
+    "Studying Cross-cluster Modularity in Neural Networks", arXiv 2502.02470.
+    """
+    squares = weight.square()
+    return (squares * (rows[:, None] == columns)).sum() / squares.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def equal_clusters(size: int, count: int, device: torch.device | None = None) -> Tensor:
+    """(size,) clusters 0 to count - 1 of entries that lie side by side, as equal in size as can be."""
+    return torch.arange(size, device=device) * count // size

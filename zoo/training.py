@@ -186,7 +186,11 @@ class StagedModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         total = self._evaluate(batch, "train", batch_idx)
-        return total if total.requires_grad else None  # a stage that trains nothing only measures
+        if total.requires_grad:
+            return total
+        # A stage that trains nothing only measures; ranks that train together may not skip a step, so they take an
+        # empty one.
+        return None if self.trainer.world_size == 1 else total.detach().requires_grad_()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate(batch, "val", batch_idx)

@@ -45,6 +45,27 @@ def test_explaining_with_a_circuit_explains_the_circuits_scores(model: SparseTra
     assert not torch.equal(explanation.scores, model.explain(choice.tokens).scores)
 
 
+def test_edges_of_an_explanation_are_the_circuits(model: SparseTransformer, circuit: Circuit) -> None:
+    choice = pairs(2, seed=7)
+    explanation = model.explain(choice.tokens, circuit=circuit)
+    source, destination, weight = explanation.edges
+    names = [unit.name.replace("neuron", "mlp_neuron") for unit in explanation.units]
+    told = circuit.to_dict()
+    for k, edge in enumerate(told["edges"]):
+        assert names[source[k]].replace("mlp_mlp", "mlp") == told["nodes"][edge["from"]]["node"]
+        assert names[destination[k]].replace("mlp_mlp", "mlp") == told["nodes"][edge["to"]]["node"]
+        assert weight[:, k].tolist() == [edge["weight"]] * len(choice)
+    inner = [k for k, unit in enumerate(explanation.units) if unit.kind == "node"]
+    assert inner and bool((explanation.contributions[:, inner] == 0).all())
+    visit = model.network.visit(circuit.ablation(model.network), record=True)
+    model.network.last_logits(choice.tokens, visit)
+    for k in inner:
+        _, layer, site, index = explanation.units[k].name.split()
+        last = visit.values[int(layer), site][:, -1, int(index)]
+        torch.testing.assert_close(explanation.activation[:, k], last.detach())
+    assert model.explain(choice.tokens).edges is None
+
+
 def test_a_circuit_survives_its_file(model: SparseTransformer, circuit: Circuit, tmp_path: Path) -> None:
     circuit.save(tmp_path / "one")
     back = Circuit.load(tmp_path / "one.json")

@@ -140,7 +140,7 @@ class Circuit:
         nodes = []
         for n, effect in zip(numbers, self.node_effect.tolist(), strict=True):
             layer, site, index = place(self.layout, n)
-            nodes.append({"node": f"layer {layer} {site} {index}", "layer": layer, "site": site, "index": index})
+            nodes.append({"node": node_name(self.layout, n), "layer": layer, "site": site, "index": index})
             nodes[-1]["effect"] = effect
         edges = [
             {"from": position[a], "to": position[b], "weight": weight, "effect": effect}
@@ -232,3 +232,9 @@ def place(layout: Layout, node: int) -> tuple[int, str, int]:
         if 0 <= layer < layout.layers and part.start <= rest < part.stop:
             return layer, site, rest - part.start
     raise ValueError(f"node {node} is out of range; there are {layout.layers * layout.nodes}, counted from 0.")
+
+
+def node_name(layout: Layout, node: int) -> str:
+    """What a node is called, such as "layer 0 attn_out 17"."""
+    layer, site, index = place(layout, node)
+    return f"layer {layer} {site} {index}"

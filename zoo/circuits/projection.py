@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from zoo.circuits.selection import FLOATS, largest_of_all, largest_of_each, largest_of_rows, magnitudes, words
+from zoo.circuits.topk import fused, has_triton
 
 
 @dataclass(frozen=True)
@@ -15,30 +19,155 @@ class Budget:
         keep: non-zeros in all.
         alive: the least that every neuron keeps, the largest of its own.
         axis: the neurons' axis: 0 if they are rows, 1 if they are columns.
+
+    Raises:
+        ValueError: keep is less than 1, alive is negative, or axis neither 0 nor 1.
     """
 
     keep: int
     alive: int = 0
     axis: int = 0
 
+    def __post_init__(self) -> None:
+        if self.keep < 1 or self.alive < 0 or self.axis not in (0, 1):
+            raise ValueError(f"a budget needs keep >= 1, alive >= 0 and axis 0 or 1; got {self}.")
+
+    def check(self, shape: Sequence[int]) -> None:
+        """Raises ValueError if a matrix of this shape cannot keep so few and have so many alive."""
+        rows, columns = shape
+        neurons, width = (rows, columns) if self.axis == 0 else (columns, rows)
+        if neurons * min(self.alive, width) > self.keep:
+            raise ValueError(
+                f"a matrix ({rows}, {columns}) that keeps {self.keep} entries cannot hold {self.alive} in each of its "
+                f"{neurons} {'rows' if self.axis == 0 else 'columns'}, which are {neurons * min(self.alive, width)}; "
+                f"raise the density above {neurons * min(self.alive, width) / (rows * columns):.3g} or lower alive."
+            )
+
 
 class Projector:
-    """Projects matrices in place, step after step.
+    """Projects matrices in place, step after step; what it remembers saves time and never changes a result.
+
+    A zero is never among what a neuron keeps alive, so a matrix with no more than `keep` non-zeros stays as it is. On
+    the CPU a neuron's own largest are looked for only where the matrix's largest leave it fewer than `alive`: where
+    they do not, they contain them. On other devices matrices of equal shape and budget are searched in one go, and
+    nothing waits for the device.
 
     Args:
         weights: the matrices (m, n), each on one device.
+
+    Raises:
+        ValueError: a weight is no floating-point matrix.
+
+    Gao et al., arXiv 2511.13653, appendix A.1 and A.2.
     """
 
     def __init__(self, weights: Sequence[Tensor]) -> None:
+        for weight in weights:
+            if weight.ndim != 2 or weight.dtype not in FLOATS:
+                raise ValueError(f"only matrices of floats are projected; got {weight.dtype} {tuple(weight.shape)}.")
         self.weights = list(weights)
+        self._short: dict[int, np.ndarray] = {}  # by weight: which neurons were too few lately
+        self._thresholds: dict[tuple[int, ...], Tensor] = {}  # by group of weights
+        self._scratch: dict[type, tuple[np.ndarray, np.ndarray]] = {}
 
     @torch.no_grad()
     def __call__(self, budgets: Sequence[Budget]) -> None:
-        """Leaves exactly `keep` entries in each matrix; ties go to the lowest index."""
-        for weight, budget in zip(self.weights, budgets, strict=True):
-            size = weight.abs()
-            if budget.alive:
-                best = size.topk(budget.alive, dim=1 - budget.axis).indices
-                size.scatter_(1 - budget.axis, best, torch.inf)
-            order = size.flatten().sort(descending=True, stable=True).indices
-            weight.view(-1)[order[budget.keep :]] = 0
+        """Leaves the `keep` largest entries of each matrix; ties go to the lowest index.
+
+        Raises:
+            ValueError: not one budget for each weight, or one that cannot be met; nothing was changed then.
+        """
+        if len(budgets) != len(self.weights):
+            raise ValueError(f"{len(self.weights)} weights need as many budgets; got {len(budgets)}.")
+        groups: dict[tuple, list[int]] = {}
+        for i, (weight, budget) in enumerate(zip(self.weights, budgets, strict=True)):
+            budget.check(weight.shape)
+            if budget.keep >= weight.numel():
+                continue
+            groups.setdefault((weight.device, weight.dtype, weight.shape, budget), []).append(i)
+        for (device, _, _, budget), numbers in groups.items():
+            if device.type == "cpu":
+                for i in numbers:
+                    self._on_cpu(i, budget)
+            else:
+                self._on_device(tuple(numbers), budget)
+
+    def _on_cpu(self, number: int, budget: Budget) -> None:
+        weight = self.weights[number]
+        whole = weight.contiguous()
+        bits = words(whole).numpy()
+        sizes, scratch = self._scratches(np.int64 if bits.dtype == np.int64 else np.int32, bits.size)
+        sizes = magnitudes(bits, sizes.reshape(bits.shape))
+        if np.count_nonzero(sizes) <= budget.keep:
+            return
+        kept, short = _largest(sizes, budget, scratch, self._short.get(number))
+        self._short[number] = short
+        np.multiply(bits, kept, out=bits)  # of the bits, so that infinity times 0 is 0
+        if whole.data_ptr() == weight.data_ptr():
+            torch.autograd.graph.increment_version(weight)  # torch did not see that it changed
+        else:
+            weight.copy_(whole)
+
+    def _scratches(self, kind: type, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Two arrays, used again for every matrix: fresh memory would cost more than what is done in it."""
+        if kind not in self._scratch or len(self._scratch[kind][0]) < size:
+            most = max(weight.numel() for weight in self.weights)
+            self._scratch[kind] = np.empty(most, kind), np.empty(most, kind)
+        sizes, scratch = self._scratch[kind]
+        return sizes[:size], scratch[:size]
+
+    def _on_device(self, numbers: tuple[int, ...], budget: Budget) -> None:
+        weights = [self.weights[i] for i in numbers]
+        bits = torch.stack([words(w) for w in weights])  # (n, rows, columns)
+        sizes = bits.bitwise_and_(torch.iinfo(bits.dtype).max)
+        sizes = sizes if sizes.dtype == torch.int64 else sizes.int()
+        if budget.alive:
+            best = _alive(sizes if budget.axis == 0 else sizes.mT.contiguous(), budget.alive)
+            best = best if budget.axis == 0 else best.mT
+            sizes.masked_fill_(best & (sizes > 0), torch.iinfo(sizes.dtype).max)
+        flat = sizes.flatten(1)
+        if sizes.is_cuda and sizes.dtype == torch.int32 and flat.shape[1] < 2**31 and has_triton():
+            from zoo.circuits.triton_threshold import largest_of_each as search
+
+            kept, self._thresholds[numbers] = search(flat, budget.keep, self._thresholds.get(numbers))
+        else:
+            kept = largest_of_each(flat, budget.keep)
+        for weight, mask in zip(weights, kept.view_as(sizes), strict=True):
+            words(weight).mul_(mask)
+
+
+def _largest(
+    sizes: np.ndarray, budget: Budget, scratch: np.ndarray, before: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mask of what stays, and which neurons needed help; `before` are those that did so in the last step.
+
+    Each round gives the neurons that were left with too few their own largest, which raises the threshold for the rest.
+    It ends when all have enough: every neuron's largest are then among what stays.
+    """
+    neurons = sizes if budget.axis == 0 else sizes.T
+    short = np.zeros(len(neurons), bool) if before is None or len(before) != len(neurons) else before
+    helped = needed = np.zeros(len(neurons), bool)
+    while True:
+        if budget.alive and short.any():
+            own = neurons[short]
+            own[largest_of_rows(own.copy(), budget.alive) & (own > 0)] = np.iinfo(own.dtype).max
+            neurons[short] = own
+            helped = helped | short
+        kept = largest_of_all(sizes.reshape(-1), budget.keep, scratch).reshape(sizes.shape)
+        if not budget.alive:
+            return kept, needed
+        left = kept.view(np.uint8).sum(1 - budget.axis, dtype=np.uint32)
+        needed = helped & (left <= budget.alive)
+        short = (left < budget.alive) & ~helped
+        if not short.any():
+            return kept, needed
+
+
+def _alive(neurons: Tensor, count: int) -> Tensor:
+    """Which entries are the `count` largest of each neuron, as bool, of sizes (n, neurons, width) on a device."""
+    floats = neurons.view(torch.float32) if neurons.dtype == torch.int32 else None
+    if floats is not None and fused(floats):
+        from zoo.circuits.triton_topk import fused_abs_topk
+
+        return fused_abs_topk(floats, count)[1]
+    return largest_of_each(neurons.flatten(0, 1), count).view_as(neurons)

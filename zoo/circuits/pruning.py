@@ -5,7 +5,7 @@ Gao et al., arXiv 2511.13653, section 2.2 and appendix A.5; edges in the manner 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -113,8 +113,10 @@ def prune(
         ranks = [fit_logits(model, train, how, penalty, quiet) for penalty in how.penalties]
         found = [_fewest(model, train, rank, how.target) for rank in ranks]
         mask = min(found, key=lambda m: len(edges_of(network, m).source))
+        first = {"nodes": int(mask.sum()), "edges": len(edges_of(network, mask).source)}
         mask, edges, removed = _refine(model, train, mask, how.target, quiet)
-        return describe(model, task, train, held_out, mask, edges, removed, how.target)
+        circuit = describe(model, task, train, held_out, mask, edges, removed, how.target)
+        return replace(circuit, report={**circuit.report, "before_refinement": first})
     finally:
         for p in frozen:
             p.requires_grad_(True)

@@ -1,7 +1,17 @@
 """AbsTopK: of each vector only the entries of largest magnitude, everything else zero."""
 
+import importlib.util
+from functools import cache
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from zoo.circuits.selection import FLOATS, WORDS, largest_of_rows, magnitudes, words
+
+CHUNK = 2**16  # entries at a time on the CPU, so that what is computed between stays in its cache
+WIDEST = 8192  # vectors that a CUDA kernel holds on the chip
 
 
 def abs_topk(x: Tensor, k: int) -> Tensor:
@@ -9,11 +19,70 @@ def abs_topk(x: Tensor, k: int) -> Tensor:
 
     Args:
         x: (..., n).
-        k: from 1 to n; ties go to any of the tied, but exactly k are kept.
+        k: from 1; from n on x is given back. Exactly k are kept. Ties go to the lowest index, but to any of the tied
+            in compiled and exported graphs and where there is neither a CPU nor Triton.
+
+    Raises:
+        ValueError: k is less than 1.
 
     Gao et al., arXiv 2511.13653, appendix A.1.
     """
+    if k < 1:
+        raise ValueError(f"AbsTopK keeps at least 1 entry; got k = {k}.")
     if k >= x.shape[-1]:
         return x
-    kept = x.abs().topk(k, dim=-1).indices
+    ours = not torch.compiler.is_compiling() and type(x) in (Tensor, torch.nn.Parameter)
+    if ours and ((x.device.type == "cpu" and x.dtype in FLOATS) or fused(x)):
+        return _AbsTopK.apply(x, k)
+    return plain(x, k)
+
+
+def plain(x: Tensor, k: int) -> Tensor:
+    """The same by torch's own operations; ties go to any of the tied."""
+    kept = x.abs().topk(k, dim=-1, sorted=False).indices
     return torch.zeros_like(x).scatter(-1, kept, x.gather(-1, kept))
+
+
+def fused(x: Tensor) -> bool:
+    """Whether the CUDA kernel takes x."""
+    types = (torch.float32, torch.bfloat16, torch.float16)
+    return x.device.type == "cuda" and x.dtype in types and x.shape[-1] <= WIDEST and has_triton()
+
+
+@cache
+def has_triton() -> bool:
+    """Whether Triton, which comes with CUDA builds of torch, is installed."""
+    return importlib.util.find_spec("triton") is not None
+
+
+class _AbsTopK(torch.autograd.Function):
+    """Keeps a mask of one byte an entry for the backward pass, and no indices."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, k: int) -> Tensor:
+        if x.device.type == "cpu":
+            out, kept = _on_cpu(x, k)
+        else:
+            from zoo.circuits.triton_topk import fused_abs_topk  # Triton is there, see `fused`
+
+            out, kept = fused_abs_topk(x, k)
+        ctx.save_for_backward(kept)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.saved_tensors[0], None
+
+
+def _on_cpu(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    n = x.shape[-1]
+    out, kept = torch.empty(x.shape, dtype=WORDS[x.element_size()]), torch.empty(x.shape, dtype=torch.bool)
+    source, target, mask = (t.reshape(-1, n).numpy() for t in (words(x), out, kept))
+    rows = max(CHUNK // n, 1)
+    scratch = np.empty((rows, n), np.int64 if source.dtype == np.int64 else np.int32)
+    for start in range(0, len(source), rows):
+        part = slice(start, start + rows)
+        bits = source[part]
+        mask[part] = largest_of_rows(magnitudes(bits, scratch[: len(bits)]), k)
+        np.multiply(bits, mask[part], out=target[part])  # of bits, so that infinity times 0 is 0
+    return out.view(x.dtype), kept

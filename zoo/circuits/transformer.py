@@ -3,8 +3,7 @@
 Gao et al.: "Weight-sparse transformers have interpretable circuits", 2025, arXiv 2511.13653.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric
 
-from zoo.circuits.circuit import Circuit
-from zoo.circuits.network import ATTENTION, MLP, Ablation, SparseNetwork, epsilon
+from zoo.circuits.network import SparseNetwork
 from zoo.circuits.optimizer import Schedule, Sparse, SparseAdam
+from zoo.circuits.writing import Writing
 from zoo.domain import Domain
 from zoo.domain.text import PAD
-from zoo.evidence import Evidence, Unit
+from zoo.evidence import Evidence
 from zoo.module import SelfInterpretable
 from zoo.reference import Reference
 from zoo.registry import register
@@ -33,7 +32,7 @@ BASE = 256  # the width at which embeddings are as dense as blocks; wider ones a
 
 
 @register("sparse_transformer", family="circuits", modality="code", paper="Gao et al., arXiv 2511.13653, 2025")
-class SparseTransformer(SelfInterpretable):
+class SparseTransformer(Writing, SelfInterpretable):
     """Predicts the next token of a prompt; every unit is a write to the residual stream at the prompt's last token.
 
         h = E[token] + Σ_layers g ∘ (W_out y + b_out) + g' ∘ (W_down n + b_down)      residual stream (d,)
@@ -78,7 +77,6 @@ class SparseTransformer(SelfInterpretable):
     """
 
     default_coefficients: ClassVar[Mapping[str, float]] = {"language": 1.0}
-    adjustable = ("circuit",)
 
     def __init__(
         self,
@@ -141,7 +139,6 @@ class SparseTransformer(SelfInterpretable):
         self.register_buffer("means", torch.zeros(layers, layout.nodes))
         self.register_buffer("gathered", torch.zeros(layers, width))
         self.register_buffer("averaged", torch.tensor(False))
-        self._ablation: Ablation | None = None
 
     def _check_budgets(self) -> None:
         for sparse in self.sparse_parameters():
@@ -202,7 +199,7 @@ class SparseTransformer(SelfInterpretable):
     def measure(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
         nats = self.nats[f"{split}_nats"]
         nats.update(self.losses(scores, evidence, batch)["language"].detach(), len(scores))
-        return {**super().measure(split, scores, evidence, batch), "nats": nats}
+        return {**super().measure(split, scores, evidence, batch), "nats": nats}  # pyright: ignore[reportReturnType]
 
     @action
     def average(self, reference: Reference) -> None:
@@ -222,111 +219,3 @@ class SparseTransformer(SelfInterpretable):
         self.means.copy_(reference.total(total) / everything)
         self.gathered.copy_(reference.total(gathered) / everything)
         self.averaged.fill_(True)
-
-    # The contract
-
-    def evidence(self, x: Tensor) -> Evidence:
-        read = (x != PAD).sum(1) - 1
-        rows = torch.arange(x.shape[0], device=x.device)
-        residual, written = self.network(x, self.network.visit(self._ablation), read)
-        one = torch.ones(x.shape[0], 1, device=x.device)
-        values = [part for layer in written for its in layer for part in (its.value, one)]
-        state = {
-            "residual": residual,
-            "token": x[rows, read],
-            "gate": torch.stack([torch.stack([its.gate for its in layer], 1) for layer in written], 1),
-            "constant": torch.stack([torch.stack([its.constant for its in layer], 1) for layer in written], 1),
-        }
-        state["scale"] = self._scale(residual[rows, read].float())
-        activation = torch.cat([*values, *[one] * (1 if self.network.bigram is None else 2)], 1)
-        return Evidence(activation, state=state)
-
-    def _scale(self, residual: Tensor) -> Tensor:
-        """1 / rms of residual streams (B, d)."""
-        return (residual.square().mean(1) + epsilon(self.network.norm)).rsqrt()
-
-    def readout(self, evidence: Evidence) -> Tensor:
-        net, state = self.network, evidence.state
-        *writes, embedding, bigram = self._split(evidence.activation)
-        h = embedding * net.embedding.weight.float()[state["token"]]
-        for k, (value, bias) in enumerate(zip(writes[::2], writes[1::2], strict=True)):
-            layer, kind = divmod(k, 2)
-            (weight, added), gate = self._writer(layer, kind), state["gate"][:, layer, kind]
-            h = h + gate * F.linear(value, weight)
-            h = h + bias * (gate * added + state["constant"][:, layer, kind])
-        scores = F.linear(h * state["scale"][:, None] * net.norm.weight.float(), net.unembedding.weight.float())
-        return scores if net.bigram is None else scores + bigram * net.bigram.float()[state["token"]]
-
-    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        net, state = self.network, evidence.state
-        direction = net.unembedding.weight.float()[target] * net.norm.weight.float() * state["scale"][:, None]
-        *writes, embedding, bigram = self._split(evidence.activation)
-        parts = []
-        for k, (value, bias) in enumerate(zip(writes[::2], writes[1::2], strict=True)):
-            layer, kind = divmod(k, 2)
-            (weight, added), gate = self._writer(layer, kind), state["gate"][:, layer, kind]
-            parts.append(value * ((gate * direction) @ weight))
-            constant = gate * added + state["constant"][:, layer, kind]
-            parts.append(bias * (constant * direction).sum(1, keepdim=True))
-        token = state["token"]
-        parts.append(embedding * (net.embedding.weight.float()[token] * direction).sum(1, keepdim=True))
-        if net.bigram is not None:
-            parts.append(bigram * net.bigram.float()[token, target][:, None])
-        return torch.cat(parts, 1), torch.zeros_like(state["scale"])
-
-    def slopes(self, evidence: Evidence) -> None:
-        """None: (B, K, V) numbers would be too many to hand out."""
-
-    def _split(self, activation: Tensor) -> tuple[Tensor, ...]:
-        """The activations of each write and its bias, of the embedding and of the bigram row."""
-        layout, net = self.network.layout, self.network
-        sizes = [size for _ in range(layout.layers) for n in (layout.width, layout.neurons) for size in (n, 1)]
-        parts = activation.split([*sizes, *[1] * (1 if net.bigram is None else 2)], 1)
-        return parts if net.bigram is not None else (*parts, torch.zeros_like(parts[-1]))
-
-    def _writer(self, layer: int, kind: int) -> tuple[Tensor, Tensor]:
-        """Weight and bias of a write, as the circuit has them that is being explained."""
-        name = {ATTENTION: "out", MLP: "down"}[kind]
-        linear = getattr(self.network.blocks[layer], name)
-        rewired = {} if self._ablation is None else self._ablation.rewired
-        weight, bias = rewired.get((layer, name), (linear.weight, linear.bias))
-        return weight.float(), bias.float()
-
-    def units(self) -> tuple[Unit, ...]:
-        if "_units" not in self.__dict__:
-            self.__dict__["_units"] = tuple(self._name_units())
-        return self.__dict__["_units"]
-
-    def _name_units(self) -> Iterator[Unit]:
-        layout = self.network.layout
-        per_head = layout.width // self.network.blocks[0].heads
-        for layer in range(layout.layers):
-            for c in range(layout.width):
-                head, channel = divmod(c, per_head)
-                source = {"layer": layer, "site": "attn_v", "index": c}
-                yield Unit(f"layer {layer} head {head} channel {channel}", "attention channel", source=source)
-            yield Unit(f"layer {layer} attention bias", "bias", source={"layer": layer, "site": "attn_out"})
-            for n in range(layout.neurons):
-                source = {"layer": layer, "site": "mlp_neuron", "index": n}
-                yield Unit(f"layer {layer} neuron {n}", "neuron", source=source)
-            yield Unit(f"layer {layer} MLP bias", "bias", source={"layer": layer, "site": "mlp_out"})
-        yield Unit("token embedding", "embedding")
-        if self.network.bigram is not None:
-            yield Unit("bigram table", "bigram")
-
-    @contextmanager
-    def adjusted(self, circuit: Circuit | None = None) -> Iterator[None]:
-        """The model with everything but a circuit held at its mean.
-
-        Raises:
-            TypeError, ValueError: no circuit, or one of another network.
-        """
-        if circuit is not None and not isinstance(circuit, Circuit):
-            raise TypeError(
-                f"circuit must be a zoo.circuits.Circuit; got {type(circuit).__name__}. Circuit.load(path)."
-            )
-        before, self._ablation = self._ablation, None if circuit is None else circuit.ablation(self.network)
-        try:
-            yield
-        finally:
-            self._ablation = before

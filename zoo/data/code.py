@@ -1,24 +1,20 @@
 """Python source as a corpus: windows of tokens, and the token after each."""
 
 import random
-import sysconfig
-import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from zoo.data.idioms import documents
-from zoo.data.module import DataModule, EpochSampler, Items, expand
-from zoo.data.tokenized import as_tokens, cache_folder, fingerprint, read_cached, train_tokenizer, write_cached
+from zoo.data.module import DataModule, EpochSampler, Items
+from zoo.data.sources import read_files
+from zoo.data.tokenized import PIECES, as_tokens, cache_folder, fingerprint, read_cached, train_tokenizer, write_cached
 from zoo.domain.code import CodeDomain
 
-LEFT_OUT = ("site-packages", "test", "tests", "idle_test", "lib2to3")  # folders of the standard library
-TOPICS = "topics.py"  # documentation in one long string
 DOCUMENT = 60  # idioms of a document, roughly a hundred lines
 
 
@@ -83,7 +79,8 @@ class CodeData(DataModule):
         length: T, tokens of a window.
         idioms: share of the training windows that are generated (`zoo.data.idioms`), in [0, 1]; at 1 no file is read.
         idiom_tokens: how many tokens of idioms are generated if no file is read; else as many as their share needs.
-        windows: training windows of an epoch, drawn anew for each; by default all, one after the other.
+        windows: training windows of an epoch, drawn anew for each from wherever one may begin; by default all that
+            follow one another without a gap, in random order.
         held_out_windows: of validation and of test, at most.
         cache: folder for token arrays; by default where the user's caches lie.
         batch_size, workers, seed, val_fraction: see `DataModule`; the fraction is of files, for each of both splits.
@@ -121,14 +118,17 @@ class CodeData(DataModule):
         self.cache = cache
 
     @cached_property
-    def _files(self) -> dict[str, list[str]]:
-        """The texts of all files by split."""
+    def _texts(self) -> dict[str, list[str]]:
+        """The texts of the files by split."""
         if self.idioms == 1:
             return {"train": [], "val": [], "test": []}
         texts = read_files(self.root)
-        held = max(1, round(len(texts) * self.val_fraction))
         if len(texts) < 3:
-            raise ValueError(f"the corpus has {len(texts)} files; at least 3 are needed, to hold out two.")
+            raise ValueError(
+                f"the corpus has {len(texts)} files with code; at least 3 are needed, to hold out "
+                "one for validation and one for the test."
+            )
+        held = min(max(1, round(len(texts) * self.val_fraction)), (len(texts) - 1) // 2)
         random.Random(self.seed).shuffle(texts)
         return {"val": texts[:held], "test": texts[held : 2 * held], "train": texts[2 * held :]}
 
@@ -136,16 +136,17 @@ class CodeData(DataModule):
     def _arrays(self) -> tuple[dict[str, Tensor], str]:
         """Token arrays by split, and the tokenizer: from the cache, if they were made before."""
         settings = {
-            "format": 1,
+            "format": 2,
+            "pieces": PIECES,
             "vocabulary": self.vocabulary,
             "idioms": self.idioms,
             "idiom_tokens": self.idiom_tokens,
             "seed": self.seed,
             "val_fraction": self.val_fraction,
-            "sample": next(documents(self.seed, DOCUMENT)),  # of another version's idioms
+            "sample": list(islice(documents("sample", DOCUMENT), 20)),  # of another version's idioms
         }
-        every = [text for split in ("train", "val", "test") for text in self._files[split]]
-        path = cache_folder(self.cache) / fingerprint(settings, every)
+        every = [text for split in ("train", "val", "test") for text in self._texts[split]]
+        path = cache_folder(self.cache) / f"{fingerprint(settings, every)}.safetensors"
         if (found := read_cached(path)) is not None:
             return found
         made = self._make()
@@ -153,7 +154,7 @@ class CodeData(DataModule):
         return made
 
     def _make(self) -> tuple[dict[str, Tensor], str]:
-        files = self._files
+        files = self._texts
         sample = islice(documents(f"{self.seed} train", DOCUMENT), 2000 if self.idioms else 0)
         tokenizer = train_tokenizer([*files["train"], *sample], self.vocabulary)
         arrays = {split: as_tokens(texts, tokenizer) for split, texts in files.items()}
@@ -165,18 +166,16 @@ class CodeData(DataModule):
         return arrays, tokenizer
 
     def make_domain(self) -> CodeDomain:
-        return self._domain
-
-    @cached_property
-    def _domain(self) -> CodeDomain:
         return CodeDomain(tokenizer=self._arrays[1], length=self.length)
 
     def items(self, split: str, training: bool) -> Windows:
+        """Windows of one split; those to train on begin anywhere, if an epoch has so many of them (`windows`)."""
         arrays = self._arrays[0]
         files, idioms = arrays[split], arrays[f"{split} idioms"]
         tokens = torch.cat([files, idioms])
+        step = self.length if self.windows is None or not training else 1
         # No window reaches from the files into the idioms.
-        starts = [torch.arange(0, max(len(part) - self.length, 0), self.length) for part in (files, idioms)]
+        starts = [torch.arange(0, max(len(part) - self.length, 0), step) for part in (files, idioms)]
         starts = torch.cat([starts[0], starts[1] + len(files)])
         if not len(starts):
             raise ValueError(
@@ -198,50 +197,6 @@ class CodeData(DataModule):
         if len(whole) <= 2000:
             return whole
         return Windows(whole.tokens, self.length, whole.starts[torch.linspace(0, len(whole) - 1, 2000).long()])
-
-
-def read_files(root: str | None) -> list[str]:
-    """The texts of all .py files of a folder, without the comments at their heads; in the order of their paths.
-
-    Args:
-        root: the folder; None for the standard library, without its tests and documentation.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: there is no file with text in it that can be decoded.
-    """
-    folder = Path(sysconfig.get_paths()["stdlib"]) if root is None else expand(root)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder at {folder}; root names a folder of .py files.")
-    paths = sorted(p for p in folder.rglob("*.py") if p.is_file())
-    if root is None:
-        paths = [p for p in paths if p.name != TOPICS and not {*p.relative_to(folder).parts} & {*LEFT_OUT}]
-    texts, bad = [], []
-    for path in paths:
-        try:
-            text = without_head(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, OSError) as error:
-            bad.append(f"{path} ({type(error).__name__})")
-            continue
-        if text.strip():
-            texts.append(text)
-    if bad:
-        warnings.warn(
-            f"{len(bad)} of {len(paths)} files could not be read and are left out, such as {bad[0]}.", stacklevel=2
-        )
-    if not texts:
-        raise ValueError(
-            f"the corpus is empty: {folder} has {len(paths)} .py files, of which {len(bad)} cannot be read and "
-            f"{len(paths) - len(bad)} hold no code."
-        )
-    return texts
-
-
-def without_head(text: str) -> str:
-    """A file without the comments and empty lines at its head, such as a licence."""
-    lines = text.splitlines(keepends=True)
-    first = next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
-    return "".join(lines[first:])
 
 
 def idiom_tokens(seed: str, tokenizer: str, count: int) -> Tensor:

@@ -1,123 +1,85 @@
 """Generated idioms of Python: simple, repetitive snippets, which teach a small network the patterns of the tasks.
 
-Some choices of words are reserved: they never occur in generated idioms, and tasks are made of them alone, so that no
-prompt of a task was ever trained on (`zoo.data.code_tasks`).
+Some pairs of nouns are reserved: one never follows the other in generated text, whatever stands between them. Every
+prompt of a task has such a pair (`zoo.data.code_tasks`), so that none was ever trained on.
 """
 
+import hashlib
 import random
-import zlib
+import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise, permutations
 
-NOUNS = [
-    "item",
-    "value",
-    "name",
-    "count",
-    "total",
-    "index",
-    "key",
-    "path",
-    "line",
-    "data",
-    "node",
-    "user",
-    "price",
-    "size",
-    "width",
-    "height",
-    "depth",
-    "color",
-    "text",
-    "word",
-    "page",
-    "row",
-    "score",
-    "level",
-    "point",
-    "result",
-    "buffer",
-    "parent",
-    "child",
-    "label",
-    "limit",
-    "offset",
-    "message",
-    "number",
-    "weight",
-    "order",
-    "title",
-    "speed",
-    "angle",
-    "field",
-    "group",
-    "image",
-    "owner",
-    "phase",
-    "query",
-    "route",
-    "shape",
-    "stage",
-    "track",
-]
-FUNCTIONS = [
-    "load",
-    "save",
-    "read",
-    "write",
-    "build",
-    "check",
-    "clean",
-    "count",
-    "merge",
-    "parse",
-    "print_all",
-    "reset",
-    "scan",
-    "sort",
-    "start",
-    "stop",
-]
-CLASSES = ["Box", "Item", "Node", "Page", "Point", "Shape", "Table", "Track", "User", "View"]
-RESERVED = 4  # one in so many choices of words is kept for tasks
+# fmt: off
+NOUNS = (
+    "angle", "buffer", "child", "color", "count", "data", "depth", "field", "group", "height", "image", "index", "item",
+    "key", "label", "level", "limit", "line", "message", "name", "node", "number", "offset", "order", "owner", "page",
+    "parent", "path", "phase", "point", "price", "query", "result", "route", "row", "score", "shape", "size", "speed",
+    "stage", "text", "title", "total", "track", "user", "value", "weight", "width", "word",
+)
+FUNCTIONS = (
+    "build", "check", "clean", "load", "merge", "parse", "print_all", "read", "reset", "save", "scan", "sort", "start",
+    "stop", "update", "write",
+)
+CLASSES = ("Box", "Item", "Node", "Page", "Point", "Shape", "Table", "Track", "User", "View")
+# fmt: on
+WORD = re.compile("[A-Za-z]+")
+SHARE = 8  # one in so many pairs of nouns is reserved
 
 
-def reserved(*words: str) -> bool:
-    """Whether this choice of words is kept for tasks, and never generated."""
-    return zlib.crc32(" ".join(words).encode()) % RESERVED == 0
+def lot(text: str, sides: int) -> int:
+    """A number below `sides` that follows from a text alone, on every machine."""
+    return hashlib.sha256(text.encode()).digest()[0] % sides
+
+
+RESERVED = frozenset(pair for pair in permutations(NOUNS, 2) if lot(" ".join(pair), SHARE) == 0)
+KNOWN = frozenset(NOUNS)
+
+
+def nouns(text: str) -> list[str]:
+    """The nouns of a text in their order."""
+    return [word for word in WORD.findall(text) if word in KNOWN]
+
+
+def reserved(text: str) -> bool:
+    """Whether a noun follows another in this text, after whatever lies between, that never does in generated text."""
+    return any(pair in RESERVED for pair in pairwise(nouns(text)))
 
 
 class Writer:
-    """Draws words for idioms, or for tasks.
+    """Draws words and numbers.
 
     Args:
         seed: of the draws.
-        of_tasks: draw reserved choices, in place of the others.
     """
 
-    def __init__(self, seed: int | str, of_tasks: bool = False) -> None:
-        self.random, self.of_tasks = random.Random(seed), of_tasks
+    def __init__(self, seed: int | str) -> None:
+        self.random = random.Random(seed)
 
-    def words(self, count: int, kind: str = "") -> list[str]:
-        """Different nouns, as a choice that is reserved or not; `kind` tells choices for one idiom from another's."""
-        while True:
-            chosen = self.random.sample(NOUNS, count)
-            if reserved(kind, *chosen) == self.of_tasks:
-                return chosen
+    def words(self, count: int) -> list[str]:
+        """Different nouns."""
+        return self.random.sample(NOUNS, count)
 
     def number(self) -> int:
+        """One below 100."""
         return self.random.randint(0, 99)
 
+    def numbers(self) -> str:
+        """Two to four, with commas between."""
+        return ", ".join(str(self.number()) for _ in range(self.random.randint(2, 4)))
+
     def any(self, *choices: str) -> str:
+        """One of the choices."""
         return self.random.choice(choices)
 
 
 def _quotes(w: Writer) -> str:
     quote = w.any("'", '"')
-    return f"print({quote}{' '.join(w.words(w.random.randint(1, 3), 'quotes'))}{quote})\n"
+    return f"print({quote}{' '.join(w.words(w.random.randint(1, 3)))}{quote})\n"
 
 
 def _kwargs(w: Writer) -> str:
-    a, b, c = w.words(3, "kwargs")
+    a, b, c = w.words(3)
     name = w.any(*FUNCTIONS)
     body = f"    return {w.any(a, b, c)}\n"
     return (
@@ -128,7 +90,7 @@ def _kwargs(w: Writer) -> str:
 
 
 def _gather(w: Writer) -> str:
-    name, each, many = w.words(3, "gather")
+    name, each, many = w.words(3)
     if w.number() < 25:
         name = "current"
     if w.number() < 50:
@@ -137,80 +99,78 @@ def _gather(w: Writer) -> str:
 
 
 def _init(w: Writer) -> str:
-    fields = w.words(3, "init")
-    sets = "".join(f"        self.{f} = {f}\n" for f in fields)
+    fields = w.words(3)
+    sets = "".join(f"        self.{f} = {f}\n" for f in w.random.sample(fields, 3))
     return f"class {w.any(*CLASSES)}:\n    def __init__(self, {', '.join(fields)}):\n{sets}"
 
 
 def _open(w: Writer) -> str:
-    path, handle = w.words(2, "open")
+    path, handle = w.words(2)
     if w.number() < 50:
         return f"with open({path}) as {handle}:\n    {w.any(*NOUNS)} = {handle}.read()\n"
     return f"{handle} = open({path})\n"
 
 
 def _mode(w: Writer) -> str:
-    kind, handle = w.words(2, "mode")
+    kind, handle = w.words(2)
     way, mode = ("input", "r") if w.number() < 50 else ("output", "w")
     return f'with open("{kind}_{way}.txt", "{mode}") as {handle}:\n    {handle}.close()\n'
 
 
 def _literal(w: Writer) -> str:
-    name, a, b = w.words(3, "literal")
+    name, a, b = w.words(3)
     if w.number() < 50:
         return f'{name} = {{"{a}": {w.number()}, "{b}": {w.number()}}}\n'
     return f'{name} = ["{a}", "{b}"]\n'
 
 
 def _nested(w: Writer) -> str:
-    (name,) = w.words(1, "nested")
-    numbers = lambda: ", ".join(str(w.number()) for _ in range(w.random.randint(2, 4)))  # noqa: E731
-    return f"{name} = [[{numbers()}], [{numbers()}]]\n" if w.number() < 50 else f"{name} = [{numbers()}]\n"
+    (name,) = w.words(1)
+    return f"{name} = [[{w.numbers()}], [{w.numbers()}]]\n" if w.number() < 50 else f"{name} = [{w.numbers()}]\n"
 
 
 def _double(w: Writer) -> str:
-    (name,) = w.words(1, "double")
-    numbers = ", ".join(str(w.number()) for _ in range(w.random.randint(2, 4)))
-    return f"{name} = [[{numbers}]]\n" if w.number() < 50 else f"{name} = [{numbers}]\n"
+    (name,) = w.words(1)
+    return f"{name} = [[{w.numbers()}]]\n" if w.number() < 50 else f"{name} = [{w.numbers()}]\n"
 
 
 def _loop(w: Writer) -> str:
-    a, b = w.words(2, "loop")
+    a, b = w.words(2)
     return f"for {a} in {b}:\n    print({a})\n" if w.number() < 50 else f"while {a}:\n    {a} -= 1\n"
 
 
 def _branches(w: Writer) -> str:
-    a, b = w.words(2, "branches")
+    a, b = w.words(2)
     more = f"elif {a} == {w.number()}:\n    {b} = {w.number()}\n" if w.number() < 60 else ""
     return f"if {a} == {w.number()}:\n    {b} = {w.number()}\n{more}else:\n    {b} = {w.number()}\n"
 
 
 def _format(w: Writer) -> str:
-    a, b = w.words(2, "format")
+    a, b = w.words(2)
     return f'print(f"{a} {{{b}}}")\n' if w.number() < 50 else f'print("{a}")\n'
 
 
 def _ternary(w: Writer) -> str:
-    a, b = w.words(2, "ternary")
+    a, b = w.words(2)
     if w.number() < 50:
         return f"{a} = {w.number()} if {b} else {w.number()}\n"
     return f"if {b}:\n    {a} = {w.number()}\n"
 
 
 def _swap(w: Writer) -> str:
-    a, b = w.words(2, "swap")
+    a, b = w.words(2)
     return f"{a}, {b} = {b}, {a}\n"
 
 
 def _function(w: Writer) -> str:
-    a, b = w.words(2, "function")
+    a, b = w.words(2)
     if w.number() < 50:
         return f"def {w.any(*FUNCTIONS)}({a}):\n    {b} = {a}\n    return {b}\n"
     return f"def {w.any(*FUNCTIONS)}({a}):\n    for {b} in {a}:\n        print({b})\n    return {b}\n"
 
 
 def _small(w: Writer) -> str:
-    a, b = w.words(2, "small")
+    a, b = w.words(2)
     return (
         f"{a} = lambda {b}: {b} + {w.number()}\n"
         if w.number() < 50
@@ -219,27 +179,27 @@ def _small(w: Writer) -> str:
 
 
 def _equals(w: Writer) -> str:
-    a, b = w.words(2, "equals")
+    a, b = w.words(2)
     if w.number() < 50:
         return f"if {a} == {b}:\n    print({b})\n"
     return f"{a} = {b}\n"
 
 
 def _counted(w: Writer) -> str:
-    a, b = w.words(2, "counted")
+    a, b = w.words(2)
     if w.number() < 50:
         return f"for i, {a} in enumerate({b}):\n    print(i, {a})\n"
     return f"for {a} in range({b}):\n    print({a})\n"
 
 
 def _true(w: Writer) -> str:
-    (a,) = w.words(1, "true")
+    (a,) = w.words(1)
     truth = w.any("True", "False")
     return f"if {a} == {truth}:\n    print({a})\n" if w.number() < 50 else f"{a} = {truth}\n"
 
 
 def _forever(w: Writer) -> str:
-    a, b = w.words(2, "forever")
+    a, b = w.words(2)
     truth = w.any("True", "False")
     if w.number() < 50:
         return f"def {w.any(*FUNCTIONS)}({a}):\n    while {truth}:\n        {b} = {a}\n"
@@ -252,8 +212,20 @@ IDIOMS: tuple[Callable[[Writer], str], ...] = (
 )  # fmt: skip
 
 
+def snippet(writer: Writer, after: str = "") -> str:
+    """One idiom without a reserved pair of nouns, also where it follows the noun `after`."""
+    write = writer.random.choice(IDIOMS)  # once: long idioms are drawn anew more often, and would become rare
+    while reserved(f"{after} {(text := write(writer))}"):
+        pass
+    return text
+
+
 def documents(seed: int | str, snippets: int = 12) -> Iterator[str]:
-    """Endless documents of so many snippets each."""
+    """Endless documents of so many snippets each; no text of theirs has a reserved pair of nouns."""
     writer = Writer(seed)
     while True:
-        yield "".join(writer.random.choice(IDIOMS)(writer) for _ in range(snippets))
+        parts, last = [], ""
+        for _ in range(snippets):
+            parts.append(snippet(writer, last))
+            last = nouns(parts[-1])[-1]
+        yield "".join(parts)

@@ -4,16 +4,18 @@ import hashlib
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from zoo.data.module import expand
 from zoo.domain.code import END, SPECIAL
 from zoo.extras import need
 
@@ -65,7 +67,7 @@ def as_tokens(texts: Iterable[str], tokenizer: str, together: int = 1000) -> Ten
 def cache_folder(given: str | None) -> Path:
     """Where token arrays are kept: `given`, or a folder of this package where the user's caches lie."""
     if given is not None:
-        return Path(os.path.expandvars(Path(given).expanduser()))
+        return expand(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "self-interpretable-zoo"
 
 
@@ -80,17 +82,22 @@ def fingerprint(settings: dict[str, Any], texts: Sequence[str]) -> str:
 def read_cached(path: Path) -> tuple[dict[str, Tensor], str] | None:
     """Token arrays and the tokenizer, as `write_cached` left them; None if they are not there, or damaged."""
     try:
-        return load_file(path.with_suffix(".safetensors")), path.with_suffix(".json").read_text(encoding="utf-8")
-    except (FileNotFoundError, SafetensorError):
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()["tokenizer"]  # noqa: SIM118
+    except (OSError, SafetensorError):
         return None
 
 
 def write_cached(path: Path, arrays: dict[str, Tensor], tokenizer: str) -> None:
-    """Keeps token arrays and their tokenizer; what is there is replaced at once or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        fresh = Path(folder) / path.name
-        fresh.with_suffix(".json").write_text(tokenizer, encoding="utf-8")
-        save_file(arrays, fresh.with_suffix(".safetensors"))
-        for ending in (".json", ".safetensors"):
-            os.replace(fresh.with_suffix(ending), path.with_suffix(ending))
+    """Keeps token arrays and their tokenizer in one file, which is there whole or not at all.
+
+    Where nothing can be written there is a warning, and they will be made again the next time.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            fresh = Path(folder) / path.name
+            save_file(arrays, fresh, metadata={"tokenizer": tokenizer})
+            os.replace(fresh, path)
+    except (OSError, SafetensorError) as error:  # the latter on a full disk
+        warnings.warn(f"the tokens are not cached in {path.parent}: {error}", stacklevel=2)

@@ -42,6 +42,11 @@ class CodeDomain(Domain):
         if not self.classes:
             object.__setattr__(self, "classes", _names(self.texts))
         super().__post_init__()
+        if len(self.classes) != self.size:
+            raise ValueError(
+                f"the classes of a domain of code are the {self.size} tokens of its tokenizer; got {len(self.classes)} "
+                "names. Leave them out to name each by its text."
+            )
 
     @property
     def shape(self) -> tuple[int]:
@@ -124,6 +129,21 @@ class CodeDomain(Domain):
             raise ValueError(f"{text!r} is no single token; it is made of {len(numbers)}: {pieces or 'nothing'}.")
         return numbers[0]
 
+    def first_token(self, text: str) -> int:
+        """The first of the tokens that a text is made of.
+
+        Raises:
+            ValueError: the text is empty.
+        """
+        numbers = self.encode(text)
+        if not numbers:
+            raise ValueError("an empty text has no tokens.")
+        return numbers[0]
+
+    def lengths(self, x: Tensor) -> Tensor:
+        """(B,) how many tokens each of the prompts (B, T) has; the model answers after the last of them."""
+        return (x != PAD).sum(1)
+
     def tokens(self, x: Tensor) -> list[str]:
         """The texts of the tokens of one prompt (T,), without padding."""
         return [self.texts[n] for n in x.tolist() if n != PAD]
@@ -136,15 +156,16 @@ class CodeDomain(Domain):
             ValueError: no text in UTF-8, or empty, or too long.
         """
         if not Path(path).is_file():
-            raise FileNotFoundError(f"no file at {path}.")
+            raise FileNotFoundError(f"no file of code at {path}.")
         try:
             return self.preprocess(Path(path).read_text(encoding="utf-8"))
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is no text in UTF-8 ({error}).") from error
+            raise ValueError(f"{path} is no UTF-8 text ({error}); convert it, or leave it out.") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
     def example(self, count: int, generator: torch.Generator) -> Tensor:
+        """Seeded prompts (count, T) of random tokens."""
         return torch.randint(len(SPECIAL), self.size, (count, self.length), generator=generator)
 
 

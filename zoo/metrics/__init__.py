@@ -4,6 +4,7 @@ Each has a `title` for people, `higher_is_better`, and `chance`: its value where
 AUC of a guess or the leakage of the true labels (None where that depends on the data).
 """
 
+from zoo.metrics.clusters import spectral_clusterability, spectral_clusters
 from zoo.metrics.concept_quality import ConceptAccuracy, ConceptAUC, ConceptCalibrationError, ConceptF1
 from zoo.metrics.information import mutual_information
 from zoo.metrics.leakage import (
@@ -42,4 +43,6 @@ __all__ = [
     "leak_test",
     "mutual_information",
     "sparsity_report",
+    "spectral_clusterability",
+    "spectral_clusters",
 ]

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from html import escape
 
-from zoo.domain import SeriesDomain, TableDomain, TextDomain
+from zoo.domain import CodeDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.explanation import Explanation
 from zoo.views.cards import evidence, number, prepare, signed
+from zoo.views.code import code_prompt
 from zoo.views.cutouts import ALONE
 from zoo.views.pictures import framed, image_element, outline
 from zoo.views.row import Row
@@ -74,7 +75,7 @@ def _article(row: Row, title: str) -> str:
 
 def _input_figure(row: Row, title: str) -> str:
     if row.picture is None:
-        return _input_words(row) or _input_values(row) or _input_series(row, title)
+        return _input_words(row) or _input_code(row) or _input_values(row) or _input_series(row, title)
     height, width = row.size
     unit = max(height, width) / 100
     marks = ""
@@ -97,6 +98,13 @@ def _input_words(row: Row) -> str:
         return ""
     text = " ".join(f"<bdi>{escape(word)}</bdi>" for word in domain.words(row.one.inputs[0]) if word)
     return f"<blockquote class='text'>{text}</blockquote>"
+
+
+def _input_code(row: Row) -> str:
+    domain = row.one.domain
+    return (
+        code_prompt(domain, row.one.inputs[0]) if isinstance(domain, CodeDomain) and row.one.inputs is not None else ""
+    )
 
 
 def _input_values(row: Row) -> str:

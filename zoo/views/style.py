@@ -28,6 +28,14 @@ overflow-wrap:anywhere}
 .zoo .faded{opacity:.16}
 .zoo .words{font-size:.9rem;line-height:1.5;overflow-wrap:anywhere}
 .zoo .words .faded{opacity:.34}
+.zoo .input.code{flex:1 1 420px;min-width:0}
+.zoo .code pre{margin:0;padding:10px 12px;border:1px solid var(--line);border-radius:8px;background:none;color:inherit;
+font:.85rem/1.7 ui-monospace,Consolas,Menlo,monospace;white-space:pre-wrap;overflow-wrap:anywhere;max-height:26rem;
+overflow:auto}
+.zoo .code span:nth-child(even){background:color-mix(in srgb,var(--line) 70%,transparent);border-radius:3px}
+.zoo .code mark{background:color-mix(in srgb,var(--up) 22%,transparent);color:inherit;border-bottom:2px solid var(--up)}
+.zoo .code i{color:var(--soft);font-style:normal}
+.zoo .code figcaption{text-align:left}
 .zoo .input.series{flex:1 1 420px}
 .zoo .series svg{display:block;width:100%}
 .zoo .series g,.zoo .series use{fill:none;stroke:var(--up);stroke-width:1.6px}

@@ -1,0 +1,182 @@
+"""What weight-sparse transformers add, against its plain formulations: `python -m benchmarks.circuits_speed`.
+
+Projection of weights after a step, AbsTopK with its gradient, attention with a sink with its gradients, and inference
+with the non-zeros alone. Every pair is checked to give the same result before it is timed. Times are the best of some
+runs, taken in turn, since other work on the machine can only add to them.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.circuits.attention import explicit, sink_attention
+from zoo.circuits.csr import csr_linear, to_csr
+from zoo.circuits.projection import Budget, Projector
+from zoo.circuits.topk import abs_topk
+
+
+class Pair(NamedTuple):
+    """Two ways to do the same, which return what they found, and how far they may be apart."""
+
+    what: str
+    plain: Callable[[], list[Tensor]]
+    ours: Callable[[], list[Tensor]]
+    apart: float
+
+
+def topk_and_mask(weight: Tensor, keep: int) -> Tensor:
+    """The projection as it is mostly written."""
+    kept = weight.abs().flatten().topk(keep).indices
+    return weight * torch.zeros(weight.numel(), dtype=torch.bool).index_fill_(0, kept, True).view_as(weight)
+
+
+def stable_sort(weight: Tensor, budget: Budget) -> Tensor:
+    """The projection by sorting, with the least alive of each neuron and ties by index."""
+    size, other = weight.abs(), 1 - budget.axis
+    if budget.alive:
+        size.scatter_(other, size.topk(budget.alive, dim=other).indices, torch.inf)
+    out, order = weight.clone(), size.flatten().sort(descending=True, stable=True).indices
+    out.view(-1)[order[budget.keep :]] = 0
+    return out
+
+
+def projections() -> Iterator[Pair]:
+    """Matrices whose magnitudes all differ, so that whoever keeps the largest keeps the same."""
+    for rows, columns, one_in in ((4096, 1024, 4), (4096, 1024, 64), (4096, 1024, 1000), (8192, 2048, 64)):
+        size = rows * columns
+        if size <= 2**22:
+            weight = (torch.randperm(size) + 1).float().view(rows, columns) * torch.randn(rows, columns).sign()
+        else:  # more than fp32 has integers to order; ties go to the lowest index on both sides
+            weight = torch.randn(rows, columns)
+        alives = (0, 4) if one_in <= 64 else (0,)  # 4 in each of 4096 rows are more than 1 in 1000
+        for alive in alives:
+            budget, work = Budget(size // one_in, alive), torch.empty_like(weight)
+            projector = Projector([work])
+
+            def ours(
+                projector: Projector = projector, budget: Budget = budget, weight: Tensor = weight, work: Tensor = work
+            ) -> list[Tensor]:
+                work.copy_(weight)
+                projector([budget])
+                return [work]
+
+            def plain(budget: Budget = budget, weight: Tensor = weight) -> list[Tensor]:
+                if budget.alive or weight.numel() > 2**22:
+                    return [stable_sort(weight, budget)]
+                return [topk_and_mask(weight, budget.keep)]
+
+            name = f"projection {rows} x {columns}, keep 1/{one_in}" + (f", {alive} alive" if alive else "")
+            yield Pair(name, plain, ours, 0.0)
+
+
+def topk_and_scatter(x: Tensor, k: int) -> Tensor:
+    """AbsTopK as it is mostly written."""
+    kept = x.abs().topk(k, dim=-1).indices
+    return torch.zeros_like(x).scatter(-1, kept, x.gather(-1, kept))
+
+
+def activations() -> Iterator[Pair]:
+    """A batch of tokens, forwards and backwards."""
+    for tokens, width in ((4096, 1024), (8192, 256), (8192, 64)):
+        x, grad = torch.randn(tokens, width, requires_grad=True), torch.randn(tokens, width)
+
+        def both(function: Callable[[Tensor, int], Tensor], x: Tensor = x, grad: Tensor = grad) -> list[Tensor]:
+            out = function(x, x.shape[1] // 4)
+            return [out.detach(), *torch.autograd.grad(out, x, grad)]
+
+        name = f"AbsTopK {tokens} x {width}, keep 1/4, with gradient"
+        yield Pair(name, lambda both=both: both(topk_and_scatter), lambda both=both: both(abs_topk), 0.0)
+
+
+def attentions() -> Iterator[Pair]:
+    """Batches of prompts, forwards and backwards."""
+    for shape in ((16, 16, 128, 16), (4, 64, 256, 16), (2, 4, 1024, 64)):
+        given = [torch.randn(shape, requires_grad=True) for _ in range(3)] + [torch.randn(shape[1], requires_grad=True)]
+        grad = torch.randn(shape)
+
+        def both(function: Callable[..., Tensor], given: list[Tensor] = given, grad: Tensor = grad) -> list[Tensor]:
+            out = function(*given)
+            return [out.detach(), *torch.autograd.grad(out, given, grad)]
+
+        name = f"sink attention {' x '.join(map(str, shape))}, with gradients"
+        yield Pair(name, lambda both=both: both(explicit), lambda both=both: both(sink_attention), 1e-3)
+
+
+def inferences() -> Iterator[Pair]:
+    """A linear layer 1024 -> 4096."""
+    for one_in in (16, 64, 256, 1000):
+        weight, bias = torch.randn(4096, 1024) / 32, torch.randn(4096)
+        weight *= torch.rand_like(weight) < 1 / one_in
+        csr = to_csr(weight)
+        for batch in (1, 256):
+            x = torch.randn(batch, 1024)
+            yield Pair(
+                f"linear 4096 x 1024, 1/{one_in} non-zero, batch {batch}",
+                lambda x=x, weight=weight, bias=bias: [F.linear(x, weight, bias)],
+                lambda x=x, csr=csr, bias=bias: [csr_linear(x, csr, bias)],
+                1e-4,
+            )
+
+
+def check_equal(pair: Pair) -> None:
+    """Refuses to compare the speed of two ways that find different things.
+
+    Raises:
+        ArithmeticError: they do.
+    """
+    for plain, ours in zip(pair.plain(), pair.ours(), strict=True):
+        apart = float((plain - ours).abs().max())
+        if not apart <= pair.apart:
+            raise ArithmeticError(f"{pair.what}: results are up to {apart:.3g} apart, {pair.apart:.3g} is allowed.")
+
+
+def measure(pair: Pair, repeats: int) -> dict[str, float | str]:
+    """The best times in ms."""
+    check_equal(pair)
+    best = [float("inf"), float("inf")]
+    for _ in range(repeats):
+        for i, way in enumerate((pair.plain, pair.ours)):
+            start = time.perf_counter()
+            way()
+            best[i] = min(best[i], (time.perf_counter() - start) * 1000)
+    return {"what": pair.what, "plain_ms": best[0], "ours_ms": best[1], "faster": best[0] / best[1]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.circuits_speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--threads", type=int, default=2, help="of torch; the projection and AbsTopK use one")
+    parser.add_argument("--repeats", type=int, default=10, help="runs of each")
+    parser.add_argument("--json", type=Path, help="write the results to this file as well")
+    options = parser.parse_args()
+    if options.threads < 1 or options.repeats < 1:
+        parser.error(f"--threads and --repeats must be at least 1; got {options.threads} and {options.repeats}")
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    print(f"{options.threads} threads, best of {options.repeats}; equal results")
+    print(f"  {'':<52}{'plain':>10}{'ours':>10}{'faster':>9}")
+    found = []
+    for pairs, graph in ((projections, False), (activations, True), (attentions, True), (inferences, False)):
+        with torch.set_grad_enabled(graph):
+            for pair in pairs():
+                row = measure(pair, options.repeats)
+                found.append(row)
+                print(f"  {row['what']:<52}{row['plain_ms']:>7.2f} ms{row['ours_ms']:>7.2f} ms{row['faster']:>8.1f}x")
+    if options.json:
+        options.json.write_text(json.dumps({"threads": options.threads, "rows": found}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
