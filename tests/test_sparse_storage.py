@@ -20,7 +20,7 @@ PATH = Path("weights")
 
 
 def bits(tensor: Tensor) -> Tensor:
-    return tensor.contiguous().view(torch.uint8)
+    return tensor.flatten().view(torch.uint8)
 
 
 def there_and_back(tensor: Tensor) -> Tensor:

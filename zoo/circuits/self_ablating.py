@@ -246,7 +246,7 @@ class SelfAblatingTransformer(SelfInterpretable):
 
     def _writers(self) -> list[tuple[Tensor, Tensor]]:
         linears = [linear for block in self.network.blocks for linear in (block.out, block.down)]
-        return [(linear.weight.float(), linear.bias.float()) for linear in linears]
+        return [(linear.weight.float(), linear.bias.float()) for linear in linears]  # pyright: ignore
 
     def units(self) -> tuple[Unit, ...]:
         if "_names" not in self.__dict__:

@@ -17,10 +17,10 @@ TITLES = {
 }
 LETTERS = {"attn_q": "q", "attn_k": "k", "attn_v": "v", "mlp_neuron": "n"}
 READS, WRITES = ("attn_in", "mlp_in"), ("attn_out", "mlp_out")
-STEP, GAP, RADIUS, TOP = 120, 30, 11, 64  # of columns and nodes, in pixels
+STEP, GAP, RADIUS, TOP = 120, 34, 14, 64  # of columns and nodes, in pixels
 SHOWN = 40  # nodes whose activations are told
 LOOK = (
-    ".zoo .graph{overflow-x:auto}.zoo .graph svg{display:block;min-width:640px;height:auto}"
+    ".zoo .graph{overflow-x:auto}.zoo .graph svg{display:block;min-width:640px;max-width:100%;height:auto}"
     ".zoo .graph text{fill:var(--ink);font-size:10px;text-anchor:middle;dominant-baseline:central}"
     ".zoo .graph .column{fill:var(--soft);font-size:11px}"
     ".zoo .graph circle{fill:var(--paper);stroke:var(--soft);stroke-width:1.4px}.zoo .graph .up{stroke:var(--up)}"
