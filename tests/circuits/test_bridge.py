@@ -243,3 +243,17 @@ def test_bad_options(options: dict, message: str) -> None:
 
 def test_the_dense_network_is_no_parameter_group() -> None:
     assert list(bridged().groups()) == ["sparse", "encoders", "decoders"]
+
+
+def test_each_group_has_a_gradient_of_one() -> None:
+    """Regression: huge gradients of untrained bridges left the sparse network without any."""
+    model = bridged().train()
+    optimizer = model.configure_optimizers()
+    optimizer.schedule = Schedule(10, model.sparse.density, model.sparse.embedding_density, end=0)
+    torch.stack(list(losses(model).values())).sum().backward()
+    for p in model.encoders.parameters():
+        p.grad.mul_(1e4)
+    optimizer.step()
+    for name, group in model.groups().items():
+        every = torch.cat([p.grad.flatten() for p in group.parameters()])
+        assert float(every.square().mean().sqrt()) == pytest.approx(1.0, rel=0.01), name

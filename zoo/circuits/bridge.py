@@ -62,7 +62,8 @@ class BridgedTransformer(SelfInterpretable):
     normalisation is the target's variance about its mean over the batch, without gradient, and all weights are 1. With
     `sites_per_step`, the KL terms of a training step are those of so many sites, drawn by the step's seed, times
     2 L / sites_per_step, which is unbiased and bounds memory and time. Bridges learn in the same SparseAdam as the
-    sparse network, so that one normalisation holds for all gradients, but stay dense and do not decay.
+    sparse network but stay dense and do not decay, and the gradients of each group are normalised by themselves: those
+    of untrained bridges are thousands of times larger, and would leave the sparse network none beside Adam's epsilon.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`); the classes are the tokens.

@@ -80,8 +80,8 @@ class SparseAdam(torch.optim.Adam):
     """Adam whose weights stay sparse while its gradients and moments are dense, so that weights can grow again.
 
     A step, in the order of the official code: (1) every gradient is divided by the root mean square of all gradients
-    together, plus 1e-5; (2) Adam, with a large epsilon that this makes sense of; (3) each sparse matrix keeps its
-    largest magnitudes; (4) decay, p <- p - decay lr p, of every matrix that is not exempt.
+    of its parameter group together, plus 1e-5; (2) Adam, with a large epsilon that this makes sense of; (3) each sparse
+    matrix keeps its largest magnitudes; (4) decay, p <- p - decay lr p, of every matrix that is not exempt.
 
     How this differs from the paper: it says that the root mean square is clipped to 1; the official code normalises
     always, which is what its epsilon needs.
@@ -122,7 +122,9 @@ class SparseAdam(torch.optim.Adam):
             return loss
         if self.schedule is None:
             raise RuntimeError("SparseAdam has no schedule yet; set optimizer.schedule before the first step.")
-        normalise([p.grad for p in learning])
+        for group in self.param_groups:
+            if gradients := [p.grad for p in group["params"] if p.grad is not None]:
+                normalise(gradients)
         given, factor = [group["lr"] for group in self.param_groups], self.schedule.lr_factor(self.at)
         for group in self.param_groups:
             group["lr"] = group["lr"] * factor

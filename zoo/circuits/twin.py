@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from zoo import sparse_storage
 from zoo.backbones import skips_weights
 from zoo.circuits.network import SparseNetwork
 from zoo.circuits.transformer import SparseTransformer
@@ -78,6 +79,8 @@ def fill(network: SparseNetwork, path: Path) -> None:
         found = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is no intact safetensors file ({error}).") from error
+    shapes = {PREFIX + name: tensor.shape for name, tensor in network.state_dict().items()}
+    found = sparse_storage.unpack(found, shapes, path)
     state: dict[str, Tensor] = {}
     for name, wanted in network.state_dict().items():
         tensor = found.get(PREFIX + name)
