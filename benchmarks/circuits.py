@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 import zoo
-from zoo.circuits import Pruning, SparseTransformer
+from zoo.circuits import Circuit, Pruning, SparseTransformer
 from zoo.data.code_tasks import find_task
 from zoo.evaluation import data_of
 from zoo.pruning import search, write
@@ -41,19 +41,25 @@ def main() -> None:
     parser.add_argument("--target-loss", type=float, default=0.15)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--pairs", type=int, default=64)
+    parser.add_argument(
+        "--keep", action="store_true", help="take the circuits that a stopped benchmark left in the runs"
+    )
     parser.add_argument("--workers", type=int, default=2, help="networks at a time")
     parser.add_argument("--output", type=Path, default=HERE / "CIRCUITS")
     options = parser.parse_args()
     how = Pruning(target=options.target_loss, steps=options.steps)
     with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
-        jobs = {n: pool.submit(_measure, n, options.runs, options.tasks, how, options.pairs) for n in options.configs}
+        jobs = {
+            n: pool.submit(_measure, n, options.runs, options.tasks, how, options.pairs, options.keep)
+            for n in options.configs
+        }
         record = {name: job.result() for name, job in jobs.items()}
     options.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     options.output.with_suffix(".md").write_text(table(record, options.target_loss), encoding="utf-8")
     print(table(record, options.target_loss))
 
 
-def _measure(name: str, runs: Path, tasks: Sequence[str], how: Pruning, pairs: int) -> dict[str, Any]:
+def _measure(name: str, runs: Path, tasks: Sequence[str], how: Pruning, pairs: int, keep: bool) -> dict[str, Any]:
     """Loss and circuits of a network, which is trained first if need be."""
     run = runs / name
     if not (run / "checkpoint").is_dir():
@@ -68,6 +74,9 @@ def _measure(name: str, runs: Path, tasks: Sequence[str], how: Pruning, pairs: i
     folder = run / "circuits"
     folder.mkdir(exist_ok=True)
     for task in tasks:
+        if keep and (folder / f"{task}.safetensors").is_file():
+            record["tasks"][task] = dict(Circuit.load(folder / task).report)
+            continue
         try:
             circuit = search(model, find_task(task), how, pairs, windows, quiet=True)
         except RuntimeError as error:
