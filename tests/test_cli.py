@@ -11,6 +11,7 @@ import yaml
 from torchvision.transforms.v2 import functional as F
 
 import zoo
+from tests.small_code import code_domain
 from tests.subwords import tiny_bert, wordpiece
 from tests.test_resume import RECIPE
 from zoo.callbacks import AtomicCheckpointIO
@@ -243,6 +244,8 @@ def small_domain(arguments: dict, data: dict) -> Domain:
     known: dict = {"classes": ("a", "b"), "concepts": ("c", "d", "e"), "concept_groups": {"g": ("c", "d", "e")}}
     if data["class_path"] == "SeriesArchive":
         return SeriesDomain(classes=("a", "b"), variables=tuple("uvwxyz"), length=100)
+    if data["class_path"] == "CodeData":
+        return code_domain(length=9)
     if data["class_path"] in ("CEBaB", "SST2", "EraserMovies"):
         return TextDomain(**known, exclusive=("g",), vocabulary=("good", "bad"), length=9)
     if data["class_path"] == "MNISTAdd":

@@ -13,6 +13,7 @@ import zoo
 from tests.circuits.bridged import DENSE, SPARSE, bridged, twins
 from tests.circuits.tokens import LENGTH, prompts, transformer, windows
 from tests.small_code import code_domain
+from zoo.backbones import without_pretrained_weights
 from zoo.circuits import BridgedTransformer
 from zoo.circuits.crossing import divergence, log_probabilities, nmse, splice, streams
 from zoo.circuits.optimizer import Schedule
@@ -257,3 +258,14 @@ def test_each_group_has_a_gradient_of_one() -> None:
     for name, group in model.groups().items():
         every = torch.cat([p.grad.flatten() for p in group.parameters()])
         assert float(every.square().mean().sqrt()) == pytest.approx(1.0, rel=0.01), name
+
+
+def test_bridges_start_at_the_sizes_of_both_streams() -> None:
+    with without_pretrained_weights():
+        model = BridgedTransformer(code_domain(LENGTH), DENSE, {**SPARSE, "width": 128}, encoder_density=1.0)
+    tokens = model.domain.example(8, torch.Generator().manual_seed(0))
+    ours, theirs = streams(model.sparse.network, tokens), streams(model.dense, tokens)
+    rms = lambda t: float(t.detach().square().mean().sqrt())  # noqa: E731
+    for i in range(4):
+        assert rms(model.encode(i, theirs[i])) == pytest.approx(rms(ours[i]), rel=0.3)
+        assert rms(model.decode(i, ours[i])) == pytest.approx(rms(theirs[i]), rel=0.3)

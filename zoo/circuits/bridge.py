@@ -3,6 +3,7 @@
 Gao et al.: "Weight-sparse transformers have interpretable circuits", 2025, arXiv 2511.13653, section 2.3.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -26,6 +27,7 @@ from zoo.registry import register
 from zoo.training import Batch, action
 
 GROUPS = ["sparse", "encoders", "decoders"]
+LR = {"sparse": 1.28e-2, "encoders": 2e-4, "decoders": 5e-2}  # as the sizes of what they make differ
 RECIPE = (
     {"name": "anneal", "epochs": 10, "train": GROUPS},
     {"name": "sparse", "epochs": 10, "train": GROUPS},
@@ -64,6 +66,8 @@ class BridgedTransformer(SelfInterpretable):
     2 L / sites_per_step, which is unbiased and bounds memory and time. Bridges learn in the same SparseAdam as the
     sparse network but stay dense and do not decay, and the gradients of each group are normalised by themselves: those
     of untrained bridges are thousands of times larger, and would leave the sparse network none beside Adam's epsilon.
+    They start at the ratio of both streams' sizes, and have learning rates to match: a young sparse network's stream is
+    a hundred times smaller than a trained one's, and an encoder whose output overshoots it drives it to zero.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`); the classes are the tokens.
@@ -74,7 +78,8 @@ class BridgedTransformer(SelfInterpretable):
         encoder_density: share of entries that an encoder's AbsTopK keeps; by default the sparse network's
             activation_density.
         sites_per_step: how many sites the KL terms of a training step are taken at; None for all.
-        stages, lr, weight_decay: see `StagedModule`; groups: sparse, encoders, decoders.
+        stages, lr, weight_decay: see `StagedModule`; groups: sparse, encoders, decoders. By default the learning rates
+            are 0.0128, 0.0002 and 0.05, and only the sparse network's weights decay, by 0.1.
         coefficients: weights of the losses.
 
     Raises:
@@ -99,12 +104,12 @@ class BridgedTransformer(SelfInterpretable):
         encoder_density: float | None = None,
         sites_per_step: int | None = None,
         stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1.28e-2,
+        lr: float | dict[str, float] | None = None,
         weight_decay: float | dict[str, float] | None = None,
         coefficients: dict[str, float] | None = None,
     ) -> None:
         decay = {"sparse": 0.1} if weight_decay is None else weight_decay
-        super().__init__(domain, stages=stages, lr=lr, weight_decay=decay, coefficients=coefficients)
+        super().__init__(domain, stages=stages, lr=lr or LR, weight_decay=decay, coefficients=coefficients)
         self.dense, self.hparams["dense"] = read_twin(dense, self.domain)  # so that a checkpoint needs no file
         self.dense.requires_grad_(False)
         self.sparse = SparseTransformer(self.domain, **arguments(sparse or {}, "sparse"), stages=stages)
@@ -121,8 +126,17 @@ class BridgedTransformer(SelfInterpretable):
         if sites_per_step is not None and not 1 <= sites_per_step <= self.sites:
             raise ValueError(f"sites_per_step must be from 1 to the {self.sites} sites; got {sites_per_step}.")
         self.kept, self.sites_per_step = max(1, int(share * ours.width)), sites_per_step
-        self.encoders = nn.ModuleList([_linear(theirs.width, ours.width) for _ in range(self.sites)])
-        self.decoders = nn.ModuleList([_linear(ours.width, theirs.width) for _ in range(self.sites)])
+        ratios = self._ratios()
+        self.encoders = nn.ModuleList([_linear(theirs.width, ours.width, ratio) for ratio in ratios])
+        self.decoders = nn.ModuleList([_linear(ours.width, theirs.width, 1 / ratio) for ratio in ratios])
+
+    @torch.no_grad()
+    def _ratios(self) -> list[float]:
+        """Size of the sparse network's stream over that of the dense one at each site, on random tokens."""
+        tokens = self.domain.example(8, torch.Generator().manual_seed(0))
+        pairs = zip(streams(self.sparse.network, tokens), streams(self.dense, tokens), strict=True)
+        sizes = [(ours.square().mean().sqrt(), theirs.square().mean().sqrt()) for ours, theirs in pairs]
+        return [float(ours / theirs) for ours, theirs in sizes[: self.sites]]
 
     def encode(self, site: int, stream: Tensor) -> Tensor:
         """f_i: the dense stream (B, T, d_dense) of a site as a sparse one (B, T, d)."""
@@ -210,9 +224,9 @@ class BridgedTransformer(SelfInterpretable):
         return self.sparse.adjusted(**options)
 
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer with the weights of the networks' own at their start."""
+def _linear(inputs: int, outputs: int, ratio: float) -> nn.Linear:
+    """A linear layer whose outputs are, to begin with, `ratio` times as large as its inputs."""
     linear = nn.Linear(inputs, outputs)
-    nn.init.normal_(linear.weight, std=0.02)
+    nn.init.normal_(linear.weight, std=ratio / math.sqrt(inputs))
     nn.init.zeros_(linear.bias)
     return linear
