@@ -8,16 +8,17 @@ from tests.small_models import self_ablating
 from zoo.circuits.winners import winners
 
 
-def test_winners_are_hard_forward_and_soft_backward() -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+def test_winners_are_hard_forward_and_soft_backward(temperature: float) -> None:
     scores = torch.tensor([[3.0, 1.0, 0.0, -1.0]], requires_grad=True)
-    gates = winners(scores, 2)
+    gates = winners(scores, 2, temperature)
     assert gates.tolist() == [[1.0, 1.0, 0.0, 0.0]]
     weight = torch.tensor([0.3, -1.0, 2.0, 0.7])
     (found,) = torch.autograd.grad((gates * weight).sum(), scores)
     again = scores.detach().requires_grad_()
     best = again.sort(descending=True).values
-    threshold, temperature = (best[:, 1:2] + best[:, 2:3]) / 2, best[:, 1:2] - best[:, 2:3]
-    soft = ((again - threshold) / temperature).sigmoid()
+    threshold, gap = (best[:, 1:2] + best[:, 2:3]) / 2, best[:, 1:2] - best[:, 2:3]
+    soft = ((again - threshold) / (temperature * gap)).sigmoid()
     (expected,) = torch.autograd.grad((2 * soft / soft.sum(1, keepdim=True) * weight).sum(), again)
     torch.testing.assert_close(found, expected)
 
@@ -64,7 +65,7 @@ def test_forward_is_the_loop_over_tokens(gates: str) -> None:
             of_clean = [block.qkv(block.attn_norm(x)).chunk(3) for x in clean[n]]
             fresh = []
             for i, x in enumerate(z):
-                scores = block.gates(clean[n][i]) if gates == "local" else net.gates(clean[-1][i]).chunk(2)[n]
+                scores = block.gates(clean[n][i]) if gates == "local" else net.gates(net.norm(clean[-1][i])).chunk(2)[n]
                 own = block.qkv(block.attn_norm(x)).chunk(3)
                 keys = [t[1] for t in of_clean[:i]] + [own[1]]
                 values = [t[2] for t in of_clean[:i]] + [own[2]]
@@ -89,23 +90,69 @@ def test_all_but_k_units_of_a_layer_are_zero() -> None:
 
 def test_losses_by_hand() -> None:
     model = self_ablating().model.train()
-    tokens, target = torch.randint(2, 30, (3, 12)), torch.tensor([4, 5, 6])
+    net, tokens, target = model.network, torch.randint(2, 30, (3, 12)), torch.tensor([4, 5, 6])
     scores, evidence = model.step(tokens)
     terms = model.losses(scores, evidence, {"input": tokens, "target": target})
-    streams = model.network(tokens, model.k, model.k, True)
-    logits = model.network.unembedding(model.network.norm(streams.clean))
+    clean, ablated = net(tokens, model.k, model.temperature)
     following = torch.cat([tokens[:, 1:], target[:, None]], 1)
-    torch.testing.assert_close(terms["clean"], F.cross_entropy(logits.mT, following))
-    apart = [(F.normalize(a, dim=-1) - F.normalize(b, dim=-1)).square().mean() for a, b in streams.pairs]
-    torch.testing.assert_close(terms["reconstruction"], torch.stack(apart).mean())
+    for name, stream in (("clean", clean), ("ablated", ablated)):
+        logits = net.unembedding(net.norm(stream[-1].after))
+        torch.testing.assert_close(terms[name], F.cross_entropy(logits.mT, following))
+    pairs = [(a.after, b.after) for a, b in zip(clean, ablated, strict=True)]
+    pairs.append((net.norm(clean[-1].after), net.norm(ablated[-1].after)))
+    apart = [F.mse_loss(F.normalize(a, dim=-1), F.normalize(b, dim=-1)) for a, b in pairs]
+    torch.testing.assert_close(terms["reconstruction"], sum(apart) / 3)
     sum(terms.values()).backward()
-    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.network.parameters())
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in net.parameters())
+
+
+def test_padding_has_no_part_in_the_losses() -> None:
+    model = self_ablating().model
+    tokens = torch.randint(2, 30, (2, 12), generator=torch.Generator().manual_seed(0))
+    tokens[:, 7:] = 0
+
+    def terms() -> dict[str, torch.Tensor]:
+        scores, evidence = model.step(tokens)
+        return model.losses(scores, evidence, {"input": tokens, "target": torch.zeros(2, dtype=torch.long)})
+
+    before = terms()
+    with torch.no_grad():
+        model.network.positions[7:].normal_()
+    for name, term in terms().items():
+        assert torch.equal(term, before[name]), name
+
+
+@pytest.mark.parametrize("stream", ["ablated", "clean"])
+def test_nats_are_those_of_the_explained_stream(stream: str) -> None:
+    model = self_ablating(stream=stream).model
+    batch = {"input": torch.randint(2, 30, (3, 12)), "target": torch.tensor([4, 5, 6])}
+    with torch.no_grad():
+        scores, evidence = model.step(batch["input"])
+        found = model.measure("val", scores, evidence, batch)["nats"].compute()
+        torch.testing.assert_close(found, model.losses(scores, evidence, batch)[stream])
+
+
+def test_it_learns_which_few_units_a_token_needs() -> None:
+    """What follows is the first token again, wherever it stood: attention must carry it through k gates."""
+    model = self_ablating(k=2, lr=3e-3).model.train()
+    optimizer, draw = torch.optim.AdamW(model.parameters(), 3e-3), torch.Generator().manual_seed(0)
+    for _ in range(200):
+        first = torch.randint(2, 6, (32,), generator=draw)
+        tokens = torch.randint(10, 30, (32, 12), generator=draw)
+        tokens[:, 0], tokens[:, -1] = first, 9
+        scores = model.step(tokens)[0]
+        loss = F.cross_entropy(scores, first)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.3  # chance among the four is 1.39
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"k": 16}, "k must be from 1 to 15, below the width; got 16"),
+        ({"temperature": 0.0}, "temperature must be above 0; got 0.0"),
         ({"gates": "both"}, "gates must be one of local, global; got 'both'"),
         ({"stream": "dark"}, "stream must be one of ablated, clean; got 'dark'"),
         ({"width": 15}, "width must be a multiple of head_width"),
