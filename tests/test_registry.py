@@ -78,5 +78,5 @@ def test_every_entry_is_complete() -> None:
     for entry in registry.entries():
         assert entry.name == entry.name.lower()
         assert entry.family and entry.paper
-        assert set(entry.modality) <= {"image", "text", "series", "table"} and entry.modality
+        assert set(entry.modality) <= {"image", "text", "code", "series", "table"} and entry.modality
         assert entry.family in entry.cls.__module__
