@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zoo.functional import (
+    clusterability,
     distances_at,
+    equal_clusters,
     high_activation_box,
     log_similarity,
     region_around,
@@ -165,3 +167,17 @@ def test_the_gradient_of_sparsemax_is_centred_on_the_support() -> None:
     v = torch.tensor([1.0, 5.0, 7.0])
     (gradient,) = torch.autograd.grad(sparsemax(z), z, v)
     torch.testing.assert_close(gradient, torch.tensor([-2.0, 2.0, 0.0]))
+
+
+def test_clusterability_by_hand() -> None:
+    rows, columns = torch.tensor([0, 0, 1]), torch.tensor([0, 1])
+    weight = torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 4.0]])
+    assert clusterability(weight, rows, columns).item() == pytest.approx((1 + 9 + 16) / 30)
+    blocks = torch.block_diag(torch.ones(2, 3), torch.ones(2, 3))
+    assert clusterability(blocks, equal_clusters(4, 2), equal_clusters(6, 2)) == 1
+    assert clusterability(torch.ones(8, 8), equal_clusters(8, 4), equal_clusters(8, 4)) == 0.25
+    assert clusterability(torch.zeros(2, 2), equal_clusters(2, 2), equal_clusters(2, 2)) == 0
+
+
+def test_equal_clusters_are_as_equal_as_can_be() -> None:
+    assert equal_clusters(7, 3).bincount().tolist() == [3, 2, 2]

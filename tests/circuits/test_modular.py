@@ -1,29 +1,16 @@
-"""Clusterability by hand, as a regulariser, and as a metric."""
+"""Clusterability as a regulariser."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning import LightningModule, Trainer
 from torch import nn
+from torch.utils.data import DataLoader
 
 from tests.circuits.tokens import transformer
 from zoo.circuits import Modular
 from zoo.functional import clusterability, equal_clusters
-from zoo.metrics import spectral_clusterability, spectral_clusters
-
-
-def test_clusterability_by_hand() -> None:
-    rows, columns = torch.tensor([0, 0, 1]), torch.tensor([0, 1])
-    weight = torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 4.0]])
-    assert clusterability(weight, rows, columns).item() == pytest.approx((1 + 9 + 16) / 30)
-    blocks = torch.block_diag(torch.ones(2, 3), torch.ones(2, 3))
-    assert clusterability(blocks, equal_clusters(4, 2), equal_clusters(6, 2)) == 1
-    assert clusterability(torch.ones(8, 8), equal_clusters(8, 4), equal_clusters(8, 4)) == 0.25
-    assert clusterability(torch.zeros(2, 2), equal_clusters(2, 2), equal_clusters(2, 2)) == 0
-
-
-def test_equal_clusters_are_as_equal_as_can_be() -> None:
-    assert equal_clusters(7, 3).bincount().tolist() == [3, 2, 2]
 
 
 def fit(linear: nn.Linear, callback: Modular, gradient: torch.Tensor) -> list[float]:
@@ -32,7 +19,7 @@ def fit(linear: nn.Linear, callback: Modular, gradient: torch.Tensor) -> list[fl
     module = nn.Module()
     module.layer = linear
     module.log = lambda name, value, **_: logged.append(float(value))
-    trainer = SimpleNamespace(precision_plugin=SimpleNamespace())
+    trainer = SimpleNamespace(precision_plugin=SimpleNamespace(), accumulate_grad_batches=1)
     callback.on_fit_start(trainer, module)
     linear.weight.grad = gradient.clone()
     callback.on_after_backward(trainer, module)
@@ -59,14 +46,41 @@ def test_following_it_makes_a_matrix_modular() -> None:
     assert fit(linear, callback, torch.zeros(16, 16))[0] > 0.95
 
 
-def test_spectral_clusters_find_shuffled_blocks() -> None:
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_trainer_adds_it_once_a_step(batches: int) -> None:
+    """However many batches a step gathers: where the loss is flat, the first step of SGD is the term's gradient."""
     torch.manual_seed(0)
-    blocks = torch.block_diag(*[torch.randn(6, 5) for _ in range(3)])
-    shuffled = blocks[torch.randperm(18)][:, torch.randperm(15)]
-    rows, columns = spectral_clusters(shuffled, 3)
-    assert clusterability(shuffled, rows, columns) == 1
-    assert spectral_clusterability(shuffled, 3) == pytest.approx(1.0)
-    assert spectral_clusterability(torch.randn(18, 15), 3) < 0.7
+    module, callback = Flat(), Modular(strength=2.0, clusters=2, layers=["layer"])
+    before = module.layer.weight.detach().clone().requires_grad_()
+    score = clusterability(before, equal_clusters(4, 2), equal_clusters(6, 2))
+    (expected,) = torch.autograd.grad(-2.0 * score, before)
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        accumulate_grad_batches=batches,
+        callbacks=[callback],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, DataLoader(torch.randn(2 * batches, 6), 2))
+    torch.testing.assert_close(before - module.layer.weight, expected)
+    assert trainer.callback_metrics["train/clusterability"] == pytest.approx(score.item())
+
+
+class Flat(LightningModule):
+    """A layer whose loss does not depend on its weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 4)
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return 0.0 * self.layer(batch).sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 1.0)
 
 
 def test_bad_input() -> None:
@@ -78,5 +92,3 @@ def test_bad_input() -> None:
         Modular(layers=["head.*"]).on_fit_start(None, transformer())
     with pytest.raises(ValueError, match="too small for 64 clusters"):
         Modular(clusters=64).on_fit_start(None, transformer())
-    with pytest.raises(ValueError, match="2 to min"):
-        spectral_clusters(torch.randn(3, 3), 4)

@@ -20,7 +20,12 @@ class Modular(Callback):
 
     Clusters are equal parts of rows and of columns that lie side by side; where a network is trained from scratch, any
     other choice is the same up to the order of its neurons. The term is added to the gradients after the backward pass,
-    so that no model needs to know of it; its value is logged as `train/clusterability`.
+    so that no model needs to know of it; the mean is logged as `train/clusterability`. In a config:
+
+        trainer:
+          callbacks:
+            - class_path: zoo.circuits.Modular
+              init_args: {strength: 0.7, layers: ["network.blocks.*.up"]}
 
     How this differs from the official code: clusters are not re-fitted during training (there, for pretrained networks,
     by spectral clustering: `zoo.metrics.spectral_clusters` finds such clusters to measure with).
@@ -62,7 +67,7 @@ class Modular(Callback):
         with torch.enable_grad():
             score = torch.stack([self._of(weight) for weight in learning]).mean()
         scaler: Any = getattr(trainer.precision_plugin, "scaler", None)
-        scale = self.strength if scaler is None else self.strength * scaler.get_scale()
+        scale = self.strength / trainer.accumulate_grad_batches * (1.0 if scaler is None else scaler.get_scale())
         for weight, gradient in zip(learning, torch.autograd.grad(score, learning), strict=True):
             weight.grad.sub_(scale * gradient)
         pl_module.log("train/clusterability", score.detach(), on_step=False, on_epoch=True)

@@ -32,9 +32,9 @@ class SelfAblatingTransformer(SelfInterpretable):
 
     y (d,) is the context that attention gathered and n (m,) are the neurons; gates g and g' of k winners each are
     linear functions of the clean stream: before each block ("local"), or of its normed end, after a whole clean pass
-    ("global"). Of earlier tokens the gated stream reads the clean one's keys and values, of its own token its own.
-    Units are context coordinates, neurons, the biases of each write, and the embedding. Contributions are exact for
-    the scale 1 / σ(h) of this prompt, which an intervention holds; β's part is the bias.
+    ("global"). The gated stream reads the clean one's keys and values of earlier tokens, and its own of its own. Units
+    are context coordinates, neurons, the biases of each write, and the embedding. Contributions are exact for the scale
+    1 / σ(h) of this prompt, which an intervention holds; β's part is the bias.
 
     Two streams run side by side. `stream="ablated"` explains the gated one, where all but 2 k units of a layer are 0.
     At inference the paper runs the clean stream alone; `stream="clean"` explains that: every unit counts then.
