@@ -1,17 +1,22 @@
 """What weight-sparse transformers add, against its plain formulations: `python -m benchmarks.circuits_speed`.
 
-Projection of weights after a step, AbsTopK with its gradient, attention with a sink with its gradients, and inference
-with the non-zeros alone. Every pair is checked to give the same result before it is timed. Times are the best of some
-runs, taken in turn, since other work on the machine can only add to them.
+Projection of weights after a step, AbsTopK with its gradient, attention with a sink with its gradients, whole training
+steps, and inference with the non-zeros alone. Every pair is checked to give the same result before it is timed, but for
+the step of a dense twin, whose row says how much of its time a sparse step takes. Times are the best of some runs,
+taken in turn, since other work on the machine can only add to them.
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -19,17 +24,22 @@ from torch.nn import functional as F
 
 from zoo.circuits.attention import explicit, sink_attention
 from zoo.circuits.csr import csr_linear, to_csr
+from zoo.circuits.optimizer import SparseAdam
 from zoo.circuits.projection import Budget, Projector
 from zoo.circuits.topk import abs_topk
+from zoo.circuits.transformer import SparseTransformer
+from zoo.data.idioms import documents
+from zoo.data.tokenized import train_tokenizer
+from zoo.domain import CodeDomain
 
 
 class Pair(NamedTuple):
-    """Two ways to do the same, which return what they found, and how far they may be apart."""
+    """Two ways to do the same, which return what they found, and how far apart that may be; None: how far it likes."""
 
     what: str
     plain: Callable[[], list[Tensor]]
     ours: Callable[[], list[Tensor]]
-    apart: float
+    apart: float | None
 
 
 def topk_and_mask(weight: Tensor, keep: int) -> Tensor:
@@ -106,6 +116,62 @@ def attentions() -> Iterator[Pair]:
         yield Pair(name, lambda both=both: both(explicit), lambda both=both: both(sink_attention), 1e-3)
 
 
+def steps() -> Iterator[Pair]:
+    """Loss, gradients, optimizer and projection on a batch of 16 prompts, after the anneal."""
+    domain = CodeDomain(tokenizer=train_tokenizer(islice(documents("speed"), 500), 768), length=96)
+    batch = {
+        "input": domain.example(16, torch.Generator().manual_seed(0)),
+        "target": torch.randint(2, len(domain.classes), (16,)),
+    }
+
+    def trained(density: float, activation: float, width: int, layers: int) -> tuple[SparseTransformer, SparseAdam]:
+        torch.manual_seed(0)
+        model = SparseTransformer(
+            domain,
+            width=width,
+            layers=layers,
+            density=density,
+            embedding_density=min(1.0, 2 * density),
+            activation_density=activation,
+        )
+        optimizer = model.configure_optimizers()
+        optimizer.schedule = replace(model.schedule(1000), end=0)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01
+        return model.train(), optimizer
+
+    def step(model: SparseTransformer, optimizer: SparseAdam) -> list[Tensor]:
+        optimizer.zero_grad()
+        loss = model.losses(*model.step(batch["input"]), batch)["language"]
+        loss.backward()
+        optimizer.step()
+        return [loss.detach()]
+
+    def plain_step(model: SparseTransformer, optimizer: SparseAdam) -> list[Tensor]:
+        with (
+            patch("zoo.circuits.network.abs_topk", topk_and_scatter),
+            patch("zoo.circuits.network.sink_attention", explicit),
+            patch.object(optimizer, "projector", partial(by_sorting, optimizer.projector.weights)),
+        ):
+            return step(model, optimizer)
+
+    for width, layers, one_in in ((128, 2, 16), (256, 4, 64)):
+        name = f"training step, width {width}, {layers} layers, 1/{one_in}"
+        ours, plain = (trained(1 / one_in, 0.25, width, layers) for _ in range(2))
+        twin = trained(1.0, 1.0, width, layers)
+        for _ in range(2):  # so that the third losses tell whether two steps did the same
+            plain_step(*plain), step(*ours)
+        yield Pair(name, partial(plain_step, *plain), partial(step, *ours), 1e-3)
+        yield Pair(f"{name}, beside a dense twin's", partial(step, *twin), partial(step, *ours), None)
+
+
+@torch.no_grad()
+def by_sorting(weights: Sequence[Tensor], budgets: Sequence[Budget]) -> None:
+    """The projection of all weights of a network, in place."""
+    for weight, budget in zip(weights, budgets, strict=True):
+        weight.copy_(stable_sort(weight, budget))
+
+
 def inferences() -> Iterator[Pair]:
     """A linear layer 1024 -> 4096."""
     for one_in in (16, 64, 256, 1000):
@@ -122,6 +188,15 @@ def inferences() -> Iterator[Pair]:
             )
 
 
+PARTS = {
+    "projections": projections,
+    "activations": activations,
+    "attentions": attentions,
+    "steps": steps,
+    "inferences": inferences,
+}
+
+
 def check_equal(pair: Pair) -> None:
     """Refuses to compare the speed of two ways that find different things.
 
@@ -129,6 +204,8 @@ def check_equal(pair: Pair) -> None:
         ArithmeticError: they do.
     """
     for plain, ours in zip(pair.plain(), pair.ours(), strict=True):
+        if pair.apart is None:
+            continue
         apart = float((plain - ours).abs().max())
         if not apart <= pair.apart:
             raise ArithmeticError(f"{pair.what}: results are up to {apart:.3g} apart, {pair.apart:.3g} is allowed.")
@@ -155,6 +232,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="of torch; the projection and AbsTopK use one")
     parser.add_argument("--repeats", type=int, default=10, help="runs of each")
     parser.add_argument("--cpu-time", action="store_true", help="count the time on all cores, as on a busy machine")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="what to measure")
     parser.add_argument("--json", type=Path, help="write the results to this file as well")
     options = parser.parse_args()
     if options.threads < 1 or options.repeats < 1:
@@ -166,9 +244,9 @@ def main() -> int:
     print(f"{options.threads} threads, best {kind} time of {options.repeats}; equal results")
     print(f"  {'':<52}{'plain':>10}{'ours':>10}{'faster':>9}")
     found = []
-    for pairs, graph in ((projections, False), (activations, True), (attentions, True), (inferences, False)):
-        with torch.set_grad_enabled(graph):
-            for pair in pairs():
+    for part in options.only:
+        with torch.set_grad_enabled(part in ("activations", "attentions", "steps")):
+            for pair in PARTS[part]():
                 row = measure(pair, options.repeats, clock)
                 found.append(row)
                 print(f"  {row['what']:<52}{row['plain_ms']:>7.2f} ms{row['ours_ms']:>7.2f} ms{row['faster']:>8.1f}x")

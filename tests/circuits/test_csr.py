@@ -14,7 +14,7 @@ def sparse(rows: int, columns: int, density: float = 0.05, bias: bool = True) ->
     return linear
 
 
-@pytest.mark.parametrize("shape", [(1, 64), (256, 64), (2, 3, 64), (64,), (0, 64)])
+@pytest.mark.parametrize("shape", [(1, 64), (31, 64), (256, 64), (600, 64), (2, 3, 64), (64,), (0, 64)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_it_equals_the_dense_product(shape: tuple[int, ...], bias: bool) -> None:
     linear, x = sparse(96, 64, bias=bias), torch.randn(shape)

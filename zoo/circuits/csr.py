@@ -7,8 +7,11 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Network = TypeVar("Network", bound=nn.Module)
+SMALL = 32  # below so many inputs, the library's product of matrices is the faster one
+BLOCK = 256  # inputs at a time, so that they stay in the cache
 
 
 def to_csr(weight: Tensor) -> Tensor:
@@ -43,13 +46,26 @@ def csr_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         raise ValueError(f"a weight {tuple(weight.shape)} needs inputs (..., {weight.shape[1]}); got {tuple(x.shape)}.")
     rows = x.reshape(-1, x.shape[-1])  # (B, n)
     if rows.shape[0] == 1:
-        out = torch.mv(weight, rows[0])[None]
-        out = out if bias is None else out + bias
-    elif bias is None:
-        out = torch.mm(weight, rows.T).T
+        out = torch.mv(weight, rows[0])[:, None]
+    elif rows.shape[0] < SMALL:
+        out = torch.mm(weight, rows.T.contiguous())
+    elif rows.shape[0] <= BLOCK:
+        out = _weighted_sums(weight, rows)
     else:
-        out = torch.addmm(bias[:, None], weight, rows.T).T  # (B, m)
-    return out.reshape(*x.shape[:-1], weight.shape[0])
+        out = rows.new_empty(weight.shape[0], rows.shape[0])
+        for start in range(0, rows.shape[0], BLOCK):
+            out[:, start : start + BLOCK] = _weighted_sums(weight, rows[start : start + BLOCK])
+    out = out if bias is None else out.add_(bias[:, None])
+    return out.T.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def _weighted_sums(weight: Tensor, rows: Tensor) -> Tensor:
+    """W x^T (m, B): each output is a weighted sum of the few inputs (B,) that it reads, as in a bag of embeddings."""
+    columns, start = weight.col_indices(), weight.crow_indices()
+    table = rows.T.contiguous()
+    return F.embedding_bag(
+        columns, table, start, mode="sum", per_sample_weights=weight.values(), include_last_offset=True
+    )
 
 
 class SparseLinear(nn.Module):
