@@ -177,13 +177,13 @@ def inferences() -> Iterator[Pair]:
     for one_in in (16, 64, 256, 1000):
         weight, bias = torch.randn(4096, 1024) / 32, torch.randn(4096)
         weight *= torch.rand_like(weight) < 1 / one_in
-        csr = to_csr(weight)
+        csr = to_csr(weight, bias)
         for batch in (1, 256):
             x = torch.randn(batch, 1024)
             yield Pair(
                 f"linear 4096 x 1024, 1/{one_in} non-zero, batch {batch}",
                 lambda x=x, weight=weight, bias=bias: [F.linear(x, weight, bias)],
-                lambda x=x, csr=csr, bias=bias: [csr_linear(x, csr, bias)],
+                lambda x=x, csr=csr: [csr_linear(x, csr)],
                 1e-4,
             )
 

@@ -19,7 +19,7 @@ def sparse(rows: int, columns: int, density: float = 0.05, bias: bool = True) ->
 def test_it_equals_the_dense_product(shape: tuple[int, ...], bias: bool) -> None:
     linear, x = sparse(96, 64, bias=bias), torch.randn(shape)
     with torch.no_grad():
-        torch.testing.assert_close(csr_linear(x, to_csr(linear.weight), linear.bias), linear(x), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(csr_linear(x, to_csr(linear.weight, linear.bias)), linear(x), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(SparseLinear(linear)(x), linear(x), atol=1e-4, rtol=1e-4)
 
 
@@ -34,14 +34,18 @@ def test_dead_rows_and_columns_are_dropped(dead: str, bias: bool) -> None:
             linear.weight[:, ::2] = 0
         if dead == "all":
             linear.weight.zero_()
+        if bias:
+            linear.bias[3:5] = 0
     small = SparseLinear(linear)
-    live = (linear.weight != 0).any(1).sum(), (linear.weight != 0).any(0).sum()
+    whole = linear.weight if linear.bias is None else torch.cat([linear.weight, linear.bias[:, None]], 1)
+    live = (whole != 0).any(1).sum(), (linear.weight != 0).any(0).sum() + bias
     assert small.live == tuple(int(n) for n in live)
     x = torch.randn(2, 7, 20)
     with torch.no_grad():
         torch.testing.assert_close(small(x), linear(x))
     assert torch.equal(small.weight, linear.weight)
-    assert f"20, 30, non-zeros={int(linear.weight.count_nonzero())}" in repr(small)
+    assert small.bias is None if linear.bias is None else torch.equal(small.bias, linear.bias)
+    assert f"20, 30, non-zeros={int(whole.count_nonzero())}" in repr(small)
 
 
 class Net(nn.Module):

@@ -14,8 +14,10 @@ SMALL = 32  # below so many inputs, the library's product of matrices is the fas
 BLOCK = 256  # inputs at a time, so that they stay in the cache
 
 
-def to_csr(weight: Tensor) -> Tensor:
+def to_csr(weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A matrix (m, n) as compressed sparse rows with 32-bit indices, which the fast kernels take as they are.
+
+    A bias (m,) becomes a last column, whose input is always 1: one pass over the outputs less.
 
     Raises:
         ValueError: no matrix, or one of 2^31 entries or more.
@@ -23,56 +25,54 @@ def to_csr(weight: Tensor) -> Tensor:
     if weight.ndim != 2 or weight.numel() >= 2**31:
         raise ValueError(f"expected a matrix (m, n) of fewer than 2^31 entries; got shape {tuple(weight.shape)}.")
     weight = weight.detach()
+    weight = weight if bias is None else torch.cat([weight, bias.detach()[:, None]], 1)
     row, column = weight.nonzero(as_tuple=True)
     start = torch.zeros(weight.shape[0] + 1, dtype=torch.int32, device=weight.device)
     start[1:] = torch.bincount(row, minlength=weight.shape[0]).cumsum(0)
     return _csr(start, column.int(), weight[row, column], weight.shape)
 
 
-def csr_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def csr_linear(x: Tensor, weight: Tensor) -> Tensor:
     """x W^T + b (..., m) of inputs (..., n), as `torch.nn.functional.linear` has it.
 
     Args:
         x: (..., n), fp32 or fp64.
-        weight: (m, n) from `to_csr`, of the dtype of x.
-        bias: (m,) or None.
+        weight: (m, n) from `to_csr`, or (m, n + 1) with a bias, of the dtype of x.
 
     Raises:
         ValueError: the weight is not in compressed sparse rows, or the shapes do not fit.
     """
     if weight.layout != torch.sparse_csr:
         raise ValueError(f"the weight must be in compressed sparse rows (see to_csr); got {weight.layout}.")
-    if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+    if x.ndim == 0 or weight.shape[1] - x.shape[-1] not in (0, 1):
         raise ValueError(f"a weight {tuple(weight.shape)} needs inputs (..., {weight.shape[1]}); got {tuple(x.shape)}.")
-    rows = x.reshape(-1, x.shape[-1])  # (B, n)
-    if rows.shape[0] == 1:
-        out = torch.mv(weight, rows[0])[:, None]
-    elif rows.shape[0] < SMALL:
-        out = torch.mm(weight, rows.T.contiguous())
-    elif rows.shape[0] <= BLOCK:
-        out = _weighted_sums(weight, rows)
+    rows = x.reshape(x.shape[:-1].numel(), x.shape[-1])  # (B, n)
+    if rows.shape[0] <= BLOCK:
+        out = _product(weight, rows)
     else:
         out = rows.new_empty(weight.shape[0], rows.shape[0])
         for start in range(0, rows.shape[0], BLOCK):
-            out[:, start : start + BLOCK] = _weighted_sums(weight, rows[start : start + BLOCK])
-    out = out if bias is None else out.add_(bias[:, None])
+            out[:, start : start + BLOCK] = _product(weight, rows[start : start + BLOCK])
     return out.T.reshape(*x.shape[:-1], weight.shape[0])
 
 
-def _weighted_sums(weight: Tensor, rows: Tensor) -> Tensor:
-    """W x^T (m, B): each output is a weighted sum of the few inputs (B,) that it reads, as in a bag of embeddings."""
-    columns, start = weight.col_indices(), weight.crow_indices()
-    table = rows.T.contiguous()
-    return F.embedding_bag(
-        columns, table, start, mode="sum", per_sample_weights=weight.values(), include_last_offset=True
-    )
+def _product(weight: Tensor, rows: Tensor) -> Tensor:
+    """(m, B): each output is a weighted sum of the few inputs (B,) that it reads, as in a bag of embeddings."""
+    inputs = rows.new_ones(weight.shape[1], rows.shape[0])
+    inputs[: rows.shape[1]] = rows.T
+    if rows.shape[0] == 1:
+        return torch.mv(weight, inputs[:, 0])[:, None]
+    if rows.shape[0] < SMALL:
+        return torch.mm(weight, inputs)
+    column, start, values = weight.col_indices(), weight.crow_indices(), weight.values()
+    return F.embedding_bag(column, inputs, start, mode="sum", per_sample_weights=values, include_last_offset=True)
 
 
 class SparseLinear(nn.Module):
     """A linear layer that holds and computes with its non-zeros alone; for inference on the CPU.
 
-    All-zero columns are dropped, as the inputs that they would read change nothing, and all-zero rows, whose outputs
-    are their biases. Both are exact for finite inputs.
+    All-zero columns are dropped, as the inputs that they would read change nothing, and rows whose output is always 0.
+    Both are exact for finite inputs.
 
     Args:
         linear: the layer whose weight has few non-zeros; it is copied.
@@ -82,38 +82,48 @@ class SparseLinear(nn.Module):
         super().__init__()
         weight = linear.weight.detach()
         self.out_features, self.in_features = weight.shape
-        rows, columns = (weight != 0).any(1).nonzero()[:, 0], (weight != 0).any(0).nonzero()[:, 0]
-        csr = to_csr(weight[rows][:, columns])
-        whole = len(rows) == self.out_features
-        bias = None if linear.bias is None else linear.bias.detach().clone()
-        self.register_buffer("rows", None if whole else rows)
+        self.biased = linear.bias is not None
+        whole = torch.cat([weight, linear.bias.detach()[:, None]], 1) if self.biased else weight
+        rows, columns = (whole != 0).any(1).nonzero()[:, 0], (weight != 0).any(0).nonzero()[:, 0]
+        bias = linear.bias[rows] if self.biased else None
+        csr = to_csr(weight[rows][:, columns], bias)
+        self.register_buffer("rows", None if len(rows) == self.out_features else rows)
         self.register_buffer("columns", None if len(columns) == self.in_features else columns)
         self.register_buffer("start", csr.crow_indices())
         self.register_buffer("column", csr.col_indices())
         self.register_buffer("values", csr.values())
-        self.register_buffer("bias", bias)
         self.live = tuple(csr.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., m) of inputs (..., n)."""
         if x.shape[-1:] != (self.in_features,):
             raise ValueError(f"expected inputs (..., {self.in_features}); got {tuple(x.shape)}.")
-        x = x if self.columns is None else x.index_select(-1, self.columns)
-        csr = _csr(self.start, self.column, self.values, self.live)
+        out = csr_linear(x if self.columns is None else x.index_select(-1, self.columns), self.csr())
         if self.rows is None:
-            return csr_linear(x, csr, self.bias)
-        size = (*x.shape[:-1], self.out_features)
-        out = x.new_zeros(size) if self.bias is None else self.bias.expand(size).contiguous()
-        return out.index_add_(-1, self.rows, csr_linear(x, csr)) if len(self.rows) else out
+            return out
+        return x.new_zeros(*x.shape[:-1], self.out_features).index_copy_(-1, self.rows, out)
+
+    def csr(self) -> Tensor:
+        """What is left of weight and bias, see `to_csr`."""
+        return _csr(self.start, self.column, self.values, self.live)
 
     @property
     def weight(self) -> Tensor:
         """The dense weight (m, n), made anew: for whoever reads single edges of the network."""
-        dense = self.values.new_zeros(self.out_features, self.in_features)
-        counts = self.start.diff()
-        row = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts.long())
-        row = row if self.rows is None else self.rows[row]
-        dense[row, self.column.long() if self.columns is None else self.columns[self.column.long()]] = self.values
+        return self._dense()[:, : self.in_features]
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(m,), made anew."""
+        return self._dense()[:, -1] if self.biased else None
+
+    def _dense(self) -> Tensor:
+        rows, columns = range(self.out_features), range(self.in_features)
+        rows = torch.tensor(rows, device=self.start.device) if self.rows is None else self.rows
+        columns = torch.tensor(columns, device=self.start.device) if self.columns is None else self.columns
+        columns = torch.cat([columns, columns.new_tensor([self.in_features])]) if self.biased else columns
+        dense = self.values.new_zeros(self.out_features, self.in_features + self.biased)
+        dense[rows[:, None], columns] = self.csr().to_dense()
         return dense
 
     def extra_repr(self) -> str:
