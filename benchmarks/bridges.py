@@ -3,8 +3,9 @@
 `python -m benchmarks.bridges --run runs/bridge_idioms_cpu` writes benchmarks/BRIDGES.md and .json: at every site the
 error of encoder and decoder, and what it costs to go on in the other network from there, in nats a token on test data
 (KL from what the dense network predicts; the language loss beside those of both networks). Then, for tasks of two
-answers: the read node of the sparse network whose change brings its own answers furthest to those of the other prompt,
-found on the training pairs, is moved in the dense network on held-out pairs, against random directions of equal size.
+answers: of the eight read nodes of the sparse network whose change brings its own answers furthest to those of the
+other prompt, the one that does most to the dense network, all on the training pairs, is moved in the dense network on
+held-out pairs, against random directions of equal size.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from zoo.evaluation import data_of
 from zoo.reference import Reference
 
 HERE = Path(__file__).parent
+CANDIDATES = 8
 TASKS = ("single_double_quote", "while_return_true")  # those that the paper shows
 
 
@@ -91,14 +93,16 @@ def measure(model: BridgedTransformer, tokens: Tensor, target: Tensor) -> dict[s
 
 
 def steering(model: BridgedTransformer, name: str, pairs: int, random: int) -> dict[str, Any]:
-    """The best node of the training pairs, and mean probabilities of the other prompt's answer on held-out pairs."""
+    """The node that moves the dense network most, of those that most move the sparse one; mean probabilities."""
     (train, other), (held_out, held_out_other) = (prompts(model, name, pairs, split) for split in ("train", "held_out"))
-    (node, rise), *_ = rank_reads(model, train, other)
+    nodes = dict(rank_reads(model, train, other)[:CANDIDATES])
+    moved = {node: steer(model, train, other, node, strengths=(1.0,)).dense.mean().item() for node in nodes}
+    node = max(moved, key=moved.__getitem__)
     found = steer(model, held_out, held_out_other, node, random=random)
     each = found.random.mean(2)
     return {
         "node": f"layer {node.layer} {node.site} {node.index}",
-        "rise": rise,
+        "rise": nodes[node],
         "prompts": len(held_out),
         "strengths": list(found.strengths),
         "dense": found.dense.mean(1).tolist(),

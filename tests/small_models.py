@@ -61,6 +61,23 @@ def protopnet(similarity: str = "log") -> Small:
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
+def prototree(**options: Any) -> Small:
+    model = zoo.create_model(
+        "prototree",
+        domain=IMAGES,
+        backbone={"name": "convnet", "widths": [8], "pool": [0]},
+        depth=3,
+        dim=6,
+        thumbnail=16,
+        **options,
+    ).eval()
+    with torch.no_grad():
+        model.addon[0].weight.mul_(8)
+        model.tree.leaves.copy_(torch.randn(model.tree.leaves.shape, generator=torch.Generator().manual_seed(0)) * 3)
+    model.push(Reference(RandomImages()))
+    return Small(model, RandomImages(5, seed=1).inputs)
+
+
 CONCEPTS = ("round", "large", "red", "green", "blue")
 ROWS = TableDomain(
     classes=IMAGES.classes,
@@ -280,6 +297,7 @@ def bridged_transformer() -> Small:
 
 SMALL: dict[str, Callable[[], Small]] = {
     "protopnet": protopnet,
+    "prototree": prototree,
     "botcl": botcl,
     "c3m": c3m,
     "cbm": cbm,
@@ -299,6 +317,8 @@ SMALL: dict[str, Callable[[], Small]] = {
     "bridged_transformer": bridged_transformer,
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
+    "prototree-greedy": lambda: prototree(routing="greedy"),
+    "prototree-max-path": lambda: prototree(routing="max_path"),
     "protopnet-cosine": lambda: protopnet("cosine"),
     "botcl-digits": lambda: botcl(supervision="reconstruction", attention="softmax", pooling="mean"),
     "labelfree-random": lambda: labelfree(scores="random"),

@@ -1,5 +1,6 @@
 """Prototype networks: the evidence is how much the input looks like learned, pictured cases."""
 
 from zoo.prototypes.protopnet import ProtoPNet
+from zoo.prototypes.prototree import ProtoTree
 
-__all__ = ["ProtoPNet"]
+__all__ = ["ProtoPNet", "ProtoTree"]

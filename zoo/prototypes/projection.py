@@ -1,7 +1,8 @@
-"""Projection ("push"): replaces each prototype by the nearest patch of the training images of its class.
+"""Projection ("push"): replaces each prototype by the nearest patch of the training images, of its class or of all.
 
-One streaming pass with running minima on the device. An image is compared with the prototypes of its own class only,
-by direct differences, so the distances are exact and the cost does not grow with the number of classes.
+One streaming pass with running minima on the device. Where prototypes belong to classes, an image is compared with
+those of its own class only, so that the cost does not grow with the number of classes. Distances are direct
+differences, and so exact.
 """
 
 from collections.abc import Callable
@@ -51,15 +52,18 @@ class Nearest:
         self.vector = torch.where(better[:, None], other.vector, self.vector)
 
 
-def nearest_patches(prototypes: Tensor, reference: Reference, embed: Callable[[Tensor], Tensor]) -> Nearest:
+def nearest_patches(
+    prototypes: Tensor, reference: Reference, embed: Callable[[Tensor], Tensor], shared: bool = False
+) -> Nearest:
     """The nearest patch of every prototype among the training images of its class, over all ranks.
 
     Ties go to the lowest image number, then to the lowest cell. Memory is that of one batch.
 
     Args:
-        prototypes: (C, Q, D), Q of each class.
+        prototypes: (C, Q, D), Q of each class; (1, P, D) if they are shared.
         reference: the training set, this rank's share.
         embed: images (B, ...) to patches (B, D, h, w).
+        shared: whether the images of all classes are searched for every prototype.
 
     Returns:
         For the C·Q prototypes, class by class.
@@ -69,7 +73,8 @@ def nearest_patches(prototypes: Tensor, reference: Reference, embed: Callable[[T
     """
     best = Nearest.start(prototypes.flatten(0, 1))
     for batch in reference:
-        best.take(_nearest_in_batch(prototypes, embed(batch["input"]), batch["target"], batch["index"]))
+        owner = torch.zeros_like(batch["target"]) if shared else batch["target"]
+        best.take(_nearest_in_batch(prototypes, embed(batch["input"]), owner, batch["index"]))
     if dist.is_available() and dist.is_initialized() and reference.world > 1:
         best = _nearest_of_ranks(best, reference.world)
     missing = (best.index.view(prototypes.shape[:2])[:, 0] == NOWHERE).nonzero().flatten().tolist()

@@ -13,14 +13,12 @@ from torch.nn import functional as F
 
 from zoo.backbones import create_backbone
 from zoo.domain import Domain, ImageDomain
-from zoo.evidence import Evidence, Unit
+from zoo.evidence import Evidence
 from zoo.functional import distances_at, log_similarity, squared_distances
 from zoo.module import SelfInterpretable
-from zoo.prototypes.projection import nearest_patches
-from zoo.prototypes.provenance import Provenance
+from zoo.prototypes.pushed import Pushed
 from zoo.reference import Reference
 from zoo.registry import register
-from zoo.stages import Stage
 from zoo.tasks import task_loss
 from zoo.training import Batch, action
 
@@ -43,7 +41,7 @@ RECIPE = (
 
 
 @register("protopnet", family="prototypes", modality="image", paper="Chen et al., NeurIPS 2019")
-class ProtoPNet(SelfInterpretable):
+class ProtoPNet(Pushed, SelfInterpretable):
     """Scores classes by how much patches of the image look like prototypical patches of training images.
 
         z = addon(backbone(x))                    (B, D, h, w)   two 1x1 convolutions, in [0, 1]
@@ -80,6 +78,7 @@ class ProtoPNet(SelfInterpretable):
         ValueError: a number out of range, fewer than two classes, or inputs that are no images.
     """
 
+    after_push = ("head",)
     default_coefficients: ClassVar[Mapping[str, float]] = {
         "cross_entropy": 1.0,
         "cluster": 0.8,
@@ -133,10 +132,7 @@ class ProtoPNet(SelfInterpretable):
         with torch.no_grad():
             self.head.weight.copy_(torch.where(own, 1.0, -0.5))
         self.register_buffer("own", own, persistent=False)
-        self.register_buffer("alive", torch.ones(count, dtype=torch.bool))
-        self.register_buffer("pushed", torch.tensor(False))
-        self.provenance = Provenance(count, self.domain.channels, thumbnail)
-        self._units: tuple[tuple[int, ...], tuple[Unit, ...]] | None = None
+        self.start_prototypes(count, self.domain.channels, thumbnail)
 
     def embed(self, x: Tensor) -> Tensor:
         """Images as patches (B, D, h, w), of unit length if the similarity is the cosine."""
@@ -177,46 +173,14 @@ class ProtoPNet(SelfInterpretable):
             "l1": self.head.weight.masked_fill(self.own | ~self.alive, 0).abs().sum(),
         }
 
-    def units(self) -> tuple[Unit, ...]:
-        state = (self.provenance.name._version, self.alive._version)  # rebuilt only after a push, a prune or a load
-        if self._units is None or self._units[0] != state:
-            pictures, alive = self.provenance.picture.cpu(), self.alive.tolist()
-            units = []
-            for j, source in enumerate(self.provenance.sources()):
-                target, place = divmod(j, self.per_class)
-                source = source if alive[j] else {**source, "pruned": True}
-                picture = pictures[j] if source else None
-                units.append(Unit(f"{self.domain.classes[target]} #{place + 1}", "prototype", target, source, picture))
-            self._units = state, tuple(units)
-        return self._units[1]
-
-    def require_ready(self) -> None:
-        if not self.pushed:
-            raise RuntimeError(
-                "these prototypes are not patches of training images (yet), so 'this looks like that' would not be "
-                "true: train with a recipe that ends in push and a stage that trains the head alone, or call push()."
-            )
-
-    def check_recipe(self) -> None:
-        last = max((i for i, stage in enumerate(self.stages) if set(stage.train) - {"head"}), default=-1)
-        if not any(stage.name == "push" for stage in self.stages[last + 1 :]):
-            raise ValueError(
-                "the recipe leaves prototypes that are no patches of training images: after its last stage that trains "
-                "more than the head, add {name: push} and a stage that trains the head alone."
-            )
-
-    def on_stage_start(self, stage: Stage) -> None:
-        if set(stage.train) - {"head"}:  # patches move away from where the prototypes were taken
-            self.pushed.fill_(False)
+    def describe(self, prototype: int) -> tuple[str, int]:
+        target, place = divmod(prototype, self.per_class)
+        return f"{self.domain.classes[target]} #{place + 1}", target
 
     @action
     def push(self, reference: Reference) -> None:
         """Projects the prototypes onto the nearest patches of their classes' training images (section 2.3)."""
-        found = nearest_patches(self.vectors().unflatten(0, (-1, self.per_class)), reference, self.embed)
-        self.prototypes.copy_(found.vector)
-        if reference.rank == 0:
-            self.provenance.record(found, reference, self.domain, self._map_of)
-        self.pushed.fill_(True)
+        self.prototypes.copy_(self.project(reference, self.per_class))
 
     @action
     def prune(self, reference: Reference) -> None:
@@ -230,7 +194,3 @@ class ProtoPNet(SelfInterpretable):
         weight = self.head.weight * self.alive
         self.head.weight.copy_(torch.zeros_like(weight).index_add(1, first, weight))
         self.alive.logical_and_(first == torch.arange(len(first), device=first.device))
-
-    def _map_of(self, x: Tensor, prototype: Tensor) -> Tensor:
-        difference = self.embed(x).float() - self.vectors()[prototype][:, :, None, None]
-        return self.similarity(difference.square().sum(1))
