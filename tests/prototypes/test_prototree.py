@@ -123,6 +123,8 @@ def test_one_path_of_at_most_h_prototypes_is_the_computation(routing: str) -> No
             leaf = int(small.model.tree.arrivals(answers)[row].argmax())
         torch.testing.assert_close(hard.scores[row], small.model.tree.distributions()[leaf])
         assert f"leaf {leaf}:" in hard.statements[row]
+        turns = hard.details["turn"][row]
+        assert [(n, t > 0) for n, t in enumerate(turns.tolist()) if t] == small.model.tree.path(leaf)
 
 
 def test_what_an_explanation_says_of_absence_is_what_an_edit_does() -> None:

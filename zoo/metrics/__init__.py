@@ -16,6 +16,8 @@ from zoo.metrics.leakage import (
     concept_ceiling,
     leak_test,
 )
+from zoo.metrics.misalignment import ExplanationSize, RelevanceInObject, SpatialMisalignment
+from zoo.metrics.part_prototypes import PartConsistency, PartPurity, PartStability
 from zoo.metrics.purity import NicheImpurity, OracleImpurity
 from zoo.metrics.regions import AttributionAgreement, RegionAgreement
 from zoo.metrics.report import concept_report
@@ -30,11 +32,17 @@ __all__ = [
     "ConceptCeiling",
     "ConceptF1",
     "ConceptTaskLeakage",
+    "ExplanationSize",
     "InterConceptLeakage",
     "LeakTest",
     "NicheImpurity",
     "OracleImpurity",
+    "PartConsistency",
+    "PartPurity",
+    "PartStability",
     "RegionAgreement",
+    "RelevanceInObject",
+    "SpatialMisalignment",
     "accuracy_at_levels",
     "concept_ceiling",
     "concept_report",

@@ -54,10 +54,11 @@ class ProtoTree(Pushed, SelfInterpretable):
     (section 4.2); `push` replaces each prototype by the nearest patch of any training image (section 4.3).
 
     The score is a product of answers, no sum, so that there are no contributions. An explanation has for each prototype
-    how much of the image "reach"es its node, and the score if it were "absent" or "present" (not with "max_path"); the
-    path and its leaf in words; and as edges how much flows from node to node. With the routings "greedy" (each node
-    decides by p_n >= 0.5) and "max_path" (only the likeliest leaf), one path of at most h prototypes is the whole
-    computation; "soft" weighs all leaves.
+    how much of the image "reach"es its node, whether the path to the likeliest leaf has a "turn" there (1 to present,
+    -1 to absent, 0 off the path), and the score if it were "absent" or "present" (not with "max_path"); that path in
+    words; and as edges how much flows from node to node. With the routings "greedy" (each node decides by p_n >= 0.5)
+    and "max_path" (only the likeliest leaf), one path of at most h prototypes is the whole computation; "soft" weighs
+    all leaves.
 
     How this differs from the official code: routing and leaves are computed level by level for the whole batch; one
     Adam; under several processes the leaves learn from all of them. What the explanation does not promise: the
@@ -118,7 +119,7 @@ class ProtoTree(Pushed, SelfInterpretable):
         self.tree = Tree(depth, classes)
         self.backbone = create_backbone(backbone, self.domain.channels)
         self.addon = nn.Sequential(nn.Conv2d(self.backbone.channels, dim, 1), nn.Sigmoid())
-        self.prototypes = nn.Parameter(torch.rand(self.tree.nodes, dim))
+        self.prototypes = nn.Parameter(0.5 + 0.1 * torch.randn(self.tree.nodes, dim))
         self.start_prototypes(self.tree.nodes, self.domain.channels, thumbnail)
 
     # The computation
@@ -178,11 +179,12 @@ class ProtoTree(Pushed, SelfInterpretable):
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         answers = self.answers(evidence)
-        reach = self.tree.reach(answers)
+        reach, best = self.tree.reach(answers), self.tree.best(answers)
+        turns = self.tree.turns(best) * (self.tree.cuts == 0)
         if self.routing == "max_path":  # of which leaf is the likeliest, other answers may make another one
-            return {"reach": reach}
+            return {"reach": reach, "turn": turns}
         absent, present = self.tree.alternatives(answers, reach, target)
-        return {"reach": reach, "absent": absent, "present": present}
+        return {"reach": reach, "turn": turns, "absent": absent, "present": present}
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
         """The path of each row: that to its likeliest leaf, or with greedy routing the one that is taken."""

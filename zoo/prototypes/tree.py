@@ -69,14 +69,18 @@ class Tree(nn.Module):
         """(B,) the leaf that most reaches."""
         return self.arrivals(answers).argmax(1)
 
-    def along(self, leaf: Tensor) -> Tensor:
-        """Answers (B, N) of 0 and 1 that lead to one leaf (B,) alone; 0 away from the path."""
-        answers = torch.zeros(leaf.shape[0], self.nodes, device=leaf.device)
+    def turns(self, leaf: Tensor) -> Tensor:
+        """(B, N) on the way to each leaf (B,) 1 where it turns right, -1 where it turns left; 0 away from it."""
+        turns = torch.zeros(leaf.shape[0], self.nodes, device=leaf.device)
         for i in range(self.depth):
             node = 2**i - 1 + (leaf >> (self.depth - i))
-            turn = (leaf >> (self.depth - 1 - i)) & 1
-            answers = answers.scatter(1, node[:, None], turn[:, None].to(answers))
-        return answers
+            right = (leaf >> (self.depth - 1 - i)) & 1
+            turns = turns.scatter(1, node[:, None], (2 * right - 1)[:, None].to(turns))
+        return turns
+
+    def along(self, leaf: Tensor) -> Tensor:
+        """Answers (B, N) of 0 and 1 that lead to one leaf (B,) alone; 0 away from the path."""
+        return self.turns(leaf).clamp_min(0)
 
     def path(self, leaf: int) -> list[tuple[int, bool]]:
         """The nodes on the way to a leaf, and whether it turns right there."""

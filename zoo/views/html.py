@@ -8,6 +8,7 @@ from zoo.explanation import Explanation
 from zoo.views.cards import evidence, number, prepare, signed
 from zoo.views.code import code_prompt
 from zoo.views.cutouts import ALONE
+from zoo.views.path import path
 from zoo.views.pictures import framed, image_element, outline
 from zoo.views.row import Row
 from zoo.views.series import plot
@@ -69,7 +70,7 @@ def _article(row: Row, title: str) -> str:
         f"<article aria-labelledby='t{row.key}'><header>{_input_figure(row, title)}"
         f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_answer(row)}{_statement(row.one)}{_best(row.one)}</div>"
         "</header>"
-        f"<h3>Evidence</h3>{_legend(row)}{evidence(row)}{total}</article>"
+        f"{path(row.one)}<h3>Evidence</h3>{_legend(row)}{evidence(row)}{total}</article>"
     )
 
 

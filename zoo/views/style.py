@@ -46,6 +46,12 @@ overflow:auto}
 .zoo .cards:has(.series){grid-template-columns:repeat(auto-fill,minmax(min(420px,100%),1fr))}
 .zoo .series line{stroke:var(--line);vector-effect:non-scaling-stroke}
 .zoo .statement{margin:-.2em 0 .9em;padding:6px 12px;border-left:3px solid var(--up);overflow-wrap:anywhere}
+.zoo .path{display:flex;flex-wrap:wrap;gap:10px 26px;list-style:none;margin:8px 0 0;padding:0}
+.zoo .path li{width:92px;position:relative;text-align:center}
+.zoo .path li:not(:last-child)::after{content:'\\2192';position:absolute;left:100%;top:34px;width:26px}
+.zoo .path .absent svg{opacity:.4}
+.zoo .path .present b{color:var(--up)}
+.zoo .path .absent b{color:var(--down)}
 .zoo .toggle{display:inline-block;font-size:.85rem;padding:4px 0;cursor:pointer}
 .zoo .toggle input{accent-color:var(--up);margin:0 4px 0 0;vertical-align:-1px}
 .zoo .title,.zoo .kind,.zoo .note,.zoo figcaption,.zoo caption,.zoo small{color:var(--soft)}
