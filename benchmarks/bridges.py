@@ -145,8 +145,8 @@ def report(record: dict[str, Any]) -> str:
             "",
             f"## Steering: {task}",
             "",
-            f"By {found['node']}, on {found['prompts']} held-out prompts: mean two-way probability of the other "
-            f"prompt's answer. On the other prompts themselves the dense network gives it "
+            f"By {found['node']} (chosen on training pairs), on {found['prompts']} held-out prompts: mean two-way "
+            f"probability of the other prompt's answer. On the other prompts themselves the dense network gives it "
             f"{found['counterfactual']:.3f}.",
             "",
             "| strength | dense network | sparse network | dense, random directions (range) |",

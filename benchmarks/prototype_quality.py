@@ -1,0 +1,200 @@
+"""Prototype models on the first 50 classes of CUB-200-2011, side by side: `python -m benchmarks.prototype_quality`.
+
+Trains what the folder of runs does not hold yet by the shipped configs (one frozen MobileNetV2 for all), takes the test
+accuracy of each run, and measures on the first `--images` of a fixed shuffle of the test images (box crops, so that the
+object fills the image), of the explanation of each image's label:
+
+    per image, in all  how many units hold 95 % of the absolute contributions (of a tree: on the path), and how
+                       many ever do so
+    consistency        share of prototypes whose peak lies by one and the same part in 80 % of the images where the
+                       prototype is among those units; only prototypes that are so in five images or more count
+    stability          share of such pairs that keep their parts under noise of 0.2 on normalised pixels
+    purity             share of the ten best patches of a prototype that have the same part
+    PLC, PAC, PRC      what noise of 0.5 outside of the box of the strongest prototype (and ten pixels around it) does
+                       to its place, activation (percent) and rank
+
+See `zoo.metrics` for sources and for what is mended. Writes benchmarks/PROTOTYPES_CUB50.md and .json.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
+
+import zoo
+from benchmarks.parts_accuracy import run
+from zoo.data import CUB
+from zoo.explanation import Explanation
+from zoo.metrics import ExplanationSize, PartConsistency, PartPurity, PartStability, SpatialMisalignment
+from zoo.metrics.misalignment import outside_of_box
+from zoo.metrics.part_prototypes import peaks
+
+HERE = Path(__file__).parent
+BLACK_BOX = "prototypes/blackbox_cub50"
+RUNS = {
+    "ProtoPNet": "prototypes/protopnet_cub50",
+    "ProtoPool": "prototypes/protopool_cub50",
+    "ProtoTree": "prototypes/prototree_cub50",
+    "PIP-Net": "prototypes/pipnet_cub50",
+    "ProtoS-ViT head": "prototypes/protosvit_cub50",
+    "KCC": "prototypes/kcc_cub50",
+    "EMD-Corr": "prototypes/emd_corr_cub50",
+    "CHM-Corr": "prototypes/chm_corr_cub50",
+}
+SEEN = 5  # images in which a prototype must count to be consistent or not
+
+
+class WithParts(Dataset):
+    """Test images, and where their parts are in the crop, (P, 2) shares."""
+
+    def __init__(self, data: CUB) -> None:
+        self.images, parts = data.test_dataset(), data.parts("test")
+        boxes = data.pictures("test", "none").boxes
+        assert boxes is not None
+        self.names, self.places = parts.names, parts.within(boxes)
+
+    def __len__(self) -> int:
+        return len(self.images)  # pyright: ignore[reportArgumentType]
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
+        item = self.images[i]
+        return item["input"], item["target"], self.places[i]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of trained runs")
+    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--output", type=Path, default=HERE / "PROTOTYPES_CUB50")
+    options = parser.parse_args()
+    twin = run(BLACK_BOX, options.runs)
+    record: dict[str, Any] = {"images": options.images, "black box": accuracy(twin), "models": {}}
+    for name in options.only:
+        folder = run(RUNS[name], options.runs)
+        record["models"][name] = {"accuracy": accuracy(folder), **measure(folder / "checkpoint", options.images)}
+        options.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        options.output.with_suffix(".md").write_text(report(record), encoding="utf-8")
+    print(report(record))
+
+
+def accuracy(folder: Path) -> float:
+    """Of the whole test set, as the run noted it."""
+    found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return float(found["test/accuracy"])
+
+
+def measure(checkpoint: Path, images: int) -> dict[str, Any]:
+    """All metrics of one model; None where they do not apply."""
+    model = zoo.load(checkpoint)
+    data = CUB(mean=model.domain.mean, std=model.domain.std, augment="none")  # pyright: ignore
+    test = WithParts(data)
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:images].tolist()
+    batches = tqdm(DataLoader(Subset(test, order), 20), desc=checkpoint.parent.name)
+    units, parts = len(model.units()), len(test.names)
+    size, misaligned = ExplanationSize(units), SpatialMisalignment()
+    consistency, stability, purity = (
+        PartConsistency(units, parts),
+        PartStability(units, parts),
+        PartPurity(units, parts, least=1e-6),
+    )
+    draw, spent, placed = torch.Generator().manual_seed(0), 0.0, True
+    counted = torch.zeros(units)
+    for x, target, places in batches:
+        start = time.perf_counter()
+        one = model.explain(x, target)
+        spent += time.perf_counter() - start
+        size.update(weights(one))
+        placed = one.support is not None and one.support.ndim == 4 and one.units[0].kind == "prototype"
+        if not placed:
+            continue
+        counts = relevant(weights(one))
+        counted += counts.sum(0)
+        noisy = model.explain(x + 0.2 * torch.randn(x.shape, generator=draw), target)
+        before, after = (peaks(e.support) for e in (one, noisy))  # pyright: ignore[reportArgumentType]
+        consistency.update(before, places, counts)
+        stability.update(before, after, places, counts)
+        purity.update(before, places, one.activation)
+        unit = weights(one).abs().argmax(1)
+        assert one.support is not None
+        rows = torch.arange(len(x))
+        outside = outside_of_box(one.support[rows, unit], (x.shape[2], x.shape[3]))[:, None]
+        changed = model.explain(x + outside * 0.5 * torch.randn(x.shape, generator=draw), target)
+        assert changed.support is not None
+        misaligned.update(unit, one.activation, one.support, changed.activation, changed.support)
+    sizes = {name: float(value) for name, value in size.compute().items()}
+    found: dict[str, Any] = {"units": units, **sizes, "ms_per_image": 1000 * spent / len(order)}
+    if not placed:
+        return found
+    shares = consistency.shares().masked_fill(counted < SEEN, torch.nan)
+    known = shares.isfinite()
+    return {
+        **found,
+        "consistency": float((shares[known] >= consistency.threshold).double().mean()),
+        "consistent_of": int(known.sum()),
+        "stability": float(stability.compute()),
+        "purity": float(purity.compute()),
+        **{name: float(value) for name, value in misaligned.compute().items()},
+        "undefined": int(misaligned.undefined),
+    }
+
+
+def weights(one: Explanation) -> Tensor:
+    """(B, K) contributions; of a tree, how far the score hangs on each prototype of the path."""
+    if one.contributions is not None:
+        return one.contributions
+    return one.importance * (one.details["turn"] != 0 if "turn" in one.details else 1)
+
+
+def relevant(contributions: Tensor, cover: float = 0.95) -> Tensor:
+    """(B, K) bool, the fewest units that hold so much of the absolute contributions."""
+    size, order = contributions.abs().double().sort(dim=1, descending=True, stable=True)
+    needed = (size.cumsum(1) - size < cover * size.sum(1, keepdim=True)) & (size > 0)
+    return torch.zeros_like(needed).scatter(1, order, needed)
+
+
+def report(record: dict[str, Any]) -> str:
+    """The record as Markdown."""
+    columns = (
+        ("accuracy", "accuracy", "{:.1%}"),
+        ("units", "units", "{}"),
+        ("per image", "local", "{:.1f}"),
+        ("in all", "global", "{:.0f}"),
+        ("consistency", "consistency", "{:.1%}"),
+        ("stability", "stability", "{:.1%}"),
+        ("purity", "purity", "{:.3f}"),
+        ("PLC", "PLC", "{:.1f}"),
+        ("PAC", "PAC", "{:.1f}"),
+        ("PRC", "PRC", "{:.2f}"),
+        ("ms an image", "ms_per_image", "{:.0f}"),
+    )
+    lines = [
+        "# Prototype models on CUB-50",
+        "",
+        f"Box crops, one frozen MobileNetV2 (ImageNet) for all; the black box with the same backbone has "
+        f"{record['black box']:.1%}. Explanations of {record['images']} test images; what the columns are: "
+        "`python -m benchmarks.prototype_quality --help`. A dash: the units have no place in the image, or are no "
+        "prototypes with a vocabulary of their own. Times on a CPU, explanation and backbone.",
+        "",
+        "| model | " + " | ".join(title for title, _, _ in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for name, found in record["models"].items():
+        lines.append(f"| {name} | " + " | ".join(_cells(found, columns)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(found: dict[str, Any], columns: tuple[tuple[str, str, str], ...]) -> Iterator[str]:
+    for _, key, style in columns:
+        yield style.format(found[key]) if key in found else "–"
+
+
+if __name__ == "__main__":
+    main()
