@@ -13,6 +13,7 @@ USAGE = """usage: python train.py COMMAND ...
   explain   a page for each input:        explain --checkpoint runs/protopnet_digits/checkpoint --input a.png
   evaluate  what a checkpoint is worth:   evaluate --checkpoint runs/cbm_trig/checkpoint --interventions all
   prune     the circuit of a task:        prune --checkpoint runs/sparse_idioms_cpu/checkpoint --task for_while
+  forbid    a model without prototypes:   forbid --checkpoint runs/protopnet_digits/checkpoint --units 'three #2'
   score-concepts  how phrases fit training images, by CLIP:  score-concepts --config ... --concepts phrases.txt ...
   list      what there is:                list [models|data|configs|checkpoints|tasks]
 
@@ -20,7 +21,7 @@ COMMAND --help tells more, and every value of a config can be given on the comma
   python train.py fit --config FILE --model.init_args.dim 64 --trainer.devices 2
 """
 FITTING = ("fit", "validate", "test", "predict")
-COMMANDS = (*FITTING, "explain", "evaluate", "prune", "score-concepts", "list")
+COMMANDS = (*FITTING, "explain", "evaluate", "prune", "forbid", "score-concepts", "list")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,6 +65,10 @@ def _run(command: str, arguments: list[str]) -> int:
         from zoo.pruning import prune_tasks
 
         return prune_tasks(arguments)
+    if command == "forbid":
+        from zoo.forbidding import forbid
+
+        return forbid(arguments)
     if command == "score-concepts":
         from zoo.scoring import score
 

@@ -1,5 +1,6 @@
 """What all models share whose prototypes are patches of training images once they were pushed."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -88,6 +89,19 @@ class Pushed(Base):
                 units.append(Unit(name, "prototype", target, source, pictures[j] if source else None))
             self._units = state, tuple(units)
         return self._units[1]
+
+    def forbid(self, units: Iterable[str | int]) -> None:
+        """Takes prototypes away for good, by name or number: they never fire again, and say so in their source.
+
+        Raises:
+            ValueError: an unknown prototype, or none would be left.
+        """
+        columns = [self.unit_index(unit) for unit in units]
+        alive = self.alive.clone()
+        alive[columns] = False
+        if not alive.any():
+            raise ValueError(f"all {int(self.alive.sum())} prototypes would be forbidden; leave some.")
+        self.alive.copy_(alive)
 
     def require_ready(self) -> None:
         if not self.pushed:
