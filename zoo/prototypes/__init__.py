@@ -1,5 +1,7 @@
 """Prototype networks: the evidence is how much the input looks like learned, pictured cases."""
 
+from zoo.prototypes.pipnet import PIPNet
 from zoo.prototypes.protopnet import ProtoPNet
+from zoo.prototypes.protosvit import ProtoSViT
 
-__all__ = ["ProtoPNet"]
+__all__ = ["PIPNet", "ProtoPNet", "ProtoSViT"]
