@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from zoo.domain import ImageDomain
-from zoo.prototypes.projection import Nearest
+from zoo.prototypes.projection import NOWHERE, Nearest
 from zoo.prototypes.provenance import Provenance
 from zoo.reference import Reference
 
@@ -49,6 +49,9 @@ def strongest_patches(reference: Reference, maps: Callable[[Tensor], Tensor], co
         reference: the training set, this rank's share.
         maps: from images (B, ...) to how strongly each prototype fires in each cell, (B, K, h, w).
         count: n; fewer come back if there are fewer images.
+
+    Raises:
+        ValueError: the training set is empty.
     """
     best: Strongest | None = None
     for batch in reference:
@@ -64,10 +67,11 @@ def strongest_patches(reference: Reference, maps: Callable[[Tensor], Tensor], co
 
 def _of_ranks(best: Strongest, count: int, world: int) -> Strongest:
     lacks = count - best.value.shape[1]  # a rank with few images: what fills its share comes last
-    fill = {"value": -torch.inf, "index": torch.iinfo(torch.int64).max, "cell": -1}
+    fill = {"value": -torch.inf, "index": NOWHERE, "cell": -1}
     parts: dict[str, list[Tensor]] = {}
     for name, blank in fill.items():
-        mine = nn.functional.pad(getattr(best, name), (0, lacks), value=blank).contiguous()
+        have: Tensor = getattr(best, name)
+        mine = torch.cat([have, have.new_full((have.shape[0], lacks), blank)], 1).contiguous()
         parts[name] = [torch.empty_like(mine) for _ in range(world)]
         dist.all_gather(parts[name], mine)
     merged = Strongest(*(torch.cat(parts[name], 1) for name in fill)).best(count)
