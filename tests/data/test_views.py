@@ -34,7 +34,7 @@ def test_two_views_share_their_geometry_and_differ_in_light() -> None:
     assert moved.abs().max() <= 5.5  # the shift of up to 4 pixels that each view draws, and rounding
     assert sum(not torch.equal(item["input"], item["view"]) for item in items) > 12
     places = torch.stack([centre(item["input"]) for item in items])
-    assert places.std(0).min() > 3  # whereas the geometry of the pictures differs by more
+    assert places.std(0).min() > 2  # whereas the geometry of the pictures differs by more
     assert all(item["view"].shape == (3, 64, 64) == item["input"].shape for item in items)
 
 

@@ -271,7 +271,7 @@ def test_networks_of_timm_are_split_and_lose_their_late_strides(name: str) -> No
 def test_parameters_outside_of_all_blocks_are_refused() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 4, 1))
     network.register_parameter("scale", torch.nn.Parameter(torch.ones(1)))
-    with pytest.raises(ValueError, match="last 1 blocks .* own: 1 of its parameters belong to no block"):
+    with pytest.raises(ValueError, match=r"last 1 blocks .* own: 1 of its parameters belong to no block"):
         split_tail(Backbone(network, 3, 4), 1)
 
 
