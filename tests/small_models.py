@@ -78,6 +78,31 @@ def prototree(**options: Any) -> Small:
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
+def pipnet(**options: Any) -> Small:
+    model = zoo.create_model(
+        "pipnet",
+        domain=IMAGES,
+        backbone={"name": "convnet", "widths": [8], "pool": [0]},
+        patches=3,
+        thumbnail=16,
+        **options,
+    ).eval()
+    with torch.no_grad():
+        model.head.weight.copy_(torch.rand_like(model.head.weight).sub_(0.5).clamp_min(0))
+    model.gallery(Reference(RandomImages()))
+    return Small(model, RandomImages(5, seed=1).inputs)
+
+
+def protosvit(**options: Any) -> Small:
+    backbone = {"name": "convnet", "widths": [8], "pool": [0]}
+    options = {"backbone": backbone, "prototypes": 5, "dim": 6, "patches": 3, "thumbnail": 16, **options}
+    model = zoo.create_model("protosvit", domain=IMAGES, **options).eval()
+    with torch.no_grad():
+        model.head.weight.copy_(torch.rand_like(model.head.weight).sub_(0.5).clamp_min(0))
+    model.gallery(Reference(RandomImages()))
+    return Small(model, RandomImages(5, seed=1).inputs)
+
+
 CONCEPTS = ("round", "large", "red", "green", "blue")
 ROWS = TableDomain(
     classes=IMAGES.classes,
@@ -296,6 +321,8 @@ def bridged_transformer() -> Small:
 
 
 SMALL: dict[str, Callable[[], Small]] = {
+    "pipnet": pipnet,
+    "protosvit": protosvit,
     "protopnet": protopnet,
     "prototree": prototree,
     "botcl": botcl,
@@ -317,6 +344,9 @@ SMALL: dict[str, Callable[[], Small]] = {
     "bridged_transformer": bridged_transformer,
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
+    "pipnet-addon": lambda: pipnet(prototypes=5, tail=0),
+    "protosvit-vit": lambda: protosvit(backbone={**TINY_VIT, "img_size": (12, 10)}),
+    "protosvit-mean": lambda: protosvit(pooling="mean", kernel=1),
     "prototree-greedy": lambda: prototree(routing="greedy"),
     "prototree-max-path": lambda: prototree(routing="max_path"),
     "protopnet-cosine": lambda: protopnet("cosine"),

@@ -8,7 +8,8 @@ import torch
 from zoo.caching import CachedFeatures
 from zoo.cli import main
 from zoo.data import Digits
-from zoo.prototypes import ProtoPNet
+from zoo.prototypes import PIPNet, ProtoPNet
+from zoo.stages import parse_stages
 
 FROZEN = [
     {"name": "warm", "epochs": 1, "train": ["addon", "prototypes"]},
@@ -46,6 +47,23 @@ def test_both_views_are_drawn(tmp_path: Path) -> None:
     seen = {min(range(2), key=lambda v: (train[3]["input"] - views[v]).abs().max().item()) for _ in range(30)}
     assert seen == {0, 1}
     assert len(cached.val_dataloader().dataset) == len(data.val_dataset())
+
+
+def test_a_pair_of_views_is_drawn_once(tmp_path: Path) -> None:
+    """And is the same in every run: a run that is continued makes its cache anew."""
+    pairs = []
+    for seed in (1, 2):
+        data = Digits(augment="pipnet", views=2, batch_size=256)
+        torch.manual_seed(0)
+        model = PIPNet(data.domain, {"name": "convnet", "widths": [6], "pool": [0]}, tail=0, prototypes=4).eval()
+        model.stages = parse_stages([{"name": "joint", "epochs": 1, "train": ["addon", "head"]}])
+        torch.manual_seed(seed)
+        cached = CachedFeatures(data, model, tmp_path)
+        pairs.append(cached.train_dataloader().dataset[3])
+    assert torch.equal(pairs[0]["input"], pairs[1]["input"]) and torch.equal(pairs[0]["view"], pairs[1]["view"])
+    assert pairs[0]["input"].shape == (6, 4, 4) and not torch.equal(pairs[0]["input"], pairs[0]["view"])
+    assert pairs[0]["target"] == data.reference_dataset()[3]["target"]
+    assert "view" not in cached.val_dataloader().dataset[0]
 
 
 def test_tests_and_actions_see_images(tmp_path: Path) -> None:

@@ -22,10 +22,10 @@ class CachedFeatures(LightningDataModule):
 
     Training and validation batches hold the backbone's maps instead of images, in half precision, in a file that is
     gone with the run; actions such as push, and the final test, see the images themselves. Memory does not grow with
-    the data set.
+    the data set. Of data that gives two views of each image, one pair is drawn and kept, under "input" and "view".
 
     Args:
-        data: what to read images from; augmented by "flip" or not at all.
+        data: what to read images from; augmented by "flip" or not at all, unless it gives two views.
         model: with a backbone that no stage of its recipe trains.
         folder: for the file.
 
@@ -36,7 +36,8 @@ class CachedFeatures(LightningDataModule):
     def __init__(self, data: DataModule, model: StagedModule, folder: Path) -> None:
         super().__init__()
         augment = getattr(data, "augment", None)
-        if augment not in VIEWS:
+        self.paired = getattr(data, "views", 1) == 2
+        if augment not in VIEWS and not self.paired:
             raise ValueError(
                 f"cache_features keeps every view of an image, so it needs augment 'none' or 'flip'; got {augment!r}. "
                 "Change data.init_args.augment, or leave cache_features out."
@@ -48,7 +49,7 @@ class CachedFeatures(LightningDataModule):
                 f"cache_features needs one image backbone that stays frozen; {len(found)} found, and it learns in "
                 f"{', '.join(learning) or 'no stage'}. Leave cache_features out, or 'backbone' out of 'train'."
             )
-        self.data, self.backbone, self.folder, self.views = data, found[0], folder, VIEWS[augment]
+        self.data, self.backbone, self.folder, self.views = data, found[0], folder, VIEWS.get(augment, 1)
         self.parts: dict[str, Maps] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -60,7 +61,10 @@ class CachedFeatures(LightningDataModule):
         self.data.prepare_data()
 
     def train_dataloader(self) -> DataLoader:
-        part = self._part("train", self.data.reference_dataset(), self.views)
+        images = self.data.train_dataset() if self.paired else self.data.reference_dataset()
+        with torch.random.fork_rng(devices=[]):  # a run that is continued draws the same pairs
+            torch.manual_seed(self.data.seed)
+            part = self._part("train", images, self.views)
         generator = torch.Generator().manual_seed(self.data.seed)
         sampler = EpochSampler(part, generator, self.data.seed)
         sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0)
@@ -83,6 +87,8 @@ class CachedFeatures(LightningDataModule):
 class Maps(Dataset):
     """Maps (V, C, h, w) of every image in half precision in a file, one view of them drawn at a time.
 
+    Where the batches have a "view", the two maps are given together.
+
     Args:
         loader: of the images, in order.
         backbone: makes the maps.
@@ -96,11 +102,14 @@ class Maps(Dataset):
         count = len(loader.dataset)  # pyright: ignore[reportArgumentType]
         self.rest: list[dict[str, Any]] = []
         self.maps: np.ndarray | None = None
+        self.paired = False
         # A file without a name: the system drops it with the last process that reads it.
         with tempfile.TemporaryFile(dir=folder) as file, torch.no_grad(), evaluating(backbone):
             for batch in tqdm(loader, title, leave=False):
-                x = batch.pop("input").to(next(backbone.parameters()).device)
-                made = torch.stack([backbone(v).half() for v in (x, x.flip(-1))[:views]], 1).cpu().numpy()
+                device, x = next(backbone.parameters()).device, batch.pop("input")
+                self.paired = "view" in batch
+                seen = (x, batch.pop("view")) if self.paired else (x, x.flip(-1))[:views]
+                made = torch.stack([backbone(v.to(device)).half() for v in seen], 1).cpu().numpy()
                 if self.maps is None:
                     self.maps = np.memmap(file, np.float16, "w+", shape=(count, *made.shape[1:]))
                 start = len(self.rest)
@@ -112,5 +121,8 @@ class Maps(Dataset):
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         views = self.maps[i]  # pyright: ignore[reportOptionalSubscript]
+        if self.paired:
+            both = torch.from_numpy(views.astype(np.float32))
+            return {"input": both[0], "view": both[1], **self.rest[i]}
         view = int(torch.randint(len(views), (1,))) if len(views) > 1 else 0
         return {"input": torch.from_numpy(views[view].astype(np.float32)), **self.rest[i]}

@@ -9,14 +9,30 @@ from zoo.hints import hint
 
 
 class Augmentation:
-    """A named pipeline; `changes` tells whether it does anything."""
+    """A named pipeline.
 
-    def __init__(self, steps: list[Callable[[Any], Any]]) -> None:
-        self.changes = bool(steps)
+    Attributes:
+        changes: whether it does anything.
+        varies: whether two views of one picture differ.
+
+    Args:
+        steps: what all views of a picture share: its geometry.
+        own: what is drawn for each view anew. It must leave what is shown where it is: losses compare two views cell
+            by cell.
+    """
+
+    def __init__(self, steps: list[Callable[[Any], Any]], own: list[Callable[[Any], Any]] | None = None) -> None:
+        self.changes, self.varies = bool(steps or own), bool(own)
         self.steps = v2.Compose(steps) if steps else None
+        self.own = v2.Compose(own) if own else None
 
     def __call__(self, picture: Any) -> Any:
-        return self.steps(picture) if self.steps else picture
+        return self.views(picture, 1)[0]
+
+    def views(self, picture: Any, count: int) -> list[Any]:
+        """So many augmented views of one picture."""
+        shared = self.steps(picture) if self.steps else picture
+        return [self.own(shared) if self.own else shared for _ in range(count)]
 
 
 def none(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
@@ -51,7 +67,51 @@ def protopnet(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
     return [v2.Resize(list(size), antialias=True), one, v2.RandomHorizontalFlip()]
 
 
-PIPELINES = {f.__name__: f for f in (none, flip, shift, crop, protopnet)}
+def pipnet(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
+    """One move, turn or shear for all views, then a change of light and a shift of up to 4 pixels for each.
+
+    As Nauta et al. (CVPR 2023) augment: TrivialAugment (Müller, Hutter, ICCV 2021), split into geometry and light.
+    """
+    bilinear = v2.InterpolationMode.BILINEAR
+    reach = (min(16 / size[1], 1.0), min(16 / size[0], 1.0))  # 16 pixels, along either axis
+    one = v2.RandomChoice(
+        [
+            v2.Identity(),
+            v2.RandomAffine(0, shear=(-27, 27), interpolation=bilinear),  # arctan 0.5
+            v2.RandomAffine(0, shear=(0, 0, -27, 27), interpolation=bilinear),
+            v2.RandomAffine(0, translate=(reach[0], 0)),
+            v2.RandomAffine(0, translate=(0, reach[1])),
+            v2.RandomRotation(60, interpolation=bilinear),
+        ]
+    )
+    larger, cut = [n + 8 for n in size], [n + 4 for n in size]
+    return [
+        v2.Resize(larger, antialias=True),
+        one,
+        v2.RandomHorizontalFlip(),
+        v2.RandomResizedCrop(cut, (0.95, 1.0), antialias=True),
+    ]
+
+
+def light(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
+    """A change of light, colour or sharpness, and a shift of up to 4 pixels: what `pipnet` draws for each view."""
+    one = v2.RandomChoice(
+        [
+            v2.Identity(),
+            v2.ColorJitter(brightness=0.5),
+            v2.ColorJitter(saturation=0.02),  # the colour of a bird tells its class
+            v2.ColorJitter(contrast=0.5),
+            v2.RandomChoice([v2.RandomAdjustSharpness(1 + step / 10, p=1.0) for step in range(-5, 6)]),
+            v2.RandomChoice([v2.RandomPosterize(bits, p=1.0) for bits in range(2, 9)]),
+            v2.RandomAutocontrast(p=1.0),
+            v2.RandomEqualize(p=1.0),
+        ]
+    )
+    return [one, v2.RandomCrop(list(size))]
+
+
+PIPELINES = {f.__name__: f for f in (none, flip, shift, crop, protopnet, pipnet)}
+OWN = {"pipnet": light}  # what is drawn for each view
 
 
 def pipeline(name: str, size: tuple[int, int]) -> Augmentation:
@@ -62,4 +122,4 @@ def pipeline(name: str, size: tuple[int, int]) -> Augmentation:
     """
     if name not in PIPELINES:
         raise ValueError(f"no augmentation named '{name}'; {hint(name, PIPELINES)}")
-    return Augmentation(PIPELINES[name](size))
+    return Augmentation(PIPELINES[name](size), OWN[name](size) if name in OWN else None)

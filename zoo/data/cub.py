@@ -29,6 +29,7 @@ class CUB(ImageData):
         seed: of the validation split and the shuffles.
         val_fraction: share of the training images held out for validation.
         augment: augmentation of the training images, see `zoo.data.augment`.
+        views: 2 gives training batches a second view of each image, as "view".
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class CUB(ImageData):
         seed: int = 0,
         val_fraction: float = 0.1,
         augment: str = "protopnet",
+        views: int = 1,
     ) -> None:
-        super().__init__(batch_size, workers, seed, val_fraction, augment)
+        super().__init__(batch_size, workers, seed, val_fraction, augment, views)
         if concepts not in ("none", "class", "image"):
             raise ValueError(f"concepts must be 'none', 'class' or 'image'; got '{concepts}'.")
         self.root, self.concepts = self._find_root(root), concepts

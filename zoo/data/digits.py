@@ -22,12 +22,19 @@ class Digits(ImageData):
         seed: of the splits and the shuffles.
         val_fraction: share of the training images held out for validation.
         augment: augmentation of the training images, see `zoo.data.augment`.
+        views: 2 gives training batches a second view of each image, as "view".
     """
 
     def __init__(
-        self, batch_size: int = 64, workers: int = 0, seed: int = 0, val_fraction: float = 0.1, augment: str = "none"
+        self,
+        batch_size: int = 64,
+        workers: int = 0,
+        seed: int = 0,
+        val_fraction: float = 0.1,
+        augment: str = "none",
+        views: int = 1,
     ) -> None:
-        super().__init__(batch_size, workers, seed, val_fraction, augment)
+        super().__init__(batch_size, workers, seed, val_fraction, augment, views)
 
     def make_domain(self) -> ImageDomain:
         return ImageDomain(classes=NAMES, size=(8, 8), channels=1, mean=(0.305,), std=(0.376,))

@@ -40,6 +40,7 @@ class ImageFolder(ImageData):
         seed: of the splits and the shuffles.
         val_fraction: share of the training images held out for validation, if there is no val split.
         augment: augmentation of the training images, see `zoo.data.augment`.
+        views: 2 gives training batches a second view of each image, as "view".
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class ImageFolder(ImageData):
         seed: int = 0,
         val_fraction: float = 0.1,
         augment: str = "none",
+        views: int = 1,
     ) -> None:
-        super().__init__(batch_size, workers, seed, val_fraction, augment)
+        super().__init__(batch_size, workers, seed, val_fraction, augment, views)
         if channels not in (1, 3):
             raise ValueError(f"channels must be 1 (grey) or 3 (RGB); got {channels}.")
         if not concepts and (concept_groups or exclusive):

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from zoo.data.augment import pipeline
+from zoo.data.augment import OWN, pipeline
 from zoo.data.module import DataModule, Items
 from zoo.domain import ImageDomain, open_image
 
@@ -13,7 +13,8 @@ from zoo.domain import ImageDomain, open_image
 class Pictures(Items):
     """A list of pictures in memory, or of files that are decoded when asked for.
 
-    Items are {"input": (C, H, W) normalised, "target": class}, with "concepts" and "visible" (k,) if there are any.
+    Items are {"input": (C, H, W) normalised, "target": class}, with "concepts" and "visible" (k,) if there are any, and
+    "view" (C, H, W), the same picture augmented once more, if `views` is 2.
 
     Args:
         sources: uint8 pictures (N, C, H, W), or what gives such when indexed by a number or a list of them; or paths.
@@ -37,12 +38,14 @@ class Pictures(Items):
         concepts: Tensor | None = None,
         visible: Tensor | None = None,
     ) -> None:
+        self.views = 1
         self.sources, self.targets, self.domain, self.names, self.boxes = sources, targets, domain, names, boxes
         self.augment = pipeline(augment, domain.size)
         self.concepts, self.visible = concepts, visible
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        return self._item(i, self.domain.preprocess(self.augment(self.picture(i))))
+        views = [self.domain.preprocess(v) for v in self.augment.views(self.picture(i), self.views)]
+        return self._item(i, views[0]) | ({"view": views[1]} if self.views == 2 else {})
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
         """A whole batch at once; pictures in memory that are not augmented are normalised together."""
@@ -81,14 +84,31 @@ class ImageData(DataModule):
         seed: of the split into train and validation, and of the shuffles.
         val_fraction: share of the training images held out for validation, in (0, 1), from every class.
         augment: augmentation of the training images, see `zoo.data.augment`.
+        views: 2 gives training batches a second view of each image, as "view".
+
+    Raises:
+        ValueError: an unknown augmentation, another number of views, or an augmentation of which two views are equal.
     """
 
     def __init__(
-        self, batch_size: int = 64, workers: int = 0, seed: int = 0, val_fraction: float = 0.1, augment: str = "none"
+        self,
+        batch_size: int = 64,
+        workers: int = 0,
+        seed: int = 0,
+        val_fraction: float = 0.1,
+        augment: str = "none",
+        views: int = 1,
     ) -> None:
         super().__init__(batch_size, workers, seed, val_fraction)
-        pipeline(augment, (1, 1))  # an unknown name is an error now, not when the first batch is loaded
-        self.augment = augment
+        varies = pipeline(augment, (1, 1)).varies  # an unknown name is an error now, not when the first batch is loaded
+        if views not in (1, 2):
+            raise ValueError(f"views must be 1 or 2; got {views}.")
+        if views == 2 and not varies:
+            raise ValueError(
+                f"two views of an image share its geometry, and augment '{augment}' draws nothing else, so they would "
+                f"be equal; use augment '{next(iter(OWN))}', or views 1."
+            )
+        self.augment, self.views = augment, views
 
     def pictures(self, split: str, augment: str) -> Pictures:
         """The pictures of one official split, "train", "val" or "test".
@@ -99,4 +119,7 @@ class ImageData(DataModule):
         raise NotImplementedError("a data module of images defines pictures()")
 
     def items(self, split: str, training: bool) -> Pictures:
-        return self.pictures(split, self.augment if training else "none")
+        pictures = self.pictures(split, self.augment if training else "none")
+        if training and self.views == 2:
+            pictures.views = 2
+        return pictures

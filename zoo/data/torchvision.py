@@ -40,6 +40,7 @@ class TorchvisionData(ImageData):
         seed: of the validation split and the shuffles.
         val_fraction: share of the training images held out for validation.
         augment: augmentation of the training images, see `zoo.data.augment`.
+        views: 2 gives training batches a second view of each image, as "view".
     """
 
     def __init__(
@@ -54,8 +55,9 @@ class TorchvisionData(ImageData):
         seed: int = 0,
         val_fraction: float = 0.1,
         augment: str = "none",
+        views: int = 1,
     ) -> None:
-        super().__init__(batch_size, workers, seed, val_fraction, augment)
+        super().__init__(batch_size, workers, seed, val_fraction, augment, views)
         if name not in SETS:
             near = hint(name, sorted(SETS))
             raise ValueError(f"no data set named '{name}' with a train and a test split in torchvision; {near}")

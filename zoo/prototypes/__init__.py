@@ -1,6 +1,8 @@
 """Prototype networks: the evidence is how much the input looks like learned, pictured cases."""
 
+from zoo.prototypes.pipnet import PIPNet
 from zoo.prototypes.protopnet import ProtoPNet
+from zoo.prototypes.protosvit import ProtoSViT
 from zoo.prototypes.prototree import ProtoTree
 
-__all__ = ["ProtoPNet", "ProtoTree"]
+__all__ = ["PIPNet", "ProtoPNet", "ProtoSViT", "ProtoTree"]

@@ -37,9 +37,13 @@ class Provenance(nn.Module):
         self.register_buffer("name", torch.zeros(count, NAME_BYTES, dtype=torch.uint8))
 
     def record(
-        self, nearest: Nearest, reference: Reference, domain: ImageDomain, maps: Callable[[Tensor, Tensor], Tensor]
+        self,
+        nearest: Nearest,
+        reference: Reference,
+        domain: ImageDomain,
+        maps: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
-        """Notes the sources of all prototypes after a projection.
+        """Notes the sources of the prototypes after a projection; none of those whose image number is -1.
 
         Args:
             nearest: what the projection found.
@@ -51,8 +55,7 @@ class Provenance(nn.Module):
         self.index.copy_(nearest.index)
         self.cell.copy_(nearest.cell)
         self.distance.copy_(nearest.distance)
-        for start in range(0, len(self.index), 32):  # one chunk of images at a time, so that memory is bounded
-            chunk = torch.arange(start, min(start + 32, len(self.index)), device=self.index.device)
+        for chunk in (self.index >= 0).nonzero().flatten().split(32):  # one chunk at a time, so that memory is bounded
             sources = self.index[chunk].tolist()
             inputs = {i: reference.input(i) for i in set(sources)}
             x = torch.stack([inputs[i] for i in sources])
