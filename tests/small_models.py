@@ -78,6 +78,16 @@ def prototree(**options: Any) -> Small:
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
+def probpsenn(**options: Any) -> Small:
+    torch.manual_seed(0)
+    model = zoo.create_model("probpsenn", domain=IMAGES, **{"widths": [6, 4], "samples": 7, **options}).eval()
+    with torch.no_grad():
+        model.encoder.layers[-1].weight.mul_(4)  # latent vectors that differ
+    model.calibrate(Reference(RandomImages()))
+    model.draw(Reference(RandomImages()))
+    return Small(model, RandomImages(5, seed=1).inputs)
+
+
 CONCEPTS = ("round", "large", "red", "green", "blue")
 ROWS = TableDomain(
     classes=IMAGES.classes,
@@ -298,6 +308,7 @@ def bridged_transformer() -> Small:
 SMALL: dict[str, Callable[[], Small]] = {
     "protopnet": protopnet,
     "prototree": prototree,
+    "probpsenn": probpsenn,
     "botcl": botcl,
     "c3m": c3m,
     "cbm": cbm,
@@ -319,6 +330,8 @@ SMALL: dict[str, Callable[[], Small]] = {
 VARIANTS: dict[str, Callable[[], Small]] = {
     "prototree-greedy": lambda: prototree(routing="greedy"),
     "prototree-max-path": lambda: prototree(routing="max_path"),
+    "probpsenn-points": lambda: probpsenn(deviation=None),
+    "probpsenn-several": lambda: probpsenn(prototypes_per_class=2),
     "protopnet-cosine": lambda: protopnet("cosine"),
     "botcl-digits": lambda: botcl(supervision="reconstruction", attention="softmax", pooling="mean"),
     "labelfree-random": lambda: labelfree(scores="random"),
