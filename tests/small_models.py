@@ -103,6 +103,16 @@ def protosvit(**options: Any) -> Small:
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
+def probpsenn(**options: Any) -> Small:
+    torch.manual_seed(0)
+    model = zoo.create_model("probpsenn", domain=IMAGES, **{"widths": [6, 4], "samples": 7, **options}).eval()
+    with torch.no_grad():
+        model.encoder.layers[-1].weight.mul_(4)  # latent vectors that differ
+    model.calibrate(Reference(RandomImages()))
+    model.draw(Reference(RandomImages()))
+    return Small(model, RandomImages(5, seed=1).inputs)
+
+
 CONCEPTS = ("round", "large", "red", "green", "blue")
 ROWS = TableDomain(
     classes=IMAGES.classes,
@@ -321,6 +331,7 @@ def bridged_transformer() -> Small:
 
 
 SMALL: dict[str, Callable[[], Small]] = {
+    "probpsenn": probpsenn,
     "pipnet": pipnet,
     "protosvit": protosvit,
     "protopnet": protopnet,
@@ -344,6 +355,8 @@ SMALL: dict[str, Callable[[], Small]] = {
     "bridged_transformer": bridged_transformer,
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
+    "probpsenn-points": lambda: probpsenn(deviation=None),
+    "probpsenn-several": lambda: probpsenn(prototypes_per_class=2),
     "pipnet-addon": lambda: pipnet(prototypes=5, tail=0),
     "protosvit-vit": lambda: protosvit(backbone={**TINY_VIT, "img_size": (12, 10)}),
     "protosvit-mean": lambda: protosvit(pooling="mean", kernel=1),

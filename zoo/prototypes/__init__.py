@@ -1,8 +1,9 @@
 """Prototype networks: the evidence is how much the input looks like learned, pictured cases."""
 
 from zoo.prototypes.pipnet import PIPNet
+from zoo.prototypes.probpsenn import ProbPSENN
 from zoo.prototypes.protopnet import ProtoPNet
 from zoo.prototypes.protosvit import ProtoSViT
 from zoo.prototypes.prototree import ProtoTree
 
-__all__ = ["PIPNet", "ProtoPNet", "ProtoSViT", "ProtoTree"]
+__all__ = ["PIPNet", "ProbPSENN", "ProtoPNet", "ProtoSViT", "ProtoTree"]

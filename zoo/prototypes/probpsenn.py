@@ -1,0 +1,322 @@
+"""Prob-PSENN: prototypes that are distributions, so that an explanation knows how sure it is.
+
+"Uncertainty-Aware Explanations Through Probabilistic Self-Explainable Neural Networks", 2024, arXiv 2403.13740; on
+Li, Liu, Chen, Rudin: "Deep Learning for Case-Based Reasoning through Prototypes", AAAI 2018, arXiv 1710.04806.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.domain import Domain, ImageDomain
+from zoo.evidence import Evidence, Unit
+from zoo.functional import squared_distances
+from zoo.module import SelfInterpretable
+from zoo.prototypes.autoencoder import Decoder, Encoder, Gaussians
+from zoo.prototypes.likeness import class_shares, counterfactuals, entropies, log_class_shares
+from zoo.reference import Reference
+from zoo.registry import register
+from zoo.stages import Stage
+from zoo.training import Batch, action
+
+RECIPE = (
+    {"name": "train", "epochs": 30, "train": ["encoder", "decoder", "prototypes"]},
+    {"name": "calibrate"},
+    {"name": "draw"},
+    {"name": "measure", "epochs": 1, "train": []},
+)
+SHOWN = 3  # samples that are pictured beside the mean
+
+
+@register("probpsenn", family="prototypes", modality="image", paper="Prob-PSENN, arXiv 2403.13740")
+class ProbPSENN(SelfInterpretable):
+    """Compares an image with whole-image prototypes that are random: a distribution for each class, decoded to see it.
+
+        z = f(x), x' = g(z)                          (B, D)      convolutional autoencoder
+        p_k ~ N(μ_k, diag σ_k²)                      S samples by reparameterisation; k = 1..P, Q for each class
+        d_sk = |z - p_sk|²                           (B, S, P)
+        score_c = mean_s Σ_{k of class c} softmax_k(-d_s)         a probability, E_p[p(y | x, p)] by Monte Carlo
+        a_k = exp(-mean_s d_sk)                      the activation, in [0, 1]
+
+        loss = 20 cross-entropy + reconstruction + r1 + r2 + 0.01 kl
+        reconstruction = mean_i |g(f(x_i)) - x_i|² over pixels in [0, 1]
+        r1 = mean_k min_i mean_s d_isk    each prototype is close to some image of the batch   (Li et al., section 2.2)
+        r2 = mean_i min_k mean_s d_isk    each image is close to some prototype
+        kl = Σ_k KL(N(μ_k, σ_k²) | N(0, prior²))
+
+    In evaluation the noise is one fixed draw, so that equal inputs have equal explanations.
+
+    The score is a softmax of distances and no sum, so explanations have no contributions; they have, for each
+    prototype, its mean "distance" and the "distance spread" (standard deviation over samples), the exact score were
+    it "absent" (infinitely far) or "present" (at the image), and two kinds of doubt:
+
+        of the answer: "predictive entropy" = "expected entropy" (classes overlap) + "mutual information" (prototypes
+            are uncertain), in nats. Each is a sum over classes; a class's term is shared among its prototypes, so that
+            the sum over the units is the entropy.
+        of the explanation: "pixel spread", how far the decoded samples of a prototype differ (mean standard deviation
+            of a pixel in [0, 1]), and "typical": whether the image is as near to the prototype as `coverage` of the
+            training images are to their nearest one. An image that is typical of none has no valid explanation, and
+            the statement says: abstain.
+
+    Actions: `calibrate` finds that distance on the training set; `draw` decodes means and samples into the pictures.
+
+    `deviation=None` makes the prototypes points (σ = 0, S = 1), after Li et al. (2018).
+
+    How this differs from the papers: the weights of the loss, the prior and the rule to abstain are choices of this
+    library; the encoder ends linear, with ReLU between its layers (Li et al.: sigmoid everywhere). Points belong to
+    classes, too; Li et al. learn a linear layer from the distances to the logits.
+
+    Args:
+        domain: what inputs and outputs mean (`data.domain`); images.
+        widths: channels of the encoder's convolutions, each of stride 2; D is the last one times its cells.
+        prototypes_per_class: Q.
+        samples: S; an option of `explain` too.
+        deviation: σ to start from, above 0; None for points.
+        prior: standard deviation of the prior, above 0.
+        coverage: share of the training images that are near enough not to abstain, in (0, 1].
+        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: encoder, decoder, prototypes.
+
+    Raises:
+        ValueError: a number out of range, fewer than two classes, or inputs that are no images.
+    """
+
+    additive = False
+    space = "probability"
+    adjustable = ("samples",)
+    default_coefficients: ClassVar[Mapping[str, float]] = {
+        "cross_entropy": 20.0,
+        "reconstruction": 1.0,
+        "r1": 1.0,
+        "r2": 1.0,
+        "kl": 0.01,
+    }
+
+    def __init__(
+        self,
+        domain: dict[str, Any] | Domain,
+        widths: Sequence[int] = (32, 32, 32, 10),
+        prototypes_per_class: int = 1,
+        samples: int = 50,
+        deviation: float | None = 0.1,
+        prior: float = 1.0,
+        coverage: float = 0.99,
+        stages: Sequence[dict[str, Any]] = RECIPE,
+        lr: float | dict[str, float] = 2e-3,
+        weight_decay: float | dict[str, float] = 0.0,
+        optimizer: str = "adam",
+        coefficients: dict[str, float] | None = None,
+    ) -> None:
+        domain = Domain.from_dict(domain)
+        classes = len(domain.classes)
+        if not isinstance(domain, ImageDomain) or classes < 2 or domain.task != "classification":
+            raise ValueError(
+                f"ProbPSENN classifies images into two or more classes; got {classes} of modality '{domain.modality}' "
+                f"for a {domain.task}."
+            )
+        super().__init__(
+            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
+        )
+        if not widths or min(*widths, prototypes_per_class, samples) < 1:
+            raise ValueError(
+                "expected widths, each of them, prototypes_per_class and samples of at least 1; got "
+                f"{list(widths)}, {prototypes_per_class} and {samples}."
+            )
+        if (deviation is not None and deviation <= 0) or prior <= 0 or not 0 < coverage <= 1:
+            raise ValueError(
+                "expected deviation > 0 (or None for points), prior > 0 and 0 < coverage <= 1; got "
+                f"{deviation}, {prior} and {coverage}."
+            )
+        self.per_class, self.prior, self.coverage = prototypes_per_class, prior, coverage
+        self.samples = 1 if deviation is None else samples
+        count = classes * prototypes_per_class
+        self.encoder = Encoder(domain.channels, domain.size, widths)
+        self.decoder = Decoder(self.encoder, domain.channels, widths)
+        self.prototypes = Gaussians(count, self.encoder.dim, deviation)
+        self.register_buffer("noise", self._noise(self.samples))
+        self.register_buffer("threshold", torch.tensor(torch.inf))
+        self.register_buffer("calibrated", torch.tensor(False))
+        self.register_buffer("drawn", torch.tensor(False))
+        self.register_buffer("pixel_spread", torch.zeros(count))
+        height, width = domain.size
+        shown = 1 if deviation is None else 1 + SHOWN
+        self.register_buffer("pictures", torch.zeros(count, domain.channels, height, shown * width, dtype=torch.uint8))
+
+    def _noise(self, samples: int) -> Tensor:
+        """Standard normal noise (S, P, D), the same in every process."""
+        draw = torch.Generator().manual_seed(0)
+        return torch.randn(samples, *self.prototypes.mean.shape, generator=draw)
+
+    # The computation
+
+    def evidence(self, x: Tensor) -> Evidence:
+        z = self.encoder(x).float()
+        noise = torch.randn_like(self.noise) if self.training else self.noise
+        points = self.prototypes.at(noise)  # (S, P, D)
+        # The images are the cells of one map: a single matrix product for all of them.
+        distance = squared_distances(z.T[None, :, :, None], points.flatten(0, 1))[0, :, :, 0].T  # (B, S·P)
+        distance = distance.unflatten(1, points.shape[:2])
+        return Evidence(torch.exp(-distance.mean(1)), None, {"latent": z, "distance": distance})
+
+    def readout(self, evidence: Evidence) -> Tensor:
+        return class_shares(evidence.state["distance"], self.per_class).mean(1)
+
+    def intervene(self, evidence: Evidence, mask: Tensor, values: Tensor) -> Evidence:
+        """Puts prototypes at the distance -log(value) in every sample; the value 0 takes them away.
+
+        Raises:
+            ValueError: values outside [0, 1], or no prototype left.
+        """
+        if bool(((values < 0) | (values > 1))[mask].any()):
+            raise ValueError("the activation of a prototype, exp(-distance), is set to values in [0, 1] only.")
+        distance = torch.where(mask[:, None], -values.log()[:, None], evidence.state["distance"])
+        if bool(distance.isinf().all(2).any()):
+            raise ValueError("no prototype is left to compare with; leave at least one.")
+        activation = torch.where(mask, values, evidence.activation)
+        return replace(evidence, activation=activation, state={**evidence.state, "distance": distance})
+
+    def slopes(self, evidence: Evidence) -> None:
+        """None, as scores are shares."""
+        return
+
+    @contextmanager
+    def adjusted(self, samples: int | None = None) -> Iterator[None]:
+        """The model with another number of samples for the moment.
+
+        Raises:
+            ValueError: less than one, or more than one of points.
+        """
+        before = self.noise
+        if samples is not None:
+            if samples < 1 or (samples > 1 and self.prototypes.log_deviation is None):
+                wanted = "1, as these prototypes are points" if self.prototypes.log_deviation is None else "at least 1"
+                raise ValueError(f"samples must be {wanted}; got {samples}.")
+            self.noise = self._noise(samples).to(before)
+        try:
+            yield
+        finally:
+            self.noise = before
+
+    def reconstruct(self, evidence: Evidence) -> Tensor:
+        """Pictures (B, C, H, W) in [0, 1], decoded from the latent vectors."""
+        return self.decoder(evidence.state["latent"])
+
+    # Explanation
+
+    def units(self) -> tuple[Unit, ...]:
+        pictures, spread = self.pictures.cpu(), self.pixel_spread.tolist()
+        deviation = self.prototypes.deviation().mean(1).tolist()
+        units = []
+        for k, picture in enumerate(pictures):
+            target, place = divmod(k, self.per_class)
+            name = self.domain.classes[target] + (f" #{place + 1}" if self.per_class > 1 else "")
+            source = {"deviation": deviation[k], "pixel spread": spread[k]} if self.drawn else {}
+            units.append(Unit(name, "prototype", target, source, picture if self.drawn else None))
+        return tuple(units)
+
+    def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
+        distance = evidence.state["distance"]
+        mean = distance.mean(1)
+        absent, present = counterfactuals(distance, target, self.per_class)
+        predictive, expected = entropies(class_shares(distance, self.per_class), self.per_class)
+        return {
+            "distance": mean,
+            "distance spread": distance.std(1, correction=0),
+            "pixel spread": self.pixel_spread.expand_as(mean),
+            "typical": (mean <= self.threshold).float(),
+            "predictive entropy": predictive,
+            "expected entropy": expected,
+            "mutual information": predictive - expected,
+            "absent": absent,
+            "present": present,
+        }
+
+    def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
+        details, scores = terms["details"], terms["scores"]
+        total, doubt = (details[name].sum(1).tolist() for name in ("predictive entropy", "mutual information"))
+        probability, label = (t.tolist() for t in scores.max(1))
+        near, k = (t.tolist() for t in details["distance"].min(1))
+        typical, names = details["typical"].any(1).tolist(), [unit.name for unit in self.units()]
+        texts = []
+        for i, c in enumerate(label):
+            text = (
+                f"{self.domain.classes[c]} with probability {probability[i]:.2f}; entropy {total[i]:.2f} nats, "
+                f"{doubt[i]:.2f} of it because the prototypes are uncertain"
+            )
+            if not typical[i]:
+                text = (
+                    f"no valid explanation, abstain: even the nearest prototype, {names[k[i]]}, is {near[i]:.2f} away; "
+                    f"of the training images, {self.coverage:.0%} are within {self.threshold:.2f} of one ({text})"
+                )
+            texts.append(text)
+        return tuple(texts)
+
+    def abstains(self, evidence: Evidence) -> Tensor:
+        """(B,) whether an image is far from every prototype, so that there is no valid explanation."""
+        return evidence.state["distance"].mean(1).amin(1) > self.threshold
+
+    def require_ready(self) -> None:
+        if not (self.calibrated and self.drawn):
+            missing = [n for n, done in (("calibrate", self.calibrated), ("draw", self.drawn)) if not done]
+            raise RuntimeError(
+                f"{' and '.join(missing)} did not run since the last training, so it is not known what the prototypes "
+                "look like and when to abstain: train with a recipe that ends in calibrate, draw and "
+                "{name: measure, epochs: 1, train: []}, or call them."
+            )
+
+    # Training
+
+    def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
+        distance = evidence.state["distance"]
+        expected = distance.mean(1)
+        wrong = self.reconstruct(evidence) - self._pixels(batch["input"])
+        return {
+            "cross_entropy": F.nll_loss(log_class_shares(distance, self.per_class), batch["target"]),
+            "reconstruction": wrong.square().flatten(1).sum(1).mean(),
+            "r1": expected.amin(0).mean(),
+            "r2": expected.amin(1).mean(),
+            "kl": self.prototypes.divergence(self.prior),
+        }
+
+    def _pixels(self, x: Tensor) -> Tensor:
+        """Inputs as pixels in [0, 1]."""
+        mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.domain.mean, self.domain.std))
+        return (x * std + mean).clamp(0, 1)
+
+    def check_recipe(self) -> None:
+        last = max((i for i, stage in enumerate(self.stages) if stage.train), default=-1)
+        after = {stage.name for stage in self.stages[last + 1 :]}
+        if missing := [name for name in ("calibrate", "draw") if name not in after]:
+            raise ValueError(
+                f"the recipe lacks {' and '.join(missing)} after its last training, without which the model does not "
+                "explain; end it with {name: calibrate}, {name: draw} and {name: measure, epochs: 1, train: []}."
+            )
+
+    def on_stage_start(self, stage: Stage) -> None:
+        if stage.train:
+            self.calibrated.fill_(False)
+            self.drawn.fill_(False)
+
+    @action
+    def calibrate(self, reference: Reference) -> None:
+        """Finds the distance within which `coverage` of the training images have a prototype."""
+        mine = [self.evidence(batch["input"]).state["distance"].mean(1).amin(1) for batch in reference]
+        nearest = reference.gather(torch.cat(mine))
+        self.threshold.copy_(nearest.quantile(self.coverage, interpolation="higher"))
+        self.calibrated.fill_(True)
+
+    @action
+    def draw(self, reference: Reference) -> None:
+        """Decodes every prototype: its mean, a few samples beside it, and how much pixels differ among all samples."""
+        decoded = torch.stack([self.decoder(points) for points in self.prototypes.at(self.noise).transpose(0, 1)])
+        self.pixel_spread.copy_(decoded.std(1, correction=0).mean((1, 2, 3)))  # of (P, S, C, H, W)
+        strip = [self.decoder(self.prototypes.mean)]
+        if self.prototypes.log_deviation is not None:
+            shown = self.decoder(self.prototypes.at(self._noise(SHOWN).to(self.noise)).flatten(0, 1))
+            strip += shown.unflatten(0, (SHOWN, -1)).unbind()
+        self.pictures.copy_(torch.cat(strip, 3).mul(255).round().to(torch.uint8))
+        self.drawn.fill_(True)
