@@ -8,6 +8,7 @@ from torch import tensor
 from zoo.explanation import Explanation, Term
 from zoo.functional import region_around
 from zoo.views.cutouts import ALONE, cut_out
+from zoo.views.matches import matched
 from zoo.views.pictures import boxes_of, data_uri, framed, heat_uri, image_element, to_picture
 from zoo.views.row import Row
 from zoo.views.sums import decimals, factors_of, fixed, known_of, printed_sum, weight_of
@@ -62,6 +63,8 @@ def _card(row: Row, place: int) -> str:
 
 
 def _looks_like(row: Row, place: int) -> str:
+    if pairs := matched(row, row.terms[place]):
+        return f"<div class='pair'>{pairs}</div>"
     unit, figures = row.terms[place].unit, cut_out(row, row.terms[place])
     if row.boxes and row.one.support is not None:
         view = region_around(tensor(row.boxes[place]), row.size).tolist()

@@ -46,6 +46,9 @@ overflow:auto}
 .zoo .cards:has(.series){grid-template-columns:repeat(auto-fill,minmax(min(420px,100%),1fr))}
 .zoo .series line{stroke:var(--line);vector-effect:non-scaling-stroke}
 .zoo .statement{margin:-.2em 0 .9em;padding:6px 12px;border-left:3px solid var(--up);overflow-wrap:anywhere}
+.zoo .matches{background:none}
+.zoo .matches line{stroke-width:1.2}
+.zoo .matches .under{stroke:#fff;stroke-width:2.4;opacity:.7}
 .zoo .path{display:flex;flex-wrap:wrap;gap:10px 26px;list-style:none;margin:8px 0 0;padding:0}
 .zoo .path li{width:92px;position:relative;text-align:center}
 .zoo .path li:not(:last-child)::after{content:'\\2192';position:absolute;left:100%;top:34px;width:26px}
