@@ -233,6 +233,8 @@ def test_shipped_configs_are_right(path: Path, tmp_path: Path) -> None:
     concepts = torch.eye(len(domain.concepts))[[0, 0]] if domain.concepts else torch.zeros(2, 0)
     inputs = domain.example(2, torch.Generator().manual_seed(0))
     batch = {"input": inputs, "target": torch.tensor([0, 1]), "concepts": concepts}
+    if (config["data"].get("init_args") or {}).get("views") == 2:
+        batch["view"] = domain.example(2, torch.Generator().manual_seed(1))
     terms = model.losses(*model.step(batch["input"]), batch)
     assert all(bool(term.isfinite()) for term in terms.values())
 
@@ -250,5 +252,6 @@ def small_domain(arguments: dict, data: dict) -> Domain:
         return TextDomain(**known, exclusive=("g",), vocabulary=("good", "bad"), length=9)
     if data["class_path"] == "MNISTAdd":
         return ImageDomain(**known, exclusive=("g",), size=(28, 28), channels=12, mean=(0.5,) * 12, std=(0.5,) * 12)
-    side = 224 if data["class_path"] == "CUB" and "elements" in arguments else 64  # the grid of elements must be real
+    fixed = "elements" in arguments or "img_size" in str(arguments.get("backbone"))  # grids that must be real
+    side = 224 if data["class_path"] == "CUB" and fixed else 64
     return ImageDomain(**known, size=(side, side), channels=3)

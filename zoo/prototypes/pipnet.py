@@ -62,7 +62,8 @@ class PIPNet(SelfInterpretable):
         domain: what inputs and outputs mean (`data.domain`).
         backbone: see `zoo.backbones.create_backbone`.
         prototypes: D, made by a 1x1 convolution on the map; by default the channels themselves are the prototypes.
-        tail: so many last blocks of the backbone are a parameter group of their own, `tail`; 0: none.
+        tail: so many last blocks of the backbone are a parameter group of their own, `tail`; 0: none. The last 2 of
+            convnext_tiny are its last stage and the norm after it.
         shrink: what each step takes off the weights of the head.
         abstain_below: an image has no evidence if every score is below this.
         patches: n, patches of each prototype that the gallery keeps; the first is pictured.
@@ -91,7 +92,7 @@ class PIPNet(SelfInterpretable):
         domain: dict[str, Any] | Domain,
         backbone: str | dict[str, Any] = {"name": "convnext_tiny", "output_stride": 8},  # noqa: B006
         prototypes: int | None = None,
-        tail: int = 1,
+        tail: int = 2,
         shrink: float = 1e-3,
         abstain_below: float = 0.1,
         patches: int = 10,
