@@ -31,7 +31,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent vectors (B, D) to pixels (B, C, H, W) in [0, 1]: an encoder's convolutions transposed, in reverse order."""
+    """Latent vectors (B, D) to pixels (B, C, H, W) in [0, 1]: an encoder's convolutions, transposed and reversed."""
 
     def __init__(self, encoder: Encoder, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
