@@ -12,7 +12,7 @@ from tests.toy import COLOURS, ToyData, fit
 from zoo.domain import ImageDomain
 from zoo.prototypes import ProbPSENN
 from zoo.prototypes.autoencoder import Decoder, Encoder, Gaussians
-from zoo.prototypes.likeness import class_shares, counterfactuals, entropies, log_class_shares, without_each
+from zoo.prototypes.shares import class_shares, counterfactuals, entropies, log_class_shares, without_each
 from zoo.reference import Reference
 
 
