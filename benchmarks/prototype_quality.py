@@ -33,7 +33,7 @@ from benchmarks.parts_accuracy import run
 from zoo.data import CUB
 from zoo.explanation import Explanation
 from zoo.metrics import ExplanationSize, PartConsistency, PartPurity, PartStability, SpatialMisalignment
-from zoo.metrics.misalignment import outside_of_box
+from zoo.metrics.misalignment import noise_outside, outside_of_box
 from zoo.metrics.part_prototypes import peaks
 
 HERE = Path(__file__).parent
@@ -125,8 +125,8 @@ def measure(checkpoint: Path, images: int) -> dict[str, Any]:
         unit = weights(one).abs().argmax(1)
         assert one.support is not None
         rows = torch.arange(len(x))
-        outside = outside_of_box(one.support[rows, unit], (x.shape[2], x.shape[3]))[:, None]
-        changed = model.explain(x + outside * 0.5 * torch.randn(x.shape, generator=draw), target)
+        outside = outside_of_box(one.support[rows, unit], (x.shape[2], x.shape[3]))
+        changed = model.explain(noise_outside(x, outside, 0.5), target)
         assert changed.support is not None
         misaligned.update(unit, one.activation, one.support, changed.activation, changed.support)
     sizes = {name: float(value) for name, value in size.compute().items()}

@@ -163,9 +163,7 @@ def test_augmented_pictures_fit_and_follow_the_seed(name: str, kind: str) -> Non
 def test_unknown_augmentation_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="no augmentation named 'filp'; did you mean 'flip'"):
         Noise(augment="filp")
-    with pytest.raises(
-        ValueError, match=r"no augmentation named 'xyz'; there are: none, .*, protopnet, pipnet\."
-    ):
+    with pytest.raises(ValueError, match=r"no augmentation named 'xyz'; there are: none, .*, protopnet, pipnet\."):
         Noise(augment="xyz")
 
 

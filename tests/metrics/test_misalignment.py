@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from zoo.metrics import ExplanationSize, RelevanceInObject, SpatialMisalignment
-from zoo.metrics.misalignment import outside_of_box
+from zoo.metrics.misalignment import attack_outside, noise_outside, outside_of_box
 
 
 def test_nothing_changes_nothing() -> None:
@@ -29,11 +29,27 @@ def test_by_hand() -> None:
 def test_outside_of_box() -> None:
     support = torch.zeros(1, 8, 8)
     support[0, 2, 5] = 1
-    outside = outside_of_box(support, (64, 64), margin=4)[0]
+    outside = outside_of_box(support, (64, 64), margin=4)[0, 0]
     assert not outside[20, 44] and outside[0, 0] and outside[60, 44]
     inside = (~outside).nonzero()
     height, width = (inside.amax(0) - inside.amin(0) + 1).tolist()
     assert height * width == len(inside)  # a rectangle
+
+
+def test_the_attack_reaches_the_minimum_of_a_linear_activation() -> None:
+    """Its worst case is -radius · sign(weight) wherever the image may change."""
+    weight = torch.randn(1, 2, 4, 4)
+    x, outside = torch.rand(3, 2, 4, 4), torch.rand(3, 1, 4, 4) < 0.5
+    found = attack_outside(x, outside, lambda image: (image * weight).sum((1, 2, 3)), radius=0.1, step=0.02)
+    torch.testing.assert_close(found, x - 0.1 * weight.sign() * outside)
+    assert not found.requires_grad
+
+
+def test_noise_is_outside_only_and_the_same_again() -> None:
+    x, outside = torch.rand(3, 2, 4, 4), torch.rand(3, 1, 4, 4) < 0.5
+    noisy = noise_outside(x, outside)
+    assert torch.equal(noisy, noise_outside(x, outside))
+    assert torch.equal((noisy != x).any(1, keepdim=True), outside)
 
 
 def test_size_of_explanations() -> None:

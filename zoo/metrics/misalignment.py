@@ -1,5 +1,6 @@
 """Does a prototype see what its box shows? Spatial misalignment, size of explanations, and relevance in the object."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -77,12 +78,44 @@ def _top_tenth(maps: Tensor, side: int = 56) -> Tensor:
 
 
 def outside_of_box(support: Tensor, size: tuple[int, int], margin: int = 10) -> Tensor:
-    """(B, H, W) True outside of the box of the strongest 5 % of support maps (B, h, w), and its margin in pixels."""
+    """(B, 1, H, W) True outside of the box of the strongest 5 % of support maps (B, h, w), and its margin in pixels."""
     boxes = high_activation_box(upsample(support, size))
     y, x = torch.arange(size[0], device=support.device), torch.arange(size[1], device=support.device)
     top, left, bottom, right = (boxes[:, i, None] for i in range(4))
     rows, columns = (y >= top - margin) & (y < bottom + margin), (x >= left - margin) & (x < right + margin)
-    return ~(rows[:, :, None] & columns[:, None])
+    return ~(rows[:, :, None] & columns[:, None])[:, None]
+
+
+def noise_outside(x: Tensor, outside: Tensor, deviation: float = 0.05, seed: int = 0) -> Tensor:
+    """Inputs with Gaussian noise where `outside` (B, 1, H, W) is True: the typical case."""
+    draw = torch.Generator().manual_seed(seed)
+    return x + deviation * torch.randn(x.shape, generator=draw).to(x) * outside
+
+
+def attack_outside(
+    x: Tensor,
+    outside: Tensor,
+    activation: Callable[[Tensor], Tensor],
+    radius: float = 0.4,
+    step: float = 0.01,
+    iterations: int = 40,
+) -> Tensor:
+    """Inputs changed where `outside` is True so that an activation falls as far as it can: the worst case.
+
+    Projected gradient descent in the space of inputs, |change| <= radius; the defaults are the published ones.
+
+    Args:
+        x: (B, C, H, W).
+        outside: (B, 1, H, W) bool.
+        activation: from inputs to the activation (B,) of one unit in each, differentiable.
+        radius, step, iterations: of the descent.
+    """
+    change = torch.zeros_like(x)
+    for _ in range(iterations):
+        change.requires_grad_()
+        (slope,) = torch.autograd.grad(activation(x + change * outside).sum(), change)
+        change = (change.detach() - step * slope.sign()).clamp(-radius, radius)
+    return (x + change.detach() * outside).detach()
 
 
 class ExplanationSize(Metric):

@@ -18,7 +18,7 @@ from zoo.evidence import Evidence, Unit
 from zoo.functional import squared_distances
 from zoo.module import SelfInterpretable
 from zoo.prototypes.autoencoder import Decoder, Encoder, Gaussians
-from zoo.prototypes.likeness import class_shares, counterfactuals, entropies, log_class_shares
+from zoo.prototypes.shares import class_shares, counterfactuals, entropies, log_class_shares
 from zoo.reference import Reference
 from zoo.registry import register
 from zoo.stages import Stage
