@@ -45,7 +45,8 @@ class Unit:
         name: for people, unique within the model.
         kind: "prototype", "concept", "group", "neuron", "feature", "rule", "residual", ...
         target: the class it belongs to, if it belongs to one.
-        source: where it comes from, as plain data (training image and box, phrase, rule text, layer and index).
+        source: where it comes from, as plain data (training image and box, phrase, rule text, layer and index), and
+            under "shows" what its picture is, if that is not plain.
         picture: uint8 (C, h, w), what it looks like, if it looks like anything.
     """
 

@@ -214,7 +214,8 @@ class ProbPSENN(SelfInterpretable):
         for k, picture in enumerate(pictures):
             target, place = divmod(k, self.per_class)
             name = self.domain.classes[target] + (f" #{place + 1}" if self.per_class > 1 else "")
-            source = {"deviation": deviation[k], "pixel spread": spread[k]} if self.drawn else {}
+            shown = {"shows": "its mean, decoded, and samples"}
+            source = {"deviation": deviation[k], "pixel spread": spread[k], **shown} if self.drawn else {}
             units.append(Unit(name, "prototype", target, source, picture if self.drawn else None))
         return tuple(units)
 

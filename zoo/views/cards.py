@@ -81,6 +81,7 @@ def _looks_like(row: Row, place: int) -> str:
         kind = ""
         if unit.picture.shape[2] > 2 * unit.picture.shape[1]:  # a row of pictures: a gallery
             caption, kind = "the training images in which it fires most", " class='wide'"
+        caption = escape(str(unit.source.get("shows", caption)))
         drawn = framed(moved, view, unit.source.get("box"), label)
         figures += f"<figure{kind}>{drawn}<figcaption>{caption}</figcaption></figure>"
     return f"<div class='pair'>{figures}</div>" if figures else ""
