@@ -107,7 +107,8 @@ def probpsenn(**options: Any) -> Small:
     torch.manual_seed(0)
     model = zoo.create_model("probpsenn", domain=IMAGES, **{"widths": [6, 4], "samples": 7, **options}).eval()
     with torch.no_grad():
-        model.encoder.layers[-1].weight.mul_(4)  # latent vectors that differ
+        model.encoder.layers[-1].weight.mul_(4)  # latent vectors that differ, among prototypes that all are near
+        model.prototypes.mean.mul_(0.2)
     model.calibrate(Reference(RandomImages()))
     model.draw(Reference(RandomImages()))
     return Small(model, RandomImages(5, seed=1).inputs)
