@@ -196,13 +196,16 @@ def test_pictures_are_decoded_means_and_samples() -> None:
     model = made()
     height, width = IMAGES.size
     picture = model.units()[1].picture
-    assert picture.shape == (3, height, 4 * width)
+    assert picture is not None and picture.shape == (3, 2 * height, 2 * width)
     decoded = model.decoder(model.prototypes.mean)[1]
-    torch.testing.assert_close(picture[..., :width] / 255, decoded, rtol=0, atol=0.5 / 255 + 1e-6)
+    torch.testing.assert_close(picture[:, :height, :width] / 255, decoded, rtol=0, atol=0.5 / 255 + 1e-6)
     samples = model.decoder(model.prototypes.at(model.noise)[:, 1])
+    for corner in (picture[:, :height, width:], picture[:, height:, :width], picture[:, height:, width:]):
+        apart = (corner / 255 - decoded).abs().mean()
+        assert 0 < apart < 4 * samples.std(0).mean()
     torch.testing.assert_close(model.pixel_spread[1], samples.std(0, correction=0).mean())
     assert model.units()[1].source["pixel spread"] == model.pixel_spread[1]
-    assert made(deviation=None).units()[0].picture.shape == (3, height, width)
+    assert made(deviation=None).pictures.shape == (3, 3, height, width)
 
 
 def test_a_model_that_was_not_calibrated_does_not_explain() -> None:

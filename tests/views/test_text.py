@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.small_models import IMAGES, cbm, protopnet
+from tests.small_models import IMAGES, cbm, probpsenn, protopnet
 from zoo.evidence import Unit
 from zoo.explanation import Explanation
 from zoo.views.html import fragment
@@ -112,6 +112,17 @@ def test_non_additive_ranks_by_activation_and_says_so() -> None:
     text = table(Explanation(**fields))
     assert text.splitlines()[2].split() == ["thing", "1", "0.750"]
     assert "no sum of its units" in text and "contribution" not in text
+
+
+def test_prototypes_have_an_activation_where_concepts_have_a_probability() -> None:
+    """Regression: a score that is no sum, with "absent" and "present" but no probability, had no table."""
+    small = probpsenn()
+    one = small.model.explain(small.inputs)[0]
+    lines = table(one).splitlines()
+    assert lines[2].split("  ")[-3:] == ["activation", "if absent", "if present"]
+    first = one.top(1)[0][0]
+    absent, present = (one.details[name][0, first.index].item() for name in ("absent", "present"))
+    assert lines[3].split()[0] == first.unit.name and lines[3].split()[2:] == [f"{absent:.3f}", f"{present:.3f}"]
 
 
 def test_weight_is_what_the_activation_was_multiplied_with() -> None:

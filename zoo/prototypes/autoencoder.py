@@ -31,7 +31,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent vectors (B, D) to pixels (B, C, H, W) in [0, 1]: an encoder's convolutions transposed, in reverse."""
+    """Latent vectors (B, D) to pixels (B, C, H, W) in [0, 1]: an encoder's convolutions, transposed and reversed."""
 
     def __init__(self, encoder: Encoder, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
@@ -76,3 +76,8 @@ class Gaussians(nn.Module):
             return self.mean.new_zeros(())
         ratio = (2 * self.log_deviation).exp() / prior**2
         return 0.5 * (ratio + self.mean.square() / prior**2 - 1 - ratio.log()).sum()
+
+
+def standard_noise(samples: int, gaussians: Gaussians) -> Tensor:
+    """Standard normal noise (S, P, D) for these distributions, always the same."""
+    return torch.randn(samples, *gaussians.mean.shape, generator=torch.Generator().manual_seed(0))

@@ -14,15 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.domain import Domain, ImageDomain
-from zoo.evidence import Evidence, Unit
+from zoo.evidence import Evidence
 from zoo.functional import squared_distances
 from zoo.module import SelfInterpretable
-from zoo.prototypes.autoencoder import Decoder, Encoder, Gaussians
+from zoo.prototypes.autoencoder import Decoder, Encoder, Gaussians, standard_noise
+from zoo.prototypes.decoded import Decoded
 from zoo.prototypes.shares import class_shares, counterfactuals, entropies, log_class_shares
-from zoo.reference import Reference
 from zoo.registry import register
-from zoo.stages import Stage
-from zoo.training import Batch, action
+from zoo.training import Batch
 
 RECIPE = (
     {"name": "train", "epochs": 30, "train": ["encoder", "decoder", "prototypes"]},
@@ -30,11 +29,10 @@ RECIPE = (
     {"name": "draw"},
     {"name": "measure", "epochs": 1, "train": []},
 )
-SHOWN = 3  # samples that are pictured beside the mean
 
 
 @register("probpsenn", family="prototypes", modality="image", paper="Prob-PSENN, arXiv 2403.13740")
-class ProbPSENN(SelfInterpretable):
+class ProbPSENN(Decoded, SelfInterpretable):
     """Compares an image with whole-image prototypes that are random: a distribution for each class, decoded to see it.
 
         z = f(x), x' = g(z)                          (B, D)      convolutional autoencoder
@@ -63,7 +61,8 @@ class ProbPSENN(SelfInterpretable):
             training images are to their nearest one. An image that is typical of none has no valid explanation, and
             the statement says: abstain.
 
-    Actions: `calibrate` finds that distance on the training set; `draw` decodes means and samples into the pictures.
+    Actions: `calibrate` finds that distance on the training set; `draw` decodes means and samples into the pictures,
+    the mean at the top left of three samples.
 
     `deviation=None` makes the prototypes points (σ = 0, S = 1), after Li et al. (2018).
 
@@ -132,24 +131,12 @@ class ProbPSENN(SelfInterpretable):
                 f"{deviation}, {prior} and {coverage}."
             )
         self.per_class, self.prior, self.coverage = prototypes_per_class, prior, coverage
-        self.samples = 1 if deviation is None else samples
         count = classes * prototypes_per_class
         self.encoder = Encoder(domain.channels, domain.size, widths)
         self.decoder = Decoder(self.encoder, domain.channels, widths)
         self.prototypes = Gaussians(count, self.encoder.dim, deviation)
-        self.register_buffer("noise", self._noise(self.samples))
-        self.register_buffer("threshold", torch.tensor(torch.inf))
-        self.register_buffer("calibrated", torch.tensor(False))
-        self.register_buffer("drawn", torch.tensor(False))
-        self.register_buffer("pixel_spread", torch.zeros(count))
-        height, width = domain.size
-        shown = 1 if deviation is None else 1 + SHOWN
-        self.register_buffer("pictures", torch.zeros(count, domain.channels, height, shown * width, dtype=torch.uint8))
-
-    def _noise(self, samples: int) -> Tensor:
-        """Standard normal noise (S, P, D), the same in every process."""
-        draw = torch.Generator().manual_seed(0)
-        return torch.randn(samples, *self.prototypes.mean.shape, generator=draw)
+        self.register_buffer("noise", standard_noise(1 if deviation is None else samples, self.prototypes))
+        self.start_pictures(domain.channels, *domain.size)
 
     # The computation
 
@@ -195,7 +182,7 @@ class ProbPSENN(SelfInterpretable):
             if samples < 1 or (samples > 1 and self.prototypes.log_deviation is None):
                 wanted = "1, as these prototypes are points" if self.prototypes.log_deviation is None else "at least 1"
                 raise ValueError(f"samples must be {wanted}; got {samples}.")
-            self.noise = self._noise(samples).to(before)
+            self.noise = standard_noise(samples, self.prototypes).to(before)
         try:
             yield
         finally:
@@ -206,18 +193,6 @@ class ProbPSENN(SelfInterpretable):
         return self.decoder(evidence.state["latent"])
 
     # Explanation
-
-    def units(self) -> tuple[Unit, ...]:
-        pictures, spread = self.pictures.cpu(), self.pixel_spread.tolist()
-        deviation = self.prototypes.deviation().mean(1).tolist()
-        units = []
-        for k, picture in enumerate(pictures):
-            target, place = divmod(k, self.per_class)
-            name = self.domain.classes[target] + (f" #{place + 1}" if self.per_class > 1 else "")
-            shown = {"shows": "its mean, decoded, and samples"}
-            source = {"deviation": deviation[k], "pixel spread": spread[k], **shown} if self.drawn else {}
-            units.append(Unit(name, "prototype", target, source, picture if self.drawn else None))
-        return tuple(units)
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         distance = evidence.state["distance"]
@@ -256,19 +231,6 @@ class ProbPSENN(SelfInterpretable):
             texts.append(text)
         return tuple(texts)
 
-    def abstains(self, evidence: Evidence) -> Tensor:
-        """(B,) whether an image is far from every prototype, so that there is no valid explanation."""
-        return evidence.state["distance"].mean(1).amin(1) > self.threshold
-
-    def require_ready(self) -> None:
-        if not (self.calibrated and self.drawn):
-            missing = [n for n, done in (("calibrate", self.calibrated), ("draw", self.drawn)) if not done]
-            raise RuntimeError(
-                f"{' and '.join(missing)} did not run since the last training, so it is not known what the prototypes "
-                "look like and when to abstain: train with a recipe that ends in calibrate, draw and "
-                "{name: measure, epochs: 1, train: []}, or call them."
-            )
-
     # Training
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
@@ -287,37 +249,3 @@ class ProbPSENN(SelfInterpretable):
         """Inputs as pixels in [0, 1]."""
         mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.domain.mean, self.domain.std))
         return (x * std + mean).clamp(0, 1)
-
-    def check_recipe(self) -> None:
-        last = max((i for i, stage in enumerate(self.stages) if stage.train), default=-1)
-        after = {stage.name for stage in self.stages[last + 1 :]}
-        if missing := [name for name in ("calibrate", "draw") if name not in after]:
-            raise ValueError(
-                f"the recipe lacks {' and '.join(missing)} after its last training, without which the model does not "
-                "explain; end it with {name: calibrate}, {name: draw} and {name: measure, epochs: 1, train: []}."
-            )
-
-    def on_stage_start(self, stage: Stage) -> None:
-        if stage.train:
-            self.calibrated.fill_(False)
-            self.drawn.fill_(False)
-
-    @action
-    def calibrate(self, reference: Reference) -> None:
-        """Finds the distance within which `coverage` of the training images have a prototype."""
-        mine = [self.evidence(batch["input"]).state["distance"].mean(1).amin(1) for batch in reference]
-        nearest = reference.gather(torch.cat(mine))
-        self.threshold.copy_(nearest.quantile(self.coverage, interpolation="higher"))
-        self.calibrated.fill_(True)
-
-    @action
-    def draw(self, reference: Reference) -> None:
-        """Decodes every prototype: its mean, a few samples beside it, and how much pixels differ among all samples."""
-        decoded = torch.stack([self.decoder(points) for points in self.prototypes.at(self.noise).transpose(0, 1)])
-        self.pixel_spread.copy_(decoded.std(1, correction=0).mean((1, 2, 3)))  # of (P, S, C, H, W)
-        strip = [self.decoder(self.prototypes.mean)]
-        if self.prototypes.log_deviation is not None:
-            shown = self.decoder(self.prototypes.at(self._noise(SHOWN).to(self.noise)).flatten(0, 1))
-            strip += shown.unflatten(0, (SHOWN, -1)).unbind()
-        self.pictures.copy_(torch.cat(strip, 3).mul(255).round().to(torch.uint8))
-        self.drawn.fill_(True)

@@ -49,10 +49,9 @@ def _middle(one: Explanation, terms: list[Term]) -> tuple[tuple[str, ...], list[
         digits = decimals([one.score.item()])
         for term in terms:
             known = known_of(term, one)
-            rows.append(
-                (f"{known.probability:.1%}", fixed(known.absent or 0.0, digits), fixed(known.present or 0.0, digits))
-            )
-        return ("probability", "if absent", "if present"), rows
+            first = fixed(term.activation, fine) if known.probability is None else f"{known.probability:.1%}"
+            rows.append((first, fixed(known.absent or 0.0, digits), fixed(known.present or 0.0, digits)))
+        return ("probability" if "probability" in one.details else "activation", "if absent", "if present"), rows
     weights = [weight_of(term, one) for term in terms]
     digits = decimals(w for w in weights if w is not None)
     cells = ["" if w is None else fixed(w, digits, "+") for w in weights]
