@@ -116,7 +116,10 @@ class PatchGallery(nn.Module):
         if reference.rank:  # rank 0 draws; its state goes to all
             return
         nearest = Nearest(
-            found.value[:, 0], found.index[:, 0].where(relevant, -1), found.cell[:, 0], found.value.new_zeros(0)
+            torch.zeros_like(found.value[:, 0]),
+            found.index[:, 0].where(relevant, -1),
+            found.cell[:, 0],
+            found.value[:, :0],
         )
         one = lambda x, k: maps(x)[torch.arange(x.shape[0], device=x.device), k].float()  # noqa: E731
         self.first.record(nearest, reference, domain, one)
