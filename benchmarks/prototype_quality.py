@@ -88,13 +88,13 @@ def main() -> None:
 def accuracy(folder: Path) -> float:
     """Of the whole test set, as the run noted it."""
     found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return float(found["test/accuracy"])
+    return float(found["accuracy"])
 
 
 def measure(checkpoint: Path, images: int) -> dict[str, Any]:
     """All metrics of one model; None where they do not apply."""
     model = zoo.load(checkpoint)
-    data = CUB(mean=model.domain.mean, std=model.domain.std, augment="none")  # pyright: ignore
+    data = CUB(size=model.domain.size, mean=model.domain.mean, std=model.domain.std, augment="none")  # pyright: ignore
     test = WithParts(data)
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:images].tolist()
     batches = tqdm(DataLoader(Subset(test, order), 20), desc=checkpoint.parent.name)

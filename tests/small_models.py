@@ -114,6 +114,26 @@ def probpsenn(**options: Any) -> Small:
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
+def protopool(**options: Any) -> Small:
+    model = zoo.create_model(
+        "protopool",
+        domain=IMAGES,
+        backbone={"name": "convnet", "widths": [8], "pool": [0]},
+        pool=6,
+        slots=2,
+        dim=6,
+        thumbnail=16,
+        **options,
+    ).eval()
+    with torch.no_grad():
+        model.addon[0].weight.mul_(8)
+        model.head.weight.add_(torch.randn(model.head.weight.shape, generator=torch.Generator().manual_seed(0)) / 4)
+        model.slots.affinity[:, 0, 3] += 9  # a prototype that all classes share
+    model.harden(Reference(RandomImages()))
+    model.push(Reference(RandomImages()))
+    return Small(model, RandomImages(5, seed=1).inputs)
+
+
 CONCEPTS = ("round", "large", "red", "green", "blue")
 ROWS = TableDomain(
     classes=IMAGES.classes,
@@ -337,6 +357,7 @@ SMALL: dict[str, Callable[[], Small]] = {
     "protosvit": protosvit,
     "protopnet": protopnet,
     "prototree": prototree,
+    "protopool": protopool,
     "botcl": botcl,
     "c3m": c3m,
     "cbm": cbm,
@@ -363,6 +384,7 @@ VARIANTS: dict[str, Callable[[], Small]] = {
     "protosvit-mean": lambda: protosvit(pooling="mean", kernel=1),
     "prototree-greedy": lambda: prototree(routing="greedy"),
     "prototree-max-path": lambda: prototree(routing="max_path"),
+    "protopool-cosine": lambda: protopool(similarity="cosine"),
     "protopnet-cosine": lambda: protopnet("cosine"),
     "botcl-digits": lambda: botcl(supervision="reconstruction", attention="softmax", pooling="mean"),
     "labelfree-random": lambda: labelfree(scores="random"),

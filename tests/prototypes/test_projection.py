@@ -173,3 +173,27 @@ def test_memory_is_that_of_a_batch_whatever_the_size_of_the_data() -> None:
         assert embed.left == 0
         alive.append(embed.alive)
     assert alive[1] - alive[0] <= 8 * 8 * 247 + 1024
+
+
+def test_shared_prototypes_search_the_images_of_their_users() -> None:
+    draw = torch.Generator().manual_seed(3)
+    prototypes = torch.rand(5, 6, generator=draw)
+    images, model = RandomImages(), torch.nn.Conv2d(3, 6, 3, 2)
+    users = torch.tensor([[1, 0, 0, 1, 0], [0, 1, 0, 1, 0], [0, 0, 1, 0, 0]]).bool()  # the last has none: all images
+    with torch.no_grad():
+        found = nearest_patches(prototypes, Reference(images), model, users)
+        patches = model(images.inputs).flatten(2).mT  # (N, HW, D)
+    for j in range(5):
+        owners = users[:, j].nonzero().flatten() if users[:, j].any() else torch.arange(3)
+        rows = torch.isin(images.targets, owners).nonzero().flatten()
+        distances = (patches[rows] - prototypes[j]).square().sum(2)
+        image, cell = divmod(int(distances.argmin()), patches.shape[1])
+        assert (int(found.index[j]), int(found.cell[j])) == (int(rows[image]), cell)
+        torch.testing.assert_close(found.vector[j], patches[rows[image], cell])
+
+
+def test_shared_prototypes_whose_users_have_no_image() -> None:
+    users = torch.zeros(4, 2, dtype=torch.bool)
+    users[3] = True
+    with pytest.raises(ValueError, match="2 shared prototypes have users that have no training image"):
+        nearest_patches(torch.rand(2, 6), Reference(RandomImages()), torch.nn.Conv2d(3, 6, 3), users)

@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from zoo.functional import upsample
 
 
-def peaks(support: Tensor, side: int = 224) -> Tensor:
+def peaks(support: Tensor, side: int = 56) -> Tensor:
     """(B, K, 2) x and y of the highest point of each support map (B, K, h, w), upsampled to side x side as for people.
 
     Ties go to the first in reading order.

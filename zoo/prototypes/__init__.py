@@ -3,7 +3,8 @@
 from zoo.prototypes.pipnet import PIPNet
 from zoo.prototypes.probpsenn import ProbPSENN
 from zoo.prototypes.protopnet import ProtoPNet
+from zoo.prototypes.protopool import ProtoPool
 from zoo.prototypes.protosvit import ProtoSViT
 from zoo.prototypes.prototree import ProtoTree
 
-__all__ = ["PIPNet", "ProbPSENN", "ProtoPNet", "ProtoSViT", "ProtoTree"]
+__all__ = ["PIPNet", "ProbPSENN", "ProtoPNet", "ProtoPool", "ProtoSViT", "ProtoTree"]

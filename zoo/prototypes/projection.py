@@ -15,6 +15,7 @@ from torch import Tensor
 from zoo.reference import Reference
 
 NOWHERE = torch.iinfo(torch.int64).max
+CHUNK = 256  # shared prototypes that are compared at once
 
 
 @dataclass
@@ -53,34 +54,65 @@ class Nearest:
 
 
 def nearest_patches(
-    prototypes: Tensor, reference: Reference, embed: Callable[[Tensor], Tensor], shared: bool = False
+    prototypes: Tensor, reference: Reference, embed: Callable[[Tensor], Tensor], users: Tensor | None = None
 ) -> Nearest:
-    """The nearest patch of every prototype among the training images of its class, over all ranks.
+    """The nearest patch of every prototype among training images, over all ranks.
 
     Ties go to the lowest image number, then to the lowest cell. Memory is that of one batch.
 
     Args:
-        prototypes: (C, Q, D), Q of each class; (1, P, D) if they are shared.
+        prototypes: (C, Q, D), Q of each class, whose images alone are searched; or (P, D), shared by classes.
         reference: the training set, this rank's share.
         embed: images (B, ...) to patches (B, D, h, w).
-        shared: whether the images of all classes are searched for every prototype.
+        users: (C, P) bool, of shared prototypes the classes whose images are searched; all images by default, and for
+            a prototype without users.
 
     Returns:
-        For the C·Q prototypes, class by class.
+        For the C·Q prototypes, class by class, or the P.
 
     Raises:
-        ValueError: some classes have no training image.
+        ValueError: some classes, or all the users of a prototype, have no training image.
     """
-    best = Nearest.start(prototypes.flatten(0, 1))
+    shared = prototypes.ndim == 2
+    if users is not None:
+        users = users | ~users.any(0)
+    best = Nearest.start(prototypes.flatten(0, -2))
     for batch in reference:
-        owner = torch.zeros_like(batch["target"]) if shared else batch["target"]
-        best.take(_nearest_in_batch(prototypes, embed(batch["input"]), owner, batch["index"]))
+        z, target, index = embed(batch["input"]), batch["target"], batch["index"]
+        allowed = None if users is None else users[target]
+        best.take(
+            _nearest_of_shared(prototypes, z, allowed, index)
+            if shared
+            else _nearest_in_batch(prototypes, z, target, index)
+        )
     if dist.is_available() and dist.is_initialized() and reference.world > 1:
         best = _nearest_of_ranks(best, reference.world)
-    missing = (best.index.view(prototypes.shape[:2])[:, 0] == NOWHERE).nonzero().flatten().tolist()
-    if missing:
-        raise ValueError(f"{len(missing)} classes have no training image to take prototypes from: {missing[:10]}.")
+    missing = best.index == NOWHERE
+    if not shared:
+        missing = missing.unflatten(0, prototypes.shape[:2]).any(1)
+    if missing.any():
+        what = "shared prototypes have users that have" if shared else "classes have"
+        which = missing.nonzero().flatten().tolist()
+        raise ValueError(f"{len(which)} {what} no training image to take prototypes from: {which[:10]}.")
     return best
+
+
+def _nearest_of_shared(prototypes: Tensor, z: Tensor, allowed: Tensor | None, index: Tensor) -> Nearest:
+    """Of one batch, whose images are in the order of their numbers; `allowed` (B, P) tells which may be taken."""
+    patches = z.float().flatten(2).mT.flatten(0, 1)  # (B HW, D)
+    cells = len(patches) // len(z)
+    parts = []
+    for start in range(0, len(prototypes), CHUNK):  # bounds the (B HW, P) temporary
+        chunk = slice(start, start + CHUNK)
+        # Plain differences: the expansion into a product loses the small distances that decide here.
+        vectors = prototypes[chunk].float()
+        distances = torch.cdist(patches, vectors, compute_mode="donot_use_mm_for_euclid_dist").square()
+        if allowed is not None:
+            distances = distances.masked_fill(~allowed[:, chunk].repeat_interleave(cells, 0), torch.inf)
+        distance, place = distances.min(0)  # ties: the first image, and its first cell
+        number = torch.where(distance.isinf(), NOWHERE, index[place // cells])
+        parts.append((distance, number, place % cells, patches[place]))
+    return Nearest(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def _nearest_in_batch(prototypes: Tensor, z: Tensor, target: Tensor, index: Tensor) -> Nearest:

@@ -14,15 +14,13 @@ from torch.nn import functional as F
 from zoo.backbones import create_backbone
 from zoo.domain import Domain, ImageDomain
 from zoo.evidence import Evidence
-from zoo.functional import distances_at, log_similarity, squared_distances
 from zoo.module import SelfInterpretable
-from zoo.prototypes.pushed import Pushed
+from zoo.prototypes.likeness import Likeness
 from zoo.reference import Reference
 from zoo.registry import register
 from zoo.tasks import task_loss
 from zoo.training import Batch, action
 
-EPSILON = 1e-4
 RECIPE = (
     {"name": "warm", "epochs": 5, "train": ["addon", "prototypes"]},
     {"name": "joint", "epochs": 5, "train": ["backbone", "addon", "prototypes"]},
@@ -41,7 +39,7 @@ RECIPE = (
 
 
 @register("protopnet", family="prototypes", modality="image", paper="Chen et al., NeurIPS 2019")
-class ProtoPNet(Pushed, SelfInterpretable):
+class ProtoPNet(Likeness, SelfInterpretable):
     """Scores classes by how much patches of the image look like prototypical patches of training images.
 
         z = addon(backbone(x))                    (B, D, h, w)   two 1x1 convolutions, in [0, 1]
@@ -113,20 +111,11 @@ class ProtoPNet(Pushed, SelfInterpretable):
         for name, value in {"prototypes_per_class": prototypes_per_class, "dim": dim, "thumbnail": thumbnail}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}.")
-        if similarity not in ("log", "cosine"):
-            raise ValueError(f"similarity must be 'log' or 'cosine'; got '{similarity}'.")
-        classes, self.per_class, self.cosine = len(self.domain.classes), prototypes_per_class, similarity == "cosine"
+        classes, self.per_class = len(self.domain.classes), prototypes_per_class
         count = classes * prototypes_per_class
 
         self.backbone = create_backbone(backbone, self.domain.channels)
-        self.addon = nn.Sequential(
-            nn.Conv2d(self.backbone.channels, dim, 1),
-            nn.ReLU(),
-            nn.Conv2d(dim, dim, 1),
-            nn.Identity() if self.cosine else nn.Sigmoid(),
-        )
-        # In every direction for the cosine; in the range of the sigmoid otherwise.
-        self.prototypes = nn.Parameter(torch.randn(count, dim) if self.cosine else torch.rand(count, dim))
+        self.start_likeness(self.backbone.channels, count, dim, similarity, layers=2)
         self.head = nn.Linear(count, classes, bias=False)
         own = F.one_hot(torch.arange(count) // prototypes_per_class, classes).T.bool()  # (C, P)
         with torch.no_grad():
@@ -134,32 +123,9 @@ class ProtoPNet(Pushed, SelfInterpretable):
         self.register_buffer("own", own, persistent=False)
         self.start_prototypes(count, self.domain.channels, thumbnail)
 
-    def embed(self, x: Tensor) -> Tensor:
-        """Images as patches (B, D, h, w), of unit length if the similarity is the cosine."""
-        z = self.addon(self.backbone(x))
-        return F.normalize(z.float(), dim=1) if self.cosine else z
-
-    def vectors(self) -> Tensor:
-        """The prototypes (P, D) as patches are compared with them."""
-        return F.normalize(self.prototypes, dim=1) if self.cosine else self.prototypes
-
-    def similarity(self, distances: Tensor) -> Tensor:
-        return 1 - distances / 2 if self.cosine else log_similarity(distances, EPSILON)
-
-    def to_support(self, distances: Tensor) -> Tensor:
-        """Similarity scaled to [0, 1]: 1 is an exact copy."""
-        if self.cosine:
-            return (1 - distances / 4).clamp(0, 1)
-        return (log_similarity(distances, EPSILON) / -torch.log(torch.tensor(EPSILON))).clamp(0, 1)
-
     def evidence(self, x: Tensor) -> Evidence:
-        z, vectors = self.embed(x), self.vectors()
-        distances = squared_distances(z, vectors)  # (B, P, h, w)
-        nearest, cell = distances.flatten(2).min(2)  # (B, P)
-        support = None
-        if not self.training:
-            nearest = distances_at(z, vectors, cell)  # the log magnifies rounding 1e4-fold where patches nearly agree
-            support = self.to_support(distances) * self.alive[:, None, None]
+        distances, nearest = self.compare(x)
+        support = None if self.training else self.to_support(distances) * self.alive[:, None, None]
         activation = self.similarity(nearest) * self.alive
         return Evidence(activation, support, {"distance": nearest})
 

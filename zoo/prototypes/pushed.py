@@ -55,20 +55,17 @@ class Pushed(Base):
         """Name of a prototype, and the class that it belongs to, if to one."""
         raise NotImplementedError("a model defines describe()")
 
-    def project(self, reference: Reference, per_class: int | None = None) -> Tensor:
+    def project(self, reference: Reference, per_class: int | None = None, users: Tensor | None = None) -> Tensor:
         """The nearest patches (P, D) of training images, whose sources are noted.
 
         Args:
             reference: the training set.
-            per_class: how many prototypes each class has, one class after another; None if all classes share all.
+            per_class: how many prototypes each class has, one class after another; None if classes share them.
+            users: (C, P) bool, which classes use which shared prototypes; see `nearest_patches`.
         """
         vectors = self.vectors()
-        found = nearest_patches(
-            vectors[None] if per_class is None else vectors.unflatten(0, (-1, per_class)),
-            reference,
-            self.embed,
-            shared=per_class is None,
-        )
+        own = vectors if per_class is None else vectors.unflatten(0, (-1, per_class))
+        found = nearest_patches(own, reference, self.embed, users)
         if reference.rank == 0:
             self.provenance.record(found, reference, self.domain, self._map_of)  # pyright: ignore[reportArgumentType]
         self.pushed.fill_(True)

@@ -1,0 +1,108 @@
+"""ProtoPool: slots that choose, scores as a plain loop over slots has them, and what harden and push promise."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import zoo
+from tests.small_models import IMAGES, RandomImages, protopool
+from tests.toy import COLOURS, ToyData, fit
+from zoo.prototypes import ProtoPool
+from zoo.prototypes.slots import Slots, overlap, sharpness_at
+from zoo.reference import Reference
+
+TINY = {"name": "convnet", "widths": [4], "pool": [0]}
+
+
+def test_slots_are_one_hot_at_the_end_and_simplices_before() -> None:
+    slots = Slots(3, 2, 5, sharpness=1.0).train()
+    soft = slots.choices()
+    torch.testing.assert_close(soft.sum(2), torch.ones(3, 2))
+    assert soft.amax(2).max() < 1
+    assert not torch.equal(soft, slots.choices())  # drawn anew
+    slots.harden()
+    hard = slots.choices()
+    assert torch.equal(hard, slots.eval().choices())
+    assert torch.equal(hard, F.one_hot(slots.affinity.argmax(2), 5).float())
+
+
+def test_a_sharp_choice_is_nearly_one_hot_without_noise() -> None:
+    slots = Slots(3, 2, 5, sharpness=1000.0).eval()
+    torch.testing.assert_close(slots.choices(), F.one_hot(slots.affinity.argmax(2), 5).float(), atol=1e-2, rtol=0)
+    assert [sharpness_at(e, 4, 10.0) for e in range(6)] == pytest.approx(
+        [5, 10 * math.sqrt(0.5), 10 * math.sqrt(0.75), 10, 10, 10]
+    )
+
+
+def test_overlap_by_hand() -> None:
+    one, two = torch.tensor([1.0, 0, 0]), torch.tensor([0, 1.0, 0])
+    apart, same = torch.stack([one, two])[None], torch.stack([one, one])[None]
+    assert overlap(apart) == 0 and overlap(same) == pytest.approx(1)
+    assert overlap(torch.cat([apart, same])) == pytest.approx(0.5)
+    three = torch.stack([one, one, two])[None]  # each of the first two meets one other, the third none
+    assert overlap(three) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("similarity", ["log", "cosine"])
+def test_scores_are_those_of_a_loop_over_slots(similarity: str) -> None:
+    small = protopool(similarity=similarity)
+    model, x = small.model, small.inputs
+    with torch.no_grad():
+        z = model.embed(x).flatten(2).double()
+        vectors = model.vectors().double()
+        d = (z[:, None] - vectors[:, :, None]).square().sum(2)  # (B, M, cells)
+        s = 1 - d / 2 if similarity == "cosine" else torch.log((d + 1) / (d + 1e-4))
+        focal = s.amax(2) - s.mean(2)
+        scores = torch.zeros(len(x), 3, dtype=torch.float64)
+        for c in range(3):
+            for owner in range(3):
+                for k in range(2):
+                    weight = model.head.weight[c, owner * 2 + k].double()
+                    scores[:, c] += weight * focal[:, model.slots.chosen[owner, k]]
+        torch.testing.assert_close(model(x).double(), scores, rtol=1e-4, atol=1e-4)
+
+
+def test_push_takes_patches_of_users_only() -> None:
+    model, images = protopool().model, RandomImages()
+    users = model.slots.users()  # (C, M)
+    for m in range(6):
+        owners = users[:, m].nonzero().flatten().tolist()
+        if owners:
+            assert int(images.targets[model.provenance.index[m]]) in owners
+    assert model.units()[3].name.count(",") == 2 and model.units()[3].target is None  # shared by all three classes
+    assert torch.equal(model.alive, users.any(0))
+
+
+STAGES = [
+    {"name": "warm", "epochs": 10, "train": ["backbone", "addon", "prototypes", "slots"]},
+    {"name": "harden"},
+    {"name": "push"},
+    {"name": "last", "epochs": 2, "train": ["head"]},
+]
+
+
+def test_it_learns() -> None:
+    torch.manual_seed(0)
+    data = ToyData()
+    options = {"pool": 6, "slots": 2, "dim": 8, "sharpening_epochs": 8, "thumbnail": 8, "lr": 0.02}
+    model = ProtoPool(COLOURS, TINY, **options, stages=STAGES)
+    fit(model, data)
+    model.eval()
+    assert model.slots.sharpness == 1000
+    assert (model(data.val.inputs).argmax(1) == data.val.targets).float().mean() > 0.8
+    model.explain(data.val.inputs).check()
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match="expected 1 <= slots < pool"):
+        zoo.create_model("protopool", domain=IMAGES, backbone=TINY, pool=4, slots=4)
+    model = ProtoPool(IMAGES, TINY, pool=4, slots=2, dim=4)
+    with pytest.raises(RuntimeError, match=r"mixtures of prototypes \(yet\)"):
+        model.push(Reference(RandomImages()))
+    with pytest.raises(RuntimeError, match=r"mixtures of prototypes \(yet\)"):
+        model.explain(RandomImages(2).inputs)
+    stages = [STAGES[0], STAGES[2], STAGES[3]]
+    with pytest.raises(ValueError, match=r"add \{name: harden\}, before \{name: push\}"):
+        fit(ProtoPool(COLOURS, TINY, pool=4, slots=2, stages=stages), ToyData())

@@ -1,0 +1,229 @@
+"""ProtoPool: classes choose their prototypes from a pool that they share.
+
+Rymarczyk, Struski, Górszczak, Lewandowska, Tabor, Zieliński: "Interpretable Image Classification with Differentiable
+Prototypes Assignment", ECCV 2022, arXiv 2112.02902.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.backbones import create_backbone
+from zoo.domain import Domain, ImageDomain
+from zoo.evidence import Evidence
+from zoo.module import SelfInterpretable
+from zoo.prototypes.likeness import Likeness
+from zoo.prototypes.slots import Slots, overlap, sharpness_at
+from zoo.reference import Reference
+from zoo.registry import register
+from zoo.stages import Stage
+from zoo.tasks import task_loss
+from zoo.training import Batch, action
+
+NAMED = 2  # users that the name of a prototype lists
+RECIPE = (
+    {"name": "warm", "epochs": 10, "train": ["addon", "prototypes", "slots"]},
+    {"name": "joint", "epochs": 20, "train": ["backbone", "addon", "prototypes", "slots"], "decay_every": 5},
+    {"name": "harden"},
+    {"name": "push"},
+    {"name": "last", "epochs": 25, "train": ["head"]},
+)
+
+
+@register("protopool", family="prototypes", modality="image", paper="Rymarczyk et al., ECCV 2022")
+class ProtoPool(Likeness, SelfInterpretable):
+    """Scores classes by prototypes from one pool, of which each class chooses a few for its slots.
+
+        z = addon(backbone(x))                             (B, D, h, w)  one 1x1 convolution, in [0, 1]
+        s_m(cell) = log((d + 1) / (d + ε)), d = |z(cell) - p_m|²         of prototype m of M
+        g_m = max over cells of s_m - mean over cells of s_m     (B, M)  the activation, focal similarity (section 3.2)
+        q[c, k] in the simplex of M                     (C, K, M)  what slot k of class c chooses (section 3.1)
+        score_c = Σ_{c', k} W[c, (c', k)] Σ_m q[c', k, m] g_m             no bias; W starts at 1 own class, 0 others
+                = Σ_m E[c, m] g_m                                         E = W q, (C, M): exact contributions
+
+        q = softmax((σ a + η) / 0.5)      in training, a learned, η Gumbel noise, σ(epoch) = `sharpness` sqrt(t / T)
+        q = one-hot of argmax a           from the action `harden` on; without noise before it
+
+        loss = cross-entropy + 0.8 cluster + 0.08 separation + orthogonality + 1e-4 l1
+        cluster       = mean_i min over prototypes of the class's slots, cells of d     (section 3.3)
+        separation    = -mean_i min over the other prototypes, cells of d
+        orthogonality = mean over slots of the sum of the cosines of q with the other slots of the class
+        l1            = Σ |W| over slots of other classes
+
+    Stages: warm → joint → harden → push → last. `harden` makes every slot one prototype and drops those that no slot
+    chose; `push` replaces each prototype by the nearest patch of the training images of the classes that use it.
+
+    How this differs from the official code: similarities are mixed by the slots, as in the paper (there: distances), so
+    that scores are sums over prototypes at every time; the orthogonality is that of the distributions, as in the paper
+    (there: of a); σ is that of the code, but with the epochs counted from 1, as σ = 0 teaches a nothing; one Adam.
+
+    Args:
+        domain: what inputs and outputs mean (`data.domain`).
+        backbone: see `zoo.backbones.create_backbone`.
+        pool: M.
+        slots: K, of each class; at most M - 1.
+        dim: D, channels of prototypes.
+        similarity: "log", or "cosine": s = z·p with z and p of unit length, and no sigmoid.
+        sharpening_epochs: T, in which the choice of prototypes becomes sharp; t counts them from 1.
+        sharpness: what σ rises to.
+        thumbnail: side in pixels of the stored pictures of prototypes.
+        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, addon, prototypes,
+            slots, head.
+
+    Raises:
+        ValueError: a number out of range, fewer than two classes, or inputs that are no images. In training: a recipe
+            that does not end with hard slots and pushed prototypes.
+    """
+
+    after_push = ("head",)
+    default_coefficients: ClassVar[Mapping[str, float]] = {
+        "cross_entropy": 1.0,
+        "cluster": 0.8,
+        "separation": 0.08,
+        "orthogonality": 1.0,
+        "l1": 1e-4,
+    }
+
+    def __init__(
+        self,
+        domain: dict[str, Any] | Domain,
+        backbone: str | dict[str, Any] = "resnet34",
+        pool: int = 202,
+        slots: int = 10,
+        dim: int = 256,
+        similarity: str = "log",
+        sharpening_epochs: int = 30,
+        sharpness: float = 1000.0,
+        thumbnail: int = 64,
+        stages: Sequence[dict[str, Any]] = RECIPE,
+        lr: float | dict[str, float] = {  # noqa: B006
+            "backbone": 1e-4,
+            "addon": 3e-3,
+            "prototypes": 3e-3,
+            "slots": 3e-3,
+            "head": 1e-4,
+        },
+        weight_decay: float | dict[str, float] = {"backbone": 1e-3, "addon": 1e-3},  # noqa: B006
+        optimizer: str = "adam",
+        coefficients: dict[str, float] | None = None,
+    ) -> None:
+        domain = Domain.from_dict(domain)
+        classes = len(domain.classes)
+        if not isinstance(domain, ImageDomain) or classes < 2 or domain.task != "classification":
+            raise ValueError(
+                f"ProtoPool classifies images into two or more classes; got {classes} of modality '{domain.modality}' "
+                f"for a {domain.task}."
+            )
+        super().__init__(
+            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
+        )
+        if not 1 <= slots < pool or dim < 1 or thumbnail < 1 or sharpening_epochs < 1 or sharpness <= 0:
+            raise ValueError(
+                "expected 1 <= slots < pool, dim, thumbnail and sharpening_epochs >= 1, and sharpness > 0; got "
+                f"slots={slots}, pool={pool}, dim={dim}, thumbnail={thumbnail}, "
+                f"sharpening_epochs={sharpening_epochs}, sharpness={sharpness}."
+            )
+        self.sharpening_epochs, self.sharpness = sharpening_epochs, sharpness
+        self.backbone = create_backbone(backbone, self.domain.channels)
+        self.start_likeness(self.backbone.channels, pool, dim, similarity, layers=1)
+        self.slots = Slots(classes, slots, pool, sharpness_at(0, sharpening_epochs, sharpness))
+        self.head = nn.Linear(classes * slots, classes, bias=False)
+        own = F.one_hot(torch.arange(classes * slots) // slots, classes).T
+        with torch.no_grad():
+            self.head.weight.copy_(own)
+        self.register_buffer("own", own.bool(), persistent=False)
+        self.start_prototypes(pool, self.domain.channels, thumbnail)
+
+    # The computation
+
+    def evidence(self, x: Tensor) -> Evidence:
+        distances, nearest = self.compare(x)
+        likeness, best = self.similarity(distances), self.similarity(nearest)
+        # The mean with the best cell as exactly as it is known.
+        mean = likeness.mean((2, 3)) + (best - likeness.amax((2, 3))) / likeness[0, 0].numel()
+        support = None if self.training else self.to_support(distances) * self.alive[:, None, None]
+        return Evidence((best - mean) * self.alive, support, {"distance": nearest})
+
+    def readout(self, evidence: Evidence) -> Tensor:
+        return F.linear(evidence.activation, self.weights())
+
+    def weights(self) -> Tensor:
+        """(C, M) what each prototype weighs for each class, through all slots that choose it."""
+        return self.head.weight.float() @ self.slots.choices().flatten(0, 1)
+
+    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
+        contributions = evidence.activation * self.weights()[target]
+        return contributions, contributions.new_zeros(target.shape)
+
+    def slopes(self, evidence: Evidence) -> Tensor:
+        return self.weights().T[None]
+
+    def describe(self, prototype: int) -> tuple[str, int | None]:
+        users = self.slots.users()[:, prototype].nonzero().flatten().tolist() if self.slots.hard else []
+        names = [self.domain.classes[c] for c in users[:NAMED]]
+        if len(users) > NAMED:
+            names.append(f"{len(users) - NAMED} more")
+        name = f"prototype {prototype + 1}" + (f" of {', '.join(names)}" if users else "")
+        return name, users[0] if len(users) == 1 else None
+
+    # Training
+
+    def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
+        own = self.slots.users()[batch["target"]]  # (B, M)
+        distance = evidence.state["distance"].masked_fill(~self.alive, torch.inf)
+        return {
+            "cross_entropy": task_loss(scores, batch["target"], self.domain),
+            "cluster": distance.masked_fill(~own, torch.inf).amin(1).mean(),
+            "separation": -distance.masked_fill(own, torch.inf).amin(1).mean(),
+            "orthogonality": overlap(self.slots.distributions()),
+            "l1": self.head.weight.masked_fill(self.own, 0).abs().sum(),
+        }
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.slots.sharpness.fill_(sharpness_at(self.current_epoch, self.sharpening_epochs, self.sharpness))
+
+    def on_stage_start(self, stage: Stage) -> None:
+        super().on_stage_start(stage)
+        if "slots" in stage.train:
+            self.slots.hard.fill_(False)
+            self.alive.fill_(True)
+
+    @action
+    def harden(self, reference: Reference) -> None:
+        """Every slot becomes the one prototype that it chooses most; prototypes that no slot chose are dropped."""
+        self.alive.copy_(self.slots.harden().any(0))
+
+    @action
+    def push(self, reference: Reference) -> None:
+        """Projects the prototypes onto the nearest patches of training images of the classes that use them.
+
+        Raises:
+            RuntimeError: the slots are not hard (yet), so that it is open who uses what.
+        """
+        self._require_hard()
+        self.prototypes.copy_(self.project(reference, users=self.slots.users()))
+
+    def require_ready(self) -> None:
+        self._require_hard()
+        super().require_ready()
+
+    def _require_hard(self) -> None:
+        if not self.slots.hard:
+            raise RuntimeError(
+                "these slots are mixtures of prototypes (yet): train by a recipe in which {name: harden} comes before "
+                "{name: push}, or call harden()."
+            )
+
+    def check_recipe(self) -> None:
+        last = max((i for i, stage in enumerate(self.stages) if "slots" in stage.train), default=-1)
+        names = [stage.name for stage in self.stages[last + 1 :]]
+        if "harden" not in names or "push" in names[: names.index("harden")]:
+            raise ValueError(
+                "the recipe leaves slots that are mixtures of prototypes: after its last stage that trains the slots, "
+                "add {name: harden}, before {name: push}."
+            )
+        super().check_recipe()
