@@ -61,6 +61,30 @@ def protopnet(similarity: str = "log") -> Small:
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
+def halves(count: int = 5) -> Tensor:
+    """Images whose halves are those of two training images: matches that rounding cannot change."""
+    images = RandomImages().inputs
+    x = images[:count].clone()
+    x[:, :, :, 5:] = images[2 : count + 2, :, :, 5:]
+    return x
+
+
+def kcc(**options: Any) -> Small:
+    options = {"exemplars": 2, "keypoints": 6, "foreground": False, **options}
+    backbone = {"name": "convnet", "widths": [8], "pool": [0]}
+    model = zoo.create_model("kcc", domain=IMAGES, backbone=backbone, thumbnail=8, **options).eval()
+    model.gather(Reference(RandomImages()))
+    return Small(model, halves())
+
+
+def correspondence(**options: Any) -> Small:
+    backbone = {"name": "convnet", "widths": [8], "pool": [0]}
+    options = {"candidates": 6, "neighbours": 4, "pairs": 3, "per_class": 4, **options}
+    model = zoo.create_model("correspondence", domain=IMAGES, backbone=backbone, thumbnail=8, **options).eval()
+    model.gather(Reference(RandomImages()))
+    return Small(model, halves())
+
+
 CONCEPTS = ("round", "large", "red", "green", "blue")
 ROWS = TableDomain(
     classes=IMAGES.classes,
@@ -280,6 +304,8 @@ def bridged_transformer() -> Small:
 
 SMALL: dict[str, Callable[[], Small]] = {
     "protopnet": protopnet,
+    "correspondence": correspondence,
+    "kcc": kcc,
     "botcl": botcl,
     "c3m": c3m,
     "cbm": cbm,
@@ -300,6 +326,10 @@ SMALL: dict[str, Callable[[], Small]] = {
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
     "protopnet-cosine": lambda: protopnet("cosine"),
+    "correspondence-mutual": lambda: correspondence(matching="mutual"),
+    "correspondence-weighted": lambda: correspondence(vote="similarity", dim=4, per_class=2),
+    "kcc-all": lambda: kcc(keypoints=0, exemplars=4, choice="nearest", dim=6, whiten=0.5),
+    "kcc-foreground": lambda: kcc(foreground=True, unit=False),
     "botcl-digits": lambda: botcl(supervision="reconstruction", attention="softmax", pooling="mean"),
     "labelfree-random": lambda: labelfree(scores="random"),
     "posthoc-hybrid": lambda: posthoc(residual=True),
