@@ -80,7 +80,7 @@ class KeypointCounting(SelfInterpretable):
         backbone: str | dict[str, Any] = "vit_base_patch14_dinov2",
         exemplars: int = 5,
         choice: str = "medoids",
-        keypoints: int = 20,
+        keypoints: int = 10,
         foreground: bool = True,
         margin: float = 0.2,
         unit: bool = True,

@@ -111,7 +111,8 @@ def keypoints(points: Tensor, weight: Tensor, valid: Tensor, count: int, steps: 
         centres = torch.where(size > 0, member @ points / size.clamp_min(1), centres)
     member = _members(points, centres, valid) > 0  # (B, k, n)
     first = weight[:, None].masked_fill(~member, -torch.inf).argmax(2)  # (B, k)
-    return torch.zeros_like(valid).scatter(1, first, member.any(2)) if count == 1 else _mark(first, member, valid)
+    # An empty cluster marks nothing, whichever point its argmax names.
+    return (F.one_hot(first, valid.shape[1]) * member.any(2, keepdim=True)).any(1)
 
 
 def _members(points: Tensor, centres: Tensor, valid: Tensor) -> Tensor:
@@ -120,34 +121,41 @@ def _members(points: Tensor, centres: Tensor, valid: Tensor) -> Tensor:
     return (F.one_hot(distance.argmin(1), centres.shape[1]).mT * valid[:, None]).float()
 
 
-def _mark(first: Tensor, member: Tensor, valid: Tensor) -> Tensor:
-    """The representatives as a mask; an empty cluster marks nothing, whichever point it names."""
-    marked = F.one_hot(first, valid.shape[1]) * member.any(2, keepdim=True)  # (B, k, n)
-    return marked.any(1)
-
-
 def sinkhorn(cost: Tensor, rows: Tensor, columns: Tensor, epsilon: float = 0.05, steps: int = 50) -> Tensor:
-    """Optimal transport plans with entropy, by Sinkhorn's algorithm on logarithms, which cannot underflow.
+    """Optimal transport plans with entropy, by Sinkhorn's algorithm.
 
         min over T of Σ T·cost - ε H(T), T 1 = rows, Tᵀ 1 = columns       (Cuturi, NeurIPS 2013)
 
+    On logarithms, which cannot underflow, where ε < 1/30; else by the same steps on the scalings themselves, about ten
+    times as fast, which costs in [0, 2] such as 1 - cosine do not underflow then: exp(-2 · 30) is 9e-27.
+
     Args:
-        cost: (..., n, m).
+        cost: (..., n, m) in [0, 2].
         rows: (..., n) > 0, sums to 1.
         columns: (..., m) > 0, sums to 1.
         epsilon: ε; the smaller, the nearer to the earth mover's distance, and the more steps are needed.
-        steps: of the algorithm; the last one meets `columns` exactly.
+        steps: of the algorithm, rows and then columns; the last one meets `columns` exactly.
 
     Returns:
         (..., n, m).
     """
-    kernel, a, b = -cost.float() / epsilon, rows.float().log(), columns.float().log()
-    v = torch.zeros_like(b)
-    u = a - torch.logsumexp(kernel + v[..., None, :], -1)
+    kernel, a, b = -cost.float() / epsilon, rows.float(), columns.float()
+    kernel = kernel - kernel.amax(-1, keepdim=True)  # changes the scaling of a row, not the plan
+    if epsilon < 1 / 30:
+        return _sinkhorn_of_logarithms(kernel, a.log(), b.log(), steps)
+    kernel, v = kernel.exp(), torch.ones_like(b)[..., None]
+    turned, a, b = kernel.mT.contiguous(), a[..., None], b[..., None]
     for _ in range(steps):
-        v = b - torch.logsumexp(kernel + u[..., None], -2)
+        u = a / (kernel @ v)
+        v = b / (turned @ u)
+    return kernel * u * v.mT
+
+
+def _sinkhorn_of_logarithms(kernel: Tensor, a: Tensor, b: Tensor, steps: int) -> Tensor:
+    v = torch.zeros_like(b)
+    for _ in range(steps):
         u = a - torch.logsumexp(kernel + v[..., None, :], -1)
-    v = b - torch.logsumexp(kernel + u[..., None], -2)
+        v = b - torch.logsumexp(kernel + u[..., None], -2)
     return (kernel + u[..., None] + v[..., None, :]).exp()
 
 
