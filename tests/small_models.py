@@ -327,8 +327,8 @@ SMALL: dict[str, Callable[[], Small]] = {
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
     "protopnet-cosine": lambda: protopnet("cosine"),
-    "correspondence-mutual": lambda: correspondence(matching="mutual"),
-    "correspondence-weighted": lambda: correspondence(vote="similarity", dim=4, per_class=2),
+    "correspondence-mutual": lambda: correspondence(matching="mutual", weights="uniform"),
+    "correspondence-weighted": lambda: correspondence(vote="similarity", temperature=0.5, dim=4, per_class=2),
     "kcc-all": lambda: kcc(keypoints=0, exemplars=2, choice="nearest", dim=6, whiten=0.5),
     "kcc-foreground": lambda: kcc(exemplars=4, foreground=True, unit=False),
     "botcl-digits": lambda: botcl(supervision="reconstruction", attention="softmax", pooling="mean"),

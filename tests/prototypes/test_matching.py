@@ -1,5 +1,7 @@
 """Correspondence between patches against plain loops, and transport against a linear program."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from zoo.prototypes.matching import (
     cross_correlation,
     foreground,
     keypoints,
+    marginals,
     match_by_mutual_patches,
     match_by_transport,
     mutual_nearest,
@@ -59,14 +62,6 @@ def test_of_equal_vectors_the_lowest_number_is_the_nearest() -> None:
         number, distance, mutual = mutual_nearest(torch.eye(3)[None, [1, 0, 0]], others, chunk=chunk)
         assert number.tolist() == [[1, 0, 0]] and distance.tolist() == [[0, 0, 0]]
         assert mutual.tolist() == [[True, True, False]]
-
-
-def test_other_images_may_differ_in_the_batch() -> None:
-    queries, others = torch.randn(2, 6, 3), torch.randn(2, 8, 3)
-    together = mutual_nearest(queries, others)
-    for b in range(2):
-        for whole, alone in zip(together, mutual_nearest(queries[b : b + 1], others[b]), strict=True):
-            torch.testing.assert_close(whole[b], alone[0])
 
 
 def test_foreground_by_hand() -> None:
@@ -153,7 +148,7 @@ def test_identical_images_are_at_distance_zero() -> None:
     assert (found.value[:, 1] < 0.8).all()
     assert torch.equal(found.query[:, 0].sort().values, torch.arange(9).expand(2, -1))
     assert torch.equal(found.query[:, 0], found.other[:, 0])
-    found = match_by_mutual_patches(patches, others, pairs=9)
+    found = match_by_mutual_patches(patches, others, 9, uniform=True)
     torch.testing.assert_close(found.value[:, 0], torch.ones(2))
     assert torch.equal(found.query[:, 0], found.other[:, 0])
 
@@ -179,17 +174,20 @@ def test_cross_correlation_of_images_that_do_not_agree_is_defined() -> None:
     assert (shares > 0).all()
 
 
-def test_mutual_patches_are_those_of_a_loop() -> None:
+@pytest.mark.parametrize("uniform", [True, False])
+def test_mutual_patches_are_those_of_a_loop(uniform: bool) -> None:
     patches, others = torch.randn(2, 8, 5), torch.randn(2, 3, 7, 5)
-    found = match_by_mutual_patches(patches, others, pairs=6)
+    found = match_by_mutual_patches(patches, others, 6, uniform)
+    a, b_ = marginals(patches, others)
     everything = torch.ones(8, dtype=torch.bool)
     for b in range(2):
         for k in range(3):
             one, two = F.normalize(patches[b], dim=1), F.normalize(others[b, k], dim=1)
             pairs = pairs_by_loop(one, two, everything, everything[:7])
             table = cosines(patches[b : b + 1], others[b : b + 1, k : k + 1])[0, 0]
-            best = sorted(((table[i, j].item(), i, j) for i, j in pairs), reverse=True)[:6]
-            assert found.value[b, k].item() == pytest.approx(sum(c for c, _, _ in best) / 6, abs=1e-5)
+            weight = lambda i, j, b=b, k=k: 1 / 6 if uniform else math.sqrt(a[b, k, i] * b_[b, k, j])  # noqa: E731
+            best = sorted(((weight(i, j) * table[i, j].item(), i, j) for i, j in pairs), reverse=True)[:6]
+            assert found.value[b, k].item() == pytest.approx(sum(c for c, _, _ in best), abs=1e-5)
             missing = [-1] * (6 - len(best))
             assert found.query[b, k].tolist() == [i for _, i, _ in best] + missing
             assert found.other[b, k].tolist() == [j for _, _, j in best] + missing

@@ -295,6 +295,4 @@ class Bank(nn.Module):
             self.provenance.record_whole(part, numbers, x, reference, self.domain)
             yield part, maps
         size = self.patches.numel() * self.patches.element_size() / 2**20
-        rank_zero_info(
-            f"gathered {len(slots):,} of {len(reference):,} training images: {size:.1f} MiB of patches in half precision."
-        )
+        rank_zero_info(f"gathered {len(slots):,} of {len(reference):,} training images: {size:.1f} MiB of patches.")

@@ -6,7 +6,7 @@ NeurIPS 2022, arXiv 2208.00780.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from zoo.backbones import create_backbone
 from zoo.domain import Domain
 from zoo.evidence import Evidence, Unit
+from zoo.explanation import Explanation
 from zoo.module import SelfInterpretable
-from zoo.prototypes.bank import Bank, check_images, choose, grid_of, survey
+from zoo.prototypes.bank import EMPTY, Bank, check_images, choose, grid_of, survey
 from zoo.prototypes.matching import Matches, match_by_mutual_patches, match_by_transport
 from zoo.reference import Reference
 from zoo.registry import register
@@ -24,8 +25,26 @@ from zoo.tasks import task_loss
 from zoo.training import Batch, action
 
 RECIPE = ({"name": "gather"}, {"name": "measure", "epochs": 1, "train": []})
-MATCHING, VOTE = ("emd", "mutual"), ("one", "similarity")
+CHOICES = {"matching": ("emd", "mutual"), "weights": ("correlation", "uniform"), "vote": ("one", "similarity")}
 AT_ONCE = 10  # candidates compared at one time, which bounds memory
+
+
+class Neighbour(NamedTuple):
+    """A training image that votes.
+
+    Attributes:
+        image: its name.
+        label: its class, by name.
+        match: higher is better.
+        pairs: (cell of the input, cell of the neighbour) of the best pairs of patches, row by row on the map.
+        picture: uint8 (C, t, t).
+    """
+
+    image: str
+    label: str
+    match: float
+    pairs: tuple[tuple[int, int], ...]
+    picture: Tensor | None
 
 
 @register("correspondence", family="prototypes", modality="image", paper="Taesiri et al., NeurIPS 2022")
@@ -33,25 +52,28 @@ class Correspondence(SelfInterpretable):
     """Scores classes by the votes of the training images that match the input patch by patch. Nothing is trained.
 
         1. candidates: the N training images of largest cosine of the mean over the cells of backbone(x)
-        2. match(x, candidate) from the n·n cosines of patches z_i of x and c_j of the candidate, with N rank anew:
-           "emd":    EMD-Corr. 1 - min over T >= 0 of Σ T_ij (1 - cos(z_i, c_j)), T 1 = a, Tᵀ 1 = b, by Sinkhorn's
-                     algorithm with entropy ε; a_i ∝ z_i · mean c and b_j ∝ c_j · mean z, the cross-correlation
-           "mutual": CHM-Corr without the Hough network: of the mutual nearest patches, the sum of the `pairs` largest
-                     cosines, divided by `pairs`
-        3. score_c = Σ over the k best matches of class c of their vote                              no bias
+        2. match(x, candidate), from the n·n cosines of patches z_i of x and c_j of the candidate, ranks them anew;
+           with a_i ∝ z_i · mean c and b_j ∝ c_j · mean z, the cross-correlations, negative ones 0, both of sum 1:
+           "emd"     EMD-Corr: 1 - min over T >= 0 of Σ T_ij (1 - cos(z_i, c_j)), T 1 = a, Tᵀ 1 = b, by Sinkhorn's
+                     algorithm with entropy ε
+           "mutual"  CHM-Corr without the Hough network, by mutual nearest patches: the sum of the `pairs` largest
+                     √(a_i b_j) cos(z_i, c_j) of patches i, j of which each is the nearest of the other
+        3. score_c = Σ of the votes of those of the k best matches that are of class c             no bias
 
-    A vote is 1 as published, where classes of equal votes tie, or the match itself ("similarity"). Unit r is the
-    neighbour of rank r, whichever image that is; its contribution is its vote if it is of the class, else 0. `details`
-    tell of each neighbour the "training image" and its "class" (numbers), its "match" and the "cosine" of stage 1, and
-    of its `pairs` best patch pairs, (B, K, pairs): "query cell", "neighbour cell" (row by row, -1 for none) and
-    "similarity", which are those that carry the largest part T_ij cos(z_i, c_j) of an "emd" match.
+    A vote is 1 as published, where classes of equal votes tie (the first wins), or exp((match - best match) / τ)
+    with `vote="similarity"`. Unit r is the neighbour of rank r, whichever image that is; its contribution is its vote
+    if it is of the class, else 0. `details` tell of each neighbour the "training image" and its "class" (numbers),
+    its "match" and the "cosine" of stage 1, and of its `pairs` best patch pairs, (B, K, pairs): "query cell",
+    "neighbour cell" (row by row, -1 for none) and "similarity". For "emd" these are the pairs that carry the largest
+    T_ij cos(z_i, c_j). `neighbours_of` has names and pictures.
 
     Recipe: the action `gather` stores the training images, then an epoch measures. A training image is its own nearest
     neighbour, so accuracies on the training set say little.
 
-    How this differs from the official code: candidates of all images are matched in one batch of tensors; Sinkhorn
-    runs a fixed number of steps, on logarithms, without the threshold that ends it early; the plan is summed over all pairs (there: optionally
-    over the five largest); features may be centred and reduced (`dim`) so that a checkpoint holds the training set.
+    How this differs from the official code: all candidates of all inputs are matched in batches; Sinkhorn's algorithm
+    runs a fixed number of steps instead of ending at a coarse threshold; the similarity is that of the whole plan
+    (there also: of its five largest entries); the partner of a patch is its mutual nearest one and not that of a
+    Hough matching network; features may be centred and reduced (`dim`), for the training set has to fit a checkpoint.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
@@ -60,7 +82,9 @@ class Correspondence(SelfInterpretable):
         candidates: N.
         neighbours: k, at most N.
         pairs: of patches, that are shown, and for "mutual" counted; at most n.
+        weights: "correlation": a and b as above; "uniform": every patch ("emd") or pair ("mutual") weighs the same.
         vote: "one" or "similarity".
+        temperature: τ > 0 of that vote (Wu et al., "Unsupervised feature learning", CVPR 2018).
         per_class: training images that are kept of each class, so that memory is known; a class that has more keeps
             its medoids.
         dim: d, the first principal components that are kept of each patch; None for the backbone's channels.
@@ -85,12 +109,14 @@ class Correspondence(SelfInterpretable):
         candidates: int = 50,
         neighbours: int = 20,
         pairs: int = 5,
+        weights: str = "correlation",
         vote: str = "one",
+        temperature: float = 0.05,
         per_class: int = 30,
         dim: int | None = None,
         whiten: float = 0.0,
         epsilon: float = 0.05,
-        steps: int = 50,
+        steps: int = 20,
         thumbnail: int = 32,
         stages: Sequence[dict[str, Any]] = RECIPE,
         lr: float | dict[str, float] = 1e-4,
@@ -102,18 +128,21 @@ class Correspondence(SelfInterpretable):
         super().__init__(
             domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
         )
-        for name, value, known in (("matching", matching, MATCHING), ("vote", vote, VOTE)):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}; got '{value}'.")
+        for name, value in {"matching": matching, "weights": weights, "vote": vote}.items():
+            if value not in CHOICES[name]:
+                raise ValueError(f"{name} must be one of {', '.join(CHOICES[name])}; got '{value}'.")
         if not 1 <= neighbours <= candidates <= per_class * len(domain.classes):
             raise ValueError(
                 f"expected 1 <= neighbours <= candidates <= {per_class * len(domain.classes)}, the training images "
                 f"that are kept at most (per_class times the classes); got {neighbours} and {candidates}."
             )
-        if epsilon <= 0 or steps < 1:
-            raise ValueError(f"expected epsilon > 0 and steps >= 1; got {epsilon} and {steps}.")
+        if min(epsilon, temperature) <= 0 or steps < 1:
+            raise ValueError(
+                f"expected epsilon > 0, temperature > 0 and steps >= 1; got {epsilon}, {temperature} and {steps}."
+            )
         self.matching, self.candidates, self.neighbours = matching, candidates, neighbours
-        self.weighted, self.epsilon, self.steps = vote == "similarity", epsilon, steps
+        self.uniform, self.epsilon, self.steps = weights == "uniform", epsilon, steps
+        self.temperature = temperature if vote == "similarity" else None
         self.backbone = create_backbone(backbone, domain.channels)
         self.grid = grid_of(self.backbone, domain, "Correspondence")
         if not 1 <= pairs <= self.grid[0] * self.grid[1]:
@@ -133,9 +162,9 @@ class Correspondence(SelfInterpretable):
         for part in number.split(AT_ONCE, 1):
             others = self.bank.patches[part].float()  # (B, N', n, d)
             if self.matching == "emd":
-                found.append(match_by_transport(patches, others, self.pairs, self.epsilon, self.steps))
+                found.append(match_by_transport(patches, others, self.pairs, self.epsilon, self.steps, self.uniform))
             else:
-                found.append(match_by_mutual_patches(patches, others, self.pairs))
+                found.append(match_by_mutual_patches(patches, others, self.pairs, self.uniform))
         return Matches(*(torch.cat(tensors, 1) for tensors in zip(*found, strict=True)))
 
     def evidence(self, x: Tensor) -> Evidence:
@@ -155,7 +184,10 @@ class Correspondence(SelfInterpretable):
             support = flat.scatter_reduce(2, query.clamp_min(0), strength, "amax").unflatten(2, self.grid)
         state = {"slot": slot, "cosine": cosine, "match": value, "query": query, "place": place}
         state |= {"similarity": similarity, "owner": self.bank.owner[slot]}
-        return Evidence(value if self.weighted else torch.ones_like(value), support, state)
+        votes = torch.ones_like(value)
+        if self.temperature is not None:
+            votes = ((value - value[:, :1]) / self.temperature).exp()
+        return Evidence(votes, support, state)
 
     # Scores
 
@@ -192,6 +224,25 @@ class Correspondence(SelfInterpretable):
             which = f", the best of them {', '.join(best)}" if best else ""
             texts.append(f"{Counter(row)[c]} of {len(row)} neighbours are of {self.domain.classes[c]}{which}")
         return tuple(texts)
+
+    def neighbours_of(self, explanation: Explanation) -> list[list[Neighbour]]:
+        """For each row of an explanation by this model its neighbours, the best match first."""
+        slots = {i: j for j, i in enumerate(self.bank.provenance.index.tolist()) if i != EMPTY}
+        units, known = self.bank.units("exemplar"), explanation.details
+        columns = [known[n].tolist() for n in ("training image", "class", "match", "query cell", "neighbour cell")]
+        return [
+            [
+                Neighbour(
+                    units[slots[i]].source["image"],
+                    self.domain.classes[c],
+                    match,
+                    tuple(pair for pair in zip(queries, places, strict=True) if pair[0] >= 0),
+                    units[slots[i]].picture,
+                )
+                for i, c, match, queries, places in zip(*row, strict=True)
+            ]
+            for row in zip(*columns, strict=True)
+        ]
 
     def units(self) -> tuple[Unit, ...]:
         return tuple(Unit(f"neighbour {r + 1}", "neighbour") for r in range(self.neighbours))

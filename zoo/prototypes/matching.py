@@ -28,7 +28,7 @@ def mutual_nearest(
     others: Tensor,
     query_mask: Tensor | None = None,
     other_mask: Tensor | None = None,
-    chunk: int = 16384,
+    chunk: int = 2048,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The nearest other vector of each query vector, and whether each is the nearest of the other.
 
@@ -37,33 +37,33 @@ def mutual_nearest(
 
     Args:
         queries: (B, n, d).
-        others: (M, d), the same for the whole batch, or (B, M, d).
+        others: (M, d), the same for all of the batch.
         query_mask: (B, n), which queries may match.
-        other_mask: (M,) or (B, M), which of the others may match.
-        chunk: others compared at one time.
+        other_mask: (M,), which of the others may match.
+        chunk: others compared at one time; few enough to stay in the cache.
 
     Returns:
         (B, n) number of the nearest of the others, (B, n) its squared distance, and (B, n) whether the two are mutual
-        nearest neighbours; False everywhere on what the masks leave out.
+        nearest neighbours; never of what the masks leave out.
     """
-    queries, rows = queries.float(), torch.arange(queries.shape[1], device=queries.device)
-    lengths = queries.square().sum(2, keepdim=True)  # (B, n, 1)
-    best = queries.new_full(queries.shape[:2], torch.inf)
-    number, back = torch.zeros_like(best, dtype=torch.long), torch.full_like(best, -1, dtype=torch.long)
-    for start in range(0, others.shape[-2], chunk):
-        part = others[..., start : start + chunk, :].float()
-        distance = lengths - 2 * queries @ part.mT + part.square().sum(-1)[..., None, :]  # (B, n, m)
+    queries = queries.float()
+    flat = queries.flatten(0, 1)  # (B n, d)
+    best, number = flat.new_full(flat.shape[:1], torch.inf), flat.new_zeros(flat.shape[:1], dtype=torch.long)
+    for start in range(0, len(others), chunk):
+        part = others[start : start + chunk].float()
+        size = part.square().sum(1)
         if other_mask is not None:
-            distance = distance.masked_fill(~other_mask[..., None, start : start + chunk], torch.inf)
-        if query_mask is not None:
-            distance = distance.masked_fill(~query_mask[..., None], torch.inf)
-        nearest, column = distance.min(2)  # (B, n)
-        partner = distance.argmin(1).gather(1, column)  # (B, n), whom the nearest of this part is nearest to
+            size = size.masked_fill(~other_mask[start : start + chunk], torch.inf)
+        nearest, column = torch.addmm(size, flat, part.T, alpha=-2).min(1)  # |e|² - 2 q·e, (B n, m)
         better = nearest < best
-        best = torch.where(better, nearest, best)
-        number = torch.where(better, column + start, number)
-        back = torch.where(better, partner, back)
-    return number, best.clamp_min(0), (back == rows) & best.isfinite()
+        best, number = torch.where(better, nearest, best), torch.where(better, column + start, number)
+    best, number = best.view(queries.shape[:2]), number.view(queries.shape[:2])
+    lengths = queries.square().sum(2)  # (B, n)
+    seen = lengths if query_mask is None else lengths.masked_fill(~query_mask, torch.inf)
+    # Whom the nearest is nearest to: only of these is the way back looked for.
+    back = (seen[:, None] - 2 * others[number].float() @ queries.mT).argmin(2)  # (B, n)
+    mutual = (back == torch.arange(queries.shape[1], device=queries.device)) & (best + seen).isfinite()
+    return number, (best + lengths).clamp_min(0), mutual
 
 
 def foreground(patches: Tensor, axis: Tensor, centre: Tensor, margin: float = 0.2) -> Tensor:
@@ -180,26 +180,37 @@ def cosines(patches: Tensor, others: Tensor) -> Tensor:
     return unit[:, None] @ F.normalize(others.float(), dim=-1).mT
 
 
-def match_by_mutual_patches(patches: Tensor, others: Tensor, pairs: int) -> Matches:
-    """Matches by the mean cosine of the best mutual nearest patches; a pair that is missing counts 0.
+def match_by_mutual_patches(patches: Tensor, others: Tensor, pairs: int, uniform: bool = False) -> Matches:
+    """Matches by the best mutual nearest patches: Σ √(a_i b_j) cos(z_i, c_j), at most 1; a missing pair counts 0.
 
     Args:
-        patches: (B, n, d).
-        others: (B, N, m, d).
+        patches: (B, n, d), z.
+        others: (B, N, m, d), c.
         pairs: how many, at most n.
+        uniform: every pair has weight 1 / pairs instead of that of its cross-correlations a and b.
     """
     cosine = cosines(patches, others)
     best, column = cosine.max(3)  # (B, N, n)
-    rows = torch.arange(cosine.shape[2], device=cosine.device)
-    mutual = cosine.argmax(2).gather(2, column) == rows
-    similarity, query = best.masked_fill(~mutual, -torch.inf).topk(pairs, 2)  # (B, N, p)
-    there = similarity.isfinite()
-    similarity = similarity.masked_fill(~there, 0.0)
-    place = column.gather(2, query)
-    return Matches(similarity.mean(2), query.masked_fill(~there, -1), place.masked_fill(~there, -1), similarity)
+    mutual = cosine.argmax(2).gather(2, column) == torch.arange(cosine.shape[2], device=cosine.device)
+    if uniform:
+        weight = torch.full_like(best, 1 / pairs)
+    else:
+        rows, columns = marginals(patches, others)
+        weight = (rows * columns.gather(2, column)).sqrt()
+    part, query = (weight * best).masked_fill(~mutual, -torch.inf).topk(pairs, 2)  # (B, N, p)
+    there = part.isfinite()
+    place, similarity = column.gather(2, query), best.gather(2, query)
+    return Matches(
+        part.masked_fill(~there, 0).sum(2),
+        query.masked_fill(~there, -1),
+        place.masked_fill(~there, -1),
+        similarity.masked_fill(~there, 0),
+    )
 
 
-def match_by_transport(patches: Tensor, others: Tensor, pairs: int, epsilon: float, steps: int) -> Matches:
+def match_by_transport(
+    patches: Tensor, others: Tensor, pairs: int, epsilon: float, steps: int, uniform: bool = False
+) -> Matches:
     """Matches by 1 - the earth mover's distance, whose cost is 1 - cosine and whose marginals are cross-correlations.
 
     The pairs are those that carry the largest part of the transported similarity.
@@ -207,14 +218,26 @@ def match_by_transport(patches: Tensor, others: Tensor, pairs: int, epsilon: flo
     Args:
         patches: (B, n, d).
         others: (B, N, m, d).
-        pairs: how many, at most n.
+        pairs: how many, at most n·m.
         epsilon, steps: see `sinkhorn`.
+        uniform: all patches of an image weigh the same.
     """
     cosine = cosines(patches, others)
-    rows = cross_correlation(patches[:, None], others.mean(2))  # (B, N, n)
-    columns = cross_correlation(others, patches.mean(1)[:, None])  # (B, N, m)
+    if uniform:
+        rows, columns = (
+            torch.full_like(cosine[..., 0], 1 / cosine.shape[2]),
+            torch.full_like(cosine[..., 0, :], 1 / cosine.shape[3]),
+        )
+    else:
+        rows, columns = marginals(patches, others)
     plan = sinkhorn(1 - cosine, rows, columns, epsilon, steps)
     carried = plan * cosine
     cell = carried.flatten(2).topk(pairs, 2).indices  # (B, N, p)
     query, place = cell // cosine.shape[3], cell % cosine.shape[3]
     return Matches(carried.sum((2, 3)), query, place, cosine.flatten(2).gather(2, cell))
+
+
+def marginals(patches: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-correlations a (B, N, n) of an image's patches with each other image, and b (B, N, m) the other way."""
+    rows = cross_correlation(patches[:, None], others.float().mean(2))
+    return rows, cross_correlation(others, patches.float().mean(1)[:, None])
