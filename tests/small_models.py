@@ -134,6 +134,31 @@ def protopool(**options: Any) -> Small:
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
+def halves(count: int = 5) -> Tensor:
+    """Images whose halves are those of two training images: matches that rounding cannot change."""
+    images = RandomImages().inputs
+    x = images[:count].clone()
+    x[:, :, :, 5:] = images[2 : count + 2, :, :, 5:]
+    return x
+
+
+def kcc(**options: Any) -> Small:
+    options = {"exemplars": 3, "foreground": False, **options}
+    backbone = {"name": "convnet", "widths": [8], "pool": [0]}
+    model = zoo.create_model("kcc", domain=IMAGES, backbone=backbone, thumbnail=8, **options).eval()
+    model.gather(Reference(RandomImages()))
+    # Of a cluster of perfect matches, rounding decides which represents it; here that is always the same exemplar.
+    return Small(model, RandomImages().inputs[:5] if model.clustered else halves())
+
+
+def correspondence(**options: Any) -> Small:
+    backbone = {"name": "convnet", "widths": [8], "pool": [0]}
+    options = {"candidates": 6, "neighbours": 4, "pairs": 3, "per_class": 4, **options}
+    model = zoo.create_model("correspondence", domain=IMAGES, backbone=backbone, thumbnail=8, **options).eval()
+    model.gather(Reference(RandomImages()))
+    return Small(model, halves())
+
+
 CONCEPTS = ("round", "large", "red", "green", "blue")
 ROWS = TableDomain(
     classes=IMAGES.classes,
@@ -352,6 +377,8 @@ def bridged_transformer() -> Small:
 
 
 SMALL: dict[str, Callable[[], Small]] = {
+    "correspondence": correspondence,
+    "kcc": lambda: kcc(keypoints=6),
     "probpsenn": probpsenn,
     "pipnet": pipnet,
     "protosvit": protosvit,
@@ -377,6 +404,10 @@ SMALL: dict[str, Callable[[], Small]] = {
     "bridged_transformer": bridged_transformer,
 }
 VARIANTS: dict[str, Callable[[], Small]] = {
+    "correspondence-mutual": lambda: correspondence(matching="mutual", weights="uniform"),
+    "correspondence-weighted": lambda: correspondence(vote="similarity", temperature=0.5, dim=4, per_class=2),
+    "kcc-all": lambda: kcc(keypoints=0, exemplars=2, choice="nearest", dim=6, whiten=0.5),
+    "kcc-foreground": lambda: kcc(exemplars=4, foreground=True, unit=False),
     "probpsenn-points": lambda: probpsenn(deviation=None),
     "probpsenn-several": lambda: probpsenn(prototypes_per_class=2),
     "pipnet-addon": lambda: pipnet(prototypes=5, tail=0),

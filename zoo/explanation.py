@@ -46,8 +46,8 @@ class Explanation:
         space: what a score is: "logit", "probability", "value", or "margin" (see `versus`).
         edges: where the explanation is a graph: (source (E,), destination (E,), weight (B, E)); nodes are
             columns of `activation`, and K + c stands for the score of class c.
-        details: what else is known of each unit, (B, K) by name; concepts have their "probability", and the score
-            that the target would have were they "absent" or "present".
+        details: what else is known of each unit, (B, K), or (B, K, n) for n numbers each, by name; concepts have their
+            "probability", and the score that the target would have were they "absent" or "present".
         statements: what the model says in words, one for each of B rows, such as a rule; empty if it says nothing.
     """
 

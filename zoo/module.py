@@ -70,7 +70,7 @@ class SelfInterpretable(StagedModule):
         return self.head.weight.float().T[None] if self.additive else None
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
-        """What else an explanation tells of each unit, (B, K) by name."""
+        """What else an explanation tells of each unit, (B, K), or (B, K, n) for n numbers each, by name."""
         return {}
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Where prototypes come from: training image, patch and picture, in buffers that travel with the weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -63,8 +63,25 @@ class Provenance(nn.Module):
             for j, box, image, i in zip(chunk.tolist(), boxes, domain.picture(x), sources, strict=True):
                 self._note(j, box, image, reference.name(i))
 
-    def _note(self, j: int, box: Tensor, image: Tensor, name: str) -> None:
-        region = region_around(box, (image.shape[-2], image.shape[-1]))
+    def record_whole(
+        self, slots: Tensor, numbers: Sequence[int], x: Tensor, reference: Reference, domain: ImageDomain
+    ) -> None:
+        """Notes the sources of prototypes that are whole images.
+
+        Args:
+            slots: (N,) the prototypes.
+            numbers: N numbers of training images.
+            x: (N, C, H, W) these images as inputs.
+            reference: the training set that has their names.
+            domain: turns inputs back into pictures.
+        """
+        whole = torch.tensor([0, 0, *domain.size])
+        for j, image, i in zip(slots.tolist(), domain.picture(x), numbers, strict=True):
+            self.index[j], self.cell[j] = i, -1
+            self._note(j, whole, image, reference.name(i), whole)
+
+    def _note(self, j: int, box: Tensor, image: Tensor, name: str, region: Tensor | None = None) -> None:
+        region = region_around(box, (image.shape[-2], image.shape[-1])) if region is None else region
         top, left, bottom, right = region.tolist()
         crop, side = image[:, top:bottom, left:right], [self.thumbnail, self.thumbnail]
         small = bottom - top <= self.thumbnail

@@ -86,8 +86,8 @@ class Known(NamedTuple):
 
 
 def known_of(term: Term, explanation: Explanation) -> Known:
-    """The details of a unit in one explanation (a batch of one)."""
-    values = {name: value[0, term.index].item() for name, value in explanation.details.items()}
+    """The details of a unit in one explanation (a batch of one) that are single numbers."""
+    values = {name: v[0, term.index].item() for name, v in explanation.details.items() if v.ndim == 2}
     values.pop("turn", None)  # drawn as a path
     if set(FACTORS) <= values.keys():
         values = {name: value for name, value in values.items() if name not in FACTORS}

@@ -1,0 +1,140 @@
+"""Which training images are kept, and what is stored of them."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tests.small_models import IMAGES, RandomImages
+from zoo.backbones import convnet
+from zoo.prototypes.bank import EMPTY, Bank, choose, grid_of, medoids, survey
+from zoo.reference import Reference
+
+CLASSES = ("circle", "square", "star")
+
+
+def cost_of(vectors: Tensor, chosen: Tensor) -> float:
+    return torch.cdist(vectors, vectors[chosen]).amin(1).sum().item()
+
+
+def test_medoids_are_one_of_each_cluster_and_its_middle() -> None:
+    centres = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
+    around = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
+    vectors = (centres[:, None] + around).flatten(0, 1)
+    order = torch.randperm(12)
+    assert sorted(order[medoids(vectors[order], 3)].tolist()) == [0, 4, 8]
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_medoids_are_distinct_and_cost_less_than_chance(count: int) -> None:
+    vectors = torch.randn(40, 5)
+    found = medoids(vectors, count)
+    assert len(set(found.tolist())) == count
+    by_chance = [cost_of(vectors, torch.randperm(40)[:count]) for _ in range(50)]
+    best = min(by_chance) + 1e-4 if count == 1 else sum(by_chance) / 50
+    assert cost_of(vectors, found) < best
+
+
+def test_copies_of_one_image_are_no_trouble() -> None:
+    assert len(set(medoids(torch.ones(6, 3), 4).tolist())) == 4
+
+
+def test_classes_keep_what_they_have_or_the_nearest_to_their_mean() -> None:
+    pooled, target = torch.randn(9, 4), torch.tensor([0, 1, 1, 2, 1, 1, 0, 1, 2])
+    rows = choose(pooled, target, CLASSES, 3, "nearest")
+    assert rows[0].tolist() == [0, 6, EMPTY] and rows[2].tolist() == [3, 8, EMPTY]
+    own = [1, 2, 4, 5, 7]
+    unit = F.normalize(pooled, dim=1)
+    near = sorted(own, key=lambda i: -float(unit[i] @ unit[own].mean(0)))[:3]
+    assert rows[1].tolist() == sorted(near)
+
+
+def test_classes_without_an_image_are_named() -> None:
+    with pytest.raises(
+        ValueError, match=r"2 of 3 classes have no training image .*: 'circle' \(0\), 'star' \(2\)\. Add"
+    ):
+        choose(torch.randn(2, 4), torch.tensor([1, 1]), CLASSES, 3, "medoids")
+
+
+def test_survey_has_the_moments_of_all_patches() -> None:
+    maps = torch.randn(9, 5, 2, 3) + 3
+    data = RandomImages()
+    found = survey(Reference(data, batch_size=4), lambda x: torch.stack([_map_of(maps, data, row) for row in x]))
+    patches = maps.flatten(2).mT
+    torch.testing.assert_close(found.pooled, maps.mean((2, 3)))
+    torch.testing.assert_close(found.cells, patches.mean(0))
+    expected = torch.cov(patches.flatten(0, 1).double().T, correction=0)
+    torch.testing.assert_close(found.covariance, expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(found.target, data.targets)
+
+
+def _map_of(maps: Tensor, data: RandomImages, row: Tensor) -> Tensor:
+    return maps[int((data.inputs - row).flatten(1).abs().sum(1).argmin())]
+
+
+def filled(dim: int | None, whiten: float) -> tuple[Bank, Tensor]:
+    """A bank of all nine images, and the maps that it was filled from."""
+    backbone = convnet(3, widths=[8], pool=[0]).eval()
+    data, bank = RandomImages(), Bank(IMAGES, 4, 8, (6, 5), dim, whiten, 8)
+    with torch.no_grad():
+        found = survey(Reference(data), backbone)
+        bank.reduce(found)
+        rows = choose(found.pooled, found.target, IMAGES.classes, 4, "medoids")
+        list(bank.fill(rows, Reference(data), backbone, bank))
+        return bank, backbone(data.inputs)
+
+
+def test_a_bank_holds_images_class_by_class() -> None:
+    bank, maps = filled(None, 0.0)
+    order = [0, 3, 6, EMPTY, 1, 4, 7, EMPTY, 2, 5, 8, EMPTY]
+    assert bank.provenance.index.tolist() == order and bank.owner.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    for slot, i in enumerate(order):
+        expected = maps[i].flatten(1).T if i != EMPTY else torch.zeros(30, 8)
+        torch.testing.assert_close(bank.patches[slot].float(), expected, rtol=1e-3, atol=1e-3)
+        unit = bank.units("exemplar")[slot]
+        assert unit.source == ({"image": f"noise-{i}.png", "index": i} if i != EMPTY else {})
+        assert (unit.picture is None) == (i == EMPTY) and unit.name == f"{CLASSES[slot // 4]} #{slot % 4 + 1}"
+    picture = IMAGES.picture(RandomImages().inputs[3]).float()
+    shrunk = F.interpolate(picture[None], (8, 8), mode="bilinear", antialias=True)[0]
+    assert (bank.provenance.picture[1] - shrunk).abs().max() <= 1  # the whole image, up to rounding
+
+
+def test_principal_components_keep_distances_and_whitening_makes_them_alike() -> None:
+    bank, maps = filled(8, 0.0)
+    plain = maps.flatten(2).mT
+    torch.testing.assert_close(torch.cdist(bank(maps), bank(maps)), torch.cdist(plain, plain), rtol=1e-3, atol=2e-3)
+    bank, maps = filled(3, 1.0)
+    spread = bank(maps).flatten(0, 1).std(0, correction=0)
+    torch.testing.assert_close(spread, spread[:1].expand(3), rtol=1e-2, atol=1e-3)
+
+
+def test_features_beyond_half_precision_are_refused() -> None:
+    bank, rows = Bank(IMAGES, 1, 3, (12, 10), None, 0.0, 8), torch.tensor([[0], [1], [2]])
+    with pytest.raises(ValueError, match=r"features of 'noise-0\.png' and after exceed 65504"):
+        list(bank.fill(rows, Reference(RandomImages()), lambda x: 1e6 * x, bank))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dim": 9}, "dim must be 1 to 8, the channels of this backbone, or None; got 9"),
+        ({"dim": 0}, "dim must be 1 to 8"),
+        ({"whiten": 0.5}, r"whiten must be in \[0, 1\], and above 0 it needs a dim; got 0.5 and dim None"),
+        ({"dim": 2, "whiten": 1.5}, r"whiten must be in \[0, 1\]"),
+        ({"thumbnail": 0}, "thumbnail must be at least 1; got 0"),
+    ],
+)
+def test_wrong_arguments_of_a_bank_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Bank(
+            **{"domain": IMAGES, "per_class": 1, "channels": 8, "grid": (2, 2), "dim": None, "whiten": 0.0}
+            | {"thumbnail": 4}
+            | arguments
+        )
+
+
+def test_a_map_of_one_cell_is_refused() -> None:
+    single = convnet(3, widths=[4, 4, 4, 4], pool=[0, 1, 2])
+    assert grid_of(convnet(3, widths=[4], pool=[0]), IMAGES, "Model") == (6, 5)
+    with pytest.raises(ValueError, match="Model matches patches, but this backbone's map of inputs 12 x 10 is 1 x 1"):
+        grid_of(single, IMAGES, "Model")

@@ -1,0 +1,124 @@
+"""Correspondence classifiers against a loop over training images, and what their explanation promises."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.small_models import IMAGES, RandomImages, correspondence, halves
+from tests.toy import COLOURS, ColouredSquares, ToyData, fit
+from zoo.prototypes import Correspondence
+from zoo.prototypes.matching import match_by_mutual_patches, match_by_transport
+from zoo.reference import Reference
+
+TINY = {"name": "convnet", "widths": [8], "pool": [0]}
+
+
+@pytest.mark.parametrize("vote", ["one", "similarity"])
+@pytest.mark.parametrize("weights", ["correlation", "uniform"])
+@pytest.mark.parametrize("matching", ["emd", "mutual"])
+def test_votes_are_those_of_a_loop(matching: str, weights: str, vote: str) -> None:
+    model = correspondence(matching=matching, weights=weights, vote=vote).model
+    x, data, uniform = halves(), RandomImages(), weights == "uniform"
+    explanation = model.explain(x).check()
+    with torch.no_grad():
+        queries, images = model.backbone(x), model.backbone(data.inputs).half().float()
+    for b in range(5):
+        cosine = [F.cosine_similarity(queries[b].mean((1, 2)), image.mean((1, 2)), dim=0).item() for image in images]
+        ranked = []
+        for i in sorted(range(9), key=lambda i: -cosine[i])[:6]:
+            pair = queries[b : b + 1].flatten(2).mT, images[i].flatten(1).T[None, None]
+            if matching == "emd":
+                value = match_by_transport(*pair, 3, 0.05, 20, uniform).value
+            else:
+                value = match_by_mutual_patches(*pair, 3, uniform).value
+            ranked.append((value.item(), i))
+        ranked = sorted(ranked, reverse=True)[:4]
+        scores = torch.zeros(3)
+        for value, i in ranked:
+            weight = 1.0 if vote == "one" else torch.tensor((value - ranked[0][0]) / 0.05).exp().item()
+            scores[data.targets[i]] += weight
+        details = explanation.details
+        assert details["training image"][b].tolist() == [i for _, i in ranked]
+        assert details["class"][b].tolist() == [int(data.targets[i]) for _, i in ranked]
+        assert details["match"][b].tolist() == pytest.approx([value for value, _ in ranked], abs=1e-3)
+        assert details["cosine"][b].tolist() == pytest.approx([cosine[i] for _, i in ranked], abs=1e-3)
+        torch.testing.assert_close(explanation.scores[b], scores, rtol=2e-2, atol=2e-2)
+
+
+def test_an_image_of_the_training_set_is_its_own_best_neighbour() -> None:
+    model = correspondence(matching="mutual", weights="uniform").model
+    explanation = model.explain(RandomImages().inputs)
+    assert explanation.details["training image"][:, 0].tolist() == list(range(9))
+    assert (explanation.details["match"][:, 0] > 0.999).all()
+    assert torch.equal(explanation.details["query cell"][:, 0], explanation.details["neighbour cell"][:, 0])
+
+
+def test_support_is_where_the_best_pairs_are() -> None:
+    explanation = correspondence(matching="mutual").model.explain(halves())
+    assert explanation.support.shape == (5, 4, 6, 5)
+    for b in range(5):
+        for k in range(4):
+            cells = explanation.details["query cell"][b, k]
+            cells = cells[cells >= 0]
+            assert set(explanation.support[b, k].flatten().nonzero()[:, 0].tolist()) == set(cells.tolist())
+
+
+def test_neighbours_have_names_and_pictures() -> None:
+    model = correspondence().model
+    explanation = model.explain(halves())
+    rows = model.neighbours_of(explanation)
+    assert [len(row) for row in rows] == [4] * 5
+    for b, row in enumerate(rows):
+        for k, neighbour in enumerate(row):
+            i = int(explanation.details["training image"][b, k])
+            assert neighbour.image == f"noise-{i}.png" and neighbour.label == IMAGES.classes[i % 3]
+            assert neighbour.picture.shape == (3, 8, 8) and len(neighbour.pairs) == 3
+        own = [n for n in row if n.label == explanation.target_names[b]]
+        said = explanation.statements[b]
+        assert said.startswith(f"{len(own)} of 4 neighbours are of {explanation.target_names[b]}")
+        assert said.endswith(", ".join(n.image for n in own[:3]))
+    absent = [c for c in IMAGES.classes if c not in {n.label for n in rows[0]}]
+    assert all(model.explain(halves()[:1], c).statements[0].startswith("0 of 4") for c in absent)
+
+
+def test_large_classes_keep_their_medoids_and_empty_slots_never_vote() -> None:
+    model = correspondence(per_class=2, candidates=4, neighbours=4).model
+    assert (model.bank.provenance.index >= 0).all()
+    model = correspondence(per_class=5).model
+    assert (model.bank.provenance.index >= 0).sum() == 9
+    assert (model.explain(halves()).details["training image"] >= 0).all()
+
+
+def test_fits_like_any_model_and_classifies() -> None:
+    model = Correspondence(COLOURS, backbone=TINY, candidates=20, neighbours=5, per_class=40, thumbnail=12)
+    with pytest.raises(RuntimeError, match="this Correspondence has no training images to compare with"):
+        model.explain(ColouredSquares(2).inputs)
+    fit(model, ToyData())
+    test = ColouredSquares(60, seed=2)
+    explanation = model.eval().explain(test.inputs).check()
+    assert explanation.target.eq(test.targets).float().mean() > 0.6
+
+
+def test_fewer_images_than_candidates_are_refused() -> None:
+    model = Correspondence(IMAGES, backbone=TINY, candidates=10, neighbours=5, per_class=4, thumbnail=8)
+    with pytest.raises(ValueError, match="10 candidates are to be matched, but there are 9 training images to keep"):
+        model.gather(Reference(RandomImages()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"matching": "hough"}, "matching must be one of emd, mutual; got 'hough'"),
+        ({"weights": "attention"}, "weights must be one of correlation, uniform; got 'attention'"),
+        ({"vote": "two"}, "vote must be one of one, similarity; got 'two'"),
+        ({"neighbours": 51}, "expected 1 <= neighbours <= candidates <= 90, .*; got 51 and 50"),
+        ({"candidates": 91}, "expected 1 <= neighbours <= candidates <= 90, .*; got 20 and 91"),
+        ({"epsilon": 0.0}, "expected epsilon > 0, temperature > 0 and steps >= 1; got 0.0, 0.05 and 20"),
+        ({"temperature": -1.0}, "got 0.05, -1.0 and 20"),
+        ({"steps": 0}, "got 0.05, 0.05 and 0"),
+        ({"pairs": 31}, "pairs must be 1 to 30, the cells of the map; got 31"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Correspondence(IMAGES, backbone=TINY, **arguments)

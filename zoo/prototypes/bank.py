@@ -1,0 +1,298 @@
+"""A bank of training images: which are kept, and their patches in half precision, in buffers of fixed size."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.backbones import Backbone
+from zoo.domain import Domain, ImageDomain
+from zoo.evidence import Unit
+from zoo.prototypes.provenance import Provenance
+from zoo.reference import Reference
+from zoo.stages import Stage
+from zoo.training import evaluating
+
+EMPTY = -1  # number of the training image in a slot that holds none
+
+
+def check_images(domain: Mapping[str, Any] | Domain, model: str) -> ImageDomain:
+    """The domain, if it is one of images in two or more classes.
+
+    Raises:
+        ValueError: it is not.
+    """
+    domain = Domain.from_dict(domain)
+    if not isinstance(domain, ImageDomain) or len(domain.classes) < 2 or domain.task != "classification":
+        raise ValueError(
+            f"{model} classifies images into two or more classes; got {len(domain.classes)} of "
+            f"modality '{domain.modality}' for a {domain.task}."
+        )
+    return domain
+
+
+def grid_of(backbone: Backbone, domain: ImageDomain, model: str) -> tuple[int, int]:
+    """Height and width of a backbone's map.
+
+    Raises:
+        ValueError: a single cell, between which and another image there is nothing to match.
+    """
+    with torch.no_grad(), evaluating(backbone):
+        h, w = backbone(torch.zeros(1, *domain.shape)).shape[2:]
+    if h * w == 1:
+        raise ValueError(
+            f"{model} matches patches, but this backbone's map of inputs {domain.size[0]} x {domain.size[1]} is 1 x 1; "
+            "choose a backbone of smaller stride, or larger inputs."
+        )
+    return int(h), int(w)
+
+
+@dataclass
+class Survey:
+    """What one pass over the training set tells.
+
+    Attributes:
+        pooled: (N, D) mean over each image's cells.
+        target: (N,) classes.
+        cells: (n, D) mean over the images of each cell.
+        covariance: (D, D) of all patches.
+    """
+
+    pooled: Tensor
+    target: Tensor
+    cells: Tensor
+    covariance: Tensor
+
+
+def survey(reference: Reference, embed: Callable[[Tensor], Tensor]) -> Survey:
+    """One streaming pass over the training set, over all ranks; memory is one vector an image.
+
+    Args:
+        reference: the training set.
+        embed: images to maps (B, D, h, w).
+    """
+    pooled, target, cells, outer = [], [], 0.0, 0.0
+    for batch in reference:
+        maps = embed(batch["input"]).float().flatten(2)  # (B, D, n)
+        pooled.append(maps.mean(2))
+        target.append(batch["target"])
+        patches = maps.mT.flatten(0, 1)  # (B n, D)
+        cells, outer = cells + maps.sum(0).T.double(), outer + (patches.T @ patches).double()
+    count = len(reference)
+    cells = reference.total(torch.as_tensor(cells)) / count
+    mean = cells.mean(0)
+    covariance = reference.total(torch.as_tensor(outer)) / (count * len(cells)) - mean[:, None] * mean
+    vectors, labels = reference.gather(torch.cat(pooled)), reference.gather(torch.cat(target))
+    return Survey(vectors, labels, cells.float(), covariance)
+
+
+def medoids(vectors: Tensor, count: int, steps: int = 20) -> Tensor:
+    """Numbers (count,) of the vectors (N, D) to which the others are nearest: k-medoids without chance.
+
+    Each start is what lowers the sum of distances most; then medoids and their members alternate until neither
+    changes. Ties go to the lowest number.
+    """
+    distance = torch.cdist(vectors.double(), vectors.double())
+    found = distance.sum(0).argmin()[None]
+    for _ in range(count - 1):
+        nearest = distance[:, found].amin(1, keepdim=True)
+        gain = (nearest - distance).clamp_min(0).sum(0).index_fill(0, found, -1.0)
+        found = torch.cat([found, gain.argmax()[None]])
+    for _ in range(steps):
+        member = F.one_hot(distance[:, found].argmin(1), count).to(distance)  # (N, k)
+        # Only members may become the medoid of a cluster, which keeps medoids apart.
+        cost = (distance @ member).masked_fill(member == 0, torch.inf)
+        fresh = torch.where(member.any(0), cost.argmin(0), found)
+        if torch.equal(fresh, found):
+            break
+        found = fresh
+    return found.sort().values
+
+
+def choose(pooled: Tensor, target: Tensor, classes: Sequence[str], count: int, how: str) -> Tensor:
+    """Numbers (C, count) of the training images that stand for each class, EMPTY where a class has too few.
+
+    Args:
+        pooled: (N, D).
+        target: (N,) classes.
+        classes: their names.
+        count: of each class.
+        how: "medoids" of the class, or those "nearest" to its mean, by the cosine.
+
+    Raises:
+        ValueError: a class has no training image.
+    """
+    lacking = [c for c in range(len(classes)) if not bool((target == c).any())]
+    if lacking:
+        named = ", ".join(f"'{classes[c]}' ({c})" for c in lacking[:5])
+        raise ValueError(
+            f"{len(lacking)} of {len(classes)} classes have no training image to compare with: {named}"
+            f"{', ...' if len(lacking) > 5 else ''}. Add images of them, or leave the classes out."
+        )
+    chosen = torch.full((len(classes), count), EMPTY, device=target.device)
+    unit = F.normalize(pooled, dim=1)
+    for c in range(len(classes)):
+        rows = (target == c).nonzero()[:, 0]
+        if len(rows) > count:
+            own = unit[rows]
+            near = (own @ own.mean(0)).topk(count).indices.sort().values if how == "nearest" else medoids(own, count)
+            rows = rows[near]
+        chosen[c, : len(rows)] = rows
+    return chosen
+
+
+class Bank(nn.Module):
+    """Patches of E training images, Q slots for each class in the order of the classes.
+
+    Buffers: `patches` (E, n, d) in half precision · `centre` (D,) and `basis` (D, d), which lead from the backbone's
+    channels to the d of a patch; without a reduction `basis` is empty · `provenance`, where a slot without an image
+    has index -1.
+
+    Args:
+        domain: of the images.
+        per_class: Q.
+        channels: D, of the backbone.
+        grid: height and width of its map.
+        dim: d, the first principal components of the training set's patches; None keeps the D channels as they are.
+        whiten: exponent in [0, 1] of the standard deviation that each component is divided by; 1 makes all alike.
+        thumbnail: side in pixels of the stored pictures.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    def __init__(
+        self,
+        domain: ImageDomain,
+        per_class: int,
+        channels: int,
+        grid: tuple[int, int],
+        dim: int | None,
+        whiten: float,
+        thumbnail: int,
+    ) -> None:
+        super().__init__()
+        if dim is not None and not 1 <= dim <= channels:
+            raise ValueError(f"dim must be 1 to {channels}, the channels of this backbone, or None; got {dim}.")
+        if not 0 <= whiten <= 1 or (whiten and dim is None):
+            raise ValueError(f"whiten must be in [0, 1], and above 0 it needs a dim; got {whiten} and dim {dim}.")
+        if thumbnail < 1:
+            raise ValueError(f"thumbnail must be at least 1; got {thumbnail}.")
+        count, cells = len(domain.classes) * per_class, grid[0] * grid[1]
+        self.domain, self.per_class, self.dim, self.whiten = domain, per_class, dim, whiten
+        self.register_buffer("patches", torch.zeros(count, cells, dim or channels, dtype=torch.float16))
+        self.register_buffer("centre", torch.zeros(channels))
+        self.register_buffer("basis", torch.zeros(channels, dim or 0))
+        self.provenance = Provenance(count, domain.channels, thumbnail)
+        self._units: tuple[int, tuple[Unit, ...]] | None = None
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (B, D, h, w) as patches (B, n, d) in fp32."""
+        patches = maps.float().flatten(2).mT
+        if self.dim is None:
+            return patches
+        with torch.autocast(maps.device.type, enabled=False):
+            return (patches - self.centre) @ self.basis
+
+    @property
+    def filled(self) -> Tensor:
+        """(E,) bool, the slots that hold an image."""
+        return self.provenance.index >= 0
+
+    @property
+    def owner(self) -> Tensor:
+        """(E,) the class of each slot."""
+        return torch.arange(len(self.patches), device=self.patches.device) // self.per_class
+
+    def names(self) -> list[str]:
+        """What the training image of each slot is called; empty for a slot without one."""
+        return [source.get("image", "") for source in self.provenance.sources()]
+
+    def units(self, kind: str) -> tuple[Unit, ...]:
+        """One unit for each slot, with the picture of its training image."""
+        state = self.provenance.name._version  # rebuilt only after another gather, or a load
+        if self._units is None or self._units[0] != state:
+            pictures, units = self.provenance.picture.cpu(), []
+            for j, source in enumerate(self.provenance.sources()):
+                target, place = divmod(j, self.per_class)
+                known = {key: source[key] for key in ("image", "index") if source}
+                name = f"{self.domain.classes[target]} #{place + 1}"
+                units.append(Unit(name, kind, target, known, pictures[j] if source else None))
+            self._units = state, tuple(units)
+        return self._units[1]
+
+    def require_filled(self, model: str) -> None:
+        """Refuses as long as no training images were gathered.
+
+        Raises:
+            RuntimeError: the remedy.
+        """
+        if not bool(self.filled.any()):
+            raise RuntimeError(
+                f"this {model} has no training images to compare with (yet): fit it with a recipe that has the action "
+                "gather, such as [{name: gather}, {name: measure, epochs: 1, train: []}], or call gather()."
+            )
+
+    def check_recipe(self, stages: Sequence[Stage], model: str) -> None:
+        """Refuses a recipe that trains, or gathers nothing.
+
+        Raises:
+            ValueError: what to write instead.
+        """
+        trained = sorted({group for stage in stages for group in stage.train})
+        if trained or not any(stage.name == "gather" and stage.is_action for stage in stages):
+            wrong = f"trains {', '.join(trained)}" if trained else "has no action gather"
+            raise ValueError(
+                f"{model} compares with training images on a frozen backbone, but its recipe {wrong}; write "
+                "[{name: gather}, {name: measure, epochs: 1, train: []}]."
+            )
+
+    def reduce(self, found: Survey) -> None:
+        """Sets the principal components."""
+        if self.dim is not None:
+            variance, axes = torch.linalg.eigh(found.covariance)  # ascending
+            variance, axes = variance.flip(0)[: self.dim], axes.flip(1)[:, : self.dim]
+            scale = (variance / variance[0]).clamp_min(1e-8).sqrt() ** self.whiten
+            self.basis.copy_(axes / scale)
+            self.centre.copy_(found.cells.mean(0))
+
+    def fill(
+        self,
+        rows: Tensor,
+        reference: Reference,
+        embed: Callable[[Tensor], Tensor],
+        vectors: Callable[[Tensor], Tensor],
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Stores vectors, names and pictures of training images, and hands out slots (N,) and maps (N, D, h, w).
+
+        Args:
+            rows: (C, Q) the numbers of the images, EMPTY for none.
+            reference: the training set.
+            embed: images to maps.
+            vectors: maps to what is stored (N, n, d).
+
+        Raises:
+            ValueError: features beyond the range of half precision.
+        """
+        index = rows.flatten()
+        self.patches.zero_()
+        self.provenance.index.fill_(EMPTY)
+        slots = (index >= 0).nonzero()[:, 0]
+        for part in slots.split(32):  # memory is that of one chunk of images
+            numbers = index[part].tolist()
+            x = torch.stack([reference.input(i) for i in numbers])
+            maps = embed(x).float()
+            self.patches[part] = vectors(maps).to(self.patches.dtype)
+            if not bool(self.patches[part].isfinite().all()):
+                raise ValueError(
+                    f"features of '{reference.name(numbers[0])}' and after exceed 65504, the range of half precision; "
+                    "use vectors of unit length, or another backbone."
+                )
+            self.provenance.record_whole(part, numbers, x, reference, self.domain)
+            yield part, maps
+        size = self.patches.numel() * self.patches.element_size() / 2**20
+        rank_zero_info(f"gathered {len(slots):,} of {len(reference):,} training images: {size:.1f} MiB of patches.")

@@ -1,0 +1,278 @@
+"""Visual correspondence classifiers: votes of the training images whose patches match best.
+
+Taesiri, Nguyen, Nguyen: "Visual correspondence-based explanations improve AI robustness and human-AI team accuracy",
+NeurIPS 2022, arXiv 2208.00780.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.backbones import create_backbone
+from zoo.domain import Domain
+from zoo.evidence import Evidence, Unit
+from zoo.explanation import Explanation
+from zoo.module import SelfInterpretable
+from zoo.prototypes.bank import EMPTY, Bank, check_images, choose, grid_of, survey
+from zoo.prototypes.matching import Matches, match_by_mutual_patches, match_by_transport
+from zoo.reference import Reference
+from zoo.registry import register
+from zoo.tasks import task_loss
+from zoo.training import Batch, action
+
+RECIPE = ({"name": "gather"}, {"name": "measure", "epochs": 1, "train": []})
+CHOICES = {"matching": ("emd", "mutual"), "weights": ("correlation", "uniform"), "vote": ("one", "similarity")}
+AT_ONCE = 10  # candidates compared at one time, which bounds memory
+
+
+class Neighbour(NamedTuple):
+    """A training image that votes.
+
+    Attributes:
+        image: its name.
+        label: its class, by name.
+        match: higher is better.
+        pairs: (cell of the input, cell of the neighbour) of the best pairs of patches, row by row on the map.
+        picture: uint8 (C, t, t).
+    """
+
+    image: str
+    label: str
+    match: float
+    pairs: tuple[tuple[int, int], ...]
+    picture: Tensor | None
+
+
+@register("correspondence", family="prototypes", modality="image", paper="Taesiri et al., NeurIPS 2022")
+class Correspondence(SelfInterpretable):
+    """Scores classes by the votes of the training images that match the input patch by patch. Nothing is trained.
+
+        1. candidates: the N training images of largest cosine of the mean over the cells of backbone(x)
+        2. match(x, candidate), from the n·n cosines of patches z_i of x and c_j of the candidate, ranks them anew;
+           with a_i ∝ z_i · mean c and b_j ∝ c_j · mean z, the cross-correlations, negative ones 0, both of sum 1:
+           "emd"     EMD-Corr: 1 - min over T >= 0 of Σ T_ij (1 - cos(z_i, c_j)), T 1 = a, Tᵀ 1 = b, by Sinkhorn's
+                     algorithm with entropy ε
+           "mutual"  CHM-Corr without the Hough network, by mutual nearest patches: the sum of the `pairs` largest
+                     √(a_i b_j) cos(z_i, c_j) of patches i, j of which each is the nearest of the other
+        3. score_c = Σ of the votes of those of the k best matches that are of class c             no bias
+
+    A vote is 1 as published, where classes of equal votes tie (the first wins), or exp((match - best match) / τ)
+    with `vote="similarity"`. Unit r is the neighbour of rank r, whichever image that is; its contribution is its vote
+    if it is of the class, else 0. `details` tell of each neighbour the "training image" and its "class" (numbers),
+    its "match" and the "cosine" of stage 1, and of its `pairs` best patch pairs, (B, K, pairs): "query cell",
+    "neighbour cell" (row by row, -1 for none) and "similarity". For "emd" these are the pairs that carry the largest
+    T_ij cos(z_i, c_j). `neighbours_of` has names and pictures.
+
+    Recipe: the action `gather` stores the training images, then an epoch measures. A training image is its own nearest
+    neighbour, so accuracies on the training set say little.
+
+    How this differs from the official code: all candidates of all inputs are matched in batches; Sinkhorn's algorithm
+    runs a fixed number of steps instead of ending at a coarse threshold; the similarity is that of the whole plan
+    (there also: of its five largest entries); the partner of a patch is its mutual nearest one and not that of a
+    Hough matching network; features may be centred and reduced (`dim`), for the training set has to fit a checkpoint.
+
+    Args:
+        domain: what inputs and outputs mean (`data.domain`).
+        backbone: see `zoo.backbones.create_backbone`; frozen.
+        matching: "emd" or "mutual".
+        candidates: N.
+        neighbours: k, at most N.
+        pairs: of patches, that are shown, and for "mutual" counted; at most n.
+        weights: "correlation": a and b as above; "uniform": every patch ("emd") or pair ("mutual") weighs the same.
+        vote: "one" or "similarity".
+        temperature: τ > 0 of that vote (Wu et al., "Unsupervised feature learning", CVPR 2018).
+        per_class: training images that are kept of each class, so that memory is known; a class that has more keeps
+            its medoids.
+        dim: d, the first principal components that are kept of each patch; None for the backbone's channels.
+        whiten: see `Bank`.
+        epsilon: ε > 0 of "emd".
+        steps: of Sinkhorn's algorithm.
+        thumbnail: side in pixels of the stored pictures.
+        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`.
+
+    Raises:
+        ValueError: a number out of range, an unknown choice, fewer than two classes, inputs that are no images, or a
+            backbone whose map is a single cell.
+    """
+
+    default_coefficients: ClassVar[Mapping[str, float]] = {"cross_entropy": 1.0}
+
+    def __init__(
+        self,
+        domain: dict[str, Any] | Domain,
+        backbone: str | dict[str, Any] = "resnet50",
+        matching: str = "emd",
+        candidates: int = 50,
+        neighbours: int = 20,
+        pairs: int = 5,
+        weights: str = "correlation",
+        vote: str = "one",
+        temperature: float = 0.05,
+        per_class: int = 30,
+        dim: int | None = None,
+        whiten: float = 0.0,
+        epsilon: float = 0.05,
+        steps: int = 20,
+        thumbnail: int = 32,
+        stages: Sequence[dict[str, Any]] = RECIPE,
+        lr: float | dict[str, float] = 1e-4,
+        weight_decay: float | dict[str, float] = 0.0,
+        optimizer: str = "adam",
+        coefficients: dict[str, float] | None = None,
+    ) -> None:
+        domain = check_images(domain, "Correspondence")
+        super().__init__(
+            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
+        )
+        for name, value in {"matching": matching, "weights": weights, "vote": vote}.items():
+            if value not in CHOICES[name]:
+                raise ValueError(f"{name} must be one of {', '.join(CHOICES[name])}; got '{value}'.")
+        if not 1 <= neighbours <= candidates <= per_class * len(domain.classes):
+            raise ValueError(
+                f"expected 1 <= neighbours <= candidates <= {per_class * len(domain.classes)}, the training images "
+                f"that are kept at most (per_class times the classes); got {neighbours} and {candidates}."
+            )
+        if min(epsilon, temperature) <= 0 or steps < 1:
+            raise ValueError(
+                f"expected epsilon > 0, temperature > 0 and steps >= 1; got {epsilon}, {temperature} and {steps}."
+            )
+        self.matching, self.candidates, self.neighbours = matching, candidates, neighbours
+        self.uniform, self.epsilon, self.steps = weights == "uniform", epsilon, steps
+        self.temperature = temperature if vote == "similarity" else None
+        self.backbone = create_backbone(backbone, domain.channels)
+        self.grid = grid_of(self.backbone, domain, "Correspondence")
+        if not 1 <= pairs <= self.grid[0] * self.grid[1]:
+            raise ValueError(f"pairs must be 1 to {self.grid[0] * self.grid[1]}, the cells of the map; got {pairs}.")
+        self.pairs = pairs
+        self.bank = Bank(domain, per_class, self.backbone.channels, self.grid, dim, whiten, thumbnail)
+        self.register_buffer(
+            "pooled", torch.zeros(per_class * len(domain.classes), self.backbone.channels, dtype=torch.float16)
+        )
+        self.space = "value"
+
+    # Matching
+
+    def match(self, patches: Tensor, number: Tensor) -> Matches:
+        """Patches (B, n, d) of the inputs against those of training images `number` (B, N)."""
+        found = []
+        for part in number.split(AT_ONCE, 1):
+            others = self.bank.patches[part].float()  # (B, N', n, d)
+            if self.matching == "emd":
+                found.append(match_by_transport(patches, others, self.pairs, self.epsilon, self.steps, self.uniform))
+            else:
+                found.append(match_by_mutual_patches(patches, others, self.pairs, self.uniform))
+        return Matches(*(torch.cat(tensors, 1) for tensors in zip(*found, strict=True)))
+
+    def evidence(self, x: Tensor) -> Evidence:
+        maps = self.backbone(x).float()
+        with torch.autocast(x.device.type, enabled=False):
+            whole = F.normalize(maps.mean((2, 3)), dim=1) @ F.normalize(self.pooled.float(), dim=1).T  # (B, E)
+            cosine, slot = whole.masked_fill(~self.bank.filled, -torch.inf).topk(self.candidates, 1)
+            found = self.match(self.bank(maps), slot)
+            value, rank = found.value.topk(self.neighbours, 1)  # (B, K)
+        slot, cosine = slot.gather(1, rank), cosine.gather(1, rank)
+        wide = rank[..., None].expand(-1, -1, self.pairs)
+        query, place, similarity = (t.gather(1, wide) for t in (found.query, found.other, found.similarity))
+        support = None
+        if not self.training:
+            flat = similarity.new_zeros(*rank.shape, self.grid[0] * self.grid[1])
+            strength = similarity.clamp(0, 1) * (query >= 0)
+            support = flat.scatter_reduce(2, query.clamp_min(0), strength, "amax").unflatten(2, self.grid)
+        state = {"slot": slot, "cosine": cosine, "match": value, "query": query, "place": place}
+        state |= {"similarity": similarity, "owner": self.bank.owner[slot]}
+        votes = torch.ones_like(value)
+        if self.temperature is not None:
+            votes = ((value - value[:, :1]) / self.temperature).exp()
+        return Evidence(votes, support, state)
+
+    # Scores
+
+    def readout(self, evidence: Evidence) -> Tensor:
+        votes = evidence.activation
+        return votes.new_zeros(votes.shape[0], len(self.domain.classes)).scatter_add(1, evidence.state["owner"], votes)
+
+    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
+        own = evidence.state["owner"] == target[:, None]
+        return evidence.activation * own, torch.zeros_like(evidence.activation[:, 0])
+
+    def slopes(self, evidence: Evidence) -> Tensor:
+        return F.one_hot(evidence.state["owner"], len(self.domain.classes)).to(evidence.activation)
+
+    def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
+        state = evidence.state
+        return {
+            "training image": self.bank.provenance.index[state["slot"]],
+            "class": state["owner"],
+            "match": state["match"],
+            "cosine": state["cosine"],
+            "query cell": state["query"],
+            "neighbour cell": state["place"],
+            "similarity": state["similarity"],
+        }
+
+    def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
+        """How many neighbours of each row are of its target, and which ones match best."""
+        names = dict(zip(self.bank.provenance.index.tolist(), self.bank.names(), strict=True))
+        owners, images = terms["details"]["class"].tolist(), terms["details"]["training image"].tolist()
+        texts = []
+        for row, numbers, c in zip(owners, images, terms["target"].tolist(), strict=True):
+            best = [names[i] for i, owner in zip(numbers, row, strict=True) if owner == c][:3]
+            which = f", the best of them {', '.join(best)}" if best else ""
+            texts.append(f"{Counter(row)[c]} of {len(row)} neighbours are of {self.domain.classes[c]}{which}")
+        return tuple(texts)
+
+    def neighbours_of(self, explanation: Explanation) -> list[list[Neighbour]]:
+        """For each row of an explanation by this model its neighbours, the best match first."""
+        slots = {i: j for j, i in enumerate(self.bank.provenance.index.tolist()) if i != EMPTY}
+        units, known = self.bank.units("exemplar"), explanation.details
+        columns = [known[n].tolist() for n in ("training image", "class", "match", "query cell", "neighbour cell")]
+        return [
+            [
+                Neighbour(
+                    units[slots[i]].source["image"],
+                    self.domain.classes[c],
+                    match,
+                    tuple(pair for pair in zip(queries, places, strict=True) if pair[0] >= 0),
+                    units[slots[i]].picture,
+                )
+                for i, c, match, queries, places in zip(*row, strict=True)
+            ]
+            for row in zip(*columns, strict=True)
+        ]
+
+    def units(self) -> tuple[Unit, ...]:
+        return tuple(Unit(f"neighbour {r + 1}", "neighbour") for r in range(self.neighbours))
+
+    def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
+        return {"cross_entropy": task_loss(scores, batch["target"], self.domain)}
+
+    # Recipe
+
+    def require_ready(self) -> None:
+        self.bank.require_filled("Correspondence")
+
+    def check_recipe(self) -> None:
+        self.bank.check_recipe(self.stages, "Correspondence")
+
+    @action
+    def gather(self, reference: Reference) -> None:
+        """Stores the training images, or of large classes the medoids.
+
+        Raises:
+            ValueError: fewer training images than candidates, or a class without any.
+        """
+        found = survey(reference, self.backbone)
+        rows = choose(found.pooled, found.target, self.domain.classes, self.bank.per_class, "medoids")
+        if (kept := int((rows >= 0).sum())) < self.candidates:
+            raise ValueError(
+                f"{self.candidates} candidates are to be matched, but there are {kept} training images to keep; lower "
+                "candidates and neighbours."
+            )
+        self.bank.reduce(found)
+        self.pooled.zero_()
+        for slots, maps in self.bank.fill(rows, reference, self.backbone, self.bank):
+            self.pooled[slots] = maps.mean((2, 3)).to(self.pooled.dtype)
