@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.prototypes.correspondence import AT_ONCE
-from zoo.prototypes.matching import match_by_mutual_patches, match_by_transport, mutual_nearest
+from zoo.prototypes.matching import mutual_nearest
+from zoo.prototypes.pairwise import match_by_mutual_patches, match_by_transport
 
 QUERIES, CANDIDATES, GRID, DIM, PAIRS, EPSILON, STEPS = 8, 50, 7, 64, 5, 0.05, 20
 
