@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from tests.small_models import IMAGES, RandomImages, correspondence, halves
 from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.prototypes import Correspondence
-from zoo.prototypes.matching import match_by_mutual_patches, match_by_transport
+from zoo.prototypes.pairwise import match_by_mutual_patches, match_by_transport
 from zoo.reference import Reference
 
 TINY = {"name": "convnet", "widths": [8], "pool": [0]}

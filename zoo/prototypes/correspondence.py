@@ -17,8 +17,9 @@ from zoo.domain import Domain
 from zoo.evidence import Evidence, Unit
 from zoo.explanation import Explanation
 from zoo.module import SelfInterpretable
-from zoo.prototypes.bank import EMPTY, Bank, check_images, choose, grid_of, survey
-from zoo.prototypes.matching import Matches, match_by_mutual_patches, match_by_transport
+from zoo.prototypes.bank import Bank, check_images, grid_of
+from zoo.prototypes.pairwise import Matches, match_by_mutual_patches, match_by_transport
+from zoo.prototypes.selection import EMPTY, choose, survey
 from zoo.reference import Reference
 from zoo.registry import register
 from zoo.tasks import task_loss

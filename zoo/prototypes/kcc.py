@@ -14,8 +14,9 @@ from zoo.backbones import create_backbone
 from zoo.domain import Domain
 from zoo.evidence import Evidence, Unit
 from zoo.module import SelfInterpretable
-from zoo.prototypes.bank import Bank, check_images, choose, grid_of, survey
+from zoo.prototypes.bank import Bank, check_images, grid_of
 from zoo.prototypes.matching import foreground, keypoints, mutual_nearest
+from zoo.prototypes.selection import choose, survey
 from zoo.reference import Reference
 from zoo.registry import register
 from zoo.tasks import task_loss
