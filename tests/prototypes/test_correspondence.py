@@ -6,11 +6,18 @@ from torch.nn import functional as F
 
 from tests.small_models import IMAGES, RandomImages, correspondence, halves
 from tests.toy import COLOURS, ColouredSquares, ToyData, fit
+from zoo.explanation import Explanation
 from zoo.prototypes import Correspondence
 from zoo.prototypes.pairwise import match_by_mutual_patches, match_by_transport
 from zoo.reference import Reference
 
 TINY = {"name": "convnet", "widths": [8], "pool": [0]}
+
+
+def neighbours(explanation: Explanation, row: int) -> list[int]:
+    """Columns of the units that vote, the best match first."""
+    ranks = explanation.details["rank"][row].tolist()
+    return sorted((j for j, rank in enumerate(ranks) if rank), key=lambda j: ranks[j])
 
 
 @pytest.mark.parametrize("vote", ["one", "similarity"])
@@ -37,27 +44,30 @@ def test_votes_are_those_of_a_loop(matching: str, weights: str, vote: str) -> No
         for value, i in ranked:
             weight = 1.0 if vote == "one" else torch.tensor((value - ranked[0][0]) / 0.05).exp().item()
             scores[data.targets[i]] += weight
-        details = explanation.details
-        assert details["training image"][b].tolist() == [i for _, i in ranked]
-        assert details["class"][b].tolist() == [int(data.targets[i]) for _, i in ranked]
-        assert details["match"][b].tolist() == pytest.approx([value for value, _ in ranked], abs=1e-3)
-        assert details["cosine"][b].tolist() == pytest.approx([cosine[i] for _, i in ranked], abs=1e-3)
+        details, order = explanation.details, neighbours(explanation, b)
+        assert [explanation.units[j].source["index"] for j in order] == [i for _, i in ranked]
+        assert [explanation.units[j].target for j in order] == [int(data.targets[i]) for _, i in ranked]
+        assert details["match"][b, order].tolist() == pytest.approx([value for value, _ in ranked], abs=1e-3)
+        assert details["cosine"][b, order].tolist() == pytest.approx([cosine[i] for _, i in ranked], abs=1e-3)
         torch.testing.assert_close(explanation.scores[b], scores, rtol=2e-2, atol=2e-2)
 
 
 def test_an_image_of_the_training_set_is_its_own_best_neighbour() -> None:
     model = correspondence(matching="mutual", weights="uniform").model
     explanation = model.explain(RandomImages().inputs)
-    assert explanation.details["training image"][:, 0].tolist() == list(range(9))
-    assert (explanation.details["match"][:, 0] > 0.999).all()
-    assert torch.equal(explanation.details["query cell"][:, 0], explanation.details["neighbour cell"][:, 0])
+    for b in range(9):
+        first = neighbours(explanation, b)[0]
+        assert explanation.units[first].source["index"] == b
+        assert explanation.details["match"][b, first] > 0.999
+        cells = (explanation.details[name][b, first] for name in ("query cell", "exemplar cell"))
+        assert torch.equal(*cells)
 
 
 def test_support_is_where_the_best_pairs_are() -> None:
     explanation = correspondence(matching="mutual").model.explain(halves())
-    assert explanation.support.shape == (5, 4, 6, 5)
+    assert explanation.support.shape == (5, 12, 6, 5)
     for b in range(5):
-        for k in range(4):
+        for k in range(12):
             cells = explanation.details["query cell"][b, k]
             cells = cells[cells >= 0]
             assert set(explanation.support[b, k].flatten().nonzero()[:, 0].tolist()) == set(cells.tolist())
@@ -66,19 +76,19 @@ def test_support_is_where_the_best_pairs_are() -> None:
 def test_neighbours_have_names_and_pictures() -> None:
     model = correspondence().model
     explanation = model.explain(halves())
-    rows = model.neighbours_of(explanation)
-    assert [len(row) for row in rows] == [4] * 5
-    for b, row in enumerate(rows):
-        for k, neighbour in enumerate(row):
-            i = int(explanation.details["training image"][b, k])
-            assert neighbour.image == f"noise-{i}.png" and neighbour.label == IMAGES.classes[i % 3]
-            assert neighbour.picture.shape == (3, 8, 8) and len(neighbour.pairs) == 3
-        own = [n for n in row if n.label == explanation.target_names[b]]
+    for b in range(5):
+        units = [explanation.units[j] for j in neighbours(explanation, b)]
+        assert len(units) == 4
+        for unit in units:
+            assert unit.source["image"] == f"noise-{unit.source['index']}.png"
+            assert unit.target == unit.source["index"] % 3 and unit.picture.shape == (3, 8, 8)
+        own = [unit for unit in units if unit.target == explanation.target[b]]
         said = explanation.statements[b]
         assert said.startswith(f"{len(own)} of 4 neighbours are of {explanation.target_names[b]}")
-        assert said.endswith(", ".join(n.image for n in own[:3]))
-    absent = [c for c in IMAGES.classes if c not in {n.label for n in rows[0]}]
-    assert all(model.explain(halves()[:1], c).statements[0].startswith("0 of 4") for c in absent)
+        assert said.endswith(", ".join(unit.source["image"] for unit in own[:3]))
+    first = {explanation.units[j].target for j in neighbours(explanation, 0)}
+    for c in {0, 1, 2} - first:
+        assert model.explain(halves()[:1], c).statements[0] == f"0 of 4 neighbours are of {IMAGES.classes[c]}"
 
 
 def test_large_classes_keep_their_medoids_and_empty_slots_never_vote() -> None:
@@ -86,7 +96,8 @@ def test_large_classes_keep_their_medoids_and_empty_slots_never_vote() -> None:
     assert (model.bank.provenance.index >= 0).all()
     model = correspondence(per_class=5).model
     assert (model.bank.provenance.index >= 0).sum() == 9
-    assert (model.explain(halves()).details["training image"] >= 0).all()
+    empty = model.bank.provenance.index < 0
+    assert not model.explain(halves()).activation[:, empty].any()
 
 
 def test_fits_like_any_model_and_classifies() -> None:

@@ -4,9 +4,8 @@ Taesiri, Nguyen, Nguyen: "Visual correspondence-based explanations improve AI ro
 NeurIPS 2022, arXiv 2208.00780.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,11 +14,10 @@ from torch.nn import functional as F
 from zoo.backbones import create_backbone
 from zoo.domain import Domain
 from zoo.evidence import Evidence, Unit
-from zoo.explanation import Explanation
 from zoo.module import SelfInterpretable
 from zoo.prototypes.bank import Bank, check_images, grid_of
 from zoo.prototypes.pairwise import Matches, match_by_mutual_patches, match_by_transport
-from zoo.prototypes.selection import EMPTY, choose, survey
+from zoo.prototypes.selection import choose, survey
 from zoo.reference import Reference
 from zoo.registry import register
 from zoo.tasks import task_loss
@@ -28,24 +26,6 @@ from zoo.training import Batch, action
 RECIPE = ({"name": "gather"}, {"name": "measure", "epochs": 1, "train": []})
 CHOICES = {"matching": ("emd", "mutual"), "weights": ("correlation", "uniform"), "vote": ("one", "similarity")}
 AT_ONCE = 10  # candidates compared at one time, which bounds memory
-
-
-class Neighbour(NamedTuple):
-    """A training image that votes.
-
-    Attributes:
-        image: its name.
-        label: its class, by name.
-        match: higher is better.
-        pairs: (cell of the input, cell of the neighbour) of the best pairs of patches, row by row on the map.
-        picture: uint8 (C, t, t).
-    """
-
-    image: str
-    label: str
-    match: float
-    pairs: tuple[tuple[int, int], ...]
-    picture: Tensor | None
 
 
 @register("correspondence", family="prototypes", modality="image", paper="Taesiri et al., NeurIPS 2022")
@@ -62,11 +42,11 @@ class Correspondence(SelfInterpretable):
         3. score_c = Σ of the votes of those of the k best matches that are of class c             no bias
 
     A vote is 1 as published, where classes of equal votes tie (the first wins), or exp((match - best match) / τ)
-    with `vote="similarity"`. Unit r is the neighbour of rank r, whichever image that is; its contribution is its vote
-    if it is of the class, else 0. `details` tell of each neighbour the "training image" and its "class" (numbers),
-    its "match" and the "cosine" of stage 1, and of its `pairs` best patch pairs, (B, K, pairs): "query cell",
-    "neighbour cell" (row by row, -1 for none) and "similarity". For "emd" these are the pairs that carry the largest
-    T_ij cos(z_i, c_j). `neighbours_of` has names and pictures.
+    with `vote="similarity"`. Every stored training image is a unit; its activation is its vote, 0 unless it is among
+    the k, and its contribution that vote if it is of the class, else 0. `details` tell of each its "rank" (from 1; 0 if
+    it does not vote), its "match" and the "cosine" of stage 1, and of its `pairs` best patch pairs, (B, K, pairs):
+    "query cell", "exemplar cell" (row by row, -1 for none) and "similarity". For "emd" these are the pairs that carry
+    the largest T_ij cos(z_i, c_j).
 
     Recipe: the action `gather` stores the training images, then an epoch measures. A training image is its own nearest
     neighbour, so accuracies on the training set say little.
@@ -176,77 +156,57 @@ class Correspondence(SelfInterpretable):
             found = self.match(self.bank(maps), slot)
             value, rank = found.value.topk(self.neighbours, 1)  # (B, K)
         slot, cosine = slot.gather(1, rank), cosine.gather(1, rank)
+        votes = torch.ones_like(value)
+        if self.temperature is not None:
+            votes = ((value - value[:, :1]) / self.temperature).exp()
         wide = rank[..., None].expand(-1, -1, self.pairs)
         query, place, similarity = (t.gather(1, wide) for t in (found.query, found.other, found.similarity))
+        order = torch.arange(1, self.neighbours + 1, device=slot.device).expand_as(slot)
+        state = {"rank": self.spread(slot, order), "match": self.spread(slot, value)}
+        state |= {"cosine": self.spread(slot, cosine), "similarity": self.spread(slot, similarity)}
+        state |= {"query": self.spread(slot, query, -1), "place": self.spread(slot, place, -1)}
         support = None
         if not self.training:
             flat = similarity.new_zeros(*rank.shape, self.grid[0] * self.grid[1])
             strength = similarity.clamp(0, 1) * (query >= 0)
-            support = flat.scatter_reduce(2, query.clamp_min(0), strength, "amax").unflatten(2, self.grid)
-        state = {"slot": slot, "cosine": cosine, "match": value, "query": query, "place": place}
-        state |= {"similarity": similarity, "owner": self.bank.owner[slot]}
-        votes = torch.ones_like(value)
-        if self.temperature is not None:
-            votes = ((value - value[:, :1]) / self.temperature).exp()
-        return Evidence(votes, support, state)
+            fires = flat.scatter_reduce(2, query.clamp_min(0), strength, "amax")
+            support = self.spread(slot, fires).unflatten(2, self.grid)
+        return Evidence(self.spread(slot, votes), support, state)
+
+    def spread(self, slot: Tensor, values: Tensor, fill: int = 0) -> Tensor:
+        """Values (B, k, ...) of the neighbours in their slots (B, k) among all training images, (B, E, ...)."""
+        out = values.new_full((slot.shape[0], len(self.pooled), *values.shape[2:]), fill)
+        return out.scatter(1, slot.view(*slot.shape, *[1] * (values.ndim - 2)).expand_as(values), values)
 
     # Scores
 
     def readout(self, evidence: Evidence) -> Tensor:
-        votes = evidence.activation
-        return votes.new_zeros(votes.shape[0], len(self.domain.classes)).scatter_add(1, evidence.state["owner"], votes)
+        return evidence.activation.unflatten(1, (-1, self.bank.per_class)).sum(2)
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        own = evidence.state["owner"] == target[:, None]
+        own = self.bank.owner == target[:, None]
         return evidence.activation * own, torch.zeros_like(evidence.activation[:, 0])
 
     def slopes(self, evidence: Evidence) -> Tensor:
-        return F.one_hot(evidence.state["owner"], len(self.domain.classes)).to(evidence.activation)
+        return F.one_hot(self.bank.owner, len(self.domain.classes)).to(evidence.activation)[None]
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
-        state = evidence.state
-        return {
-            "training image": self.bank.provenance.index[state["slot"]],
-            "class": state["owner"],
-            "match": state["match"],
-            "cosine": state["cosine"],
-            "query cell": state["query"],
-            "neighbour cell": state["place"],
-            "similarity": state["similarity"],
-        }
+        names = {"query": "query cell", "place": "exemplar cell"}
+        return {names.get(name, name): value for name, value in evidence.state.items()}
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
         """How many neighbours of each row are of its target, and which ones match best."""
-        names = dict(zip(self.bank.provenance.index.tolist(), self.bank.names(), strict=True))
-        owners, images = terms["details"]["class"].tolist(), terms["details"]["training image"].tolist()
+        names, ranks = self.bank.names(), terms["details"]["rank"]
+        own = (ranks > 0) & (self.bank.owner == terms["target"][:, None])
+        order = ranks.where(own, ranks.shape[1]).argsort(dim=1, stable=True)[:, :3].tolist()
         texts = []
-        for row, numbers, c in zip(owners, images, terms["target"].tolist(), strict=True):
-            best = [names[i] for i, owner in zip(numbers, row, strict=True) if owner == c][:3]
-            which = f", the best of them {', '.join(best)}" if best else ""
-            texts.append(f"{Counter(row)[c]} of {len(row)} neighbours are of {self.domain.classes[c]}{which}")
+        for best, count, c in zip(order, own.sum(1).tolist(), terms["target"].tolist(), strict=True):
+            which = f", the best of them {', '.join(names[j] for j in best[:count])}" if count else ""
+            texts.append(f"{count} of {self.neighbours} neighbours are of {self.domain.classes[c]}{which}")
         return tuple(texts)
 
-    def neighbours_of(self, explanation: Explanation) -> list[list[Neighbour]]:
-        """For each row of an explanation by this model its neighbours, the best match first."""
-        slots = {i: j for j, i in enumerate(self.bank.provenance.index.tolist()) if i != EMPTY}
-        units, known = self.bank.units("exemplar"), explanation.details
-        columns = [known[n].tolist() for n in ("training image", "class", "match", "query cell", "neighbour cell")]
-        return [
-            [
-                Neighbour(
-                    units[slots[i]].source["image"],
-                    self.domain.classes[c],
-                    match,
-                    tuple(pair for pair in zip(queries, places, strict=True) if pair[0] >= 0),
-                    units[slots[i]].picture,
-                )
-                for i, c, match, queries, places in zip(*row, strict=True)
-            ]
-            for row in zip(*columns, strict=True)
-        ]
-
     def units(self) -> tuple[Unit, ...]:
-        return tuple(Unit(f"neighbour {r + 1}", "neighbour") for r in range(self.neighbours))
+        return self.bank.units("training image")
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         return {"cross_entropy": task_loss(scores, batch["target"], self.domain)}
