@@ -16,6 +16,8 @@ from zoo.views.sums import decimals, factors_of, fixed, known_of, printed_sum, w
 
 def prepare(one: Explanation, number: int, top: int) -> Row:
     """Makes row `number` of a page ready; pictures are made of its `top` units only."""
+    if one.contributions is not None:  # units that neither fire nor count would only fill the page
+        top = min(top, max(1, int(((one.contributions != 0) | (one.activation != 0)).sum())))
     total = None if one.contributions is None else printed_sum(one, top)
     terms = one.top(top)[0] if total is None else total.terms
     picture, boxes, uri = to_picture(one.inputs, one.domain), [], ""
@@ -126,7 +128,10 @@ def _formula(row: Row, place: int) -> str:
 def _what_if(row: Row, place: int) -> str:
     """The score of the answer were this concept absent or present, and what else is known of it."""
     known = known_of(row.terms[place], row.one)
-    texts = [f"{escape(name)} {number(value, decimals([value]))}" for name, value in known.others.items()]
+    texts = [
+        f"{escape(name)} {value if isinstance(value, int) else number(value, decimals([value]))}"
+        for name, value in known.others.items()
+    ]
     if known.absent is not None and known.present is not None:
         digits = decimals([row.one.score.item()])
         texts.append(
