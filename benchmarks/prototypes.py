@@ -30,7 +30,10 @@ CLASSES = 50
 BACKBONE = {"name": "mobilenetv2_100", "pad_type": "same"}
 STEPS: dict[str, dict[str, Any]] = {
     "protopnet": {"dim": 512, "similarity": "cosine"},
-    "prototree": {"depth": 8},
+    "protopool": {"pool": 200, "dim": 256, "similarity": "cosine"},
+    "prototree": {"depth": 7, "dim": 32},
+    "pipnet": {"prototypes": 256, "tail": 0},
+    "protosvit": {"prototypes": 256, "dim": 256, "coefficients": {"consistency": 0}},
 }
 
 
@@ -96,7 +99,8 @@ def trees() -> Iterator[Pair]:
 def steps() -> Iterator[tuple[str, Callable[[], None], Callable[[], None]]]:
     """Names of the models, a step of the black box, and a step of each on maps (32, 1280, 7, 7)."""
     domain = ImageDomain(classes=tuple(f"class {i}" for i in range(CLASSES)), size=(224, 224), channels=3)
-    batch = {"input": torch.randn(32, 1280, 7, 7).relu(), "target": torch.randint(CLASSES, (32,))}
+    maps = torch.randn(2, 32, 1280, 7, 7).relu()
+    batch = {"input": maps[0], "view": maps[1], "target": torch.randint(CLASSES, (32,))}
 
     def step_of(model: StagedModule) -> Callable[[], None]:
         model.train()

@@ -58,8 +58,8 @@ def csr_linear(x: Tensor, weight: Tensor) -> Tensor:
 
 def _product(weight: Tensor, rows: Tensor) -> Tensor:
     """(m, B): each output is a weighted sum of the few inputs (B,) that it reads, as in a bag of embeddings."""
-    inputs = rows.new_ones(weight.shape[1], rows.shape[0])
-    inputs[: rows.shape[1]] = rows.T
+    biased = weight.shape[1] > rows.shape[1]
+    inputs = torch.cat([rows.T, rows.new_ones(1, rows.shape[0])]) if biased else rows.T.contiguous()
     if rows.shape[0] == 1:
         return torch.mv(weight, inputs[:, 0])[:, None]
     if rows.shape[0] < SMALL:
