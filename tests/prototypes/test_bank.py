@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from tests.small_models import IMAGES, RandomImages
 from zoo.backbones import convnet
-from zoo.prototypes.bank import Bank, grid_of
+from zoo.prototypes.bank import Bank
+from zoo.prototypes.grid import grid_of
 from zoo.prototypes.selection import EMPTY, choose, survey
 from zoo.reference import Reference
 
@@ -78,5 +79,5 @@ def test_wrong_arguments_of_a_bank_are_refused(arguments: dict, message: str) ->
 def test_a_map_of_one_cell_is_refused() -> None:
     single = convnet(3, widths=[4, 4, 4, 4], pool=[0, 1, 2])
     assert grid_of(convnet(3, widths=[4], pool=[0]), IMAGES, "Model") == (6, 5)
-    with pytest.raises(ValueError, match="Model matches patches, but this backbone's map of inputs 12 x 10 is 1 x 1"):
+    with pytest.raises(ValueError, match="Model compares patches, but this backbone's map of inputs 12 x 10 is 1 x 1"):
         grid_of(single, IMAGES, "Model")

@@ -7,14 +7,12 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from zoo.backbones import Backbone
 from zoo.domain import Domain, ImageDomain
 from zoo.evidence import Unit
 from zoo.prototypes.provenance import Provenance
 from zoo.prototypes.selection import EMPTY, Survey
 from zoo.reference import Reference
 from zoo.stages import Stage
-from zoo.training import evaluating
 
 
 def check_images(domain: Mapping[str, Any] | Domain, model: str) -> ImageDomain:
@@ -30,22 +28,6 @@ def check_images(domain: Mapping[str, Any] | Domain, model: str) -> ImageDomain:
             f"modality '{domain.modality}' for a {domain.task}."
         )
     return domain
-
-
-def grid_of(backbone: Backbone, domain: ImageDomain, model: str) -> tuple[int, int]:
-    """Height and width of a backbone's map.
-
-    Raises:
-        ValueError: a single cell, between which and another image there is nothing to match.
-    """
-    with torch.no_grad(), evaluating(backbone):
-        h, w = backbone(torch.zeros(1, *domain.shape)).shape[2:]
-    if h * w == 1:
-        raise ValueError(
-            f"{model} matches patches, but this backbone's map of inputs {domain.size[0]} x {domain.size[1]} is 1 x 1; "
-            "choose a backbone of smaller stride, or larger inputs."
-        )
-    return int(h), int(w)
 
 
 class Bank(nn.Module):

@@ -15,7 +15,8 @@ from zoo.backbones import create_backbone
 from zoo.domain import Domain
 from zoo.evidence import Evidence, Unit
 from zoo.module import SelfInterpretable
-from zoo.prototypes.bank import Bank, check_images, grid_of
+from zoo.prototypes.bank import Bank, check_images
+from zoo.prototypes.grid import grid_of
 from zoo.prototypes.pairwise import Matches, match_by_mutual_patches, match_by_transport
 from zoo.prototypes.selection import choose, survey
 from zoo.reference import Reference

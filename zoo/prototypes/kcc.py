@@ -14,7 +14,8 @@ from zoo.backbones import create_backbone
 from zoo.domain import Domain
 from zoo.evidence import Evidence, Unit
 from zoo.module import SelfInterpretable
-from zoo.prototypes.bank import Bank, check_images, grid_of
+from zoo.prototypes.bank import Bank, check_images
+from zoo.prototypes.grid import grid_of
 from zoo.prototypes.matching import foreground, keypoints, mutual_nearest
 from zoo.prototypes.selection import choose, survey
 from zoo.reference import Reference

@@ -16,6 +16,7 @@ from zoo.backbones import create_backbone
 from zoo.domain import Domain, ImageDomain
 from zoo.evidence import Evidence, Unit
 from zoo.module import SelfInterpretable
+from zoo.prototypes.grid import grid_of
 from zoo.prototypes.patches import PatchGallery
 from zoo.prototypes.sparse_scores import Sizes, relevant, say, shrink_, units_of
 from zoo.prototypes.tail import split_tail
@@ -200,6 +201,9 @@ class PIPNet(SelfInterpretable):
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
         return say(terms, self.head.weight, self.domain.classes, self.abstain_below)
+
+    def check_recipe(self) -> None:
+        grid_of(self.backbone, self.domain, type(self).__name__)  # pyright: ignore[reportArgumentType]
 
     def on_stage_start(self, stage: Stage) -> None:
         if set(stage.train) - {"head"}:

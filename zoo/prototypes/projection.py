@@ -54,7 +54,11 @@ class Nearest:
 
 
 def nearest_patches(
-    prototypes: Tensor, reference: Reference, embed: Callable[[Tensor], Tensor], users: Tensor | None = None
+    prototypes: Tensor,
+    reference: Reference,
+    embed: Callable[[Tensor], Tensor],
+    users: Tensor | None = None,
+    least: int = 1,
 ) -> Nearest:
     """The nearest patch of every prototype among training images, over all ranks.
 
@@ -66,20 +70,25 @@ def nearest_patches(
         embed: images (B, ...) to patches (B, D, h, w).
         users: (C, P) bool, of shared prototypes the classes whose images are searched; all images by default, and for
             a prototype without users.
+        least: training images that each class must have, where prototypes are not shared.
 
     Returns:
         For the C·Q prototypes, class by class, or the P.
 
     Raises:
-        ValueError: some classes, or all the users of a prototype, have no training image.
+        ValueError: some classes, or all the users of a prototype, have no training image, or classes fewer than
+            `least`.
     """
     shared = prototypes.ndim == 2
     if users is not None:
         users = users | ~users.any(0)
     best = Nearest.start(prototypes.flatten(0, -2))
+    images = torch.zeros(prototypes.shape[0], dtype=torch.int64, device=prototypes.device)  # of each class
     for batch in reference:
         z, target, index = embed(batch["input"]), batch["target"], batch["index"]
         allowed = None if users is None else users[target]
+        if not shared:
+            images += torch.bincount(target, minlength=len(images))
         best.take(
             _nearest_of_shared(prototypes, z, allowed, index)
             if shared
@@ -87,6 +96,7 @@ def nearest_patches(
         )
     if dist.is_available() and dist.is_initialized() and reference.world > 1:
         best = _nearest_of_ranks(best, reference.world)
+        dist.all_reduce(images)
     missing = best.index == NOWHERE
     if not shared:
         missing = missing.unflatten(0, prototypes.shape[:2]).any(1)
@@ -94,6 +104,13 @@ def nearest_patches(
         what = "shared prototypes have users that have" if shared else "classes have"
         which = missing.nonzero().flatten().tolist()
         raise ValueError(f"{len(which)} {what} no training image to take prototypes from: {which[:10]}.")
+    if not shared and images.min() < least:
+        which = (images < least).nonzero().flatten().tolist()
+        raise ValueError(
+            f"{len(which)} classes have fewer training images than the {prototypes.shape[1]} prototypes of each class "
+            f"(the first is {which[0]}, with {int(images[which[0]])}), so that several would come from one image; "
+            f"lower prototypes_per_class to {int(images.min())}, or add images."
+        )
     return best
 
 

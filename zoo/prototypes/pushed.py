@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.evidence import Unit
 from zoo.module import SelfInterpretable
+from zoo.prototypes.grid import grid_of
 from zoo.prototypes.projection import nearest_patches
 from zoo.prototypes.provenance import Provenance
 from zoo.reference import Reference
@@ -28,6 +29,7 @@ class Pushed(Base):
     """
 
     after_push: ClassVar[tuple[str, ...]] = ()
+    backbone: nn.Module
     provenance: Provenance
     alive: Tensor
     pushed: Tensor
@@ -65,7 +67,7 @@ class Pushed(Base):
         """
         vectors = self.vectors()
         own = vectors if per_class is None else vectors.unflatten(0, (-1, per_class))
-        found = nearest_patches(own, reference, self.embed, users)
+        found = nearest_patches(own, reference, self.embed, users, per_class or 1)
         if reference.rank == 0:
             self.provenance.record(found, reference, self.domain, self._map_of)  # pyright: ignore[reportArgumentType]
         self.pushed.fill_(True)
@@ -108,6 +110,7 @@ class Pushed(Base):
             )
 
     def check_recipe(self) -> None:
+        grid_of(self.backbone, self.domain, type(self).__name__)  # pyright: ignore[reportArgumentType]
         last = max((i for i, s in enumerate(self.stages) if set(s.train) - set(self.after_push)), default=-1)
         if not any(stage.name == "push" for stage in self.stages[last + 1 :]):
             last_stage = "its last stage that trains more than the head" if self.after_push else "its last training"
