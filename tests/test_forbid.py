@@ -1,13 +1,14 @@
 """Forbidden prototypes: they never fire again, and a head may learn to do without them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 import zoo
-from tests.small_models import cbm, protopnet
+from tests.small_models import Small, cbm, pipnet, protopnet, protopool, protosvit, prototree
 from tests.toy import COLOURS, ToyData, fit
 from zoo.cli import main
 from zoo.forbidding import refit
@@ -35,6 +36,21 @@ def test_a_forbidden_prototype_has_no_say() -> None:
     with pytest.raises(ValueError, match="no unit named 'nobody'"):
         small.model.forbid(["nobody"])
     assert small.model.alive.sum() == 5
+
+
+@pytest.mark.parametrize("small", [pipnet, protosvit, protopool, prototree])
+def test_every_kind_of_prototype_can_be_forbidden(small: Callable[[], Small]) -> None:
+    made = small()
+    model, x = made.model, made.inputs
+    column = int(model.explain(x).importance.sum(0).argmax())
+    with torch.no_grad():
+        evidence = model.step(x)[1]
+        without = model.readout(model.edit(evidence, {column: 0.0}))
+    model.forbid([column])
+    explanation = model.explain(x)
+    torch.testing.assert_close(explanation.scores, without)
+    assert not explanation.activation[:, column].any() and not explanation.support[:, column].any()
+    assert explanation.units[column].source["pruned"]
 
 
 def test_the_head_learns_again_and_nothing_else() -> None:
@@ -67,4 +83,4 @@ def test_from_the_command_line(tmp_path: Path, capsys) -> None:
     zoo.save(cbm().model, tmp_path / "cbm")
     wrong = ["forbid", "--checkpoint", str(tmp_path / "cbm"), "--units", "a", "--output", str(tmp_path / "x")]
     assert main(wrong) == 2
-    assert "is a CBM, which has no prototypes to forbid" in capsys.readouterr().err
+    assert "is a CBM, whose units cannot be forbidden" in capsys.readouterr().err

@@ -24,7 +24,7 @@ def forbid(arguments: list[str]) -> int:
     options, rest = _parser().parse_known_args(arguments)
     model = zoo.load(options.checkpoint)
     if not hasattr(model, "forbid"):
-        raise ValueError(f"{options.checkpoint} is a {type(model).__name__}, which has no prototypes to forbid.")
+        raise ValueError(f"{options.checkpoint} is a {type(model).__name__}, whose units cannot be forbidden.")
     if options.refit < 0:
         raise ValueError(f"--refit must be a number of epochs from 0; got {options.refit}.")
     if options.refit and "head" not in model.groups():

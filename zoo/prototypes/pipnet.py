@@ -16,6 +16,7 @@ from zoo.backbones import create_backbone
 from zoo.domain import Domain, ImageDomain
 from zoo.evidence import Evidence, Unit
 from zoo.module import SelfInterpretable
+from zoo.prototypes.forbidding import Forbidding
 from zoo.prototypes.grid import grid_of
 from zoo.prototypes.patches import PatchGallery
 from zoo.prototypes.sparse_scores import Sizes, relevant, say, shrink_, units_of
@@ -29,7 +30,7 @@ EPSILON = 1e-8
 
 
 @register("pipnet", family="prototypes", modality="image", paper="Nauta et al., CVPR 2023")
-class PIPNet(SelfInterpretable):
+class PIPNet(Forbidding, SelfInterpretable):
     """Scores classes by which of D prototypical parts are present anywhere in the image.
 
         z = softmax over channels of addon(backbone(x))   (B, D, h, w)   each cell is one part, softly
@@ -142,6 +143,7 @@ class PIPNet(SelfInterpretable):
         shrink_(self.head.weight, 0)
         self.patches = PatchGallery(count, domain.channels, patches, thumbnail)
         self.sizes = Sizes()
+        self.start_alive(count)
         self._units: tuple[tuple[int, ...], tuple[Unit, ...]] | None = None
 
     def groups(self) -> dict[str, nn.Module | nn.Parameter]:
@@ -157,8 +159,8 @@ class PIPNet(SelfInterpretable):
     def evidence(self, x: Tensor) -> Evidence:
         z = self.presence(x)
         # Maps as a state only while training, where losses need their gradients.
-        support, state = (None, {"z": z}) if self.training else (z, {})
-        return Evidence(z.flatten(2).amax(2), support, state)
+        support, state = (None, {"z": z}) if self.training else (z * self.alive[:, None, None], {})
+        return Evidence(z.flatten(2).amax(2) * self.alive, support, state)
 
     def readout(self, evidence: Evidence) -> Tensor:
         scores = super().readout(evidence)
@@ -190,13 +192,17 @@ class PIPNet(SelfInterpretable):
             shrink_(self.head.weight, self.shrink)
 
     def measure(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
-        sizes = self.sizes.update(split, scores, evidence.activation, self.head.weight)
+        sizes = self.sizes.update(split, scores, evidence.activation, self.head.weight * self.alive)
         return {**super().measure(split, scores, evidence, batch), **sizes}
 
     def units(self) -> tuple[Unit, ...]:
-        state = (*self.patches.version, self.head.weight._version)  # rebuilt only after a change of either
+        state = (
+            *self.patches.version,
+            self.head.weight._version,
+            self.alive._version,
+        )  # rebuilt only after a change of either
         if self._units is None or self._units[0] != state:
-            self._units = state, units_of(self.patches, self.head.weight.detach(), self.domain.classes)
+            self._units = state, units_of(self.patches, self.head.weight.detach(), self.alive, self.domain.classes)
         return self._units[1]
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
@@ -212,7 +218,7 @@ class PIPNet(SelfInterpretable):
     @action
     def gallery(self, reference: Reference) -> None:
         """Keeps the training patches in which each prototype is most present, and pictures those with any weight."""
-        self.patches.fill(reference, self.domain, self.presence, relevant(self.head.weight))
+        self.patches.fill(reference, self.domain, self.presence, relevant(self.head.weight) & self.alive)
 
 
 def recipe(learns: Sequence[str]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from zoo.backbones import create_backbone
 from zoo.domain import Domain, ImageDomain
 from zoo.evidence import Evidence, Unit
 from zoo.module import SelfInterpretable
+from zoo.prototypes.forbidding import Forbidding
 from zoo.prototypes.grid import grid_of
 from zoo.prototypes.patches import PatchGallery
 from zoo.prototypes.pipnet import coverage
@@ -35,7 +36,7 @@ TINY = 1e-8
 
 
 @register("protosvit", family="prototypes", modality="image", paper="Turbé et al., 2024 and 2025")
-class ProtoSViT(SelfInterpretable):
+class ProtoSViT(Forbidding, SelfInterpretable):
     """Scores classes by how much of each of K prototypes the patch tokens of a frozen backbone show.
 
         t = project(backbone(x))                        (B, D, h, w)   1x1 convolution on frozen patch tokens
@@ -153,6 +154,7 @@ class ProtoSViT(SelfInterpretable):
         shrink_(self.head.weight, 0)
         self.patches = PatchGallery(prototypes, domain.channels, patches, thumbnail)
         self.sizes = Sizes()
+        self.start_alive(prototypes)
         self._units: tuple[tuple[int, ...], tuple[Unit, ...]] | None = None
 
     def assign(self, x: Tensor) -> Tensor:
@@ -174,8 +176,9 @@ class ProtoSViT(SelfInterpretable):
         shares = self.assign(x)
         maps = self.maps(shares)
         activation = maps.amax((2, 3)) if self.pooling == "max" else maps.mean((2, 3))
-        support, state = (None, {"shares": shares}) if self.training else (maps.clamp(0, 1), {})
-        return Evidence(activation, support, state)
+        seen = maps.clamp(0, 1) * self.alive[:, None, None]
+        support, state = (None, {"shares": shares}) if self.training else (seen, {})
+        return Evidence(activation * self.alive, support, state)
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         terms = {"cross_entropy": F.cross_entropy(scores, batch["target"])}
@@ -198,13 +201,17 @@ class ProtoSViT(SelfInterpretable):
             shrink_(self.head.weight, self.shrink)
 
     def measure(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
-        sizes = self.sizes.update(split, scores, evidence.activation, self.head.weight)
+        sizes = self.sizes.update(split, scores, evidence.activation, self.head.weight * self.alive)
         return {**super().measure(split, scores, evidence, batch), **sizes}
 
     def units(self) -> tuple[Unit, ...]:
-        state = (*self.patches.version, self.head.weight._version)  # rebuilt only after a change of either
+        state = (
+            *self.patches.version,
+            self.head.weight._version,
+            self.alive._version,
+        )  # rebuilt only after a change of either
         if self._units is None or self._units[0] != state:
-            self._units = state, units_of(self.patches, self.head.weight.detach(), self.domain.classes)
+            self._units = state, units_of(self.patches, self.head.weight.detach(), self.alive, self.domain.classes)
         return self._units[1]
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
@@ -221,7 +228,7 @@ class ProtoSViT(SelfInterpretable):
     def gallery(self, reference: Reference) -> None:
         """Keeps the training patches in which each prototype fires most, and pictures those with any weight."""
         found = lambda x: self.maps(self.assign(x))  # noqa: E731
-        self.patches.fill(reference, self.domain, found, relevant(self.head.weight))
+        self.patches.fill(reference, self.domain, found, relevant(self.head.weight) & self.alive)
 
 
 def entropy(shares: Tensor) -> Tensor:

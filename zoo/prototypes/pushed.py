@@ -1,23 +1,20 @@
 """What all models share whose prototypes are patches of training images once they were pushed."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from zoo.evidence import Unit
-from zoo.module import SelfInterpretable
+from zoo.prototypes.forbidding import Forbidding
 from zoo.prototypes.grid import grid_of
 from zoo.prototypes.projection import nearest_patches
 from zoo.prototypes.provenance import Provenance
 from zoo.reference import Reference
 from zoo.stages import Stage
 
-Base = SelfInterpretable if TYPE_CHECKING else object
 
-
-class Pushed(Base):
+class Pushed(Forbidding):
     """Prototypes that explain only when they are patches of training images.
 
     A model calls `start_prototypes`, and defines `embed` (images to patches (B, D, h, w)), `vectors` (prototypes (P, D)
@@ -31,12 +28,11 @@ class Pushed(Base):
     after_push: ClassVar[tuple[str, ...]] = ()
     backbone: nn.Module
     provenance: Provenance
-    alive: Tensor
     pushed: Tensor
 
     def start_prototypes(self, count: int, channels: int, thumbnail: int) -> None:
         """Sources of `count` prototypes, none of which is known, and which of them are alive: all."""
-        self.register_buffer("alive", torch.ones(count, dtype=torch.bool))
+        self.start_alive(count)
         self.register_buffer("pushed", torch.tensor(False))
         self.provenance = Provenance(count, channels, thumbnail)
         self._units: tuple[tuple[int, ...], tuple[Unit, ...]] | None = None
@@ -88,19 +84,6 @@ class Pushed(Base):
                 units.append(Unit(name, "prototype", target, source, pictures[j] if source else None))
             self._units = state, tuple(units)
         return self._units[1]
-
-    def forbid(self, units: Iterable[str | int]) -> None:
-        """Takes prototypes away for good, by name or number: they never fire again, and say so in their source.
-
-        Raises:
-            ValueError: an unknown prototype, or none would be left.
-        """
-        columns = [self.unit_index(unit) for unit in units]
-        alive = self.alive.clone()
-        alive[columns] = False
-        if not alive.any():
-            raise ValueError(f"all {int(self.alive.sum())} prototypes would be forbidden; leave some.")
-        self.alive.copy_(alive)
 
     def require_ready(self) -> None:
         if not self.pushed:

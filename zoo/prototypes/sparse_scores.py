@@ -67,16 +67,18 @@ def say(terms: Mapping[str, Any], weight: Tensor, classes: Sequence[str], abstai
     return tuple(said)
 
 
-def units_of(gallery: PatchGallery, weight: Tensor, classes: Sequence[str]) -> tuple[Unit, ...]:
+def units_of(gallery: PatchGallery, weight: Tensor, alive: Tensor, classes: Sequence[str]) -> tuple[Unit, ...]:
     """The prototypes, numbered from 1, with their pictures and the classes that they have a weight for.
 
-    A prototype with a weight for one class only belongs to that class.
+    A prototype with a weight for one class only belongs to that class; what is not `alive` (K,) says so.
     """
     pictures, units = gallery.first.picture.cpu(), []
-    for k, (source, column) in enumerate(zip(gallery.sources(), weight.T.tolist(), strict=True)):
+    rows = zip(gallery.sources(), weight.T.tolist(), alive.tolist(), strict=True)
+    for k, (source, column, there) in enumerate(rows):
         given = {classes[c]: column[c] for c in sorted(range(len(classes)), key=lambda c: -column[c]) if column[c] > 0}
         target = classes.index(next(iter(given))) if len(given) == 1 else None
         picture = pictures[k] if source else None
         source = {**source, "weights": given} if given else {**source, "relevant": False}
+        source = source if there else {**source, "pruned": True}
         units.append(Unit(f"prototype {k + 1}", "prototype", target, source, picture))
     return tuple(units)
