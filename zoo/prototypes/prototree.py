@@ -69,7 +69,7 @@ class ProtoTree(Pushed, SelfInterpretable):
         backbone: see `zoo.backbones.create_backbone`.
         depth: h.
         dim: D, channels of prototypes.
-        tau: in [0, 1), for `prune`; somewhat above 1 / C. By default 2 / C.
+        tau: in [0, 1), for `prune`; somewhat above 1 / C. By default 2 / C, of two classes 3 / 4.
         routing: "soft", "greedy" or "max_path", of evaluation; an option of `explain` too. Training is soft.
         thumbnail: side in pixels of the stored pictures of prototypes.
         stages, lr, weight_decay, optimizer: see `StagedModule`; groups: backbone, addon, prototypes.
@@ -109,7 +109,7 @@ class ProtoTree(Pushed, SelfInterpretable):
         super().__init__(
             domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
         )
-        self.tau = 2 / classes if tau is None else tau
+        self.tau = min(2 / classes, (1 + 1 / classes) / 2) if tau is None else tau
         if not 1 <= depth <= 14 or dim < 1 or thumbnail < 1 or not 0 <= self.tau < 1:
             raise ValueError(
                 "expected 1 <= depth <= 14, dim >= 1, thumbnail >= 1 and 0 <= tau < 1; got "
