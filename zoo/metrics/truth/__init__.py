@@ -1,0 +1,33 @@
+"""Are explanations true? Metrics for every family of models, on one footing.
+
+A `Subject` is what is measured, a `Case` a batch of what it says; each metric has `update(case)`, `compute()`, and
+`intervals()` with 95 % intervals over samples.
+"""
+
+from zoo.metrics.truth.base import TruthMetric, Value
+from zoo.metrics.truth.compactness import Compactness
+from zoo.metrics.truth.completeness import CompletenessGap
+from zoo.metrics.truth.controls import CONTROLS
+from zoo.metrics.truth.deletion import EvidenceDeletionGain
+from zoo.metrics.truth.imputers import imputers_for
+from zoo.metrics.truth.locality import LocalityLeak
+from zoo.metrics.truth.mask_out import MaskOutAgreement
+from zoo.metrics.truth.recovery import GroundTruthRecovery
+from zoo.metrics.truth.subject import Case, Subject
+from zoo.metrics.truth.sufficiency import KeepOnlySufficiency
+
+__all__ = [
+    "CONTROLS",
+    "Case",
+    "Compactness",
+    "CompletenessGap",
+    "EvidenceDeletionGain",
+    "GroundTruthRecovery",
+    "KeepOnlySufficiency",
+    "LocalityLeak",
+    "MaskOutAgreement",
+    "Subject",
+    "TruthMetric",
+    "Value",
+    "imputers_for",
+]
