@@ -16,8 +16,11 @@ from zoo.concepts.answers import INVISIBLE, LEVELS
 from zoo.concepts.interventions import Curve, Protocol, cache, group_members, make_policies, sweep, tune
 from zoo.concepts.policies import POLICIES, CooP, check_names
 from zoo.concepts.protocol import SHARES
+from zoo.metrics.truth import CONTROLS
+from zoo.metrics.truth.suite import METRICS
 from zoo.module import SelfInterpretable
 from zoo.sparsity_report import report_sparsity
+from zoo.truth_report import report_truth
 from zoo.views.curves import Line, curves_page, save_png, svg
 
 SPLITS = ("test", "val")
@@ -33,6 +36,7 @@ def evaluate(arguments: list[str]) -> int:
     reports: dict[str, Callable[[SelfInterpretable, Any, argparse.Namespace], None]] = {
         "interventions": report_interventions,
         "sparsity": report_sparsity,
+        "metrics": report_truth,
     }
     wanted = [name for name in reports if getattr(options, name) is not None]
     if not wanted:
@@ -173,6 +177,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sparsity", metavar="N,N", help="accuracy at so many effective concepts a class, such as 5,10,20"
     )
+    truth = parser.add_argument_group("truth of explanations")
+    truth.add_argument("--metrics", metavar="all|NAME,NAME", help=f"by key or title: {', '.join(METRICS)}")
+    truth.add_argument("--limit", type=_positive, metavar="N", help="rows to measure on (default: all)")
+    truth.add_argument("--imputers", metavar="NAME,NAME", help="for removed parts (default: all that fit)")
+    truth.add_argument("--control", choices=CONTROLS, help="measure a wrong explanation of the model instead")
+    truth.add_argument(
+        "--limit-memory", type=_positive, default=512, metavar="MIB", help="of one forward pass (default: 512)"
+    )
     about = parser.add_argument_group("interventions")
     about.add_argument("--interventions", metavar="all|NAME,NAME", help=f"policies: {', '.join(POLICIES)}")
     about.add_argument("--competence", nargs="+", type=float, default=[1.0, 0.0], help="of annotators (default: 1 0)")
@@ -188,3 +200,9 @@ def _parser() -> argparse.ArgumentParser:
     about.add_argument("--tune", action="store_true", help="tune coop's alpha and beta on validation data")
     about.add_argument("--seed", type=int, default=0, help="of orders and wrong answers (default: 0)")
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1; got {text}")
+    return int(text)

@@ -18,12 +18,13 @@ NEEDS = {
 
 
 class Value(NamedTuple):
-    """A number with its 95 % interval over samples."""
+    """A number with its 95 % interval over samples, beside chance and what is ideal, where these are known."""
 
     value: float
     low: float
     high: float
     chance: float | None
+    ideal: float | None
 
 
 class TruthMetric(Metric):
@@ -37,6 +38,7 @@ class TruthMetric(Metric):
         names: of the columns.
         directions: 1 where more is better, -1 where less is, 0 where neither, for each column.
         chances: what an explanation that knows nothing reaches, for each column; None where that depends.
+        ideals: what the truth reaches, for each column, in the same way; by default not known.
         needs: what a subject must have, see NEEDS, or "support" and "truth".
     """
 
@@ -46,6 +48,7 @@ class TruthMetric(Metric):
     names: ClassVar[tuple[str, ...]]
     directions: ClassVar[tuple[int, ...]]
     chances: ClassVar[tuple[float | None, ...]]
+    ideals: ClassVar[tuple[float | None, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ()
     values: list[Tensor]
     ids: list[Tensor]
@@ -112,7 +115,8 @@ class TruthMetric(Metric):
 
     def intervals(self, draws: int = 1000, seed: int = 0) -> dict[str, Value]:
         """The summary of each column with its 95 % interval: percentiles over samples drawn with replacement."""
-        rows = self.samples()
+        with self.sync_context():
+            rows = self.samples()
         values = self.summarise(rows)
         if len(rows) == 0:
             low = high = values
@@ -120,8 +124,9 @@ class TruthMetric(Metric):
             drawn = whole(torch.arange(draws), len(rows), len(rows), seed, "bootstrap").to(rows.device)
             each = torch.cat([self.summarise(rows[part]) for part in drawn.split(max(2**22 // rows.numel(), 1))])
             low, high = each.nanquantile(torch.tensor([0.025, 0.975], dtype=each.dtype, device=each.device), dim=0)
-        table = zip(self.names, values.tolist(), low.tolist(), high.tolist(), self.chances, strict=True)
-        return {name: Value(value, a, b, chance) for name, value, a, b, chance in table}
+        known = (self.chances, self.ideals or (None,) * len(self.names))
+        table = zip(self.names, values.tolist(), low.tolist(), high.tolist(), *known, strict=True)
+        return {name: Value(*row) for name, *row in table}
 
 
 def spearman(a: Tensor, b: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ class CompletenessGap(TruthMetric):
 
     key, title = "M1", "completeness gap"
     names, directions, chances = ("gap",), (-1,), (None,)
+    ideals = (0.0,)
     needs = ("additive",)
     passes = 1e-3
 

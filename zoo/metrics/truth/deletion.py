@@ -47,6 +47,7 @@ class EvidenceDeletionGain(TruthMetric):
         self.names = ("gain", *each, "insertion", "of oracle", "random order")
         self.directions = (*[1] * (len(each) + 3), 0)
         self.chances = tuple(0.0 for _ in self.names)
+        self.ideals = tuple(1.0 if name == "of oracle" else None for name in self.names)
 
     def measure(self, case: Case) -> Tensor:
         first, chance = self.imputers[0], uniform(case.ids, case.present.shape[1], self.seed, "ties")

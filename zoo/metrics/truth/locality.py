@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from zoo.explanation import Explanation
 from zoo.metrics.truth.base import TruthMetric, covering
 from zoo.metrics.truth.elements import over_input
 from zoo.metrics.truth.streams import normal
@@ -10,11 +11,12 @@ from zoo.metrics.truth.subject import Case
 
 
 class LocalityLeak(TruthMetric):
-    """Of how much a unit's activation moves under noise, the share that is due to noise outside of its support.
+    """Of how much a unit's evidence moves under noise, the share that is due to noise outside of its support.
 
-        leak = out / (in + out),   out = E |a(x + (1 - S) ξ) - a(x)|,   in = E |a(x + S ξ) - a(x)|
+        leak = out / (in + out),   out = E |c(x + (1 - S) ξ) - c(x)|,   in = E |c(x + S ξ) - c(x)|
 
-    ξ is Gaussian noise of one size everywhere, S the unit's support, scaled to a maximum of 1. A unit that looks at
+    c is the unit's contribution to the target's score (of scores that are no sums, its activation), ξ Gaussian noise of
+    one size everywhere, S the unit's support, scaled to a maximum of 1. A unit that looks at
     the whole input has about the share of the area that lies outside; 0 is ideal. Read it beside "outside", that area:
     a support of everything leaks nothing. For the units of largest contribution that together hold nine tenths of all;
     those that move under neither noise have no value. `zoo.metrics.SpatialMisalignment` is the worst case.
@@ -28,6 +30,7 @@ class LocalityLeak(TruthMetric):
 
     key, title = "M5", "locality leak"
     names, directions, chances = ("leak", "outside"), (-1, 0), (None, None)
+    ideals = (0.0, None)
     needs = ("support", "numbers")
 
     def __init__(self, units: int = 3, draws: int = 4, noise: float = 0.2, seed: int = 0) -> None:
@@ -55,10 +58,15 @@ class LocalityLeak(TruthMetric):
 
     @staticmethod
     def moved(case: Case, x: Tensor, top: Tensor) -> Tensor:
-        """(B, n) by how much the activation of unit `top` (B, n) moves for inputs (B, n, *shape), one for each unit."""
+        """(B, n) by how much the evidence of unit `top` (B, n) moves for inputs (B, n, *shape), one for each unit."""
         flat, target = x.flatten(0, 1), case.target.repeat_interleave(x.shape[1])
         rows = case.subject.rows
         parts = zip(flat.split(rows), target.split(rows), strict=True)
-        changed = torch.cat([case.subject.explain(part, t).activation for part, t in parts])
+        changed = torch.cat([strength(case.subject.explain(part, t)) for part, t in parts])
         after = changed.gather(1, top.flatten()[:, None]).view(top.shape)
-        return (after - case.explanation.activation.gather(1, top)).abs().double()
+        return (after - strength(case.explanation).gather(1, top)).abs().double()
+
+
+def strength(told: Explanation) -> Tensor:
+    """(B, K) contributions, or activations where the score is no sum of its units."""
+    return told.activation if told.contributions is None else told.contributions

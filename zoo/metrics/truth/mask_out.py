@@ -26,9 +26,9 @@ class MaskOutAgreement(TruthMetric):
         slope              of d on e through 0; 1 is ideal
         agreement          1 - sum |d - e| / sum (|d| + |e|), in [0, 1]; 1 is ideal
 
-    Each is a mean over the imputers; the rank correlation is there for each imputer too, and for masks that are the
-    supports of the units of largest contribution ("own supports": elements where the support is at least half of its
-    maximum), which a model can satisfy by construction.
+    Each is a mean over the imputers and over samples; of the slope it is the median over samples. The rank correlation
+    is there for each imputer too, and for masks that are the supports of the units of largest contribution ("own
+    supports": elements where the support is at least half of its maximum), which is easy to satisfy by construction.
 
     Args:
         imputers: what stands in for removed elements; several, as none is without an argument.
@@ -54,6 +54,12 @@ class MaskOutAgreement(TruthMetric):
         each = tuple(f"{STATISTICS[0]}, {imputer.name}" for imputer in imputers)
         self.names = (*STATISTICS, *each, f"{STATISTICS[0]}, own supports")
         self.directions, self.chances = (1, 0, *[1] * (2 + len(each))), (0.0, None, None, *[0.0] * (1 + len(each)))
+        self.ideals = (1.0,) * len(self.names)
+
+    def summarise(self, rows: Tensor) -> Tensor:
+        means, slope = super().summarise(rows), STATISTICS.index("slope")
+        means[..., slope] = rows[..., slope].nanmedian(-1).values if rows.shape[-2] else torch.nan
+        return means
 
     def measure(self, case: Case) -> Tensor:
         masks = random_masks(case.x, case.ids, case.domain, self.shares, self.masks, self.seed)

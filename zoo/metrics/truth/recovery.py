@@ -25,6 +25,7 @@ class GroundTruthRecovery(TruthMetric):
     key, title = "M11", "ground-truth recovery"
     names = ("average precision", "mass", "true positive rate", "false discovery")
     directions, chances = (1, 1, 1, -1), (0.0, 0.0, None, None)
+    ideals = (1.0, 1.0, 1.0, 0.0)
     needs = ("support", "truth")
 
     def measure(self, case: Case) -> Tensor:

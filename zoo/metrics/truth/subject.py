@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.explanation import Explanation
-from zoo.metrics.truth.elements import cells_of, element_shape, over_input, present
+from zoo.metrics.truth.elements import TOKENS, cells_of, element_shape, over_input, present
 from zoo.metrics.truth.imputers import Imputer
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ class Case:
         target: (B,) classes to explain; the predicted ones by default.
         labels: (B,) true classes, where known.
         truth: (B, R, *S) in {0, 1}, elements that are known to matter, where known.
-        blank: (*shape) the input without anything, such as the mean of the training inputs; 0 by default.
+        blank: (*shape) the input without anything, such as the mean of the training inputs; 0 by default. Of tokens it
+            is as many of number 1, the unknown one, as the input has.
     """
 
     def __init__(
@@ -110,7 +111,10 @@ class Case:
         self.explanation = subject.explain(x, target)
         self.target, self.domain = self.explanation.target, subject.domain
         self.truth = None if truth is None else truth.flatten(2)
-        self.blank = torch.zeros_like(x[:1]) if blank is None else blank[None].to(x)
+        if self.domain.modality in TOKENS:
+            self.blank = (x != 0).to(x)
+        else:
+            self.blank = torch.zeros_like(x[:1]) if blank is None else blank[None].to(x)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -189,7 +193,9 @@ class Case:
 
     @cached_property
     def absent(self) -> Tensor:
-        """(1 or B, K) what the margins' contributions are for the blank input: what is left once all is removed."""
+        """(B, K) what these contributions are for the blank input: what is left once all is removed."""
+        if len(self.blank) == len(self):
+            return self.subject.margins(self.blank, self.target)
         targets = self.target.unique()
         rows = self.subject.margins(self.blank.expand(len(targets), *self.blank.shape[1:]), targets)
         return rows[torch.searchsorted(targets, self.target)]
@@ -212,7 +218,7 @@ class Case:
     def scores_only(self, masks: Tensor) -> Tensor:
         """(B, n, C) float64 scores of the blank input into which the elements of masks (B, n, N) are inserted."""
         inserted = lambda rows: torch.where(  # noqa: E731
-            over_input(masks[rows], self.domain), self.x[rows, None], self.blank[:, None]
+            over_input(masks[rows], self.domain), self.x[rows, None], self.blank.expand_as(self.x)[rows, None]
         )
         return self.scores_of(inserted, masks.shape[1])
 

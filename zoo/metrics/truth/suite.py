@@ -1,0 +1,137 @@
+"""The metrics of truth by name, and all of them in one pass over the data."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from zoo.hints import hint
+from zoo.metrics.truth.base import TruthMetric, Value
+from zoo.metrics.truth.compactness import Compactness
+from zoo.metrics.truth.completeness import CompletenessGap
+from zoo.metrics.truth.deletion import EvidenceDeletionGain
+from zoo.metrics.truth.imputers import Imputer, imputers_for
+from zoo.metrics.truth.locality import LocalityLeak
+from zoo.metrics.truth.mask_out import MaskOutAgreement
+from zoo.metrics.truth.recovery import GroundTruthRecovery
+from zoo.metrics.truth.subject import Case, Subject
+from zoo.metrics.truth.sufficiency import KeepOnlySufficiency
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What metrics are made from.
+
+    Attributes:
+        subject: what is measured.
+        imputers: what stands in for removed elements.
+        seed: of all randomness.
+    """
+
+    subject: Subject
+    imputers: Sequence[Imputer]
+    seed: int = 0
+
+
+METRICS: dict[str, tuple[type[TruthMetric], Callable[[Setting], TruthMetric]]] = {
+    "M1": (CompletenessGap, lambda s: CompletenessGap()),
+    "M2": (MaskOutAgreement, lambda s: MaskOutAgreement(s.imputers, seed=s.seed)),
+    "M3": (EvidenceDeletionGain, lambda s: EvidenceDeletionGain(s.imputers, seed=s.seed)),
+    "M4": (KeepOnlySufficiency, lambda s: KeepOnlySufficiency(s.imputers, seed=s.seed)),
+    "M5": (LocalityLeak, lambda s: LocalityLeak(seed=s.seed)),
+    "M6": (Compactness, lambda s: Compactness()),
+    "M11": (GroundTruthRecovery, lambda s: GroundTruthRecovery()),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one metric found.
+
+    Attributes:
+        title: of the metric.
+        missing: why it does not apply, if it does not.
+        values: by column, with intervals; empty if it does not apply.
+        directions: by column: 1 where more is better, -1 where less is, 0 where neither.
+        undefined: how many samples have no value, by column.
+        extra: what is no mean over samples, by name.
+    """
+
+    title: str
+    missing: str | None = None
+    values: dict[str, Value] = field(default_factory=dict)
+    directions: dict[str, int] = field(default_factory=dict)
+    undefined: dict[str, int] = field(default_factory=dict)
+    extra: dict[str, float] = field(default_factory=dict)
+
+
+def choose(names: Sequence[str]) -> tuple[str, ...]:
+    """Keys of metrics by key or by title, in their order; "all" is all.
+
+    Raises:
+        ValueError: an unknown name; the message has the nearest.
+    """
+    titles = {metric.title: key for key, (metric, _) in METRICS.items()}
+    chosen = set()
+    for name in names:
+        if name == "all":
+            chosen |= METRICS.keys()
+        elif name.upper() in METRICS:
+            chosen.add(name.upper())
+        elif (plain := name.replace("_", " ").replace("-", " ").lower()) in titles:
+            chosen.add(titles[plain])
+        elif name.lower() in titles:
+            chosen.add(titles[name.lower()])
+        else:
+            raise ValueError(f"no metric of truth named '{name}'; {hint(name, [*METRICS, *titles])}")
+    return tuple(key for key in METRICS if key in chosen)
+
+
+def measure(
+    subject: Subject,
+    batches: Iterable[dict[str, Tensor]],
+    reference: Tensor,
+    names: Sequence[str] = ("all",),
+    imputers: Sequence[str] = (),
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Result]:
+    """Measures a subject on batches of "input", "target", "ids" and, where they are known, "regions".
+
+    Args:
+        subject: what is measured.
+        batches: of the data; ids (B,) name the samples.
+        reference: (M, *shape) training inputs, for imputers and for the blank input.
+        names: metrics by key or title, "all" for all.
+        imputers: by name; by default all that suit the modality.
+        seed: of all randomness.
+        progress: show a bar.
+
+    Raises:
+        ValueError: an unknown metric or imputer.
+    """
+    setting = Setting(subject, imputers_for(subject.domain, reference, imputers, seed), seed)
+    metrics = {key: METRICS[key][1](setting) for key in choose(names)}
+    lacking: dict[str, str] = {}
+    blank = reference.mean(0) if reference.is_floating_point() else None
+    for batch in tqdm(batches, "truth", disable=not progress, leave=False):
+        x = batch["input"].to(subject.model.device)
+        moved = {name: batch[name].to(x.device) if name in batch else None for name in ("target", "regions")}
+        case = Case(subject, x, batch["ids"].to(x.device), None, moved["target"], moved["regions"], blank)
+        here = (case.explanation.support is not None, case.truth is not None)
+        for key, metric in metrics.items():
+            if (lack := metric.missing(subject, *here)) is not None:
+                lacking[key] = lack
+            else:
+                metric.update(case)
+    return {key: _result(metric, lacking.get(key)) for key, metric in metrics.items()}
+
+
+def _result(metric: TruthMetric, missing: str | None) -> Result:
+    if missing is not None:
+        return Result(metric.title, missing)
+    directions = dict(zip(metric.names, metric.directions, strict=True))
+    extra: dict[str, Any] = {"units used": metric.units_used()} if isinstance(metric, Compactness) else {}
+    return Result(metric.title, None, metric.intervals(), directions, metric.undefined(), extra)
