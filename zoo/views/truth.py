@@ -15,6 +15,7 @@ INK = (
     ".truth .grid{stroke:#343b44}.truth .paper{fill:#1d2228}}"
 )
 BETTER = {1: "more is better", -1: "less is better", 0: ""}
+ARROWS = {1: "↑", -1: "↓", 0: ""}
 
 
 class Row(NamedTuple):
@@ -80,7 +81,7 @@ def truth_svg(rows: Sequence[Row]) -> str:
 def _dot(row: Row, y: float, x) -> str:
     value, low, high, chance, ideal = row.value or (None,) * 5
     value, low, high = (v or 0.0 for v in (value, low, high))
-    arrow = {1: "↑", -1: "↓", 0: ""}[row.direction]
+    arrow = ARROWS[row.direction]
     parts = [
         f"<text x='28' y='{y + 4}'>{escape(row.name)} <tspan class='soft'>{arrow}</tspan></text>",
         f"<line x1='{x(low):.1f}' x2='{x(high):.1f}' y1='{y}' y2='{y}' stroke='#0072b2' stroke-width='3' "
@@ -117,5 +118,5 @@ def truth_page(about: str, drawing: str, rows: Sequence[Row]) -> str:
     cells = []
     for row in rows:
         key, title, name, *rest = row.cells()
-        cells.append((f"{key} {title}", name, *rest, BETTER[row.direction]))
+        cells.append((f"{key} {title}", name, *rest, ARROWS[row.direction]))
     return curves_page("Are the explanations true?", drawing, about, header, cells)
