@@ -9,6 +9,7 @@ from zoo.data.folder import ImageFolder
 from zoo.data.images import ImageData
 from zoo.data.mnist_add import MNISTAdd
 from zoo.data.module import DataModule
+from zoo.data.part_birds import PartBirds
 from zoo.data.sentiment import SST2, EraserMovies
 from zoo.data.series import SeriesArchive
 from zoo.data.series_arrays import SeriesArrays
@@ -30,6 +31,7 @@ __all__ = [
     "ImageData",
     "ImageFolder",
     "MNISTAdd",
+    "PartBirds",
     "SeriesArchive",
     "SeriesArrays",
     "TextTable",
