@@ -3,6 +3,7 @@
 from zoo.data.canvas import CanvasDigits
 from zoo.data.code import CodeData
 from zoo.data.cub import CUB
+from zoo.data.decoys import DecoyDigits
 from zoo.data.digits import Digits
 from zoo.data.fields import DensityFields
 from zoo.data.folder import ImageFolder
@@ -12,6 +13,7 @@ from zoo.data.module import DataModule
 from zoo.data.sentiment import SST2, EraserMovies
 from zoo.data.series import SeriesArchive
 from zoo.data.series_arrays import SeriesArrays
+from zoo.data.stroke_digits import StrokeDigits
 from zoo.data.text import CEBaB, TextTable
 from zoo.data.torchvision import TorchvisionData
 from zoo.data.toys import ConceptToy
@@ -24,6 +26,7 @@ __all__ = [
     "CodeData",
     "ConceptToy",
     "DataModule",
+    "DecoyDigits",
     "DensityFields",
     "Digits",
     "EraserMovies",
@@ -32,6 +35,7 @@ __all__ = [
     "MNISTAdd",
     "SeriesArchive",
     "SeriesArrays",
+    "StrokeDigits",
     "TextTable",
     "TorchvisionData",
 ]
