@@ -1,5 +1,6 @@
 """Data modules: each tells what its inputs and outputs mean (`domain`), and knows no model."""
 
+from zoo.data.artefacts import ForcedArtefact
 from zoo.data.canvas import CanvasDigits
 from zoo.data.code import CodeData
 from zoo.data.cub import CUB
@@ -10,9 +11,11 @@ from zoo.data.folder import ImageFolder
 from zoo.data.images import ImageData
 from zoo.data.mnist_add import MNISTAdd
 from zoo.data.module import DataModule
+from zoo.data.panels import SwitchingPanels
 from zoo.data.sentiment import SST2, EraserMovies
 from zoo.data.series import SeriesArchive
 from zoo.data.series_arrays import SeriesArrays
+from zoo.data.sprites import Sprites
 from zoo.data.stroke_digits import StrokeDigits
 from zoo.data.text import CEBaB, TextTable
 from zoo.data.torchvision import TorchvisionData
@@ -30,12 +33,15 @@ __all__ = [
     "DensityFields",
     "Digits",
     "EraserMovies",
+    "ForcedArtefact",
     "ImageData",
     "ImageFolder",
     "MNISTAdd",
     "SeriesArchive",
     "SeriesArrays",
+    "Sprites",
     "StrokeDigits",
+    "SwitchingPanels",
     "TextTable",
     "TorchvisionData",
 ]

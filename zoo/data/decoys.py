@@ -78,8 +78,8 @@ class DecoyDigits(PictureWorld):
     def make_domain(self) -> ImageDomain:
         if self.kind == "corner":
             return grey_domain(DIGITS, (SIDE, SIDE), 0.15, 0.32)
-        mean, std = (0.07, 0.07, 0.0), (0.24, 0.24, 1.0)  # nothing is blue, until it is grey
-        return ImageDomain(classes=("below 5", "5 or more"), size=(SIDE, SIDE), channels=3, mean=mean, std=std)
+        size, mean, std = (SIDE, SIDE), (0.07,) * 3, (0.22,) * 3  # blue has those of red and green
+        return ImageDomain(classes=("below 5", "5 or more"), size=size, channels=3, mean=mean, std=std)
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Paintings:
         labels = torch.randint(10, (count,), generator=generator)

@@ -21,7 +21,7 @@ def draw_digits(labels: Tensor, generator: torch.Generator, side: int = SIDE) ->
     """Digits (N, 1, side, side), uint8, white on black, for labels (N,) of 0 to 9.
 
     Each has a font, a rotation, shear, width, height, place, stroke width and softness of its own. A pixel's brightness
-    falls linearly with its distance to the nearest stroke, from 255 to 0 over twice the blur.
+    falls linearly with its distance to the nearest stroke: half of 255 at the stroke's edge, 0 a blur further out.
 
     Raises:
         ValueError: labels that are no digits, or a side below 8.

@@ -1,5 +1,6 @@
 """Ten fonts of digits made of strokes: lines and arcs, in a box of -1 to 1 (y points down)."""
 
+import itertools
 import math
 
 import torch
@@ -86,7 +87,7 @@ def _segments(glyph: Glyph, chord: float, width: float, slant: float) -> list[li
     for stroke in glyph:
         path = [p for part in stroke for p in ([part] if len(part) == 2 else _arc(part, chord))]
         placed = [(width * x - slant * y, y) for x, y in path]
-        segments += [[*a, *b] for a, b in zip(placed, placed[1:], strict=False) if a != b]
+        segments += [[*a, *b] for a, b in itertools.pairwise(placed) if a != b]
     return segments
 
 
