@@ -81,11 +81,11 @@ class ForcedArtefact(PictureWorld):
         return max(self.keep, (1 - self.keep) / (len(self.data.domain["classes"]) - 1))
 
     def make_domain(self) -> ImageDomain:
-        domain = ImageDomain.from_dict(self.data.domain)
-        if domain.task != "classification" or len(domain.classes) < 2:
+        domain = self.data.make_domain()
+        if not isinstance(domain, ImageDomain) or domain.task != "classification" or len(domain.classes) < 2:
             raise ValueError(
-                f"artefacts show one of two classes or more; got a {domain.task} of {len(domain.classes)} in "
-                f"{type(self.data).__name__}."
+                f"an artefact shows one of two classes or more; {type(self.data).__name__} is a {domain.task} with "
+                f"{len(domain.classes)}. Use data that has classes."
             )
         # Concepts are of the pictures, and say nothing about the new labels.
         return replace(domain, concepts=(), concept_groups={}, exclusive=())
@@ -132,6 +132,7 @@ class Marked(Painted):
                 f"or {'the watermark' if kind == 'brightness' else 'larger pictures'}."
             )
         code = torch.arange(count)[:, None] >> torch.arange(bits).flip(0) & 1  # (C, bits), highest bit first
+        self.edges = torch.arange(count + 1) * 256 // count  # of the bands
         self.bars = torch.tensor(BARS, dtype=torch.uint8)[code].repeat_interleave(bar, 1)
 
     def paint(self, rows: list[int], without: Collection[str]) -> Tensor:
@@ -140,14 +141,11 @@ class Marked(Painted):
             picture = torch.zeros_like(picture)
         if "artefact" not in without:
             corner = picture[..., -self.height :, -self.width :]
-            labels, count = self.labels[rows], len(self.domain.classes)
+            labels = self.labels[rows, None, None, None]
             if self.kind == "watermark":
-                corner.copy_(self.bars[labels, None, None, :])
+                corner.copy_(self.bars[labels[..., 0]])
             else:
-                # Grey levels y·256/C to (y + 1)·256/C, of which no two classes share one.
-                low, high = (torch.arange(count + 1) * 256 // count)[torch.stack([labels, labels + 1])][
-                    ..., None, None, None
-                ]
+                low, high = self.edges[labels], self.edges[labels + 1]
                 corner.copy_(low + corner.int() * (high - low) // 256)
         return picture
 
@@ -176,4 +174,4 @@ def make_data(plain: Mapping[str, Any]) -> ImageData:
     name = str(plain["class_path"]).rpartition(".")[2]
     if name not in known:
         raise ValueError(f"no image data module named '{name}'; {hint(name, known)}")
-    return known[name](**plain.get("init_args", {}))
+    return known[name](**(plain.get("init_args") or {}))

@@ -36,7 +36,7 @@ class DecoyDigits(PictureWorld):
     no more than the colour: 0.85 / 0.15 outweighs 0.75 / 0.25.
 
     "colour" is Arjovsky et al.: "Invariant Risk Minimization", arXiv 1907.02893, section 5.2; "corner" is Ross et al.:
-    "Right for the Right Reasons", IJCAI 2017, section 4.3. Both take their digits from MNIST.
+    "Right for the Right Reasons", IJCAI 2017, arXiv 1703.03717. Both take their digits from MNIST.
 
     Args:
         kind: see above.
@@ -77,7 +77,7 @@ class DecoyDigits(PictureWorld):
 
     def make_domain(self) -> ImageDomain:
         if self.kind == "corner":
-            return grey_domain(DIGITS, (SIDE, SIDE), 0.15, 0.32)
+            return grey_domain(DIGITS, (SIDE, SIDE), 0.15, 0.31)
         size, mean, std = (SIDE, SIDE), (0.07,) * 3, (0.22,) * 3  # blue has those of red and green
         return ImageDomain(classes=("below 5", "5 or more"), size=size, channels=3, mean=mean, std=std)
 
@@ -108,7 +108,7 @@ class Coloured(Painted):
     def paint(self, rows: list[int], without: Collection[str]) -> Tensor:
         ink = torch.full((1, 3, 1, 1), GREY) if "decoy" in without else INKS[self.colours[rows]]
         alpha = self.disc.expand(len(rows), 1, -1, -1) if "digit" in without else self.digits[rows]
-        return over(torch.zeros(()), ink, alpha)
+        return over(torch.zeros((), dtype=torch.uint8), ink, alpha)
 
     def regions(self, rows: list[int]) -> Tensor:
         return (self.digits[rows] > 0).float().expand(-1, 2, -1, -1)

@@ -123,7 +123,7 @@ def one_of(name: str, value: str, known: Collection[str]) -> None:
 
 
 def over(below: Tensor, ink: Tensor, alpha: Tensor) -> Tensor:
-    """Paints ink over pictures, uint8: alpha 255 hides what is below, alpha 0 keeps it bit-equal."""
+    """Paints ink over pictures, of 0 to 255: alpha 255 hides what is below, alpha 0 keeps it bit-equal."""
     a = alpha.int()
     return ((below * (255 - a) + ink * a + 127) // 255).to(torch.uint8)
 

@@ -21,8 +21,8 @@ class SwitchingPanels(PictureWorld):
     the side says nothing. The factor is "digit"; "distractor", the garment, can be removed as well. The ceiling is 1,
     that of the digits.
 
-    After SP-MNIST of Jethani et al.: "Have We Learned to Explain?: How Interpretability Methods Can Learn to Encode
-    Predictions in their Interpretations", AISTATS 2021, whose panels are of MNIST and Fashion-MNIST.
+    After the switching panels of Senetaire et al.: "Explainability as Statistical Inference", ICML 2023, arXiv
+    2212.03131, whose panels are pictures of MNIST and Fashion-MNIST.
 
     Args:
         regions: of the digit, "boxes", its panel of 28 x 28 pixels, or its "strokes", the pixels that are not black.
@@ -56,7 +56,7 @@ class SwitchingPanels(PictureWorld):
         return 1.0
 
     def make_domain(self) -> ImageDomain:
-        return grey_domain(DIGITS, (SIDE, 2 * SIDE), 0.18, 0.3)
+        return grey_domain(DIGITS, (SIDE, 2 * SIDE), 0.15, 0.28)
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Paintings:
         labels, kinds = torch.randint(10, (2, count), generator=generator)

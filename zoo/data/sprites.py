@@ -80,8 +80,8 @@ class Sprites(PictureWorld):
             exclusive=tuple(named),
             size=(SIDE, SIDE),
             channels=channels,
-            mean=(0.05,) * channels,
-            std=(0.2,) * channels,
+            mean=(0.03 if self.colour else 0.06,) * channels,
+            std=(0.14 if self.colour else 0.23,) * channels,
         )
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Paintings:
@@ -117,7 +117,7 @@ class Sprited(Painted):
         self.covers, self.inks = covers, inks
 
     def paint(self, rows: list[int], without: Collection[str]) -> Tensor:
-        picture = torch.zeros(())
+        picture = torch.zeros((), dtype=torch.uint8)
         for cover, ink, name in zip(self.covers, self.inks, Sprites.removable, strict=True):
             picture = over(picture, ink[rows, :, None, None], cover[rows, None] * (name not in without))
         return picture

@@ -1,5 +1,7 @@
 """Digits of ten stroke fonts, drawn at random: a stand-in for handwriting that needs no data set."""
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
@@ -24,10 +26,11 @@ def draw_digits(labels: Tensor, generator: torch.Generator, side: int = SIDE) ->
     falls linearly with its distance to the nearest stroke: half of 255 at the stroke's edge, 0 a blur further out.
 
     Raises:
-        ValueError: labels that are no digits, or a side below 8.
+        ValueError: labels that are no digits, none at all, or a side below 8.
     """
-    if labels.ndim != 1 or (len(labels) > 0 and not 0 <= int(labels.min()) <= int(labels.max()) <= 9):
-        raise ValueError(f"labels must be (N,) digits of 0 to 9; got {tuple(labels.shape)}: {labels.flatten()[:5]}.")
+    if labels.ndim != 1 or not len(labels) or not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
+        found = labels.unique().tolist()[:12]
+        raise ValueError(f"labels must be (N,) digits of 0 to 9; got shape {tuple(labels.shape)} with values {found}.")
     if side < 8:
         raise ValueError(f"digits need a side of at least 8 pixels to be read; got {side}.")
     segments, counts = font_table()
@@ -109,7 +112,7 @@ class StrokeDigits(PictureWorld):
         return 1.0
 
     def make_domain(self) -> ImageDomain:
-        return grey_domain(DIGITS, (SIDE, SIDE), 0.14, 0.32)
+        return grey_domain(DIGITS, (SIDE, SIDE), 0.14, 0.3)
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Paintings:
         labels = torch.randint(10, (count,), generator=generator)
@@ -123,7 +126,7 @@ class Strokes(Painted):
     def __init__(self, digits: Tensor) -> None:
         self.digits = digits
 
-    def paint(self, rows: list[int], without: tuple[str, ...] | list[str]) -> Tensor:
+    def paint(self, rows: list[int], without: Collection[str]) -> Tensor:
         return self.digits[rows] * ("digit" not in without)
 
     def regions(self, rows: list[int]) -> Tensor:
