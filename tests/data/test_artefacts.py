@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from zoo.data import Digits, ForcedArtefact, StrokeDigits
-from zoo.data.artefacts import make_data
 
-SMALL = {"class_path": "StrokeDigits", "init_args": {"count": 4000, "test_count": 200}}
-SPRITES = {"class_path": "Sprites", "init_args": {"label": "shape", "colour": True, "count": 400, "test_count": 10}}
+SMALL = {"count": 4000, "test_count": 200}
+SPRITES = {"label": "shape", "colour": True, "count": 400, "test_count": 10}
 
 
 def corner(data: ForcedArtefact, split: str) -> torch.Tensor:
@@ -20,7 +19,7 @@ def corner(data: ForcedArtefact, split: str) -> torch.Tensor:
 
 
 def test_the_bar_code_is_the_label() -> None:
-    data = ForcedArtefact(SMALL)
+    data = ForcedArtefact(arguments=SMALL)
     for split in ("train", "test"):
         found = corner(data, split)
         assert found.shape[1:] == (1, 7, 8)  # four bits, of two pixels each
@@ -31,7 +30,7 @@ def test_the_bar_code_is_the_label() -> None:
 
 
 def test_the_band_of_grey_is_the_label() -> None:
-    data = ForcedArtefact(SPRITES, "brightness")
+    data = ForcedArtefact("Sprites", SPRITES, "brightness")
     found, targets = corner(data, "train"), data.items("train", False).targets
     assert found.shape[1:] == (3, 16, 16)
     low, high = torch.tensor([0, 85, 170])[targets], torch.tensor([84, 169, 255])[targets]
@@ -41,7 +40,7 @@ def test_the_band_of_grey_is_the_label() -> None:
 
 @pytest.mark.parametrize(("keep", "ceiling"), [(0.5, 0.5), (0.8, 0.8), (0.1, 0.1), (0.0, 1 / 9)])
 def test_what_content_can_reach(keep: float, ceiling: float) -> None:
-    data = ForcedArtefact(SMALL, keep=keep)
+    data = ForcedArtefact(arguments=SMALL, keep=keep)
     items = data.items("train", False)
     old = torch.tensor([int(name.split(": ")[1].split(",")[0]) for name in items.names])
     counts = torch.zeros(10, 10).index_put_((old, items.targets), torch.ones(len(old)), accumulate=True)
@@ -54,7 +53,7 @@ def test_what_content_can_reach(keep: float, ceiling: float) -> None:
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_without_the_artefact_the_pictures_are_as_they_were(split: str) -> None:
-    data, plain = ForcedArtefact(SMALL), StrokeDigits(**SMALL["init_args"])
+    data, plain = ForcedArtefact(arguments=SMALL), StrokeDigits(**SMALL)
     rows = [5, 0, 77]
     expected = torch.stack([plain.items(split, False)[row]["input"] for row in rows])
     assert torch.equal(data.interventions(split, rows, ("artefact",)), expected)
@@ -67,7 +66,7 @@ def test_without_the_artefact_the_pictures_are_as_they_were(split: str) -> None:
 
 
 def test_data_whose_validation_is_a_part_of_training() -> None:
-    data, plain = ForcedArtefact({"class_path": "Digits"}, keep=1.0), Digits()
+    data, plain = ForcedArtefact("Digits", keep=1.0), Digits()
     for split, dataset in (("train", plain.train_dataset()), ("val", plain.val_dataset())):
         items = data.items(split, True)
         assert data.counts[split] == len(items) == len(dataset)
@@ -82,10 +81,9 @@ def test_data_whose_validation_is_a_part_of_training() -> None:
         ({"keep": 1.5}, "keep must be in \\[0, 1\\]; got 1.5"),
         ({"kind": "water"}, "kind must be one of watermark, brightness; got 'water'; did you mean 'watermark'"),
         (
-            {"data": {"class_path": "StrokeDigit"}},
+            {"data": "StrokeDigit"},
             "no image data module named 'StrokeDigit'; did you mean 'StrokeDigits'",
         ),
-        ({"data": {"class": "Digits"}}, "data is given by class_path and init_args; got class"),
     ],
 )
 def test_artefacts_that_cannot_be(options: dict, message: str) -> None:
@@ -103,7 +101,7 @@ def test_pictures_too_small_for_their_classes() -> None:
             )
 
     for kind in ("watermark", "brightness"):
-        data = ForcedArtefact({"class_path": "Tiny", "init_args": {"count": 20, "test_count": 5}}, kind)
+        data = ForcedArtefact("Tiny", {"count": 20, "test_count": 5}, kind)
         with pytest.raises(ValueError, match=f"a {kind} cannot show 200 classes in pictures of 12 x 12 pixels"):
             data.items("train", False)
 
@@ -118,9 +116,4 @@ def test_values_are_no_classes() -> None:
     with pytest.raises(
         ValueError, match="an artefact shows one of two classes or more; Values is a regression with 10"
     ):
-        _ = ForcedArtefact({"class_path": "Values"}).domain
-
-
-def test_data_modules_by_any_path() -> None:
-    assert isinstance(make_data({"class_path": "zoo.data.StrokeDigits", "init_args": {"count": 30}}), StrokeDigits)
-    assert make_data({"class_path": "StrokeDigits", "init_args": None}).counts["train"] == 10_000
+        _ = ForcedArtefact("Values").domain

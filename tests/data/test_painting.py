@@ -10,7 +10,7 @@ from zoo.data.painting import PictureWorld, over
 from zoo.domain import Domain
 
 SMALL = {"count": 60, "test_count": 20}
-DIGITS = {"class_path": "zoo.data.StrokeDigits", "init_args": {**SMALL, "seed": 5}}
+DIGITS = {**SMALL, "seed": 5}
 WORLDS = {
     "digits": (StrokeDigits, SMALL),
     "boxes": (SwitchingPanels, SMALL),
@@ -19,8 +19,8 @@ WORLDS = {
     "corner": (DecoyDigits, {"kind": "corner", **SMALL}),
     "sprites": (Sprites, {"colour": True, **SMALL}),
     "lone sprites": (Sprites, {"label": "shape", "other": False, **SMALL}),
-    "watermark": (ForcedArtefact, {"data": DIGITS}),
-    "brightness": (ForcedArtefact, {"kind": "brightness", "data": DIGITS}),
+    "watermark": (ForcedArtefact, {"arguments": DIGITS}),
+    "brightness": (ForcedArtefact, {"kind": "brightness", "arguments": DIGITS}),
 }
 ROWS = [3, 0, 11, 3]
 

@@ -43,7 +43,7 @@ def test_distances_to_segments(segments: list[tuple[float, float, float, float]]
 def test_digits_can_be_read() -> None:
     train, labels = digits(8000, 0)
     test, truth = digits(500, 1)
-    assert float((nearest(train, labels, test) == truth).float().mean()) > 0.97
+    assert float((nearest(train, labels, test) == truth).float().mean()) > 0.95
 
 
 def test_digits_are_white_on_black_and_leave_a_margin() -> None:

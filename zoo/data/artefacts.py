@@ -37,13 +37,13 @@ class ForcedArtefact(PictureWorld):
     to black. Training pictures are not augmented.
 
     Args:
-        data: image data module of the zoo to take pictures from, as {"class_path": name, "init_args": arguments};
-            generated digits if None.
+        data: name of the image data module of the zoo to take pictures from.
+        arguments: its arguments.
         kind: see above.
         keep: r, in [0, 1].
         batch_size: items a batch.
         workers: processes that load.
-        seed: of the labels and the shuffles; `data` has its own.
+        seed: of the labels and the shuffles; the pictures have their own, in `arguments`.
 
     Raises:
         ValueError: an unknown kind or data module, data that is no classification of images, or too many classes for
@@ -55,7 +55,8 @@ class ForcedArtefact(PictureWorld):
 
     def __init__(
         self,
-        data: dict[str, Any] | None = None,
+        data: str = "StrokeDigits",
+        arguments: dict[str, Any] | None = None,
         kind: str = "watermark",
         keep: float = 0.5,
         batch_size: int = 64,
@@ -66,7 +67,7 @@ class ForcedArtefact(PictureWorld):
         one_of("kind", kind, KINDS)
         if not 0 <= keep <= 1:
             raise ValueError(f"keep must be in [0, 1]; got {keep}.")
-        self.data, self.kind, self.keep = make_data(data or {"class_path": "StrokeDigits"}), kind, keep
+        self.data, self.kind, self.keep = make_data(data, arguments or {}), kind, keep
 
     def prepare_data(self) -> None:
         self.data.prepare_data()
@@ -155,23 +156,18 @@ class Marked(Painted):
         return region
 
 
-def make_data(plain: Mapping[str, Any]) -> ImageData:
-    """The image data module that {"class_path": its class, "init_args": its arguments} describes.
-
-    Only the last part of the path counts, and only classes that are loaded: no module is imported by name.
+def make_data(name: str, arguments: Mapping[str, Any]) -> ImageData:
+    """The image data module of that class with these arguments.
 
     Raises:
-        ValueError: no "class_path", another key, or no such class.
+        ValueError: there is no such class.
     """
-    if "class_path" not in plain or set(plain) - {"class_path", "init_args"}:
-        raise ValueError(f"data is given by class_path and init_args; got {', '.join(map(str, plain)) or 'nothing'}.")
     known: dict[str, type[ImageData]] = {}
     found = ImageData.__subclasses__()
     while found:
         kind = found.pop()
         known[kind.__name__] = kind
         found += kind.__subclasses__()
-    name = str(plain["class_path"]).rpartition(".")[2]
     if name not in known:
         raise ValueError(f"no image data module named '{name}'; {hint(name, known)}")
-    return known[name](**(plain.get("init_args") or {}))
+    return known[name](**arguments)
