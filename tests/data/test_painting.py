@@ -94,6 +94,7 @@ def test_pictures_follow_from_the_seed(name: str) -> None:
     [
         ("tset", [0], (), "no split named 'tset'; did you mean 'test'\\?"),
         ("test", [20], (), "split 'test' has rows 0 to 19; got 20"),
+        ("test", [], (), "rows must name one item or more; got none"),
         ("test", [-1], (), "split 'test' has rows 0 to 19; got -1"),
         ("test", [0], ["distracter"], "nothing named 'distracter' can be removed; did you mean 'distractor'\\?"),
         ("test", [0], "object", "nothing named 'object' can be removed; there are: digit, distractor"),

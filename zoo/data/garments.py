@@ -37,6 +37,10 @@ def draw_garments(kinds: Tensor, generator: torch.Generator) -> Tensor:
 
     Each has a rotation, size, place, facing, brightness and texture of its own; 255 is never reached.
     """
+    return torch.cat([_draw(some, generator) for some in kinds.split(CHUNK)])
+
+
+def _draw(kinds: Tensor, generator: torch.Generator) -> Tensor:
     n = len(kinds)
     turn, scale, x, y, bright, contrast, period, grain, phase = (
         (torch.rand(n, generator=generator) * (high - low) + low)[:, None, None]
@@ -60,8 +64,7 @@ def draw_garments(kinds: Tensor, generator: torch.Generator) -> Tensor:
         2,
     )
     placed = turned + torch.cat([x, y], 2) + (SIDE - 1) / 2
-    covered = torch.cat([fill(polygons, SIDE) for polygons in placed.split(CHUNK)])
-    return (covered * (bright + contrast * pattern)).mul(255).round().to(torch.uint8)[:, None]
+    return (fill(placed, SIDE) * (bright + contrast * pattern)).mul(255).round().to(torch.uint8)[:, None]
 
 
 def outlines() -> Tensor:

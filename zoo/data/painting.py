@@ -79,7 +79,7 @@ class PictureWorld(ImageData):
             (n, C, H, W), as the items hold them.
 
         Raises:
-            ValueError: an unknown split or factor, or rows that do not exist.
+            ValueError: an unknown split or factor, or no rows, or rows that do not exist.
         """
         if split not in self.counts:
             raise ValueError(f"no split named '{split}'; {hint(split, self.counts)}")
@@ -88,6 +88,8 @@ class PictureWorld(ImageData):
             if name not in self.removable:
                 raise ValueError(f"nothing named '{name}' can be removed; {hint(name, self.removable)}")
         wanted, count = torch.as_tensor(rows, dtype=torch.long).tolist(), self.counts[split]
+        if not wanted:
+            raise ValueError("rows must name one item or more; got none.")
         for row in wanted:
             if not 0 <= row < count:
                 raise ValueError(f"split '{split}' has rows 0 to {count - 1}; got {row}.")

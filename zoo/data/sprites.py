@@ -23,11 +23,12 @@ LABELS = {"shape": SHAPES, "shape_quadrant": tuple(f"{shape}, {where}" for shape
 class Sprites(PictureWorld):
     """A square, an ellipse or a heart, 64 x 64 pixels: which, or which in which quadrant?
 
-    It has one of 3 shapes, 6 scales, 40 orientations and 32 x 32 places, all equally likely. A triangle or a ring,
-    which says nothing, may stand anywhere that it does not touch it. Concepts are the shape, the scale, the quadrant
-    and, if there is one, the colour, each an exclusive group; not the orientation, which a square of 40 shows up to a
-    quarter turn only. The factor is "object"; "other", the triangle or ring, can be removed as well. The ceiling is 1:
-    shapes differ at every scale, and no centre lies between two quadrants.
+    It has one of 3 shapes, 6 scales, 40 orientations and 32 x 32 places, all equally likely. A triangle or a ring, to
+    be ignored, may stand anywhere that it does not touch it; it says nothing of the shape, and of the quadrant no more
+    than that the object is elsewhere. Concepts are the shape, the scale, the quadrant and, if there is one, the colour,
+    each an exclusive group; not the orientation, which a square shows up to a quarter turn only. The factor is
+    "object"; "other", the triangle or ring, can be removed as well. The ceiling is 1: no picture, of all that can be
+    drawn, is of two shapes, and no centre lies between two quadrants.
 
     After dSprites, of Matthey et al.: "dSprites: Disentanglement testing Sprites dataset", 2017, with edges that are
     smooth, colour, and the second shape.
@@ -147,26 +148,27 @@ def sprites(kinds: Tensor, scales: Tensor, turns: Tensor, centres: Tensor) -> Te
 
     A pixel is sampled at 4 x 4 points.
     """
+    rows = torch.arange(len(kinds)).split(CHUNK)
+    return torch.cat([_draw(kinds[some], scales[some], turns[some], centres[some]) for some in rows])
+
+
+def _draw(kinds: Tensor, scales: Tensor, turns: Tensor, centres: Tensor) -> Tensor:
     width = 2 * REACH + 2  # of a window that holds the shape
     corners = centres.round().long() - width // 2
-    sizes, angles = torch.tensor(SCALES)[scales], turns * (2 * torch.pi / TURNS)
-    windows = torch.empty(len(kinds), width**2, dtype=torch.uint8)
     fine = (torch.arange(width * FINE) + 0.5) / FINE - 0.5
-    for rows in torch.arange(len(kinds)).split(CHUNK):
-        x, y = (fine + (corners[rows] - centres[rows]).T[..., None]) / sizes[rows, None]  # each (n, fine)
-        cos, sin = angles[rows].cos()[:, None, None], angles[rows].sin()[:, None, None]
-        # Shapes are turned by turning the samples back.
-        u = cos * x[:, None] + sin * y[:, :, None]
-        v = cos * y[:, :, None] - sin * x[:, None]
-        samples = inside(kinds[rows], u, v).view(len(rows), width, FINE, width, FINE)
-        share = samples.sum((2, 4)) / FINE**2
-        windows[rows] = share.mul(255).round().to(torch.uint8).flatten(1)
-    # Windows may stick out of the picture, shapes do not: they are pasted on a larger canvas and cut.
+    x, y = (fine + (corners - centres).T[..., None]) / torch.tensor(SCALES)[scales, None]  # each (n, width FINE)
+    # Shapes are turned by turning the samples back.
+    angles = (turns * (2 * torch.pi / TURNS))[:, None, None]
+    u = angles.cos() * x[:, None] + angles.sin() * y[:, :, None]
+    v = angles.cos() * y[:, :, None] - angles.sin() * x[:, None]
+    share = inside(kinds, u, v).view(-1, width, FINE, width, FINE).sum((2, 4)) / FINE**2
+    windows = share.mul(255).round().to(torch.uint8).flatten(1)
+    # Windows may stick out of the picture, shapes do not: they are pasted on a larger canvas, which is cut.
     wide = SIDE + 2 * width
-    place = (torch.arange(width)[:, None] * wide + torch.arange(width)).flatten()
+    inner = (torch.arange(width)[:, None] * wide + torch.arange(width)).flatten()
     where = (corners + width).flip(1) @ torch.tensor([wide, 1])
-    canvas = torch.zeros(len(kinds), wide**2, dtype=torch.uint8).scatter_(1, where[:, None] + place, windows)
-    return canvas.unflatten(1, (wide, wide))[:, width:-width, width:-width].contiguous()
+    canvas = torch.zeros(len(kinds), wide**2, dtype=torch.uint8).scatter_(1, where[:, None] + inner, windows)
+    return canvas.unflatten(1, (wide, wide))[:, width:-width, width:-width]
 
 
 def inside(kinds: Tensor, x: Tensor, y: Tensor) -> Tensor:
