@@ -20,7 +20,9 @@ from tqdm import tqdm
 import zoo
 from zoo import config
 from zoo.blackbox import BlackBox
+from zoo.metrics.report import plain
 from zoo.metrics.truth import Subject
+from zoo.metrics.truth.funnybirds import protocol, react
 from zoo.metrics.truth.posthoc import POSTHOC
 from zoo.metrics.truth.suite import choose, measure
 from zoo.training import StagedModule, as_batch, evaluating
@@ -146,11 +148,30 @@ def measured(
             batches = Numbered(dataset, options.limit, data.batch_size)
             results = measure(subject, batches, reference, names, seed=options.seed, progress=True)
             told = {key: to_dict(result) for key, result in results.items()}
+            if hasattr(data, "subsets"):
+                told["FunnyBirds"] = parts_protocol(subject, data, options)
             if method:
                 shown.setdefault("methods", {})[method] = told
             else:
                 shown["metrics"] = told
     return shown | {"seconds": round(time.perf_counter() - start, 1)}
+
+
+def parts_protocol(subject: Subject, data: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """The FunnyBirds protocol, with the threshold of the validation rows."""
+    told = []
+    for split, dataset in (("test", data.test_dataset()), ("val", data.val_dataset())):
+        batches = Numbered(dataset, options.limit, data.batch_size)
+        if subject.explain(next(iter(batches))["input"][:1].to(subject.model.device)).support is None:
+            return {
+                "title": "FunnyBirds protocol",
+                "not applicable": "needs units with a place in the input (supports)",
+            }
+        told.append(react(subject, data, split, batches, progress=True))
+    sufficient = [data.minimal_sufficient(c) for c in range(len(data.domain["classes"]))]
+    found = protocol(*told, data.class_parts, sufficient)
+    values = {name: {"value": plain(v), "low": plain(v), "high": plain(v), "direction": 1} for name, v in found.items()}
+    return {"title": "FunnyBirds protocol", "values": values}
 
 
 @torch.no_grad()

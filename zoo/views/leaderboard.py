@@ -25,6 +25,7 @@ VECTOR = (
     ("M11", "average precision", "recovery: AP"),
     ("M11", "mass", "recovery: mass"),
 )
+BIRDS = ("CSDC", "PC", "DC", "D", "SD", "TS", "BI", "completeness", "mean", "threshold")
 
 
 def markdown(models: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> str:
@@ -57,6 +58,16 @@ def markdown(models: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> s
         "↑ more is better, ↓ less is better. n/a: the explanation lacks what the metric needs.",
         table(second, vector),
     ]
+    if any("FunnyBirds" in one.get("metrics", {}) for row in told for one in row):
+        parts += [
+            "## The FunnyBirds protocol",
+            "Parts that the explanation names, against what happens when they are really removed; the threshold is "
+            "chosen on validation rows. BI is of the model, not of its explanation; chance of SD and TS is 0.5.",
+            table(
+                ("model", *BIRDS),
+                [[row[0]["name"], *(cell(row, "FunnyBirds", name) for name in BIRDS)] for row in told],
+            ),
+        ]
     notes = {
         f"{row[0]['name']}: {metric['title']} {metric['not applicable']}"
         for row in told
