@@ -26,7 +26,7 @@ from zoo.metrics.truth.funnybirds import protocol, react
 from zoo.metrics.truth.posthoc import POSTHOC
 from zoo.metrics.truth.suite import choose, measure
 from zoo.training import StagedModule, as_batch, evaluating
-from zoo.truth_report import REFERENCE, Numbered, spread_inputs, to_dict, write_json
+from zoo.truth_report import REFERENCE, Numbered, spread_inputs, to_dict, world_of, write_json
 from zoo.views.leaderboard import markdown
 
 WORLD = Path("configs/worlds/blackbox_part_birds.yaml")
@@ -146,7 +146,8 @@ def measured(
             subjects = {k: make(model, blank, limit=options.limit_memory * 2**20) for k, make in POSTHOC.items()}
         for method, subject in subjects.items():
             batches = Numbered(dataset, options.limit, data.batch_size)
-            results = measure(subject, batches, reference, names, seed=options.seed, progress=True)
+            world = world_of(data, "test")
+            results = measure(subject, batches, reference, names, (), options.seed, True, *world)
             told = {key: to_dict(result) for key, result in results.items()}
             if hasattr(data, "subsets"):
                 told["FunnyBirds"] = parts_protocol(subject, data, options)

@@ -24,6 +24,11 @@ VECTOR = (
     ("M6", "area", "area of the n90 units"),
     ("M11", "average precision", "recovery: AP"),
     ("M11", "mass", "recovery: mass"),
+    ("M12", "purity", "unit purity"),
+    ("M12", "lift", "purity lift"),
+    ("M13", "gain", "intervention gain"),
+    ("M14", "sensitivity", "importance: sensitivity"),
+    ("M14", "informedness", "importance: informedness"),
 )
 BIRDS = ("CSDC", "PC", "DC", "D", "SD", "TS", "BI", "completeness", "mean", "threshold")
 

@@ -9,25 +9,31 @@ from zoo.metrics.truth.compactness import Compactness
 from zoo.metrics.truth.completeness import CompletenessGap
 from zoo.metrics.truth.controls import CONTROLS
 from zoo.metrics.truth.deletion import EvidenceDeletionGain
+from zoo.metrics.truth.error_control import ErrorControlledImportance
 from zoo.metrics.truth.imputers import imputers_for
 from zoo.metrics.truth.locality import LocalityLeak
 from zoo.metrics.truth.mask_out import MaskOutAgreement
 from zoo.metrics.truth.recovery import GroundTruthRecovery
+from zoo.metrics.truth.response import InterventionResponse
 from zoo.metrics.truth.subject import Case, Subject
 from zoo.metrics.truth.sufficiency import KeepOnlySufficiency
+from zoo.metrics.truth.unit_purity import UnitPurity
 
 __all__ = [
     "CONTROLS",
     "Case",
     "Compactness",
     "CompletenessGap",
+    "ErrorControlledImportance",
     "EvidenceDeletionGain",
     "GroundTruthRecovery",
+    "InterventionResponse",
     "KeepOnlySufficiency",
     "LocalityLeak",
     "MaskOutAgreement",
     "Subject",
     "TruthMetric",
+    "UnitPurity",
     "Value",
     "imputers_for",
 ]
