@@ -24,7 +24,6 @@ from zoo.domain import ImageDomain
 
 MOST = prod(CARDINALITIES)  # classes
 SETS = 2 ** len(PARTS)
-CHUNK = 4096  # birds compared with all classes at once
 CONCEPTS = {part: tuple(f"{part} {i + 1}" for i in range(n)) for part, n in zip(PARTS, CARDINALITIES, strict=True)}
 
 
@@ -37,8 +36,8 @@ class PartBirds(PictureWorld):
     up to `background` objects behind it are random and tell nothing.
 
     Of some training images random parts are left out, so that a model knows birds without them; such a bird belongs to
-    every class that its other parts fit, and is labelled with one of these at random (the paper averages the loss over
-    them, which is the same in expectation). Birds to validate and to test on are complete, and no other class has the
+    every class that its other parts fit, and keeps the label of the one it was drawn as, which is any of these with equal
+    chance (the paper averages the loss over them, which is the same in expectation). Birds to validate and to test on are complete, and no other class has the
     same parts, so their label is certain: the ceiling is 1.
 
     Items have "regions" (5, H, W) in {0, 1}, where each part is seen, unless they are augmented; and "concepts" (26,),
@@ -181,8 +180,6 @@ class PartBirds(PictureWorld):
             fewer *= torch.rand(count, generator=generator) < self.removal
             ranks = torch.rand(count, len(PARTS), generator=generator).argsort(1).argsort(1)
             glyphs = glyphs.masked_fill(ranks < fewer[:, None], -1)
-            likely = (self.compatible(some).float() for some in glyphs.split(CHUNK))
-            targets = torch.cat([torch.multinomial(some, 1, generator=generator)[:, 0] for some in likely])
         scenes = self._random_scenes(glyphs, generator)
         labels = [_one_hot(*one) for one in zip(glyphs.T, CARDINALITIES, strict=True)]
         names = [f"{split} bird {i}" for i in range(count)]
