@@ -35,10 +35,10 @@ class PartBirds(PictureWorld):
     9 tails and 6 wings; classes are drawn from the 2,592 combinations. Place, size, angle and direction of the bird and
     up to `background` objects behind it are random and tell nothing.
 
-    Of some training images random parts are left out, so that a model knows birds without them; such a bird belongs to
-    every class that its other parts fit, and keeps the label of the one it was drawn as, which is any of these with equal
-    chance (the paper averages the loss over them, which is the same in expectation). Birds to validate and to test on are complete, and no other class has the
-    same parts, so their label is certain: the ceiling is 1.
+    Of some training images random parts are left out, so that a model knows birds without them. Such a bird belongs to
+    every class that its other parts fit. It keeps the label of the one it was drawn as, which is any of these with
+    equal chance (the paper averages the loss over them, which is the same in expectation). Birds to validate and to
+    test on are complete, and no other class has the same parts, so their label is certain: the ceiling is 1.
 
     Items have "regions" (5, H, W) in {0, 1}, where each part is seen, unless they are augmented; and "concepts" (26,),
     which beak, eye, foot, tail and wing it is; NaN for a part that is left out.
