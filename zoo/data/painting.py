@@ -64,7 +64,7 @@ class PictureWorld(ImageData):
         """New pictures of a split; all chance comes from the generator."""
         raise NotImplementedError("a world of pictures defines draw()")
 
-    def pictures(self, split: str, augment: str) -> Paintings:
+    def pictures(self, split: str, augment: str) -> Pictures:
         return self._splits[split]
 
     def interventions(self, split: str, rows: Sequence[int] | Tensor, remove: Collection[str]) -> Tensor:
@@ -81,20 +81,28 @@ class PictureWorld(ImageData):
         Raises:
             ValueError: an unknown split or factor, or no rows, or rows that do not exist.
         """
-        if split not in self.counts:
-            raise ValueError(f"no split named '{split}'; {hint(split, self.counts)}")
         names = (remove,) if isinstance(remove, str) else tuple(remove)
         for name in names:
             if name not in self.removable:
                 raise ValueError(f"nothing named '{name}' can be removed; {hint(name, self.removable)}")
+        wanted, items = self.checked(split, rows), self._splits[split]
+        return items.domain.preprocess(items.sources.paint(wanted, names))
+
+    def checked(self, split: str, rows: Sequence[int] | Tensor) -> list[int]:
+        """The rows as numbers.
+
+        Raises:
+            ValueError: an unknown split, or no rows, or rows that do not exist.
+        """
+        if split not in self.counts:
+            raise ValueError(f"no split named '{split}'; {hint(split, self.counts)}")
         wanted, count = torch.as_tensor(rows, dtype=torch.long).tolist(), self.counts[split]
         if not wanted:
             raise ValueError("rows must name one item or more; got none.")
         for row in wanted:
             if not 0 <= row < count:
                 raise ValueError(f"split '{split}' has rows 0 to {count - 1}; got {row}.")
-        items = self._splits[split]
-        return items.domain.preprocess(items.sources.paint(wanted, names))
+        return wanted
 
     @cached_property
     def _splits(self) -> dict[str, Paintings]:
