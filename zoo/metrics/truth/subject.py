@@ -51,8 +51,6 @@ class Subject:
         own = self.model.attribute(evidence, target)[0]
         if count == 1:
             return own
-        if (slopes := self.model.slopes(evidence)) is not None and slopes.numel() <= 2**26:
-            return own - evidence.activation * slopes.mean(2)
         each = (self.model.attribute(evidence, torch.full_like(target, c))[0] for c in range(count))
         return own - sum(each) / count
 
