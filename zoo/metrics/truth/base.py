@@ -136,7 +136,9 @@ def spearman(a: Tensor, b: Tensor, there: Tensor | None = None) -> Tensor:
     """
     there = torch.ones_like(a, dtype=torch.bool) if there is None else there
     count = there.sum(-1, keepdim=True).clamp_min(1)
-    both = (ranks(v.masked_fill(~there, torch.inf)).masked_fill(~there, 0) for v in (a, b))  # others rank above
+    both = (
+        ranks(v.double().masked_fill(~there, torch.inf)).masked_fill(~there, 0) for v in (a, b)
+    )  # others rank above
     x, y = ((r - r.sum(-1, keepdim=True) / count) * there for r in both)
     scale = (x.square().sum(-1) * y.square().sum(-1)).sqrt()
     return torch.where(scale > 0, (x * y).sum(-1) / scale.clamp_min(1e-300), 0)

@@ -122,10 +122,18 @@ def train_evaluator(
         raise ValueError(f"epochs must be at least 1; got {epochs}.")
     if pair and len(data[0]) != len(data[1]):
         raise ValueError(f"expected one target for each input; got {len(data[0])} inputs and {len(data[1])} targets.")
+    if not pair:
+        data.prepare_data()
+        data.setup("fit")
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         draw = torch.Generator().manual_seed(seed)
-        evaluator = Evaluator(deepcopy(network) if network else small_network(domain), domain).to(device).train()
+        network = (
+            small_network(domain)
+            if network is None
+            else deepcopy(network, {id(getattr(network, "_trainer", None)): None})
+        )  # not its trainer
+        evaluator = Evaluator(network, domain).to(device).train()
         optimizer = torch.optim.Adam(evaluator.parameters(), lr=lr)
         for epoch in tqdm(range(epochs), progress, disable=not progress, leave=False):
             for x, target in _batches(data, epoch, batch_size, draw):

@@ -1,7 +1,7 @@
 """Perturbations: small changes of an input that should not matter, and the way back for maps where places move.
 
-Each is called with inputs (B, *shape) and the ids (B,) of the samples, and returns inputs of the same shape. Random ones
-follow from (seed, id).
+Each is called with inputs (B, *shape) and the ids (B,) of the samples, and returns inputs of the same shape. Random
+ones follow from (seed, id).
 """
 
 import math
@@ -97,7 +97,7 @@ class Shift(Perturbation):
         return int(self.severity) * torch.stack([turn // 3 - 1, turn % 3 - 1], 1)
 
     def source(self, by: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N) the element so many steps (B, 2) away from each, or the nearest on the border; whether it is inside."""
+        """(B, N) the element that many steps (B, 2) from each, or the nearest on the border; whether it is inside."""
         places = [torch.arange(n, device=by.device) + by[:, a, None] for a, n in enumerate(self.shape)]
         within = [(p >= 0) & (p < n) for p, n in zip(places, self.shape, strict=True)]
         rows, columns = (p.clamp(0, n - 1) for p, n in zip(places, self.shape, strict=True))
