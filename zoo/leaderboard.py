@@ -22,6 +22,7 @@ from zoo import config
 from zoo.blackbox import BlackBox
 from zoo.metrics.report import plain
 from zoo.metrics.truth import Subject
+from zoo.metrics.truth.encoding import Evaluator, train_evaluator
 from zoo.metrics.truth.funnybirds import protocol, react
 from zoo.metrics.truth.posthoc import POSTHOC
 from zoo.metrics.truth.suite import choose, measure
@@ -69,7 +70,7 @@ def leaderboard(arguments: list[str]) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "leaderboard.json"
     asked = {"metrics": names, "limit": options.limit, "split": "test", "world": options.config.stem}
-    record = _kept(path, asked)
+    record, evaluator = _kept(path, asked), None
     for candidate in tqdm(found, "leaderboard"):
         key = f"{candidate.folder}"
         if record["models"].get(key, {}).get("mark") != candidate.mark:
@@ -80,7 +81,9 @@ def leaderboard(arguments: list[str]) -> int:
                 continue
             if model.domain.classes != tuple(data.domain["classes"]):
                 continue
-            record["models"][key] = measured(candidate, model, data, names, options)
+            if "M10" in names and evaluator is None:
+                evaluator = evaluator_of(found, data, options)
+            record["models"][key] = measured(candidate, model, data, names, evaluator, options)
             write_json(path, record)
     shown = {key: one for key, one in record["models"].items() if Path(key) in {c.folder for c in found}}
     if not shown:
@@ -129,8 +132,24 @@ def load_any(candidate: Candidate) -> StagedModule:
     return model.eval()
 
 
+def evaluator_of(found: list[Candidate], data: Any, options: argparse.Namespace) -> Evaluator:
+    """One evaluator for all models: a copy of the first black box, trained on masks; without one a small network."""
+    twin = None
+    for candidate in found:
+        if candidate.twin and twin is None:
+            model = load_any(candidate)
+            twin = model if model.domain.classes == tuple(data.domain["classes"]) else None
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return train_evaluator(data, None, twin, 10, options.seed, "evaluator of M10", device=device)
+
+
 def measured(
-    candidate: Candidate, model: StagedModule, data: Any, names: tuple[str, ...], options: argparse.Namespace
+    candidate: Candidate,
+    model: StagedModule,
+    data: Any,
+    names: tuple[str, ...],
+    evaluator: Evaluator | None,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     """What one model reaches: its accuracy on all test rows, and the metrics on `limit` of them."""
     start = time.perf_counter()
@@ -147,7 +166,7 @@ def measured(
         for method, subject in subjects.items():
             batches = Numbered(dataset, options.limit, data.batch_size)
             world = world_of(data, "test")
-            results = measure(subject, batches, reference, names, (), options.seed, True, *world)
+            results = measure(subject, batches, reference, names, (), options.seed, True, *world, evaluator)
             told = {key: to_dict(result) for key, result in results.items()}
             if hasattr(data, "subsets"):
                 told["FunnyBirds"] = parts_protocol(subject, data, options)

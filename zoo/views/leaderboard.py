@@ -22,6 +22,9 @@ VECTOR = (
     ("M5", "leak", "locality leak"),
     ("M6", "effective units", "effective units"),
     ("M6", "area", "area of the n90 units"),
+    ("M7", "stability", "stability"),
+    ("M8", "swap test", "contrastivity: swap test"),
+    ("M10", "gap", "encoding gap"),
     ("M11", "average precision", "recovery: AP"),
     ("M11", "mass", "recovery: mass"),
     ("M12", "purity", "unit purity"),
@@ -101,14 +104,18 @@ def posthoc(row: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
 def gates(row: Sequence[Mapping[str, Any]], twin: float | None) -> list[str]:
     """The row of a model in the table of gates."""
     below = None if twin is None else twin - mean(one["accuracy"] for one in row)
-    gap, random = worst(row, "M1", "gap", max), worst(row, "M9", "score", min)
+    gap, random = worst(row, "M1", "gap", max), worst(row, "M9", "everything", min)
     passed = {
         "accuracy": below is None or below <= NEAR,
         "completeness": gap is None or gap <= COMPLETE,
         "randomisation": random is None or random > RANDOMISED,
     }
     failed = [name for name, ok in passed.items() if not ok]
-    cells = ("" if below is None else f"{100 * below:+.1f} points", cell(row, "M1", "gap"), cell(row, "M9", "score"))
+    cells = (
+        "" if below is None else f"{100 * below:+.1f} points",
+        cell(row, "M1", "gap"),
+        cell(row, "M9", "everything"),
+    )
     return [row[0]["name"], str(len(row)), accuracy(row), *cells, f"fails {', '.join(failed)}" if failed else "passes"]
 
 

@@ -137,9 +137,17 @@ class TruthMetric(Metric):
         return {name: Value(*row) for name, *row in table}
 
 
-def spearman(a: Tensor, b: Tensor) -> Tensor:
-    """(...) rank correlation over the last axis, equal values share a rank; 0 where either is constant."""
-    x, y = (r - r.mean(-1, keepdim=True) for r in (ranks(a), ranks(b)))
+def spearman(a: Tensor, b: Tensor, there: Tensor | None = None) -> Tensor:
+    """(...) rank correlation over the last axis, equal values share a rank; 0 where either is constant.
+
+    Where `there` (..., n) is given, of the entries that are there.
+    """
+    there = torch.ones_like(a, dtype=torch.bool) if there is None else there
+    count = there.sum(-1, keepdim=True).clamp_min(1)
+    both = (
+        ranks(v.double().masked_fill(~there, torch.inf)).masked_fill(~there, 0) for v in (a, b)
+    )  # others rank above
+    x, y = ((r - r.sum(-1, keepdim=True) / count) * there for r in both)
     scale = (x.square().sum(-1) * y.square().sum(-1)).sqrt()
     return torch.where(scale > 0, (x * y).sum(-1) / scale.clamp_min(1e-300), 0)
 

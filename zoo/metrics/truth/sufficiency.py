@@ -39,7 +39,7 @@ class KeepOnlySufficiency(TruthMetric):
 
     def measure(self, case: Case) -> Tensor:
         chosen = covering(case.evidence_map)
-        sets = torch.stack([chosen, *(self.elsewhere(chosen, case, i) for i in range(self.moved))], 1)
+        sets = torch.stack([chosen, *(elsewhere(chosen, case, i, self.seed) for i in range(self.moved))], 1)
         masks = torch.cat([~sets & case.present[:, None], sets], 1)
         gains = []
         for imputer in self.imputers:
@@ -50,18 +50,19 @@ class KeepOnlySufficiency(TruthMetric):
         values = torch.cat([torch.stack(gains).mean(0), share[:, None]], 1)
         return values.masked_fill(~chosen.any(1, keepdim=True), torch.nan)
 
-    def elsewhere(self, chosen: Tensor, case: Case, number: int) -> Tensor:
-        """(B, N) the set shifted by a random distance along every axis, around the borders of what is present."""
-        draw = uniform(case.ids, len(case.shape), self.seed, f"elsewhere {number}")
-        count = case.present.sum(1)
-        index = torch.zeros(len(case), *case.shape, dtype=torch.long, device=chosen.device)
-        for axis, size in enumerate(case.shape):
-            length = count if len(case.shape) == 1 else torch.full_like(count, size)
-            place = torch.arange(size, device=chosen.device)
-            moved = (place + (draw[:, axis, None] * length[:, None]).long()) % length[:, None]
-            moved = torch.where(place < length[:, None], moved, place)
-            index = index * size + moved.view(len(case), *[-1 if a == axis else 1 for a in range(len(case.shape))])
-        return chosen.gather(1, index.flatten(1))
+
+def elsewhere(chosen: Tensor, case: Case, number: int, seed: int) -> Tensor:
+    """(B, N) a set shifted by a random distance along every axis, around the borders of what is present."""
+    draw = uniform(case.ids, len(case.shape), seed, f"elsewhere {number}")
+    count = case.present.sum(1)
+    index = torch.zeros(len(case), *case.shape, dtype=torch.long, device=chosen.device)
+    for axis, size in enumerate(case.shape):
+        length = count if len(case.shape) == 1 else torch.full_like(count, size)
+        place = torch.arange(size, device=chosen.device)
+        moved = (place + (draw[:, axis, None] * length[:, None]).long()) % length[:, None]
+        moved = torch.where(place < length[:, None], moved, place)
+        index = index * size + moved.view(len(case), *[-1 if a == axis else 1 for a in range(len(case.shape))])
+    return chosen.gather(1, index.flatten(1))
 
 
 def _beyond(values: Tensor) -> Tensor:
