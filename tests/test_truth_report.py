@@ -113,7 +113,7 @@ def test_mistakes(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture, mor
 def test_leaderboard(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("captum")
     command = ["leaderboard", str(runs / "runs"), "--config", str(runs / "world.yaml"), "--output", str(tmp_path)]
-    command += ["--limit", "4", "--metrics", "M1,M2,M6", "--compare", "--device", "cpu"]
+    command += ["--limit", "4", "--metrics", "M1,M2,M6", "--compare", "3", "--device", "cpu"]
     assert main(command) == 0
     text = (tmp_path / "LEADERBOARD.md").read_text()
     record = json.loads((tmp_path / "leaderboard.json").read_text())

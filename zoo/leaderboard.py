@@ -69,7 +69,8 @@ def leaderboard(arguments: list[str]) -> int:
         raise FileNotFoundError(f"no trained model in {places}; train some with `train.py fit`, or name their folders.")
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "leaderboard.json"
-    asked = {"metrics": names, "limit": options.limit, "split": "test", "world": options.config.stem}
+    asked = {"metrics": names, "limit": options.limit, "compare": options.compare, "split": "test"}
+    asked |= {"world": options.config.stem, "seed": options.seed}
     record, evaluator = _kept(path, asked), None
     for candidate in tqdm(found, "leaderboard"):
         key = f"{candidate.folder}"
@@ -163,13 +164,14 @@ def measured(
         if candidate.twin and options.compare:
             blank = reference.mean(0)
             subjects = {k: make(model, blank, limit=options.limit_memory * 2**20) for k, make in POSTHOC.items()}
+        limit = options.compare if candidate.twin else options.limit
         for method, subject in subjects.items():
-            batches = Numbered(dataset, options.limit, data.batch_size)
+            batches = Numbered(dataset, limit, data.batch_size)
             world = world_of(data, "test")
             results = measure(subject, batches, reference, names, (), options.seed, True, *world, evaluator)
             told = {key: to_dict(result) for key, result in results.items()}
             if hasattr(data, "subsets"):
-                told["FunnyBirds"] = parts_protocol(subject, data, options)
+                told["FunnyBirds"] = parts_protocol(subject, data, limit)
             if method:
                 shown.setdefault("methods", {})[method] = told
             else:
@@ -177,11 +179,11 @@ def measured(
     return shown | {"seconds": round(time.perf_counter() - start, 1)}
 
 
-def parts_protocol(subject: Subject, data: Any, options: argparse.Namespace) -> dict[str, Any]:
+def parts_protocol(subject: Subject, data: Any, limit: int) -> dict[str, Any]:
     """The FunnyBirds protocol, with the threshold of the validation rows."""
     told = []
     for split, dataset in (("test", data.test_dataset()), ("val", data.val_dataset())):
-        batches = Numbered(dataset, options.limit, data.batch_size)
+        batches = Numbered(dataset, limit, data.batch_size)
         if subject.explain(next(iter(batches))["input"][:1].to(subject.model.device)).support is None:
             return {
                 "title": "FunnyBirds protocol",
@@ -222,7 +224,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, default=WORLD, help=f"whose data is the world (default: {WORLD})")
     parser.add_argument("--metrics", default="all", metavar="NAME,NAME", help="by key or title (default: all)")
     parser.add_argument("--limit", type=int, default=300, help="test rows for the metrics (default: 300)")
-    parser.add_argument("--compare", action="store_true", help="also post-hoc methods of captum on the black boxes")
+    parser.add_argument(
+        "--compare", type=int, metavar="N", help="also post-hoc methods of captum on the black boxes, on N rows"
+    )
     parser.add_argument("--output", type=Path, default=Path("benchmarks"), help="folder (default: benchmarks)")
     parser.add_argument("--device", help="such as cpu or cuda (default: cuda if there is one)")
     parser.add_argument("--limit-memory", type=int, default=512, metavar="MIB", help="of one pass (default: 512)")

@@ -56,7 +56,7 @@ def markdown(models: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> s
         "# Leaderboard: are the built-in explanations true?",
         f"World: `{asked['world']}`, {asked['split']} rows: all for accuracy, {asked['limit']} for the metrics. "
         "Numbers are means over training seeds, ± their standard deviation; of a single seed, with the 95 % interval "
-        "over rows.",
+        "over rows." + (f" Post-hoc methods are measured on {asked['compare']} rows." if asked.get("compare") else ""),
         "## Gates",
         "A model passes when its contributions add up (95th percentile of the gap at most 0.001 standard deviations of "
         f"the scores), its accuracy is at most {100 * NEAR:g} point below its black-box twin's, and its evidence "
