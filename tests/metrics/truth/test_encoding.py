@@ -6,6 +6,7 @@ from scipy.stats import kstest
 from torch import Tensor, nn
 
 from tests.metrics.truth.linear_world import SIDE, Pixels, linear_case
+from zoo.data import ConceptToy
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.metrics.truth import CONTROLS, Case, EncodingGap, Evaluator, Subject, train_evaluator
 from zoo.metrics.truth.base import covering
@@ -50,10 +51,10 @@ def test_the_cheat_is_caught(measured: dict[str, dict[str, float]]) -> None:
         assert measured[name]["gap"] > truth["gap"] + 0.25
 
 
-def test_everything_as_evidence_has_the_ceiling(measured: dict[str, dict[str, float]]) -> None:
-    monolith = measured["monolith"]
-    assert monolith["evaluator on evidence"] == monolith["evaluator on everything"] == monolith["evaluator elsewhere"]
-    assert monolith["gap"] == pytest.approx(monolith["model"] - monolith["evaluator on everything"])
+def test_evidence_that_is_nearly_everything_is_near_the_ceiling(measured: dict[str, dict[str, float]]) -> None:
+    monolith = measured["monolith"]  # nine tenths of the image
+    assert monolith["gap"] == pytest.approx(monolith["model"] - monolith["evaluator on everything"], abs=0.05)
+    assert monolith["evaluator elsewhere"] == pytest.approx(monolith["evaluator on everything"], abs=0.05)
 
 
 def test_by_hand(linear: Evaluator) -> None:
@@ -78,8 +79,8 @@ def test_halves_are_the_whole(linear: Evaluator) -> None:
 
 
 def test_training_follows_from_the_seed_and_touches_nothing() -> None:
-    state = torch.get_rng_state()
     data, domain = world(200), Pixels().domain
+    state = torch.get_rng_state()
     first, again, other = (train_evaluator(data, domain, epochs=1, seed=seed) for seed in (0, 0, 1))
     assert torch.get_rng_state().equal(state)
     x, kept = data[0][:8], torch.rand(8, SIDE**2) < 0.5
@@ -125,24 +126,25 @@ def test_shares_of_what_stays_are_uniform(name: str) -> None:
 
 def test_words_that_are_removed_say_nothing() -> None:
     """The class is whether one word is there, so without it the answer is that of a text without it."""
-    domain = DOMAINS["text"]
+    domain = TextDomain(classes=("without", "with"), vocabulary=tuple(map(str, range(24))), length=15)
     x = domain.example(2000, torch.Generator().manual_seed(0))
     evaluator = train_evaluator((x, (x == 5).any(1).long()), domain, epochs=8, lr=1e-2)
     fresh = domain.example(200, torch.Generator().manual_seed(1))
     there = (fresh == 5).any(1)
     everything = torch.ones_like(fresh, dtype=torch.bool)
     assert (evaluator(fresh, everything).argmax(1) == there).double().mean() > 0.9
-    assert evaluator(fresh, fresh == 5).argmax(1)[there].double().mean() > 0.9
+    assert evaluator(fresh, fresh == 5).argmax(1).equal(there.long())
+    assert evaluator(fresh, fresh != 5)[there].argmax(1).double().mean() < 0.3
 
 
 def test_data_modules_are_trained_on() -> None:
-    from zoo.data import Rectangles
-
-    data = Rectangles(count=64, test_count=8, batch_size=16)
-    first, again = (train_evaluator(data, epochs=2) for _ in range(2))
-    x = data.test_dataset()[0]["input"][None]
-    kept = torch.ones(1, x[0, 0].numel(), dtype=torch.bool)
-    assert first(x, kept).equal(again(x, kept))
+    data = ConceptToy("xor", count=1000, batch_size=64)
+    first, again = (train_evaluator(data, epochs=15) for _ in range(2))
+    batch = next(iter(data.test_dataloader()))
+    everything = torch.ones_like(batch["input"], dtype=torch.bool)
+    scores = first(batch["input"], everything)
+    assert scores.equal(again(batch["input"], everything))
+    assert (scores.argmax(1) == batch["target"]).double().mean() > 0.9
 
 
 def test_what_cannot_be_is_refused() -> None:

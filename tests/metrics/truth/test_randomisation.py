@@ -1,7 +1,6 @@
 """Random copies touch what they should and nothing else; evidence that ignores the model is told from the truth."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -84,8 +83,8 @@ def test_truth_is_told_from_evidence_that_ignores_the_model(measured: dict[str, 
     assert truth["two random models"] < 0.5
     assert headless["head"] == pytest.approx(headless["two random models"])  # 1 - (1 - null)
     assert truth["head"] > headless["head"] + 0.2
-    assert edges["two random models"] == pytest.approx(1)  # the sign of evidence that shows the input alone
-    assert edges["everything"] == pytest.approx(1)
+    assert edges["two random models"] == pytest.approx(1)  # evidence that shows the input alone
+    assert all(edges[part] != edges[part] for part in ("everything", "trunk", "head"))  # is not let pass: NaN
 
 
 def test_linear_truth_and_monolith() -> None:
@@ -192,4 +191,4 @@ def test_absent_elements_have_no_rank() -> None:
     there = torch.arange(9) < torch.tensor([9, 6, 3, 1])[:, None]
     expected = [spearmanr(a[i, : n.sum()], b[i, : n.sum()]).statistic for i, n in enumerate(there[:3])]
     assert spearman(a * there, b * there, there).tolist() == pytest.approx([*expected, 0])
-    assert SimpleNamespace(value=spearman(a, b)).value.tolist() == pytest.approx(spearman(a, b, there | True).tolist())
+    assert spearman(a, b).tolist() == pytest.approx(spearmanr(a.T, b.T).statistic[:4, 4:].diagonal().tolist())

@@ -96,7 +96,7 @@ def test_restless_evidence_is_caught_and_constant_evidence_is_not() -> None:
         }.items()
     }
     assert found["truth"] > 0.9 and found["restless"] < 0.6
-    assert found["monolith"] == 1  # as the docstring warns
+    assert found["monolith"] > found["truth"]  # as the docstring warns: but for scores that change their sign it is 1
     assert found["shuffled"] == pytest.approx(found["truth"])
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from zoo.metrics.truth.base import TruthMetric, covering
 from zoo.metrics.truth.imputers import Imputer
@@ -19,7 +20,7 @@ class Contrastivity(TruthMetric):
         difference   1 - cosine of the two maps of positive contributions; 0 of evidence that is the same
 
     The evidence of a class is the fewest elements that hold nine tenths of the positive contributions to its score,
-    laid out over the input. Samples without any for either class have no value, the difference needs it for both.
+    laid out over the input. Samples without any for one of the two classes have no value.
 
     Args:
         imputers: what stands in for removed elements.
@@ -42,11 +43,10 @@ class Contrastivity(TruthMetric):
         maps = [one.evidence_map.double() for one in told]
         sets = [covering(values) for values in maps]
         each = torch.stack([self.swap(case, classes, sets, imputer) for imputer in self.imputers], 1)
-        none = ~(sets[0].any(1) | sets[1].any(1))
-        size = maps[0].norm(dim=1) * maps[1].norm(dim=1)
-        cosine = torch.where(size > 0, (maps[0] * maps[1]).sum(1) / size, torch.nan)
-        swaps = torch.cat([each.mean(1, keepdim=True), each], 1).masked_fill(none[:, None], torch.nan)
-        return torch.cat([swaps, 1 - cosine[:, None]], 1)
+        difference = 1 - cosine_similarity(*maps)
+        values = torch.cat([each.mean(1, keepdim=True), each, difference[:, None]], 1)
+        both = sets[0].any(1, keepdim=True) & sets[1].any(1, keepdim=True)
+        return values.masked_fill(~both, torch.nan)
 
     @staticmethod
     def swap(case: Case, classes: Tensor, sets: list[Tensor], imputer: Imputer) -> Tensor:

@@ -159,7 +159,7 @@ class DroppedTokens(Perturbation):
         """(B, T) which token of x stands at each place, and whether there still is one."""
         kept = (x != 0) & ~some_tokens(x, ids, self.severity, self.seed, self.name)
         place = torch.arange(x.shape[1], device=x.device)
-        return (~kept).long().argsort(1, stable=True), place < kept.sum(1, keepdim=True)
+        return (~kept).long().argsort(dim=1, stable=True), place < kept.sum(1, keepdim=True)
 
 
 def some_tokens(x: Tensor, ids: Tensor, share: float, seed: int, stream: str) -> Tensor:

@@ -10,6 +10,7 @@ from zoo.metrics.truth.base import TruthMetric, spearman
 from zoo.metrics.truth.subject import Case, Subject
 
 PARTS = ("everything", "trunk", "head")
+VOID = 0.9  # random models that agree so well leave nothing to be learned from trained ones
 
 
 class ParameterRandomisation(TruthMetric):
@@ -22,10 +23,11 @@ class ParameterRandomisation(TruthMetric):
     random models give maps that are correlated already, as both see the same input, so only what is above that counts.
 
         everything, trunk, head   what is random: all parameters, all but those of `model.head`, or these alone
-        two random models         the correlation that is subtracted; where it is near 1 the explanation shows the
-                                  input instead of the model, and the other numbers say nothing
+        two random models         the correlation that is subtracted; where its mean is above 0.9 the explanation
+                                  shows the input instead of the model, and the others have no value
 
-    Models without a head of their own have no value for "trunk" and "head". After Adebayo et al.: "Sanity Checks for
+    Models without a head of their own have no value for "trunk" and "head", samples without positive evidence none at
+    all. A constant map correlates with nothing: read it beside contrastivity (M8). After Adebayo et al.: "Sanity Checks for
     Saliency Maps", NeurIPS 2018, arXiv 1810.03292, section 3.
 
     Args:
@@ -57,7 +59,13 @@ class ParameterRandomisation(TruthMetric):
             spearman(case.evidence_map, maps[part], case.present) if part in maps else torch.full_like(null, torch.nan)
             for part in PARTS
         ]
-        return torch.stack([*(1 - (value - null) for value in alike), null], 1)
+        none = (case.evidence_map > 0).sum(1, keepdim=True) == 0
+        return torch.stack([*(1 - (value - null) for value in alike), null], 1).masked_fill(none, torch.nan)
+
+    def summarise(self, rows: Tensor) -> Tensor:
+        means = super().summarise(rows)
+        void = (means[..., -1:] > VOID) & (torch.arange(len(self.names), device=rows.device) < len(PARTS))
+        return means.masked_fill(void, torch.nan)
 
 
 def evidence_of(subject: Subject, case: Case) -> Tensor:
