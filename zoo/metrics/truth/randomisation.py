@@ -27,8 +27,8 @@ class ParameterRandomisation(TruthMetric):
                                   shows the input instead of the model, and the others have no value
 
     Models without a head of their own have no value for "trunk" and "head", samples without positive evidence none at
-    all. A constant map correlates with nothing: read it beside contrastivity (M8). After Adebayo et al.: "Sanity Checks for
-    Saliency Maps", NeurIPS 2018, arXiv 1810.03292, section 3.
+    all. A constant map correlates with nothing: read it beside contrastivity (M8). After Adebayo et al.: "Sanity Checks
+    for Saliency Maps", NeurIPS 2018, arXiv 1810.03292, section 3.
 
     Args:
         subject: what is measured; its copies are made here, once.
