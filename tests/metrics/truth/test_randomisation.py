@@ -147,6 +147,13 @@ def test_copies_follow_from_the_seed() -> None:
     assert not trunk["trunk.0.weight"].equal(head["trunk.0.weight"])
 
 
+def test_a_copy_is_not_what_the_model_began_with() -> None:
+    model = Pixels()
+    torch.manual_seed(0)
+    model.head.reset_parameters()  # as a model that was made under this seed
+    assert not randomised(Subject(model), 0).model.head.weight.equal(model.head.weight)
+
+
 def test_controls_are_copied_as_a_whole() -> None:
     control = CONTROLS["shuffled supports"](Subject(Maps()))
     copied = randomised(control, 0)

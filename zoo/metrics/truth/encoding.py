@@ -56,7 +56,7 @@ class EncodingGap(TruthMetric):
         labels = case.labels
         if labels is None:
             raise ValueError(f"{self.title} needs the true classes, Case(labels=...).")
-        self.evaluator.eval()
+        self.evaluator.eval().to(case.x.device)
         right = lambda kept: (self.evaluator(case.x, kept).argmax(1) == labels).double()  # noqa: E731
         chosen = covering(case.evidence_map)
         with torch.no_grad():
