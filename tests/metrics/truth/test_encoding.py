@@ -144,7 +144,7 @@ def test_data_modules_are_trained_on() -> None:
     everything = torch.ones_like(batch["input"], dtype=torch.bool)
     scores = first(batch["input"], everything)
     assert scores.equal(again(batch["input"], everything))
-    assert (scores.argmax(1) == batch["target"]).double().mean() > 0.9
+    assert (scores.argmax(1) == batch["target"]).double().mean() > 0.75  # chance is 0.5
 
 
 def test_what_cannot_be_is_refused() -> None:

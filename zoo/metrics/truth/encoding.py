@@ -62,7 +62,7 @@ class EncodingGap(TruthMetric):
             raise ValueError(f"{self.title} needs the true classes, Case(labels=...).")
         if evaluator is None:
             raise ValueError(f"{self.title} {self.lacking()}.")
-        evaluator.eval()
+        evaluator.eval().to(case.x.device)
         right = lambda kept: (evaluator(case.x, kept).argmax(1) == labels).double()  # noqa: E731
         chosen = covering(case.evidence_map)
         with torch.no_grad():

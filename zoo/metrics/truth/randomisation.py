@@ -1,5 +1,6 @@
 """M9: does the explanation depend on what the model has learned?"""
 
+import zlib
 from collections.abc import Callable
 from copy import deepcopy
 
@@ -90,7 +91,7 @@ def randomised(subject: Subject, seed: int, part: str = "everything") -> Subject
     head = set(copied.model.head.modules()) if part != "everything" else set()
     chosen: Callable[[nn.Module], bool] = lambda m: part == "everything" or (m in head) == (part == "head")  # noqa: E731
     with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.manual_seed(zlib.crc32(f"randomised {seed}".encode()))  # not the seed that the model itself began with
         for module in filter(chosen, copied.model.modules()):
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
