@@ -12,6 +12,7 @@ USAGE = """usage: python train.py COMMAND ...
   predict   a table of predictions:       predict --config ...
   explain   a page for each input:        explain --checkpoint runs/protopnet_digits/checkpoint --input a.png
   evaluate  what a checkpoint is worth:   evaluate --checkpoint runs/cbm_trig/checkpoint --interventions all
+  leaderboard  all that is trained:       leaderboard runs --config configs/worlds/blackbox_part_birds.yaml
   prune     the circuit of a task:        prune --checkpoint runs/sparse_idioms_cpu/checkpoint --task for_while
   forbid    a model without prototypes:   forbid --checkpoint runs/protopnet_digits/checkpoint --units 'three #2'
   score-concepts  how phrases fit training images, by CLIP:  score-concepts --config ... --concepts phrases.txt ...
@@ -21,7 +22,7 @@ COMMAND --help tells more, and every value of a config can be given on the comma
   python train.py fit --config FILE --model.init_args.dim 64 --trainer.devices 2
 """
 FITTING = ("fit", "validate", "test", "predict")
-COMMANDS = (*FITTING, "explain", "evaluate", "prune", "forbid", "score-concepts", "list")
+COMMANDS = (*FITTING, "explain", "evaluate", "leaderboard", "prune", "forbid", "score-concepts", "list")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,6 +62,10 @@ def _run(command: str, arguments: list[str]) -> int:
         from zoo.evaluation import evaluate
 
         return evaluate(arguments)
+    if command == "leaderboard":
+        from zoo.leaderboard import leaderboard
+
+        return leaderboard(arguments)
     if command == "prune":
         from zoo.pruning import prune_tasks
 

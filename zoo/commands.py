@@ -33,6 +33,7 @@ class Literal(str):
 
 
 Input = Path | Literal
+WHAT_IF = 400  # classes whose scores a page recomputes; of more it shows the answer alone
 
 
 def explain(arguments: list[str]) -> int:
@@ -106,7 +107,8 @@ def _explain_batch(
     options: argparse.Namespace,
     stems: dict[Input, str],
 ) -> list[tuple[str, str]]:
-    batch = model.explain(torch.stack([x for _, x in inputs]), options.target, **options.adjusted)
+    every = model.additive and len(model.domain.classes) <= WHAT_IF
+    batch = model.explain(torch.stack([x for _, x in inputs]), options.target, every, **options.adjusted)
     if model.additive:
         batch.check()
     pages = []

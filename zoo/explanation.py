@@ -19,6 +19,8 @@ from torch import Tensor
 from zoo.domain import Domain
 from zoo.evidence import Unit, find_unit
 
+OPTIONAL = ("contributions", "bias", "support", "inputs", "effects", "slopes")  # tensors
+
 
 class Term(NamedTuple):
     """One unit's part in one explanation; `contribution` is None where the score is no sum of its units."""
@@ -48,6 +50,9 @@ class Explanation:
             columns of `activation`, and K + c stands for the score of class c.
         details: what else is known of each unit, (B, K), or (B, K, n) for n numbers each, by name; concepts have their
             "probability", and the score that the target would have were they "absent" or "present".
+        effects: (B, K, C) the contributions to every class, or None; see `SelfInterpretable.explain`. What a class's
+            effects leave of its score is its bias.
+        slopes: (B, K, C) how much each score changes per unit of each activation, where that is constant, or None.
         statements: what the model says in words, one for each of B rows, such as a rule; empty if it says nothing.
     """
 
@@ -63,6 +68,8 @@ class Explanation:
     space: str = "logit"
     edges: tuple[Tensor, Tensor, Tensor] | None = None
     details: Mapping[str, Tensor] = field(default_factory=dict)
+    effects: Tensor | None = None
+    slopes: Tensor | None = None
     statements: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -73,7 +80,7 @@ class Explanation:
             if not -len(self) <= row < len(self):
                 raise IndexError(f"row {row} is out of range; the explanation has {len(self)} rows.")
             row = slice(row % len(self), row % len(self) + 1)
-        names = ("scores", "target", "contributions", "bias", "activation", "support", "inputs")
+        names = ("scores", "target", "contributions", "bias", "activation", "support", "inputs", "effects", "slopes")
         rows = {n: None if getattr(self, n) is None else getattr(self, n)[row] for n in names}
         edges = None if self.edges is None else (self.edges[0], self.edges[1], self.edges[2][row])
         details = {name: value[row] for name, value in self.details.items()}
@@ -174,6 +181,8 @@ class Explanation:
             space="margin",
             edges=None,
             details={},
+            effects=None,
+            slopes=None,
             statements=(),
         )
 
@@ -284,7 +293,7 @@ class Explanation:
             if "edges.source" in tensors
             else None
         )
-        optional = {name: tensors.get(name) for name in ("contributions", "bias", "support", "inputs")}
+        optional = {name: tensors.get(name) for name in OPTIONAL}
         domain = Domain.from_dict(json.loads(about["domain"]))
         required = {name: tensors[name] for name in ("scores", "target", "activation")}
         details = {name.removeprefix("details."): t for name, t in tensors.items() if name.startswith("details.")}

@@ -124,7 +124,11 @@ class SelfInterpretable(StagedModule):
 
     @torch.no_grad()
     def explain(
-        self, x: Tensor, target: int | str | Sequence[int | str] | Tensor | None = None, **options: Any
+        self,
+        x: Tensor,
+        target: int | str | Sequence[int | str] | Tensor | None = None,
+        every_class: bool = False,
+        **options: Any,
     ) -> Explanation:
         """The built-in explanation of a batch; leaves the model, its modes and the input as they were.
 
@@ -132,6 +136,8 @@ class SelfInterpretable(StagedModule):
             x: inputs as `forward` takes them.
             target: class by name or number, or one for each row; by default the class of highest score
                 (of regression targets, the first).
+            every_class: also keep the contributions to every class, (B, K, C) numbers, from which the scores of all
+                classes follow without units, or with other activations. Of additive models.
             options: what is `adjustable`, for this explanation; the scores are those of the model so adjusted.
 
         Raises:
@@ -147,11 +153,11 @@ class SelfInterpretable(StagedModule):
                 has = f"it has {', '.join(self.adjustable)}" if self.adjustable else "it has none"
                 raise ValueError(f"{type(self).__name__} has no option '{name}' for an explanation; {has}.")
         with evaluating(self), self.adjusted(**options):
-            terms = self.terms(x, self._target(target, x))
+            terms = self.terms(x, self._target(target, x), every_class and self.additive)
             units, statements = self.units(), self.statements(terms)
         return Explanation(**terms, units=units, statements=statements, domain=self.domain, inputs=x, space=self.space)
 
-    def terms(self, x: Tensor, target: Tensor | None = None) -> dict[str, Any]:
+    def terms(self, x: Tensor, target: Tensor | None = None, every_class: bool = False) -> dict[str, Any]:
         """The tensors of an explanation, and nothing but tensors: what `explain` names and `torch.export` exports."""
         scores, evidence = self.step(x)
         if target is None:
@@ -163,7 +169,8 @@ class SelfInterpretable(StagedModule):
         with torch.autocast(x.device.type, enabled=False):
             contributions, bias = self.attribute(evidence, target) if self.additive else (None, None)
             edges, details = self.edges(evidence, target), self.details(evidence, target)
-        return {
+            every = self._every_class(scores, evidence) if every_class else {}
+        return every | {
             "scores": scores,
             "target": target,
             "contributions": contributions,
@@ -172,6 +179,16 @@ class SelfInterpretable(StagedModule):
             "support": evidence.support,
             "edges": edges,
             "details": details,
+        }
+
+    def _every_class(self, scores: Tensor, evidence: Evidence) -> dict[str, Tensor | None]:
+        """Contributions to each class and slopes, (B, K, C)."""
+        classes = torch.arange(scores.shape[1], device=scores.device)
+        each = [self.attribute(evidence, c.expand(scores.shape[0]))[0] for c in classes]
+        slopes = self.slopes(evidence)
+        return {
+            "effects": torch.stack(each, 2),
+            "slopes": None if slopes is None else slopes.expand(scores.shape[0], -1, -1),
         }
 
     def predict_step(self, batch: Any, batch_idx: int) -> Explanation:

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 import zoo
 from zoo.metrics.report import plain
-from zoo.metrics.truth import CONTROLS, Subject
+from zoo.metrics.truth import CONTROLS, EncodingGap, Subject, train_evaluator
+from zoo.metrics.truth.error_control import Without
 from zoo.metrics.truth.streams import uniform
 from zoo.metrics.truth.suite import Result, choose, measure
 from zoo.module import SelfInterpretable
@@ -37,12 +38,16 @@ def report_truth(model: SelfInterpretable, data: Any, options: argparse.Namespac
     data.setup("test" if options.split == "test" else "validate")
     dataset = data.test_dataset() if options.split == "test" else data.val_dataset()
     reference = spread_inputs(data.reference_dataset(), REFERENCE)
+    evaluator = None
+    if any(name.lower() in ("m10", EncodingGap.title) for name in names):  # minutes, so not as one of "all"
+        evaluator = train_evaluator(data, seed=options.seed, progress="evaluator of M10", device=model.device)
     subject: Subject = Subject(model, options.limit_memory * 2**20)
     if options.control:
         subject = CONTROLS[options.control](subject)
     with evaluating(model):
         batches = Numbered(dataset, options.limit, data.batch_size)
-        results = measure(subject, batches, reference, names, imputers, options.seed, progress=True)
+        world = world_of(data, options.split)
+        results = measure(subject, batches, reference, names, imputers, options.seed, True, *world, evaluator)
     seconds = time.perf_counter() - start
     record = {
         "checkpoint": str(options.checkpoint),
@@ -71,6 +76,13 @@ def spread_inputs(dataset: Dataset, count: int) -> Tensor:
     size = len(dataset)  # pyright: ignore[reportArgumentType]
     rows = torch.linspace(0, size - 1, min(count, size)).long().unique().tolist()
     return torch.stack([as_batch(dataset[i])["input"] for i in rows])
+
+
+def world_of(data: Any, split: str) -> tuple[tuple[str, ...], Without | None]:
+    """The factors of a world, and how its inputs are drawn again without one; nothing of other data."""
+    if not hasattr(data, "interventions"):
+        return (), None
+    return tuple(data.factors), lambda ids, factor: data.interventions(split, ids.tolist(), [factor])
 
 
 class Numbered:

@@ -7,6 +7,7 @@ from torch import tensor
 
 from zoo.explanation import Explanation, Term
 from zoo.functional import region_around
+from zoo.views import whatif
 from zoo.views.cutouts import ALONE, cut_out
 from zoo.views.matches import matched
 from zoo.views.pictures import boxes_of, data_uri, framed, heat_uri, image_element, to_picture
@@ -58,7 +59,7 @@ def _card(row: Row, place: int) -> str:
         f"<li><div class='what'><h4><span class='rank'>{place + 1}</span> <bdi>{escape(unit.name)}</bdi></h4>"
         f"<p class='kind'>{escape(unit.kind)}{of}{_origin_of_labels(term)}</p></div>{_looks_like(row, place)}"
         f"<div class='how-much'>{_bar(row, place)}<p class='formula'>{_formula(row, place)}</p>"
-        f"{_what_if(row, place)}</div>"
+        f"{_what_if(row, place)}{whatif.control(row, place)}</div>"
         + (f"<p class='kind origin'>from <bdi>{escape(str(origin))}</bdi></p>" if origin else "")
         + "</li>"
     )
@@ -156,5 +157,5 @@ def _others_card(row: Row) -> str:
         formula = f"<p class='formula'><b>{signed(row.total.rest, row.total.digits)}</b> together</p>"
     return (
         f"<li class='others'><div class='what'><h4>{name}</h4><p class='kind'>{kind}</p></div>"
-        f"<div class='how-much'>{formula}</div></li>"
+        f"<div class='how-much'>{formula}{whatif.control(row, len(row.terms))}</div></li>"
     )

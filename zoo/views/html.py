@@ -1,10 +1,11 @@
-"""An explanation as a self-contained page: no server, no network, no script."""
+"""An explanation as a self-contained page: no server, no network; a script only for what-ifs."""
 
 from collections.abc import Sequence
 from html import escape
 
 from zoo.domain import CodeDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.explanation import Explanation
+from zoo.views import whatif
 from zoo.views.cards import evidence, number, prepare, signed
 from zoo.views.code import code_prompt
 from zoo.views.cutouts import ALONE
@@ -37,7 +38,8 @@ def page(explanation: Explanation, titles: Sequence[str], top: int = 8, heading:
         raise ValueError(f"titles must name each of {len(explanation)} rows; got {len(titles)}.")
     rows = (prepare(one, i, top) for i, one in enumerate(explanation))
     articles = "".join(_article(row, title) for row, title in zip(rows, titles, strict=True))
-    return _document(heading, f"<h1>{escape(heading)}</h1>{articles}")
+    script = f"<script>{whatif.SCRIPT}</script>" if any(one.effects is not None for one in explanation) else ""
+    return _document(heading, f"<h1>{escape(heading)}</h1>{articles}{script}")
 
 
 def fragment(explanation: Explanation, top: int = 8) -> str:
@@ -70,7 +72,7 @@ def _article(row: Row, title: str) -> str:
         f"<article aria-labelledby='t{row.key}'><header>{_input_figure(row, title)}"
         f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_answer(row)}{_statement(row.one)}{_best(row.one)}</div>"
         "</header>"
-        f"{path(row.one)}<h3>Evidence</h3>{_legend(row)}{evidence(row)}{total}</article>"
+        f"{path(row.one)}<h3>Evidence</h3>{_legend(row)}{evidence(row)}{total}{whatif.panel(row)}</article>"
     )
 
 

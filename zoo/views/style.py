@@ -103,6 +103,24 @@ grid-template-columns:minmax(0,1fr) minmax(0,1fr)}
 font-variant-numeric:tabular-nums}
 .zoo .sum small{display:block;font-size:.75rem}
 .zoo .total{font-weight:700}
+.zoo .try{display:none;gap:4px 14px;flex-wrap:wrap;align-items:center;font-size:.85rem;margin-top:6px}
+.zoo [data-live] .try{display:flex}
+.zoo .try label{display:flex;align-items:center;gap:6px;cursor:pointer;min-height:24px}
+.zoo .try input{accent-color:var(--up);margin:0}
+.zoo .try input[type=range]{width:110px}
+.zoo .try output{font-variant-numeric:tabular-nums;min-width:3.2em}
+.zoo li:has(.count input:not(:checked)){opacity:.55}
+.zoo .what-if{display:none;margin-top:20px;padding-top:14px;border-top:1px solid var(--line)}
+.zoo [data-live] .what-if{display:block}
+.zoo .what-if h3{margin-top:0}
+.zoo .what-if .live{display:flex;flex-wrap:wrap;gap:20px 40px;align-items:flex-start;margin-top:8px}
+.zoo .what-if .live>div{flex:1 1 300px;min-width:0}
+.zoo .what-if select,.zoo .what-if button{font:inherit;color:inherit;background:var(--ground);
+border:1px solid var(--line);border-radius:8px;padding:4px 8px;max-width:100%}
+.zoo .what-if .signed span{border-radius:0}
+.zoo .what-if td.side{width:34%}
+.zoo .what-if td .bar{margin:0}
+.zoo :focus-visible{outline:2px solid var(--up);outline-offset:2px}
 .zoo .index{padding-left:20px}
 .zoo .index li{margin:4px 0}
 .zoo a{color:var(--up)}

@@ -150,7 +150,8 @@ def test_noisy_linear_solves_the_system() -> None:
         found = torch.stack([filled[b, :, r, c] for r, c in places]).numpy()
         assert found == pytest.approx(solved, abs=1e-4)
         quick = NoisyLinear(IMAGE).solve(x, hole)
-        assert (quick.double() - filled).abs().max() < 0.05  # of contrasts of 1
+        inside = hole[b].bool().expand(3, -1, -1)
+        assert (quick.double() - filled)[b][inside].abs().mean() < 0.02  # of contrasts of 1
 
 
 def test_noise_and_blur() -> None:

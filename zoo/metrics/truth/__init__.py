@@ -11,15 +11,18 @@ from zoo.metrics.truth.contrastivity import Contrastivity
 from zoo.metrics.truth.controls import CONTROLS
 from zoo.metrics.truth.deletion import EvidenceDeletionGain
 from zoo.metrics.truth.encoding import EncodingGap, Evaluator, train_evaluator
+from zoo.metrics.truth.error_control import ErrorControlledImportance
 from zoo.metrics.truth.imputers import imputers_for
 from zoo.metrics.truth.locality import LocalityLeak
 from zoo.metrics.truth.mask_out import MaskOutAgreement
 from zoo.metrics.truth.perturbations import Perturbation, perturbations_for
 from zoo.metrics.truth.randomisation import ParameterRandomisation, randomised
 from zoo.metrics.truth.recovery import GroundTruthRecovery
+from zoo.metrics.truth.response import InterventionResponse
 from zoo.metrics.truth.stability import EvidenceStability
 from zoo.metrics.truth.subject import Case, Subject
 from zoo.metrics.truth.sufficiency import KeepOnlySufficiency
+from zoo.metrics.truth.unit_purity import UnitPurity
 
 __all__ = [
     "CONTROLS",
@@ -28,10 +31,12 @@ __all__ = [
     "CompletenessGap",
     "Contrastivity",
     "EncodingGap",
+    "ErrorControlledImportance",
     "Evaluator",
     "EvidenceDeletionGain",
     "EvidenceStability",
     "GroundTruthRecovery",
+    "InterventionResponse",
     "KeepOnlySufficiency",
     "LocalityLeak",
     "MaskOutAgreement",
@@ -39,6 +44,7 @@ __all__ = [
     "Perturbation",
     "Subject",
     "TruthMetric",
+    "UnitPurity",
     "Value",
     "imputers_for",
     "perturbations_for",

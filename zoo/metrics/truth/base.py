@@ -13,6 +13,7 @@ NEEDS = {
     "additive": ("scores that are sums of its units", lambda s: s.additive),
     "classes": ("scores of two classes or more", lambda s: len(s.domain.classes) > 1),
     "images": ("images as inputs", lambda s: s.domain.modality == "image"),
+    "concepts": ("units that are annotated concepts", lambda s: hasattr(s.model, "concept_values")),
     "numbers": ("inputs that are numbers, not tokens", lambda s: s.domain.modality not in ("text", "code")),
 }
 
@@ -39,7 +40,7 @@ class TruthMetric(Metric):
         directions: 1 where more is better, -1 where less is, 0 where neither, for each column.
         chances: what an explanation that knows nothing reaches, for each column; None where that depends.
         ideals: what the truth reaches, for each column, in the same way; by default not known.
-        needs: what a subject must have, see NEEDS, or "support" and "truth".
+        needs: what a subject must have, see NEEDS, or "support", "truth" and "labels" of concepts.
     """
 
     is_differentiable, higher_is_better, full_state_update = False, None, False
@@ -58,6 +59,10 @@ class TruthMetric(Metric):
         self.add_state("values", [], dist_reduce_fx="cat")
         self.add_state("ids", [], dist_reduce_fx="cat")
 
+    def lacking(self) -> str | None:
+        """What the metric itself was not given, such as a world; None if nothing."""
+        return None
+
     def measure(self, case: Case) -> Tensor:
         """(B, columns) float64."""
         raise NotImplementedError("a metric of truth defines measure()")
@@ -67,17 +72,20 @@ class TruthMetric(Metric):
         return rows.nanmean(-2)
 
     @classmethod
-    def missing(cls, subject: Subject, support: bool, truth: bool) -> str | None:
+    def missing(cls, subject: Subject, support: bool, truth: bool, labels: bool = True) -> str | None:
         """What this metric needs and a subject, or its data, lacks; None if nothing.
 
         Args:
             subject: what is to be measured.
             support: whether its units have a place in the input.
             truth: whether the data knows which elements matter.
+            labels: whether it knows the true concepts.
         """
         for need in cls.needs:
             if need == "support":
                 text, there = "units with a place in the input (supports)", support
+            elif need == "labels":
+                text, there = "data that knows its concepts", labels
             elif need == "truth":
                 text, there = "data that knows its evidence (regions)", truth
             else:
@@ -92,7 +100,7 @@ class TruthMetric(Metric):
         Raises:
             ValueError: the subject or the data lacks what the metric needs.
         """
-        if lack := self.missing(case.subject, case.explanation.support is not None, case.truth is not None):
+        if lack := self.missing(case.subject, *case.known):
             raise ValueError(f"{self.title} does not apply to {case.subject.name}: it {lack}.")
         self.values.append(self.measure(case).double())
         self.ids.append(case.ids)

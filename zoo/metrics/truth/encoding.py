@@ -48,16 +48,22 @@ class EncodingGap(TruthMetric):
     directions, chances, ideals = (-1, 1, 0, 0, 0), (None,) * 5, (0.0, None, None, None, None)
     needs = ("support", "classes")
 
-    def __init__(self, evaluator: "Evaluator", moved: int = 2, seed: int = 0) -> None:
+    def __init__(self, evaluator: "Evaluator | None", moved: int = 2, seed: int = 0) -> None:
         super().__init__()
         self.evaluator, self.moved, self.seed = evaluator, moved, seed
 
+    def lacking(self) -> str | None:
+        """Why it cannot be measured, if so."""
+        return None if self.evaluator is not None else "needs an evaluator; name M10 itself to have one trained"
+
     def measure(self, case: Case) -> Tensor:
-        labels = case.labels
+        labels, evaluator = case.labels, self.evaluator
         if labels is None:
             raise ValueError(f"{self.title} needs the true classes, Case(labels=...).")
-        self.evaluator.eval().to(case.x.device)
-        right = lambda kept: (self.evaluator(case.x, kept).argmax(1) == labels).double()  # noqa: E731
+        if evaluator is None:
+            raise ValueError(f"{self.title} {self.lacking()}.")
+        evaluator.eval().to(case.x.device)
+        right = lambda kept: (evaluator(case.x, kept).argmax(1) == labels).double()  # noqa: E731
         chosen = covering(case.evidence_map)
         with torch.no_grad():
             here, everything = right(chosen), right(case.present)

@@ -93,6 +93,10 @@ def own_supports(case: Case, count: int) -> Tensor:
     count = min(count, weight.shape[1])
     top = weight.topk(count, 1).indices
     place = case.place.gather(1, top[..., None].expand(-1, -1, case.place.shape[2]))
-    strong = (place >= 0.5 * place.amax(2, keepdim=True)) & (place > 0)
     counted = covering(weight).gather(1, top)
-    return strong[..., case.cells] & counted[..., None] & case.present[:, None]
+    return strong(place)[..., case.cells] & counted[..., None] & case.present[:, None]
+
+
+def strong(place: Tensor) -> Tensor:
+    """(B, K, G) bool: where supports (B, K, G) are at least half of their maximum."""
+    return (place >= 0.5 * place.amax(2, keepdim=True)) & (place > 0)

@@ -51,8 +51,6 @@ class Subject:
         own = self.model.attribute(evidence, target)[0]
         if count == 1:
             return own
-        if (slopes := self.model.slopes(evidence)) is not None and slopes.numel() <= 2**26:
-            return own - evidence.activation * slopes.mean(2)
         each = (self.model.attribute(evidence, torch.full_like(target, c))[0] for c in range(count))
         return own - sum(each) / count
 
@@ -95,6 +93,7 @@ class Case:
         truth: (B, R, *S) in {0, 1}, elements that are known to matter, where known.
         blank: (*shape) the input without anything, such as the mean of the training inputs; 0 by default. Of tokens it
             is as many of number 1, the unknown one, as the input has.
+        concepts: (B, k) in {0, 1, NaN}, the true concepts, where known.
     """
 
     def __init__(
@@ -106,8 +105,9 @@ class Case:
         labels: Tensor | None = None,
         truth: Tensor | None = None,
         blank: Tensor | None = None,
+        concepts: Tensor | None = None,
     ) -> None:
-        self.subject, self.x, self.ids, self.labels = subject, x, ids, labels
+        self.subject, self.x, self.ids, self.labels, self.concepts = subject, x, ids, labels, concepts
         self.explanation = subject.explain(x, target)
         self.target, self.domain = self.explanation.target, subject.domain
         self.truth = None if truth is None else truth.flatten(2)
@@ -118,6 +118,11 @@ class Case:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def known(self) -> tuple[bool, bool, bool]:
+        """Whether there are supports, elements that are known to matter, and true concepts."""
+        return self.explanation.support is not None, self.truth is not None, self.concepts is not None
 
     @cached_property
     def shape(self) -> tuple[int, ...]:

@@ -11,13 +11,21 @@ from zoo.hints import hint
 from zoo.metrics.truth.base import TruthMetric, Value
 from zoo.metrics.truth.compactness import Compactness
 from zoo.metrics.truth.completeness import CompletenessGap
+from zoo.metrics.truth.contrastivity import Contrastivity
 from zoo.metrics.truth.deletion import EvidenceDeletionGain
+from zoo.metrics.truth.encoding import EncodingGap, Evaluator
+from zoo.metrics.truth.error_control import ErrorControlledImportance, Without
 from zoo.metrics.truth.imputers import Imputer, imputers_for
 from zoo.metrics.truth.locality import LocalityLeak
 from zoo.metrics.truth.mask_out import MaskOutAgreement
+from zoo.metrics.truth.perturbations import Perturbation, perturbations_for
+from zoo.metrics.truth.randomisation import ParameterRandomisation
 from zoo.metrics.truth.recovery import GroundTruthRecovery
+from zoo.metrics.truth.response import InterventionResponse
+from zoo.metrics.truth.stability import EvidenceStability
 from zoo.metrics.truth.subject import Case, Subject
 from zoo.metrics.truth.sufficiency import KeepOnlySufficiency
+from zoo.metrics.truth.unit_purity import UnitPurity
 
 
 @dataclass(frozen=True)
@@ -27,12 +35,20 @@ class Setting:
     Attributes:
         subject: what is measured.
         imputers: what stands in for removed elements.
+        perturbations: small changes of the input.
         seed: of all randomness.
+        evaluator: what tells classes by parts of the input, see `train_evaluator`.
+        factors: names of what a world can draw its inputs without.
+        without: inputs of samples drawn again without a factor, see `ErrorControlledImportance`.
     """
 
     subject: Subject
     imputers: Sequence[Imputer]
+    perturbations: Sequence[Perturbation] = ()
     seed: int = 0
+    evaluator: Evaluator | None = None
+    factors: Sequence[str] = ()
+    without: Without | None = None
 
 
 METRICS: dict[str, tuple[type[TruthMetric], Callable[[Setting], TruthMetric]]] = {
@@ -42,7 +58,14 @@ METRICS: dict[str, tuple[type[TruthMetric], Callable[[Setting], TruthMetric]]] =
     "M4": (KeepOnlySufficiency, lambda s: KeepOnlySufficiency(s.imputers, seed=s.seed)),
     "M5": (LocalityLeak, lambda s: LocalityLeak(seed=s.seed)),
     "M6": (Compactness, lambda s: Compactness()),
+    "M7": (EvidenceStability, lambda s: EvidenceStability(s.perturbations)),
+    "M8": (Contrastivity, lambda s: Contrastivity(s.imputers)),
+    "M9": (ParameterRandomisation, lambda s: ParameterRandomisation(s.subject, s.seed)),
+    "M10": (EncodingGap, lambda s: EncodingGap(s.evaluator, seed=s.seed)),
     "M11": (GroundTruthRecovery, lambda s: GroundTruthRecovery()),
+    "M12": (UnitPurity, lambda s: UnitPurity(seed=s.seed)),
+    "M13": (InterventionResponse, lambda s: InterventionResponse(seed=s.seed)),
+    "M14": (ErrorControlledImportance, lambda s: ErrorControlledImportance(s.without, s.factors)),
 }
 
 
@@ -97,6 +120,9 @@ def measure(
     imputers: Sequence[str] = (),
     seed: int = 0,
     progress: bool = False,
+    factors: Sequence[str] = (),
+    without: Without | None = None,
+    evaluator: Evaluator | None = None,
 ) -> dict[str, Result]:
     """Measures a subject on batches of "input", "target", "ids" and, where they are known, "regions".
 
@@ -108,21 +134,25 @@ def measure(
         imputers: by name; by default all that suit the modality.
         seed: of all randomness.
         progress: show a bar.
+        factors, without: of a world, see `Setting`.
+        evaluator: for M10, which is not measured without.
 
     Raises:
         ValueError: an unknown metric or imputer.
     """
-    setting = Setting(subject, imputers_for(subject.domain, reference, imputers, seed), seed)
+    filled = imputers_for(subject.domain, reference, imputers, seed)
+    changes = perturbations_for(subject.domain, reference, seed)
+    setting = Setting(subject, filled, changes, seed, evaluator, factors, without)
     metrics = {key: METRICS[key][1](setting) for key in choose(names)}
     lacking: dict[str, str] = {}
     blank = reference.mean(0) if reference.is_floating_point() else None
     for batch in tqdm(batches, "truth", disable=not progress, leave=False):
         x = batch["input"].to(subject.model.device)
-        moved = {name: batch[name].to(x.device) if name in batch else None for name in ("target", "regions")}
-        case = Case(subject, x, batch["ids"].to(x.device), None, moved["target"], moved["regions"], blank)
-        here = (case.explanation.support is not None, case.truth is not None)
+        moved = (batch[name].to(x.device) if name in batch else None for name in ("target", "regions", "concepts"))
+        labels, truth, concepts = moved
+        case = Case(subject, x, batch["ids"].to(x.device), None, labels, truth, blank, concepts)
         for key, metric in metrics.items():
-            if (lack := metric.missing(subject, *here)) is not None:
+            if (lack := metric.lacking() or metric.missing(subject, *case.known)) is not None:
                 lacking[key] = lack
             else:
                 metric.update(case)

@@ -1,0 +1,38 @@
+"""A real browser, without a window: what a page says after its scripts, and what goes wrong in it."""
+
+import re
+import shutil
+import subprocess
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage")
+
+
+def run_in_browser(page: str, script: str, folder: Path) -> str:
+    """What `script` leaves in `window.told` when it runs at the end of a page; errors of the page are raised here."""
+    browser = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip("no browser at hand: install chromium")
+    guard = (
+        "<script>window.wrong=[];window.addEventListener('error',function(e){window.wrong.push(e.message)});"
+        "console.error=function(m){window.wrong.push(String(m))};</script>"
+    )
+    asked = (
+        f"<script>try{{{script}}}catch(e){{window.wrong.push(String(e))}}"
+        "var pre=document.createElement('pre');pre.id='told';"
+        "pre.textContent=JSON.stringify({told:window.told,wrong:window.wrong,"
+        "asked:performance.getEntriesByType('resource').map(function(r){return r.name})});"
+        "document.body.appendChild(pre);</script>"
+    )
+    file = folder / "page.html"
+    page = page.replace("<head>", f"<head>{guard}", 1).replace("</body>", f"{asked}</body>")
+    file.write_text(page, encoding="utf-8")
+    command = [browser, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=4000", "--dump-dom"]
+    done = subprocess.run([*command, file.as_uri()], capture_output=True, text=True, timeout=180)
+    found = re.search(r"<pre id=\"told\">(.*?)</pre>", done.stdout, re.DOTALL)
+    assert found, f"the page did not run to its end: {done.stderr[-2000:]}"
+    return unescape(found[1])
