@@ -114,8 +114,8 @@ def train_evaluator(
         device: to train on, and where the evaluator stays.
 
     Raises:
-        ValueError: no domain for tensors, targets that are no classes, as many targets as inputs are not there, or
-            less than one epoch.
+        ValueError: tensors without a domain, targets that are no classes, another number of targets than of inputs,
+            or less than one epoch.
     """
     pair = isinstance(data, tuple | list)
     if domain is None:
@@ -134,12 +134,9 @@ def train_evaluator(
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         draw = torch.Generator().manual_seed(seed)
-        network = (
-            small_network(domain)
-            if network is None
-            else deepcopy(network, {id(getattr(network, "_trainer", None)): None})
-        )  # not its trainer
-        evaluator = Evaluator(network, domain).to(device).train()
+        trainer = getattr(network, "_trainer", None)  # is not copied
+        own = small_network(domain) if network is None else deepcopy(network, {id(trainer): None})
+        evaluator = Evaluator(own, domain).to(device).train()
         optimizer = torch.optim.Adam(evaluator.parameters(), lr=lr)
         for epoch in tqdm(range(epochs), progress, disable=not progress, leave=False):
             for x, target in _batches(data, epoch, batch_size, draw):
