@@ -11,7 +11,7 @@ from zoo.metrics.truth.subject import Case, Subject
 
 NEEDS = {
     "additive": ("scores that are sums of its units", lambda s: s.additive),
-    "classes": ("scores of two classes or more", lambda s: len(s.domain.classes) > 1),
+    "classes": ("two classes or more", lambda s: s.domain.task == "classification" and len(s.domain.classes) > 1),
     "images": ("images as inputs", lambda s: s.domain.modality == "image"),
     "concepts": ("units that are annotated concepts", lambda s: hasattr(s.model, "concept_values")),
     "numbers": ("inputs that are numbers, not tokens", lambda s: s.domain.modality not in ("text", "code")),

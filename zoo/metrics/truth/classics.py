@@ -40,7 +40,8 @@ def comprehensiveness_sufficiency(
     """(B,) AOPC: by how much the target's probability drops without the most relevant elements, and with these alone.
 
     DeYoung et al.: "ERASER", ACL 2020, arXiv 1911.03429, section 4.2: means over the most relevant 1, 5, 10, 20 and
-    50 % of the elements, at least one. Higher is better for comprehensiveness, lower for sufficiency, which may be negative.
+    50 % of the elements, at least one. Higher is better for comprehensiveness, lower for sufficiency, which may be
+    negative.
     """
     place, count = _most_relevant_first(case, seed), case.present.sum(1, keepdim=True)
     sizes = (torch.tensor(bins, device=place.device) * count).round().clamp_min(1)
