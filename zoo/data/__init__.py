@@ -13,11 +13,15 @@ from zoo.data.mnist_add import MNISTAdd
 from zoo.data.module import DataModule
 from zoo.data.panels import SwitchingPanels
 from zoo.data.part_birds import PartBirds
+from zoo.data.planted_series import PlantedSeries
+from zoo.data.rules import RuleTable
 from zoo.data.sentiment import SST2, EraserMovies
 from zoo.data.series import SeriesArchive
 from zoo.data.series_arrays import SeriesArrays
 from zoo.data.sprites import Sprites
 from zoo.data.stroke_digits import StrokeDigits
+from zoo.data.switching_series import SwitchingSeries
+from zoo.data.synthetic import SyntheticTable
 from zoo.data.text import CEBaB, TextTable
 from zoo.data.torchvision import TorchvisionData
 from zoo.data.toys import ConceptToy
@@ -39,11 +43,15 @@ __all__ = [
     "ImageFolder",
     "MNISTAdd",
     "PartBirds",
+    "PlantedSeries",
+    "RuleTable",
     "SeriesArchive",
     "SeriesArrays",
     "Sprites",
     "StrokeDigits",
     "SwitchingPanels",
+    "SwitchingSeries",
+    "SyntheticTable",
     "TextTable",
     "TorchvisionData",
 ]
