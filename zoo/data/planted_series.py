@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from zoo.data.worlds import ArrayWorld, Evident, balanced, named
 from zoo.domain import SeriesDomain
 
-LAGS = 24  # of the base: what is older weighs less than 0.3^24, far below the precision of its numbers
+WARM_UP = 24  # steps of the base before the first: of where it began 0.3^24 is left, below any precision
 DIRECTIONS = ((0, 0), (-1, -1), (1, 1), (1, -1))  # of the ramps of each class
 Planted = tuple[Tensor, Tensor, Tensor]  # base (N, T, V), what takes its place (N, T, V), regions (N, R, T, V)
 
@@ -38,10 +38,11 @@ class Kind:
 
 def narma(count: int, length: int, sensors: int, noise: float, generator: torch.Generator) -> Tensor:
     """(count, length, sensors) of x_t = 0.3 x_(t-1) + 1.5 u_t u_(t-2) + 0.1, u ~ U(0, 0.5), plus N(0, noise²)."""
-    u = torch.rand(count, length + LAGS + 2, sensors, generator=generator) / 2
-    kicks = 1.5 * u[:, 2:] * u[:, :-2] + 0.1
-    base = sum((0.3**lag * kicks[:, LAGS - lag : LAGS - lag + length] for lag in range(LAGS)), torch.zeros(1))
-    return base + noise * torch.randn(base.shape, generator=generator)
+    u = torch.rand(length + WARM_UP + 2, count, sensors, generator=generator) / 2
+    base = 1.5 * u[2:] * u[:-2] + 0.1
+    for t in range(1, len(base)):
+        base[t] += 0.3 * base[t - 1]
+    return base[WARM_UP:].transpose(0, 1) + noise * torch.randn(count, length, sensors, generator=generator)
 
 
 def spikes(labels: Tensor, length: int, sensors: int, generator: torch.Generator) -> Planted:
@@ -145,10 +146,11 @@ class PlantedSeries(ArrayWorld):
     "none"), of the window ("window"). An intervention gives the noise or base that was there before anything was
     planted. Inputs are not normalised, as published.
 
-    The ceiling is 1 up to noise. In "freq_shapes" the best rule errs in less than one of a million series (union bound
-    over all pairs of templates of different classes); in "lowvar" in less than one of ten thousand (a rule that looks
-    for ten steps in a row within 0.5 of a level). In both SeqComb the rule "which side of the base are the first and
-    the last step that leave its range" is right in all of 20,000 series; a bound is not derived.
+    The ceiling is 1 up to noise. In "freq_shapes" the best rule errs in less than one of a billion series: a union
+    bound over all pairs of spike trains of different classes. In "lowvar" it errs in less than one of ten thousand: a
+    rule that looks for ten steps in a row near a level is right so often. In SeqComb no bound is derived. A detector
+    that fits a ramp of every length and frequency at every step, and knows no slope, was right in 7,996 of 8,000 series
+    of "seqcomb_uv" and in all of 8,000 of "seqcomb_mv"; so the ceiling is above .999.
 
     Args:
         name: see above.
