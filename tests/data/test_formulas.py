@@ -52,7 +52,7 @@ def test_evidence(formula: Formula) -> None:
 def test_the_values_of_the_evidence_settle_the_label(formula: Formula) -> None:
     labels, evidence = formula(TABLE), formula.evidence(TABLE).bool()
     for i in range(len(TABLE)):
-        alike = (TABLE == TABLE[i])[:, evidence[i]].all(1)
+        alike = (TABLE[i] == TABLE)[:, evidence[i]].all(1)
         assert bool((labels[alike] == labels[i]).all())
 
 

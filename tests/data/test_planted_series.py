@@ -19,7 +19,7 @@ def drawn(name: str, count: int, seed: int = 0) -> Evident:
 
 
 def trains() -> tuple[Tensor, Tensor]:
-    """Every train of spikes (M, 50) that can be planted, and its class (M,)."""
+    """Every train of spikes (M, 50) that can be planted, and its class (M,); some first spikes do not fit."""
     rows, classes = [], []
     for c, (sign, period) in enumerate(((-1, 10), (1, 10), (-1, 17), (1, 17))):
         for start in range(50 - period):
@@ -29,13 +29,14 @@ def trains() -> tuple[Tensor, Tensor]:
                     row[centre - 1 : centre + 2] = [sign * 1.75, sign * 2.0, sign * 1.75]
             rows.append(row)
             classes.append(c)
-    return torch.tensor(rows), torch.tensor(classes)
+    different = list({tuple(row): i for i, row in enumerate(rows)}.values())
+    return torch.tensor(rows)[different], torch.tensor(classes)[different]
 
 
 def test_base() -> None:
-    """Mean (1.5 / 16 + 0.1) / 0.7, variance from u's moments: kicks have variance .006836 and lag-2 covariance .00293."""
+    """Mean (1.5 / 16 + 0.1) / 0.7; from u's moments 1.5 u_t u_(t-2) has variance .006836, and .00293 at lag 2."""
     base = narma(4000, 60, 2, 0.0, torch.Generator().manual_seed(0))
-    assert base.shape == (4000, 60, 2) and 0.1 / 0.7 < base.min() and base.max() < 0.475 / 0.7
+    assert base.shape == (4000, 60, 2) and base.min() > 0.1 / 0.7 and base.max() < 0.475 / 0.7
     deviation = math.sqrt((0.0068359 + 2 * 0.09 * 0.0029297) / 0.91)
     for step in (0, 30, 59):
         assert float(base[:, step].mean()) == pytest.approx(0.19375 / 0.7, abs=0.003)
@@ -43,13 +44,14 @@ def test_base() -> None:
     noisy = narma(4000, 60, 2, 1.0, torch.Generator().manual_seed(0))
     assert float((noisy - base).std()) == pytest.approx(1, abs=0.01) and abs(float((noisy - base).mean())) < 0.01
     kicks = base[:, 1:] - 0.3 * base[:, :-1] - 0.1
-    assert -1e-6 < kicks.min() and kicks.max() < 0.375 + 1e-6
+    assert kicks.min() > -1e-6 and kicks.max() < 0.375 + 1e-6
     lagged = (kicks[:, 2:] - 0.09375) * (kicks[:, :-2] - 0.09375)
     assert float(lagged.mean()) == pytest.approx(0.0029297, abs=2e-4)
 
 
 def test_spikes() -> None:
-    items, (rows, classes) = drawn("freq_shapes", 2000), trains()
+    items, (rows, classes) = drawn("freq_shapes", 4000), trains()
+    assert len(rows) == 142  # 146, but 4 that start at step 0 are those that start a period later
     shapes = (items.inputs - items.spare)[..., 0]
     nearest = torch.cdist(shapes, rows).min(1)
     assert nearest.values.max() < 1e-3 and torch.equal(classes[nearest.indices], items.targets)
@@ -77,7 +79,7 @@ def test_trains_of_different_classes_are_far_apart() -> None:
 
 @pytest.mark.parametrize(("name", "lengths", "rate"), [("seqcomb_uv", (10, 19), 10), ("seqcomb_mv", (15, 29), 5)])
 def test_ramps(name: str, lengths: tuple[int, int], rate: int) -> None:
-    items = drawn(name, 800)
+    items, frequencies = drawn(name, 500), torch.arange(40)[:, None]
     found, waves = set(), []
     for x, base, regions, label in zip(items.inputs, items.spare, items.regions, items.targets.tolist(), strict=True):
         assert torch.equal(x[~regions.any(0).bool()], base[~regions.any(0).bool()])
@@ -92,16 +94,16 @@ def test_ramps(name: str, lengths: tuple[int, int], rate: int) -> None:
             assert steps.tolist() == list(range(start, start + length)) and len(places.unique()) == 1
             j = torch.arange(length) - length // 2
             wave = x[steps, places] - sign * swing / length * j
-            fits = [a for a in range(40) if torch.allclose(wave, torch.sin(a * j.float()), atol=1e-4)]
-            assert len(fits) == 1
-            waves.append(fits[0])
+            fits = ((frequencies * j).sin() - wave).abs().amax(1) < 1e-4
+            assert int(fits.sum()) == 1
+            waves.append(int(fits.byte().argmax()))
             found.add(length)
             ends += [start, start + length]
             sensors.append(int(places[0]))
         assert ends[0] < 100 and ends[1] <= ends[2] and ends[3] <= 200
         assert (sensors[0] != sensors[1]) == (name == "seqcomb_mv")
     assert found == set(range(lengths[0], lengths[1] + 1))
-    assert np.mean(waves) == pytest.approx(rate, abs=0.4) and np.var(waves) == pytest.approx(rate, rel=0.2)
+    assert np.mean(waves) == pytest.approx(rate, abs=0.5) and np.var(waves) == pytest.approx(rate, rel=0.25)
 
 
 def ramp_class(x: Tensor, lengths: tuple[int, int], frequencies: int) -> Tensor:

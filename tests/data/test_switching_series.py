@@ -35,7 +35,7 @@ def test_signals_since_the_last_change() -> None:
     assert (state == state[..., :1]).all() and (state[:, -1] == 1).all() and (state.diff(dim=1) >= 0).all()
     for s in range(3):
         inside = items.inputs[last == s][state[last == s][..., 0].bool()]
-        assert (inside.mean(0).numpy() - MEANS[s]).__abs__().max() < 0.01
+        assert abs(inside.mean(0).numpy() - MEANS[s]).max() < 0.01
         assert (inside.var(0) - 0.1).abs().max() < 0.005
         before = (state[last == s][:, 1:, 0] - state[last == s][:, :-1, 0]).bool()
         changed = items.inputs[last == s][:, :-1][before].mean(0).numpy()  # the step before the state was entered
@@ -60,7 +60,9 @@ def test_another_series_stands_in_the_place_of_a_factor() -> None:
     items = data.items("train", False)
     last = items.regions[:, 0, -1].argmax(1, keepdim=True)
     heard = data.interventions("train", range(20_000), ["signal"])[:, -1].gather(1, last)[:, 0]
-    assert abs(float(torch.corrcoef(torch.stack([heard, items.targets.float()]))[0, 1])) < 0.03
+    for s in range(3):  # given the state, which tells by itself how likely the label is
+        both = torch.stack([heard, items.targets.float()])[:, last[:, 0] == s]
+        assert abs(float(torch.corrcoef(both)[0, 1])) < 0.04
     found = data.interventions("train", range(20_000), ["state"])[:, -1]
     known = torch.corrcoef(torch.cat([found, torch.nn.functional.one_hot(last[:, 0])], 1).mT)[:3, 3:]
     assert known.abs().max() < 0.03

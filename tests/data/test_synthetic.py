@@ -87,16 +87,16 @@ def test_ceilings_by_integration() -> None:
 
 
 @pytest.mark.parametrize(("name", "branch"), [("syn3", 0), ("additive", 0), ("switch", 0)])
-def test_ceilings_by_the_bayes_rule_on_a_million_rows(name: str, branch: int) -> None:
+def test_ceilings_by_the_bayes_rule_on_many_rows(name: str, branch: int) -> None:
     draw = np.random.default_rng(0)
-    x = draw.standard_normal((1_000_000, 11))
+    x = draw.standard_normal((500_000, 11))
     if name == "switch":  # P(N(3, 1) | x10) = sigmoid(6 x10): the rule does not know which branch was drawn
         x[:, 9] += draw.choice([-3, 3], len(x))
         (low, _), (high, _) = scores(name, x)
         p = special.expit(-6 * x[:, 9]) * special.expit(-low) + special.expit(6 * x[:, 9]) * special.expit(-high)
     else:
         p = special.expit(-scores(name, x)[0][0])
-    assert SyntheticTable(name).ceiling == pytest.approx(np.maximum(p, 1 - p).mean(), abs=7e-4)
+    assert SyntheticTable(name).ceiling == pytest.approx(np.maximum(p, 1 - p).mean(), abs=1e-3)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -117,8 +117,7 @@ def test_features_are_independent(name: str) -> None:
 def test_what_is_drawn_again_says_nothing(name: str, deviation: float) -> None:
     data = SyntheticTable(name, test_count=20_000)
     items, rows = data.items("test", False), range(20_000)
-    chosen = items.regions[:, 0, 0] == 1
-    column = 9 if name == "switch" else 10
+    chosen, column = items.regions[:, 0, 2] == 1, 9 if name == "switch" else 10
     drawn = data.interventions("test", rows, ["switch"])[:, column]
     assert float(drawn.std()) == pytest.approx(deviation, abs=0.03) and abs(float(drawn.mean())) < 0.08
     for values in (items.inputs[:, column], items.targets, chosen):

@@ -86,7 +86,8 @@ class RuleTable(ArrayWorld):
     ) -> None:
         super().__init__(batch_size, workers, seed, val_fraction)
         self.name = named("rule", name, (*MONK_ROWS, "dnf"))
-        if name in MONK_ROWS:
+        self.one_hot = name in MONK_ROWS  # each value of an attribute is a column; a bit is a column itself
+        if self.one_hot:
             self.formula, self.truth = monk(name)
             self.values, self.count, self.test_count = VALUES, MONK_ROWS[name], EVERY_MONK
         else:
@@ -122,14 +123,14 @@ class RuleTable(ArrayWorld):
         if split != "test":
             numbers, labels = (drawn[self._parts[split]] for drawn in self._pool)
         else:
-            monks = self.name in MONK_ROWS
-            numbers = torch.arange(total) if monks else torch.randint(total, (count,), generator=generator)
+            numbers = torch.arange(total) if self.one_hot else torch.randint(total, (count,), generator=generator)
             labels = self.formula(self._inputs(numbers)).long()
         x, spare = self._inputs(numbers), self._inputs(torch.randint(total, (count,), generator=generator))
         evidence = self.formula.evidence(x)
         # The columns of an attribute change together.
-        column = torch.arange(len(self.values)).repeat_interleave(x.new_tensor(self._widths).long())
-        changed = (evidence @ (column[:, None] == column).float() > 0).float()
+        widths = torch.tensor(self.values if self.one_hot else (1,) * len(self.values))
+        attribute = torch.arange(len(widths)).repeat_interleave(widths)  # of each column
+        changed = (evidence @ (attribute[:, None] == attribute).float() > 0).float()
         names = [f"{self.name} {split} {i}" for i in range(count)]
         return Evident(x, labels, names, evidence[:, None], spare, changed[:, None])
 
@@ -137,10 +138,10 @@ class RuleTable(ArrayWorld):
     def _pool(self) -> tuple[Tensor, Tensor]:
         """Numbers (n,) of the rows to train on and to validate, and their labels (n,)."""
         generator, total = self._generator(1), math.prod(self.values)
-        if self.name == "dnf":
-            numbers = torch.randint(total, (self.count,), generator=generator)
-        else:
+        if self.one_hot:
             numbers = torch.randperm(total, generator=generator)[: self.count]
+        else:
+            numbers = torch.randint(total, (self.count,), generator=generator)
         labels = self.formula(self._inputs(numbers)).long()
         if self.name == "monk3":
             labels[torch.randperm(self.count, generator=generator)[: round(NOISE * self.count)]] ^= 1
@@ -151,18 +152,13 @@ class RuleTable(ArrayWorld):
         kept, held = stratified_split(self._pool[1], self.val_fraction, self.seed)
         return {"train": kept, "val": held}
 
-    @property
-    def _widths(self) -> tuple[int, ...]:
-        """Columns of each attribute; a bit is a column of its own."""
-        return self.values if self.name in MONK_ROWS else (1,) * len(self.values)
-
     def _inputs(self, numbers: Tensor) -> Tensor:
         """Rows (n, F) of some of the numbers 0, 1, ... that count all rows, the last attribute fastest."""
         digits = []
         for count in reversed(self.values):
             digits.insert(0, numbers % count)
             numbers = numbers // count
-        if self.name == "dnf":
+        if not self.one_hot:
             return torch.stack(digits, 1).float()
         return torch.cat([F.one_hot(digit, count) for digit, count in zip(digits, self.values, strict=True)], 1).float()
 
