@@ -136,11 +136,12 @@ class PlantedSeries(ArrayWorld):
         seqcomb_mv    200     4         likewise, longer ramps, on two of the sensors
         lowvar        200     2         a window of 10 to 19 steps of N(±1.5, 0.1²), on the first or the second sensor
 
-    A spike is ±(1.75, 2, 1.75), added to the noise, the first of them at a step drawn from those before the last
-    period. A ramp of L steps (10 to 19, or 15 to 29) is slope j + sin(A j), j from -L/2 on, A ~ Poisson (of rate 10,
-    or 5), the slope ±5 (|min| + |max|) / L of the base; like the window it stands in the place of the base. That is
-    x_t = 0.3 x_(t-1) + 1.5 u_t u_(t-2) + 0.1, u ~ U(0, 0.5), plus Gaussian noise of deviation 0.01, in "lowvar" of 1.
-    The library behind the published series calls this process NARMA, but its non-linear term sums over nothing.
+    A spike is ±(1.75, 2, 1.75), added to the noise. The first is around a step drawn from those before the last period;
+    those that do not fit into the series are left out. A ramp of L steps (10 to 19, or 15 to 29) is slope j + sin(A j),
+    j from -L/2 on, A ~ Poisson (of rate 10, or 5), the slope ±5 (|min| + |max|) / L of the base. A ramp or a window
+    stands in the place of the base, which is x_t = 0.3 x_(t-1) + 1.5 u_t u_(t-2) + 0.1, u ~ U(0, 0.5), plus Gaussian
+    noise of deviation 0.01, in "lowvar" of 1. The library behind the published series calls this process NARMA, but its
+    non-linear term sums over nothing.
 
     Regions are the steps of the spikes ("spikes"), of each ramp ("first ramp" and "second ramp", empty in the class
     "none"), of the window ("window"). An intervention gives the noise or base that was there before anything was
