@@ -20,6 +20,7 @@ from zoo.data.series import SeriesArchive
 from zoo.data.series_arrays import SeriesArrays
 from zoo.data.sprites import Sprites
 from zoo.data.stroke_digits import StrokeDigits
+from zoo.data.switching_series import SwitchingSeries
 from zoo.data.synthetic import SyntheticTable
 from zoo.data.text import CEBaB, TextTable
 from zoo.data.torchvision import TorchvisionData
@@ -49,6 +50,7 @@ __all__ = [
     "Sprites",
     "StrokeDigits",
     "SwitchingPanels",
+    "SwitchingSeries",
     "SyntheticTable",
     "TextTable",
     "TorchvisionData",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.images import ImageData, Pictures
+from zoo.data.worlds import asked_for
 from zoo.domain import ImageDomain
 from zoo.hints import hint
 
@@ -81,11 +82,8 @@ class PictureWorld(ImageData):
         Raises:
             ValueError: an unknown split or factor, or no rows, or rows that do not exist.
         """
-        names = (remove,) if isinstance(remove, str) else tuple(remove)
-        for name in names:
-            if name not in self.removable:
-                raise ValueError(f"nothing named '{name}' can be removed; {hint(name, self.removable)}")
-        wanted, items = self.checked(split, rows), self._splits[split]
+        wanted, names = asked_for(split, rows, remove, self.counts, self.removable)
+        items = self._splits[split]
         return items.domain.preprocess(items.sources.paint(wanted, names))
 
     def checked(self, split: str, rows: Sequence[int] | Tensor) -> list[int]:
@@ -94,15 +92,7 @@ class PictureWorld(ImageData):
         Raises:
             ValueError: an unknown split, or no rows, or rows that do not exist.
         """
-        if split not in self.counts:
-            raise ValueError(f"no split named '{split}'; {hint(split, self.counts)}")
-        wanted, count = torch.as_tensor(rows, dtype=torch.long).tolist(), self.counts[split]
-        if not wanted:
-            raise ValueError("rows must name one item or more; got none.")
-        for row in wanted:
-            if not 0 <= row < count:
-                raise ValueError(f"split '{split}' has rows 0 to {count - 1}; got {row}.")
-        return wanted
+        return asked_for(split, rows, (), self.counts, ())[0]
 
     @cached_property
     def _splits(self) -> dict[str, Paintings]:

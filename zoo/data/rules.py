@@ -1,192 +1,181 @@
-"""Tables whose labels follow from a rule: MONK's problems, and random formulas in disjunctive normal form."""
+"""Tables whose labels follow from a rule: the three MONK's problems, and random rules of bits."""
 
-from collections.abc import Iterable, Sequence
+import math
 from functools import cached_property
-from itertools import combinations, product
+from itertools import combinations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from zoo.data.worlds import Sample, World
+from zoo.data.formulas import Formula, monotone_formula, term_f1, truth_table_agreement
+from zoo.data.module import stratified_split
+from zoo.data.worlds import ArrayWorld, Evident, named
 from zoo.domain import TableDomain
-from zoo.hints import hint
 
-SIZES = (3, 3, 2, 3, 4, 2)  # values of the attributes of MONK's problems
-MONKS = {
-    "monk1": ("a1 = a2, or a5 = 1", 124),
-    "monk2": ("exactly two attributes are 1", 169),
-    "monk3": ("a5 = 3 and a4 = 1, or a5 is not 4 and a2 is not 3", 122),
-}
-NOISE = 0.05  # share of the training labels of monk3 that are wrong
-Literal = tuple[int, bool]  # a bit and the value that makes it true
-Term = frozenset[Literal]
+__all__ = ["Formula", "RuleTable", "term_f1", "truth_table_agreement"]
+
+VALUES = (3, 3, 2, 3, 4, 2)  # that each attribute of the MONK's problems has
+COLUMNS = tuple(f"a{a} is {v}" for a, count in enumerate(VALUES, 1) for v in range(1, count + 1))
+MONK_ROWS = {"monk1": 124, "monk2": 169, "monk3": 122}  # to train on
+EVERY_MONK = math.prod(VALUES)
+MOST_BITS = 20  # the table of all rows is held in memory
+NOISE = 0.05  # share of wrong labels to train on, in monk3
 
 
-class RuleTable(World):
-    """Labels that follow from a rule, with the literals that make them so.
+def monk(name: str) -> tuple[Formula, str]:
+    """The rule of a MONK's problem in disjunctive normal form over `COLUMNS`, and as it was published."""
+    if name == "monk1":
+        terms = [{(f"a1 is {v}", True), (f"a2 is {v}", True)} for v in (1, 2, 3)] + [{("a5 is 1", True)}]
+        text = "a1 = a2 or a5 = 1"
+    elif name == "monk2":
+        terms = [{(f"a{a} is 1", a in pair) for a in range(1, 7)} for pair in combinations(range(1, 7), 2)]
+        text = "exactly two of a1, ..., a6 are 1"
+    else:
+        terms = [{("a5 is 3", True), ("a4 is 1", True)}, {("a5 is 4", False), ("a2 is 3", False)}]
+        text = "(a5 = 3 and a4 = 1) or (a5 ≠ 4 and a2 ≠ 3)"
+    return Formula(tuple(map(frozenset, terms)), COLUMNS), text
 
-        monk1, monk2, monk3   six attributes of 3, 3, 2, 3, 4 and 2 values, one-hot; 124, 169 and 122 of the 432
-                              possible rows to train on, all 432 to test; 5 % of monk3's training labels are wrong
-                              (Thrun et al.: "The MONK's Problems", CMU-CS-91-197, 1991)
-        dnf                   random bits; true where any of `terms` conjunctions of `width` literals is
 
-    What matters in a row, the factor "rule": in dnf, the literals of the satisfied terms, or, where none is, the fewest
-    literals that falsify every term, ties to the lowest bits. In MONK's problems, the values of the attributes that the
-    rule needs for the row: those of one satisfied part, else all that it names. Without it they are drawn again. The
-    test labels are certain: the ceiling is 1. `rule` says it in words.
+class RuleTable(ArrayWorld):
+    """Rows of 0 and 1 whose label is the truth of a rule: "monk1", "monk2", "monk3", or "dnf", a random rule.
+
+    The MONK's problems (Thrun et al.: "The MONK's Problems", CMU-CS-91-197, 1991) have six attributes of 3, 3, 2, 3, 4
+    and 2 values, each value a column, as "a1 is 2". All 432 rows are there to test on; 124, 169 or 122 of them, drawn
+    by the seed, to train on and to validate. In monk3 the labels of 5 % of those, 6 rows, are wrong.
+
+    The rule of "dnf" is drawn by the seed: different terms of one width, over the relevant bits, each of which has the
+    same sign in all terms. So its terms are the only ones, and `term_f1` is fair. Bits are 0 or 1 with probability 1/2,
+    and the label is true in a share `prevalence` of the rows. Training and test rows are drawn alike, and some rows are
+    in both.
+
+    The region, "rule", are the columns whose values show the rule to be true or false, see `Formula.evidence`: the
+    literals of all satisfied terms; or where none is, the smallest set of falsified literals with one of every term.
+    In rows with a wrong label they show what the label should be. An intervention draws the attributes, or bits, of
+    those columns again, each value equally likely; all others stay. The ceiling is 1: test labels have no noise.
 
     Args:
-        name: "monk1", "monk2", "monk3" or "dnf".
-        terms, width, bits: of the formula.
-        count, test_count: rows of "dnf" to train on and to test; MONK's problems have their own.
-        val_count: rows to validate on, of MONK's problems from all that are not to train on.
+        name: see above.
+        count: rows of "dnf" to train on, with those held out to validate.
+        test_count: rows of "dnf" to test on.
+        terms: of "dnf".
+        width: literals of each of its terms.
+        bits: of its rows, at most 20.
+        irrelevant: bits, at places drawn by the seed, that no term may use.
         batch_size: items a batch.
         workers: processes that load.
-        seed: of the formula, the rows and the shuffles.
+        seed: of the rule of "dnf", the rows and the shuffles.
+        val_fraction: share of the training rows held out, of either label.
     """
 
     factors = ("rule",)
-    ceiling = 1.0  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 
     def __init__(
         self,
         name: str = "monk1",
+        count: int = 2000,
+        test_count: int = 2000,
         terms: int = 3,
         width: int = 3,
         bits: int = 12,
-        count: int = 2000,
-        val_count: int = 100,
-        test_count: int = 1000,
-        batch_size: int = 64,
+        irrelevant: int = 4,
+        batch_size: int = 32,
         workers: int = 0,
         seed: int = 0,
+        val_fraction: float = 0.1,
     ) -> None:
-        if name not in (*MONKS, "dnf"):
-            raise ValueError(f"no table of rules named '{name}'; {hint(name, (*MONKS, 'dnf'))}")
-        if not 1 <= width <= bits <= 30 or not 1 <= terms <= 20:
-            raise ValueError(
-                f"expected 1 <= width <= bits <= 30 and 1 <= terms <= 20; got {width}, {bits} and {terms}."
-            )
-        if name in MONKS:
-            count, test_count = MONKS[name][1], 432
-            if val_count > 432 - count:
-                raise ValueError(f"val_count must be at most {432 - count}, what is not to train on; got {val_count}.")
-        super().__init__((count, val_count, test_count), batch_size, workers, seed)
-        self.name, self.terms, self.width, self.bits = name, terms, width, bits
-
-    def make_domain(self) -> TableDomain:
-        if self.name == "dnf":
-            return TableDomain(classes=("false", "true"), features=tuple(f"b{i + 1}" for i in range(self.bits)))
-        names = tuple(f"a{a + 1} is {v + 1}" for a, size in enumerate(SIZES) for v in range(size))
-        return TableDomain(classes=("false", "true"), features=names)
-
-    @cached_property
-    def formula(self) -> tuple[Term, ...]:
-        """The terms of the formula "dnf"."""
-        draw = torch.Generator().manual_seed(self.seed)
-        found: dict[Term, None] = {}
-        while len(found) < self.terms:
-            chosen = torch.randperm(self.bits, generator=draw)[: self.width].tolist()
-            values = torch.randint(0, 2, (self.width,), generator=draw).bool().tolist()
-            found[frozenset(zip(sorted(chosen), values, strict=True))] = None
-        return tuple(found)
+        super().__init__(batch_size, workers, seed, val_fraction)
+        self.name = named("rule", name, (*MONK_ROWS, "dnf"))
+        self.one_hot = name in MONK_ROWS  # each value of an attribute is a column; a bit is a column itself
+        if self.one_hot:
+            self.formula, self.truth = monk(name)
+            self.values, self.count, self.test_count = VALUES, MONK_ROWS[name], EVERY_MONK
+        else:
+            if count < 10 or test_count < 1:
+                raise ValueError(f"expected count >= 10 and test_count >= 1; got {count} and {test_count}.")
+            self.formula = random_rule(terms, width, bits, irrelevant, self._generator(0))
+            self.truth, self.values = str(self.formula), (2,) * bits
+            self.count, self.test_count = count, test_count
 
     @property
-    def rule(self) -> str:
-        """The rule in words."""
-        if self.name in MONKS:
-            return MONKS[self.name][0]
-        says = (" and ".join(f"{'' if v else 'not '}b{b + 1}" for b, v in sorted(term)) for term in self.formula)
-        return ", or ".join(says)
+    def ceiling(self) -> float:
+        return 1.0
 
-    def draw(self, count: int, generator: torch.Generator) -> Sample:
-        return self._formula(count, generator) if self.name == "dnf" else self._monk(count, generator)
+    @cached_property
+    def prevalence(self) -> float:
+        """Share of every row that there is in which the rule is true."""
+        return float(self.formula(self.every_input).double().mean())
 
-    def _formula(self, count: int, generator: torch.Generator) -> Sample:
-        """Half of the rows satisfy a random term, the others are as they come, so neither label is rare."""
-        x = torch.randint(0, 2, (count, self.bits), generator=generator)
-        forced = torch.rand(count, generator=generator) < 0.5
-        which = torch.randint(0, self.terms, (count,), generator=generator)
-        for t, term in enumerate(self.formula):
-            for bit, value in term:
-                x[forced & (which == t), bit] = int(value)
-        holds = torch.stack([satisfied(x, term) for term in self.formula], 1)
-        targets, regions = holds.any(1).long(), torch.zeros(count, 1, self.bits)
-        for t, term in enumerate(self.formula):
-            regions[:, 0, [bit for bit, _ in term]] += holds[:, t, None].float()
-        for i in (~holds.any(1)).nonzero()[:, 0].tolist():
-            regions[i, 0, list(falsifiers(x[i].tolist(), self.formula))] = 1
-        spare = torch.randint(0, 2, (count, self.bits), generator=generator)
-        return Sample(x.float(), targets, regions.clamp_max(1), spare.float())
+    @cached_property
+    def every_input(self) -> Tensor:
+        """(M, F) every row that there is: 432, or 2 to the power of the bits."""
+        return self._inputs(torch.arange(math.prod(self.values)))
 
-    def _monk(self, count: int, generator: torch.Generator) -> Sample:
-        every = torch.tensor(list(product(*(range(size) for size in SIZES))))
-        if count < len(every):  # rows to train on, then those to validate on, from one shuffle of all
-            order = torch.randperm(len(every), generator=torch.Generator().manual_seed(self.seed))
-            train = self.counts["train"]
-            rows = every[order[:train] if count == train else order[train : train + count]]
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        return {split: len(rows) for split, rows in self._parts.items()} | {"test": self.test_count}
+
+    def make_domain(self) -> TableDomain:
+        return TableDomain(classes=("false", "true"), features=self.formula.features)
+
+    def draw(self, split: str, count: int, generator: torch.Generator) -> Evident:
+        total = math.prod(self.values)
+        if split != "test":
+            numbers, labels = (drawn[self._parts[split]] for drawn in self._pool)
         else:
-            rows = every
-        targets, needed = monk(self.name, rows)
-        if self.name == "monk3" and count == self.counts["train"]:
-            wrong = torch.randperm(count, generator=generator)[: round(NOISE * count)]
-            targets[wrong] = 1 - targets[wrong]
-        other = torch.stack([torch.randint(0, s, (len(rows),), generator=generator) for s in SIZES], 1)
-        columns = torch.repeat_interleave(torch.arange(len(SIZES)), torch.tensor(SIZES))
-        return Sample(one_hot(rows), targets, needed[:, columns][:, None].float(), one_hot(other))
+            numbers = torch.arange(total) if self.one_hot else torch.randint(total, (count,), generator=generator)
+            labels = self.formula(self._inputs(numbers)).long()
+        x, spare = self._inputs(numbers), self._inputs(torch.randint(total, (count,), generator=generator))
+        evidence = self.formula.evidence(x)
+        # The columns of an attribute change together.
+        widths = torch.tensor(self.values if self.one_hot else (1,) * len(self.values))
+        attribute = torch.arange(len(widths)).repeat_interleave(widths)  # of each column
+        changed = (evidence @ (attribute[:, None] == attribute).float() > 0).float()
+        names = [f"{self.name} {split} {i}" for i in range(count)]
+        return Evident(x, labels, names, evidence[:, None], spare, changed[:, None])
+
+    @cached_property
+    def _pool(self) -> tuple[Tensor, Tensor]:
+        """Numbers (n,) of the rows to train on and to validate, and their labels (n,)."""
+        generator, total = self._generator(1), math.prod(self.values)
+        if self.one_hot:
+            numbers = torch.randperm(total, generator=generator)[: self.count]
+        else:
+            numbers = torch.randint(total, (self.count,), generator=generator)
+        labels = self.formula(self._inputs(numbers)).long()
+        if self.name == "monk3":
+            labels[torch.randperm(self.count, generator=generator)[: round(NOISE * self.count)]] ^= 1
+        return numbers, labels
+
+    @cached_property
+    def _parts(self) -> dict[str, list[int]]:
+        kept, held = stratified_split(self._pool[1], self.val_fraction, self.seed)
+        return {"train": kept, "val": held}
+
+    def _inputs(self, numbers: Tensor) -> Tensor:
+        """Rows (n, F) of some of the numbers 0, 1, ... that count all rows, the last attribute fastest."""
+        digits = []
+        for count in reversed(self.values):
+            digits.insert(0, numbers % count)
+            numbers = numbers // count
+        if not self.one_hot:
+            return torch.stack(digits, 1).float()
+        return torch.cat([F.one_hot(digit, count) for digit, count in zip(digits, self.values, strict=True)], 1).float()
+
+    def _generator(self, stream: int) -> torch.Generator:
+        """Of the rule and the training rows, apart from the streams of the splits, whose seeds are small."""
+        return torch.Generator().manual_seed(2**31 + 2 * self.seed + stream)
 
 
-def monk(name: str, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(N,) labels of one of MONK's problems, and (N, 6) bool the attributes that each needs; values count from 0."""
-    is_value = lambda a, v: rows[:, a - 1] == v - 1  # noqa: E731 (attributes and values as the rules count them)
-    needed = torch.zeros_like(rows, dtype=torch.bool)
-    if name == "monk1":
-        same, five = rows[:, 0] == rows[:, 1], is_value(5, 1)
-        needed[:, :2], needed[:, 4] = (same | ~five)[:, None], five | ~same
-        return (same | five).long(), needed
-    if name == "monk2":
-        return ((rows == 0).sum(1) == 2).long(), ~needed
-    first, second = is_value(5, 3) & is_value(4, 1), ~is_value(5, 4) & ~is_value(2, 3)
-    neither = ~(first | second)
-    needed[:, 4] = True
-    needed[:, 3] = first | (neither & is_value(5, 3))  # what falsifies the first part, where its a5 is there
-    needed[:, 1] = second | (neither & ~is_value(5, 4))
-    return (first | second).long(), needed
-
-
-def one_hot(rows: Tensor) -> Tensor:
-    """(N, 17) of the values (N, 6) of MONK's attributes."""
-    return torch.cat([torch.nn.functional.one_hot(rows[:, a], size) for a, size in enumerate(SIZES)], 1).float()
-
-
-def satisfied(x: Tensor, term: Term) -> Tensor:
-    """(N,) bool: in which rows (N, bits) every literal of a term holds."""
-    return torch.stack([x[:, bit].bool() == value for bit, value in term], 1).all(1)
-
-
-def falsifiers(row: Sequence[int], formula: Iterable[Term]) -> tuple[int, ...]:
-    """The fewest bits of a row that make every term false; of as many, the first in order."""
-    false = [{bit for bit, value in term if bool(row[bit]) != value} for term in formula]
-    bits = sorted(set().union(*false))
-    sets = (chosen for size in range(1, len(false) + 1) for chosen in combinations(bits, size))
-    return next(chosen for chosen in sets if all(set(chosen) & one for one in false))
-
-
-def truth_table_agreement(first: Iterable[Term], second: Iterable[Term], bits: int) -> float:
-    """The share of all rows on which two formulas agree: 1 for the same rule, however it is written.
+def random_rule(terms: int, width: int, bits: int, irrelevant: int, generator: torch.Generator) -> Formula:
+    """A monotone formula of some of the bits x1, x2, ...
 
     Raises:
-        ValueError: more than 20 bits.
+        ValueError: too many bits, too few of them relevant, or too few for the terms.
     """
-    if bits > 20:
-        raise ValueError(f"a truth table of {bits} bits is too long; it is for at most 20.")
-    rows = torch.arange(2**bits)[:, None] >> torch.arange(bits) & 1
-    none = torch.zeros(len(rows), 1, dtype=torch.bool)
-    values = [torch.cat([none, *(satisfied(rows, t)[:, None] for t in terms)], 1).any(1) for terms in (first, second)]
-    return (values[0] == values[1]).double().mean().item()
-
-
-def term_f1(found: Iterable[Term], true: Iterable[Term]) -> float:
-    """2 · shared terms / all terms of both formulas: 1 if they are written alike."""
-    found, true = set(found), set(true)
-    return 2 * len(found & true) / max(len(found) + len(true), 1)
+    if not 1 <= bits <= MOST_BITS or not 0 <= irrelevant < bits:
+        raise ValueError(f"expected 1 <= bits <= {MOST_BITS} and 0 <= irrelevant < bits; got {bits} and {irrelevant}.")
+    names = tuple(f"x{i + 1}" for i in range(bits))
+    relevant = torch.randperm(bits, generator=generator)[irrelevant:].sort().values.tolist()
+    formula = monotone_formula(terms, width, [names[i] for i in relevant], generator)
+    return Formula(formula.terms, names)

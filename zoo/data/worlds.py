@@ -1,7 +1,6 @@
-"""What generated tables and series share that know which of their elements matter."""
+"""What worlds share: data that is generated, whose evidence is known and can be removed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -11,84 +10,129 @@ from zoo.data.arrays import Rows
 from zoo.data.module import DataModule
 from zoo.hints import hint
 
-SPLITS = ("train", "val", "test")
 
-
-@dataclass(frozen=True)
-class Sample:
-    """Generated rows.
-
-    Attributes:
-        inputs: (N, *S).
-        targets: (N,) classes.
-        regions: (N, R, *S) in {0, 1}, which elements each factor lies in.
-        spare: (N, *S) what stands in the inputs where a factor is removed: another draw of the same elements, or what
-            was there before the factor was planted.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    regions: Tensor
-    spare: Tensor
-
-
-class World(DataModule):
-    """The base of generated tables and series; a world defines `make_domain`, `factors`, `ceiling` and `draw`.
-
-    Items have "regions" (R, *S) in {0, 1}: the elements that the label depends on, one region for each factor.
+class Evident(Rows):
+    """Rows whose evidence is known, and what stands in the place of a factor that is removed.
 
     Args:
-        counts: rows to train on, to validate and to test.
-        batch_size: items a batch.
-        workers: processes that load.
-        seed: of the rows and the shuffles; every split is a random stream of its own.
+        inputs, targets, names: see `Rows`.
+        regions: (N, R, *S) in {0, 1}, which elements of each input a factor is told by.
+        spare: (N, *S) inputs in which no element says anything of the targets.
+        places: (N, R, *S) in {0, 1}, which elements change with a factor; by default its region.
+    """
+
+    regions: Tensor
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        names: Sequence[str],
+        regions: Tensor,
+        spare: Tensor,
+        places: Tensor | None = None,
+    ) -> None:
+        super().__init__(inputs, targets, names, regions=regions)
+        self.spare, self.places = spare, regions if places is None else places
+
+    def without(self, rows: list[int], factors: list[int]) -> Tensor:
+        """(n, *S) inputs with spare elements in the places of some factors."""
+        gone = self.places[rows][:, factors].any(1)
+        return torch.where(gone, self.spare[rows], self.inputs[rows])
+
+
+class ArrayWorld(DataModule):
+    """The base of generated tables and series whose evidence is known; a world defines `make_domain` and `draw`.
+
+    Batches have "regions" (R, *S) in {0, 1}, the elements of each factor, for measurements; nothing learns from them.
+
+    Attributes:
+        factors: what the regions are of, in order.
+        counts: how many items each split has.
     """
 
     factors: tuple[str, ...]
-
-    def __init__(self, counts: Sequence[int], batch_size: int, workers: int, seed: int) -> None:
-        super().__init__(batch_size, workers, seed)
-        if min(counts) < 1:
-            raise ValueError(f"every split needs at least one row; got {tuple(counts)} for train, val and test.")
-        self.counts = dict(zip(SPLITS, counts, strict=True))
+    counts: dict[str, int]
 
     @property
     def ceiling(self) -> float:
-        """Accuracy of the best possible classifier."""
-        raise NotImplementedError("a world knows its ceiling")
+        """The highest accuracy that can be expected of any model."""
+        raise NotImplementedError("a world defines ceiling")
 
-    def draw(self, count: int, generator: torch.Generator) -> Sample:
-        """So many rows."""
-        raise NotImplementedError("a world draws its rows")
+    def draw(self, split: str, count: int, generator: torch.Generator) -> Evident:
+        """New items of a split; all chance comes from the generator."""
+        raise NotImplementedError("a world defines draw()")
 
-    def drawn(self, split: str) -> Sample:
-        """The rows of a split."""
-        if split not in self._samples:
-            generator = torch.Generator().manual_seed(len(SPLITS) * self.seed + SPLITS.index(split))
-            self._samples[split] = self.draw(self.counts[split], generator)
-        return self._samples[split]
+    def items(self, split: str, training: bool) -> Evident:
+        return self._splits[split]
 
-    @cached_property
-    def _samples(self) -> dict[str, Sample]:
-        return {}
+    def interventions(self, split: str, rows: Sequence[int] | Tensor, remove: Collection[str]) -> Tensor:
+        """Inputs of some rows without what is named in `remove`; every other element is bit-equal.
 
-    def items(self, split: str, training: bool) -> Rows:
-        told = self.drawn(split)
-        names = [f"{split} {i}" for i in range(len(told.targets))]
-        return Rows(told.inputs, told.targets, names, regions=told.regions)
+        Args:
+            split: "train", "val" or "test".
+            rows: n numbers of items.
+            remove: names out of `factors`; none gives the inputs themselves.
 
-    def interventions(self, split: str, rows: Sequence[int], remove: Sequence[str]) -> Tensor:
-        """(n, *S) inputs of a split drawn again without some factors, all else unchanged.
+        Returns:
+            (n, *S), as the items hold them.
 
         Raises:
-            ValueError: there is no such factor.
+            ValueError: an unknown split or factor, or no rows, or rows that do not exist.
         """
-        for name in remove:
-            if name not in self.factors:
-                raise ValueError(f"there is no factor '{name}' to remove; {hint(name, self.factors)}")
-        told, index = self.drawn(split), torch.as_tensor(list(rows), dtype=torch.long)
-        x = told.inputs[index].clone()
-        for name in remove:
-            inside = told.regions[index, self.factors.index(name)] > 0
-            x = torch.where(inside, told.spare[index], x)
-        return x
+        wanted, names = asked_for(split, rows, remove, self.counts, self.factors)
+        return self._splits[split].without(wanted, [self.factors.index(name) for name in names])
+
+    @cached_property
+    def _splits(self) -> dict[str, Evident]:
+        """Every split is drawn from a random stream of its own."""
+        streams = {split: torch.Generator().manual_seed(3 * self.seed + i) for i, split in enumerate(self.counts)}
+        return {split: self.draw(split, count, streams[split]) for split, count in self.counts.items()}
+
+
+def asked_for(
+    split: str,
+    rows: Sequence[int] | Tensor,
+    remove: Collection[str],
+    counts: Mapping[str, int],
+    removable: Collection[str],
+) -> tuple[list[int], tuple[str, ...]]:
+    """The rows and the factors that an intervention names, which must exist.
+
+    Args:
+        split, rows, remove: of the intervention; a lone name may stand for a collection of one.
+        counts: how many items each split has.
+        removable: what can be removed.
+
+    Raises:
+        ValueError: an unknown split or factor, or no rows, or rows that do not exist.
+    """
+    if split not in counts:
+        raise ValueError(f"no split named '{split}'; {hint(split, counts)}")
+    names = (remove,) if isinstance(remove, str) else tuple(remove)
+    for name in names:
+        if name not in removable:
+            raise ValueError(f"nothing named '{name}' can be removed; {hint(name, removable)}")
+    wanted, count = torch.as_tensor(rows, dtype=torch.long).tolist(), counts[split]
+    if not wanted:
+        raise ValueError("rows must name one item or more; got none.")
+    for row in wanted:
+        if not 0 <= row < count:
+            raise ValueError(f"split '{split}' has rows 0 to {count - 1}; got {row}.")
+    return wanted, names
+
+
+def named(kind: str, name: str, known: Collection[str]) -> str:
+    """The name of a world of some kind, which must be among the known ones.
+
+    Raises:
+        ValueError: it is not; the message names the near match.
+    """
+    if name not in known:
+        raise ValueError(f"no {kind} named '{name}'; {hint(name, known)}")
+    return name
+
+
+def balanced(count: int, classes: int, generator: torch.Generator) -> Tensor:
+    """(count,) classes in random order, equally many of each, up to one."""
+    return (torch.arange(count) % classes)[torch.randperm(count, generator=generator)]
