@@ -13,6 +13,7 @@ from zoo.data.mnist_add import MNISTAdd
 from zoo.data.module import DataModule
 from zoo.data.panels import SwitchingPanels
 from zoo.data.part_birds import PartBirds
+from zoo.data.planted_circuit import PlantedCircuit
 from zoo.data.planted_series import PlantedSeries
 from zoo.data.rules import RuleTable
 from zoo.data.sentiment import SST2, EraserMovies
@@ -43,6 +44,7 @@ __all__ = [
     "ImageFolder",
     "MNISTAdd",
     "PartBirds",
+    "PlantedCircuit",
     "PlantedSeries",
     "RuleTable",
     "SeriesArchive",

@@ -5,6 +5,7 @@ A `Subject` is what is measured, a `Case` a batch of what it says; each metric h
 """
 
 from zoo.metrics.truth.base import TruthMetric, Value
+from zoo.metrics.truth.circuits import edge_recovery, pessimistic_area
 from zoo.metrics.truth.compactness import Compactness
 from zoo.metrics.truth.completeness import CompletenessGap
 from zoo.metrics.truth.contrastivity import Contrastivity
@@ -46,8 +47,10 @@ __all__ = [
     "TruthMetric",
     "UnitPurity",
     "Value",
+    "edge_recovery",
     "imputers_for",
     "perturbations_for",
+    "pessimistic_area",
     "randomised",
     "train_evaluator",
 ]
