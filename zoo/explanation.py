@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +18,9 @@ from torch import Tensor
 
 from zoo.domain import Domain
 from zoo.evidence import Unit, find_unit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 OPTIONAL = ("contributions", "bias", "support", "inputs", "effects", "slopes")  # tensors
 
@@ -307,6 +310,20 @@ class Explanation:
             details=details,
             statements=tuple(json.loads(about.get("statements", "[]"))),
         )
+
+    def figure(self, top: int = 8) -> "Figure":
+        """A figure for print of at most ten rows, by matplotlib; `.savefig("why.pdf")` saves it.
+
+        Args:
+            top: how many units to show for each row.
+
+        Raises:
+            ImportError: matplotlib is not installed (the extra `plot`).
+            ValueError: more than ten rows.
+        """
+        from zoo.views.figure import figure  # views import explanations, so this one import must wait
+
+        return figure(self, top)
 
     def __str__(self) -> str:
         from zoo.views.text import table  # views import explanations, so this one import must wait

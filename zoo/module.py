@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from operator import index
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -156,6 +157,14 @@ class SelfInterpretable(StagedModule):
             terms = self.terms(x, self._target(target, x), every_class and self.additive)
             units, statements = self.units(), self.statements(terms)
         return Explanation(**terms, units=units, statements=statements, domain=self.domain, inputs=x, space=self.space)
+
+    def explain_file(self, path: str | Path, target: int | str | None = None, **options: Any) -> Explanation:
+        """The explanation of one raw file, read as the model's domain reads it; see `explain`.
+
+        Raises:
+            FileNotFoundError, ValueError: there is no such file, or it cannot be read.
+        """
+        return self.explain(self.domain.read(path)[None].to(self.device), target, **options)
 
     def terms(self, x: Tensor, target: Tensor | None = None, every_class: bool = False) -> dict[str, Any]:
         """The tensors of an explanation, and nothing but tensors: what `explain` names and `torch.export` exports."""

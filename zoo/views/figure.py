@@ -1,0 +1,99 @@
+"""Explanations as figures for print, drawn by matplotlib (the extra `plot`)."""
+
+from typing import TYPE_CHECKING
+
+from zoo.explanation import Explanation
+from zoo.extras import need
+from zoo.views.cards import number, prepare, signed
+from zoo.views.row import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+UP, DOWN, LEVEL, BOX = "#1f6fb4", "#c2620a", "#8a8f98", "#ffd400"
+ROWS = 10  # inputs in one figure, at most
+NAME = 44  # letters of a unit's name
+MARKED = 3  # boxes in the input
+
+
+def figure(explanation: Explanation, top: int = 8) -> "Figure":
+    """A figure with one line for each input: what it is, and the evidence as signed bars with the sum below.
+
+    Args:
+        explanation: of B inputs, at most ten.
+        top: how many units to show for each.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: too many inputs for one figure.
+    """
+    need("matplotlib", "plot")
+    from matplotlib.figure import Figure
+
+    if len(explanation) > ROWS:
+        raise ValueError(f"a figure shows at most {ROWS} inputs; got {len(explanation)}. Slice it: explanation[:10].")
+    rows = [prepare(one, i, top) for i, one in enumerate(explanation)]
+    pictured = any(row.picture is not None for row in rows)
+    heights = [max(0.34 * len(row.terms) + 1.3, 2.4 if pictured else 0) for row in rows]
+    drawn = Figure(figsize=(9 if pictured else 7, sum(heights)), layout="constrained")
+    widths = [1, 2.6] if pictured else [1]
+    grid = drawn.add_gridspec(len(rows), len(widths), height_ratios=heights, width_ratios=widths)
+    for i, row in enumerate(rows):
+        if pictured:
+            _input(drawn.add_subplot(grid[i, 0]), row)
+        _bars(drawn.add_subplot(grid[i, -1]), row)
+    return drawn
+
+
+def _input(axes: "Axes", row: Row) -> None:
+    """The picture with the boxes of the strongest units."""
+    axes.set_axis_off()
+    if row.picture is None:
+        return
+    picture = row.picture.permute(1, 2, 0).cpu().numpy()
+    axes.imshow(picture.squeeze(-1) if picture.shape[2] == 1 else picture, cmap="gray", vmin=0, vmax=255)
+    for place, (up, left, bottom, right) in reversed(list(enumerate(row.boxes[:MARKED]))):
+        corners = ([left, right, right, left, left], [up, up, bottom, bottom, up])
+        axes.plot(*([v - 0.5 for v in side] for side in corners), color=BOX, linewidth=1.6)
+        mark = {"facecolor": BOX, "edgecolor": "none", "pad": 1}
+        axes.text(left, up, str(place + 1), fontsize=8, va="bottom", ha="left", weight="bold", bbox=mark)
+
+
+def _bars(axes: "Axes", row: Row) -> None:
+    """A bar for each unit, strongest first; below them the sum, where there is one."""
+    terms, total = row.terms, row.total
+    values = [max(term.activation, 0.0) for term in terms] if total is None else list(total.shown)
+    names = [f"{i + 1}  {_short(term.unit.name)}" for i, term in enumerate(terms)]
+    if total is not None and total.others:
+        values.append(total.rest)
+        names.append(f"{total.others} other{'' if total.others == 1 else 's'}")
+    colours = [LEVEL if total is None else UP if value >= 0 else DOWN for value in values]
+    places = range(len(values))
+    axes.barh(places, values, color=colours, height=0.62)
+    axes.set_yticks(places, names, fontsize=9)
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.margins(x=0.18)
+    digits = 3 if total is None else total.digits
+    for place, value in zip(places, values, strict=True):
+        side = "left" if value >= 0 else "right"
+        text = number(value, digits) if total is None else signed(value, digits)
+        shift = (4 if value >= 0 else -4, 0)
+        axes.annotate(text, (value, place), shift, textcoords="offset points", ha=side, va="center", fontsize=8)
+    one = row.one
+    share = "" if one.probability is None else f"   {one.probability.item():.1%}"
+    axes.set_title(f"{one.target_names[0]}{share}", loc="left", fontsize=11, weight="bold")
+    if total is None:
+        axes.set_xlabel("activation; the score is no sum of the units", fontsize=9)
+    else:
+        below = f"bias {number(total.bias, digits)} + evidence = {one.space} {number(total.score, digits)}"
+        axes.set_xlabel(below, fontsize=9)
+
+
+def _short(name: str) -> str:
+    """A name that fits, with what matplotlib would read as a formula kept as it is."""
+    name = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+    return name.replace("$", r"\$")
