@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of training (default: 0 1 2)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, a thread each (default: 1)")
     parser.add_argument("--runs", type=Path, default=Path("runs/part_birds"), help="folder of the trained models")
-    parser.add_argument("--limit", type=int, default=200, help="test rows for the metrics (default: 200)")
+    parser.add_argument("--limit", type=int, default=100, help="test rows for the metrics (default: 100)")
     options = parser.parse_args()
     configs = sorted((ROOT / "configs" / "worlds").glob("*_part_birds.yaml"))
     wanted = [(config, seed) for seed in options.seeds for config in configs]
@@ -28,7 +28,7 @@ def main() -> int:
         done = list(pool.map(lambda job: trained(*job, options.runs, options.jobs), wanted))
     if not all(done):
         return 1
-    command = [sys.executable, str(ROOT / "train.py"), "leaderboard", str(options.runs), "--compare", "24"]
+    command = [sys.executable, str(ROOT / "train.py"), "leaderboard", str(options.runs), "--compare", "16"]
     command += ["--config", str(ROOT / "configs" / "worlds" / "blackbox_part_birds.yaml")]
     command += ["--limit", str(options.limit), "--output", str(ROOT / "benchmarks")]
     return subprocess.run(command).returncode

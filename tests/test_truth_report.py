@@ -123,9 +123,11 @@ def test_leaderboard(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) 
     lines = {line.split("|")[1].strip(): line for line in text[gates:vector].splitlines() if line.startswith("| ")}
     assert lines["bagnet"].split("|")[2].strip() == "2" and "±" in lines["bagnet"]  # two seeds
     assert "black box" in lines["twin"]
-    rows = {line.split("|")[1].strip(): line for line in text[vector:].splitlines() if line.startswith("| ")}
-    assert "n/a" in rows["cbm"] and "n/a" not in rows["bagnet"]
-    assert {"integrated gradients", "occlusion", "KernelSHAP"} <= rows.keys()
+    rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in text[vector:].splitlines() if "|" in line]
+    assert {"bagnet", "cbm", "integrated gradients", "occlusion", "KernelSHAP"} == set(rows[0])
+    columns = {name: [row[i] for row in rows[2:]] for i, name in enumerate(rows[0])}
+    assert "n/a" in columns["cbm"] and "n/a" not in columns["bagnet"]
+    assert "- cbm needs units with a place in the input (supports): mask-out agreement" in text
     seconds = {key: one["seconds"] for key, one in record["models"].items()}
     assert main(command) == 0  # nothing is measured twice
     again = json.loads((tmp_path / "leaderboard.json").read_text())["models"]

@@ -50,8 +50,12 @@ def markdown(models: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> s
     first = ("model", "seeds", "accuracy", "below black box", "completeness gap", "randomisation", "gates")
     gated = [gates(row, twin) for row in models_told]
     gated += [[row[0]["name"], str(len(row)), accuracy(row), "", "", "", "black box"] for row in boxes]
-    second = ("model", *(heading(told, key, name, text) for key, name, text in VECTOR))
-    vector = [[row[0]["name"], *(cell(row, key, name) for key, name, _ in VECTOR)] for row in told]
+    second = ("", *(row[0]["name"] for row in told))
+    vector = [
+        [heading(told, key, name, text), *(cell(row, key, name) for row in told)]
+        for key, name, text in VECTOR
+        if any(key in row[0].get("metrics", {}) for row in told)
+    ]
     parts = [
         "# Leaderboard: are the built-in explanations true?",
         f"World: `{asked['world']}`, {asked['split']} rows: all for accuracy, {asked['limit']} for the metrics. "
@@ -71,20 +75,21 @@ def markdown(models: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> s
             "## The FunnyBirds protocol",
             "Parts that the explanation names, against what happens when they are really removed; the threshold is "
             "chosen on validation rows. BI is of the model, not of its explanation; chance of SD and TS is 0.5.",
-            table(
-                ("model", *BIRDS),
-                [[row[0]["name"], *(cell(row, "FunnyBirds", name) for name in BIRDS)] for row in told],
-            ),
+            table(second, [[name, *(cell(row, "FunnyBirds", name) for row in told)] for name in BIRDS]),
         ]
-    notes = {
-        f"{row[0]['name']}: {metric['title']} {metric['not applicable']}"
-        for row in told
-        for metric in row[0].get("metrics", {}).values()
-        if "not applicable" in metric
-    }
-    if notes:
-        parts += ["Not applicable:", "\n".join(f"- {note}" for note in sorted(notes))]
+    if notes := lacking(told):
+        parts += ["Not applicable:", "\n".join(f"- {note}" for note in notes)]
     return "\n\n".join(parts) + "\n"
+
+
+def lacking(rows: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+    """For each model and reason, which metrics do not apply."""
+    notes: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for metric in row[0].get("metrics", {}).values():
+            if "not applicable" in metric:
+                notes.setdefault((row[0]["name"], metric["not applicable"]), []).append(metric["title"])
+    return [f"{name} {reason}: {', '.join(titles)}" for (name, reason), titles in notes.items()]
 
 
 def grouped(models: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

@@ -109,7 +109,11 @@ def _fits(row: Row) -> bool:
     if row.value is None or row.direction == 0 or any(v is None or v != v for v in row.value[:3]):
         return False
     value = row.value[0]
-    return value is not None and LOW <= value <= HIGH and row.name not in ("n90", "effective units", "participation")
+    return (
+        value is not None
+        and LOW <= value <= HIGH
+        and row.name not in ("n90", "effective units", "participation", "parts")
+    )
 
 
 def truth_page(about: str, drawing: str, rows: Sequence[Row]) -> str:
