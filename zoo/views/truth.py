@@ -8,6 +8,7 @@ from zoo.views.curves import curves_page
 
 LINE, LEFT, WIDTH, RIGHT, TOP = 24, 330, 860, 90, 36
 LOW, HIGH = -0.5, 1.5  # what the axis shows; numbers on other scales are in the table alone
+COUNTS = ("n90", "effective units", "participation", "parts")
 INK = (
     ".truth text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:#1b1f24}"
     ".truth .soft{fill:#5c6673}.truth .grid{stroke:#dfe3e8}.truth .paper{fill:#fff}"
@@ -109,11 +110,7 @@ def _fits(row: Row) -> bool:
     if row.value is None or row.direction == 0 or any(v is None or v != v for v in row.value[:3]):
         return False
     value = row.value[0]
-    return (
-        value is not None
-        and LOW <= value <= HIGH
-        and row.name not in ("n90", "effective units", "participation", "parts")
-    )
+    return value is not None and LOW <= value <= HIGH and row.name not in COUNTS
 
 
 def truth_page(about: str, drawing: str, rows: Sequence[Row]) -> str:
