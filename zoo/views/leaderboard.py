@@ -1,7 +1,6 @@
 """The leaderboard as Markdown: gates first, then every number by itself, never one blended score."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from os.path import commonprefix
 from statistics import mean, stdev
 from typing import Any
 
@@ -44,7 +43,7 @@ def markdown(models: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> s
         models: what was measured of each, see `zoo.leaderboard.measured`.
         asked: the options that it was measured with.
     """
-    rows = grouped(shortened(models))
+    rows = grouped(shortened(models, asked["world"]))
     boxes, models_told = [row for row in rows if row[0]["twin"]], [row for row in rows if not row[0]["twin"]]
     twin = mean(one["accuracy"] for row in boxes for one in row) if boxes else None
     told = [*models_told, *(methods for row in boxes for methods in posthoc(row))]
@@ -83,12 +82,10 @@ def markdown(models: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> s
     return "\n\n".join(parts) + "\n"
 
 
-def shortened(models: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The models by what their names do not all end in, such as the name of the world."""
-    names = {one["name"] for one in models}
-    end = commonprefix([name[::-1] for name in names])[::-1] if len(names) > 1 else ""
-    cut = len(end) - end.find("_") if "_" in end else 0
-    return [{**one, "name": one["name"][: len(one["name"]) - cut] or one["name"]} for one in models]
+def shortened(models: Sequence[Mapping[str, Any]], world: str) -> list[Mapping[str, Any]]:
+    """The models without the name of the world, which is what follows the first _ of its config's name."""
+    end = f"_{world.partition('_')[2]}"
+    return [{**one, "name": one["name"].removesuffix(end)} for one in models]
 
 
 def lacking(rows: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
