@@ -36,7 +36,8 @@ def test_a_file_and_a_folder_of_texts(texts: Path, tmp_path: Path) -> None:
     (folder / "b.txt").write_text("bad place")
     (folder / "c.png").write_text("no text")
     assert explain(texts, tmp_path / "out", str(folder)) == 0
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.html", "a.json", "b.html", "b.json", "index.html"}
+    pages = {"a.html", "a.json", "b.html", "b.json", "index.html"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == pages | {"explanations.jsonl"}
 
 
 def test_a_missing_file_of_text_is_named(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -78,9 +78,13 @@ def _run(command: str, arguments: list[str]) -> int:
         from zoo.scoring import score
 
         return score(arguments)
-    from zoo import commands  # after the choice: each command imports what it needs, no more
+    if command == "explain":
+        from zoo.explaining import explain
 
-    return commands.explain(arguments) if command == "explain" else commands.list_things(arguments)
+        return explain(arguments)
+    from zoo.commands import list_things  # after the choice: each command imports what it needs, no more
+
+    return list_things(arguments)
 
 
 def _check(arguments: list[str]) -> None:
