@@ -1,0 +1,124 @@
+"""A model's whole vocabulary as a page: every unit with its picture, where it comes from, and what it speaks for."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from torch import Tensor
+
+from zoo.domain import Domain
+from zoo.evidence import Unit
+from zoo.views.cards import number, signed
+from zoo.views.pictures import data_uri, framed, image_element
+from zoo.views.style import STYLE
+from zoo.views.sums import decimals
+
+CLASSES = 3  # for which a unit speaks most, and against
+SHOWN = ("phrase", "rule", "text", "image", "group", "supervision", "layer", "index")  # of a unit's source
+SEARCH = """
+(function () {
+  var field = document.querySelector('#find'), none = document.querySelector('#none');
+  var cards = Array.prototype.slice.call(document.querySelectorAll('.cards > li'));
+  field.addEventListener('input', function () {
+    var word = field.value.toLowerCase(), left = 0;
+    cards.forEach(function (card) {
+      var fits = card.textContent.toLowerCase().indexOf(word) >= 0;
+      card.hidden = !fits;
+      left += fits;
+    });
+    document.querySelectorAll('section').forEach(function (section) {
+      section.hidden = !section.querySelector('.cards > li:not([hidden])');
+    });
+    none.hidden = left > 0;
+  });
+})();
+"""
+
+
+def vocabulary_page(
+    title: str,
+    units: Sequence[Unit],
+    domain: Domain,
+    weights: Tensor | None = None,
+    numbers: Mapping[str, float] | None = None,
+) -> str:
+    """One self-contained page, with a field to search in it.
+
+    Args:
+        title: of the model.
+        units: its K units.
+        domain: names of the classes.
+        weights: (K, C) of each unit for each class, where the readout is linear in the activations.
+        numbers: what was measured of the model, by name.
+
+    Raises:
+        ValueError: weights of another shape.
+    """
+    if weights is not None and weights.shape != (len(units), len(domain.classes)):
+        raise ValueError(
+            f"expected weights ({len(units)}, {len(domain.classes)}), units by classes; got {tuple(weights.shape)}."
+        )
+    groups: dict[str, list[int]] = {}
+    for i, unit in enumerate(units):
+        of = domain.classes[unit.target] if unit.target is not None else str(unit.source.get("group", ""))
+        groups.setdefault(of, []).append(i)
+    sections = "".join(
+        f"<section><article>{f'<h2><bdi>{escape(name)}</bdi></h2>' if name else ''}<ol class='cards'>"
+        + "".join(_card(units[i], None if weights is None else weights[i], domain) for i in members)
+        + "</ol></article></section>"
+        for name, members in groups.items()
+    )
+    kinds = {unit.kind for unit in units}
+    about = f"{len(units):,} units: {', '.join(sorted(kinds))} · {len(domain.classes):,} classes"
+    measured = "".join(
+        f"<tr><th scope='row'>{escape(name)}</th><td>{number(value, 3)}</td></tr>"
+        for name, value in (numbers or {}).items()
+    )
+    table = f"<table><caption>measured on the test data</caption>{measured}</table>" if measured else ""
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{STYLE}.zoo [hidden]{{display:none}}.zoo #find{{font:inherit;width:100%;"
+        "max-width:420px;padding:8px 12px;border:1px solid var(--line);border-radius:8px;background:var(--paper);"
+        "color:inherit;margin:8px 0 16px}</style></head><body class='zoo'><main>"
+        f"<h1>{escape(title)}</h1><p class='note'>{escape(about)}</p>{table}"
+        "<input id='find' type='search' placeholder='find a unit' aria-label='find a unit'>"
+        f"<p id='none' class='note' hidden>no such unit</p>{sections}</main><script>{SEARCH}</script></body></html>"
+    )
+
+
+def _card(unit: Unit, weights: Tensor | None, domain: Domain) -> str:
+    source = " · ".join(f"{name} {unit.source[name]}" for name in SHOWN if unit.source.get(name) is not None)
+    return (
+        f"<li><h4><bdi>{escape(unit.name)}</bdi></h4><p class='kind'>{escape(unit.kind)}</p>{_picture(unit)}"
+        f"{_weights(weights, domain)}<p class='kind origin'><bdi>{escape(source)}</bdi></p></li>"
+    )
+
+
+def _picture(unit: Unit) -> str:
+    if unit.picture is None:
+        return ""
+    height, width = unit.picture.shape[1:]
+    view = unit.source.get("region") or [0, 0, height, width]
+    image = image_element(data_uri(unit.picture), (view[2] - view[0], view[3] - view[1]))
+    moved = f"<g transform='translate({view[1]} {view[0]})'>{image}</g>"
+    label = escape(f"what {unit.name} looks like", quote=True)
+    caption = escape(str(unit.source.get("shows", "the training patch behind it")))
+    if width > 2 * height:
+        caption = "the training images in which it fires most"
+    return f"<figure>{framed(moved, view, unit.source.get('box'), label)}<figcaption>{caption}</figcaption></figure>"
+
+
+def _weights(weights: Tensor | None, domain: Domain) -> str:
+    """The classes of largest positive and negative weight."""
+    if weights is None:
+        return ""
+    values = weights.tolist()
+    order = sorted(range(len(values)), key=lambda c: -values[c])
+    chosen = [c for c in order[:CLASSES] if values[c] > 0]
+    chosen += [c for c in order[::-1][:CLASSES][::-1] if values[c] < 0 and c not in chosen]
+    digits = decimals(values)
+    rows = "".join(
+        f"<tr><th scope='row'><bdi>{escape(domain.classes[c])}</bdi></th><td>{signed(values[c], digits)}</td></tr>"
+        for c in chosen
+    )
+    return f"<table><caption>weight for a class</caption>{rows}</table>" if rows else ""
