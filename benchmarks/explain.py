@@ -27,8 +27,8 @@ def main() -> int:
     """Prints and writes the ratio of throughputs, and memory by number of images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, type=Path, help="of a model of images")
-    parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 3000], help="images of each folder")
-    parser.add_argument("--repeats", type=int, default=3, help="of each (default: 3)")
+    parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 10_000], help="images of each folder")
+    parser.add_argument("--repeats", type=int, default=2, help="of each (default: 2)")
     parser.add_argument("--work", nargs=2, metavar=("WHAT", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:

@@ -93,3 +93,25 @@ def test_files_that_do_not_fit(tmp_path: Path, lines: list[str], message: str) -
 def test_domains_that_cannot_be(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         of(**options)
+
+
+def test_arrays_are_read_like_tables(tmp_path: Path) -> None:
+    import numpy as np
+
+    domain = SeriesDomain(classes=("a", "b"), variables=("u", "v"), length=3, mean=(1.0, 0.0), std=(2.0, 1.0))
+    values = np.arange(6.0).reshape(3, 2)
+    np.save(tmp_path / "a.npy", values)
+    (tmp_path / "a.csv").write_text("u,v\n" + "\n".join(f"{u},{v}" for u, v in values))
+    assert domain.read(tmp_path / "a.npy").equal(domain.read(tmp_path / "a.csv"))
+    one = SeriesDomain(classes=("a", "b"), variables=("u",), length=3)
+    np.save(tmp_path / "one.npy", np.array([1, 2, 3]))
+    assert one.read(tmp_path / "one.npy").flatten().tolist() == [1, 2, 3]
+    for name, content, message in (
+        ("wide", np.zeros((3, 5)), r"wide.npy has shape \(3, 5\); expected \(steps, 2\)"),
+        ("gap", np.full((3, 2), np.nan), "gap.npy has NaN or infinite values"),
+        ("words", np.array([["a", "b"]]), "words.npy has values of type <U1; expected real numbers"),
+        ("pickle", np.array([[{}, {}]], dtype=object), "pickle.npy has no plain numbers that NumPy could read"),
+    ):
+        np.save(tmp_path / f"{name}.npy", content, allow_pickle=True)
+        with pytest.raises(ValueError, match=message):
+            domain.read(tmp_path / f"{name}.npy")

@@ -12,6 +12,7 @@ USAGE = """usage: python train.py COMMAND ...
   predict   a table of predictions:       predict --config ...
   explain   a page for each input:        explain --checkpoint runs/protopnet_digits/checkpoint --input a.png
   show      all that a model knows:       show --checkpoint runs/protopnet_digits/checkpoint --output model.html
+  curves    how a training went:          curves --run runs/protopnet_digits --output curves.png
   evaluate  what a checkpoint is worth:   evaluate --checkpoint runs/cbm_trig/checkpoint --interventions all
   leaderboard  all that is trained:       leaderboard runs --config configs/worlds/blackbox_part_birds.yaml
   prune     the circuit of a task:        prune --checkpoint runs/sparse_idioms_cpu/checkpoint --task for_while
@@ -23,7 +24,8 @@ COMMAND --help tells more, and every value of a config can be given on the comma
   python train.py fit --config FILE --model.init_args.dim 64 --trainer.devices 2
 """
 FITTING = ("fit", "validate", "test", "predict")
-COMMANDS = (*FITTING, "explain", "show", "evaluate", "leaderboard", "prune", "forbid", "score-concepts", "list")
+LOOKING = ("explain", "show", "curves", "evaluate", "leaderboard", "list")
+COMMANDS = (*FITTING, *LOOKING, "prune", "forbid", "score-concepts")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,10 +85,10 @@ def _run(command: str, arguments: list[str]) -> int:
         from zoo.explaining import explain
 
         return explain(arguments)
-    if command == "show":
-        from zoo.showing import show
+    if command in ("show", "curves"):
+        from zoo import showing
 
-        return show(arguments)
+        return showing.show(arguments) if command == "show" else showing.curves(arguments)
     from zoo.commands import list_things  # after the choice: each command imports what it needs, no more
 
     return list_things(arguments)

@@ -21,7 +21,8 @@ from zoo.module import SelfInterpretable
 from zoo.views.html import index_page, page
 
 BATCH = 32
-ENDINGS_OF = {"image": ENDINGS, "text": {".txt"}, "code": {".py", ".txt"}, "table": {".csv"}, "series": {".csv"}}
+ENDINGS_OF = {"image": ENDINGS, "text": {".txt"}, "code": {".py", ".txt"}, "table": {".csv"}}
+ENDINGS_OF |= {"series": {".csv", ".npy"}}
 
 
 class Literal(str):
@@ -79,7 +80,7 @@ def explain(arguments: list[str]) -> int:
                     tqdm.write(f"skipped: {error}", file=sys.stderr)
             if inputs:
                 for record in _explain_batch(model, inputs, options, stems, paged):
-                    records[record["input"]] = record
+                    records[record["input"]] = _listed(record)
                     lines.write(json.dumps({**record, "asked": asked}, ensure_ascii=False) + "\n")
                 lines.flush()
             bar.update(len(chunk))
@@ -149,6 +150,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
+def _listed(record: dict[str, Any]) -> dict[str, Any]:
+    """What the index needs of a record; the evidence is on disk."""
+    return {name: record[name] for name in ("page", "title", "answer") if "page" in record}
+
+
 def _done(path: Path, asked: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Records of an earlier call with the same options, by input; without lines that were cut off and changed files."""
     if not path.is_file():
@@ -163,7 +169,7 @@ def _done(path: Path, asked: dict[str, str]) -> dict[str, dict[str, Any]]:
             return {}
         if record.get("modified") is None or record["modified"] != _modified(Path(record["input"])):
             continue
-        found[record["input"]] = {name: value for name, value in record.items() if name != "asked"}
+        found[record["input"]] = _listed(record)
         whole.append(line)
     path.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
     return found

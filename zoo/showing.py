@@ -1,4 +1,4 @@
-"""`train.py show`: a model's whole vocabulary as one page."""
+"""`train.py show`: a model's whole vocabulary as one page; `train.py curves`: how its training went, as a figure."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import zoo
 from zoo import registry
 from zoo.module import SelfInterpretable
+from zoo.views.training import training_figure
 from zoo.views.vocabulary import vocabulary_page
 
 
@@ -27,6 +28,22 @@ def show(arguments: list[str]) -> int:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(page, encoding="utf-8")
     print(f"{len(model.units()):,} units -> {options.output}")
+    return 0
+
+
+def curves(arguments: list[str]) -> int:
+    """Draws losses and accuracies by epoch of a run, from the log that `fit` leaves."""
+    parser = argparse.ArgumentParser("train.py curves", description=curves.__doc__)
+    parser.add_argument("--run", required=True, type=Path, help="folder written by fit")
+    kinds = ".png, .svg or .pdf (default: curves.png)"
+    parser.add_argument("--output", default=Path("curves.png"), type=Path, help=kinds)
+    options = parser.parse_args(arguments)
+    if options.output.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"--output must end in .png, .svg or .pdf; got {options.output}.")
+    figure = training_figure(options.run)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.output, dpi=150)
+    print(f"figure {options.output}")
     return 0
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -102,15 +103,20 @@ class SeriesDomain(Domain):
         return x.float() * torch.tensor(self.std, device=x.device) + torch.tensor(self.mean, device=x.device)
 
     def read(self, path: str | Path) -> Tensor:
-        """Reads a CSV with a header of the variables and one line for each step into an input (T, V).
+        """Reads a CSV with a header of the variables and one line for each step, or an NPY, into an input (T, V).
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: a variable is missing, a cell is no finite number, or the length does not fit.
+            ValueError: a variable is missing, a cell is no finite number, or the shape does not fit.
         """
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"no series at {path}.")
+        if path.suffix.lower() == ".npy":
+            try:
+                return self.preprocess(_array(path, len(self.variables)))
+            except ValueError as error:
+                raise ValueError(f"{path} has {error}") from None
         with path.open(newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened)
             found = list(reader.fieldnames or [])
@@ -125,6 +131,22 @@ class SeriesDomain(Domain):
             return self.preprocess(torch.tensor(lines).view(-1, len(self.variables)))
         except ValueError as error:
             raise ValueError(f"{path} has {error}") from None
+
+
+def _array(path: Path, variables: int) -> Tensor:
+    """The numbers (T, V) of an NPY file; of a single variable (T,) will do. Nothing in the file is run."""
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"no plain numbers that NumPy could read ({error}).") from None
+    if not np.issubdtype(values.dtype, np.number) or np.iscomplexobj(values):
+        raise ValueError(f"values of type {values.dtype}; expected real numbers.")
+    values = values[:, None] if values.ndim == 1 and variables == 1 else values
+    if values.ndim != 2 or values.shape[1] != variables:
+        raise ValueError(f"shape {values.shape}; expected (steps, {variables}), a column for each variable.")
+    if not np.isfinite(values).all():
+        raise ValueError("NaN or infinite values; clean the series first.")
+    return torch.from_numpy(values.astype(np.float32))
 
 
 def _number(cell: str | None, path: Path, line: int, variable: str) -> float:
