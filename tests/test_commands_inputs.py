@@ -85,3 +85,22 @@ def test_targets_by_number_and_outputs_that_cannot_be(tmp_path: Path, capsys: py
     command[4] = str(tmp_path / "row.csv")
     assert main([*command, "--input", str(tmp_path / "row.csv")]) == 2
     assert "--output names a folder for the pages" in capsys.readouterr().err
+
+
+def test_every_row_of_a_table_is_an_input(tmp_path: Path, capsys) -> None:
+    data = ConceptToy("xor", count=100)
+    model = zoo.create_model("cbm", domain=data.domain, backbone={"name": "mlp", "widths": [4]})
+    checkpoint, table, out = tmp_path / "cbm", tmp_path / "rows.csv", tmp_path / "out"
+    zoo.save(model.eval(), checkpoint)
+    table.write_text("x,y\n0.1,0.9\n0.7,no\n0.2,0.3\n")
+    assert explain(checkpoint, out, str(table)) == 1
+    told = capsys.readouterr().err
+    assert "rows.csv row 2: feature 'y' must be a finite number; got 'no'" in told and "1 of 3 inputs" in told
+    found = [json.loads(line) for line in (out / "explanations.jsonl").read_text().splitlines()]
+    assert [one["title"] for one in found] == ["rows.csv row 1", "rows.csv row 3"]
+    scores = model(torch.tensor([[0.1, 0.9], [0.2, 0.3]]))
+    assert [one["score"] for one in found] == pytest.approx(scores.amax(1).tolist(), abs=1e-5)
+    assert (out / "rows-row-3.html").is_file()
+    assert (
+        explain(checkpoint, out, str(table)) == 1 and "2 of 3 inputs are explained already" in capsys.readouterr().out
+    )

@@ -1,11 +1,14 @@
 """`train.py explain`: raw files in, explanations out, as pages and as lines of JSON."""
 
 import argparse
+import csv
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +34,40 @@ class Literal(str):
     stem = "text"
 
 
-Input = Path | Literal
+@dataclass(frozen=True)
+class TableRow:
+    """One row of a table of several; rows count from 1, as people do."""
+
+    path: Path
+    number: int
+    values: tuple[tuple[str, str | None], ...]
+
+    def __str__(self) -> str:
+        return f"{self.path} row {self.number}"
+
+    @property
+    def stem(self) -> str:
+        """Name of its page."""
+        return f"{self.path.stem}-row-{self.number}"
+
+    @property
+    def name(self) -> str:
+        """What it is called on its page."""
+        return f"{self.path.name} row {self.number}"
+
+
+Input = Path | Literal | TableRow
 WHAT_IF = 400  # classes whose scores a page recomputes; of more it shows the answer alone
 LINES = "explanations.jsonl"
+ROW = re.compile(r" row \d+$")  # what names a row of a table, after the path
 
 
 def explain(arguments: list[str]) -> int:
     """Explains files: a line of JSON for each, for the first also a page and all evidence. Returns the exit code.
 
     Images; .txt files, or a text itself in quotes, for models of texts; .py files, or a prompt itself in quotes, of one
-    or more lines, for models of code; .csv files of one row for models of tables, or of a line for each step for models
-    of series. Lines are written as inputs are explained; after an interruption the same command goes on where it was.
+    or more lines, for models of code; .csv files for models of tables, each row an input, or of a line for each step for
+    models of series. Lines are written as inputs are explained; after an interruption the same command goes on where it was.
     """
     options = _parse(arguments)
     model = zoo.load(options.checkpoint)
@@ -73,8 +99,7 @@ def explain(arguments: list[str]) -> int:
             inputs = []
             for file in chunk:
                 try:
-                    read = model.domain.preprocess if isinstance(file, Literal) else model.domain.read
-                    inputs.append((file, read(str(file))))
+                    inputs.append((file, _read(file, model.domain)))
                 except (OSError, ValueError) as error:
                     failed += 1
                     tqdm.write(f"skipped: {error}", file=sys.stderr)
@@ -167,7 +192,7 @@ def _done(path: Path, asked: dict[str, str]) -> dict[str, dict[str, Any]]:
             continue
         if record.get("asked") != asked:
             return {}
-        if record.get("modified") is None or record["modified"] != _modified(Path(record["input"])):
+        if record.get("modified") is None or record["modified"] != _modified(Path(ROW.sub("", record["input"]))):
             continue
         found[record["input"]] = _listed(record)
         whole.append(line)
@@ -178,7 +203,8 @@ def _done(path: Path, asked: dict[str, str]) -> dict[str, dict[str, Any]]:
 def _modified(file: Input) -> int | None:
     """When a file was last changed, in nanoseconds; None of a text."""
     try:
-        return None if isinstance(file, Literal) else file.stat().st_mtime_ns
+        path = file.path if isinstance(file, TableRow) else file
+        return None if isinstance(path, Literal) else path.stat().st_mtime_ns
     except OSError:  # no file, such as a text that an earlier call was given
         return None
 
@@ -200,11 +226,37 @@ def _answer(one: Explanation) -> str:
     return f"{one.target_names[0]}{share}"
 
 
+def _read(file: Input, domain: Domain) -> torch.Tensor:
+    """The input that a file, a row of one, or a text is."""
+    if isinstance(file, Path):
+        return domain.read(file)
+    if isinstance(file, Literal):
+        return domain.preprocess(str(file))  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        return domain.preprocess(dict(file.values))  # pyright: ignore[reportAttributeAccessIssue]
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def _rows(path: Path) -> Iterator[Input]:
+    """The rows of a table with several; a table of one is read as a file."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as opened:
+            rows = [tuple(row.items()) for row in csv.DictReader(opened)]
+    except (OSError, UnicodeDecodeError):
+        rows = []  # reading it as a file says what is wrong
+    if len(rows) < 2:
+        yield path
+    else:
+        yield from (TableRow(path, number, values) for number, values in enumerate(rows, 1))
+
+
 def _files(inputs: Iterable[str], domain: Domain) -> Iterator[Input]:
     for given in inputs:
         path = Path(given)
         if _is_dir(path):
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS_OF[domain.modality])
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS_OF[domain.modality])
+            yield from chain.from_iterable(map(_rows, found)) if domain.modality == "table" else found
         elif domain.modality in ("text", "code") and path.suffix.lower() not in ENDINGS_OF[domain.modality]:
             # A word with a dot inside is no text, but may well be code.
             if " " not in given and (_is_file(path) or (domain.modality == "text" and path.suffix)):
@@ -213,6 +265,8 @@ def _files(inputs: Iterable[str], domain: Domain) -> Iterator[Input]:
                     f"{given} looks like a file; {domain.noun} are read from {endings} files, or given in quotes."
                 )
             yield Literal(given)
+        elif domain.modality == "table":
+            yield from _rows(path)
         else:
             yield path
 
