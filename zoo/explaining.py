@@ -1,14 +1,11 @@
 """`train.py explain`: raw files in, explanations out, as pages and as lines of JSON."""
 
 import argparse
-import csv
 import json
-import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,57 +14,23 @@ from tqdm import tqdm
 
 import zoo
 from zoo.circuits import Circuit
-from zoo.data.folder import ENDINGS
-from zoo.domain import Domain
 from zoo.explanation import Explanation
+from zoo.inputs import ENDINGS_OF, Input, Literal, inputs_of, last_change, modified, read, unique_stems
 from zoo.module import SelfInterpretable
 from zoo.views.html import index_page, page
 
 BATCH = 32
-ENDINGS_OF = {"image": ENDINGS, "text": {".txt"}, "code": {".py", ".txt"}, "table": {".csv"}}
-ENDINGS_OF |= {"series": {".csv", ".npy"}}
-
-
-class Literal(str):
-    """A text given on the command line instead of a file."""
-
-    stem = "text"
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """One row of a table of several; rows count from 1, as people do."""
-
-    path: Path
-    number: int
-    values: tuple[tuple[str, str | None], ...]
-
-    def __str__(self) -> str:
-        return f"{self.path} row {self.number}"
-
-    @property
-    def stem(self) -> str:
-        """Name of its page."""
-        return f"{self.path.stem}-row-{self.number}"
-
-    @property
-    def name(self) -> str:
-        """What it is called on its page."""
-        return f"{self.path.name} row {self.number}"
-
-
-Input = Path | Literal | TableRow
 WHAT_IF = 400  # classes whose scores a page recomputes; of more it shows the answer alone
 LINES = "explanations.jsonl"
-ROW = re.compile(r" row \d+$")  # what names a row of a table, after the path
 
 
 def explain(arguments: list[str]) -> int:
     """Explains files: a line of JSON for each, for the first also a page and all evidence. Returns the exit code.
 
     Images; .txt files, or a text itself in quotes, for models of texts; .py files, or a prompt itself in quotes, of one
-    or more lines, for models of code; .csv files for models of tables, each row an input, or of a line for each step for
-    models of series. Lines are written as inputs are explained; after an interruption the same command goes on where it was.
+    or more lines, for models of code; .csv files for models of tables, each row an input, or of a line for each step,
+    or .npy files, for models of series. Lines are written as inputs are explained; after an interruption the same
+    command goes on where it was.
     """
     options = _parse(arguments)
     model = zoo.load(options.checkpoint)
@@ -79,14 +42,14 @@ def explain(arguments: list[str]) -> int:
         raise ValueError(f"--versus needs scores that are sums; those of {type(model).__name__} are none.")
     if options.output.is_file():
         raise ValueError(f"--output names a folder for the pages; {options.output} is a file.")
-    files = list(_files(options.input, model.domain))
+    files = list(inputs_of(options.input, model.domain))
     if not files:
         endings = ", ".join(sorted(ENDINGS_OF[model.domain.modality]))
         raise ValueError(f"--input names folders without a file to explain; this model reads {endings}.")
     options.output.mkdir(parents=True, exist_ok=True)
     asked = {name: str(getattr(options, name)) for name in ("checkpoint", "target", "versus", "set", "circuit", "top")}
     records = {} if options.again else _done(options.output / LINES, asked)
-    stems = _unique_stems(files)
+    stems = unique_stems(files)
     rest = [file for file in files if str(file) not in records]
     if len(rest) < len(files):
         print(f"{len(files) - len(rest)} of {len(files)} inputs are explained already; --again explains them anew.")
@@ -99,7 +62,7 @@ def explain(arguments: list[str]) -> int:
             inputs = []
             for file in chunk:
                 try:
-                    inputs.append((file, _read(file, model.domain)))
+                    inputs.append((file, read(file, model.domain)))
                 except (OSError, ValueError) as error:
                     failed += 1
                     tqdm.write(f"skipped: {error}", file=sys.stderr)
@@ -150,7 +113,7 @@ def _explain_batch(
             (options.output / f"{stem}.json").write_text(whole, encoding="utf-8")
             tqdm.write(f"{file} -> {answer} -> {target}")
             record["page"] = target.name
-        yield record | {"modified": _modified(file)} | one.to_dict(options.top)[0]
+        yield record | {"modified": modified(file)} | one.to_dict(options.top)[0]
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -192,21 +155,12 @@ def _done(path: Path, asked: dict[str, str]) -> dict[str, dict[str, Any]]:
             continue
         if record.get("asked") != asked:
             return {}
-        if record.get("modified") is None or record["modified"] != _modified(Path(ROW.sub("", record["input"]))):
+        if record.get("modified") is None or record["modified"] != last_change(record["input"]):
             continue
         found[record["input"]] = _listed(record)
         whole.append(line)
     path.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
     return found
-
-
-def _modified(file: Input) -> int | None:
-    """When a file was last changed, in nanoseconds; None of a text."""
-    try:
-        path = file.path if isinstance(file, TableRow) else file
-        return None if isinstance(path, Literal) else path.stat().st_mtime_ns
-    except OSError:  # no file, such as a text that an earlier call was given
-        return None
 
 
 def _settings(given: Iterable[str]) -> dict[str, Any]:
@@ -224,78 +178,6 @@ def _settings(given: Iterable[str]) -> dict[str, Any]:
 def _answer(one: Explanation) -> str:
     share = "" if one.probability is None else f" ({one.probability.item():.1%})"
     return f"{one.target_names[0]}{share}"
-
-
-def _read(file: Input, domain: Domain) -> torch.Tensor:
-    """The input that a file, a row of one, or a text is."""
-    if isinstance(file, Path):
-        return domain.read(file)
-    if isinstance(file, Literal):
-        return domain.preprocess(str(file))  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        return domain.preprocess(dict(file.values))  # pyright: ignore[reportAttributeAccessIssue]
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
-
-
-def _rows(path: Path) -> Iterator[Input]:
-    """The rows of a table with several; a table of one is read as a file."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as opened:
-            rows = [tuple(row.items()) for row in csv.DictReader(opened)]
-    except (OSError, UnicodeDecodeError):
-        rows = []  # reading it as a file says what is wrong
-    if len(rows) < 2:
-        yield path
-    else:
-        yield from (TableRow(path, number, values) for number, values in enumerate(rows, 1))
-
-
-def _files(inputs: Iterable[str], domain: Domain) -> Iterator[Input]:
-    for given in inputs:
-        path = Path(given)
-        if _is_dir(path):
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS_OF[domain.modality])
-            yield from chain.from_iterable(map(_rows, found)) if domain.modality == "table" else found
-        elif domain.modality in ("text", "code") and path.suffix.lower() not in ENDINGS_OF[domain.modality]:
-            # A word with a dot inside is no text, but may well be code.
-            if " " not in given and (_is_file(path) or (domain.modality == "text" and path.suffix)):
-                endings = " and ".join(sorted(ENDINGS_OF[domain.modality]))
-                raise ValueError(
-                    f"{given} looks like a file; {domain.noun} are read from {endings} files, or given in quotes."
-                )
-            yield Literal(given)
-        elif domain.modality == "table":
-            yield from _rows(path)
-        else:
-            yield path
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def _is_dir(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a text may be longer than any path
-        return False
-
-
-def _unique_stems(files: list[Input]) -> dict[Input, str]:
-    """A name for each input's page; inputs of one name from different folders get numbers."""
-    stems: dict[Input, str] = {}
-    taken: set[str] = {"index"}
-    for file in files:
-        stem, n = file.stem, 2
-        while stem in taken:
-            stem, n = f"{file.stem}-{n}", n + 1
-        taken.add(stem)
-        stems[file] = stem
-    return stems
 
 
 def _chunks(items: list[Input], size: int) -> Iterator[list[Input]]:
