@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import zoo
 from tests.small_models import c3m, cbm
