@@ -42,7 +42,7 @@ def test_files_and_folders_of_code(checkpoint: Path, tmp_path: Path, capsys: pyt
     (folder / "long.py").write_text("x = 1\n" * 40)
     assert explain(checkpoint, tmp_path / "out", str(folder)) == 1
     assert "long.py: the prompt has" in capsys.readouterr().err
-    assert {p.stem for p in (tmp_path / "out").iterdir()} == {"a", "b", "index"}
+    assert {p.stem for p in (tmp_path / "out").iterdir()} == {"a", "b", "explanations", "index"}
     assert explain(checkpoint, tmp_path / "out", str(folder / "c.md")) == 2
     assert "c.md looks like a file; prompts are read from .py and .txt files, or given in quotes" in (
         capsys.readouterr().err
