@@ -201,6 +201,10 @@ class ProtoTree(Pushed, SelfInterpretable):
             texts.append(f"{' → '.join([*steps, f'leaf {leaf}'])}: {self.domain.classes[c]} {p:.2f}")
         return tuple(texts)
 
+    def outline(self) -> dict[str, Any]:
+        """The whole tree, see `Tree.outline`."""
+        return self.tree.outline()
+
     # Training
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:

@@ -3,6 +3,8 @@
 Nodes are numbered from the root, 0, level by level; below node n are 2n + 1 (left: absent) and 2n + 2 (right: present).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -87,6 +89,19 @@ class Tree(nn.Module):
         turns = [(leaf >> (self.depth - 1 - i)) & 1 for i in range(self.depth)]
         nodes = [2**i - 1 + (leaf >> (self.depth - i)) for i in range(self.depth)]
         return [(node, bool(turn)) for node, turn in zip(nodes, turns, strict=True)]
+
+    def outline(self, node: int = 0) -> dict[str, Any]:
+        """What is left of the tree below a node as nested plain data, without the sides that were cut off.
+
+        A question is {"unit": node, "absent": below, "present": below}, a leaf {"class": its likeliest class,
+        "probability": of that class}.
+        """
+        if node >= self.nodes:
+            probability, label = self.leaves[node - self.nodes].float().softmax(0).max(0)
+            return {"class": int(label), "probability": float(probability)}
+        if cut := int(self.cuts[node]):
+            return self.outline(2 * node + (2 if cut > 0 else 1))
+        return {"unit": node, "absent": self.outline(2 * node + 1), "present": self.outline(2 * node + 2)}
 
     # Learning without gradient
 

@@ -8,12 +8,23 @@ from torch import Tensor
 from zoo.domain import Domain
 from zoo.evidence import Unit
 from zoo.views.cards import number, signed
+from zoo.views.circuit import LOOK as GRAPH
 from zoo.views.pictures import data_uri, framed, image_element
 from zoo.views.style import STYLE
 from zoo.views.sums import decimals
+from zoo.views.tree import LOOK as TREE
 
 CLASSES = 3  # for which a unit speaks most, and against
 SHOWN = ("phrase", "rule", "text", "image", "group", "supervision", "layer", "index")  # of a unit's source
+LOOK = """
+.zoo h2{font-size:1.15rem;margin:0 0 8px;overflow-wrap:anywhere}
+.zoo .strip{display:flex;gap:6px;list-style:none;margin:4px 0 8px;padding:0}
+.zoo .strip li{flex:1 1 0;min-width:0;text-align:center}
+.zoo .strip img{display:block;width:100%;border-radius:6px}
+.zoo [hidden]{display:none}
+.zoo #find{font:inherit;width:100%;max-width:420px;padding:8px 12px;border:1px solid var(--line);border-radius:8px;
+background:var(--paper);color:inherit;margin:8px 0 16px}
+"""
 SEARCH = """
 (function () {
   var field = document.querySelector('#find'), none = document.querySelector('#none');
@@ -40,6 +51,8 @@ def vocabulary_page(
     domain: Domain,
     weights: Tensor | None = None,
     numbers: Mapping[str, float] | None = None,
+    drawings: Sequence[tuple[str, str]] = (),
+    strips: Sequence[Sequence[tuple[Tensor, str, float]]] = (),
 ) -> str:
     """One self-contained page, with a field to search in it.
 
@@ -49,6 +62,8 @@ def vocabulary_page(
         domain: names of the classes.
         weights: (K, C) of each unit for each class, where the readout is linear in the activations.
         numbers: what was measured of the model, by name.
+        drawings: of the whole, each a title and its HTML.
+        strips: for each unit the inputs in which it fires most: picture (C, H, W), name and activation.
 
     Raises:
         ValueError: weights of another shape.
@@ -63,7 +78,10 @@ def vocabulary_page(
         groups.setdefault(of, []).append(i)
     sections = "".join(
         f"<section><article>{f'<h2><bdi>{escape(name)}</bdi></h2>' if name else ''}<ol class='cards'>"
-        + "".join(_card(units[i], None if weights is None else weights[i], domain) for i in members)
+        + "".join(
+            _card(units[i], None if weights is None else weights[i], domain, strips[i] if strips else ())
+            for i in members
+        )
         + "</ol></article></section>"
         for name, members in groups.items()
     )
@@ -74,23 +92,23 @@ def vocabulary_page(
         for name, value in (numbers or {}).items()
     )
     table = f"<table><caption>measured on the test data</caption>{measured}</table>" if measured else ""
+    whole = "".join(f"<article><h2><bdi>{escape(name)}</bdi></h2>{drawing}</article>" for name, drawing in drawings)
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}.zoo [hidden]{{display:none}}.zoo #find{{font:inherit;width:100%;"
-        "max-width:420px;padding:8px 12px;border:1px solid var(--line);border-radius:8px;background:var(--paper);"
-        "color:inherit;margin:8px 0 16px}</style></head><body class='zoo'><main>"
-        f"<h1>{escape(title)}</h1><p class='note'>{escape(about)}</p>{table}"
+        f"<title>{escape(title)}</title><style>{STYLE}{TREE}{GRAPH}{LOOK}</style></head><body class='zoo'><main>"
+        f"<h1>{escape(title)}</h1><p class='note'>{escape(about)}</p>{table}{whole}"
         "<input id='find' type='search' placeholder='find a unit' aria-label='find a unit'>"
         f"<p id='none' class='note' hidden>no such unit</p>{sections}</main><script>{SEARCH}</script></body></html>"
     )
 
 
-def _card(unit: Unit, weights: Tensor | None, domain: Domain) -> str:
+def _card(unit: Unit, weights: Tensor | None, domain: Domain, strip: Sequence[tuple[Tensor, str, float]]) -> str:
     source = " · ".join(f"{name} {unit.source[name]}" for name in SHOWN if unit.source.get(name) is not None)
     return (
-        f"<li><h4><bdi>{escape(unit.name)}</bdi></h4><p class='kind'>{escape(unit.kind)}</p>{_picture(unit)}"
-        f"{_weights(weights, domain)}<p class='kind origin'><bdi>{escape(source)}</bdi></p></li>"
+        f"<li><h4><bdi>{escape(unit.name)}</bdi></h4><p class='kind'>{escape(unit.kind)}</p>"
+        f"{_picture(unit)}{_strip(strip)}{_weights(weights, domain)}"
+        f"<p class='kind origin'><bdi>{escape(source)}</bdi></p></li>"
     )
 
 
@@ -106,6 +124,18 @@ def _picture(unit: Unit) -> str:
     if width > 2 * height:
         caption = "the training images in which it fires most"
     return f"<figure>{framed(moved, view, unit.source.get('box'), label)}<figcaption>{caption}</figcaption></figure>"
+
+
+def _strip(strip: Sequence[tuple[Tensor, str, float]]) -> str:
+    """The inputs in which a unit fires most, side by side."""
+    if not strip:
+        return ""
+    shown = "".join(
+        f"<li><img src='{data_uri(picture)}' alt='{escape(name, quote=True)}' title='{escape(name, quote=True)}'>"
+        f"<small>{number(activation, 3)}</small></li>"
+        for picture, name, activation in strip
+    )
+    return f"<p class='kind'>fires most in</p><ol class='strip'>{shown}</ol>"
 
 
 def _weights(weights: Tensor | None, domain: Domain) -> str:
