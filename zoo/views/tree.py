@@ -7,7 +7,7 @@ from typing import Any
 from zoo.evidence import Unit
 from zoo.views.pictures import data_uri, framed, image_element
 
-STEP, ROW, SIDE = 132, 36, 42  # of levels and leaves, and of a picture, in pixels
+STEP, ROW, SIDE = 104, 36, 42  # of levels and leaves, and of a picture, in pixels
 LOOK = (
     ".zoo .tree{overflow:auto;max-height:80vh;border-top:1px solid var(--line)}.zoo .tree>svg{display:block}"
     ".zoo .tree text{fill:var(--ink);font-size:12px;dominant-baseline:central}.zoo .tree .soft{fill:var(--soft);"
