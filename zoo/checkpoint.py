@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from zoo import registry, sparse_storage
+from zoo import frozen, registry, sparse_storage
 from zoo.backbones import without_pretrained_weights
 from zoo.huggingface import HuggingFaceText
 from zoo.module import SelfInterpretable
@@ -27,6 +27,7 @@ from zoo.module import SelfInterpretable
 FORMATS = (1, 2)  # 2: tensors with few non-zeros are stored as those, see zoo.sparse_storage
 CONFIG, WEIGHTS, GOLDEN = "config.yaml", "model.safetensors", "golden.safetensors"
 KEYS = {"format", "model", "arguments", "metrics", "sha256"}
+SHARED = "backbones"  # a key that is there if frozen backbones lie beside the checkpoint
 
 
 def save(
@@ -35,6 +36,7 @@ def save(
     *,
     metrics: Mapping[str, float] | None = None,
     golden: Tensor | None = None,
+    share_backbone: bool = False,
 ) -> Path:
     """Writes a model to a checkpoint folder; an older checkpoint there stays whole until the new one is complete.
 
@@ -43,8 +45,10 @@ def save(
         folder: where to; replaced if it is a checkpoint already.
         metrics: what was measured, kept in the config.
         golden: inputs (N, ...) to compare explanations on; by default two of seeded noise.
+        share_backbone: name the frozen backbone by its hash and keep it beside the checkpoint, see `zoo.frozen`.
 
     Raises:
+        ValueError: there is no frozen backbone to share.
         RuntimeError: the model is not ready, see `SelfInterpretable.require_ready`.
         FileExistsError: the folder holds something that is no checkpoint.
         OSError: it could not be written (the disk is full, say); the older checkpoint is still there.
@@ -61,7 +65,8 @@ def save(
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
     try:
-        _write(model, fresh, dict(metrics or {}), golden)
+        shared = frozen.share(model, folder) if share_backbone else {}
+        _write(model, fresh, dict(metrics or {}), golden, shared)
         _replace(folder, fresh)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -100,7 +105,8 @@ def load(folder: str | Path) -> SelfInterpretable:
     except TypeError as error:
         raise ValueError(f"{folder / CONFIG} has arguments that {entry.name} does not take ({error}).") from error
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    _fill(model, sparse_storage.unpack(read_tensors(folder / WEIGHTS), shapes, folder / WEIGHTS), folder / WEIGHTS)
+    own = sparse_storage.unpack(read_tensors(folder / WEIGHTS), shapes, folder / WEIGHTS)
+    _fill(model, own | frozen.restore(config.get(SHARED, {}), folder), folder / WEIGHTS)
     return model.eval()
 
 
@@ -145,7 +151,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{folder / CONFIG} is no plain YAML ({error}).") from error
-    if not isinstance(config, dict) or set(config) != KEYS:
+    if not isinstance(config, dict) or set(config) - {SHARED} != KEYS:
         keys = sorted(map(str, config)) if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"{folder / CONFIG} must have the keys {', '.join(sorted(KEYS))}; got {keys}.")
     if config["format"] not in FORMATS:
@@ -180,11 +186,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _write(model: SelfInterpretable, folder: Path, metrics: dict[str, float], golden: Tensor | None) -> None:
+def _write(
+    model: SelfInterpretable,
+    folder: Path,
+    metrics: dict[str, float],
+    golden: Tensor | None,
+    shared: Mapping[str, Mapping[str, str]],
+) -> None:
     noise = torch.Generator().manual_seed(0)
     inputs = model.domain.example(2, noise) if golden is None else golden.detach().cpu()
     terms = _golden_terms(model, inputs.to(model.device))
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+        if not name.startswith(tuple(f"{prefix}." for prefix in shared))
+    }
     stored = sparse_storage.pack(state)
     save_file(stored, folder / WEIGHTS)
     save_file({"inputs": inputs.contiguous(), **terms}, folder / GOLDEN)
@@ -194,7 +210,7 @@ def _write(model: SelfInterpretable, folder: Path, metrics: dict[str, float], go
         "arguments": _arguments(model),
         "metrics": metrics,
         "sha256": {name: _hash(folder / name) for name in (WEIGHTS, GOLDEN)},
-    }
+    } | ({SHARED: shared} if shared else {})
     (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     for path in folder.iterdir():  # on the disk before the rename makes it the checkpoint
         with path.open("rb") as written:
