@@ -1,10 +1,12 @@
 """Neural networks that explain themselves: train one, load one, and get the explanation with each prediction."""
 
 from zoo import circuits, concepts, parts, prototypes
-from zoo.checkpoint import load, save
+from zoo.checkpoint import save
 from zoo.evidence import Evidence, Unit
 from zoo.explanation import Explanation
 from zoo.module import ExplainingForward, SelfInterpretable
+from zoo.pretrained import list_checkpoints
+from zoo.pretrained import load_checkpoint as load
 from zoo.registry import create_model, list_models
 
 __version__ = "0.1.0"
@@ -18,6 +20,7 @@ __all__ = [
     "circuits",
     "concepts",
     "create_model",
+    "list_checkpoints",
     "list_models",
     "load",
     "parts",

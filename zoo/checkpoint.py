@@ -1,5 +1,7 @@
 """A checkpoint is a folder: config.yaml, model.safetensors, golden.safetensors. Written atomically, read strictly.
 
+It may have a model card besides, README.md, see `zoo.card`.
+
 config.yaml names the model by its registry key and holds its constructor's arguments, the hashes of the other files
 and what was measured. golden.safetensors holds inputs and the explanation that the model gave for them when it was
 saved; `verify` compares. Nothing here imports what a file names, and nothing is unpickled.
@@ -19,8 +21,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from zoo import frozen, registry, sparse_storage
+from zoo import card, frozen, registry, sparse_storage
 from zoo.backbones import without_pretrained_weights
+from zoo.domain import ImageDomain
 from zoo.huggingface import HuggingFaceText
 from zoo.module import SelfInterpretable
 
@@ -28,6 +31,8 @@ FORMATS = (1, 2)  # 2: tensors with few non-zeros are stored as those, see zoo.s
 CONFIG, WEIGHTS, GOLDEN = "config.yaml", "model.safetensors", "golden.safetensors"
 KEYS = {"format", "model", "arguments", "metrics", "sha256"}
 SHARED = "backbones"  # a key that is there if frozen backbones lie beside the checkpoint
+ABOUT = "about"  # a key that is there if the checkpoint has a model card
+PICTURES = ("picture", "pictures")  # buffers that hold training images, or parts of them
 
 
 def save(
@@ -37,6 +42,8 @@ def save(
     metrics: Mapping[str, float] | None = None,
     golden: Tensor | None = None,
     share_backbone: bool = False,
+    pictures: bool = True,
+    about: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes a model to a checkpoint folder; an older checkpoint there stays whole until the new one is complete.
 
@@ -44,11 +51,15 @@ def save(
         model: registered, and ready to explain.
         folder: where to; replaced if it is a checkpoint already.
         metrics: what was measured, kept in the config.
-        golden: inputs (N, ...) to compare explanations on; by default two of seeded noise.
+        golden: inputs (N, ...) to compare explanations on, or images (N, C, H, W) as uint8 pixels, which take a quarter
+            of the space; by default two of seeded noise.
         share_backbone: name the frozen backbone by its hash and keep it beside the checkpoint, see `zoo.frozen`.
+        pictures: False leaves out the pictures of training images, where their licence forbids to pass them on; units
+            then tell the names of the images, without showing them.
+        about: what the model card tells besides the metrics, see `zoo.card`.
 
     Raises:
-        ValueError: there is no frozen backbone to share.
+        ValueError: there is no frozen backbone to share, or the model card is not complete.
         RuntimeError: the model is not ready, see `SelfInterpretable.require_ready`.
         FileExistsError: the folder holds something that is no checkpoint.
         OSError: it could not be written (the disk is full, say); the older checkpoint is still there.
@@ -57,7 +68,7 @@ def save(
     folder = Path(folder)
     _recover(folder)
     held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-    if folder.is_file() or (held and held != sorted((CONFIG, WEIGHTS, GOLDEN))):
+    if folder.is_file() or (held and set(held) - {card.CARD} != {CONFIG, WEIGHTS, GOLDEN}):
         raise FileExistsError(
             f"{folder} is no checkpoint to replace (it {f'holds {held[:4]}' if held else 'is a file'}); "
             "choose another folder."
@@ -66,7 +77,12 @@ def save(
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
     try:
         shared = frozen.share(model, folder) if share_backbone else {}
-        _write(model, fresh, dict(metrics or {}), golden, shared)
+        config = {"metrics": dict(metrics or {})} | (
+            {ABOUT: {"name": folder.name, **about}} if about is not None else {}
+        )
+        if about is not None:
+            (fresh / card.CARD).write_text(card.render(config), encoding="utf-8")
+        _write(model, fresh, config, golden, shared, pictures)
         _replace(folder, fresh)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -106,6 +122,10 @@ def load(folder: str | Path) -> SelfInterpretable:
         raise ValueError(f"{folder / CONFIG} has arguments that {entry.name} does not take ({error}).") from error
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     own = sparse_storage.unpack(read_tensors(folder / WEIGHTS), shapes, folder / WEIGHTS)
+    for name, tensor in own.items():
+        if name in shapes and is_picture(name, tensor) and not tensor.numel():  # left out when it was saved
+            prefix, _, buffer = name.rpartition(".")
+            model.get_submodule(prefix).register_buffer(buffer, tensor)
     _fill(model, own | frozen.restore(config.get(SHARED, {}), folder), folder / WEIGHTS)
     return model.eval()
 
@@ -114,15 +134,19 @@ def verify(folder: str | Path, tolerance: float = 1e-4) -> float:
     """Loads a checkpoint, explains its golden inputs again and compares; returns the largest difference.
 
     Raises:
-        ValueError: a score, contribution or activation differs by more than `tolerance`, absolutely and relatively.
+        ValueError: a score, contribution or activation differs by more than `tolerance`, absolutely and relatively; or
+            the model card says something else than the config.
+        ArithmeticError: contributions and bias do not add up to the scores.
     """
-    model, golden = load(folder), read_tensors(Path(folder) / GOLDEN)
+    folder = Path(folder)
+    _compare_card(folder)
+    model, golden = load(folder), read_tensors(folder / GOLDEN)
     terms = _golden_terms(model, golden["inputs"])
     worst = 0.0
     for name, now in terms.items():
         if name not in golden or golden[name].shape != now.shape:
             raise ValueError(
-                f"{Path(folder) / GOLDEN} has no '{name}' of shape {tuple(now.shape)}; save the checkpoint again."
+                f"{folder / GOLDEN} has no '{name}' of shape {tuple(now.shape)}; save the checkpoint again."
             )
         if not torch.allclose(now.double(), golden[name].double(), rtol=tolerance, atol=tolerance):
             raise ValueError(
@@ -151,7 +175,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{folder / CONFIG} is no plain YAML ({error}).") from error
-    if not isinstance(config, dict) or set(config) - {SHARED} != KEYS:
+    if not isinstance(config, dict) or set(config) - {SHARED, ABOUT} != KEYS:
         keys = sorted(map(str, config)) if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"{folder / CONFIG} must have the keys {', '.join(sorted(KEYS))}; got {keys}.")
     if config["format"] not in FORMATS:
@@ -186,21 +210,29 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def is_picture(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor of a state holds pictures of training images: uint8 (P, C, h, w)."""
+    return name.rpartition(".")[2] in PICTURES and tensor.dtype == torch.uint8 and tensor.ndim == 4
+
+
 def _write(
     model: SelfInterpretable,
     folder: Path,
-    metrics: dict[str, float],
+    told: dict[str, Any],
     golden: Tensor | None,
     shared: Mapping[str, Mapping[str, str]],
+    pictures: bool,
 ) -> None:
     noise = torch.Generator().manual_seed(0)
     inputs = model.domain.example(2, noise) if golden is None else golden.detach().cpu()
-    terms = _golden_terms(model, inputs.to(model.device))
+    terms = _golden_terms(model, inputs)
     state = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in model.state_dict().items()
         if not name.startswith(tuple(f"{prefix}." for prefix in shared))
     }
+    if not pictures:
+        state |= {n: t.new_zeros((*t.shape[:2], 0, 0)) for n, t in state.items() if is_picture(n, t)}
     stored = sparse_storage.pack(state)
     save_file(stored, folder / WEIGHTS)
     save_file({"inputs": inputs.contiguous(), **terms}, folder / GOLDEN)
@@ -208,11 +240,12 @@ def _write(
         "format": 2 if sparse_storage.is_packed(stored) else 1,
         "model": registry.name_of(type(model)),
         "arguments": _arguments(model),
-        "metrics": metrics,
+        **told,
         "sha256": {name: _hash(folder / name) for name in (WEIGHTS, GOLDEN)},
     } | ({SHARED: shared} if shared else {})
     (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     for path in folder.iterdir():  # on the disk before the rename makes it the checkpoint
+        path.chmod(0o644)
         with path.open("rb") as written:
             os.fsync(written.fileno())
     folder.chmod(0o755)
@@ -224,8 +257,20 @@ def _arguments(model: SelfInterpretable) -> dict[str, Any]:
     return dict(model.hparams) if found is None else {**model.hparams, "backbone": found}
 
 
+def _compare_card(folder: Path) -> None:
+    config, path = read_config(folder), folder / card.CARD
+    if ABOUT not in config:
+        return
+    if not path.is_file() or path.read_text(encoding="utf-8") != card.render(config):
+        raise ValueError(f"{path} is not what {CONFIG} says was measured; save the checkpoint again.")
+
+
 def _golden_terms(model: SelfInterpretable, inputs: Tensor) -> dict[str, Tensor]:
-    explanation = model.explain(inputs)
+    if inputs.dtype == torch.uint8 and isinstance(model.domain, ImageDomain):
+        inputs = model.domain.normalise(inputs)
+    explanation = model.explain(inputs.to(model.device))
+    if explanation.contributions is not None:
+        explanation.check()
     named = {n: getattr(explanation, n) for n in ("scores", "contributions", "bias", "activation")}
     # Copies, because a readout may hand its inputs through, and safetensors refuses shared memory.
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in named.items() if tensor is not None}

@@ -17,6 +17,8 @@ USAGE = """usage: python train.py COMMAND ...
   leaderboard  all that is trained:       leaderboard runs --config configs/worlds/blackbox_part_birds.yaml
   prune     the circuit of a task:        prune --checkpoint runs/sparse_idioms_cpu/checkpoint --task for_while
   forbid    a model without prototypes:   forbid --checkpoint runs/protopnet_digits/checkpoint --units 'three #2'
+  check     whether checkpoints are whole: check [NAME ...]
+  push-to-hub  a checkpoint for others:   push-to-hub --checkpoint runs/birds/checkpoint --repository me/birds
   score-concepts  how phrases fit training images, by CLIP:  score-concepts --config ... --concepts phrases.txt ...
   list      what there is:                list [models|data|configs|checkpoints|tasks]
 
@@ -25,7 +27,7 @@ COMMAND --help tells more, and every value of a config can be given on the comma
 """
 FITTING = ("fit", "validate", "test", "predict")
 LOOKING = ("explain", "show", "curves", "evaluate", "leaderboard", "list")
-COMMANDS = (*FITTING, *LOOKING, "prune", "forbid", "score-concepts")
+COMMANDS = (*FITTING, *LOOKING, "prune", "forbid", "check", "push-to-hub", "score-concepts")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -77,6 +79,14 @@ def _run(command: str, arguments: list[str]) -> int:
         from zoo.forbidding import forbid
 
         return forbid(arguments)
+    if command == "check":
+        from zoo.checking import check
+
+        return check(arguments)
+    if command == "push-to-hub":
+        from zoo.hub import push_to_hub
+
+        return push_to_hub(arguments)
     if command == "score-concepts":
         from zoo.scoring import score
 

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from zoo import config, registry
-from zoo.checkpoint import CONFIG, read_config
+from zoo.checkpoint import ABOUT, CONFIG, read_config
 from zoo.data.code_tasks import tasks
+from zoo.pretrained import find, list_checkpoints
 
 
 def list_things(arguments: list[str]) -> int:
@@ -37,21 +38,20 @@ def _tasks() -> list[tuple[str, ...]]:
 
 
 def _checkpoints() -> list[tuple[str, ...]]:
-    rows = []
-    for file in sorted([*Path("checkpoints").glob(f"*/{CONFIG}"), *Path("runs").glob(f"*/checkpoint/{CONFIG}")]):
-        about = read_config(file.parent)
-        size = sum(p.stat().st_size for p in file.parent.iterdir()) / 2**20
-        rows.append(
-            (
-                str(file.parent),
-                about["model"],
-                ", ".join(f"{k} {v:.4f}" for k, v in about["metrics"].items()),
-                f"{size:.1f} MB",
-            )
-        )
+    shipped = [(name, find(name)) for name in list_checkpoints()]
+    runs = [(str(file.parent), file.parent) for file in sorted(Path("runs").glob(f"*/checkpoint/{CONFIG}"))]
+    rows = [_checkpoint(name, folder) for name, folder in (*shipped, *runs)]
     if not rows:
-        rows = [("none in checkpoints/ and runs/", "", "", "")]
-    return [("CHECKPOINT", "MODEL", "TEST", "SIZE"), *rows]
+        rows = [("none comes with this installation, and none is in runs/", "", "", "", "", "")]
+    return [("CHECKPOINT", "FAMILY", "MODEL", "DATA", "TEST", "SIZE"), *rows]
+
+
+def _checkpoint(name: str, folder: Path) -> tuple[str, ...]:
+    told = read_config(folder)
+    data = told.get(ABOUT, {}).get("data", "").split(".")[0]
+    size = sum(p.stat().st_size for p in folder.iterdir()) / 2**20
+    test = ", ".join(f"{k} {v:.4f}" for k, v in told["metrics"].items())
+    return name, registry.find(told["model"]).family, told["model"], data, test, f"{size:.1f} MB"
 
 
 def _summary(cls: type) -> str:

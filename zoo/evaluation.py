@@ -19,6 +19,7 @@ from zoo.concepts.protocol import SHARES
 from zoo.metrics.truth import CONTROLS
 from zoo.metrics.truth.suite import METRICS
 from zoo.module import SelfInterpretable
+from zoo.pretrained import find
 from zoo.sparsity_report import report_sparsity
 from zoo.truth_report import report_truth
 from zoo.views.curves import Line, curves_page, save_png, svg
@@ -169,7 +170,7 @@ def loader(data: Any, split: str) -> Any:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("train.py evaluate", description=evaluate.__doc__)
-    parser.add_argument("--checkpoint", required=True, type=Path, help="folder written by fit, or by zoo.save()")
+    parser.add_argument("--checkpoint", required=True, type=find, help="folder written by fit, or by zoo.save()")
     parser.add_argument("--config", type=Path, help="whose data to use (default: the config beside the checkpoint)")
     parser.add_argument("--split", default="test", choices=SPLITS, help="data to measure on (default: test)")
     parser.add_argument("--output", default=Path("out"), type=Path, help="folder for the reports (default: out)")

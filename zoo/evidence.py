@@ -47,7 +47,7 @@ class Unit:
         target: the class it belongs to, if it belongs to one.
         source: where it comes from, as plain data (training image and box, phrase, rule text, layer and index), and
             under "shows" what its picture is, if that is not plain.
-        picture: uint8 (C, h, w), what it looks like, if it looks like anything.
+        picture: uint8 (C, h, w), what it looks like, if it looks like anything; one without pixels is none.
     """
 
     name: str
@@ -55,6 +55,10 @@ class Unit:
     target: int | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
     picture: Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.picture is not None and not self.picture.numel():
+            object.__setattr__(self, "picture", None)
 
 
 def find_unit(unit: str | int, index: Mapping[str, int]) -> int:

@@ -17,6 +17,7 @@ from zoo.circuits import Circuit
 from zoo.explanation import Explanation
 from zoo.inputs import ENDINGS_OF, Input, Literal, inputs_of, last_change, modified, read, unique_stems
 from zoo.module import SelfInterpretable
+from zoo.pretrained import find
 from zoo.views.html import index_page, page
 
 BATCH = 32
@@ -118,7 +119,7 @@ def _explain_batch(
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("train.py explain", description=explain.__doc__)
-    parser.add_argument("--checkpoint", required=True, type=Path, help="folder written by fit, or by zoo.save()")
+    parser.add_argument("--checkpoint", required=True, type=find, help="folder written by fit, or by zoo.save()")
     parser.add_argument("--input", required=True, nargs="+", help="files, or folders of them; or a text in quotes")
     parser.add_argument("--output", default=Path("out"), type=Path, help="folder for the pages (default: out)")
     parser.add_argument("--top", default=8, type=int, help="units to show on a page (default: 8)")

@@ -12,6 +12,7 @@ from lightning import Trainer
 import zoo
 from zoo.evaluation import data_of, loader, require_same_domain
 from zoo.module import SelfInterpretable
+from zoo.pretrained import find
 from zoo.stages import parse_stages
 
 
@@ -88,7 +89,7 @@ def accuracy(model: SelfInterpretable, data: Any, split: str) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("train.py forbid", description=forbid.__doc__)
-    parser.add_argument("--checkpoint", required=True, type=Path, help="folder of a prototype model")
+    parser.add_argument("--checkpoint", required=True, type=find, help="folder of a prototype model")
     parser.add_argument("--units", required=True, nargs="+", help="names of prototypes, as explanations show them")
     parser.add_argument("--refit", default=0, type=int, metavar="EPOCHS", help="of the head (default: 0)")
     parser.add_argument("--lr", type=float, help="of the refit (default: the head's own)")

@@ -14,6 +14,7 @@ from zoo.circuits.controls import controls
 from zoo.data.code_tasks import Task, encode, find_task, tasks
 from zoo.domain import CodeDomain
 from zoo.evaluation import data_of
+from zoo.pretrained import find
 from zoo.reference import Reference
 from zoo.views.circuit import circuit_page
 
@@ -95,7 +96,7 @@ def _windows(checkpoint: Path) -> Reference | None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("train.py prune", description=prune_tasks.__doc__)
-    parser.add_argument("--checkpoint", required=True, type=Path, help="folder of a sparse_transformer")
+    parser.add_argument("--checkpoint", required=True, type=find, help="folder of a sparse_transformer")
     parser.add_argument("--task", required=True, nargs="+", help="one or more of `train.py list tasks`, or all")
     parser.add_argument("--target-loss", default=0.15, type=float, help="nats a prompt (default: 0.15; chance: 0.693)")
     parser.add_argument(

@@ -17,6 +17,7 @@ from zoo.circuits import Circuit, SparseTransformer
 from zoo.domain import ImageDomain
 from zoo.inputs import inputs_of, read
 from zoo.module import SelfInterpretable
+from zoo.pretrained import find
 from zoo.prototypes import ProtoTree
 from zoo.strongest import strongest
 from zoo.views.circuit import graph
@@ -30,7 +31,7 @@ SHOWN, SIDE = 5, 72  # images of a unit, and the side of each in pixels
 def show(arguments: list[str]) -> int:
     """Writes a page with every unit of a checkpoint: its picture, where it comes from, and its weights for classes."""
     parser = argparse.ArgumentParser("train.py show", description=show.__doc__)
-    parser.add_argument("--checkpoint", required=True, type=Path, help="folder written by fit, or by zoo.save()")
+    parser.add_argument("--checkpoint", required=True, type=find, help="folder written by fit, or by zoo.save()")
     parser.add_argument("--output", default=Path("model.html"), type=Path, help="page to write (default: model.html)")
     parser.add_argument(
         "--circuit", nargs="+", type=Path, help="draw these circuits by `prune` (default: all in CHECKPOINT-circuits)"

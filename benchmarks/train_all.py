@@ -1,0 +1,208 @@
+"""Trains every checkpoint of the package, measures it and writes it with its card: `python -m benchmarks.train_all`.
+
+What there is to train stands in train_all.yaml. A checkpoint, or a run, whose config has not changed since is left as
+it is, so an interrupted command goes on where it was; `--again` packages runs anew. Two to twelve minutes a model on one
+core, two hours in all. At the end the table of README.md between its two marks is written anew.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+import zoo
+from zoo import checkpoint, config, registry
+from zoo.data import PartBirds
+from zoo.domain import ImageDomain
+from zoo.frozen import frozen_backbones
+from zoo.module import SelfInterpretable
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAN = Path(__file__).with_suffix(".yaml")
+START, END = "<!-- checkpoints -->", "<!-- end of checkpoints -->"
+USE = "To try the method, to compare it with others, and as a start for own models; not to decide about people."
+LIMIT = 64  # test rows for the gates of truth
+
+
+def main() -> int:
+    """Returns 0 if every checkpoint is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of train_all.yaml (default: all)")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "checkpoints", help="folder of the trainings")
+    parser.add_argument("--output", type=Path, default=ROOT / "checkpoints", help="folder of the checkpoints")
+    parser.add_argument("--again", action="store_true", help="measure and write also what is up to date")
+    options = parser.parse_args()
+    plan = yaml.safe_load(PLAN.read_text(encoding="utf-8"))
+    names = options.only or list(plan["checkpoints"])
+    if unknown := set(names) - set(plan["checkpoints"]):
+        raise ValueError(
+            f"--only: no {', '.join(sorted(unknown))} in {PLAN}; there are {', '.join(plan['checkpoints'])}."
+        )
+    failed = []
+    for name in names:
+        if not options.again and up_to_date(options.output / name, plan["checkpoints"][name]):
+            print(f"{name} is up to date", flush=True)
+            continue
+        try:
+            print(package(name, plan, options.runs, options.output), flush=True)
+        except (subprocess.CalledProcessError, OSError, ValueError, RuntimeError) as error:
+            failed.append(name)
+            print(f"{name} failed: {error}\n{getattr(error, 'stderr', '')}", file=sys.stderr, flush=True)
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, after = text.split(START)[0], text.split(END)[1]
+    readme.write_text(f"{before}{START}\n{table(options.output)}{END}{after}", encoding="utf-8")
+    return 1 if failed else 0
+
+
+def recipe(config: str, more: list[str]) -> str:
+    """What a training follows: the hash of its config and of the options besides."""
+    return hashlib.sha256((ROOT / "configs" / f"{config}.yaml").read_bytes() + " ".join(more).encode()).hexdigest()
+
+
+def up_to_date(folder: Path, entry: dict[str, Any]) -> bool:
+    """Whether a checkpoint is there and was trained by this entry of the plan."""
+    if not (folder / checkpoint.CONFIG).is_file():
+        return False
+    about = checkpoint.read_config(folder).get(checkpoint.ABOUT) or {}
+    return about.get("recipe") == recipe(entry["config"], entry.get("with", []))
+
+
+def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
+    """Trains and measures a model if that is not done yet, and writes its checkpoint."""
+    entry = plan["checkpoints"][name]
+    facts = plan["data"][entry["data"]]
+    run, mark = trained(entry["config"], entry.get("with", []), runs)
+    model, metrics = zoo.load(run / "checkpoint"), json.loads((run / "metrics.json").read_text())
+    if "accuracy" in metrics:  # the card's first number
+        metrics = {"accuracy": metrics.pop("accuracy"), **metrics}
+    file = ROOT / "configs" / f"{entry['config']}.yaml"
+    data = config.create_data(file, [], "train_all")
+    data.prepare_data()
+    data.setup("test")
+    test = data.test_dataset()
+    twin, first = entry.get("twin", facts.get("twin")), next(iter(metrics))
+    other = json.loads((trained(twin, [], runs)[0] / "metrics.json").read_text()) if twin else {}
+    about = {
+        "title": file.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip(),
+        "data": facts["about"],
+        "data_licence": facts["licence"],
+        "licence": "Apache-2.0"
+        + (", trained on data for research only" if "research" in facts["licence"] else "")
+        + ".",
+        "config": f"configs/{entry['config']}.yaml",
+        "command": " ".join(
+            ["python train.py fit --config", f"configs/{entry['config']}.yaml", *entry.get("with", [])]
+        ),
+        "recipe": mark["config"],
+        "device": mark["device"],
+        "use": USE,
+        "limits": plan["limits"][registry.find(registry.name_of(type(model))).family],
+        "seed": 0,
+        "rows": len(test),
+        "seconds": mark["seconds"],
+        "interval": wilson(metrics[first], len(test)),
+        "twin": {"config": f"configs/{twin}.yaml", "value": other[first]} if first in other else None,
+        "truth": truth(run, file, model),
+    }
+    golden = golden_inputs(facts.get("golden", "test"), model, test)
+    share, pictures = bool(frozen_backbones(model)) and "cub50" in name, facts.get("pictures", True)
+    return checkpoint.save(
+        model, output / name, metrics=metrics, golden=golden, share_backbone=share, pictures=pictures, about=about
+    )
+
+
+def trained(name: str, more: list[str], runs: Path) -> tuple[Path, dict[str, Any]]:
+    """The run of a config with these options, and what is noted of its training; trained unless it is up to date."""
+    file, run = ROOT / "configs" / f"{name}.yaml", runs / Path(name).name
+    digest = recipe(name, more)
+    noted = run / "trained.json"
+    if noted.is_file() and (mark := json.loads(noted.read_text()))["config"] == digest:
+        return run, mark
+    print(f"training {name}", flush=True)
+    start = time.perf_counter()
+    command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", str(file), "--output", str(run)]
+    command += ["--overwrite", "true", "--trainer.enable_progress_bar", "false", *more]
+    subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    mark = {"config": digest, "seconds": round(time.perf_counter() - start), "device": device()}
+    noted.write_text(json.dumps(mark, indent=2) + "\n")
+    return run, mark
+
+
+def device() -> str:
+    """What a training of this process runs on."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    count = int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads()))
+    return f"{count} CPU core{'s' if count > 1 else ''}"
+
+
+def truth(run: Path, file: Path, model: SelfInterpretable) -> dict[str, float | str]:
+    """The two gates of truth by name: completeness gap (95th percentile) and parameter randomisation."""
+    path = run / "truth" / "truth.json"
+    if not path.is_file():
+        command = [sys.executable, str(ROOT / "train.py"), "evaluate", "--checkpoint", str(run / "checkpoint")]
+        command += ["--config", str(file), "--metrics", "M1,M9", "--limit", str(LIMIT), "--output", str(path.parent)]
+        subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    told: dict[str, float | str] = {}
+    gates = (
+        ("M1", "gap", "completeness gap, 95th percentile"),
+        ("M9", "everything", "parameter randomisation, about 1 is ideal"),
+    )
+    for key, column, what in gates:
+        result = json.loads(path.read_text())["metrics"][key]
+        value = result["values"][column]["value"] if "values" in result else f"n/a: {result['not applicable']}"
+        told[what] = "undefined" if value is None else value
+    return told
+
+
+def golden_inputs(how: str | list[str], model: SelfInterpretable, test: Any) -> Tensor:
+    """Inputs that may be passed on: two of the test set, own sentences, or a drawn bird as pixels."""
+    domain = model.domain
+    if isinstance(how, list):
+        return torch.stack([domain.preprocess(text) for text in how])  # pyright: ignore[reportAttributeAccessIssue]
+    if how == "birds" and isinstance(domain, ImageDomain):
+        birds = PartBirds(side=128, classes=2, count=2, val_count=2, test_count=2)
+        birds.setup("test")
+        own = ImageDomain.from_dict(birds.domain)
+        drawn = own.picture(birds.test_dataset()[0]["input"])[None]
+        return domain.picture(domain.preprocess(drawn))
+    return torch.stack([test[i]["input"] for i in range(2)])
+
+
+def wilson(share: float, rows: int, z: float = 1.96) -> list[float]:
+    """The 95 % interval of a share of rows (Wilson 1927)."""
+    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
+    half = z / (1 + z * z / rows) * sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    return [round(max(middle - half, 0), 4), round(min(middle + half, 1), 4)]
+
+
+def table(folder: Path) -> str:
+    """The checkpoints as a table in Markdown, by family."""
+    rows = ["| family | checkpoint | accuracy | black-box twin | completeness gap | size | made by |", "|" + "---|" * 7]
+    told = []
+    for path in folder.glob(f"*/{checkpoint.CONFIG}"):
+        saved = checkpoint.read_config(path.parent)
+        about, value = saved["about"], next(iter(saved["metrics"].values()))
+        twin = f"{about['twin']['value']:.1%}" if about["twin"] else ""
+        gap = next(iter(about["truth"].values()))
+        size = sum(p.stat().st_size for p in path.parent.iterdir()) / 1e6
+        made = about["command"].removeprefix("python train.py fit --config ")
+        gap = gap.split(":")[0] if isinstance(gap, str) else f"{gap:.0e}"
+        cells = (f"`{path.parent.name}`", f"{value:.1%}", twin, gap, f"{size:.1f} MB", f"`{made}`")
+        told.append((registry.find(saved["model"]).family, *cells))
+    return "\n".join([*rows, *(f"| {' | '.join(row)} |" for row in sorted(told))]) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Model cards: the README.md of a checkpoint, written from what its config.yaml says was measured, and nothing else."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+CARD = "README.md"
+TEXTS = ("name", "title", "data", "data_licence", "licence", "config", "command", "recipe", "device", "use", "limits")
+NUMBERS = ("seed", "rows", "seconds")
+KEYS = {*TEXTS, *NUMBERS, "interval", "twin", "truth"}
+
+
+def render(config: Mapping[str, Any]) -> str:
+    """The card of a checkpoint, as Markdown.
+
+    Args:
+        config: the content of its config.yaml.
+
+    Raises:
+        ValueError: something is not told, or a number was not measured.
+    """
+    require_complete(config)
+    about, metrics = config["about"], config["metrics"]
+    main = next(iter(metrics))
+    low, high = about["interval"]
+    measured = [
+        (f"test {main}", f"{metrics[main]:.4f} (95 % interval {low:.4f} to {high:.4f}, {about['rows']:,} rows)")
+    ]
+    measured += [(f"test {key}", f"{value:.4f}") for key, value in metrics.items() if key != main]
+    if twin := about["twin"]:
+        measured.append((f"black-box twin, {main}", f"{twin['value']:.4f} (`{twin['config']}`)"))
+    measured += [(key, value if isinstance(value, str) else f"{value:.3g}") for key, value in about["truth"].items()]
+    measured.append(("training", f"{about['seconds']:,} s on {about['device']}, seed {about['seed']}"))
+    table = "\n".join(f"| {key} | {value} |" for key, value in measured)
+    return f"""# {about["name"]}
+
+{about["title"]}
+
+```python
+import zoo
+
+model = zoo.load("{about["name"]}")
+```
+
+## Measured
+
+| what | value |
+|---|---|
+{table}
+
+## Data
+
+{about["data"]} Licence: {about["data_licence"]}
+
+## Made by
+
+    {about["command"]}
+
+## Use and limits
+
+{about["use"]}
+
+{about["limits"]}
+
+Licence of the weights: {about["licence"]}
+"""
+
+
+def require_complete(config: Mapping[str, Any]) -> None:
+    """Refuses a card that leaves something out.
+
+    Raises:
+        ValueError: names what is missing, and what it should be.
+    """
+    about, metrics = config.get("about"), config["metrics"]
+    if not isinstance(about, Mapping) or set(about) != KEYS:
+        found = sorted(set(KEYS) ^ set(about)) if isinstance(about, Mapping) else type(about).__name__
+        raise ValueError(f"the model card needs the keys {', '.join(sorted(KEYS))}; these differ: {found}.")
+    if blank := [key for key in TEXTS if not isinstance(about[key], str) or not about[key].strip()]:
+        raise ValueError(f"the model card says nothing of {', '.join(blank)}; expected a text.")
+    numbers = {**{key: about[key] for key in NUMBERS}, **metrics}
+    numbers |= {f"interval[{i}]": value for i, value in enumerate(_pair(about["interval"]))}
+    if about["twin"] is not None:
+        if not isinstance(about["twin"], Mapping) or set(about["twin"]) != {"config", "value"}:
+            raise ValueError(f"the twin of a model card has a 'config' and a 'value'; got {about['twin']!r}.")
+        numbers["twin"] = about["twin"]["value"]
+    if not metrics or not isinstance(about["truth"], Mapping):
+        raise ValueError("a model card without numbers; measure the model, and save it with metrics and truth.")
+    if wrong := [key for key, value in numbers.items() if not _is_number(value)]:
+        raise ValueError(f"the model card has no finite number for {', '.join(wrong)}; measure it.")
+
+
+def _pair(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) and len(value) == 2 else [None, None]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,54 @@
+"""Checkpoints by name: those that come with the package, and those of the Hugging Face hub."""
+
+from pathlib import Path
+
+from zoo.checkpoint import CONFIG, load
+from zoo.hints import hint
+from zoo.module import SelfInterpretable
+
+HERE = Path(__file__).resolve().parent
+ROOTS = (HERE / "_checkpoints", HERE.parent / "checkpoints")  # of an installed package, and of a checkout
+HUB = "hub:"
+
+
+def list_checkpoints() -> list[str]:
+    """Names of the checkpoints that come with the package, each of which `load` takes."""
+    return sorted({file.parent.name for root in ROOTS for file in root.glob(f"*/{CONFIG}")})
+
+
+def load_checkpoint(name: str | Path) -> SelfInterpretable:
+    """Reads a checkpoint into a model in evaluation mode, on the CPU.
+
+    Args:
+        name: a folder written by `fit` or `save`, one of `list_checkpoints()`, or "hub:owner/name@revision".
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint; the message says what is there.
+        ValueError: it is damaged, see `zoo.checkpoint.load`.
+        ConnectionError: the hub cannot be reached.
+    """
+    return load(find(name))
+
+
+def find(name: str | Path) -> Path:
+    """The folder of a checkpoint, which is fetched if it is one of the hub; folders go before names.
+
+    Raises:
+        FileNotFoundError, ValueError, ConnectionError: see `load_checkpoint`.
+    """
+    if str(name).startswith(HUB):
+        from zoo.hub import fetch
+
+        return fetch(str(name).removeprefix(HUB))
+    path = Path(name)
+    if path.exists() or len(path.parts) > 1 or path.is_absolute():
+        return path  # reading it says what is wrong, if anything is
+    for root in ROOTS:
+        if (root / path / CONFIG).is_file():
+            return root / path
+    known = list_checkpoints()
+    tip = hint(str(name), known) if known else "none comes with this installation."
+    raise FileNotFoundError(
+        f"no checkpoint '{name}': there is no such folder, and of the checkpoints by name {tip} Give a folder written "
+        "by `train.py fit` or zoo.save(), or hub:owner/name."
+    )
