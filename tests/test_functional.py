@@ -18,6 +18,7 @@ from zoo.functional import (
     region_around,
     sparsemax,
     squared_distances,
+    tied,
     upsample,
 )
 
@@ -90,6 +91,13 @@ def test_log_similarity_falls_with_distance_and_takes_its_epsilon() -> None:
     values = log_similarity(torch.logspace(-8, 2, 200))
     assert (values.diff() < 0).all() and values.min() > 0
     assert log_similarity(torch.tensor(0.0), 0.5).item() == pytest.approx(math.log(2))
+
+
+def test_values_that_rounding_tells_apart_tie() -> None:
+    ones = 1 + torch.tensor([0.0, 3e-7, -2e-7])
+    assert len(tied(ones).unique()) == 1 and len(ones.unique()) == 3
+    assert tied(torch.tensor([0.5, 0.501, -torch.inf])).argsort().tolist() == [2, 0, 1]
+    torch.testing.assert_close(tied(torch.linspace(-1, 1, 999)), torch.linspace(-1, 1, 999), rtol=0, atol=2**-17)
 
 
 def test_upsample_keeps_leading_dimensions_and_constants() -> None:

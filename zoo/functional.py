@@ -49,7 +49,16 @@ def distances_at(z: Tensor, prototypes: Tensor, cell: Tensor) -> Tensor:
 
 def log_similarity(distances: Tensor, epsilon: float = 1e-4) -> Tensor:
     """log((d + 1) / (d + epsilon)), in (0, log(1/epsilon)] (Chen et al., NeurIPS 2019, section 2.1)."""
-    return torch.log1p(distances) - torch.log(distances + epsilon)
+    return torch.log1p((1 - epsilon) / (distances + epsilon))
+
+
+def tied(values: Tensor, step: float = 2**-16) -> Tensor:
+    """Values rounded to multiples of `step`, so that those that only rounding errors tell apart tie.
+
+    For choices by largest value among cosines: equal patches have a cosine of 1 up to such errors, which differ from one
+    machine and batch size to the next, and so would the choice.
+    """
+    return (values / step).round() * step
 
 
 def sparsemax(scores: Tensor, dim: int = -1) -> Tensor:

@@ -39,7 +39,7 @@ def test_votes_are_those_of_a_loop(matching: str, weights: str, vote: str) -> No
             else:
                 value = match_by_mutual_patches(*pair, 3, uniform).value
             ranked.append((value.item(), i))
-        ranked = sorted(ranked, reverse=True)[:4]
+        ranked = sorted(ranked, key=lambda pair: -round(pair[0] * 2**16))[:4]  # ties in the order of the cosine
         scores = torch.zeros(3)
         for value, i in ranked:
             weight = 1.0 if vote == "one" else torch.tensor((value - ranked[0][0]) / 0.05).exp().item()

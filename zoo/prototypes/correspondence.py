@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from zoo.backbones import create_backbone
 from zoo.domain import Domain
 from zoo.evidence import Evidence, Unit
+from zoo.functional import tied
 from zoo.module import SelfInterpretable
 from zoo.prototypes.bank import Bank, check_images
 from zoo.prototypes.grid import grid_of
@@ -42,10 +43,10 @@ class Correspondence(SelfInterpretable):
                      √(a_i b_j) cos(z_i, c_j) of patches i, j of which each is the nearest of the other
         3. score_c = Σ of the votes of those of the k best matches that are of class c             no bias
 
-    A vote is 1 as published, where classes of equal votes tie (the first wins), or exp((match - best match) / τ)
-    with `vote="similarity"`. Every stored training image is a unit; its activation is its vote, 0 unless it is among
-    the k, and its contribution that vote if it is of the class, else 0. `details` tell of each its "rank" (from 1; 0 if
-    it does not vote), its "match" and the "cosine" of stage 1, and of its `pairs` best patch pairs, (B, K, pairs):
+    Matches that are equal up to rounding rank by the cosine of stage 1. A vote is 1 as published, where classes of
+    equal votes tie (the first wins), or exp((match - best match) / τ) with `vote="similarity"`. Every stored training
+    image is a unit; its activation is its vote, 0 unless it is among the k, and its contribution that vote if it is of
+    the class, else 0. `details` tell of each its "rank" (from 1; 0 if it does not vote), its "match" and the "cosine" of stage 1, and of its `pairs` best patch pairs, (B, K, pairs):
     "query cell", "exemplar cell" (row by row, -1 for none) and "similarity". For "emd" these are the pairs that carry
     the largest T_ij cos(z_i, c_j).
 
@@ -155,7 +156,8 @@ class Correspondence(SelfInterpretable):
             whole = F.normalize(maps.mean((2, 3)), dim=1) @ F.normalize(self.pooled.float(), dim=1).T  # (B, E)
             cosine, slot = whole.masked_fill(~self.bank.filled, -torch.inf).topk(self.candidates, 1)
             found = self.match(self.bank(maps), slot)
-            value, rank = found.value.topk(self.neighbours, 1)  # (B, K)
+            rank = tied(found.value).sort(dim=1, descending=True, stable=True).indices[:, : self.neighbours]  # (B, K)
+            value = found.value.gather(1, rank)
         slot, cosine = slot.gather(1, rank), cosine.gather(1, rank)
         votes = torch.ones_like(value)
         if self.temperature is not None:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.functional import tied
+
 
 def mutual_nearest(
     queries: Tensor,
@@ -69,7 +71,7 @@ def keypoints(points: Tensor, weight: Tensor, valid: Tensor, count: int, steps: 
 
     Args:
         points: (B, n, f).
-        weight: (B, n), what decides for the representative; ties go to the lowest number.
+        weight: (B, n), what decides for the representative; ties, up to rounding, go to the lowest number.
         valid: (B, n), which points there are.
         count: of clusters.
         steps: of Lloyd's algorithm.
@@ -78,7 +80,7 @@ def keypoints(points: Tensor, weight: Tensor, valid: Tensor, count: int, steps: 
         (B, n) bool, the representatives, a subset of `valid`.
     """
     points = points.float()
-    weight = weight.float().masked_fill(~valid, -torch.inf)
+    weight = tied(weight.float()).masked_fill(~valid, -torch.inf)
     chosen = weight.argmax(1)  # (B,)
     picked, apart = [], torch.where(valid, torch.inf, -1.0)
     for _ in range(min(count, points.shape[1])):

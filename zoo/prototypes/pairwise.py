@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.functional import tied
+
 
 class Matches(NamedTuple):
     """How B images match N others each, and by which pairs of patches.
@@ -26,6 +28,8 @@ class Matches(NamedTuple):
 def match_by_mutual_patches(patches: Tensor, others: Tensor, pairs: int, uniform: bool = False) -> Matches:
     """Matches by the best mutual nearest patches: Σ √(a_i b_j) cos(z_i, c_j), at most 1; a missing pair counts 0.
 
+    Of pairs that are equally good up to rounding the lowest cells count.
+
     Args:
         patches: (B, n, d), z.
         others: (B, N, m, d), c.
@@ -41,7 +45,9 @@ def match_by_mutual_patches(patches: Tensor, others: Tensor, pairs: int, uniform
     else:
         rows, columns = marginals(patches, others)
         weight = (rows * columns.gather(2, column)).sqrt()
-    part, query = (weight * best).masked_fill(~mutual, -torch.inf).topk(pairs, 2)  # (B, N, p)
+    part = (weight * best).masked_fill(~mutual, -torch.inf)
+    query = tied(part).sort(dim=2, descending=True, stable=True).indices[..., :pairs]  # (B, N, p)
+    part = part.gather(2, query)
     there = part.isfinite()
     place, similarity = column.gather(2, query), best.gather(2, query)
     return Matches(
