@@ -55,8 +55,8 @@ def log_similarity(distances: Tensor, epsilon: float = 1e-4) -> Tensor:
 def tied(values: Tensor, step: float = 2**-16) -> Tensor:
     """Values rounded to multiples of `step`, so that those that only rounding errors tell apart tie.
 
-    For choices by largest value among cosines: equal patches have a cosine of 1 up to such errors, which differ from one
-    machine and batch size to the next, and so would the choice.
+    For choices by largest value among cosines: equal patches have a cosine of 1 up to such errors, which differ from
+    one processor and batch size to the next, and so would the choice.
     """
     return (values / step).round() * step
 

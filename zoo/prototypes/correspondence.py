@@ -46,9 +46,10 @@ class Correspondence(SelfInterpretable):
     Matches that are equal up to rounding rank by the cosine of stage 1. A vote is 1 as published, where classes of
     equal votes tie (the first wins), or exp((match - best match) / τ) with `vote="similarity"`. Every stored training
     image is a unit; its activation is its vote, 0 unless it is among the k, and its contribution that vote if it is of
-    the class, else 0. `details` tell of each its "rank" (from 1; 0 if it does not vote), its "match" and the "cosine" of stage 1, and of its `pairs` best patch pairs, (B, K, pairs):
-    "query cell", "exemplar cell" (row by row, -1 for none) and "similarity". For "emd" these are the pairs that carry
-    the largest T_ij cos(z_i, c_j).
+    the class, else 0. `details` tell of each its "rank" (from 1; 0 if it does not vote), its "match" and the "cosine"
+    of stage 1, and of its `pairs` best patch pairs, (B, K, pairs): "query cell", "exemplar cell" (row by row, -1 for
+    none) and "similarity". For "emd" these are the pairs that carry the largest
+    T_ij cos(z_i, c_j).
 
     Recipe: the action `gather` stores the training images, then an epoch measures. A training image is its own nearest
     neighbour, so accuracies on the training set say little.
