@@ -149,6 +149,4 @@ def cases(device: torch.device) -> Iterator[Case | Reading]:
         pool.join()
     for count, peak in peaks.items():
         yield Reading(f"peak memory, {count:,} images", peak, "MiB")
-    yield Reading(
-        "peak memory, 6,000 images by 600", peaks[6000] / max(peaks[600], 1.0), "x", Goal(at_most=1.25)
-    )
+    yield Reading("peak memory, 6,000 images by 600", peaks[6000] / max(peaks[600], 1.0), "x", Goal(at_most=1.25))
