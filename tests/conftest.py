@@ -11,6 +11,10 @@ settings.register_profile("ci", derandomize=True, deadline=None, max_examples=25
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread each: more wait for one another on tensors as small as these
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+    torch.set_num_threads(1)
+
 if "ZOO_DATA" not in os.environ:
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     if beside.is_dir():
