@@ -1,8 +1,8 @@
 """Trains every checkpoint of the package, measures it and writes it with its card: `python -m benchmarks.train_all`.
 
 What there is to train stands in train_all.yaml. A checkpoint, or a run, whose config has not changed since is left as
-it is, so an interrupted command goes on where it was; `--again` packages runs anew. Two to twelve minutes a model on one
-core, two hours in all. At the end the table of README.md between its two marks is written anew.
+it is, so an interrupted command goes on where it was; `--again` packages runs anew. Two to twelve minutes a model on
+one core, two hours in all. At the end the table of README.md between its two marks is written anew.
 """
 
 import argparse
