@@ -18,6 +18,7 @@ SECTIONS = (
     "circuits",
     "families",
     "posthoc",
+    "folders",
     "startup",
     "pipeline",
     "scaling",
