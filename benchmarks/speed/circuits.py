@@ -169,7 +169,7 @@ def by_sorting(weights: Sequence[Tensor], budgets: Sequence[Budget]) -> None:
 
 @torch.no_grad()
 def inferences() -> Iterator[Case]:
-    """A linear layer 1024 -> 4096, on the CPU."""
+    """A linear layer 1024 -> 4096, on the CPU. At 1 % of non-zeros and below CSR promises to be the faster one."""
     for one_in in (16, 64, 256, 1000):
         weight, bias = torch.randn(4096, 1024) / 32, torch.randn(4096)
         weight *= torch.rand_like(weight) < 1 / one_in

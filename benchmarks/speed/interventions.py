@@ -2,10 +2,9 @@
 
 5,794 test images, 112 concepts in 28 groups, 200 classes, concept embeddings of width 16; 29 points, 8 policies, and 5
 orders of the random one. A few rows are also run the naive way, a readout for each what-if, as a model that does not
-know its slopes would; both must give the same curves.
+know its slopes would; both give the same curves.
 """
 
-import resource
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -13,17 +12,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Case, Goal, Reading
+from benchmarks.harness import Case, Goal, Reading, peak_memory
 from zoo.concepts.answers import Cached
 from zoo.concepts.cem import CEM
 from zoo.concepts.interventions import Protocol, make_policies, sweep
 from zoo.domain import TableDomain
 from zoo.evidence import Evidence
 
-ROWS, FEW = 5794, 4
-CONCEPTS, GROUPS, CLASSES, WIDTH = 112, 28, 200, 16
+ROWS, FEW, CONCEPTS, GROUPS, CLASSES, WIDTH = 5794, 4, 112, 28, 200, 16
 POLICIES = ("random", "uncertainty", "lcp", "cctp", "ectp", "eudtp", "coop", "greedy")
 ANY_HEAD = tuple(name for name in POLICIES if name != "cctp")  # which is defined by slopes
+PROTOCOLS = {"as published": None, "all re-scored after every answer": True}
 
 
 class Naive(CEM):
@@ -42,6 +41,7 @@ def make_model(kind: type[CEM]) -> CEM:
     return kind(domain, backbone={"name": "mlp", "widths": [8]}, width=WIDTH).eval()
 
 
+@torch.no_grad()
 def make_evidence(model: CEM, rows: int) -> Cached:
     """Embeddings of a spread that gives confident answers, and the class of highest score if all concepts were true."""
     draw = torch.Generator().manual_seed(0)
@@ -49,31 +49,36 @@ def make_evidence(model: CEM, rows: int) -> Cached:
     logit = 2 * torch.randn(rows, CONCEPTS, generator=draw)
     truth = (torch.rand(rows, CONCEPTS, generator=draw) < logit.sigmoid()).float()
     evidence = Evidence(logit.sigmoid(), state={"positive": positive, "negative": negative, "logit": logit})
-    with torch.no_grad():
-        model.head.weight.mul_(4)
-        target = model.readout(Evidence(truth, state=evidence.state)).argmax(1)
+    model.head.weight.mul_(4)
+    target = model.readout(Evidence(truth, state=evidence.state)).argmax(1)
     return Cached(evidence, target, truth)
 
 
-def curves(model: CEM, cached: Cached, protocol: Protocol, names: Sequence[str] = POLICIES) -> list[Tensor]:
-    """The accuracies of each policy after each number of answers."""
-    return [curve.accuracy for curve in sweep(model, cached, make_policies(names, model, cached), protocol, "")]
+def curves(model: CEM, cached: Cached, rescore: bool | None, names: Sequence[str] = POLICIES) -> list[Tensor]:
+    """The accuracies after each number of groups, of each policy."""
+    found = sweep(model, cached, make_policies(names, model, cached), Protocol(rescore=rescore))
+    return [curve.accuracy for curve in found]
 
 
 def cases(device: torch.device) -> Iterator[Case | Reading]:
     model, naive = make_model(CEM), make_model(Naive)
     cached = make_evidence(model, ROWS)
     naive.load_state_dict(model.state_dict())
-    few, protocol = cached.part(slice(0, FEW), "cpu"), Protocol(rescore=True)
-    ways = {
-        "zoo": partial(curves, model, few, protocol, ANY_HEAD),
-        "a readout for each what-if": partial(curves, naive, few, protocol, ANY_HEAD),
-    }
-    yield Case(f"sweep of {FEW} rows", ways, apart=0.0, memory=False)
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for name, rescore in (("as published", None), ("all re-scored after every answer", True)):
+    few = cached.part(slice(0, FEW), "cpu")
+    yield Case(
+        f"curves of {FEW} rows, {len(ANY_HEAD)} policies, all re-scored after every answer",
+        {
+            "zoo": partial(curves, model, few, True, ANY_HEAD),
+            "a readout for each what-if": partial(curves, naive, few, True, ANY_HEAD),
+        },
+        apart=0.0,
+        memory=False,
+    )
+    for name, rescore in PROTOCOLS.items():
         start = time.perf_counter()
-        curves(model, cached, Protocol(rescore=rescore))
-        yield Reading(f"sweep of {ROWS:,} rows, {name}", time.perf_counter() - start, "s", Goal(at_most=120))
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held) / 1024
-    yield Reading(f"peak memory of the sweeps of {ROWS:,} rows beyond what was there", peak, "MiB")
+        peak = peak_memory(partial(curves, model, cached, rescore), device)
+        seconds = time.perf_counter() - start
+        what = f"{ROWS:,} rows, {len(POLICIES)} policies, {name}"
+        yield Reading(what, seconds, "s", Goal(at_most=120))
+        if peak is not None:
+            yield Reading(f"{what}: peak memory beyond the evidence", peak, "MiB")
