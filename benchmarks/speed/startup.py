@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import wraps
 from pathlib import Path
 
 import torch
@@ -24,6 +25,10 @@ PAGES = (("--help",), ("fit", "--help"), ("list", "models"), ("list", "checkpoin
 SMALL = ("--config", "configs/prototypes/protopnet_digits.yaml")
 LARGER = ("--config", "configs/parts/bagnet_mnist.yaml", "--trainer.max_epochs", "1")
 PROCESSES = 5  # for each page
+SMALL_BOUND = (
+    "steps on 64 pictures of 8 x 8 pixels are about as small as steps get; a seventh as many validation batches, "
+    "Lightning's hooks between steps and one import within the fit, of scikit-learn for its digits, take the rest"
+)
 PARTS = {  # what the profiler calls it
     "data": ("train_dataloader_next",),
     "validation": ("validation_step", "val_next"),
@@ -61,6 +66,7 @@ def timed_fit(*arguments: str) -> None:
 
     fit, spent = Trainer.fit, {}
 
+    @wraps(fit)  # LightningCLI reads its arguments
     def clocked(self: Trainer, *given, **named) -> None:
         start = time.perf_counter()
         fit(self, *given, **named)
@@ -77,7 +83,7 @@ def timed_fit(*arguments: str) -> None:
     print(json.dumps(spent))
 
 
-def fits(what: str, arguments: tuple[str, ...], goal: Goal | None = None) -> Iterator[Reading]:
+def fits(what: str, arguments: tuple[str, ...], goal: Goal | None = None, missed: str = "") -> Iterator[Reading]:
     with tempfile.TemporaryDirectory() as folder:
         given = [*arguments, "--output", f"{folder}/run"]
         start = time.perf_counter()
@@ -85,7 +91,7 @@ def fits(what: str, arguments: tuple[str, ...], goal: Goal | None = None) -> Ite
         whole = time.perf_counter() - start
     spent = json.loads(said.splitlines()[-1])
     fit, steps = spent.pop("fit"), spent.pop("steps")
-    yield Reading(f"{what}: training steps, of the fit", 100 * steps / fit, "%", goal)
+    yield Reading(f"{what}: training steps, of the fit", 100 * steps / fit, "%", goal, missed)
     yield Reading(f"{what}: training steps, of the process", 100 * steps / whole, "%")
     for part, taken in spent.items():
         yield Reading(f"{what}: {part}, of the fit", 100 * taken / fit, "%")
@@ -109,6 +115,6 @@ def cases(device: torch.device) -> Iterator[Case | Reading]:
         goal = Goal(at_most=8) if page[-1] == "--help" else None
         took = statistics.median(seconds(*page) for _ in range(PROCESSES))
         yield Reading(f"train.py {' '.join(page)}", took, "s", goal)
-    yield from fits("ProtoPNet on digits", SMALL, Goal(at_least=80))
+    yield from fits("ProtoPNet on digits", SMALL, Goal(at_least=80), SMALL_BOUND)
     if (Path(os.environ.get("ZOO_DATA", "data")) / "mnist").is_dir():
         yield from fits("BagNet on MNIST, an epoch", LARGER)
