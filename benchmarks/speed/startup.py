@@ -112,7 +112,7 @@ def cases(device: torch.device) -> Iterator[Case | Reading]:
         memory=False,
     )
     for page in PAGES:
-        goal = Goal(at_most=8) if page[-1] == "--help" else None
+        goal = Goal(at_most=8) if page == ("--help",) else None
         took = statistics.median(seconds(*page) for _ in range(PROCESSES))
         yield Reading(f"train.py {' '.join(page)}", took, "s", goal)
     yield from fits("ProtoPNet on digits", SMALL, Goal(at_least=80), SMALL_BOUND)
