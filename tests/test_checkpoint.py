@@ -15,6 +15,7 @@ import zoo
 from tests.small_models import IMAGES, Small, protopnet
 from zoo import checkpoint
 from zoo.checkpoint import CONFIG, GOLDEN, WEIGHTS
+from zoo.checkpoint_config import KEYS
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +204,7 @@ def test_config_that_cannot_be_right_is_refused(folder: Path, changes: dict, mes
         zoo.load(folder)
 
 
-@pytest.mark.parametrize("key", sorted(checkpoint.KEYS))
+@pytest.mark.parametrize("key", sorted(KEYS))
 def test_config_without_a_key_is_refused(folder: Path, key: str) -> None:
     config = yaml.safe_load((folder / CONFIG).read_text())
     del config[key]

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import zoo
+from zoo import api
+
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -67,12 +70,37 @@ def test_imports_point_one_way(who: tuple[str, ...], never: tuple[str, ...]) -> 
             assert not wrong, f"{name} imports {wrong}"
 
 
+def loaded(code: str) -> set[str]:
+    """What a fresh Python has imported after running some code."""
+    code = f"import sys; {code}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
 def test_import_zoo_is_light() -> None:
     """Only the command line needs jsonargparse, only the comparison with post-hoc methods captum, and so on."""
-    heavy = {"jsonargparse", "captum", "open_clip"}
-    code = f"import sys, zoo; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert not loaded("from zoo import *") & {"jsonargparse", "captum", "open_clip", "sklearn"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "checkpoints"], ["list", "configs"], ["fitt"]])
+def test_what_needs_no_torch_does_not_wait_for_it(arguments: list[str]) -> None:
+    found = loaded(f"from zoo.cli import main; main({arguments})")
+    assert "zoo.cli" in found and not found & {"torch", "lightning", "timm", "zoo.api"}
+
+
+def test_names_are_imported_when_they_are_asked_for() -> None:
+    assert not loaded("import zoo") & {"torch", "zoo.api"}
+    assert {"zoo.api", "zoo.prototypes"} <= loaded("import zoo; zoo.load")
+    assert "zoo.api" not in loaded("import zoo; zoo.stages.Stage")
+    assert {"zoo.api", "zoo.circuits"} <= loaded("from zoo import registry; registry.find('protopnet')")
+
+
+def test_zoo_offers_what_api_lists() -> None:
+    assert set(api.__all__) <= set(dir(zoo))
+    assert all(getattr(zoo, name) is getattr(api, name) for name in api.__all__)
+    for name in ("lode", "__wrapped__"):
+        with pytest.raises(AttributeError, match=f"module 'zoo' has no attribute '{name}'"):
+            getattr(zoo, name)
 
 
 def test_no_file_imports_an_encoders_library_at_top_level() -> None:

@@ -10,6 +10,7 @@ from zoo.prototypes import ProtoPNet
 @pytest.fixture
 def entries(monkeypatch: pytest.MonkeyPatch) -> dict[str, registry.Entry]:
     """A registry of its own for the test."""
+    registry.entries()  # now, or the models of the zoo would enter this one
     own: dict[str, registry.Entry] = {}
     monkeypatch.setattr(registry, "_entries", own)
     return own

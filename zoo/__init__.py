@@ -1,29 +1,31 @@
-"""Neural networks that explain themselves: train one, load one, and get the explanation with each prediction."""
+"""Neural networks that explain themselves: train one, load one, and get the explanation with each prediction.
 
-from zoo import circuits, concepts, parts, prototypes
-from zoo.checkpoint import save
-from zoo.evidence import Evidence, Unit
-from zoo.explanation import Explanation
-from zoo.module import ExplainingForward, SelfInterpretable
-from zoo.pretrained import list_checkpoints
-from zoo.pretrained import load_checkpoint as load
-from zoo.registry import create_model, list_models
+What there is to import is listed in `zoo.api`. It is imported when a first name of it is asked for, and torch with it,
+so that the command line can tell its usage without either.
+"""
+
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Evidence",
-    "ExplainingForward",
-    "Explanation",
-    "SelfInterpretable",
-    "Unit",
-    "circuits",
-    "concepts",
-    "create_model",
-    "list_checkpoints",
-    "list_models",
-    "load",
-    "parts",
-    "prototypes",
-    "save",
-]
+if TYPE_CHECKING:
+    from zoo.api import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+        from importlib.util import find_spec
+
+        if name.startswith("__") and name != "__all__":  # what Python itself asks a module for
+            raise AttributeError(f"module 'zoo' has no attribute '{name}'")
+        if find_spec(f"zoo.{name}"):
+            return import_module(f"zoo.{name}")
+        api = import_module("zoo.api")
+        if not hasattr(api, name):
+            raise AttributeError(f"module 'zoo' has no attribute '{name}'")
+        return globals().setdefault(name, getattr(api, name))
+
+    def __dir__() -> list[str]:
+        from zoo.api import __all__
+
+        return sorted({*globals(), *__all__})

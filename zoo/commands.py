@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from zoo import config, registry
-from zoo.checkpoint import ABOUT, CONFIG, read_config
-from zoo.data.code_tasks import tasks
+from zoo import registry
+from zoo.checkpoint_config import ABOUT, CONFIG, read_config
 from zoo.pretrained import find, list_checkpoints
 
 
@@ -26,6 +25,8 @@ def _models() -> list[tuple[str, ...]]:
 
 
 def _data() -> list[tuple[str, ...]]:
+    from zoo import config
+
     return [("NAME", "WHAT"), *((name, _summary(cls)) for name, cls in config.data_modules().items())]
 
 
@@ -34,6 +35,8 @@ def _configs() -> list[tuple[str, ...]]:
 
 
 def _tasks() -> list[tuple[str, ...]]:
+    from zoo.data.code_tasks import tasks
+
     return [("TASK", "WHAT"), *((task.name, task.description) for task in tasks())]
 
 
@@ -42,8 +45,8 @@ def _checkpoints() -> list[tuple[str, ...]]:
     runs = [(str(file.parent), file.parent) for file in sorted(Path("runs").glob(f"*/checkpoint/{CONFIG}"))]
     rows = [_checkpoint(name, folder) for name, folder in (*shipped, *runs)]
     if not rows:
-        rows = [("none comes with this installation, and none is in runs/", "", "", "", "", "")]
-    return [("CHECKPOINT", "FAMILY", "MODEL", "DATA", "TEST", "SIZE"), *rows]
+        rows = [("none comes with this installation, and none is in runs/", "", "", "", "")]
+    return [("CHECKPOINT", "MODEL", "DATA", "TEST", "SIZE"), *rows]
 
 
 def _checkpoint(name: str, folder: Path) -> tuple[str, ...]:
@@ -51,7 +54,7 @@ def _checkpoint(name: str, folder: Path) -> tuple[str, ...]:
     data = told.get(ABOUT, {}).get("data", "").split(".")[0]
     size = sum(p.stat().st_size for p in folder.iterdir()) / 2**20
     test = ", ".join(f"{k} {v:.4f}" for k, v in told["metrics"].items())
-    return name, registry.find(told["model"]).family, told["model"], data, test, f"{size:.1f} MB"
+    return name, told["model"], data, test, f"{size:.1f} MB"
 
 
 def _summary(cls: type) -> str:

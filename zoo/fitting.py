@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 from zoo import checkpoint
 from zoo.caching import CachedFeatures
 from zoo.callbacks import AtomicCheckpointIO, BestCheckpoint, LastStageStopping, PredictionTable
+from zoo.config import models
 from zoo.domain import Domain
 from zoo.module import SelfInterpretable
 from zoo.training import StagedModule
@@ -27,6 +28,7 @@ class FittingCLI(LightningCLI):
 
     def __init__(self, arguments: list[str]) -> None:
         _quieten()
+        models()  # imports them all, so that jsonargparse knows their names
         super().__init__(
             StagedModule,
             LightningDataModule,

@@ -1,10 +1,13 @@
 """Checkpoints by name: those that come with the package, and those of the Hugging Face hub."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from zoo.checkpoint import CONFIG, load
+from zoo.checkpoint_config import CONFIG
 from zoo.hints import hint
-from zoo.module import SelfInterpretable
+
+if TYPE_CHECKING:
+    from zoo.module import SelfInterpretable
 
 HERE = Path(__file__).resolve().parent
 ROOTS = (HERE / "_checkpoints", HERE.parent / "checkpoints")  # of an installed package, and of a checkout
@@ -16,7 +19,7 @@ def list_checkpoints() -> list[str]:
     return sorted({file.parent.name for root in ROOTS for file in root.glob(f"*/{CONFIG}")})
 
 
-def load_checkpoint(name: str | Path) -> SelfInterpretable:
+def load_checkpoint(name: str | Path) -> "SelfInterpretable":
     """Reads a checkpoint into a model in evaluation mode, on the CPU.
 
     Args:
@@ -27,6 +30,8 @@ def load_checkpoint(name: str | Path) -> SelfInterpretable:
         ValueError: it is damaged, see `zoo.checkpoint.load`.
         ConnectionError: the hub cannot be reached.
     """
+    from zoo.checkpoint import load  # to tell what there is needs no torch
+
     return load(find(name))
 
 

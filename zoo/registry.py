@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from importlib import import_module
 from typing import Any, TypeVar
 
 from zoo.hints import hint
@@ -49,9 +50,14 @@ def register(name: str, *, family: str, modality: str | tuple[str, ...], paper: 
     return enter
 
 
+def _all() -> dict[str, Entry]:
+    import_module("zoo.api")  # the models enter themselves; not before, because their files import this one
+    return _entries
+
+
 def entries(pattern: str = "*", *, family: str | None = None) -> tuple[Entry, ...]:
     """The registered models whose name fits the wildcard `pattern`, in order of family and name."""
-    chosen = (e for e in _entries.values() if fnmatch(e.name, pattern) and family in (None, e.family))
+    chosen = (e for e in _all().values() if fnmatch(e.name, pattern) and family in (None, e.family))
     return tuple(sorted(chosen, key=lambda e: (e.family, e.name)))
 
 
@@ -61,10 +67,11 @@ def find(name: str) -> Entry:
     Raises:
         ValueError: no model has that name; the message says which was probably meant.
     """
-    if name not in _entries:
-        every = f"(`python train.py list models` shows all {len(_entries)})"
-        raise ValueError(f"no model named '{name}'; {hint(name, _entries)} {every}")
-    return _entries[name]
+    known = _all()
+    if name not in known:
+        every = f"(`python train.py list models` shows all {len(known)})"
+        raise ValueError(f"no model named '{name}'; {hint(name, known)} {every}")
+    return known[name]
 
 
 def name_of(cls: type) -> str:

@@ -122,6 +122,36 @@ def test_items_and_batches_agree() -> None:
         assert torch.equal(item["input"], pictures[i]["input"]) and item["target"] == pictures[i]["target"]
 
 
+@pytest.mark.parametrize("size", [(8, 8), (5, 12)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_are_shifted_together_as_one_by_one(size: tuple[int, int], channels: int) -> None:
+    """The same draws, the same pixels: a run must not depend on how its batches are made."""
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (40, channels, *size), dtype=torch.uint8, generator=draw)
+    augment = pipeline("shift", size)
+    torch.manual_seed(1)
+    single, after = torch.stack([augment(picture) for picture in pixels]), torch.rand(1)
+    torch.manual_seed(1)
+    together = augment.together(pixels)
+    assert torch.equal(after, torch.rand(1)) and not torch.equal(together, pixels)
+    apart = (together.int() - single.int()).abs()
+    assert apart.max() <= 1 and apart.float().mean() < 1e-3  # processors may round the last bit of a draw differently
+
+
+def test_augmented_batches_are_made_as_items_are() -> None:
+    data = Digits(augment="shift").train_dataset()
+    torch.manual_seed(0)
+    items = [data[i] for i in (5, 0, 9)]
+    torch.manual_seed(0)
+    for item, other in zip(data.__getitems__([5, 0, 9]), items, strict=True):
+        assert torch.allclose(item["input"], other["input"], atol=0.02) and item["target"] == other["target"]
+
+
+@pytest.mark.parametrize(("name", "joint"), [("none", True), ("shift", True), ("flip", False), ("pipnet", False)])
+def test_only_what_draws_in_the_same_order_is_made_together(name: str, joint: bool) -> None:
+    assert pipeline(name, (8, 8)).joint == joint
+
+
 @pytest.mark.parametrize("indices", [[0], [0, 1], [0, 1, 2]])
 def test_colours_become_grey_in_batches_of_any_size(indices: list[int]) -> None:
     """Regression: a batch of one picture was taken for a picture of one channel."""

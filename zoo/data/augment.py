@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from zoo.hints import hint
@@ -14,6 +17,7 @@ class Augmentation:
     Attributes:
         changes: whether it does anything.
         varies: whether two views of one picture differ.
+        joint: whether `together` takes many pictures at once.
 
     Args:
         steps: what all views of a picture share: its geometry.
@@ -25,6 +29,9 @@ class Augmentation:
         self.changes, self.varies = bool(steps or own), bool(own)
         self.steps = v2.Compose(steps) if steps else None
         self.own = v2.Compose(own) if own else None
+        # Of one step, so that numbers are drawn in the order in which single pictures would draw them.
+        self.joint = not own and (not steps or (len(steps) == 1 and isinstance(steps[0], Affine)))
+        self.first = steps[0] if steps else None
 
     def __call__(self, picture: Any) -> Any:
         return self.views(picture, 1)[0]
@@ -33,6 +40,48 @@ class Augmentation:
         """So many augmented views of one picture."""
         shared = self.steps(picture) if self.steps else picture
         return [self.own(shared) if self.own else shared for _ in range(count)]
+
+    def together(self, pictures: Tensor) -> Tensor:
+        """Pictures (N, C, H, W) as they would become one after the other; of a `joint` pipeline."""
+        return self.first.together(pictures) if isinstance(self.first, Affine) else pictures
+
+
+class Affine(v2.RandomAffine):
+    """Turns, moves and changes of scale, of one picture or of many in memory at once.
+
+    Args:
+        turn: degrees at most, either way.
+        move: at most, as shares of width and height.
+        grow: the smallest and the largest scale.
+    """
+
+    def __init__(self, turn: float, move: tuple[float, float], grow: tuple[float, float]) -> None:
+        super().__init__(turn, translate=move, scale=grow, interpolation=v2.InterpolationMode.BILINEAR)
+        self.turn, self.move, self.grow = turn, move, grow
+
+    def together(self, pictures: Tensor) -> Tensor:
+        """Pictures (N, C, H, W), uint8, as they would become one after the other: the same draws, the same arithmetic.
+
+        What comes from beyond the edge is black. One by one, eight pixels square, this takes longer than to learn from
+        them.
+        """
+        height, width = pictures.shape[-2:]
+        x, y = self.move[0] * width, self.move[1] * height
+        low = torch.tensor([-self.turn, -x, -y, self.grow[0]])
+        high = torch.tensor([self.turn, x, y, self.grow[1]])
+        draws = torch.rand(len(pictures), 4).double() * (high - low).double() + low.double()
+        angle, right, down, scale = draws.float().double().unbind(1)  # rounded once, as uniform_ rounds
+        cos, sin = angle.deg2rad().cos() / scale, angle.deg2rad().sin() / scale
+        back = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)  # (N, 2, 2)
+        offset = -back @ torch.stack([right, down], 1).round()[:, :, None]
+        theta = torch.cat([back, offset], 2).float().transpose(1, 2) / torch.tensor([0.5 * width, 0.5 * height])
+        place = torch.ones(height, width, 3)
+        place[..., 0] = torch.linspace((1 - width) * 0.5, (width - 1) * 0.5, width)
+        place[..., 1] = torch.linspace((1 - height) * 0.5, (height - 1) * 0.5, height)[:, None]
+        grid = (place.view(1, -1, 3).expand(len(pictures), -1, -1) @ theta).view(-1, height, width, 2)
+        white = torch.ones(len(pictures), 1, height, width)
+        seen = F.grid_sample(torch.cat([pictures.float(), white], 1), grid, align_corners=False)
+        return (seen[:, :-1] * seen[:, -1:]).round().to(pictures.dtype)
 
 
 def none(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
@@ -47,7 +96,7 @@ def flip(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
 
 def shift(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
     """Small moves, turns and changes of scale: for digits, whose mirror images are none."""
-    return [v2.RandomAffine(8, translate=(0.08, 0.08), scale=(0.92, 1.08), interpolation=v2.InterpolationMode.BILINEAR)]
+    return [Affine(8, (0.08, 0.08), (0.92, 1.08))]
 
 
 def crop(size: tuple[int, int]) -> list[Callable[[Any], Any]]:

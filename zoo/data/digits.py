@@ -3,7 +3,6 @@
 from functools import cached_property
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from zoo.data.images import ImageData, Pictures
@@ -47,6 +46,8 @@ class Digits(ImageData):
 
     @cached_property
     def _all(self) -> tuple[Tensor, Tensor]:
+        from sklearn.datasets import load_digits  # not before: it takes most of a second
+
         digits = load_digits()
         # Whole grey levels, so that a digit written to a PNG and read again is the same input.
         images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)[:, None]
