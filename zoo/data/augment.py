@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from zoo.hints import hint
 
@@ -33,6 +35,11 @@ class Augmentation:
         """So many augmented views of one picture."""
         shared = self.steps(picture) if self.steps else picture
         return [self.own(shared) if self.own else shared for _ in range(count)]
+
+
+def pillow(picture: Any) -> Any:
+    """A tensor as an image of Pillow, whose kernels for moves and light are the faster ones, as torch's for scaling."""
+    return F.to_pil_image(picture) if isinstance(picture, Tensor) and picture.shape[0] in (1, 3) else picture
 
 
 def none(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
@@ -87,6 +94,7 @@ def pipnet(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
     larger, cut = [n + 8 for n in size], [n + 4 for n in size]
     return [
         v2.Resize(larger, antialias=True),
+        pillow,
         one,
         v2.RandomHorizontalFlip(),
         v2.RandomResizedCrop(cut, (0.95, 1.0), antialias=True),
