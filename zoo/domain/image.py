@@ -155,7 +155,8 @@ def _decoded(path: str | Path, modes: tuple[str, ...]) -> Tensor | None:
             mode = image.mode if image.format == "JPEG" and image.mode in modes else ""
             if not mode or image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
                 return None
-        return decode_jpeg(read_file(str(path)), ImageReadMode.GRAY if mode == "L" else ImageReadMode.RGB)
+        wanted = ImageReadMode.GRAY if mode == "L" else ImageReadMode.RGB
+        return decode_jpeg(read_file(str(path)), wanted)  # pyright: ignore[reportReturnType] (a list only of a list)
     except (*UNREADABLE, RuntimeError, AttributeError):  # `open_image` does it, or says what is wrong
         return None
 
