@@ -1,5 +1,6 @@
 """Curves of a section as small multiples: a column for each axis, a row for each measure, both scales logarithmic."""
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,8 +45,11 @@ def _panel(panel: Any, curves: Sequence[tuple[Mapping[str, Any], float]]) -> Non
     values = [v for curve, _ in curves for v in curve["values"]]
     start = min(values)
     panel.plot(sizes, [start * n / sizes[0] for n in sizes], color="0.7", linewidth=1, zorder=0)
-    panel.annotate("linear", (sizes[-1], start * sizes[-1] / sizes[0]), (-4, 4), textcoords="offset points", ha="right",
-                   fontsize=7, color="0.5")  # fmt: skip
+    end = start * sizes[-1] / sizes[0]
+    if all(abs(math.log(curve["values"][-1] / end)) > 0.7 for curve, _ in curves):  # else the word would lie on a curve
+        panel.annotate(
+            "linear", (sizes[-1], end), (-4, 4), textcoords="offset points", ha="right", fontsize=7, color="0.5"
+        )
     for k, (curve, slope) in enumerate(curves):
         panel.plot(curve["sizes"], curve["values"], color=COLOURS[k], marker=MARKS[k], markersize=4, linewidth=1.4)
         name, place = f"{curve['series']}: $n^{{{slope:.2f}}}$", (0.04, 0.96 - 0.11 * k)
