@@ -4,8 +4,9 @@ The files are photographs of $ZOO_DATA/cub50 where that is there, else drawn one
 side. All times but those of a device are of one core: workers share nothing, so so many cores make so many times as
 many images. "plain" opens each file with Pillow, applies torchvision's Compose to it and stacks the results.
 
-What was tried and is slower, or another function: normalising a whole batch at once (its 45 MB pass through memory
-instead of the cache); Pillow's draft mode (other pixels than evaluation reads); moves and turns on tensors.
+Tried and slower: normalising a whole batch at once, as its 45 MB pass through memory instead of the cache; shifts and
+changes of light on tensors, so those are made by Pillow. Not used: Pillow's draft mode, which decodes other pixels than
+evaluation reads, and images no larger than these would not gain by it.
 """
 
 import os

@@ -69,7 +69,6 @@ def curve(axis: str, series: str, sizes: Sequence[int], make: Make, time_goal: f
             f"{values[-1]:.3g} {measure.split()[-1]})",
             exponent(sizes, values),
             goal=None if goal is None else Goal(at_most=goal),
-            missed="the larger sizes no longer fit into the processor's cache" if measure == TIME else "",
             curve=told | {"measure": measure, "values": [float(f"{v:.4g}") for v in values]},
         )
 
