@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from benchmarks.figure import draw
 from benchmarks.harness import Case, measure, read
 from benchmarks.report import render
 from benchmarks.speed import ON_GPU, SECTIONS, cases_of
@@ -53,6 +54,8 @@ def main() -> int:
                 "command": f"python -m benchmarks --only {section} --threads {options.threads}",
                 "rows": rows,
             }
+            if any("curve" in row for row in rows) and draw(rows, options.output / f"{section}.png"):
+                results[name]["figure"] = f"{section}.png"
             names = [n for s in SECTIONS for n in (s, f"{s} (CUDA)") if n in results]
             results = {n: results[n] for n in names}
             options.output.mkdir(parents=True, exist_ok=True)

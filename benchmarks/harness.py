@@ -69,13 +69,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Reading:
-    """A number that no other way is timed beside, such as an exponent of a scaling curve."""
+    """A number that no other way is timed beside, such as an exponent of a scaling curve.
+
+    Attributes:
+        curve: what an exponent was fitted to: "axis", "series", "measure", and the "sizes" and "values".
+    """
 
     what: str
     value: float
     unit: str = ""
     goal: Goal | None = None
     missed: str = ""
+    curve: Mapping[str, Any] = field(default_factory=dict)
 
 
 def measure(case: Case, seconds: float, device: torch.device) -> dict[str, Any]:
@@ -115,7 +120,8 @@ def measure(case: Case, seconds: float, device: torch.device) -> dict[str, Any]:
 
 def read(reading: Reading) -> dict[str, Any]:
     """A reading as plain data."""
-    return {"what": reading.what, "value": reading.value, "unit": reading.unit} | _judged(reading, reading.value)
+    told = {"what": reading.what, "value": reading.value, "unit": reading.unit} | _judged(reading, reading.value)
+    return told | ({"curve": dict(reading.curve)} if reading.curve else {})
 
 
 def _judged(case: Case | Reading, value: float) -> dict[str, Any]:

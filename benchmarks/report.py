@@ -20,6 +20,7 @@ def render(results: Mapping[str, Mapping[str, Any]]) -> str:
         parts += [f"## {section}\n", f"{found['about']}\n", f"{found['device']}. `{found['command']}`\n"]
         cases = [row for row in found["rows"] if "ways" in row]
         readings = [row for row in found["rows"] if "ways" not in row]
+        parts += [f"![{section}]({found['figure']})\n"] if "figure" in found else []
         parts += [_cases(cases)] if cases else []
         parts += [_readings(readings)] if readings else []
     return "\n".join(parts)

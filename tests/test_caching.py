@@ -49,6 +49,18 @@ def test_both_views_are_drawn(tmp_path: Path) -> None:
     assert len(cached.val_dataloader().dataset) == len(data.val_dataset())
 
 
+@pytest.mark.parametrize("augment", ["none", "flip"])
+def test_batches_are_their_items(augment: str, tmp_path: Path) -> None:
+    """And take the same draws: what is trained does not depend on how it is read."""
+    train, found = parts(tmp_path, augment)[0].train_dataloader().dataset, []
+    for read in (train.__getitems__, lambda rows: [train[i] for i in rows]):
+        torch.manual_seed(3)
+        found.append(read([5, 0, 9, 5]))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one["input"], other["input"]) and one["target"] == other["target"]
+        assert one["input"].dtype == torch.float32
+
+
 def test_a_pair_of_views_is_drawn_once(tmp_path: Path) -> None:
     """And is the same in every run: a run that is continued makes its cache anew."""
     pairs = []

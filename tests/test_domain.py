@@ -214,6 +214,29 @@ def test_grey_stays_grey_and_becomes_what_the_domain_reads(tmp_path: Path) -> No
     assert GREY.read(colour).shape == (1, 2, 3)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"exif": b""}, {"quality": 20}])
+@pytest.mark.parametrize("domain", [GREY, BIRDS])
+def test_jpegs_are_the_pixels_that_pillow_reads(tmp_path: Path, mode: str, options: dict, domain: ImageDomain) -> None:
+    """They are decoded another way, which must not show: the same file is the same input, whoever reads it."""
+    if "exif" in options:
+        exif = Image.Exif()
+        exif[0x0112] = 8  # shown rotated
+        options = {"exif": exif}
+    draw = np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
+    image = Image.fromarray(draw).resize((61, 47), Image.Resampling.BICUBIC).convert(mode)  # odd, as chroma is halved
+    image.save(tmp_path / "a.jpg", **options)
+    expected = domain.preprocess(open_image(tmp_path / "a.jpg"))
+    assert torch.equal(domain.read(tmp_path / "a.jpg"), expected)
+    pixels = domain.pixels(tmp_path / "a.jpg")
+    assert pixels.dtype == torch.uint8 and pixels.shape[1:] == ((61, 47) if "exif" in options else (47, 61))
+
+
+def test_inputs_lie_as_batches_do(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.zeros((40, 30, 3)))
+    assert BIRDS.read(path).is_contiguous() and BIRDS.preprocess(open_image(path)).is_contiguous()
+
+
 def test_file_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no image file at .*nothing\.png"):
         BIRDS.read(tmp_path / "nothing.png")

@@ -120,9 +120,16 @@ class Maps(Dataset):
         return len(self.rest)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        views = self.maps[i]  # pyright: ignore[reportOptionalSubscript]
-        if self.paired:
-            both = torch.from_numpy(views.astype(np.float32))
-            return {"input": both[0], "view": both[1], **self.rest[i]}
-        view = int(torch.randint(len(views), (1,))) if len(views) > 1 else 0
-        return {"input": torch.from_numpy(views[view].astype(np.float32)), **self.rest[i]}
+        return self.__getitems__([i])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        """A whole batch, read and widened at once."""
+        count = self.maps.shape[1]  # pyright: ignore[reportOptionalMemberAccess]
+        if self.paired or count == 1:
+            read = self.maps[indices]  # pyright: ignore[reportOptionalSubscript]
+        else:
+            view = torch.cat([torch.randint(count, (1,)) for _ in indices]).numpy()
+            read = self.maps[indices, view][:, None]  # pyright: ignore[reportOptionalSubscript]
+        maps = torch.from_numpy(read).float()
+        names = ("input", "view") if self.paired else ("input",)
+        return [dict(zip(names, views, strict=True)) | self.rest[i] for i, views in zip(indices, maps, strict=True)]

@@ -174,6 +174,17 @@ def test_files_are_cropped_to_their_boxes(tmp_path: Path) -> None:
     assert Pictures(*settings).picture(0).size == (20, 10)
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+@pytest.mark.parametrize("box", [(5.0, 2.0, 30.0, 20.0), (-3.0, 40.4, 90.0, 30.0)])  # the second beyond the edges
+def test_what_is_trained_on_is_the_picture(tmp_path: Path, ending: str, box: tuple[float, ...]) -> None:
+    draw = torch.randint(0, 256, (48, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    Image.fromarray(draw.numpy()).save(tmp_path / f"a.{ending}")
+    domain = ImageDomain(classes=("a", "b"), size=(16, 20))
+    for boxes in (None, torch.tensor([box])):
+        pictures = Pictures([tmp_path / f"a.{ending}"], torch.tensor([0]), domain, ["a"], boxes)
+        assert torch.equal(pictures[0]["input"], domain.preprocess(pictures.picture(0)))
+
+
 @pytest.mark.parametrize("name", sorted(PIPELINES))
 @pytest.mark.parametrize("kind", ["tensor", "image"])
 def test_augmented_pictures_fit_and_follow_the_seed(name: str, kind: str) -> None:

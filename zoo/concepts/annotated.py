@@ -84,8 +84,13 @@ class Annotated:
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         """The probability of each concept, and the target's exact score were it absent or present."""
-        wanted = target[:, None, None, None].expand(-1, 2, evidence.activation.shape[1], 1)
-        absent, present = self.scores_if(evidence).gather(3, wanted)[..., 0].unbind(1)
+        slopes, (rows, count) = self.slopes(evidence), evidence.activation.shape
+        if slopes is None:
+            scores = self.scores_if(evidence).gather(3, target[:, None, None, None].expand(-1, 2, count, 1))
+        else:  # of the target alone: the other classes would cost as much each
+            own = slopes.expand(rows, -1, -1).gather(2, target[:, None, None].expand(-1, count, 1))
+            scores = self.readout(evidence).gather(1, target[:, None])[..., None, None] + effects(self, evidence, own)
+        absent, present = scores[..., 0].unbind(1)
         return {"probability": self.concept_probability(evidence), "absent": absent, "present": present}
 
     def on_fit_start(self) -> None:

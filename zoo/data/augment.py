@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import grid_sample
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from zoo.hints import hint
 
@@ -80,8 +81,13 @@ class Affine(v2.RandomAffine):
         place[..., 1] = torch.linspace((1 - height) * 0.5, (height - 1) * 0.5, height)[:, None]
         grid = (place.view(1, -1, 3).expand(len(pictures), -1, -1) @ theta).view(-1, height, width, 2)
         white = torch.ones(len(pictures), 1, height, width)
-        seen = F.grid_sample(torch.cat([pictures.float(), white], 1), grid, align_corners=False)
+        seen = grid_sample(torch.cat([pictures.float(), white], 1), grid, align_corners=False)
         return (seen[:, :-1] * seen[:, -1:]).round().to(pictures.dtype)
+
+
+def pillow(picture: Any) -> Any:
+    """A tensor as an image of Pillow, whose kernels for moves and light are the faster ones, as torch's for scaling."""
+    return F.to_pil_image(picture) if isinstance(picture, Tensor) and picture.shape[0] in (1, 3) else picture
 
 
 def none(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
@@ -136,6 +142,7 @@ def pipnet(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
     larger, cut = [n + 8 for n in size], [n + 4 for n in size]
     return [
         v2.Resize(larger, antialias=True),
+        pillow,
         one,
         v2.RandomHorizontalFlip(),
         v2.RandomResizedCrop(cut, (0.95, 1.0), antialias=True),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
+from torchvision.transforms.v2 import functional as F
 
 from zoo.data.augment import OWN, pipeline
 from zoo.data.module import DataModule, Items
@@ -44,7 +45,7 @@ class Pictures(Items):
         self.concepts, self.visible = concepts, visible
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        views = [self.domain.preprocess(v) for v in self.augment.views(self.picture(i), self.views)]
+        views = [self.domain.preprocess(v) for v in self.augment.views(self._pixels(i), self.views)]
         return self._item(i, views[0], int(self.targets[i])) | ({"view": views[1]} if self.views == 2 else {})
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
@@ -66,10 +67,24 @@ class Pictures(Items):
         if isinstance(source, Tensor):
             return source
         image = open_image(source)
+        return image if self.boxes is None else image.crop(self._edges(i))
+
+    def _pixels(self, i: int) -> Tensor:
+        """The same as a tensor (1 or C, H', W') of uint8."""
+        source = self.sources[i]
+        if isinstance(source, Tensor):
+            return source
+        pixels = self.domain.pixels(source)
         if self.boxes is None:
-            return image
-        left, top, width, height = self.boxes[i].tolist()
-        return image.crop((round(left), round(top), round(left + width), round(top + height)))
+            return pixels
+        left, top, right, bottom = self._edges(i)
+        cut = F.crop(pixels, top, left, bottom - top, right - left)
+        return cut.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # dense, as a decoded picture, for the same kernels
+
+    def _edges(self, i: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the box."""
+        left, top, width, height = self.boxes[i].tolist()  # pyright: ignore[reportOptionalSubscript]
+        return round(left), round(top), round(left + width), round(top + height)
 
     def name(self, i: int) -> str:
         """What item i is called."""

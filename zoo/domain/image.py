@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
@@ -66,7 +67,17 @@ class ImageDomain(Domain):
             FileNotFoundError: there is no such file.
             ValueError: the file is no readable image.
         """
-        return self.preprocess(open_image(path))
+        return self.preprocess(self.pixels(path))
+
+    def pixels(self, path: str | Path) -> Tensor:
+        """The pixels (1 or C, H', W') of an image file before any preprocessing, uint8.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is no readable image, or inputs have other than 1 or 3 channels.
+        """
+        decoded = _decoded(path, ("L", "RGB")[: self.channels])
+        return self._to_tensor(open_image(path)) if decoded is None or self.channels not in (1, 3) else decoded
 
     def preprocess(self, picture: Image.Image | Tensor) -> Tensor:
         """A PIL image or a uint8 tensor (..., 1 or 3 or C, H', W') as a normalised input (..., C, H, W).
@@ -75,15 +86,10 @@ class ImageDomain(Domain):
             ValueError: a PIL image where inputs have other than 1 or 3 channels.
         """
         if isinstance(picture, Image.Image):
-            if self.channels not in (1, 3):
-                raise ValueError(
-                    f"a picture has 1 or 3 channels, and these inputs have {self.channels}; stack {self.channels} grey "
-                    "pictures into a uint8 tensor instead."
-                )
-            picture = F.pil_to_tensor(picture.convert("L" if self.channels == 1 else "RGB"))
+            picture = self._to_tensor(picture)
         if picture.shape[-3] != self.channels:
             picture = F.rgb_to_grayscale(picture) if self.channels == 1 else F.grayscale_to_rgb(picture)
-        return self.normalise(self._fit(picture))
+        return self.normalise(self._fit(picture).contiguous())  # files come channels last, which batches are not
 
     def normalise(self, picture: Tensor) -> Tensor:
         """A uint8 tensor (..., C, H, W) of the right size as a normalised input."""
@@ -93,6 +99,15 @@ class ImageDomain(Domain):
         """Inputs (..., C, H, W) as the pixels they were made from, uint8."""
         mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
         return (x.float() * std + mean).mul(255).round().clamp(0, 255).to(torch.uint8)
+
+    def _to_tensor(self, image: Image.Image) -> Tensor:
+        if self.channels not in (1, 3):
+            raise ValueError(
+                f"a picture has 1 or 3 channels, and these inputs have {self.channels}; stack {self.channels} grey "
+                "pictures into a uint8 tensor instead."
+            )
+        mode = "L" if self.channels == 1 else "RGB"
+        return F.pil_to_tensor(image if image.mode == mode else image.convert(mode))
 
     def _fit(self, picture: Tensor) -> Tensor:
         whole = self.resize == "squash" or self.crop_fraction == 1
@@ -128,6 +143,22 @@ def open_image(path: str | Path) -> Image.Image:
     if "A" in image.mode or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image if image.mode == "L" else image.convert("RGB")
+
+
+def _decoded(path: str | Path, modes: tuple[str, ...]) -> Tensor | None:
+    """A JPEG of one of these modes that lies upright, decoded without a detour; None for all others.
+
+    Pillow and torchvision decode by the same library, to the same pixels.
+    """
+    try:
+        with Image.open(path) as image:  # reads the header alone
+            mode = image.mode if image.format == "JPEG" and image.mode in modes else ""
+            if not mode or image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
+                return None
+        wanted = ImageReadMode.GRAY if mode == "L" else ImageReadMode.RGB
+        return decode_jpeg(read_file(str(path)), wanted)  # pyright: ignore[reportReturnType] (a list only of a list)
+    except (*UNREADABLE, RuntimeError, AttributeError):  # `open_image` does it, or says what is wrong
+        return None
 
 
 def fault_of(path: str | Path) -> str:

@@ -1,0 +1,167 @@
+"""Two processes beside one, each of one thread, with the same batch for each process (weak scaling), over gloo on CPU.
+
+Efficiency is the images a second of two processes by twice those of one: what exchanging gradients and waiting for each
+other leave. Models are small, so a step is short and the exchange counts; at the size of papers it hides behind the
+backward pass. `find_unused_parameters`, which recipes that freeze groups need, walks the graph once more in each step.
+What the two processes share, caches and the memory bus, bounds them too; how much, the CPU time tells: that
+of a step of one of two processes by that of a process alone. Projection reads the same images over two ranks as over
+one, and finds the same patches.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+import zoo
+from benchmarks.harness import Reading
+from zoo.data import CodeData
+from zoo.domain import ImageDomain
+
+BATCH, STEPS, FIRST = 32, 40, 8  # the first steps warm up
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"name": "convnet", "widths": [16, 32], "pool": [0, 1]}
+CONCEPTS = tuple(f"concept {i}" for i in range(20))
+IMAGES = ImageDomain(classes=tuple("0123456789"), concepts=CONCEPTS, size=(32, 32))
+FAMILIES = {"protopnet": "ProtoPNet", "cbm": "CBM", "sop": "Sum-of-Parts", "sparse_transformer": "sparse transformer"}
+CODE = {"width": 64, "layers": 2, "density": 0.0625, "embedding_density": 0.125, "lr": 0.05}
+RECIPES = {
+    "protopnet": [
+        {"name": "push"},
+        {"name": "joint", "epochs": 1, "train": ["backbone", "addon", "prototypes"]},
+        {"name": "push"},
+        {"name": "last", "epochs": 1, "train": ["head"]},
+    ],
+    "cbm": [{"name": "joint", "epochs": 1, "train": ["backbone", "concepts", "head"]}],
+    "sop": [{"name": "groups", "epochs": 1, "train": ["projection", "generator", "selector"]}],
+    "sparse_transformer": [
+        {"name": "anneal", "epochs": 1, "train": ["network"]},
+        {"name": "sparse", "epochs": 1, "train": ["network"]},
+    ],
+}
+
+
+class Noise(Dataset):
+    """Images for two processes, the same for one."""
+
+    def __init__(self) -> None:
+        draw = torch.Generator().manual_seed(0)
+        self.count = 2 * BATCH * STEPS
+        self.inputs = torch.randn(self.count, *IMAGES.shape, generator=draw)
+        self.concepts = torch.randint(0, 2, (self.count, len(CONCEPTS)), generator=draw).float()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return {"input": self.inputs[i], "target": i % 10, "concepts": self.concepts[i]}
+
+
+class Watch(lightning.Callback):
+    """Notes when steps of the first epoch end, by the clock and by the processor's time."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
+        self.wall.append(time.perf_counter())
+        self.cpu.append(time.process_time())
+
+
+def made(name: str) -> tuple[Any, dict[str, Any]]:
+    """The model, and where its batches come from."""
+    options: dict[str, Any] = {"stages": RECIPES[name]}
+    if name == "sparse_transformer":
+        data = CodeData(idioms=1.0, vocabulary=300, length=64, windows=3 * BATCH * STEPS, batch_size=BATCH)
+        return zoo.create_model(name, domain=data.domain, **CODE, **options), {"datamodule": data}
+    options |= {"protopnet": {"prototypes_per_class": 5, "dim": 64, "thumbnail": 8}}.get(name, {})
+    options |= {"sop": {"elements": {"patch": 4}, "groups": 8}}.get(name, {})
+    model = zoo.create_model(name, domain=IMAGES, backbone=SMALL, **options)
+    return model, {"train_dataloaders": DataLoader(Noise(), BATCH, shuffle=False)}
+
+
+def work(name: str, processes: int, file: str) -> None:
+    """Trains some steps, in each process, and writes what rank 0 measured."""
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    lightning.seed_everything(0, verbose=False)
+    (model, given), watch, pushes = made(name), Watch(), []
+    act = model.act
+
+    def timed(action: str) -> None:
+        start = time.perf_counter()
+        act(action)
+        if action == "push" and not pushes:
+            found = model.provenance
+            pushes.append((time.perf_counter() - start, found.index.tolist(), found.cell.tolist()))
+
+    model.act = timed
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        devices=processes,
+        strategy="auto" if processes == 1 else "ddp_find_unused_parameters_true",
+        max_epochs=1,
+        limit_train_batches=STEPS,
+        limit_val_batches=0,
+        callbacks=[watch],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, **given)
+    if trainer.is_global_zero:
+        wall, cpu = (torch.tensor(t[FIRST:], dtype=torch.float64).diff().tolist() for t in (watch.wall, watch.cpu))
+        told = {"wall": statistics.median(wall), "cpu": statistics.median(cpu), "push": pushes}
+        Path(file).write_text(json.dumps(told), encoding="utf-8")
+
+
+def measured(name: str, processes: int, folder: str) -> dict[str, Any]:
+    """What a run of its own measured.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    file = Path(folder) / f"{name}-{processes}.json"
+    command = [sys.executable, "-m", "benchmarks.speed.distributed", name, str(processes), str(file)]
+    paths = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, cwd=ROOT)
+    if done.returncode or not file.is_file():
+        raise RuntimeError(f"{name} in {processes} processes failed:\n{done.stderr[-2000:]}")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def cases(device: torch.device) -> Iterator[Reading]:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, title in FAMILIES.items():
+            one, two = (measured(name, processes, folder) for processes in (1, 2))
+            yield Reading(f"{title}: one process", BATCH / one["wall"], "inputs/s")
+            yield Reading(f"{title}: two processes", 2 * BATCH / two["wall"], "inputs/s")
+            yield Reading(f"{title}: efficiency of two processes", 100 * one["wall"] / two["wall"], "%")
+            yield Reading(f"{title}: CPU time of a step, one of two by one alone", two["cpu"] / one["cpu"], "x")
+            if one["push"]:
+                (alone, *patches), (shared, *same) = one["push"][0], two["push"][0]
+                if patches != same:
+                    raise ArithmeticError("two ranks project onto other patches than one.")
+                yield Reading(
+                    f"push of {2 * BATCH * STEPS:,} images over two ranks, the same patches: share of the time of one",
+                    100 * shared / alone,
+                    "%",
+                )
+
+
+if __name__ == "__main__":
+    work(sys.argv[1], int(sys.argv[2]), sys.argv[3])
