@@ -143,7 +143,9 @@ def test_no_network(
     assert "--repository must be OWNER/NAME; got 'birds'" in capsys.readouterr().err
 
 
-def test_a_machine_without_a_network(shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_a_machine_without_a_network(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     """The hub's real client, at a port where nothing listens."""
     monkeypatch.setattr("huggingface_hub.hf_api.HfApi.__init__", partialmethod(HfApi.__init__, "http://127.0.0.1:9"))
     assert main(["push-to-hub", "--checkpoint", "cbm-small", "--repository", "me/birds"]) == 2

@@ -2,12 +2,11 @@
 
 It may have a model card besides, README.md, see `zoo.card`.
 
-config.yaml names the model by its registry key and holds its constructor's arguments, the hashes of the other files
-and what was measured. golden.safetensors holds inputs and the explanation that the model gave for them when it was
-saved; `verify` compares. Nothing here imports what a file names, and nothing is unpickled.
+config.yaml names the model by its registry key and holds its constructor's arguments, what was measured, and the hashes
+of the other files and of itself, see `zoo.manifest`. golden.safetensors holds inputs and the explanation that the model
+gave for them when it was saved; `verify` compares. Nothing here imports what a file names, and nothing is unpickled.
 """
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -25,13 +23,9 @@ from zoo import card, frozen, registry, sparse_storage
 from zoo.backbones import without_pretrained_weights
 from zoo.domain import ImageDomain
 from zoo.huggingface import HuggingFaceText
+from zoo.manifest import ABOUT, CONFIG, FORMATS, GOLDEN, SHARED, WEIGHTS, file_hash, read_config, write_config
 from zoo.module import SelfInterpretable
 
-FORMATS = (1, 2)  # 2: tensors with few non-zeros are stored as those, see zoo.sparse_storage
-CONFIG, WEIGHTS, GOLDEN = "config.yaml", "model.safetensors", "golden.safetensors"
-KEYS = {"format", "model", "arguments", "metrics", "sha256"}
-SHARED = "backbones"  # a key that is there if frozen backbones lie beside the checkpoint
-ABOUT = "about"  # a key that is there if the checkpoint has a model card
 PICTURES = ("picture", "pictures")  # buffers that hold training images, or parts of them
 
 
@@ -108,18 +102,21 @@ def load(folder: str | Path) -> SelfInterpretable:
     folder = Path(folder)
     _recover(folder)
     config = read_config(folder)
-    for name, expected in config["sha256"].items():
-        if (found := _hash(folder / name)) != expected:
+    for name in (WEIGHTS, GOLDEN):
+        expected = config["sha256"][name]
+        if (found := file_hash(folder / name)) != expected:
             raise ValueError(
                 f"{folder / name} is damaged or was changed: its SHA-256 is {found[:12]}..., the config says "
                 f"{str(expected)[:12]}.... Get the checkpoint again."
             )
     entry = registry.find(config["model"])
     try:
-        with without_pretrained_weights():
+        with without_pretrained_weights(sealed=True):
             model = entry.cls(**config["arguments"])
-    except TypeError as error:
-        raise ValueError(f"{folder / CONFIG} has arguments that {entry.name} does not take ({error}).") from error
+    except (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:  # values of another kind
+        raise ValueError(
+            f"{folder / CONFIG} has arguments that {entry.name} does not take ({type(error).__name__}: {error})."
+        ) from error
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     own = sparse_storage.unpack(read_tensors(folder / WEIGHTS), shapes, folder / WEIGHTS)
     for name, tensor in own.items():
@@ -141,8 +138,12 @@ def verify(folder: str | Path, tolerance: float = 1e-4) -> float:
     folder = Path(folder)
     _compare_card(folder)
     model, golden = load(folder), read_tensors(folder / GOLDEN)
+    if "inputs" not in golden:
+        raise ValueError(f"{folder / GOLDEN} has no 'inputs' (found: {sorted(golden)}); save the checkpoint again.")
     terms = _golden_terms(model, golden["inputs"])
     worst = 0.0
+    if extra := sorted(golden.keys() - terms.keys() - {"inputs"}):
+        raise ValueError(f"{folder / GOLDEN} has {extra}, which the model does not give; save the checkpoint again.")
     for name, now in terms.items():
         if name not in golden or golden[name].shape != now.shape:
             raise ValueError(
@@ -155,45 +156,6 @@ def verify(folder: str | Path, tolerance: float = 1e-4) -> float:
             )
         worst = max(worst, float((now - golden[name]).abs().max()))
     return worst
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The checked content of a checkpoint's config.yaml.
-
-    Raises:
-        FileNotFoundError: a file of the checkpoint is missing.
-        ValueError: not YAML, a YAML tag, missing or unknown keys, a class path for a model, or a file outside.
-    """
-    missing = [name for name in (CONFIG, WEIGHTS, GOLDEN) if not (folder / name).is_file()]
-    if missing:
-        found = ", ".join(sorted(p.name for p in folder.iterdir())) if folder.is_dir() else "no such folder"
-        raise FileNotFoundError(
-            f"{folder} has no {', '.join(missing)} (found: {found or 'nothing'}). Give a folder written by "
-            "`train.py fit` or zoo.save()."
-        )
-    try:
-        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder / CONFIG} is no plain YAML ({error}).") from error
-    if not isinstance(config, dict) or set(config) - {SHARED, ABOUT} != KEYS:
-        keys = sorted(map(str, config)) if isinstance(config, dict) else type(config).__name__
-        raise ValueError(f"{folder / CONFIG} must have the keys {', '.join(sorted(KEYS))}; got {keys}.")
-    if config["format"] not in FORMATS:
-        raise ValueError(
-            f"{folder} is of checkpoint format {config['format']}; this version reads format {FORMATS[0]} to "
-            f"{FORMATS[-1]}. Install a newer version of zoo."
-        )
-    name = config["model"]
-    if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
-        raise ValueError(
-            f"{folder / CONFIG} names the model {name!r}; expected a registry key such as 'protopnet'. Class "
-            "paths are never imported."
-        )
-    if not isinstance(config["sha256"], dict) or set(config["sha256"]) != {WEIGHTS, GOLDEN}:
-        raise ValueError(f"{folder / CONFIG} must give the SHA-256 of {WEIGHTS} and {GOLDEN}, and of nothing else.")
-    if not isinstance(config["arguments"], dict) or not isinstance(config["metrics"], dict):
-        raise ValueError(f"{folder / CONFIG}: 'arguments' and 'metrics' must be mappings.")
-    return config
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -233,17 +195,16 @@ def _write(
     }
     if not pictures:
         state |= {n: t.new_zeros((*t.shape[:2], 0, 0)) for n, t in state.items() if is_picture(n, t)}
-    stored = sparse_storage.pack(state)
-    save_file(stored, folder / WEIGHTS)
+    save_file(sparse_storage.pack(state), folder / WEIGHTS)
     save_file({"inputs": inputs.contiguous(), **terms}, folder / GOLDEN)
     config = {
-        "format": 2 if sparse_storage.is_packed(stored) else 1,
+        "format": FORMATS[-1],
         "model": registry.name_of(type(model)),
         "arguments": _arguments(model),
         **told,
-        "sha256": {name: _hash(folder / name) for name in (WEIGHTS, GOLDEN)},
+        "sha256": {name: file_hash(folder / name) for name in (WEIGHTS, GOLDEN)},
     } | ({SHARED: shared} if shared else {})
-    (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_config(folder, config)
     for path in folder.iterdir():  # on the disk before the rename makes it the checkpoint
         path.chmod(0o644)
         with path.open("rb") as written:
@@ -292,11 +253,6 @@ def _fill(model: SelfInterpretable, tensors: dict[str, Tensor], path: Path) -> N
                 f"{tensor.dtype} {tuple(tensor.shape)}."
             )
     model.load_state_dict(tensors)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _replace(folder: Path, fresh: Path) -> None:
