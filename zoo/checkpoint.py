@@ -60,7 +60,7 @@ def save(
     """
     model.require_ready()
     folder = Path(folder)
-    _recover(folder)
+    recover(folder)
     held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
     if folder.is_file() or (held and set(held) - {card.CARD} != {CONFIG, WEIGHTS, GOLDEN}):
         raise FileExistsError(
@@ -80,7 +80,7 @@ def save(
         _replace(folder, fresh)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
-        _recover(folder)
+        recover(folder)
         kept = "; the checkpoint that was there is untouched" if folder.exists() else ""
         raise OSError(
             f"could not write the checkpoint {folder} ({error}){kept}. Free some space or choose another folder."
@@ -100,7 +100,7 @@ def load(folder: str | Path) -> SelfInterpretable:
             not what its hash in the config says.
     """
     folder = Path(folder)
-    _recover(folder)
+    recover(folder)
     config = read_config(folder)
     for name in (WEIGHTS, GOLDEN):
         expected = config["sha256"][name]
@@ -268,7 +268,7 @@ def _backup(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
 
 
-def _recover(folder: Path) -> None:
+def recover(folder: Path) -> None:
     """Undoes a replacement that was killed between its two renames."""
     old = _backup(folder)
     if old.is_dir() and not folder.exists():

@@ -47,11 +47,14 @@ def _checkpoints() -> list[tuple[str, ...]]:
 
 
 def _checkpoint(name: str, folder: Path) -> tuple[str, ...]:
-    told = read_config(folder)
+    size = f"{sum(p.stat().st_size for p in folder.iterdir()) / 2**20:.1f} MB"
+    try:
+        told = read_config(folder)
+    except (ValueError, OSError):
+        return name, "", "", "", f"damaged, see `python train.py check {name}`", size
     data = told.get(ABOUT, {}).get("data", "").split(".")[0]
-    size = sum(p.stat().st_size for p in folder.iterdir()) / 2**20
     test = ", ".join(f"{k} {v:.4f}" for k, v in told["metrics"].items())
-    return name, registry.find(told["model"]).family, told["model"], data, test, f"{size:.1f} MB"
+    return name, registry.find(told["model"]).family, told["model"], data, test, size
 
 
 def _summary(cls: type) -> str:
