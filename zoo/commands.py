@@ -47,12 +47,12 @@ def _checkpoints() -> list[tuple[str, ...]]:
 
 
 def _checkpoint(name: str, folder: Path) -> tuple[str, ...]:
-    size = f"{sum(p.stat().st_size for p in folder.iterdir()) / 2**20:.1f} MB"
+    size = f"{sum(p.stat().st_size for p in folder.iterdir()) / 1e6:.1f} MB"
     try:
         told = read_config(folder)
     except (ValueError, OSError):
         return name, "", "", "", f"damaged, see `python train.py check {name}`", size
-    data = told.get(ABOUT, {}).get("data", "").split(".")[0]
+    data = told.get(ABOUT, {}).get("data", "").split(";")[0].split(" (")[0]
     test = ", ".join(f"{k} {v:.4f}" for k, v in told["metrics"].items())
     return name, registry.find(told["model"]).family, told["model"], data, test, size
 
