@@ -1,15 +1,13 @@
 """A run that is killed and continued must end with exactly the weights of a run that was not."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.processes import Server
+
 RECIPE = {
     "model": {
         "class_path": "ProtoPNet",
@@ -78,41 +76,35 @@ def torn_write(call):
             die()
         inner(content, file)
     torch.save = stop
-
-torch.set_num_threads(1)
 """
 
 
-def run(tmp: Path, output: str, kill: str, *options: str) -> subprocess.Popen:
+def run(server: Server, tmp: Path, output: str, kill: str, *options: str) -> tuple[int, str]:
     config = tmp / "tiny.yaml"
     config.write_text(yaml.safe_dump(RECIPE))
     arguments = ["fit", "--config", str(config), "--output", str(tmp / output), *options]
-    code = f"{DRIVER}\n{KILLS[kill]}\nsys.exit(main({arguments!r}))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    return server.run(f"{DRIVER}\n{KILLS[kill]}\nsys.exit(main({arguments!r}))", tmp)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict:
+def whole(servers: tuple[Server, Server], tmp_path_factory: pytest.TempPathFactory) -> dict:
     tmp = tmp_path_factory.mktemp("whole")
-    process = run(tmp, "whole", "nothing")
-    said = process.communicate(timeout=200)[0].decode()
-    assert process.returncode == 0, said
+    ended, said = run(servers[0], tmp, "whole", "nothing")
+    assert ended == 0, said
     return load_file(tmp / "whole" / "checkpoint" / "model.safetensors")
 
 
 @pytest.mark.parametrize("kill", [name for name in KILLS if name != "nothing"])
-def test_killed_and_resumed_is_bit_equal(kill: str, whole: dict, tmp_path: Path) -> None:
-    killed = run(tmp_path, "run", kill)
-    said = killed.communicate(timeout=200)[0].decode()
-    assert killed.returncode == -9, said
+def test_killed_and_resumed_is_bit_equal(
+    kill: str, servers: tuple[Server, Server], whole: dict, tmp_path: Path
+) -> None:
+    ended, said = run(servers[0], tmp_path, "run", kill)
+    assert ended == -9, said
     begun = (tmp_path / "run" / "last.ckpt").exists()
     assert begun == (kill != "warm"), said  # killed in the first epoch, there is nothing to continue
-    resumed = run(tmp_path, "run", "nothing", *(["--ckpt_path", "last"] if begun else ["--overwrite", "true"]))
-    said = resumed.communicate(timeout=200)[0].decode()
-    assert resumed.returncode == 0, said
+    again = ["--ckpt_path", "last"] if begun else ["--overwrite", "true"]
+    ended, said = run(servers[1], tmp_path, "run", "nothing", *again)
+    assert ended == 0, said
     weights = load_file(tmp_path / "run" / "checkpoint" / "model.safetensors")
     assert weights.keys() == whole.keys()
     for name, tensor in whole.items():

@@ -1,6 +1,7 @@
 """Pure functions that several models or views share; shapes are documented, nothing here holds a parameter."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,9 +11,10 @@ from torch.nn import functional as F
 def squared_distances(z: Tensor, prototypes: Tensor) -> Tensor:
     """Squared Euclidean distance of every cell to every prototype, in fp32.
 
-    |z - p|² = |z|² - 2 z·p + |p|², clamped at 0: one batched matrix product, no (B, P, D, H, W) temporary. Both sides
-    are first centred on the prototypes' mean, so that less cancels: the error is about 1e-7 times the squared spread.
-    Where small distances themselves matter, see `distances_at`.
+    |z - p|² = [z, |z|², 1] · [-2p, 1, |p|²], clamped at 0: one batched matrix product, no (B, P, D, H, W) temporary.
+    Its gradients are one product each, too; that of |z - p|² itself, which is 0 wherever rounding makes the clamp work.
+    Both sides are first centred on the prototypes' mean, so that less cancels: the error is about 1e-7 times the
+    squared spread. Where small distances themselves matter, see `distances_at`.
 
     Args:
         z: (B, D, H, W).
@@ -24,9 +26,42 @@ def squared_distances(z: Tensor, prototypes: Tensor) -> Tensor:
     with torch.autocast(z.device.type, enabled=False):
         centre = prototypes.detach().float().mean(0)
         cells, vectors = z.float().flatten(2) - centre[:, None], prototypes.float() - centre  # (B, D, HW), (P, D)
-        squares = cells.square().sum(1, keepdim=True) + vectors.square().sum(1)[:, None]  # (B, P, HW)
-        distances = torch.baddbmm(squares, (-2 * vectors).expand(cells.shape[0], -1, -1), cells).clamp_min(0)
+        learns = torch.is_grad_enabled() and (cells.requires_grad or vectors.requires_grad)
+        distances = _SquaredDistances.apply(cells, vectors) if learns else _product(*_sides(cells, vectors))
     return distances.unflatten(2, z.shape[2:])
+
+
+def _sides(cells: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """(P, D + 2) and (B, D + 2, HW), whose products are the squared distances."""
+    one, all_ = torch.ones_like(vectors[:, :1]), torch.ones_like(cells[:, :1])
+    left = torch.cat([-2 * vectors, one, vectors.square().sum(1, keepdim=True)], 1)
+    return left, torch.cat([cells, cells.square().sum(1, keepdim=True), all_], 1)
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    return (left @ right).clamp_min_(0)
+
+
+class _SquaredDistances(torch.autograd.Function):
+    """Keeps the two sides of the product for the backward pass, and nothing of the size of the distances."""
+
+    @staticmethod
+    def forward(ctx: Any, cells: Tensor, vectors: Tensor) -> Tensor:
+        left, right = _sides(cells, vectors)
+        ctx.save_for_backward(left, right)
+        return _product(left, right)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        left, right = ctx.saved_tensors
+        dim, of_cells, of_vectors = left.shape[1] - 2, None, None
+        if ctx.needs_input_grad[0]:
+            product = left.T @ grad  # (B, D + 2, HW), with the sum over prototypes in row D
+            of_cells = torch.addcmul(product[:, :dim], right[:, :dim], product[:, dim : dim + 1], value=2)
+        if ctx.needs_input_grad[1]:
+            product = torch.tensordot(grad, right, ([0, 2], [0, 2]))  # (P, D + 2), the sum over cells last
+            of_vectors = product[:, :dim].mul_(-2).addcmul_(left[:, :dim], product[:, -1:], value=-1)
+        return of_cells, of_vectors
 
 
 def distances_at(z: Tensor, prototypes: Tensor, cell: Tensor) -> Tensor:

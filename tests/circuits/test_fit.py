@@ -15,7 +15,8 @@ import yaml
 from safetensors.torch import load_file
 
 import zoo
-from tests.test_resume import DRIVER, ROOT
+from tests.processes import ROOT, Server
+from tests.test_resume import DRIVER
 from zoo.circuits import Choice, Circuit
 from zoo.circuits.choice import margins, task_loss
 from zoo.circuits.optimizer import Schedule
@@ -48,34 +49,27 @@ def recipe(cache: Path, **options: Any) -> dict[str, Any]:
     }
 
 
-def start(tmp: Path, output: str, kill: str, *options: str) -> subprocess.Popen:
+def start(server: Server, tmp: Path, output: str, kill: str, *options: str) -> tuple[int, str]:
     config = tmp / "tiny.yaml"
     config.write_text(yaml.safe_dump(recipe(tmp / "cache")))
     arguments = ["fit", "--config", str(config), "--output", str(tmp / output), *options]
-    code = f"{DRIVER}\nfrom zoo import reference\n{KILLS[kill]}\nsys.exit(main({arguments!r}))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    return server.run(f"{DRIVER}\nfrom zoo import reference\n{KILLS[kill]}\nsys.exit(main({arguments!r}))", tmp)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(servers: tuple[Server, Server], tmp_path_factory: pytest.TempPathFactory) -> Path:
     tmp = tmp_path_factory.mktemp("sparse")
-    process = start(tmp, "whole", "nothing")
-    said = process.communicate(timeout=200)[0].decode()
-    assert process.returncode == 0, said
+    ended, said = start(servers[0], tmp, "whole", "nothing")
+    assert ended == 0, said
     return tmp / "whole"
 
 
 @pytest.mark.parametrize("kill", [name for name in KILLS if name != "nothing"])
-def test_killed_and_resumed_is_bit_equal(kill: str, run: Path, tmp_path: Path) -> None:
-    killed = start(tmp_path, "run", kill)
-    said = killed.communicate(timeout=200)[0].decode()
-    assert killed.returncode == -9, said
-    resumed = start(tmp_path, "run", "nothing", "--ckpt_path", "last")
-    said = resumed.communicate(timeout=200)[0].decode()
-    assert resumed.returncode == 0, said
+def test_killed_and_resumed_is_bit_equal(kill: str, servers: tuple[Server, Server], run: Path, tmp_path: Path) -> None:
+    ended, said = start(servers[0], tmp_path, "run", kill)
+    assert ended == -9, said
+    ended, said = start(servers[1], tmp_path, "run", "nothing", "--ckpt_path", "last")
+    assert ended == 0, said
     whole, weights = (load_file(r / "checkpoint" / "model.safetensors") for r in (run, tmp_path / "run"))
     assert weights.keys() == whole.keys()
     for name, tensor in whole.items():

@@ -4,12 +4,38 @@ On the CPU the threshold comes from `numpy.partition`, which is vectorised on in
 lowest index everywhere.
 """
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
 import numpy as np
 import torch
 from torch import Tensor
 
 WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+Part = TypeVar("Part")
+
+
+def in_threads(work: Callable[[Part], object], parts: Sequence[Part]) -> None:
+    """Does all parts of a work, in as many threads as torch uses; numpy lets go of the interpreter meanwhile."""
+    count = min(torch.get_num_threads(), len(parts))
+    if count < 2:
+        for part in parts:
+            work(part)
+        return
+    for done in [_threads(os.getpid()).submit(work, part) for part in parts]:
+        done.result()
+
+
+@cache
+def _threads(process: int) -> ThreadPoolExecutor:
+    """Of one process, because threads do not survive a fork."""
+    return ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="zoo-selection")
 
 
 def words(x: Tensor) -> Tensor:
@@ -29,7 +55,7 @@ def largest_of_rows(sizes: np.ndarray, k: int) -> np.ndarray:
     n = sizes.shape[1]
     zero = sizes == 0
     if zero.any():  # the common tie, and slow to partition; told apart by index it is none
-        np.copyto(sizes, -1 - np.arange(n, dtype=sizes.dtype), where=zero)
+        sizes -= zero * np.arange(1, n + 1, dtype=sizes.dtype)
     threshold = np.partition(sizes, n - k, axis=1)[:, n - k : n - k + 1]
     kept = sizes >= threshold
     if np.count_nonzero(kept) > k * len(sizes):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.circuits.selection import FLOATS, WORDS, largest_of_rows, magnitudes, words
+from zoo.circuits.selection import FLOATS, WORDS, in_threads, largest_of_rows, magnitudes, words
 
 CHUNK = 2**16  # entries at a time on the CPU, so that what is computed between stays in its cache
 WIDEST = 8192  # vectors that a CUDA kernel holds on the chip
@@ -71,7 +71,12 @@ class _AbsTopK(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad * ctx.saved_tensors[0], None
+        (kept,) = ctx.saved_tensors
+        if grad.device.type != "cpu" or torch.is_grad_enabled():  # gradients of gradients are wanted
+            return grad * kept, None
+        out = torch.empty_like(grad, memory_format=torch.contiguous_format)
+        np.multiply(words(grad).numpy(), kept.numpy(), out=words(out).numpy())  # a third of the time of torch's product
+        return out, None
 
 
 def _on_cpu(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -79,10 +84,12 @@ def _on_cpu(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     out, kept = torch.empty(x.shape, dtype=WORDS[x.element_size()]), torch.empty(x.shape, dtype=torch.bool)
     source, target, mask = (t.reshape(-1, n).numpy() for t in (words(x), out, kept))
     rows = max(CHUNK // n, 1)
-    scratch = np.empty((rows, n), np.int64 if source.dtype == np.int64 else np.int32)
-    for start in range(0, len(source), rows):
+
+    def select(start: int) -> None:
         part = slice(start, start + rows)
         bits = source[part]
-        mask[part] = largest_of_rows(magnitudes(bits, scratch[: len(bits)]), k)
+        mask[part] = largest_of_rows(magnitudes(bits), k)
         np.multiply(bits, mask[part], out=target[part])  # of bits, so that infinity times 0 is 0
+
+    in_threads(select, range(0, len(source), rows))
     return out.view(x.dtype), kept

@@ -1,19 +1,13 @@
-"""Speed of matching patches against plain loops: `python -m benchmarks.correspondences`.
+"""Matching the patches of a batch of images with those of 50 candidates each, and with a bank of exemplars."""
 
-Both sides compute the same; a section refuses to compare what differs.
-"""
-
-import argparse
-import statistics
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.harness import Case, Goal
 from zoo.prototypes.correspondence import AT_ONCE
 from zoo.prototypes.matching import mutual_nearest
 from zoo.prototypes.pairwise import match_by_mutual_patches, match_by_transport
@@ -21,33 +15,48 @@ from zoo.prototypes.pairwise import match_by_mutual_patches, match_by_transport
 QUERIES, CANDIDATES, GRID, DIM, PAIRS, EPSILON, STEPS = 8, 50, 7, 64, 5, 0.05, 20
 
 
-def correspondences(repeats: int) -> None:
-    """Patches of a batch of images against those of 50 candidates each, and against a whole bank of exemplars."""
+def cases(device: torch.device) -> Iterator[Case]:
     draw = torch.Generator().manual_seed(0)
     cells = GRID * GRID
     queries = torch.rand(QUERIES, cells, DIM, generator=draw)
     others = queries[:, None] + torch.rand(QUERIES, CANDIDATES, cells, DIM, generator=draw)  # some do match
     exemplars = torch.randn(250 * cells, DIM, generator=draw)
     points = torch.randn(QUERIES, cells, DIM, generator=draw)
-
-    print(f"{QUERIES} images x {CANDIDATES} candidates x {cells} x {cells} patches, d = {DIM}")
-    sides = {
-        "zoo": lambda: _at_once(others, lambda part: match_by_mutual_patches(queries, part, PAIRS).value),
-        "loop over candidates": lambda: _each(queries, others, _mutual_of_pair),
-        "loop over patches": lambda: _each(queries[:1], others[:1], _mutual_by_patches),
-    }
-    compare("mutual nearest patches", sides, repeats, {"loop over patches": QUERIES})
-    sides = {
-        "zoo": lambda: _at_once(others, lambda part: match_by_transport(queries, part, PAIRS, EPSILON, STEPS).value),
-        "loop over candidates": lambda: _each(queries, others, _transport_of_pair),
-        "the same, logarithms": lambda: _each(queries, others, _transport_by_logarithms),
-    }
-    compare(f"earth mover's distance, {STEPS} steps of Sinkhorn", sides, repeats, {})
-    sides = {
-        "zoo": lambda: mutual_nearest(points, exemplars)[2].sum(1).float(),
-        "loop over exemplars": lambda: _count_by_exemplar(points, exemplars, cells),
-    }
-    compare(f"keypoints, {len(exemplars) // cells} exemplars", sides, repeats, {})
+    size = f"{QUERIES} images x {CANDIDATES} candidates x {cells} x {cells} patches"
+    yield Case(
+        f"mutual nearest patches, {size}",
+        {
+            "zoo": lambda: _at_once(others, lambda part: match_by_mutual_patches(queries, part, PAIRS).value),
+            "loop over candidates": lambda: _each(queries, others, _mutual_of_pair),
+            "loop over patches": lambda: _each(queries[:1], others[:1], _mutual_by_patches),
+        },
+        goal=Goal(at_least=5),
+        apart=1e-3,
+        shares={"loop over patches": QUERIES},
+        memory=False,
+    )
+    yield Case(
+        f"earth mover's distance, {STEPS} steps of Sinkhorn, {size}",
+        {
+            "zoo": lambda: _at_once(
+                others, lambda part: match_by_transport(queries, part, PAIRS, EPSILON, STEPS).value
+            ),
+            "loop over candidates": lambda: _each(queries, others, _transport_of_pair),
+            "the same, logarithms": lambda: _each(queries, others, _transport_by_logarithms),
+        },
+        goal=Goal(at_least=5),
+        apart=1e-3,
+        memory=False,
+    )
+    yield Case(
+        f"keypoints, {QUERIES} images, {len(exemplars) // cells} exemplars",
+        {
+            "zoo": lambda: mutual_nearest(points, exemplars)[2].sum(1),
+            "loop over exemplars": lambda: _count_by_exemplar(points, exemplars, cells),
+        },
+        apart=0.0,
+        memory=False,
+    )
 
 
 def _at_once(others: Tensor, match: Callable[[Tensor], Tensor]) -> Tensor:
@@ -126,56 +135,3 @@ def _count_by_exemplar(points: Tensor, exemplars: Tensor, cells: int) -> Tensor:
             ours, best = torch.where(nearest < best, mutual, ours), torch.minimum(nearest, best)
         counts.append(ours.sum().float())
     return torch.stack(counts)
-
-
-def compare(
-    title: str, sides: Mapping[str, Callable[[], Tensor]], repeats: int, shares: Mapping[str, int]
-) -> dict[str, float]:
-    """Prints the median seconds of each side, of which the first is the zoo's, and returns how many times it is faster.
-
-    Args:
-        title: of the work.
-        sides: each returns what it found, one row an image.
-        repeats: runs of each, in turn.
-        shares: sides that do one of so many equal parts of the work; their time is multiplied.
-
-    Raises:
-        ArithmeticError: two sides found different things.
-    """
-    found = {name: side() for name, side in sides.items()}  # also warms up
-    ours = next(iter(found.values()))
-    for name, theirs in found.items():
-        apart = float((ours[: len(theirs)] - theirs).abs().max())
-        if not apart < 1e-3:
-            raise ArithmeticError(f"'{name}' differs from the zoo's by {apart:.3g} in {title}.")
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, side in sides.items():
-            start = time.process_time()  # of this process, whatever else the machine does
-            side()
-            times[name].append((time.process_time() - start) * shares.get(name, 1))
-    middle = {name: statistics.median(spent) for name, spent in times.items()}
-    first = next(iter(middle))
-    print(f"  {title}")
-    for name, seconds in middle.items():
-        print(f"    {name:<22}{1e3 * seconds / len(ours):>10.2f} ms an image{seconds / middle[first]:>10.1f} x")
-    return {name: seconds / middle[first] for name, seconds in middle.items()}
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.correspondences",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each, taken in turn")
-    options = parser.parse_args()
-    if options.repeats < 1:
-        parser.error(f"--repeats must be at least 1; got {options.repeats}")
-    torch.set_num_threads(1)  # processor time is then that of one core
-    correspondences(options.repeats)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
