@@ -2,13 +2,15 @@
 
 What there is to train stands in train_all.yaml. A checkpoint, or a run, whose config has not changed since is left as
 it is, so an interrupted command goes on where it was; `--again` packages runs anew. Two to twelve minutes a model on
-one core, two hours in all. At the end the table of README.md between its two marks is written anew.
+one core, two hours in all. At the end the table of README.md between its two marks is written anew, unless the
+checkpoints go elsewhere.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -28,6 +30,7 @@ from zoo.frozen import frozen_backbones
 from zoo.module import SelfInterpretable
 
 ROOT = Path(__file__).resolve().parents[1]
+CHECKPOINTS, README = ROOT / "checkpoints", ROOT / "README.md"
 PLAN = Path(__file__).with_suffix(".yaml")
 START, END = "<!-- checkpoints -->", "<!-- end of checkpoints -->"
 USE = "To try the method, to compare it with others, and as a start for own models; not to decide about people."
@@ -39,15 +42,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of train_all.yaml (default: all)")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "checkpoints", help="folder of the trainings")
-    parser.add_argument("--output", type=Path, default=ROOT / "checkpoints", help="folder of the checkpoints")
+    parser.add_argument("--output", type=Path, default=CHECKPOINTS, help="folder of the checkpoints")
     parser.add_argument("--again", action="store_true", help="measure and write also what is up to date")
     options = parser.parse_args()
     plan = yaml.safe_load(PLAN.read_text(encoding="utf-8"))
     names = options.only or list(plan["checkpoints"])
     if unknown := set(names) - set(plan["checkpoints"]):
-        raise ValueError(
-            f"--only: no {', '.join(sorted(unknown))} in {PLAN}; there are {', '.join(plan['checkpoints'])}."
-        )
+        parser.error(f"--only: no {', '.join(sorted(unknown))} in {PLAN}; there are {', '.join(plan['checkpoints'])}.")
     failed = []
     for name in names:
         if not options.again and up_to_date(options.output / name, plan["checkpoints"][name]):
@@ -58,10 +59,10 @@ def main() -> int:
         except (subprocess.CalledProcessError, OSError, ValueError, RuntimeError) as error:
             failed.append(name)
             print(f"{name} failed: {error}\n{getattr(error, 'stderr', '')}", file=sys.stderr, flush=True)
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    before, after = text.split(START)[0], text.split(END)[1]
-    readme.write_text(f"{before}{START}\n{table(options.output)}{END}{after}", encoding="utf-8")
+    if options.output.resolve() == CHECKPOINTS:
+        text = README.read_text(encoding="utf-8")
+        before, after = text.split(START)[0], text.split(END)[1]
+        README.write_text(f"{before}{START}\n{table(options.output)}{END}{after}", encoding="utf-8")
     return 1 if failed else 0
 
 
@@ -74,7 +75,10 @@ def up_to_date(folder: Path, entry: dict[str, Any]) -> bool:
     """Whether a checkpoint is there and was trained by this entry of the plan."""
     if not (folder / checkpoint.CONFIG).is_file():
         return False
-    about = checkpoint.read_config(folder).get(checkpoint.ABOUT) or {}
+    try:
+        about = checkpoint.read_config(folder).get(checkpoint.ABOUT) or {}
+    except (ValueError, FileNotFoundError):  # damaged
+        return False
     return about.get("recipe") == recipe(entry["config"], entry.get("with", []))
 
 
@@ -93,7 +97,9 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     test = data.test_dataset()
     twin, first = entry.get("twin", facts.get("twin")), next(iter(metrics))
     other = json.loads((trained(twin, [], runs)[0] / "metrics.json").read_text()) if twin else {}
+    family = registry.find(registry.name_of(type(model))).family
     about = {
+        "family": family,
         "title": file.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip(),
         "data": facts["about"],
         "data_licence": facts["licence"],
@@ -107,7 +113,7 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
         "recipe": mark["config"],
         "device": mark["device"],
         "use": USE,
-        "limits": plan["limits"][registry.find(registry.name_of(type(model))).family],
+        "limits": plan["limits"][family],
         "seed": 0,
         "rows": len(test),
         "seconds": mark["seconds"],
@@ -130,6 +136,8 @@ def trained(name: str, more: list[str], runs: Path) -> tuple[Path, dict[str, Any
     if noted.is_file() and (mark := json.loads(noted.read_text()))["config"] == digest:
         return run, mark
     print(f"training {name}", flush=True)
+    noted.unlink(missing_ok=True)  # a training that is killed is not one that is done
+    shutil.rmtree(run / "truth", ignore_errors=True)  # of the model that was there
     start = time.perf_counter()
     command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", str(file), "--output", str(run)]
     command += ["--overwrite", "true", "--trainer.enable_progress_bar", "false", *more]
@@ -189,19 +197,36 @@ def wilson(share: float, rows: int, z: float = 1.96) -> list[float]:
 
 def table(folder: Path) -> str:
     """The checkpoints as a table in Markdown, by family."""
-    rows = ["| family | checkpoint | accuracy | black-box twin | completeness gap | size | made by |", "|" + "---|" * 7]
+    plan = yaml.safe_load(PLAN.read_text(encoding="utf-8"))
+    head = (
+        "family",
+        "checkpoint",
+        "model",
+        "data",
+        "accuracy",
+        "black-box twin",
+        "gap",
+        "randomised",
+        "size",
+        "made by",
+    )
     told = []
-    for path in folder.glob(f"*/{checkpoint.CONFIG}"):
-        saved = checkpoint.read_config(path.parent)
+    for path in folder.glob(f"[!.]*/{checkpoint.CONFIG}"):
+        saved, name = checkpoint.read_config(path.parent), path.parent.name
         about, value = saved["about"], next(iter(saved["metrics"].values()))
-        twin = f"{about['twin']['value']:.1%}" if about["twin"] else ""
-        gap = next(iter(about["truth"].values()))
         size = sum(p.stat().st_size for p in path.parent.iterdir()) / 1e6
-        made = about["command"].removeprefix("python train.py fit --config ")
-        gap = gap.split(":")[0] if isinstance(gap, str) else f"{gap:.0e}"
-        cells = (f"`{path.parent.name}`", f"{value:.1%}", twin, gap, f"{size:.1f} MB", f"`{made}`")
+        cells = (
+            f"`{name}`",
+            f"`{saved['model']}`",
+            plan["data"][plan["checkpoints"][name]["data"]]["name"],
+            f"{value:.1%}",
+            f"{about['twin']['value']:.1%}" if about["twin"] else "",
+            *(gate.split(":")[0] if isinstance(gate, str) else f"{gate:.2g}" for gate in about["truth"].values()),
+            f"{size:.1f} MB",
+            f"`{about['command'].removeprefix('python train.py ')}`",
+        )
         told.append((registry.find(saved["model"]).family, *cells))
-    return "\n".join([*rows, *(f"| {' | '.join(row)} |" for row in sorted(told))]) + "\n"
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *sorted(told))) + "\n"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import zoo
-from tests.small_models import IMAGES, Small, protopnet
-from zoo import checkpoint
+from tests.small_models import IMAGES, SMALL, Small, of_subwords, protopnet
+from zoo import checkpoint, manifest
 from zoo.checkpoint import CONFIG, GOLDEN, WEIGHTS
-from zoo.checkpoint_config import KEYS
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +34,14 @@ def folder(saved: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "checkpoint"))
 
 
-def configure(folder: Path, **changes: Any) -> None:
+def configure(folder: Path, changes: Mapping[Any, Any] | None = None, **more: Any) -> None:
     """Changes the config, and makes its hashes right again, so that what comes after them is tested."""
     config = yaml.safe_load((folder / CONFIG).read_text())
-    config["sha256"] = {name: checkpoint._hash(folder / name) for name in (WEIGHTS, GOLDEN)}
-    (folder / CONFIG).write_text(yaml.safe_dump({**config, **changes}))
+    config["sha256"] = {name: manifest.file_hash(folder / name) for name in (WEIGHTS, GOLDEN)}
+    if isinstance((changed := {**config, **(changes or {}), **more})["sha256"], dict):
+        manifest.write_config(folder, changed)
+    else:
+        (folder / CONFIG).write_text(yaml.safe_dump(changed))
 
 
 def test_a_checkpoint_is_three_files_of_plain_data(saved: Path) -> None:
@@ -89,8 +91,8 @@ def test_changed_file_is_refused(folder: Path, name: str, damage: Callable[[Path
 
 
 def test_wrong_hash_is_refused(folder: Path) -> None:
-    found = checkpoint._hash(folder / WEIGHTS)
-    configure(folder, sha256={WEIGHTS: "0" * 64, GOLDEN: checkpoint._hash(folder / GOLDEN)})
+    found = manifest.file_hash(folder / WEIGHTS)
+    configure(folder, sha256={WEIGHTS: "0" * 64, GOLDEN: manifest.file_hash(folder / GOLDEN)})
     with pytest.raises(ValueError, match=rf"SHA-256 is {found[:12]}..., the config says {'0' * 12}\.\.\."):
         zoo.load(folder)
 
@@ -117,6 +119,40 @@ def test_missing_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileNotFoundError, match=r"file has no config.yaml, .* \(found: no such folder\)"):
         zoo.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("accuracy: 0.5", "accuracy: 0.9"),
+        (f"- {IMAGES.classes[0]}", "- x"),
+        ("crop_fraction: 1.0", "crop_fraction: 0.9"),
+    ],
+)
+def test_changed_config_is_refused(folder: Path, old: str, new: str) -> None:
+    """Above all a number that nothing else notices: what was measured, or how images are prepared."""
+    text = (folder / CONFIG).read_text()
+    assert old in text
+    (folder / CONFIG).write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=r"config.yaml is damaged or was changed: the SHA-256 of its content is "):
+        zoo.load(folder)
+
+
+def test_config_may_be_formatted_anew(folder: Path) -> None:
+    config = yaml.safe_load((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text("# by hand\n" + yaml.safe_dump(config, sort_keys=False, width=200, indent=4))
+    assert checkpoint.verify(folder) == 0
+
+
+@pytest.mark.parametrize("version", manifest.UNHASHED)
+def test_older_formats_have_no_hash_of_the_config(folder: Path, version: int) -> None:
+    config = yaml.safe_load((folder / CONFIG).read_text())
+    del config["sha256"][CONFIG]
+    (folder / CONFIG).write_text(yaml.safe_dump({**config, "format": version}))
+    assert checkpoint.verify(folder) == 0
+    (folder / CONFIG).write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match=r"must give the SHA-256 of .*config.yaml"):
+        zoo.load(folder)
 
 
 # Weights that do not fit
@@ -174,6 +210,18 @@ def test_another_explanation_than_at_saving_is_noticed(folder: Path, name: str) 
         checkpoint.verify(folder)
 
 
+def test_golden_file_with_other_tensors_is_noticed(folder: Path) -> None:
+    golden = load_file(folder / GOLDEN)
+    for changed, message in (
+        ({"x": torch.ones(1), **golden}, r"has \['x'\], which the model does not give"),
+        ({name: t for name, t in golden.items() if name != "inputs"}, r"has no 'inputs' \(found: \['activation', "),
+    ):
+        save_file(changed, folder / GOLDEN)
+        configure(folder)
+        with pytest.raises(ValueError, match=rf"{GOLDEN} {message}.*save the checkpoint again"):
+            checkpoint.verify(folder)
+
+
 # Hostile or mistaken configs
 
 
@@ -184,27 +232,28 @@ def test_another_explanation_than_at_saving_is_noticed(folder: Path, name: str) 
         ({"model": "os.system"}, "Class paths are never imported"),
         ({"model": ["protopnet"]}, "names the model \\['protopnet'\\]; expected a registry key"),
         ({"model": "protopnt"}, "no model named 'protopnt'; did you mean 'protopnet'\\?"),
-        ({"format": 3}, "is of checkpoint format 3; this version reads format 1 to 2. Install a newer version of zoo"),
+        ({"format": 4}, "is of checkpoint format 4; this version reads format 1 to 3. Install a newer version of zoo"),
+        ({"format": "3"}, "is of checkpoint format '3'; this version reads format 1 to 3"),
         ({"arguments": {"colour": 1}}, "has arguments that protopnet does not take .*colour"),
         ({"arguments": {}}, "has arguments that protopnet does not take .*domain"),
+        ({"arguments": {"domain": {**IMAGES.to_dict(), "concept_groups": 1}}}, "that protopnet does not take .*Attrib"),
         ({"arguments": [1]}, "'arguments' and 'metrics' must be mappings"),
         ({"metrics": 0.5}, "'arguments' and 'metrics' must be mappings"),
         ({"note": "hello"}, "must have the keys arguments, format, metrics, model, sha256; got \\[.*'note'"),
         ({1: "hello"}, "must have the keys arguments, format, metrics, model, sha256; got \\['1', 'arguments'"),
-        ({"sha256": {}}, "must give the SHA-256 of model.safetensors and golden.safetensors, and of nothing else"),
+        ({"sha256": {}}, "give the SHA-256 of model.safetensors, golden.safetensors, config.yaml, and of nothing else"),
         ({"sha256": {WEIGHTS: "0", GOLDEN: "0", "../../etc/passwd": "0"}}, "and of nothing else"),
         ({"sha256": {WEIGHTS: "0", "/etc/passwd": "0"}}, "and of nothing else"),
         ({"sha256": [WEIGHTS, GOLDEN]}, "must give the SHA-256 of"),
     ],
 )
 def test_config_that_cannot_be_right_is_refused(folder: Path, changes: dict, message: str) -> None:
-    config = yaml.safe_load((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(yaml.safe_dump({**config, **changes}, sort_keys=False))
+    configure(folder, changes)
     with pytest.raises(ValueError, match=message):
         zoo.load(folder)
 
 
-@pytest.mark.parametrize("key", sorted(KEYS))
+@pytest.mark.parametrize("key", sorted(manifest.KEYS))
 def test_config_without_a_key_is_refused(folder: Path, key: str) -> None:
     config = yaml.safe_load((folder / CONFIG).read_text())
     del config[key]
@@ -229,6 +278,15 @@ def test_config_that_is_no_plain_yaml_runs_nothing(folder: Path, tmp_path: Path,
     with pytest.raises(ValueError, match=rf"(?s){CONFIG}.*{message}"):
         zoo.load(folder)
     assert not witness.exists()
+
+
+def test_config_that_says_more_than_fits_into_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "LONGEST", 100_000)
+    bomb = "".join(f"  a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 20))
+    text = (folder / CONFIG).read_text()
+    (folder / CONFIG).write_text(text.replace("arguments:\n", f"arguments:\n  a0: &a0 [x]\n{bomb}"))
+    with pytest.raises(ValueError, match=r"says at most 100,000 characters; got more"):
+        zoo.load(folder)
 
 
 def test_config_that_is_no_text(folder: Path) -> None:
@@ -257,3 +315,39 @@ def test_renamed_pickle_is_not_unpickled(folder: Path, tmp_path: Path, write: Ca
     ):
         zoo.load(folder)
     assert not (tmp_path / "witness").exists()
+
+
+def test_backbone_has_no_file_unpickled(folder: Path, tmp_path: Path) -> None:
+    """timm has an option for it, and a pickle could come along as the model card."""
+    torch.save({"x": Touch(tmp_path / "witness")}, folder / "README.md")
+    arguments = checkpoint.read_config(folder)["arguments"]
+    for option in ({"checkpoint_path": str(folder / "README.md")}, {"weights": str(folder / "README.md")}):
+        configure(folder, arguments={**arguments, "backbone": {"name": "resnet10t", **option}})
+        with pytest.raises(ValueError, match=r"by which timm unpickles a file; give 'weights', a safeten|does not fit"):
+            zoo.load(folder)
+    configure(folder, arguments={**arguments, "backbone": {"name": "hf-hub:me/birds"}})
+    with pytest.raises(ValueError, match="no backbone named 'hf-hub:me/birds'"):
+        zoo.load(folder)
+    assert not (tmp_path / "witness").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("bridged_transformer", {"dense": "{outside}"}),
+        ("labelfree", {"scores": "{outside}", "concepts": ()}),
+        ("posthoc", {"bank": "{outside}", "concepts": ()}),
+        ("c3m", {"backbone": {"name": "hf", "model": "{outside}"}}),
+    ],
+)
+def test_no_other_file_is_read(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    """Those arguments name files when a model is made; a checkpoint holds what was in them."""
+    pytest.importorskip("tokenizers")
+    outside = tmp_path / "secret"
+    outside.write_text("secret")
+    model = (of_subwords("c3m") if name == "c3m" else SMALL[name]()).model
+    folder = zoo.save(model, tmp_path / "checkpoint")
+    told = yaml.safe_load(yaml.safe_dump(options).replace("{outside}", str(outside)))
+    configure(folder, arguments={**checkpoint.read_config(folder)["arguments"], **told})
+    with pytest.raises(ValueError, match=r"secret', outside of the checkpoint; a checkpoint holds all that its model"):
+        zoo.load(folder)

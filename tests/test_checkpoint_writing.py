@@ -1,7 +1,10 @@
 """Checkpoints as they are written: whatever happens meanwhile, none is lost."""
 
+import itertools
 import os
 import shutil
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from safetensors.torch import load_file
 
 import zoo
 from tests.small_models import IMAGES, RandomImages, Small, protopnet
-from zoo import checkpoint
+from zoo import checkpoint, pretrained
 from zoo.checkpoint import CONFIG, GOLDEN, WEIGHTS
 from zoo.module import SelfInterpretable
 
@@ -162,6 +165,53 @@ def test_a_kill_at_any_point_of_the_replacement_loses_nothing(
 
 def _renamed(folder: Path) -> bool:
     return folder.exists() and (folder.parent / ".checkpoint.old").exists()
+
+
+def killed_before(step: int, model: SelfInterpretable, folder: Path) -> bool:
+    """Saves in another process, which is sent SIGKILL before the step-th thing that it does to the disk there."""
+    if (process := os.fork()) == 0:
+        try:
+            torch.set_num_threads(1)  # the threads of the parent are not there
+            signal.alarm(60)
+            steps = itertools.count(1)
+
+            def hook(event: str, arguments: tuple) -> None:
+                if event in CHANGES and str(folder.parent) in str(arguments) and next(steps) == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            sys.addaudithook(hook)
+            zoo.save(model, folder)
+            os._exit(0)
+        finally:  # never back into the tests
+            os._exit(1)
+    status = os.waitpid(process, 0)[1]
+    assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL, status
+    return status != 0
+
+
+CHANGES = ("open", "os.mkdir", "os.chmod", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system does not have")
+def test_sigkill_at_every_step_leaves_a_whole_checkpoint(
+    saved: Path, other: SelfInterpretable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = scores(saved)
+    with torch.no_grad():
+        after = other(INPUTS)
+    survivors, step = [], 0
+    for step in itertools.count(1):
+        folder = Path(shutil.copytree(saved, tmp_path / str(step) / "checkpoint"))
+        if not killed_before(step, other, folder):
+            break
+        monkeypatch.setattr(pretrained, "ROOTS", (folder.parent,))
+        assert checkpoint.verify(pretrained.find("checkpoint")) == 0
+        assert zoo.list_checkpoints() == ["checkpoint"]  # whatever else is left behind
+        survivors.append("old" if torch.equal(scores(folder), before) else "new")
+        assert survivors[-1] == "old" or torch.equal(scores(folder), after)
+        zoo.save(other, folder)
+        assert torch.equal(scores(folder), after)
+    assert step > 10 and {"old", "new"} == set(survivors) and survivors == sorted(survivors, reverse=True)
 
 
 def test_saving_recovers_too(folder: Path, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:

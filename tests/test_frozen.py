@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from tests.small_models import protopnet
-from zoo import checkpoint
+from zoo import checkpoint, manifest
 from zoo.checkpoint import CONFIG, WEIGHTS
 from zoo.domain import ImageDomain
 from zoo.frozen import FOLDER, fingerprint
@@ -98,10 +98,10 @@ def test_other_weights_and_damage_are_noticed(folder: Path) -> None:
 def test_hostile_entries(folder: Path, entry: object, message: str) -> None:
     config = yaml.safe_load((folder / CONFIG).read_text())
     for backbones in (dict.fromkeys(config["backbones"], entry), {1: entry}):
-        (folder / CONFIG).write_text(yaml.safe_dump({**config, "backbones": backbones}))
+        manifest.write_config(folder, {**config, "backbones": backbones})
         with pytest.raises(ValueError, match=message if 1 not in backbones else "must have a 'file'"):
             zoo.load(folder)
-    (folder / CONFIG).write_text(yaml.safe_dump({**config, "backbones": [entry]}))
+    manifest.write_config(folder, {**config, "backbones": [entry]})
     with pytest.raises(ValueError, match="'backbones' must be a mapping; got list"):
         zoo.load(folder)
 

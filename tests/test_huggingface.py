@@ -166,6 +166,12 @@ def test_from_a_config_to_a_page(tmp_path: Path) -> None:
     [
         ({"pooling": "max"}, 10, "pooling must be 'masked' or 'padded'; got 'max'"),
         ({"config": None}, 10, "the backbone 'hf' needs a model, such as bert-base-uncased or a folder; got none"),
+        ({"config": {"model_type": "bert", "attn_implementation": "me/kernel"}}, 10, "transformers would run code of"),
+        (
+            {"config": {"model_type": "bert", "text": {"_attn_implementation": "me/k"}}},
+            10,
+            "_attn_implementation: me/k",
+        ),
         (
             {"config": {"model_type": "bertt"}},
             10,

@@ -1,10 +1,12 @@
 """Checkpoints by name, from the hub and back, and `check`."""
 
 import shutil
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import HfApi
 from safetensors.torch import load_file, save_file
 
 import zoo
@@ -119,9 +121,16 @@ def test_names_that_the_hub_cannot_have(name: str) -> None:
         zoo.load(f"hub:{name}")
 
 
-def test_no_network(shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+class TransportError(Exception):
+    """As the HTTP libraries below the hub's client raise them: no OSError, and of another class in each version."""
+
+
+@pytest.mark.parametrize("kind", [OSError, TransportError])
+def test_no_network(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, kind: type[Exception]
+) -> None:
     def fails(*_: object, **__: object) -> str:
-        raise OSError("no route to host")
+        raise kind("no route to host")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fails)
     with pytest.raises(ConnectionError, match=r"could not get 'me/birds' .*by name \(cbm-small, protopnet-small\)"):
@@ -132,6 +141,17 @@ def test_no_network(shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "could not upload to 'me/birds'" in capsys.readouterr().err
     assert main(["push-to-hub", "--checkpoint", "cbm-small", "--repository", "birds"]) == 2
     assert "--repository must be OWNER/NAME; got 'birds'" in capsys.readouterr().err
+
+
+def test_a_machine_without_a_network(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The hub's real client, at a port where nothing listens."""
+    monkeypatch.setattr("huggingface_hub.hf_api.HfApi.__init__", partialmethod(HfApi.__init__, "http://127.0.0.1:9"))
+    assert main(["push-to-hub", "--checkpoint", "cbm-small", "--repository", "me/birds"]) == 2
+    assert "could not upload to 'me/birds'" in capsys.readouterr().err
+    assert main(["push-to-hub", "--checkpoint", "cbm-small", "--repository", "me/b..d"]) == 2
+    assert "'me/b..d' is no name of the hub" in capsys.readouterr().err
 
 
 def test_what_is_pushed_stands_alone(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

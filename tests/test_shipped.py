@@ -28,6 +28,16 @@ def test_they_are_of_their_configs() -> None:
     assert [name for name in NAMES if not up_to_date(ROOT / name, plan[name])] == []
 
 
+def test_they_are_beside_their_twins_and_hashed() -> None:
+    plan = yaml.safe_load(PLAN.read_text())
+    for name in NAMES:
+        entry, told = plan["checkpoints"][name], checkpoint.read_config(ROOT / name)
+        facts = plan["data"][entry["data"]]
+        assert told["about"]["twin"]["config"] == f"configs/{entry.get('twin', facts.get('twin'))}.yaml", name
+        assert told["about"]["data"] == facts["about"], name
+        assert checkpoint.CONFIG in told["sha256"], name
+
+
 def test_they_are_small() -> None:
     sizes = [file.stat().st_size for file in ROOT.rglob("*") if file.is_file()]
     assert sum(sizes) < 60e6 and max(sizes) < 15e6

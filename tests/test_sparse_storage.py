@@ -120,14 +120,13 @@ def test_what_is_not_expected_takes_no_memory() -> None:
 def test_checkpoints_use_it_and_read_it_strictly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = protopnet().model
     name, biggest = max(model.state_dict().items(), key=lambda item: item[1].numel() * item[1].is_floating_point())
-    assert checkpoint.read_config(zoo.save(model, tmp_path / "dense"))["format"] == 1
+    zoo.save(model, tmp_path / "dense")
     assert not is_packed(load_file(tmp_path / "dense" / WEIGHTS))
     monkeypatch.setattr("zoo.sparse_storage.SMALLEST", 16)
     with torch.no_grad():
         biggest[torch.rand_like(biggest) > 1 / 64] = 0  # a product with a mask would leave -0.0, which is kept
         biggest.view(-1)[3] = -0.0
     folder = zoo.save(model, tmp_path / "sparse")
-    assert checkpoint.read_config(folder)["format"] == 2
     assert is_packed(load_file(folder / WEIGHTS))
     for key, tensor in zoo.load(folder).state_dict().items():
         assert torch.equal(bits(tensor), bits(model.state_dict()[key])), key

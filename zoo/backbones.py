@@ -15,21 +15,41 @@ from torch import Tensor, nn
 from zoo.hints import hint
 
 _skip_weights: ContextVar[bool] = ContextVar("skip_weights", default=False)
+_sealed: ContextVar[bool] = ContextVar("sealed", default=False)
 
 
 @contextmanager
-def without_pretrained_weights() -> Iterator[None]:
-    """Backbones made in this context start from random weights, because a checkpoint is about to fill them."""
-    token = _skip_weights.set(True)
+def without_pretrained_weights(sealed: bool = False) -> Iterator[None]:
+    """Backbones made in this context start from random weights, because a checkpoint is about to fill them.
+
+    Args:
+        sealed: models made in this context must not need any file, or the network, either: a checkpoint is whole, and
+            somebody else's has no say in what is read on this machine.
+    """
+    tokens = _skip_weights.set(True), _sealed.set(sealed)
     try:
         yield
     finally:
-        _skip_weights.reset(token)
+        _skip_weights.reset(tokens[0])
+        _sealed.reset(tokens[1])
 
 
 def skips_weights() -> bool:
     """Whether pretrained weights are left out just now, see `without_pretrained_weights`."""
     return _skip_weights.get()
+
+
+def refuse_if_sealed(argument: str, value: object) -> None:
+    """What an argument that names a file says before it is read.
+
+    Raises:
+        ValueError: this is the config of a checkpoint, see `without_pretrained_weights`.
+    """
+    if _sealed.get():
+        raise ValueError(
+            f"'{argument}' is {str(value)!r}, outside of the checkpoint; a checkpoint holds all that its model needs, "
+            "and no other file is read for it. Get it again, or make the model with zoo.create_model and save it."
+        )
 
 
 class Backbone(nn.Module):
@@ -109,15 +129,29 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
         raise ValueError("backbone has both 'weights' (a file) and 'pretrained' (a download); give one of them.")
     if skips_weights():
         weights, options["pretrained"] = None, False
-    network = timm.create_model(name, in_chans=in_channels, num_classes=0, global_pool="", **options)
+    network = create_timm(name, in_chans=in_channels, num_classes=0, global_pool="", **options)
     if hasattr(network, "num_prefix_tokens"):  # a transformer: have timm fold its tokens back into a map
-        network = timm.create_model(name, in_chans=in_channels, features_only=True, out_indices=(-1,), **options)
+        network = create_timm(name, in_chans=in_channels, features_only=True, out_indices=(-1,), **options)
         channels = network.feature_info.channels()[-1]
     else:
         channels = int(network.num_features)
     if weights:
         load_weights(network, weights)
     return Backbone(network, in_channels, channels)
+
+
+def create_timm(name: str, **options: Any) -> nn.Module:
+    """A network of timm by its name, for which no file is unpickled.
+
+    Raises:
+        ValueError: timm is asked to unpickle weights.
+    """
+    if "checkpoint_path" in options:  # a config, and so a checkpoint of somebody else, could have any file unpickled
+        raise ValueError(
+            f"backbone '{name}' has the option checkpoint_path, by which timm unpickles a file; give 'weights', a "
+            "safetensors file, instead."
+        )
+    return timm.create_model(name, **options)
 
 
 def convnet(

@@ -5,7 +5,20 @@ from collections.abc import Mapping
 from typing import Any
 
 CARD = "README.md"
-TEXTS = ("name", "title", "data", "data_licence", "licence", "config", "command", "recipe", "device", "use", "limits")
+TEXTS = (
+    "name",
+    "family",
+    "title",
+    "data",
+    "data_licence",
+    "licence",
+    "config",
+    "command",
+    "recipe",
+    "device",
+    "use",
+    "limits",
+)
 NUMBERS = ("seed", "rows", "seconds")
 KEYS = {*TEXTS, *NUMBERS, "interval", "twin", "truth"}
 
@@ -35,6 +48,8 @@ def render(config: Mapping[str, Any]) -> str:
     return f"""# {about["name"]}
 
 {about["title"]}
+
+Model `{config["model"]}` of the family {about["family"]}.
 
 ```python
 import zoo

@@ -2,12 +2,11 @@
 
 It may have a model card besides, README.md, see `zoo.card`.
 
-config.yaml names the model by its registry key and holds its constructor's arguments, the hashes of the other files
-and what was measured. golden.safetensors holds inputs and the explanation that the model gave for them when it was
-saved; `verify` compares. Nothing here imports what a file names, and nothing is unpickled.
+config.yaml names the model by its registry key and holds its constructor's arguments, what was measured, and the hashes
+of the other files and of itself, see `zoo.manifest`. golden.safetensors holds inputs and the explanation that the model
+gave for them when it was saved; `verify` compares. Nothing here imports what a file names, and nothing is unpickled.
 """
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -16,16 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zoo import card, frozen, registry, sparse_storage
 from zoo.backbones import without_pretrained_weights
-from zoo.checkpoint_config import ABOUT, CONFIG, GOLDEN, SHARED, WEIGHTS, read_config
 from zoo.domain import ImageDomain
 from zoo.huggingface import HuggingFaceText
+from zoo.manifest import (
+    ABOUT,
+    CONFIG,
+    FORMATS,
+    GOLDEN,
+    SHARED,
+    WEIGHTS,
+    backup,
+    file_hash,
+    read_config,
+    recover,
+    write_config,
+)
 from zoo.module import SelfInterpretable
 
 PICTURES = ("picture", "pictures")  # buffers that hold training images, or parts of them
@@ -62,7 +72,7 @@ def save(
     """
     model.require_ready()
     folder = Path(folder)
-    _recover(folder)
+    recover(folder)
     held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
     if folder.is_file() or (held and set(held) - {card.CARD} != {CONFIG, WEIGHTS, GOLDEN}):
         raise FileExistsError(
@@ -73,16 +83,16 @@ def save(
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
     try:
         shared = frozen.share(model, folder) if share_backbone else {}
-        config = {"metrics": dict(metrics or {})} | (
-            {ABOUT: {"name": folder.name, **about}} if about is not None else {}
-        )
+        config = {"metrics": dict(metrics or {})}
         if about is not None:
-            (fresh / card.CARD).write_text(card.render(config), encoding="utf-8")
+            config[ABOUT] = {"name": folder.name, **about}
+            told = {"model": registry.name_of(type(model)), **config}
+            (fresh / card.CARD).write_text(card.render(told), encoding="utf-8")
         _write(model, fresh, config, golden, shared, pictures)
         _replace(folder, fresh)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
-        _recover(folder)
+        recover(folder)
         kept = "; the checkpoint that was there is untouched" if folder.exists() else ""
         raise OSError(
             f"could not write the checkpoint {folder} ({error}){kept}. Free some space or choose another folder."
@@ -102,20 +112,23 @@ def load(folder: str | Path) -> SelfInterpretable:
             not what its hash in the config says.
     """
     folder = Path(folder)
-    _recover(folder)
+    recover(folder)
     config = read_config(folder)
-    for name, expected in config["sha256"].items():
-        if (found := _hash(folder / name)) != expected:
+    for name in (WEIGHTS, GOLDEN):
+        expected = config["sha256"][name]
+        if (found := file_hash(folder / name)) != expected:
             raise ValueError(
                 f"{folder / name} is damaged or was changed: its SHA-256 is {found[:12]}..., the config says "
                 f"{str(expected)[:12]}.... Get the checkpoint again."
             )
     entry = registry.find(config["model"])
     try:
-        with without_pretrained_weights():
+        with without_pretrained_weights(sealed=True):
             model = entry.cls(**config["arguments"])
-    except TypeError as error:
-        raise ValueError(f"{folder / CONFIG} has arguments that {entry.name} does not take ({error}).") from error
+    except (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:  # values of another kind
+        raise ValueError(
+            f"{folder / CONFIG} has arguments that {entry.name} does not take ({type(error).__name__}: {error})."
+        ) from error
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     own = sparse_storage.unpack(read_tensors(folder / WEIGHTS), shapes, folder / WEIGHTS)
     for name, tensor in own.items():
@@ -137,8 +150,12 @@ def verify(folder: str | Path, tolerance: float = 1e-4) -> float:
     folder = Path(folder)
     _compare_card(folder)
     model, golden = load(folder), read_tensors(folder / GOLDEN)
+    if "inputs" not in golden:
+        raise ValueError(f"{folder / GOLDEN} has no 'inputs' (found: {sorted(golden)}); save the checkpoint again.")
     terms = _golden_terms(model, golden["inputs"])
     worst = 0.0
+    if extra := sorted(golden.keys() - terms.keys() - {"inputs"}):
+        raise ValueError(f"{folder / GOLDEN} has {extra}, which the model does not give; save the checkpoint again.")
     for name, now in terms.items():
         if name not in golden or golden[name].shape != now.shape:
             raise ValueError(
@@ -190,17 +207,16 @@ def _write(
     }
     if not pictures:
         state |= {n: t.new_zeros((*t.shape[:2], 0, 0)) for n, t in state.items() if is_picture(n, t)}
-    stored = sparse_storage.pack(state)
-    save_file(stored, folder / WEIGHTS)
+    save_file(sparse_storage.pack(state), folder / WEIGHTS)
     save_file({"inputs": inputs.contiguous(), **terms}, folder / GOLDEN)
     config = {
-        "format": 2 if sparse_storage.is_packed(stored) else 1,
+        "format": FORMATS[-1],
         "model": registry.name_of(type(model)),
         "arguments": _arguments(model),
         **told,
-        "sha256": {name: _hash(folder / name) for name in (WEIGHTS, GOLDEN)},
+        "sha256": {name: file_hash(folder / name) for name in (WEIGHTS, GOLDEN)},
     } | ({SHARED: shared} if shared else {})
-    (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_config(folder, config)
     for path in folder.iterdir():  # on the disk before the rename makes it the checkpoint
         path.chmod(0o644)
         with path.open("rb") as written:
@@ -251,26 +267,10 @@ def _fill(model: SelfInterpretable, tensors: dict[str, Tensor], path: Path) -> N
     model.load_state_dict(tensors)
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def _replace(folder: Path, fresh: Path) -> None:
-    old = _backup(folder)
+    old = backup(folder)
     shutil.rmtree(old, ignore_errors=True)  # left where a replacement was killed after its second rename
     if folder.exists():
         os.rename(folder, old)
     os.rename(fresh, folder)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _backup(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.old")
-
-
-def _recover(folder: Path) -> None:
-    """Undoes a replacement that was killed between its two renames."""
-    old = _backup(folder)
-    if old.is_dir() and not folder.exists():
-        os.rename(old, folder)

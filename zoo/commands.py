@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from zoo import registry
-from zoo.checkpoint_config import ABOUT, CONFIG, read_config
+from zoo.manifest import ABOUT, CONFIG, read_config
 from zoo.pretrained import find, list_checkpoints
 
 
@@ -45,16 +45,20 @@ def _checkpoints() -> list[tuple[str, ...]]:
     runs = [(str(file.parent), file.parent) for file in sorted(Path("runs").glob(f"*/checkpoint/{CONFIG}"))]
     rows = [_checkpoint(name, folder) for name, folder in (*shipped, *runs)]
     if not rows:
-        rows = [("none comes with this installation, and none is in runs/", "", "", "", "")]
-    return [("CHECKPOINT", "MODEL", "DATA", "TEST", "SIZE"), *rows]
+        rows = [("none comes with this installation, and none is in runs/", "", "", "", "", "")]
+    return [("CHECKPOINT", "FAMILY", "MODEL", "DATA", "TEST", "SIZE"), *rows]
 
 
 def _checkpoint(name: str, folder: Path) -> tuple[str, ...]:
-    told = read_config(folder)
-    data = told.get(ABOUT, {}).get("data", "").split(".")[0]
-    size = sum(p.stat().st_size for p in folder.iterdir()) / 2**20
+    size = f"{sum(p.stat().st_size for p in folder.iterdir()) / 1e6:.1f} MB"
+    try:
+        told = read_config(folder)
+    except (ValueError, OSError):
+        return name, "", "", "", f"damaged, see `python train.py check {name}`", size
+    data = told.get(ABOUT, {}).get("data", "").split(";")[0].split(" (")[0]
     test = ", ".join(f"{k} {v:.4f}" for k, v in told["metrics"].items())
-    return name, told["model"], data, test, f"{size:.1f} MB"
+    family = told.get(ABOUT, {}).get("family") or registry.find(told["model"]).family  # the look-up imports torch
+    return name, family, told["model"], data, test, size
 
 
 def _summary(cls: type) -> str:

@@ -19,7 +19,7 @@ def fetch(name: str) -> Path:
         ConnectionError: it could not be had; the message names what is on this machine.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
     repository, _, revision = name.partition("@")
     if repository.count("/") != 1 or not all(repository.split("/")):
@@ -28,7 +28,7 @@ def fetch(name: str) -> Path:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=FILES))
     except HFValidationError as error:
         raise ValueError(f"'hub:{name}' is no name of the hub ({error}).") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # the client's own, and those of the HTTP library below it, which change with versions
         here = ", ".join(list_checkpoints()) or "none"
         raise ConnectionError(
             f"could not get '{name}' from the hub ({type(error).__name__}). Check the name and the network, or take a "
@@ -39,7 +39,7 @@ def fetch(name: str) -> Path:
 def push_to_hub(arguments: list[str]) -> int:
     """Uploads a checkpoint to the Hugging Face hub, after checking it; needs `hf auth login` once."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HFValidationError
 
     parser = argparse.ArgumentParser("train.py push-to-hub", description=push_to_hub.__doc__)
     parser.add_argument("--checkpoint", required=True, help="folder or name of a checkpoint")
@@ -56,7 +56,9 @@ def push_to_hub(arguments: list[str]) -> int:
             api = HfApi()
             api.create_repo(options.repository, private=options.private, exist_ok=True)
             api.upload_folder(repo_id=options.repository, folder_path=whole, allow_patterns=FILES)
-        except (HfHubHTTPError, OSError) as error:
+        except HFValidationError as error:
+            raise ValueError(f"'{options.repository}' is no name of the hub ({error}).") from error
+        except Exception as error:  # as in `fetch`: without a network, the HTTP library's own, which is no OSError
             raise ConnectionError(
                 f"could not upload to '{options.repository}' ({type(error).__name__}: {error}). Log in with `hf auth "
                 "login`, and check the name and the network."

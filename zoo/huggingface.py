@@ -2,14 +2,14 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones import skips_weights
+from zoo.backbones import refuse_if_sealed, skips_weights
 from zoo.domain import TextDomain
 from zoo.domain.text import FIRST, PAD, UNKNOWN
 from zoo.extras import need
@@ -125,6 +125,7 @@ class HuggingFaceText(nn.Module):
 
 
 def _read_config(model: str) -> Any:
+    refuse_if_sealed("backbone.model", model)
     library = need("transformers", "text")
     try:
         return library.AutoConfig.from_pretrained(_path(model), trust_remote_code=False)
@@ -138,7 +139,20 @@ def _make_config(config: Mapping[str, Any]) -> Any:
     kind, known = options.pop("model_type", None), library.CONFIG_MAPPING
     if kind not in known:
         raise ValueError(f"config must name a model_type of transformers; got {kind!r}; {hint(kind, known)}")
+    if code := list(_code_of_others(options)):
+        raise ValueError(
+            f"config has {', '.join(code)}, by which transformers would run code of the hub; leave it out."
+        )
     return library.AutoConfig.for_model(kind, **options)
+
+
+def _code_of_others(config: Mapping[str, Any]) -> Iterator[str]:
+    """The entries of a config, at any depth, that name a kernel of the hub, such as attn_implementation: org/name."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _code_of_others(value)
+        elif str(key).endswith("implementation") and "/" in str(value):
+            yield f"{key}: {value}"
 
 
 def _build(model: str | None, config: Any) -> nn.Module:

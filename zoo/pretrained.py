@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.checkpoint_config import CONFIG
 from zoo.hints import hint
+from zoo.manifest import CONFIG, recover
 
 if TYPE_CHECKING:
     from zoo.module import SelfInterpretable
@@ -16,7 +16,8 @@ HUB = "hub:"
 
 def list_checkpoints() -> list[str]:
     """Names of the checkpoints that come with the package, each of which `load` takes."""
-    return sorted({file.parent.name for root in ROOTS for file in root.glob(f"*/{CONFIG}")})
+    found = {file.parent.name for root in ROOTS for file in root.glob(f"*/{CONFIG}")}
+    return sorted(name for name in found if not name.startswith("."))  # those are left of saving that was killed
 
 
 def load_checkpoint(name: str | Path) -> "SelfInterpretable":
@@ -49,6 +50,7 @@ def find(name: str | Path) -> Path:
     if path.exists() or len(path.parts) > 1 or path.is_absolute():
         return path  # reading it says what is wrong, if anything is
     for root in ROOTS:
+        recover(root / path)
         if (root / path / CONFIG).is_file():
             return root / path
     known = list_checkpoints()

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo import sparse_storage
-from zoo.backbones import skips_weights
+from zoo.backbones import refuse_if_sealed, skips_weights
 from zoo.circuits.network import SparseNetwork
 from zoo.circuits.transformer import SparseTransformer
 from zoo.domain import Domain
@@ -37,6 +37,7 @@ def read_twin(dense: str | Mapping[str, Any], domain: Domain) -> tuple[SparseNet
     given: dict[str, Any] = {"weights": dense} if isinstance(dense, str) else dict(dense)
     weights = given.pop("weights", None)
     if isinstance(dense, str):
+        refuse_if_sealed("dense", dense)
         given = _stored(Path(dense), domain)
     elif weights is None and not skips_weights():
         raise ValueError(

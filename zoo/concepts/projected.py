@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from zoo.backbones import refuse_if_sealed
 from zoo.hints import hint
 from zoo.reference import Reference
 
@@ -50,6 +51,7 @@ def read_scores(path: str | Path) -> tuple[Tensor, list[str], list[str]]:
         FileNotFoundError: there is no such file.
         ValueError: the file holds no concept scores.
     """
+    refuse_if_sealed("scores", path)
     if not Path(path).is_file():
         raise FileNotFoundError(f"no concept scores at {path}; write them with `train.py score-concepts`.")
     try:

@@ -7,7 +7,7 @@ import timm
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, cat, nn
 
-from zoo.backbones import load_weights, skips_weights
+from zoo.backbones import create_timm, load_weights, skips_weights
 from zoo.domain import ImageDomain
 
 
@@ -69,7 +69,7 @@ def create_vit(spec: str | Mapping[str, Any], domain: ImageDomain) -> VisionToke
     name, weights = options.pop("name"), options.pop("weights", None)
     if skips_weights():
         weights, options["pretrained"] = None, False
-    network = timm.create_model(name, in_chans=domain.channels, num_classes=0, img_size=domain.size, **options)
+    network = create_timm(name, in_chans=domain.channels, num_classes=0, img_size=domain.size, **options)
     if weights:
         load_weights(network, weights)
     encoder = VisionTokens(network)
