@@ -46,18 +46,17 @@ class Pictures(Items):
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         views = [self.domain.preprocess(v) for v in self.augment.views(self._pixels(i), self.views)]
-        return self._item(i, views[0], int(self.targets[i])) | ({"view": views[1]} if self.views == 2 else {})
+        return self._item(i, views[0]) | ({"view": views[1]} if self.views == 2 else {})
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
         """A whole batch at once; pictures in memory are made inputs together where their augmentation allows it."""
         if not self.augment.joint or not isinstance(self.sources[indices[0]], Tensor):
             return [self[i] for i in indices]
         inputs = self.domain.preprocess(self.augment.together(self.sources[indices]))
-        targets = self.targets[indices].tolist()
-        return [self._item(i, x, target) for i, x, target in zip(indices, inputs, targets, strict=True)]
+        return [self._item(i, x) for i, x in zip(indices, inputs, strict=True)]
 
-    def _item(self, i: int, x: Tensor, target: int) -> dict[str, Any]:
-        item = {"input": x, "target": target}
+    def _item(self, i: int, x: Tensor) -> dict[str, Any]:
+        item = {"input": x, "target": int(self.targets[i])}
         known = {"concepts": self.concepts, "visible": self.visible}
         return item | {name: labels[i] for name, labels in known.items() if labels is not None}
 
