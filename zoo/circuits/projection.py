@@ -2,13 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import get_ident
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.circuits.selection import FLOATS, largest_of_all, largest_of_each, largest_of_rows, magnitudes, words
+from zoo.circuits.selection import (
+    FLOATS,
+    in_threads,
+    largest_of_all,
+    largest_of_each,
+    largest_of_rows,
+    magnitudes,
+    words,
+)
 from zoo.circuits.topk import fused, has_triton
+
+
+SMALL = 2**17  # entries of a matrix that is no work for a thread
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class Projector:
         self.weights = list(weights)
         self._short: dict[int, np.ndarray] = {}  # by weight: which neurons were too few lately
         self._thresholds: dict[tuple[int, ...], Tensor] = {}  # by group of weights
-        self._scratch: dict[type, tuple[np.ndarray, np.ndarray]] = {}
+        self._scratch: dict[int, dict[type, tuple[np.ndarray, np.ndarray]]] = {}  # by thread
 
     @torch.no_grad()
     def __call__(self, budgets: Sequence[Budget]) -> None:
@@ -86,12 +98,14 @@ class Projector:
                 continue
             groups.setdefault((weight.device, weight.dtype, weight.shape, budget), []).append(i)
         for (device, _, _, budget), numbers in groups.items():
-            if device.type == "cpu":
-                for i in numbers:
-                    self._on_cpu(i, budget)
-            else:
+            if device.type != "cpu":
                 self._on_device(tuple(numbers), budget)
+        on_cpu = [(i, key[-1]) for key, numbers in groups.items() if key[0].type == "cpu" for i in numbers]
+        on_cpu.sort(key=lambda one: -self.weights[one[0]].numel())  # the largest first, so that threads end together
+        small = bool(on_cpu) and self.weights[on_cpu[0][0]].numel() < SMALL
+        in_threads(lambda one: self._on_cpu(*one), on_cpu, 1 if small else None)
 
+    @torch.no_grad()  # a thread of its own does not inherit it
     def _on_cpu(self, number: int, budget: Budget) -> None:
         weight = self.weights[number]
         whole = weight.contiguous()
@@ -109,11 +123,12 @@ class Projector:
             weight.copy_(whole)
 
     def _scratches(self, kind: type, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Two arrays, used again for every matrix: fresh memory would cost more than what is done in it."""
-        if kind not in self._scratch or len(self._scratch[kind][0]) < size:
+        """Two arrays of a thread, used again for every matrix: fresh memory costs more than what is done in it."""
+        own = self._scratch.setdefault(get_ident(), {})
+        if kind not in own:
             most = max(weight.numel() for weight in self.weights)
-            self._scratch[kind] = np.empty(most, kind), np.empty(most, kind)
-        sizes, scratch = self._scratch[kind]
+            own[kind] = np.empty(most, kind), np.empty(most, kind)
+        sizes, scratch = own[kind]
         return sizes[:size], scratch[:size]
 
     def _on_device(self, numbers: tuple[int, ...], budget: Budget) -> None:
@@ -149,8 +164,10 @@ def _largest(
     helped = needed = np.zeros(len(neurons), bool)
     while True:
         if budget.alive and short.any():
-            own = neurons[short]
-            own[largest_of_rows(own.copy(), budget.alive) & (own > 0)] = np.iinfo(own.dtype).max
+            own = np.ascontiguousarray(neurons[short])
+            best = largest_of_rows(own.copy(), budget.alive)
+            best &= own > 0
+            own |= best * own.dtype.type(np.iinfo(own.dtype).max)  # all bits: faster than to assign by a mask
             neurons[short] = own
             helped = helped | short
         kept = largest_of_all(sizes.reshape(-1), budget.keep, scratch).reshape(sizes.shape)

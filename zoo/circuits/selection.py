@@ -21,10 +21,9 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 Part = TypeVar("Part")
 
 
-def in_threads(work: Callable[[Part], object], parts: Sequence[Part]) -> None:
+def in_threads(work: Callable[[Part], object], parts: Sequence[Part], most: int | None = None) -> None:
     """Does all parts of a work, in as many threads as torch uses; numpy lets go of the interpreter meanwhile."""
-    count = min(torch.get_num_threads(), len(parts))
-    if count < 2:
+    if min(most or torch.get_num_threads(), len(parts)) < 2:
         for part in parts:
             work(part)
         return

@@ -11,6 +11,7 @@ from torch import Tensor
 from zoo.circuits.selection import FLOATS, WORDS, in_threads, largest_of_rows, magnitudes, words
 
 CHUNK = 2**16  # entries at a time on the CPU, so that what is computed between stays in its cache
+LONG = 2**18  # entries from which several threads are worth their hand-overs
 WIDEST = 8192  # vectors that a CUDA kernel holds on the chip
 
 
@@ -83,7 +84,8 @@ def _on_cpu(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     n = x.shape[-1]
     out, kept = torch.empty(x.shape, dtype=WORDS[x.element_size()]), torch.empty(x.shape, dtype=torch.bool)
     source, target, mask = (t.reshape(-1, n).numpy() for t in (words(x), out, kept))
-    rows = max(CHUNK // n, 1)
+    threads = torch.get_num_threads() if x.numel() >= LONG else 1
+    rows = max((CHUNK if threads == 1 else min(x.numel() // threads, 2 * CHUNK)) // n, 1)
 
     def select(start: int) -> None:
         part = slice(start, start + rows)
@@ -91,5 +93,5 @@ def _on_cpu(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         mask[part] = largest_of_rows(magnitudes(bits), k)
         np.multiply(bits, mask[part], out=target[part])  # of bits, so that infinity times 0 is 0
 
-    in_threads(select, range(0, len(source), rows))
+    in_threads(select, range(0, len(source), rows), threads)
     return out.view(x.dtype), kept
