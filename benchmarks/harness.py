@@ -96,7 +96,8 @@ def measure(case: Case, seconds: float, device: torch.device) -> dict[str, Any]:
     found = {name: way() for name, way in case.ways.items()}  # also warms up
     if case.apart is not None:
         for name in found:
-            require_equal(found[case.ours], found[name], case.apart, f"{case.what}: {case.ours} and {name}")
+            what = f"{case.what}: {case.ours} and {name}"
+            require_equal(found[case.ours], found[name], case.apart, what, name in case.shares)
     del found
     several = {name: _several(way, device) for name, way in case.ways.items()}
     times: dict[str, list[float]] = {name: [] for name in case.ways}
@@ -131,8 +132,8 @@ def _judged(case: Case | Reading, value: float) -> dict[str, Any]:
     return {"goal": asdict(case.goal), "met": met} | ({} if met or not case.missed else {"missed": case.missed})
 
 
-def require_equal(ours: Any, theirs: Any, apart: float, what: str) -> None:
-    """Refuses to compare the speed of two ways that find different things.
+def require_equal(ours: Any, theirs: Any, apart: float, what: str, share: bool = False) -> None:
+    """Refuses to compare the speed of two ways that find different things; of a `share` the start of ours counts.
 
     Raises:
         ArithmeticError: they do; the message says by how much.
@@ -143,16 +144,21 @@ def require_equal(ours: Any, theirs: Any, apart: float, what: str) -> None:
         if len(ours) != len(theirs):
             raise ArithmeticError(f"{what} find {len(ours)} and {len(theirs)} things.")
         for mine, other in zip(ours, theirs, strict=True):
-            require_equal(mine, other, apart, what)
+            require_equal(mine, other, apart, what, share)
         return
     mine, other = _numbers(ours), _numbers(theirs)
-    mine, apart = mine[: len(other)], apart if mine.dtype.kind == "f" or other.dtype.kind == "f" else 0.0
+    mine, apart = (
+        mine[: len(other)] if share else mine,
+        apart if mine.dtype.kind == "f" or other.dtype.kind == "f" else 0.0,
+    )
     if mine.shape != other.shape:
         raise ArithmeticError(f"{what} find numbers of shape {mine.shape} and {other.shape}.")
     finite = np.isfinite(mine)
     largest = max(float(np.abs(mine[finite]).max(initial=0)), 1e-12)
     gap = float(np.abs(mine[finite].astype(np.float64) - other[finite]).max(initial=0)) / largest
-    if not gap <= apart or not np.array_equal(mine[~finite], other[~finite], equal_nan=True):
+    if not np.array_equal(mine[~finite], other[~finite], equal_nan=True):
+        raise ArithmeticError(f"{what} find infinities or NaN in different places.")
+    if not gap <= apart:
         raise ArithmeticError(f"{what} differ by {gap:.2g} of the largest value; at most {apart:g} is allowed.")
 
 

@@ -19,7 +19,6 @@ from zoo.circuits.selection import (
 )
 from zoo.circuits.topk import fused, has_triton
 
-
 SMALL = 2**17  # entries of a matrix that is no work for a thread
 
 
