@@ -221,3 +221,9 @@ def test_every_section_says_what_it_measures(section: str) -> None:
 
 def test_sections_on_a_gpu_are_sections() -> None:
     assert set(ON_GPU) <= set(SECTIONS) and len(set(SECTIONS)) == len(SECTIONS)
+
+
+def test_a_page_without_a_device_says_so() -> None:
+    section = {"about": "About.", "device": "abacus", "command": "count", "rows": []}
+    assert "No CUDA device was at hand" in render({"one": section})
+    assert "No CUDA device was at hand" not in render({"one": section, "one (CUDA)": section})
