@@ -1,7 +1,7 @@
 """All speed benchmarks: `python -m benchmarks`, or some: `python -m benchmarks --only projection circuits`.
 
 Writes benchmarks/results.json and, from it, benchmarks/RESULTS.md. Sections that are not measured keep what they had.
-Where there is a CUDA device, the sections that use one are measured on it as well. About 40 minutes on two cores;
+Where there is a CUDA device, the sections that use one are measured on it as well. About 25 minutes on two cores;
 nothing else should run beside it.
 """
 
