@@ -93,6 +93,27 @@ def test_log_similarity_falls_with_distance_and_takes_its_epsilon() -> None:
     assert log_similarity(torch.tensor(0.0), 0.5).item() == pytest.approx(math.log(2))
 
 
+def test_gradients_of_squared_distances_are_those_of_plain_differences() -> None:
+    z, p, weight = torch.rand(3, 5, 4, 2), torch.rand(7, 5), torch.randn(3, 7, 4, 2)
+    found, expected = (
+        torch.autograd.grad((distances(*pair) * weight).sum(), pair)
+        for distances in (squared_distances, direct)
+        for pair in [(z.clone().requires_grad_(), p.clone().requires_grad_())]
+    )
+    for mine, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+def test_second_derivatives_of_squared_distances_are_those_of_plain_differences() -> None:
+    z, p, found = torch.rand(2, 3, 2, 2), torch.rand(4, 3), []
+    for distances in (squared_distances, direct):
+        pair = z.clone().requires_grad_(), p.clone().requires_grad_()
+        slopes = torch.autograd.grad(distances(*pair).sin().sum(), pair, create_graph=True)
+        found.append(torch.autograd.grad(sum(slope.square().sum() for slope in slopes), pair))
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
+
+
 def test_values_that_rounding_tells_apart_tie() -> None:
     ones = 1 + torch.tensor([0.0, 3e-7, -2e-7])
     assert len(tied(ones).unique()) == 1 and len(ones.unique()) == 3

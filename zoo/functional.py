@@ -12,7 +12,8 @@ def squared_distances(z: Tensor, prototypes: Tensor) -> Tensor:
     """Squared Euclidean distance of every cell to every prototype, in fp32.
 
     |z - p|² = [z, |z|², 1] · [-2p, 1, |p|²], clamped at 0: one batched matrix product, no (B, P, D, H, W) temporary.
-    Its gradients are one product each, too; that of |z - p|² itself, which is 0 wherever rounding makes the clamp work.
+    Its gradients are one product each, too: those of |z - p|² itself, which the clamp, there against rounding alone,
+    does not change.
     Both sides are first centred on the prototypes' mean, so that less cancels: the error is about 1e-7 times the
     squared spread. Where small distances themselves matter, see `distances_at`.
 
@@ -43,24 +44,23 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
 
 
 class _SquaredDistances(torch.autograd.Function):
-    """Keeps the two sides of the product for the backward pass, and nothing of the size of the distances."""
+    """Keeps its inputs alone for the backward pass, of which gradients can be taken again."""
 
     @staticmethod
     def forward(ctx: Any, cells: Tensor, vectors: Tensor) -> Tensor:
-        left, right = _sides(cells, vectors)
-        ctx.save_for_backward(left, right)
-        return _product(left, right)
+        ctx.save_for_backward(cells, vectors)
+        return _product(*_sides(cells, vectors))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        left, right = ctx.saved_tensors
-        dim, of_cells, of_vectors = left.shape[1] - 2, None, None
+        cells, vectors = ctx.saved_tensors
+        (left, right), dim, of_cells, of_vectors = _sides(cells, vectors), vectors.shape[1], None, None
         if ctx.needs_input_grad[0]:
             product = left.T @ grad  # (B, D + 2, HW), with the sum over prototypes in row D
-            of_cells = torch.addcmul(product[:, :dim], right[:, :dim], product[:, dim : dim + 1], value=2)
+            of_cells = torch.addcmul(product[:, :dim], cells, product[:, dim : dim + 1], value=2)
         if ctx.needs_input_grad[1]:
             product = torch.tensordot(grad, right, ([0, 2], [0, 2]))  # (P, D + 2), the sum over cells last
-            of_vectors = product[:, :dim].mul_(-2).addcmul_(left[:, :dim], product[:, -1:], value=-1)
+            of_vectors = torch.addcmul(-2 * product[:, :dim], vectors, product[:, -1:], value=2)
         return of_cells, of_vectors
 
 

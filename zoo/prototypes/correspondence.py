@@ -48,8 +48,7 @@ class Correspondence(SelfInterpretable):
     image is a unit; its activation is its vote, 0 unless it is among the k, and its contribution that vote if it is of
     the class, else 0. `details` tell of each its "rank" (from 1; 0 if it does not vote), its "match" and the "cosine"
     of stage 1, and of its `pairs` best patch pairs, (B, K, pairs): "query cell", "exemplar cell" (row by row, -1 for
-    none) and "similarity". For "emd" these are the pairs that carry the largest
-    T_ij cos(z_i, c_j).
+    none) and "similarity". For "emd" these are the pairs that carry the largest T_ij cos(z_i, c_j).
 
     Recipe: the action `gather` stores the training images, then an epoch measures. A training image is its own nearest
     neighbour, so accuracies on the training set say little.
