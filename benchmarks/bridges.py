@@ -19,12 +19,12 @@ from torch.nn import functional as F
 
 import zoo
 from zoo.circuits import BridgedTransformer, Choice, rank_reads, steer
-from zoo.circuits.crossing import divergence, log_probabilities, nmse, splice, streams
-from zoo.circuits.network import SparseNetwork
-from zoo.data.code_tasks import encode, find_task
+from zoo.circuits.network.bridge_losses import divergence, log_probabilities, nmse, splice, streams
+from zoo.circuits.network.transformer import SparseNetwork
+from zoo.cli.evaluate import data_of
+from zoo.data.synthetic.code_tasks import encode, find_task
 from zoo.domain.text import PAD
-from zoo.evaluation import data_of
-from zoo.reference import Reference
+from zoo.training.projection_set import Reference
 
 HERE = Path(__file__).parent
 CANDIDATES = 8

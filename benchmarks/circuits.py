@@ -23,10 +23,10 @@ import torch
 
 import zoo
 from zoo.circuits import Circuit, Pruning, SparseTransformer
-from zoo.data.code_tasks import find_task
-from zoo.evaluation import data_of
-from zoo.pruning import search, write
-from zoo.reference import Reference
+from zoo.cli.evaluate import data_of
+from zoo.cli.prune import search, write
+from zoo.data.synthetic.code_tasks import find_task
+from zoo.training.projection_set import Reference
 
 HERE = Path(__file__).parent
 CONFIGS = ("sparse_idioms_cpu", "dense_idioms_cpu", "narrow_idioms_cpu")

@@ -27,16 +27,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 import zoo
-from zoo.backbones import create_backbone
-from zoo.blackbox import BlackBox
-from zoo.concepts.answers import cache
-from zoo.concepts.interventions import Protocol, make_policies, sweep
 from zoo.data import CUB
-from zoo.data.arrays import Rows
-from zoo.data.module import DataModule, stratified_split
+from zoo.data.base.arrays import Rows
+from zoo.data.base.module import DataModule, stratified_split
 from zoo.domain import Domain, TableDomain
-from zoo.functional import area_under_roc
+from zoo.interventions.annotator import cache
+from zoo.interventions.sweep import Protocol, make_policies, sweep
 from zoo.metrics import concept_report
+from zoo.networks.image_backbones import create_backbone
+from zoo.training.black_box import BlackBox
+from zoo.utils.functional import area_under_roc
 
 HERE = Path(__file__).parent
 WEIGHTS = "$ZOO_DATA/weights/timm_mobilenetv2_100_in1k_tf2_ptq.safetensors"

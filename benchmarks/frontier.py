@@ -18,8 +18,8 @@ import torch
 
 import zoo
 from zoo.circuits import Pruning, SparseTransformer
-from zoo.data.code_tasks import tasks
-from zoo.pruning import search
+from zoo.cli.prune import search
+from zoo.data.synthetic.code_tasks import tasks
 
 HERE = Path(__file__).parent
 CONFIGS = ("sparse_stdlib_d512", "dense_stdlib_d128", "dense_stdlib_d256", "dense_stdlib_d512")

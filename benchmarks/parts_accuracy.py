@@ -26,13 +26,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 import zoo
-from zoo import config as configs
-from zoo.blackbox import BlackBox
-from zoo.data.module import DataModule
+from zoo.cli import config as configs
+from zoo.data.base.module import DataModule
 from zoo.domain import Domain
 from zoo.parts import SumOfParts
-from zoo.parts.elements import Elements
-from zoo.parts.generator import strongest
+from zoo.parts.layers.elements import Elements
+from zoo.parts.layers.group_generator import strongest
+from zoo.training.black_box import BlackBox
 
 HERE = Path(__file__).parent
 RUNS = {
@@ -112,7 +112,7 @@ def black_box(folder: Path, domain: Domain) -> nn.Module:
     """A trained black box, from its config and its best weights."""
     arguments = yaml.safe_load((folder / "config.yaml").read_text())["model"]["init_args"]
     arguments.pop("domain", None)
-    with zoo.backbones.without_pretrained_weights():
+    with zoo.networks.image_backbones.without_pretrained_weights():
         model = BlackBox(domain, **arguments)
     weights = folder / ("best.ckpt" if (folder / "best.ckpt").is_file() else "last.ckpt")
     model.load_state_dict(torch.load(weights, weights_only=True)["state_dict"])

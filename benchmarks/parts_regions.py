@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, Subset
 
 import zoo
 from benchmarks.parts_accuracy import Whole, integrated_gradients
-from zoo import config as configs
+from zoo.cli import config as configs
 from zoo.domain import ImageDomain
 from zoo.metrics import AttributionAgreement, RegionAgreement
 from zoo.parts import SumOfParts
-from zoo.parts.generator import strongest
+from zoo.parts.layers.group_generator import strongest
 
 
 def main() -> None:

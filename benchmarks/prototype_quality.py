@@ -30,11 +30,11 @@ from tqdm import tqdm
 
 import zoo
 from benchmarks.parts_accuracy import run
+from zoo.core.explanation import Explanation
 from zoo.data import CUB
-from zoo.explanation import Explanation
 from zoo.metrics import ExplanationSize, PartConsistency, PartPurity, PartStability, SpatialMisalignment
-from zoo.metrics.misalignment import noise_outside, outside_of_box
-from zoo.metrics.part_prototypes import peaks
+from zoo.metrics.prototypes.misalignment import noise_outside, outside_of_box
+from zoo.metrics.prototypes.part_prototypes import peaks
 
 HERE = Path(__file__).parent
 BLACK_BOX = "prototypes/blackbox_cub50"

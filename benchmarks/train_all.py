@@ -23,11 +23,13 @@ import yaml
 from torch import Tensor
 
 import zoo
-from zoo import checkpoint, config, registry
+from zoo.checkpoints import checkpoint
+from zoo.checkpoints.shared_backbone import frozen_backbones
+from zoo.cli import config
+from zoo.core import registry
+from zoo.core.module import SelfInterpretable
 from zoo.data import PartBirds
 from zoo.domain import ImageDomain
-from zoo.frozen import frozen_backbones
-from zoo.module import SelfInterpretable
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS, README = ROOT / "checkpoints", ROOT / "README.md"

@@ -5,8 +5,8 @@ from itertools import islice
 
 import pytest
 
-from zoo.data.idioms import documents
-from zoo.data.tokenized import train_tokenizer
+from zoo.data.base.tokenized import train_tokenizer
+from zoo.data.synthetic.idioms import documents
 from zoo.domain import CodeDomain
 
 

@@ -11,10 +11,10 @@ from torch.utils.data import Dataset
 import zoo
 from tests.small_code import code_domain
 from tests.subwords import BERT, transformers, wordpiece
-from zoo.backbones import without_pretrained_weights
+from zoo.core.module import SelfInterpretable
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
-from zoo.module import SelfInterpretable
-from zoo.reference import Reference
+from zoo.networks.image_backbones import without_pretrained_weights
+from zoo.training.projection_set import Reference
 
 IMAGES = ImageDomain(classes=("circle", "square", "star"), size=(12, 10), channels=3)
 

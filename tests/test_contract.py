@@ -9,7 +9,8 @@ from torch import nn
 
 import zoo
 from tests.small_models import SMALL, VARIANTS, Small
-from zoo import ExplainingForward, checkpoint
+from zoo import ExplainingForward
+from zoo.checkpoints import checkpoint
 
 
 @pytest.fixture(scope="module", params=[*SMALL, *VARIANTS])

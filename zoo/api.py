@@ -1,13 +1,13 @@
 """All that `import zoo` offers, and the only list of families."""
 
 from zoo import circuits, concepts, parts, prototypes
-from zoo.checkpoint import save
-from zoo.evidence import Evidence, Unit
-from zoo.explanation import Explanation
-from zoo.module import ExplainingForward, SelfInterpretable
-from zoo.pretrained import list_checkpoints
-from zoo.pretrained import load_checkpoint as load
-from zoo.registry import create_model, list_models
+from zoo.checkpoints.checkpoint import save
+from zoo.checkpoints.pretrained import list_checkpoints
+from zoo.checkpoints.pretrained import load_checkpoint as load
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.explanation import Explanation
+from zoo.core.module import ExplainingForward, SelfInterpretable
+from zoo.core.registry import create_model, list_models
 
 __all__ = [
     "Evidence",

@@ -16,14 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.harness import Case, Goal
-from zoo.circuits.attention import explicit, sink_attention
-from zoo.circuits.csr import csr_linear, to_csr
-from zoo.circuits.optimizer import SparseAdam
-from zoo.circuits.projection import Budget, Projector
-from zoo.circuits.topk import abs_topk
-from zoo.circuits.transformer import SparseTransformer
-from zoo.data.idioms import documents
-from zoo.data.tokenized import train_tokenizer
+from zoo.circuits.kernels.csr import csr_linear, to_csr
+from zoo.circuits.kernels.topk import abs_topk
+from zoo.circuits.network.attention import explicit, sink_attention
+from zoo.circuits.network.optimizer import SparseAdam
+from zoo.circuits.network.weight_projection import Budget, Projector
+from zoo.circuits.sparse_transformer import SparseTransformer
+from zoo.data.base.tokenized import train_tokenizer
+from zoo.data.synthetic.idioms import documents
 from zoo.domain import CodeDomain
 
 SELECTION = (
@@ -145,8 +145,8 @@ def steps(device: torch.device) -> Iterator[Case]:
 
     def plain_step(model: SparseTransformer, optimizer: SparseAdam) -> list[Tensor]:
         with (
-            patch("zoo.circuits.network.abs_topk", topk_and_scatter),
-            patch("zoo.circuits.network.sink_attention", explicit),
+            patch("zoo.circuits.network.transformer.abs_topk", topk_and_scatter),
+            patch("zoo.circuits.network.transformer.sink_attention", explicit),
             patch.object(optimizer, "projector", partial(by_sorting, optimizer.projector.weights)),
         ):
             return step(model, optimizer)

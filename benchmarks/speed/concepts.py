@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.harness import Case, Goal
-from zoo.concepts.embeddings import ConceptEmbedding
 from zoo.concepts.intcem import IntCEM
-from zoo.concepts.regularisers import consistency
+from zoo.concepts.layers.embeddings import ConceptEmbedding
+from zoo.concepts.layers.regularisers import consistency
+from zoo.core.evidence import Evidence
 from zoo.domain import TableDomain
-from zoo.evidence import Evidence
 
 CLOSE = 1e-5  # largest difference, relative to the largest value
 

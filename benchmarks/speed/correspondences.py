@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from benchmarks.harness import Case, Goal
 from zoo.prototypes.correspondence import AT_ONCE
-from zoo.prototypes.matching import mutual_nearest
-from zoo.prototypes.pairwise import match_by_mutual_patches, match_by_transport
+from zoo.prototypes.layers.matching import mutual_nearest
+from zoo.prototypes.layers.pairwise import match_by_mutual_patches, match_by_transport
 
 QUERIES, CANDIDATES, GRID, DIM, PAIRS, EPSILON, STEPS = 8, 50, 7, 64, 5, 0.05, 20
 

@@ -18,14 +18,14 @@ from torch.utils.data import Dataset
 
 import zoo
 from benchmarks.harness import Case, Goal
-from zoo.blackbox import BlackBox
 from zoo.circuits import SparseTransformer
-from zoo.data.idioms import documents
-from zoo.data.tokenized import train_tokenizer
+from zoo.core.module import SelfInterpretable
+from zoo.data.base.tokenized import train_tokenizer
+from zoo.data.synthetic.idioms import documents
 from zoo.domain import CodeDomain, ImageDomain
-from zoo.module import SelfInterpretable
-from zoo.reference import Reference
-from zoo.training import Batch, StagedModule
+from zoo.training.black_box import BlackBox
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, StagedModule
 
 CLASSES, CONCEPTS = 50, 112
 MODELS: dict[str, dict[str, Any]] = {

@@ -17,8 +17,8 @@ from torchvision.io import write_png
 
 import zoo
 from benchmarks.harness import Case, Goal, Reading, peak_memory
-from zoo.explaining import BATCH
-from zoo.explaining import explain as explain_command
+from zoo.cli.explain import BATCH
+from zoo.cli.explain import explain as explain_command
 
 NAME, FEW, MANY = "protopnet-mnist", 200, 2000
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import Case, Goal, Reading, peak_memory
-from zoo.concepts.answers import Cached
 from zoo.concepts.cem import CEM
-from zoo.concepts.interventions import Protocol, make_policies, sweep
+from zoo.core.evidence import Evidence
 from zoo.domain import TableDomain
-from zoo.evidence import Evidence
+from zoo.interventions.annotator import Cached
+from zoo.interventions.sweep import Protocol, make_policies, sweep
 
 ROWS, FEW, CONCEPTS, GROUPS, CLASSES, WIDTH = 5794, 4, 112, 28, 200, 16
 POLICIES = ("random", "uncertainty", "lcp", "cctp", "ectp", "eudtp", "coop", "greedy")

@@ -19,11 +19,11 @@ from torch import Tensor
 
 import zoo
 from benchmarks.harness import Case, Goal, Reading, peak_memory
-from zoo.checkpoint import GOLDEN, read_tensors
+from zoo.checkpoints.checkpoint import GOLDEN, read_tensors
+from zoo.checkpoints.pretrained import find
 from zoo.domain import ImageDomain
-from zoo.parts import SumOfParts, masked
-from zoo.parts.passes import run_groups
-from zoo.pretrained import find
+from zoo.parts import SumOfParts
+from zoo.parts.layers.masked_passes import run_groups
 
 PHOTOS = ImageDomain(classes=("a", "b"), size=(224, 224))
 DIGITS = ImageDomain(classes=tuple("0123456789"), size=(28, 28), channels=1, mean=(0.5,), std=(0.5,))
@@ -48,7 +48,7 @@ def every(run: Callable[[Tensor, Tensor], Tensor], masks: Tensor, wanted: Tensor
 @torch.no_grad()
 def passes(call: Callable[[], Tensor], how: Callable[..., Tensor] = run_groups) -> Tensor:
     """What `call` gives when masked passes are run this way."""
-    with patch.object(masked, "run_groups", how):
+    with patch.object(masked_backbone, "run_groups", how):
         return call()
 
 

@@ -28,10 +28,10 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 import zoo
 from benchmarks.harness import Case, Goal, Reading
-from zoo.caching import CachedFeatures
 from zoo.data import ImageFolder
-from zoo.data.images import Pictures
-from zoo.training import StagedModule
+from zoo.data.base.images import Pictures
+from zoo.training.cached_features import CachedFeatures
+from zoo.training.staged_module import StagedModule
 
 SIZE, BATCH, SHOWN, DRAWN = (224, 224), 75, 150, 600  # 75: ProtoPNet's published batches
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -14,10 +14,10 @@ from torch import Tensor
 import zoo
 from benchmarks.harness import Case
 from benchmarks.speed.families import CLASSES, Noise, explain, predict
-from zoo.blackbox import BlackBox
 from zoo.domain import ImageDomain
-from zoo.metrics.truth.posthoc import POSTHOC, PostHoc
-from zoo.reference import Reference
+from zoo.metrics.faithfulness.posthoc import POSTHOC, PostHoc
+from zoo.training.black_box import BlackBox
+from zoo.training.projection_set import Reference
 
 BACKBONE = {"name": "convnet", "widths": [32, 64, 128], "pool": [0, 1, 2]}
 ROWS = 8

@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from benchmarks.harness import Case, Goal, Reading, peak_memory
-from zoo.backbones import create_backbone
-from zoo.prototypes.projection import nearest_patches
-from zoo.reference import Reference
+from zoo.networks.image_backbones import create_backbone
+from zoo.prototypes.layers.projection import nearest_patches
+from zoo.training.projection_set import Reference
 
 CLASSES, PER_CLASS, DIM, GRID, BATCH = 200, 10, 128, 7, 75  # 75 images a batch: the published setting of push
 Found = list[np.ndarray]  # squared distance, image and cell of each prototype

@@ -22,10 +22,10 @@ from torchvision.io import write_png
 import zoo
 from benchmarks.harness import Goal, Reading, exponent, peak_memory
 from benchmarks.speed.pipeline import one_thread
+from zoo.cli.explain import explain
+from zoo.core.module import SelfInterpretable
 from zoo.domain import ImageDomain
-from zoo.explaining import explain
-from zoo.module import SelfInterpretable
-from zoo.reference import Reference
+from zoo.training.projection_set import Reference
 
 CPU = torch.device("cpu")
 SMALL = {"name": "convnet", "widths": [16, 32], "pool": [0, 1]}

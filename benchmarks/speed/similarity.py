@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.harness import Case, Goal
-from zoo.functional import squared_distances
+from zoo.utils.functional import squared_distances
 
 IMAGES, DIM, GRID, PROTOTYPES = 75, 128, 7, 2000
 

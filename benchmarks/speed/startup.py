@@ -62,7 +62,7 @@ def timed_fit(*arguments: str) -> None:
     """Runs `train.py fit` in this process; its last line is JSON: seconds of the fit and of its parts."""
     from lightning import Trainer
 
-    from zoo.cli import main
+    from zoo.cli.main import main
 
     fit, spent = Trainer.fit, {}
 

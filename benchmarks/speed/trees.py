@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.harness import Case
-from zoo.prototypes.tree import Tree
+from zoo.prototypes.layers.tree import Tree
 
 
 @torch.no_grad()

@@ -7,8 +7,8 @@ import torch
 
 from tests.circuits.tokens import LENGTH, transformer
 from tests.small_code import code_domain
-from zoo.backbones import without_pretrained_weights
 from zoo.circuits import BridgedTransformer
+from zoo.networks.image_backbones import without_pretrained_weights
 
 SPARSE = {"width": 32, "layers": 2, "head_width": 8, "density": 0.25}
 DENSE = {"width": 24, "layers": 2, "head_width": 8, "density": 1.0, "activation_density": 1.0}

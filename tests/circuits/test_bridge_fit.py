@@ -12,7 +12,7 @@ import zoo
 from benchmarks import bridges
 from tests.circuits.test_fit import recipe
 from zoo.circuits import BridgedTransformer
-from zoo.cli import main
+from zoo.cli.main import main
 
 pytest.importorskip("tokenizers", reason="needs the extra 'text': pip install self-interpretable-zoo[text]")
 

@@ -15,13 +15,13 @@ import yaml
 from safetensors.torch import load_file
 
 import zoo
+from tests.cli.test_resume import DRIVER
 from tests.processes import ROOT, Server
-from tests.test_resume import DRIVER
 from zoo.circuits import Choice, Circuit
-from zoo.circuits.choice import margins, task_loss
-from zoo.circuits.optimizer import Schedule
-from zoo.cli import main
-from zoo.data.code_tasks import encode, find_task
+from zoo.circuits.analysis.token_pair_task import margins, task_loss
+from zoo.circuits.network.optimizer import Schedule
+from zoo.cli.main import main
+from zoo.data.synthetic.code_tasks import encode, find_task
 
 pytest.importorskip("tokenizers", reason="needs the extra 'text': pip install self-interpretable-zoo[text]")
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.small_models import self_ablating
-from zoo.circuits.winners import winners
+from zoo.circuits.network.topk_gate import winners
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.1])

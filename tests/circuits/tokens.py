@@ -6,8 +6,8 @@ from torch.utils.data import TensorDataset
 
 from tests.small_code import code_domain
 from zoo.circuits import Choice, SparseTransformer
-from zoo.circuits.optimizer import Schedule
-from zoo.reference import Reference
+from zoo.circuits.network.optimizer import Schedule
+from zoo.training.projection_set import Reference
 
 LENGTH, FILLER = 12, 6
 

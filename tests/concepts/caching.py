@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.small_models import ROWS, cbm, cem
-from zoo.concepts.answers import Cached, cache
-from zoo.module import SelfInterpretable
+from zoo.core.module import SelfInterpretable
+from zoo.interventions.annotator import Cached, cache
 
 MODELS = {
     "cbm": cbm,

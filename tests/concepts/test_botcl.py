@@ -11,8 +11,8 @@ import zoo
 from tests.small_models import IMAGES, ROWS, RandomImages, botcl
 from zoo.concepts import BotCL
 from zoo.concepts.botcl import position_code, rescaled
-from zoo.concepts.regularisers import consistency, distinctiveness, present, quantity, retrieval
-from zoo.reference import Reference
+from zoo.concepts.layers.regularisers import consistency, distinctiveness, present, quantity, retrieval
+from zoo.training.projection_set import Reference
 
 X = RandomImages(5, seed=1).inputs
 

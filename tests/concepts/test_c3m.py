@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import zoo
 from tests.small_models import ROWS, SENTENCES, c3m
 from zoo.concepts.c3m import aspect_loss, mix
-from zoo.reference import Reference
+from zoo.training.projection_set import Reference
 
 ASPECTS = [[0, 1, 2], [3, 4, 5]]
 

@@ -11,8 +11,8 @@ import zoo
 from tests.small_models import ROWS, cbm
 from tests.toy import fit
 from zoo.concepts import CBM
-from zoo.concepts.groups import labelled
-from zoo.concepts.losses import concept_loss, imbalance, probabilities
+from zoo.concepts.layers.groups import labelled
+from zoo.concepts.layers.losses import concept_loss, imbalance, probabilities
 from zoo.data import ConceptToy
 from zoo.domain import TableDomain
 

@@ -9,10 +9,10 @@ import zoo
 from tests.small_models import ROWS, cem, rows_of_table
 from tests.toy import fit
 from zoo.concepts import CEM, IntCEM
-from zoo.concepts.embeddings import ConceptEmbedding
+from zoo.concepts.layers.embeddings import ConceptEmbedding
+from zoo.core.evidence import Evidence
+from zoo.core.module import SelfInterpretable
 from zoo.data import ConceptToy
-from zoo.evidence import Evidence
-from zoo.module import SelfInterpretable
 
 DATA = ConceptToy("dot", count=400, batch_size=64)
 

@@ -11,7 +11,7 @@ import zoo
 from tests.small_models import CONCEPTS, IMAGES, ROWS, RandomImages, probcbm
 from zoo.concepts import ProbCBM
 from zoo.concepts.probcbm import AttentionPooling, DistanceHead
-from zoo.evidence import Evidence
+from zoo.core.evidence import Evidence
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from zoo.concepts import DCR, LEN, RRL
 from zoo.concepts.dcr import RuleBuilder, agreement
 from zoo.concepts.len import EntropyHead, formula_of
 from zoo.concepts.rrl import Rules
+from zoo.core.evidence import Evidence
 from zoo.data import ConceptToy
 from zoo.domain import TableDomain
-from zoo.evidence import Evidence
 
 
 def xor_with_noise(rows: int = 1000, noise: int = 100) -> tuple[Tensor, Tensor]:

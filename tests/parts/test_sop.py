@@ -11,11 +11,11 @@ from torch.nn import functional as F
 import zoo
 from tests.small_models import IMAGES, ROWS, SENTENCES, TINY_VIT, RandomImages, sop, sop_of_texts
 from tests.toy import COLOURS, ToyData, fit
-from zoo.functional import sparsemax
-from zoo.parts.elements import Grouping
-from zoo.parts.generator import membership, strongest
-from zoo.parts.selector import GroupSelector
-from zoo.reference import Reference
+from zoo.parts.layers.elements import Grouping
+from zoo.parts.layers.group_generator import membership, strongest
+from zoo.parts.layers.group_selector import GroupSelector
+from zoo.training.projection_set import Reference
+from zoo.utils.functional import sparsemax
 
 CONVNET = {"name": "convnet", "widths": [8], "pool": [0]}
 

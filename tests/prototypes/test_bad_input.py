@@ -6,7 +6,7 @@ import torch
 import zoo
 from tests.small_models import IMAGES, RandomImages, protopnet
 from tests.toy import COLOURS, ToyData, fit
-from zoo.reference import Reference
+from zoo.training.projection_set import Reference
 
 
 @pytest.mark.parametrize("name", ["protopnet", "prototree", "protopool", "pipnet", "protosvit"])

@@ -6,10 +6,10 @@ from torch.nn import functional as F
 
 from tests.small_models import IMAGES, RandomImages, correspondence, halves
 from tests.toy import COLOURS, ColouredSquares, ToyData, fit
-from zoo.explanation import Explanation
+from zoo.core.explanation import Explanation
 from zoo.prototypes import Correspondence
-from zoo.prototypes.pairwise import match_by_mutual_patches, match_by_transport
-from zoo.reference import Reference
+from zoo.prototypes.layers.pairwise import match_by_mutual_patches, match_by_transport
+from zoo.training.projection_set import Reference
 
 TINY = {"name": "convnet", "widths": [8], "pool": [0]}
 

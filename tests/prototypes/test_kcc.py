@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.prototypes.test_matching import pairs_by_loop
+from tests.prototypes.layers.test_matching import pairs_by_loop
 from tests.small_models import IMAGES, RandomImages, halves, kcc
 from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.domain import ImageDomain
 from zoo.prototypes import KeypointCounting
 from zoo.prototypes.kcc import outwards
-from zoo.reference import Reference
+from zoo.training.projection_set import Reference
 
 TINY = {"name": "convnet", "widths": [8], "pool": [0]}
 

@@ -9,12 +9,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from tests.small_models import IMAGES, RandomImages, pipnet
 from tests.toy import COLOURS, ColouredSquares, ToyData, fit
+from zoo.core.evidence import Evidence
 from zoo.domain import ImageDomain, TableDomain
-from zoo.evidence import Evidence
 from zoo.prototypes import PIPNet
 from zoo.prototypes.pipnet import alignment, compressed, coverage
-from zoo.reference import Reference
-from zoo.stages import Stage
+from zoo.training.projection_set import Reference
+from zoo.training.stages import Stage
 
 TINY = {"name": "convnet", "widths": [4], "pool": []}
 

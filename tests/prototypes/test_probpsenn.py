@@ -11,9 +11,15 @@ from tests.small_models import IMAGES, RandomImages, probpsenn
 from tests.toy import COLOURS, ToyData, fit
 from zoo.domain import ImageDomain
 from zoo.prototypes import ProbPSENN
-from zoo.prototypes.autoencoder import Decoder, Encoder, Gaussians
-from zoo.prototypes.shares import class_shares, counterfactuals, entropies, log_class_shares, without_each
-from zoo.reference import Reference
+from zoo.prototypes.layers.autoencoder import Decoder, Encoder, Gaussians
+from zoo.prototypes.layers.class_probabilities import (
+    class_shares,
+    counterfactuals,
+    entropies,
+    log_class_shares,
+    without_each,
+)
+from zoo.training.projection_set import Reference
 
 
 def made(**options: object) -> ProbPSENN:

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 import zoo
 from tests.small_models import IMAGES, RandomImages, protopnet
 from tests.toy import COLOURS, ColouredSquares, ToyData, fit
+from zoo.core.evidence import Evidence
 from zoo.domain import ImageDomain
-from zoo.evidence import Evidence
 from zoo.prototypes import ProtoPNet
-from zoo.reference import Reference
-from zoo.stages import Stage
+from zoo.training.projection_set import Reference
+from zoo.training.stages import Stage
 
 TINY = {"name": "convnet", "widths": [4], "pool": []}
 

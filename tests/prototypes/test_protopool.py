@@ -10,8 +10,8 @@ import zoo
 from tests.small_models import IMAGES, RandomImages, protopool
 from tests.toy import COLOURS, ToyData, fit
 from zoo.prototypes import ProtoPool
-from zoo.prototypes.slots import Slots, overlap, sharpness_at
-from zoo.reference import Reference
+from zoo.prototypes.layers.assignment import Slots, overlap, sharpness_at
+from zoo.training.projection_set import Reference
 
 TINY = {"name": "convnet", "widths": [4], "pool": [0]}
 

@@ -12,7 +12,7 @@ from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.domain import ImageDomain
 from zoo.prototypes import ProtoSViT
 from zoo.prototypes.protosvit import entropy, hoyer_square, jensen_shannon
-from zoo.stages import Stage
+from zoo.training.stages import Stage
 
 TINY = {"name": "convnet", "widths": [4], "pool": []}
 

@@ -12,8 +12,8 @@ import zoo
 from tests.small_models import IMAGES, RandomImages, prototree
 from tests.toy import COLOURS, ToyData, fit
 from zoo.prototypes import ProtoTree
-from zoo.prototypes.tree import Tree
-from zoo.reference import Reference
+from zoo.prototypes.layers.tree import Tree
+from zoo.training.projection_set import Reference
 
 TINY = {"name": "convnet", "widths": [4], "pool": [0]}
 

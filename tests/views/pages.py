@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import torch
 from torch import Tensor
 
+from zoo.core.evidence import Unit
+from zoo.core.explanation import Explanation
 from zoo.domain import ImageDomain
-from zoo.evidence import Unit
-from zoo.explanation import Explanation
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.views.pages import Read, explanation
-from zoo.explanation import Explanation
+from zoo.core.explanation import Explanation
 from zoo.views.cards import evidence, number, prepare, signed
 
 

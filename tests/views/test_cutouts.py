@@ -11,7 +11,7 @@ from torchvision.io import write_png
 
 import zoo
 from tests.small_models import VARIANTS, bagnet, sop, sop_of_texts
-from zoo.cli import main
+from zoo.cli.main import main
 from zoo.views.html import page
 
 

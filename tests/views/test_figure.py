@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.small_models import SMALL
-from zoo.explanation import Explanation
+from zoo.core.explanation import Explanation
 
 pytest.importorskip("matplotlib")
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.small_models import protopnet
 from tests.views.pages import Read, explanation, smooth
+from zoo.core.evidence import Unit
 from zoo.domain import Domain, ImageDomain
-from zoo.evidence import Unit
 from zoo.views.html import fragment, index_page, page
 
 HOSTILE = [

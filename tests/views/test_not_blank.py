@@ -11,7 +11,7 @@ from PIL import Image
 import zoo
 from tests.small_models import SMALL
 from tests.views.browser import FLAGS, NAMES
-from zoo.cli import main
+from zoo.cli.main import main
 
 SEEN = ("protopnet", "prototree", "cbm", "sop", "sparse_transformer")
 

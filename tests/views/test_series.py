@@ -10,9 +10,9 @@ import torch
 import zoo
 from tests.small_models import SERIES, of_series
 from tests.views.pages import Read, explanation
-from zoo.cli import main
+from zoo.cli.main import main
+from zoo.core.evidence import Unit
 from zoo.domain import SeriesDomain
-from zoo.evidence import Unit
 from zoo.views.html import page
 from zoo.views.series import MARGIN, WIDTH, part, plot
 from zoo.views.style import STYLE

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.small_models import IMAGES, cbm, probpsenn, protopnet
-from zoo.evidence import Unit
-from zoo.explanation import Explanation
+from zoo.core.evidence import Unit
+from zoo.core.explanation import Explanation
 from zoo.views.html import fragment
 from zoo.views.sums import decimals, printed_sum, weight_of
 from zoo.views.text import table

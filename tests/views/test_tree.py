@@ -5,8 +5,8 @@ import re
 import torch
 
 from tests.small_models import SMALL
-from zoo.evidence import Unit
-from zoo.prototypes.tree import Tree
+from zoo.core.evidence import Unit
+from zoo.prototypes.layers.tree import Tree
 from zoo.views.tree import tree
 
 CLASSES = ("<b>wren</b>", "owl")

@@ -10,8 +10,8 @@ import torch
 import zoo
 from tests.small_models import SMALL
 from tests.views.browser import run_in_browser
-from zoo.cli import main
-from zoo.showing import weights_of
+from zoo.cli.main import main
+from zoo.cli.show import weights_of
 from zoo.views.vocabulary import vocabulary_page
 
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.small_models import SMALL, VARIANTS
 from tests.views.browser import run_in_browser
-from zoo.explanation import Explanation
+from zoo.core.explanation import Explanation
 from zoo.views.html import page
 
 TRY = """

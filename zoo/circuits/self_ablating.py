@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric
 
-from zoo.circuits.two_streams import TwoStreams
+from zoo.circuits.network.two_streams import TwoStreams
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain
 from zoo.domain.text import PAD
-from zoo.evidence import Evidence, Unit
-from zoo.module import SelfInterpretable
-from zoo.registry import register
-from zoo.training import Batch
+from zoo.training.staged_module import Batch
 
 RECIPE = ({"name": "train", "epochs": 20, "train": ["network"]},)
 GATES = ("local", "global")

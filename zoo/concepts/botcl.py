@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbones import create_backbone
-from zoo.concepts.gallery import Gallery
-from zoo.concepts.regularisers import consistency, distinctiveness, quantity, retrieval
+from zoo.concepts.layers.gallery import Gallery
+from zoo.concepts.layers.regularisers import consistency, distinctiveness, quantity, retrieval
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain, ImageDomain
-from zoo.evidence import Evidence, Unit
-from zoo.module import SelfInterpretable
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.stages import Stage, stage_at
-from zoo.training import Batch, action
+from zoo.networks.image_backbones import create_backbone
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
+from zoo.training.stages import Stage, stage_at
 
 CONCEPTS = ("project", "slots", "keys", "decoder", "head")
 RECIPE = (
@@ -58,7 +58,7 @@ class BotCL(SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
-        backbone: see `zoo.backbones.create_backbone`.
+        backbone: see `zoo.networks.image_backbones.create_backbone`.
         concepts: k.
         dim: d.
         supervision: "contrastive" or "reconstruction".

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.concepts.annotated import Annotated
-from zoo.concepts.groups import labelled
-from zoo.concepts.losses import probabilities
+from zoo.concepts.layers.annotated import Annotated
+from zoo.concepts.layers.groups import labelled
+from zoo.concepts.layers.losses import probabilities
+from zoo.core.evidence import Evidence
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain
-from zoo.encoders import create_encoder
-from zoo.evidence import Evidence
-from zoo.module import SelfInterpretable
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.tasks import task_loss
-from zoo.training import Batch, action
+from zoo.networks.encoders import create_encoder
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
+from zoo.training.tasks import task_loss
 
 RECIPE = (
     {"name": "joint", "epochs": 20, "train": ["backbone", "concepts", "head"]},
@@ -54,7 +54,7 @@ class C3M(Annotated, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`); all its concepts are in exclusive groups.
-        backbone: see `zoo.encoders.create_encoder`.
+        backbone: see `zoo.networks.encoders.create_encoder`.
         bottleneck: "logit" or "softmax".
         concept_loss: "softmax" or "sigmoid".
         training: "joint"; "sequential": the head learns on predicted, "independent": on true concepts, and in both

@@ -11,17 +11,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from zoo.concepts.annotated import Annotated
-from zoo.concepts.groups import labelled
-from zoo.concepts.losses import check_weighting, concept_loss, probabilities
+from zoo.concepts.layers.annotated import Annotated
+from zoo.concepts.layers.groups import labelled
+from zoo.concepts.layers.losses import check_weighting, concept_loss, probabilities
+from zoo.core.evidence import Evidence
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain
-from zoo.encoders import create_encoder
-from zoo.evidence import Evidence
-from zoo.module import SelfInterpretable
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.tasks import task_loss
-from zoo.training import Batch, action
+from zoo.networks.encoders import create_encoder
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
+from zoo.training.tasks import task_loss
 
 BOTTLENECKS = ("sigmoid", "logit", "hard")
 TRAINING = ("joint", "sequential", "independent")
@@ -52,12 +52,12 @@ class CBM(Annotated, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`); it names the concepts.
-        backbone: see `zoo.encoders.create_encoder`.
+        backbone: see `zoo.networks.encoders.create_encoder`.
         bottleneck: "sigmoid", "logit" or "hard" (straight-through gradient).
         training: "joint", "sequential" or "independent".
         hidden: widths of a ReLU head instead of the linear one. Such a score is no sum of concepts, so explanations
             then have no contributions.
-        weighting: "none", "weight" or "pos_weight", see `zoo.concepts.losses.concept_loss`; weights are absent /
+        weighting: "none", "weight" or "pos_weight", see `zoo.concepts.layers.losses.concept_loss`; weights are absent /
             present of the training labels.
         stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, concepts, head.
 

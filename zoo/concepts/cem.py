@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from zoo.concepts.embeddings import ConceptEmbedding, Embedded
-from zoo.concepts.losses import check_weighting, concept_loss
+from zoo.concepts.layers.embeddings import ConceptEmbedding, Embedded
+from zoo.concepts.layers.losses import check_weighting, concept_loss
+from zoo.core.evidence import Evidence
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain
-from zoo.encoders import create_encoder
-from zoo.evidence import Evidence
-from zoo.module import SelfInterpretable
-from zoo.registry import register
-from zoo.tasks import task_loss
-from zoo.training import Batch
+from zoo.networks.encoders import create_encoder
+from zoo.training.staged_module import Batch
+from zoo.training.tasks import task_loss
 
 RECIPE = ({"name": "joint", "epochs": 100, "train": ["backbone", "concepts", "head"]},)
 
@@ -44,11 +44,11 @@ class CEM(Embedded, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`); it names the concepts.
-        backbone: see `zoo.encoders.create_encoder`.
+        backbone: see `zoo.networks.encoders.create_encoder`.
         width: m, length of an embedding.
         randint: "sample" or "batch": what one draw of RandInt is for.
         randint_probability: of taking the true value, in [0, 1].
-        weighting: "none", "weight" or "pos_weight", see `zoo.concepts.losses.concept_loss`.
+        weighting: "none", "weight" or "pos_weight", see `zoo.concepts.layers.losses.concept_loss`.
         stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, concepts, head.
 
     Raises:

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.concepts.annotated import Annotated
-from zoo.concepts.embeddings import ConceptEmbedding
-from zoo.concepts.losses import concept_loss, probabilities
+from zoo.concepts.layers.annotated import Annotated
+from zoo.concepts.layers.embeddings import ConceptEmbedding
+from zoo.concepts.layers.losses import concept_loss, probabilities
+from zoo.core.evidence import Evidence
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain
-from zoo.encoders import create_encoder
-from zoo.evidence import Evidence
-from zoo.module import SelfInterpretable
-from zoo.registry import register
-from zoo.training import Batch
+from zoo.networks.encoders import create_encoder
+from zoo.training.staged_module import Batch
 
 RECIPE = ({"name": "joint", "epochs": 100, "train": ["backbone", "concepts", "head"]},)
 
@@ -45,7 +45,7 @@ class DCR(Annotated, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`); it names the concepts.
-        backbone: see `zoo.encoders.create_encoder`.
+        backbone: see `zoo.networks.encoders.create_encoder`.
         width: m.
         temperature: τ.
         stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, concepts, head.

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.concepts.embeddings import ConceptEmbedding, Embedded
-from zoo.concepts.losses import check_weighting, concept_loss
+from zoo.concepts.layers.embeddings import ConceptEmbedding, Embedded
+from zoo.concepts.layers.losses import check_weighting, concept_loss
+from zoo.core.evidence import Evidence
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain
-from zoo.encoders import create_encoder
-from zoo.evidence import Evidence
-from zoo.module import SelfInterpretable
-from zoo.registry import register
-from zoo.tasks import task_loss
-from zoo.training import Batch
+from zoo.networks.encoders import create_encoder
+from zoo.training.staged_module import Batch
+from zoo.training.tasks import task_loss
 
 RECIPE = ({"name": "joint", "epochs": 100, "train": ["backbone", "concepts", "policy", "head"]},)
 LONGEST = 6  # steps of a rollout
@@ -50,13 +50,13 @@ class IntCEM(Embedded, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`); it names the concepts and their groups.
-        backbone: see `zoo.encoders.create_encoder`.
+        backbone: see `zoo.networks.encoders.create_encoder`.
         width: m, length of an embedding.
         policy: widths of the hidden layers of ψ.
         gamma: γ, how much more a prediction counts per step of the rollout.
         horizon: longest rollout at the start of training; it grows by 0.5 % with every step.
         randint_probability: of a group being in μ_0, in [0, 1].
-        weighting: "none", "weight" or "pos_weight", see `zoo.concepts.losses.concept_loss`.
+        weighting: "none", "weight" or "pos_weight", see `zoo.concepts.layers.losses.concept_loss`.
         stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, concepts, policy, head.
 
     Raises:

@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from zoo.concepts.projected import align, collect, columns_of, fit_projection, read_scores
+from zoo.concepts.layers.projected import align, collect, columns_of, fit_projection, read_scores
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain
-from zoo.encoders import create_encoder
-from zoo.evidence import Evidence, Unit
-from zoo.module import SelfInterpretable
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.sparse_linear import saga
-from zoo.tasks import task_loss
-from zoo.training import Batch, action
+from zoo.networks.encoders import create_encoder
+from zoo.networks.sparse_linear import saga
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
+from zoo.training.tasks import task_loss
 
 RECIPE = ({"name": "project"}, {"name": "sparsify"}, {"name": "measure", "epochs": 1, "train": []})
 
@@ -48,7 +48,7 @@ class LabelFreeCBM(SelfInterpretable):
         scores: where P comes from: a file of `train.py score-concepts`, "annotations" (the data's own concepts, so
             not label-free, but a check), or "random" (with `concepts` as the names).
         concepts: names; by default those of the file or of the data.
-        backbone: see `zoo.encoders.create_encoder`; frozen.
+        backbone: see `zoo.networks.encoders.create_encoder`; frozen.
         cutoff: on the mean of the five highest scores of a concept.
         min_similarity: on the cubed cosine, in [-1, 1].
         lam: λ.

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.concepts.annotated import Annotated
-from zoo.concepts.losses import concept_loss, probabilities
+from zoo.concepts.layers.annotated import Annotated
+from zoo.concepts.layers.losses import concept_loss, probabilities
+from zoo.core.evidence import Evidence
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain
-from zoo.encoders import create_encoder
-from zoo.evidence import Evidence
-from zoo.module import SelfInterpretable
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.training import Batch, action
+from zoo.networks.encoders import create_encoder
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
 
 RECIPE = (
     {"name": "concepts", "epochs": 100, "train": ["backbone", "concepts"]},
@@ -52,7 +52,7 @@ class LEN(Annotated, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`); it names the concepts.
-        backbone: see `zoo.encoders.create_encoder`.
+        backbone: see `zoo.networks.encoders.create_encoder`.
         hidden: neurons of each class's network.
         temperature: τ.
         terms: of a class's formula, at most.

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.concepts.projected import align, collect, columns_of, read_scores
+from zoo.concepts.layers.projected import align, collect, columns_of, read_scores
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain
-from zoo.encoders import create_encoder
-from zoo.evidence import Evidence, Unit
-from zoo.module import SelfInterpretable
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.sparse_linear import saga
-from zoo.tasks import task_loss
-from zoo.training import Batch, action
+from zoo.networks.encoders import create_encoder
+from zoo.networks.sparse_linear import saga
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
+from zoo.training.tasks import task_loss
 
 RECIPE = ({"name": "learn_bank"}, {"name": "sparsify"}, {"name": "measure", "epochs": 1, "train": []})
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C of the support vector machines
@@ -47,7 +47,7 @@ class PostHocCBM(SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
-        backbone: see `zoo.encoders.create_encoder`; frozen.
+        backbone: see `zoo.networks.encoders.create_encoder`; frozen.
         bank: "annotations", "random", or a file of `train.py score-concepts`: of each concept, the training items that
             score highest are then taken for present, and those that score lowest for absent.
         examples: present and absent training items of each concept, at most.

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbones import create_backbone
-from zoo.concepts.annotated import Annotated
+from zoo.concepts.layers.annotated import Annotated
+from zoo.core.evidence import Evidence
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain, ImageDomain
-from zoo.evidence import Evidence
-from zoo.module import SelfInterpretable
-from zoo.registry import register
-from zoo.training import Batch
+from zoo.networks.image_backbones import create_backbone
+from zoo.training.staged_module import Batch
 
 RECIPE = (
     {"name": "concepts", "epochs": 50, "train": ["backbone", "concepts"]},
@@ -49,7 +49,7 @@ class ProbCBM(Annotated, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`); images with annotated concepts.
-        backbone: see `zoo.backbones.create_backbone`.
+        backbone: see `zoo.networks.image_backbones.create_backbone`.
         width: d, length of a concept's embedding.
         class_width: length of a class's vector.
         samples: S.

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain, TableDomain
-from zoo.evidence import Evidence, Unit
-from zoo.module import SelfInterpretable
-from zoo.registry import register
-from zoo.tasks import task_loss
-from zoo.training import Batch
+from zoo.training.staged_module import Batch
+from zoo.training.tasks import task_loss
 
 RECIPE = ({"name": "train", "epochs": 400, "train": ["rules", "head"], "decay_every": 200, "decay": 0.75},)
 

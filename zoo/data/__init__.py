@@ -1,31 +1,31 @@
 """Data modules: each tells what its inputs and outputs mean (`domain`), and knows no model."""
 
-from zoo.data.artefacts import ForcedArtefact
-from zoo.data.canvas import CanvasDigits
-from zoo.data.code import CodeData
-from zoo.data.cub import CUB
-from zoo.data.decoys import DecoyDigits
-from zoo.data.digits import Digits
-from zoo.data.fields import DensityFields
-from zoo.data.folder import ImageFolder
-from zoo.data.images import ImageData
-from zoo.data.mnist_add import MNISTAdd
-from zoo.data.module import DataModule
-from zoo.data.panels import SwitchingPanels
-from zoo.data.part_birds import PartBirds
-from zoo.data.planted_circuit import PlantedCircuit
-from zoo.data.planted_series import PlantedSeries
-from zoo.data.rules import RuleTable
-from zoo.data.sentiment import SST2, EraserMovies
-from zoo.data.series import SeriesArchive
-from zoo.data.series_arrays import SeriesArrays
-from zoo.data.sprites import Sprites
-from zoo.data.stroke_digits import StrokeDigits
-from zoo.data.switching_series import SwitchingSeries
-from zoo.data.synthetic import SyntheticTable
-from zoo.data.text import CEBaB, TextTable
-from zoo.data.torchvision import TorchvisionData
-from zoo.data.toys import ConceptToy
+from zoo.data.base.images import ImageData
+from zoo.data.base.module import DataModule
+from zoo.data.real.code import CodeData
+from zoo.data.real.cub import CUB
+from zoo.data.real.digits import Digits
+from zoo.data.real.image_folder import ImageFolder
+from zoo.data.real.mnist_add import MNISTAdd
+from zoo.data.real.sentiment import SST2, EraserMovies
+from zoo.data.real.series import SeriesArchive
+from zoo.data.real.series_arrays import SeriesArrays
+from zoo.data.real.text import CEBaB, TextTable
+from zoo.data.real.torchvision import TorchvisionData
+from zoo.data.synthetic.artefacts import ForcedArtefact
+from zoo.data.synthetic.canvas import CanvasDigits
+from zoo.data.synthetic.decoys import DecoyDigits
+from zoo.data.synthetic.fields import DensityFields
+from zoo.data.synthetic.panels import SwitchingPanels
+from zoo.data.synthetic.part_birds import PartBirds
+from zoo.data.synthetic.planted_circuit import PlantedCircuit
+from zoo.data.synthetic.planted_series import PlantedSeries
+from zoo.data.synthetic.rules import RuleTable
+from zoo.data.synthetic.sprites import Sprites
+from zoo.data.synthetic.stroke_digits import StrokeDigits
+from zoo.data.synthetic.switching_series import SwitchingSeries
+from zoo.data.synthetic.tables import SyntheticTable
+from zoo.data.synthetic.toys import ConceptToy
 
 __all__ = [
     "CUB",

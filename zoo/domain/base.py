@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from zoo.hints import hint
+from zoo.utils.errors import hint
 
 
 @dataclass(frozen=True, kw_only=True)

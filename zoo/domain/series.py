@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.domain.base import Domain
-from zoo.hints import hint
+from zoo.utils.errors import hint
 
 UNEVEN = ("refuse", "zero", "last", "resample")
 

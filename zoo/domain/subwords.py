@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from zoo.extras import need
+from zoo.utils.optional import need
 
 FILE = "tokenizer.json"
 

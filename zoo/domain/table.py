@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.domain.base import Domain
-from zoo.hints import hint
+from zoo.utils.errors import hint
 
 
 @dataclass(frozen=True, kw_only=True)

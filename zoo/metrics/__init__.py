@@ -4,10 +4,9 @@ Each has a `title` for people, `higher_is_better`, and `chance`: its value where
 AUC of a guess or the leakage of the true labels (None where that depends on the data).
 """
 
-from zoo.metrics.clusters import spectral_clusterability, spectral_clusters
-from zoo.metrics.concept_quality import ConceptAccuracy, ConceptAUC, ConceptCalibrationError, ConceptF1
-from zoo.metrics.information import mutual_information
-from zoo.metrics.leakage import (
+from zoo.metrics.circuits.clusters import spectral_clusterability, spectral_clusters
+from zoo.metrics.concepts.information import mutual_information
+from zoo.metrics.concepts.leakage import (
     CompletenessRatio,
     ConceptCeiling,
     ConceptTaskLeakage,
@@ -16,12 +15,13 @@ from zoo.metrics.leakage import (
     concept_ceiling,
     leak_test,
 )
-from zoo.metrics.misalignment import ExplanationSize, RelevanceInObject, SpatialMisalignment
-from zoo.metrics.part_prototypes import PartConsistency, PartPurity, PartStability
-from zoo.metrics.purity import NicheImpurity, OracleImpurity
-from zoo.metrics.regions import AttributionAgreement, RegionAgreement
-from zoo.metrics.report import concept_report
-from zoo.metrics.sparsity import accuracy_at_levels, covering_concepts, effective_concepts, sparsity_report
+from zoo.metrics.concepts.purity import NicheImpurity, OracleImpurity
+from zoo.metrics.concepts.quality import ConceptAccuracy, ConceptAUC, ConceptCalibrationError, ConceptF1
+from zoo.metrics.concepts.report import concept_report
+from zoo.metrics.concepts.sparsity import accuracy_at_levels, covering_concepts, effective_concepts, sparsity_report
+from zoo.metrics.prototypes.misalignment import ExplanationSize, RelevanceInObject, SpatialMisalignment
+from zoo.metrics.prototypes.part_prototypes import PartConsistency, PartPurity, PartStability
+from zoo.metrics.regions.agreement import AttributionAgreement, RegionAgreement
 
 __all__ = [
     "AttributionAgreement",

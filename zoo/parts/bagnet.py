@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain, ImageDomain
-from zoo.evidence import Evidence, Unit
-from zoo.module import SelfInterpretable
-from zoo.parts.votes import Voting
-from zoo.registry import register
-from zoo.tasks import task_loss
-from zoo.training import Batch
+from zoo.parts.layers.unit_logits import Voting
+from zoo.training.staged_module import Batch
+from zoo.training.tasks import task_loss
 
 RECIPE = ({"name": "train", "epochs": 30, "train": ["backbone", "head"]},)
 

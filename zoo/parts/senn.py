@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain, TextDomain
-from zoo.encoders import create_encoder
-from zoo.evidence import Evidence, Unit
-from zoo.module import SelfInterpretable
-from zoo.parts.elements import Elements
-from zoo.parts.votes import Voting
-from zoo.registry import register
-from zoo.tasks import task_loss
-from zoo.training import Batch
+from zoo.networks.encoders import create_encoder
+from zoo.parts.layers.elements import Elements
+from zoo.parts.layers.unit_logits import Voting
+from zoo.training.staged_module import Batch
+from zoo.training.tasks import task_loss
 
 
 @register(
@@ -50,10 +50,10 @@ class SENN(Voting, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`); no texts, as their gradients mean nothing.
-        backbone: of θ, see `zoo.encoders.create_encoder`.
+        backbone: of θ, see `zoo.networks.encoders.create_encoder`.
         concepts: "learned" or "elements".
         count: K of learned concepts.
-        elements: `patch`, see `zoo.parts.elements.Elements`; for concepts="elements".
+        elements: `patch`, see `zoo.parts.layers.elements.Elements`; for concepts="elements".
         encoder: of learned concepts; by default as `backbone`.
         bounded: tanh on θ.
         stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, relevance, and for

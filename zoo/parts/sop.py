@@ -14,20 +14,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain, TextDomain
-from zoo.evidence import Evidence, Unit
-from zoo.module import SelfInterpretable
-from zoo.parts.elements import FILLS, Elements, Grouping, group_size
-from zoo.parts.generator import GroupGenerator, membership, strongest
-from zoo.parts.masked import MaskedEncoder, create_masked_encoder
-from zoo.parts.projection import CopiedFeatures, create_projection
-from zoo.parts.selector import GroupSelector
-from zoo.parts.votes import Voting
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.stages import stage_at
-from zoo.tasks import task_loss
-from zoo.training import Batch, action
+from zoo.parts.layers.element_features import CopiedFeatures, create_projection
+from zoo.parts.layers.elements import FILLS, Elements, Grouping, group_size
+from zoo.parts.layers.group_generator import GroupGenerator, membership, strongest
+from zoo.parts.layers.group_selector import GroupSelector
+from zoo.parts.layers.masked_backbone import MaskedEncoder, create_masked_encoder
+from zoo.parts.layers.unit_logits import Voting
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
+from zoo.training.stages import stage_at
+from zoo.training.tasks import task_loss
 
 RECIPE = (
     {"name": "whole", "epochs": 10, "train": ["backbone", "head"]},
@@ -73,7 +73,7 @@ class SumOfParts(Voting, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
-        backbone: see `zoo.encoders.create_encoder`; a Vision Transformer of timm keeps its own pooling.
+        backbone: see `zoo.networks.encoders.create_encoder`; a Vision Transformer of timm keeps its own pooling.
         elements: `patch` in pixels or steps, or `sentences`, see `Elements`; a Vision Transformer has its own patch.
         groups: M.
         size: elements of a group, as a share of those that there are, or as a whole number.

@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.backbones import create_backbone
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain
-from zoo.evidence import Evidence, Unit
-from zoo.functional import tied
-from zoo.module import SelfInterpretable
-from zoo.prototypes.bank import Bank, check_images
-from zoo.prototypes.grid import grid_of
-from zoo.prototypes.pairwise import Matches, match_by_mutual_patches, match_by_transport
-from zoo.prototypes.selection import choose, survey
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.tasks import task_loss
-from zoo.training import Batch, action
+from zoo.networks.image_backbones import create_backbone
+from zoo.prototypes.layers.grid import grid_of
+from zoo.prototypes.layers.image_bank import Bank, check_images
+from zoo.prototypes.layers.pairwise import Matches, match_by_mutual_patches, match_by_transport
+from zoo.prototypes.layers.selection import choose, survey
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
+from zoo.training.tasks import task_loss
+from zoo.utils.functional import tied
 
 RECIPE = ({"name": "gather"}, {"name": "measure", "epochs": 1, "train": []})
 CHOICES = {"matching": ("emd", "mutual"), "weights": ("correlation", "uniform"), "vote": ("one", "similarity")}
@@ -60,7 +60,7 @@ class Correspondence(SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
-        backbone: see `zoo.backbones.create_backbone`; frozen.
+        backbone: see `zoo.networks.image_backbones.create_backbone`; frozen.
         matching: "emd" or "mutual".
         candidates: N.
         neighbours: k, at most N.

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.backbones import create_backbone
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain
-from zoo.evidence import Evidence, Unit
-from zoo.module import SelfInterpretable
-from zoo.prototypes.bank import Bank, check_images
-from zoo.prototypes.grid import grid_of
-from zoo.prototypes.matching import foreground, keypoints, mutual_nearest
-from zoo.prototypes.selection import choose, survey
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.tasks import task_loss
-from zoo.training import Batch, action
+from zoo.networks.image_backbones import create_backbone
+from zoo.prototypes.layers.grid import grid_of
+from zoo.prototypes.layers.image_bank import Bank, check_images
+from zoo.prototypes.layers.matching import foreground, keypoints, mutual_nearest
+from zoo.prototypes.layers.selection import choose, survey
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
+from zoo.training.tasks import task_loss
 
 RECIPE = ({"name": "gather"}, {"name": "measure", "epochs": 1, "train": []})
 
@@ -57,7 +57,7 @@ class KeypointCounting(SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
-        backbone: see `zoo.backbones.create_backbone`; frozen.
+        backbone: see `zoo.networks.image_backbones.create_backbone`; frozen.
         exemplars: Q. A class with fewer training images has them all.
         choice: "medoids" of the class, or the images "nearest" to its mean.
         keypoints: P; 0 counts every pair, P = n.

@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-from zoo.backbones import create_backbone
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain, ImageDomain
-from zoo.evidence import Evidence, Unit
-from zoo.module import SelfInterpretable
-from zoo.prototypes.forbidding import Forbidding
-from zoo.prototypes.grid import grid_of
-from zoo.prototypes.patches import PatchGallery
-from zoo.prototypes.sparse_scores import Sizes, relevant, say, shrink_, units_of
-from zoo.prototypes.tail import split_tail
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.stages import Stage, stage_at
-from zoo.training import Batch, action
+from zoo.networks.image_backbones import create_backbone
+from zoo.prototypes.layers.grid import grid_of
+from zoo.prototypes.layers.last_blocks import split_tail
+from zoo.prototypes.layers.patches import PatchGallery
+from zoo.prototypes.layers.removal import Forbidding
+from zoo.prototypes.layers.sparse_scores import Sizes, relevant, say, shrink_, units_of
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
+from zoo.training.stages import Stage, stage_at
 
 EPSILON = 1e-8
 
@@ -62,7 +62,7 @@ class PIPNet(Forbidding, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
-        backbone: see `zoo.backbones.create_backbone`.
+        backbone: see `zoo.networks.image_backbones.create_backbone`.
         prototypes: D, made by a 1x1 convolution on the map; by default the channels themselves are the prototypes.
         tail: so many last blocks of the backbone are a parameter group of their own, `tail`; 0: none. The last 2 of
             convnext_tiny are its last stage and the norm after it.

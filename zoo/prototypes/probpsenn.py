@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.core.evidence import Evidence
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain, ImageDomain
-from zoo.evidence import Evidence
-from zoo.functional import squared_distances
-from zoo.module import SelfInterpretable
-from zoo.prototypes.autoencoder import Decoder, Encoder, Gaussians, standard_noise
-from zoo.prototypes.decoded import Decoded
-from zoo.prototypes.shares import class_shares, counterfactuals, entropies, log_class_shares
-from zoo.registry import register
-from zoo.training import Batch
+from zoo.prototypes.layers.autoencoder import Decoder, Encoder, Gaussians, standard_noise
+from zoo.prototypes.layers.class_probabilities import class_shares, counterfactuals, entropies, log_class_shares
+from zoo.prototypes.layers.decoded import Decoded
+from zoo.training.staged_module import Batch
+from zoo.utils.functional import squared_distances
 
 RECIPE = (
     {"name": "train", "epochs": 30, "train": ["encoder", "decoder", "prototypes"]},

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbones import create_backbone
+from zoo.core.evidence import Evidence
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain, ImageDomain
-from zoo.evidence import Evidence
-from zoo.module import SelfInterpretable
-from zoo.prototypes.likeness import Likeness
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.tasks import task_loss
-from zoo.training import Batch, action
+from zoo.networks.image_backbones import create_backbone
+from zoo.prototypes.layers.likeness import Likeness
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
+from zoo.training.tasks import task_loss
 
 RECIPE = (
     {"name": "warm", "epochs": 5, "train": ["addon", "prototypes"]},
@@ -65,7 +65,7 @@ class ProtoPNet(Likeness, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
-        backbone: see `zoo.backbones.create_backbone`.
+        backbone: see `zoo.networks.image_backbones.create_backbone`.
         prototypes_per_class: Q.
         dim: D, channels of prototypes.
         similarity: "log" or "cosine".

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbones import create_backbone
+from zoo.core.evidence import Evidence
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain, ImageDomain
-from zoo.evidence import Evidence
-from zoo.module import SelfInterpretable
-from zoo.prototypes.likeness import Likeness
-from zoo.prototypes.slots import Slots, overlap, sharpness_at
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.stages import Stage
-from zoo.tasks import task_loss
-from zoo.training import Batch, action
+from zoo.networks.image_backbones import create_backbone
+from zoo.prototypes.layers.assignment import Slots, overlap, sharpness_at
+from zoo.prototypes.layers.likeness import Likeness
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
+from zoo.training.stages import Stage
+from zoo.training.tasks import task_loss
 
 NAMED = 2  # users that the name of a prototype lists
 RECIPE = (
@@ -62,7 +62,7 @@ class ProtoPool(Likeness, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
-        backbone: see `zoo.backbones.create_backbone`.
+        backbone: see `zoo.networks.image_backbones.create_backbone`.
         pool: M.
         slots: K, of each class; at most M - 1.
         dim: D, channels of prototypes.

@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-from zoo.backbones import create_backbone
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain, ImageDomain
-from zoo.evidence import Evidence, Unit
-from zoo.module import SelfInterpretable
-from zoo.prototypes.forbidding import Forbidding
-from zoo.prototypes.grid import grid_of
-from zoo.prototypes.patches import PatchGallery
+from zoo.networks.image_backbones import create_backbone
+from zoo.prototypes.layers.grid import grid_of
+from zoo.prototypes.layers.patches import PatchGallery
+from zoo.prototypes.layers.removal import Forbidding
+from zoo.prototypes.layers.sparse_scores import Sizes, relevant, say, shrink_, units_of
 from zoo.prototypes.pipnet import coverage
-from zoo.prototypes.sparse_scores import Sizes, relevant, say, shrink_, units_of
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.stages import Stage
-from zoo.training import Batch, action
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
+from zoo.training.stages import Stage
 
 HEAD = ("project", "prototypes", "smooth", "head")
 RECIPE = (
@@ -68,7 +68,7 @@ class ProtoSViT(Forbidding, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
-        backbone: see `zoo.backbones.create_backbone`; published: DINOv2. It stays frozen in the default recipe.
+        backbone: see `zoo.networks.image_backbones.create_backbone`; published: DINOv2. It stays frozen in the default recipe.
         prototypes: K.
         dim: D.
         temperature: τ, above 0.

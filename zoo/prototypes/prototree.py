@@ -13,17 +13,17 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbones import create_backbone
+from zoo.core.evidence import Evidence
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import register
 from zoo.domain import Domain, ImageDomain
-from zoo.evidence import Evidence
-from zoo.functional import distances_at, squared_distances
-from zoo.module import SelfInterpretable
-from zoo.prototypes.pushed import Pushed
-from zoo.prototypes.tree import Tree
-from zoo.reference import Reference
-from zoo.registry import register
-from zoo.stages import stage_at
-from zoo.training import Batch, action
+from zoo.networks.image_backbones import create_backbone
+from zoo.prototypes.layers.projected import Pushed
+from zoo.prototypes.layers.tree import Tree
+from zoo.training.projection_set import Reference
+from zoo.training.staged_module import Batch, action
+from zoo.training.stages import stage_at
+from zoo.utils.functional import distances_at, squared_distances
 
 ROUTINGS = ("soft", "greedy", "max_path")
 RECIPE = (
@@ -66,7 +66,7 @@ class ProtoTree(Pushed, SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
-        backbone: see `zoo.backbones.create_backbone`.
+        backbone: see `zoo.networks.image_backbones.create_backbone`.
         depth: h.
         dim: D, channels of prototypes.
         tau: in [0, 1), for `prune`; somewhat above 1 / C. By default 2 / C, of two classes 3 / 4.

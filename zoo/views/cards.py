@@ -5,8 +5,8 @@ from zlib import crc32
 
 from torch import tensor
 
-from zoo.explanation import Explanation, Term
-from zoo.functional import region_around
+from zoo.core.explanation import Explanation, Term
+from zoo.utils.functional import region_around
 from zoo.views import whatif
 from zoo.views.cutouts import ALONE, cut_out
 from zoo.views.matches import matched

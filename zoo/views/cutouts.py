@@ -4,8 +4,8 @@ from html import escape
 
 from torch import Tensor
 
+from zoo.core.explanation import Term
 from zoo.domain import SeriesDomain, TableDomain, TextDomain
-from zoo.explanation import Term
 from zoo.views.pictures import framed
 from zoo.views.row import Row
 from zoo.views.series import part

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from zoo.explanation import Explanation
-from zoo.extras import need
+from zoo.core.explanation import Explanation
+from zoo.utils.optional import need
 from zoo.views.cards import number, prepare, signed
 from zoo.views.row import Row
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from html import escape
 
+from zoo.core.explanation import Explanation
 from zoo.domain import CodeDomain, SeriesDomain, TableDomain, TextDomain
-from zoo.explanation import Explanation
 from zoo.views import whatif
 from zoo.views.cards import evidence, number, prepare, signed
 from zoo.views.code import code_prompt

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from zoo.explanation import Term
+from zoo.core.explanation import Term
 from zoo.views.pictures import data_uri
 from zoo.views.row import Row
 

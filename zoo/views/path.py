@@ -2,7 +2,7 @@
 
 from html import escape
 
-from zoo.explanation import Explanation
+from zoo.core.explanation import Explanation
 from zoo.views.pictures import data_uri, framed, image_element
 from zoo.views.sums import fixed
 

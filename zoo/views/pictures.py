@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, uint8
 
 from zoo.domain import Domain, ImageDomain
-from zoo.functional import high_activation_box, upsample
+from zoo.utils.functional import high_activation_box, upsample
 
 PIXEL_ART = 48  # pictures up to this side are enlarged without smoothing, and stored without loss
 HEAT_SIDE, HEAT_LEVELS = 32, 32  # the browser smooths between cells, so that a few hundred bytes do

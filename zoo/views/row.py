@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from zoo.explanation import Explanation, Term
+from zoo.core.explanation import Explanation, Term
 from zoo.views.sums import Sum
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from math import floor, isfinite, log10
 from typing import NamedTuple
 
-from zoo.explanation import Explanation, Term
+from zoo.core.explanation import Explanation, Term
 
 FACTORS = ("weight", "score alone")  # with the activation, the factors of a group's contribution
 

@@ -2,7 +2,7 @@
 
 from unicodedata import category, combining, east_asian_width
 
-from zoo.explanation import Explanation, Term
+from zoo.core.explanation import Explanation, Term
 from zoo.views.sums import decimals, fixed, known_of, printed_sum, weight_of
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from zoo.evidence import Unit
+from zoo.core.evidence import Unit
 from zoo.views.pictures import data_uri, framed, image_element
 
 STEP, ROW, SIDE = 104, 36, 42  # of levels and leaves, and of a picture, in pixels

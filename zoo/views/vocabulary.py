@@ -5,8 +5,8 @@ from html import escape
 
 from torch import Tensor
 
+from zoo.core.evidence import Unit
 from zoo.domain import Domain
-from zoo.evidence import Unit
 from zoo.views.cards import number, signed
 from zoo.views.circuit import LOOK as GRAPH
 from zoo.views.pictures import data_uri, framed, image_element

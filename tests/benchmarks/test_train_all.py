@@ -1,0 +1,120 @@
+"""The driver that trains the checkpoints of the package: what it does anew, and what it leaves as it is."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import zoo
+from benchmarks import train_all
+from tests.checkpoints.test_pretrained import ABOUT
+from tests.small_models import protopnet
+from zoo.checkpoints.checkpoint import CONFIG
+
+NAME = "concepts/rrl_xor"
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that would have trained, which leave a metrics.json; those whose run is named `killed` do not."""
+    commands = []
+
+    def run(command: list[str], **_: Any) -> None:
+        commands.append(command)
+        folder = Path(command[command.index("--output") + 1])
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "killed").exists():
+            raise subprocess.CalledProcessError(-9, command)
+        (folder / "metrics.json").write_text("{}")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return commands
+
+
+def test_a_run_of_the_same_recipe_is_left_as_it_is(trainings: list[list[str]], tmp_path: Path) -> None:
+    first = train_all.trained(NAME, [], tmp_path)
+    assert train_all.trained(NAME, [], tmp_path) == first and len(trainings) == 1
+    assert first[1]["config"] == train_all.recipe(NAME, []) and first[0] == tmp_path / "rrl_xor"
+    more = ["--model.init_args.rules", "8"]
+    train_all.trained(NAME, more, tmp_path)
+    assert len(trainings) == 2 and trainings[1][-2:] == more
+
+
+def test_a_killed_training_is_not_taken_for_the_one_before(trainings: list[list[str]], tmp_path: Path) -> None:
+    run, _ = train_all.trained(NAME, [], tmp_path)
+    (run / "killed").touch()
+    with pytest.raises(subprocess.CalledProcessError):
+        train_all.trained(NAME, ["--model.init_args.rules", "8"], tmp_path)
+    (run / "killed").unlink()
+    train_all.trained(NAME, [], tmp_path)  # the first recipe again, and half of the second is in the folder
+    assert len(trainings) == 3
+
+
+def test_what_was_measured_on_another_model_goes(trainings: list[list[str]], tmp_path: Path) -> None:
+    run, _ = train_all.trained(NAME, [], tmp_path)
+    (run / "truth").mkdir()
+    (run / "truth" / "truth.json").write_text(json.dumps({"metrics": {}}))
+    train_all.trained(NAME, [], tmp_path)
+    assert (run / "truth").exists()
+    train_all.trained(NAME, ["--model.init_args.rules", "8"], tmp_path)
+    assert not (run / "truth").exists()
+
+
+def test_a_checkpoint_is_up_to_date_by_its_recipe(tmp_path: Path) -> None:
+    entry, folder = {"config": NAME}, tmp_path / "rrl-xor"
+    assert not train_all.up_to_date(folder, entry)
+    about = {**ABOUT, "recipe": train_all.recipe(NAME, [])}
+    zoo.save(protopnet().model, folder, metrics={"accuracy": 0.5}, about=about)
+    assert train_all.up_to_date(folder, entry)
+    assert not train_all.up_to_date(folder, {**entry, "with": ["--model.init_args.rules", "8"]})
+    (folder / CONFIG).write_text((folder / CONFIG).read_text().replace("accuracy: 0.5", "accuracy: 0.9"))
+    assert not train_all.up_to_date(folder, entry)  # damaged
+
+
+def test_the_readme_tells_of_the_checkpoints_of_the_package_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    packaged = []
+
+    def package(name: str, plan: dict, runs: Path, output: Path) -> Path:
+        packaged.append(name)
+        return zoo.save(protopnet().model, output / name, metrics={"accuracy": 0.5}, about=ABOUT)
+
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{train_all.START}\nold\n{train_all.END}\nafter\n")
+    monkeypatch.setattr(train_all, "README", readme)
+    monkeypatch.setattr(train_all, "package", package)
+    arguments = ["train_all", "--only", "rrl-xor", "--output"]
+    monkeypatch.setattr(sys, "argv", [*arguments, str(tmp_path / "elsewhere")])
+    assert train_all.main() == 0 and packaged == ["rrl-xor"]
+    assert "\nold\n" in readme.read_text()
+    monkeypatch.setattr(train_all, "CHECKPOINTS", tmp_path / "here")
+    monkeypatch.setattr(sys, "argv", [*arguments, str(tmp_path / "here")])
+    assert train_all.main() == 0
+    told = readme.read_text()
+    assert told.startswith("before\n") and told.endswith("after\n") and "\nold\n" not in told
+    assert "| prototypes | `rrl-xor` | `protopnet` | XOR | 50.0% | 75.0% | 1e-07 |" in told
+    monkeypatch.setattr(sys, "argv", [*arguments[:2], "rrl-xr"])
+    with pytest.raises(SystemExit):
+        train_all.main()
+    assert "--only: no rrl-xr in" in capsys.readouterr().err
+
+
+def test_a_failure_is_told_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def package(name: str, *_: Any) -> Path:
+        if name == "rrl-xor":
+            raise subprocess.CalledProcessError(2, ["fit"], stderr="error: no data")
+        return tmp_path / name
+
+    monkeypatch.setattr(train_all, "package", package)
+    monkeypatch.setattr(sys, "argv", ["train_all", "--only", "rrl-xor", "dcr-xor", "--output", str(tmp_path)])
+    assert train_all.main() == 1
+    told = capsys.readouterr()
+    assert "rrl-xor failed" in told.err and "error: no data" in told.err and "dcr-xor" in told.out

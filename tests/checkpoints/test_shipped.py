@@ -1,0 +1,90 @@
+"""The checkpoints that come with the package: whole, documented, small, and at least one of every model."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torchvision.io import write_png
+
+import zoo
+from benchmarks.train_all import END, PLAN, START, table, up_to_date, wilson
+from zoo.checkpoints import checkpoint
+from zoo.checkpoints.model_card import require_complete
+from zoo.checkpoints.pretrained import HERE
+from zoo.core import registry
+from zoo.domain import CodeDomain, Domain, ImageDomain, SeriesDomain, TableDomain
+
+ROOT = HERE.parent / "checkpoints"
+NAMES = zoo.list_checkpoints()
+
+
+def test_every_model_has_one() -> None:
+    assert {checkpoint.read_config(ROOT / name)["model"] for name in NAMES} == {e.name for e in registry.entries()}
+    assert set(NAMES) == set(yaml.safe_load(PLAN.read_text())["checkpoints"])
+
+
+def test_they_are_of_their_configs() -> None:
+    plan = yaml.safe_load(PLAN.read_text())["checkpoints"]
+    assert [name for name in NAMES if not up_to_date(ROOT / name, plan[name])] == []
+
+
+def test_they_are_beside_their_twins_and_hashed() -> None:
+    plan = yaml.safe_load(PLAN.read_text())
+    for name in NAMES:
+        entry, told = plan["checkpoints"][name], checkpoint.read_config(ROOT / name)
+        facts = plan["data"][entry["data"]]
+        assert told["about"]["twin"]["config"] == f"configs/{entry.get('twin', facts.get('twin'))}.yaml", name
+        assert told["about"]["data"] == facts["about"], name
+        assert checkpoint.CONFIG in told["sha256"], name
+
+
+def test_they_are_small() -> None:
+    sizes = [file.stat().st_size for file in ROOT.rglob("*") if file.is_file()]
+    assert sum(sizes) < 60e6 and max(sizes) < 15e6
+    assert {file.suffix for file in ROOT.rglob("*") if file.is_file()} == {".safetensors", ".yaml", ".md"}
+
+
+def test_photographs_that_may_not_be_passed_on_are_not_in_them() -> None:
+    for name in (name for name in NAMES if name.endswith("cub50")):
+        assert all(unit.picture is None for unit in zoo.load(name).units()), name
+        assert checkpoint.read_tensors(ROOT / name / checkpoint.GOLDEN)["inputs"].dtype == torch.uint8
+
+
+def test_the_table_of_the_readme_is_theirs() -> None:
+    text = (ROOT.parent / "README.md").read_text()
+    assert text.split(START)[1].split(END)[0] == "\n" + table(ROOT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loads_and_explains_a_file(name: str, tmp_path: Path) -> None:
+    require_complete(checkpoint.read_config(ROOT / name))
+    assert checkpoint.verify(ROOT / name) <= 1e-4
+    model = zoo.load(name)
+    explanation = model.explain_file(some_file(model.domain, tmp_path))
+    assert explanation.contributions is None or explanation.check()
+
+
+def some_file(domain: Domain, folder: Path) -> Path:
+    """An input of a domain as a user has it."""
+    if isinstance(domain, ImageDomain):
+        pixels = torch.randint(256, (3, 50, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        write_png(pixels, str(folder / "x.png"))
+        return folder / "x.png"
+    if isinstance(domain, (TableDomain, SeriesDomain)):
+        names = domain.features if isinstance(domain, TableDomain) else domain.variables
+        rows = [",".join(names)] + [",".join(["0.5"] * len(names))] * (1 if isinstance(domain, TableDomain) else 100)
+        (folder / "x.csv").write_text("\n".join(rows))
+        return folder / "x.csv"
+    text = "for i in range(3):\n    print(i)\n" if isinstance(domain, CodeDomain) else "a warm and funny film"
+    path = folder / ("x.py" if isinstance(domain, CodeDomain) else "x.txt")
+    path.write_text(text)
+    return path
+
+
+def test_wilson_by_hand() -> None:
+    # 9 of 10: the two roots of (p - 0.9)² = 1.96² p (1 - p) / 10
+    low, high = wilson(0.9, 10)
+    for root in (low, high):
+        assert abs((root - 0.9) ** 2 - 1.96**2 * root * (1 - root) / 10) < 1e-4
+    assert low < 0.9 < high <= 1

@@ -1,0 +1,146 @@
+"""AbsTopK: exactly k, the lowest index among equals, and gradients for what is kept alone."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from zoo.circuits.kernels.topk import abs_topk, fused, plain
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def reference(x: Tensor, k: int) -> Tensor:
+    """Which entries are kept, by a stable sort."""
+    order = x.abs().double().sort(dim=-1, descending=True, stable=True).indices[..., :k]
+    return torch.zeros_like(x, dtype=torch.bool).scatter(-1, order, True)
+
+
+def rows(n: int, dtype: torch.dtype, device: str = "cpu") -> Tensor:
+    """Rows without ties, all zero, of few values, mostly zero, with infinities, and with a NaN."""
+    x = torch.randn(6, n)
+    x[1] = 0
+    x[2] = torch.randint(-2, 3, (n,))
+    x[3] *= torch.rand(n) < 0.1
+    x[4, : n // 2] = -torch.inf
+    x[5, n // 3] = torch.nan
+    return x.to(device, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@given(n=st.integers(2, 70), share=st.floats(0, 1))
+def test_it_keeps_what_a_stable_sort_keeps(dtype: torch.dtype, n: int, share: float) -> None:
+    k = min(max(int(share * n), 1), n - 1)
+    x = rows(n, dtype).requires_grad_()
+    out = abs_topk(x, k)
+    kept = reference(x, k)
+    assert torch.equal(out.nan_to_num(7.0), torch.where(kept, x, 0).nan_to_num(7.0)) and out.dtype == dtype
+    weight = torch.rand(out.shape).to(dtype) + 1
+    (out * weight).sum().backward()
+    assert x.grad is not None and torch.equal((x.grad != 0), kept) and (kept.sum(-1) == k).all()
+    assert torch.equal(x.grad, weight * kept)
+
+
+def test_rows_of_a_larger_tensor_and_many_chunks() -> None:
+    """Query, key and value are parts of one projection, with more rows than are taken at a time."""
+    x = torch.randn(3, 200, 3 * 256)
+    for part in x.chunk(3, -1):
+        assert torch.equal(abs_topk(part, 60), plain(part, 60))
+
+
+def test_k_beyond_the_width_changes_nothing_and_empty_batches_pass() -> None:
+    x = torch.randn(2, 5)
+    assert abs_topk(x, 5) is x and abs_topk(x, 9) is x
+    assert abs_topk(torch.randn(0, 5), 2).shape == (0, 5)
+
+
+def test_k_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="AbsTopK keeps at least 1 entry; got k = 0"):
+        abs_topk(torch.randn(2, 5), 0)
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return abs_topk(self.linear(x), 4)
+
+
+def test_it_exports_with_a_dynamic_batch() -> None:
+    model = Small().eval()
+    exported = torch.export.export(model, (torch.randn(3, 6),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    x = torch.randn(7, 6)
+    torch.testing.assert_close(exported.module()(x), model(x))
+
+
+def test_gradients_of_gradients() -> None:
+    x = torch.randn(3, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: abs_topk(x, 3).pow(3), x)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("n", [7, 64, 1000, 4096, 8192])
+def test_the_cuda_kernel_equals_the_cpu(dtype: torch.dtype, n: int) -> None:
+    x = rows(n, dtype)
+    device = x.cuda().requires_grad_()
+    assert fused(device)
+    for k in (1, n // 4 + 1, n - 1):
+        out = abs_topk(device, k)
+        assert torch.equal(out.cpu().nan_to_num(7.0), abs_topk(x, k).nan_to_num(7.0))
+        (grad,) = torch.autograd.grad(out.sum(), device)
+        assert torch.equal(grad.cpu() != 0, reference(x, k))
+
+
+def in_interpreter(code: str) -> None:
+    """Runs Triton's kernels without a device, in a process of its own because it is chosen at import."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PACKAGES + code],
+        cwd=ROOT,
+        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and done.stdout.endswith("equal\n"), done.stderr
+
+
+# The packages without what they import, which takes seconds and is not needed for a kernel.
+PACKAGES = """
+import sys, types
+for name in ("zoo", "zoo.circuits"):
+    package = types.ModuleType(name)
+    package.__path__ = [name.replace(".", "/")]
+    sys.modules[name] = package
+import torch
+torch.manual_seed(0)
+"""
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+
+
+@needs_triton
+def test_the_kernel_in_triton_s_interpreter() -> None:
+    in_interpreter("""
+from zoo.circuits.kernels.topk import _on_cpu
+from zoo.circuits.kernels.triton_topk import fused_abs_topk
+for dtype in (torch.float32, torch.bfloat16, torch.float16):
+    for n, k in ((7, 3), (64, 16), (100, 99), (33, 1)):
+        x = torch.randn(6, 2, n + 3)[..., 3:]
+        x[1] = 0
+        x[2] = torch.randint(-2, 3, (2, n))
+        x[3] *= torch.rand(2, n) < 0.1
+        x[4, 0, : n // 2], x[4, 1, n // 3] = -torch.inf, torch.nan
+        x = x.to(dtype)
+        (out, kept), (expected, mask) = fused_abs_topk(x, k), _on_cpu(x, k)
+        assert torch.equal(kept, mask) and bool((kept.sum(-1) == k).all()), (dtype, n, k)
+        assert torch.equal(out.nan_to_num(7.0), expected.nan_to_num(7.0)), (dtype, n, k)
+print("equal")
+""")

@@ -1,0 +1,145 @@
+"""The sparse transformer against explicit formulas, and what it refuses."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.circuits.tokens import LENGTH, prompts, taught, transformer, windows
+from zoo.circuits import SparseTransformer
+from zoo.circuits.network.transformer import SITES, Ablation
+
+
+def explicit(model: SparseTransformer, tokens: torch.Tensor) -> torch.Tensor:
+    """Logits of the last token of one prompt, token by token and head by head."""
+    net, keep = model.network, model.network.kept
+
+    def top(x: torch.Tensor, site: str) -> torch.Tensor:
+        order = x.abs().argsort(descending=True)[: keep[site]]
+        out = torch.zeros_like(x)
+        out[order] = x[order]
+        return out
+
+    def norm(x: torch.Tensor, module: torch.nn.RMSNorm) -> torch.Tensor:
+        return x / (x.square().mean() + torch.finfo(torch.float32).eps).sqrt() * module.weight
+
+    stream = [net.embedding.weight[t] for t in tokens]
+    for block in net.blocks:
+        width = len(stream[0])
+        qkv = [block.qkv.weight @ top(norm(x, block.attn_norm), "attn_in") + block.qkv.bias for x in stream]
+        q, k, v = ([top(x[i * width : (i + 1) * width], f"attn_{n}") for x in qkv] for i, n in enumerate("qkv"))
+        size, fresh = width // block.heads, []
+        for i, x in enumerate(stream):
+            gathered = torch.zeros(width)
+            for h in range(block.heads):
+                part = slice(h * size, (h + 1) * size)
+                weights = torch.stack([(q[i][part] @ k[j][part] / size**0.5).exp() for j in range(i + 1)])
+                weights = weights / (weights.sum() + (block.sink[h].exp() if block.sink is not None else 0))
+                gathered[part] = sum(w * v[j][part] for j, w in enumerate(weights))
+            fresh.append(x + top(block.out.weight @ gathered + block.out.bias, "attn_out"))
+        stream = fresh
+        for i, x in enumerate(stream):
+            hidden = F.gelu(block.up.weight @ top(norm(x, block.mlp_norm), "mlp_in") + block.up.bias)
+            stream[i] = x + top(block.down.weight @ top(hidden, "mlp_neuron") + block.down.bias, "mlp_out")
+    logits = net.unembedding.weight @ norm(stream[-1], net.norm)
+    return logits + net.bigram[tokens[-1]]
+
+
+def test_forward_is_the_formula() -> None:
+    model = transformer()
+    torch.nn.init.normal_(model.network.blocks[0].sink)
+    torch.nn.init.normal_(model.network.blocks[1].qkv.bias, std=0.1)
+    tokens = prompts(2)[0]
+    with torch.no_grad():
+        for row in tokens:
+            torch.testing.assert_close(model(row[None])[0], explicit(model, row), rtol=1e-4, atol=1e-4)
+
+
+def test_padding_on_the_right_changes_nothing() -> None:
+    model, tokens = transformer(), prompts(1)[0]
+    short = torch.cat([tokens[:, :5], torch.zeros(1, LENGTH - 5, dtype=torch.long)], 1)
+    with torch.no_grad():
+        torch.testing.assert_close(model(short)[0], explicit(model, tokens[0, :5]), rtol=1e-4, atol=1e-4)
+
+
+def test_the_language_loss_is_the_mean_over_positions() -> None:
+    model, (tokens, answers) = transformer(), prompts(2)
+    with torch.no_grad():
+        scores, evidence = model.step(tokens)
+        loss = model.losses(scores, evidence, {"input": tokens, "target": answers})["language"]
+        whole = torch.cat([tokens, answers[:, None]], 1)
+        each = [
+            F.cross_entropy(explicit(model, row[:i])[None], row[i : i + 1]) for row in whole for i in range(1, len(row))
+        ]
+    torch.testing.assert_close(loss, torch.stack(each).mean(), rtol=1e-4, atol=1e-4)
+
+
+def test_masks_that_are_all_on_change_nothing_and_all_off_leave_constants() -> None:
+    model, tokens = transformer(), prompts(4)[0]
+    model.average(windows())
+    net = model.network
+    with torch.no_grad():
+        on = Ablation(torch.ones_like(model.means), model.means, net.layout)
+        torch.testing.assert_close(net.last_logits(tokens, net.visit(on)), model(tokens))
+        off = Ablation(torch.zeros_like(model.means), model.means, net.layout)
+        same = tokens.clone()
+        same[:, :-1] = same[:1, :-1].flip(1)  # other tokens before the last, which the ablated network cannot see
+        torch.testing.assert_close(net.last_logits(tokens, net.visit(off)), net.last_logits(same, net.visit(off)))
+
+
+def test_means_are_means_over_all_positions() -> None:
+    model = transformer()
+    model.average(windows())
+    tokens = prompts(200, seed=1)[0]
+    visit = model.network.visit(record=True)
+    with torch.no_grad():
+        model.network(tokens, visit, torch.zeros(200, dtype=torch.long))
+    for site in SITES:
+        part = model.network.layout.part(site)
+        torch.testing.assert_close(model.means[1, part], visit.values[1, site].mean((0, 1)), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(model.gathered[0], visit.values[0, "gathered"].mean((0, 1)), rtol=1e-4, atol=1e-6)
+
+
+def test_units_are_what_is_written_at_the_last_token() -> None:
+    model = taught()
+    explanation = model.explain(prompts(3)[0])
+    names = [unit.name for unit in explanation.units]
+    assert names[-2:] == ["token embedding", "bigram table"] and "layer 1 neuron 127" in names
+    bigram = model.network.bigram[6].detach()
+    torch.testing.assert_close(explanation.contributions[:, -1], bigram[explanation.target])
+
+
+def test_the_dense_twin_has_no_zeros() -> None:
+    model = transformer(density=1.0, activation_density=1.0)
+    assert all(s.budget((1.0, 1.0)).keep == s.weight.numel() for s in model.sparse_parameters())
+    values = model.network.visit(record=True)
+    model.network.last_logits(prompts(2)[0], values)
+    assert all(bool((v != 0).all()) for v in values.values.values())
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoid"])
+def test_positions_are_read_and_not_written(positions: str) -> None:
+    model = transformer(positions=positions, position_width=6)
+    if positions == "learned":
+        torch.nn.init.normal_(model.network.positions)
+    assert model.network.blocks[0].qkv.weight.shape == (96, 38) and model.network.blocks[0].out.weight.shape == (32, 32)
+    model.explain(prompts(3)[0]).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 30}, "width must be a multiple of head_width"),
+        ({"density": 0.0}, r"density must be in \(0, 1\]; got 0.0"),
+        ({"activation_density": 2.0}, "activation_density must be in"),
+        ({"positions": "rotary"}, "positions must be None, 'learned' or 'sinusoid'; got 'rotary'"),
+        ({"alive": -1}, "alive must be at least 0"),
+    ],
+)
+def test_bad_options(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        transformer(**options)
+
+
+def test_only_circuits_adjust_an_explanation() -> None:
+    with pytest.raises(TypeError, match=r"circuit must be a zoo\.circuits\.Circuit; got str"):
+        transformer().explain(prompts(1)[0], circuit="quotes")

@@ -1,0 +1,49 @@
+"""`train.py explain` for prompts of code."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import zoo
+from tests.small_code import code_domain
+from zoo.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    model = zoo.create_model(
+        "sparse_transformer", domain=code_domain(20, 400), width=16, layers=1, head_width=8, density=0.5
+    )
+    return zoo.save(model.eval(), tmp_path_factory.mktemp("code") / "checkpoint")
+
+
+def explain(checkpoint: Path, output: Path, *inputs: str) -> int:
+    return main(["explain", "--checkpoint", str(checkpoint), "--output", str(output), "--input", *inputs])
+
+
+def test_a_prompt_on_the_command_line_may_have_lines(checkpoint: Path, tmp_path: Path) -> None:
+    assert explain(checkpoint, tmp_path, "for item in value:\n", "x.y") == 0
+    page = (tmp_path / "text.html").read_text()
+    assert "<mark>:<i>⏎</i>\n</mark>" in page
+    record = json.loads((tmp_path / "text.json").read_text())
+    assert record["input"] == "for item in value:\n"
+    assert (tmp_path / "text-2.html").is_file()
+
+
+def test_files_and_folders_of_code(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    (folder / "a.py").write_text("if x")
+    (folder / "b.txt").write_text("while x")
+    (folder / "c.md").write_text("none")
+    (folder / "long.py").write_text("x = 1\n" * 40)
+    assert explain(checkpoint, tmp_path / "out", str(folder)) == 1
+    assert "long.py: the prompt has" in capsys.readouterr().err
+    assert {p.stem for p in (tmp_path / "out").iterdir()} == {"a", "b", "explanations", "index"}
+    assert explain(checkpoint, tmp_path / "out", str(folder / "c.md")) == 2
+    assert "c.md looks like a file; prompts are read from .py and .txt files, or given in quotes" in (
+        capsys.readouterr().err
+    )

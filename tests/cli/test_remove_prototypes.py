@@ -1,0 +1,86 @@
+"""Forbidden prototypes: they never fire again, and a head may learn to do without them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import zoo
+from tests.small_models import Small, cbm, pipnet, protopnet, protopool, protosvit, prototree
+from tests.toy import COLOURS, ToyData, fit
+from zoo.cli.main import main
+from zoo.cli.remove_prototypes import refit
+from zoo.prototypes import ProtoPNet
+
+TINY = {"name": "convnet", "widths": [4], "pool": [0]}
+STAGES = [
+    {"name": "joint", "epochs": 4, "train": ["backbone", "addon", "prototypes"]},
+    {"name": "push"},
+    {"name": "last", "epochs": 1, "train": ["head"]},
+]
+
+
+def test_a_forbidden_prototype_has_no_say() -> None:
+    small = protopnet()
+    before = small.model.explain(small.inputs, 0)
+    name = before.units[1].name
+    small.model.forbid([name])
+    after = small.model.explain(small.inputs, 0)
+    assert after.contributions[:, 1].abs().max() == 0
+    torch.testing.assert_close(after.score, before.without([name]))
+    assert after.units[1].source["pruned"]
+    with pytest.raises(ValueError, match="all 5 prototypes would be forbidden"):
+        small.model.forbid(range(6))
+    with pytest.raises(ValueError, match="no unit named 'nobody'"):
+        small.model.forbid(["nobody"])
+    assert small.model.alive.sum() == 5
+
+
+@pytest.mark.parametrize("small", [pipnet, protosvit, protopool, prototree])
+def test_every_kind_of_prototype_can_be_forbidden(small: Callable[[], Small]) -> None:
+    made = small()
+    model, x = made.model, made.inputs
+    column = int(model.explain(x).importance.sum(0).argmax())
+    with torch.no_grad():
+        evidence = model.step(x)[1]
+        without = model.readout(model.edit(evidence, {column: 0.0}))
+    model.forbid([column])
+    explanation = model.explain(x)
+    torch.testing.assert_close(explanation.scores, without)
+    assert not explanation.activation[:, column].any() and not explanation.support[:, column].any()
+    assert explanation.units[column].source["pruned"]
+
+
+def test_the_head_learns_again_and_nothing_else() -> None:
+    data, options = ToyData(), {"prototypes_per_class": 2, "dim": 4, "thumbnail": 8, "lr": 0.01}
+    model = ProtoPNet(COLOURS, TINY, **options, stages=STAGES)
+    fit(model, data)
+    model.forbid([0])
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    refit(model, data, 3, lr=0.05)
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"head.weight"}
+    assert len(model.stages) == len(STAGES)
+    assert model.explain(data.val.inputs).contributions[:, 0].abs().max() == 0
+
+
+def test_from_the_command_line(tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    arguments = ["--output", str(run), "--model.init_args.prototypes_per_class", "2", "--trainer.enable_progress_bar"]
+    stages = json.dumps([{**stage, "epochs": 1} if "epochs" in stage else stage for stage in STAGES])
+    config = "configs/prototypes/protopnet_digits.yaml"
+    assert main(["fit", "--config", config, *arguments, "false", f"--model.init_args.stages={stages}"]) == 0
+    given = ["forbid", "--checkpoint", str(run / "checkpoint"), "--units", "three #1", "five #2", "--refit", "1"]
+    assert main([*given, "--output", str(tmp_path / "new")]) == 0
+    text = capsys.readouterr().out
+    assert "without 2 prototypes" in text and "after 1 epochs of the head" in text
+    model = zoo.load(tmp_path / "new")
+    assert int((~model.alive).sum()) == 2
+    assert main([*given, "--output", str(tmp_path / "new")]) == 2
+    assert "holds a checkpoint already" in capsys.readouterr().err
+    zoo.save(cbm().model, tmp_path / "cbm")
+    wrong = ["forbid", "--checkpoint", str(tmp_path / "cbm"), "--units", "a", "--output", str(tmp_path / "x")]
+    assert main(wrong) == 2
+    assert "is a CBM, whose units cannot be forbidden" in capsys.readouterr().err

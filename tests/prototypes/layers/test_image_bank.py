@@ -1,0 +1,83 @@
+"""What a bank stores of training images."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tests.small_models import IMAGES, RandomImages
+from zoo.networks.image_backbones import convnet
+from zoo.prototypes.layers.grid import grid_of
+from zoo.prototypes.layers.image_bank import Bank
+from zoo.prototypes.layers.selection import EMPTY, choose, survey
+from zoo.training.projection_set import Reference
+
+CLASSES = ("circle", "square", "star")
+
+
+def filled(dim: int | None, whiten: float) -> tuple[Bank, Tensor]:
+    """A bank of all nine images, and the maps that it was filled from."""
+    backbone = convnet(3, widths=[8], pool=[0]).eval()
+    data, bank = RandomImages(), Bank(IMAGES, 4, 8, (6, 5), dim, whiten, 8)
+    with torch.no_grad():
+        found = survey(Reference(data), backbone)
+        bank.reduce(found)
+        rows = choose(found.pooled, found.target, IMAGES.classes, 4, "medoids")
+        list(bank.fill(rows, Reference(data), backbone, bank))
+        return bank, backbone(data.inputs)
+
+
+def test_a_bank_holds_images_class_by_class() -> None:
+    bank, maps = filled(None, 0.0)
+    order = [0, 3, 6, EMPTY, 1, 4, 7, EMPTY, 2, 5, 8, EMPTY]
+    assert bank.provenance.index.tolist() == order and bank.owner.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    for slot, i in enumerate(order):
+        expected = maps[i].flatten(1).T if i != EMPTY else torch.zeros(30, 8)
+        torch.testing.assert_close(bank.patches[slot].float(), expected, rtol=1e-3, atol=1e-3)
+        unit = bank.units("exemplar")[slot]
+        assert unit.source == ({"image": f"noise-{i}.png", "index": i} if i != EMPTY else {})
+        assert (unit.picture is None) == (i == EMPTY) and unit.name == f"{CLASSES[slot // 4]} #{slot % 4 + 1}"
+    picture = IMAGES.picture(RandomImages().inputs[3]).float()
+    shrunk = F.interpolate(picture[None], (8, 8), mode="bilinear", antialias=True)[0]
+    assert (bank.provenance.picture[1] - shrunk).abs().max() <= 1  # the whole image, up to rounding
+
+
+def test_principal_components_keep_distances_and_whitening_makes_them_alike() -> None:
+    bank, maps = filled(8, 0.0)
+    plain = maps.flatten(2).mT
+    torch.testing.assert_close(torch.cdist(bank(maps), bank(maps)), torch.cdist(plain, plain), rtol=1e-3, atol=2e-3)
+    bank, maps = filled(3, 1.0)
+    spread = bank(maps).flatten(0, 1).std(0, correction=0)
+    torch.testing.assert_close(spread, spread[:1].expand(3), rtol=1e-2, atol=1e-3)
+
+
+def test_features_beyond_half_precision_are_refused() -> None:
+    bank, rows = Bank(IMAGES, 1, 3, (12, 10), None, 0.0, 8), torch.tensor([[0], [1], [2]])
+    with pytest.raises(ValueError, match=r"features of 'noise-0\.png' and after exceed 65504"):
+        list(bank.fill(rows, Reference(RandomImages()), lambda x: 1e6 * x, bank))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dim": 9}, "dim must be 1 to 8, the channels of this backbone, or None; got 9"),
+        ({"dim": 0}, "dim must be 1 to 8"),
+        ({"whiten": 0.5}, r"whiten must be in \[0, 1\], and above 0 it needs a dim; got 0.5 and dim None"),
+        ({"dim": 2, "whiten": 1.5}, r"whiten must be in \[0, 1\]"),
+        ({"thumbnail": 0}, "thumbnail must be at least 1; got 0"),
+    ],
+)
+def test_wrong_arguments_of_a_bank_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Bank(
+            **{"domain": IMAGES, "per_class": 1, "channels": 8, "grid": (2, 2), "dim": None, "whiten": 0.0}
+            | {"thumbnail": 4}
+            | arguments
+        )
+
+
+def test_a_map_of_one_cell_is_refused() -> None:
+    single = convnet(3, widths=[4, 4, 4, 4], pool=[0, 1, 2])
+    assert grid_of(convnet(3, widths=[4], pool=[0]), IMAGES, "Model") == (6, 5)
+    with pytest.raises(ValueError, match="Model compares patches, but this backbone's map of inputs 12 x 10 is 1 x 1"):
+        grid_of(single, IMAGES, "Model")

@@ -1,0 +1,114 @@
+"""Cached features: the same maps, both views, images where images are needed, and a clear error where it cannot be."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo.cli.main import main
+from zoo.data import Digits
+from zoo.prototypes import PIPNet, ProtoPNet
+from zoo.training.cached_features import CachedFeatures
+from zoo.training.stages import parse_stages
+
+FROZEN = [
+    {"name": "warm", "epochs": 1, "train": ["addon", "prototypes"]},
+    {"name": "push"},
+    {"name": "last", "epochs": 1, "train": ["head"]},
+]
+
+
+def parts(tmp_path: Path, augment: str = "flip", **options: object) -> tuple[CachedFeatures, ProtoPNet, Digits]:
+    torch.manual_seed(0)
+    data = Digits(augment=augment)
+    settings = {"backbone": {"name": "convnet", "widths": [6], "pool": [0]}, "dim": 4, "stages": FROZEN, **options}
+    model = ProtoPNet(data.domain, prototypes_per_class=1, **settings).eval()
+    return CachedFeatures(data, model, tmp_path), model, data
+
+
+def test_maps_are_what_the_backbone_makes(tmp_path: Path) -> None:
+    cached, model, data = parts(tmp_path, "none")
+    train, images = cached.train_dataloader().dataset, data.reference_dataset()
+    assert len(train) == len(images)
+    with torch.no_grad():
+        for i in (0, 7, len(images) - 1):
+            expected = model.backbone(images[i]["input"][None])[0]
+            torch.testing.assert_close(train[i]["input"], expected, rtol=1e-3, atol=1e-3)
+            assert train[i]["target"] == images[i]["target"]
+            x = images[i]["input"][None]
+            torch.testing.assert_close(model(x), model.step(train[i]["input"][None])[0], rtol=2e-2, atol=2e-2)
+
+
+def test_both_views_are_drawn(tmp_path: Path) -> None:
+    cached, model, data = parts(tmp_path)
+    train, x = cached.train_dataloader().dataset, data.reference_dataset()[3]["input"][None]
+    with torch.no_grad():
+        views = [model.backbone(v)[0] for v in (x, x.flip(-1))]
+    seen = {min(range(2), key=lambda v: (train[3]["input"] - views[v]).abs().max().item()) for _ in range(30)}
+    assert seen == {0, 1}
+    assert len(cached.val_dataloader().dataset) == len(data.val_dataset())
+
+
+@pytest.mark.parametrize("augment", ["none", "flip"])
+def test_batches_are_their_items(augment: str, tmp_path: Path) -> None:
+    """And take the same draws: what is trained does not depend on how it is read."""
+    train, found = parts(tmp_path, augment)[0].train_dataloader().dataset, []
+    for read in (train.__getitems__, lambda rows: [train[i] for i in rows]):
+        torch.manual_seed(3)
+        found.append(read([5, 0, 9, 5]))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one["input"], other["input"]) and one["target"] == other["target"]
+        assert one["input"].dtype == torch.float32
+
+
+def test_a_pair_of_views_is_drawn_once(tmp_path: Path) -> None:
+    """And is the same in every run: a run that is continued makes its cache anew."""
+    pairs = []
+    for seed in (1, 2):
+        data = Digits(augment="pipnet", views=2, batch_size=256)
+        torch.manual_seed(0)
+        model = PIPNet(data.domain, {"name": "convnet", "widths": [6], "pool": [0]}, tail=0, prototypes=4).eval()
+        model.stages = parse_stages([{"name": "joint", "epochs": 1, "train": ["addon", "head"]}])
+        torch.manual_seed(seed)
+        cached = CachedFeatures(data, model, tmp_path)
+        pairs.append(cached.train_dataloader().dataset[3])
+    assert torch.equal(pairs[0]["input"], pairs[1]["input"]) and torch.equal(pairs[0]["view"], pairs[1]["view"])
+    assert pairs[0]["input"].shape == (6, 4, 4) and not torch.equal(pairs[0]["input"], pairs[0]["view"])
+    assert pairs[0]["target"] == data.reference_dataset()[3]["target"]
+    assert "view" not in cached.val_dataloader().dataset[0]
+
+
+def test_tests_and_actions_see_images(tmp_path: Path) -> None:
+    cached, _, data = parts(tmp_path)
+    assert next(iter(cached.test_dataloader()))["input"].shape[1:] == (1, 8, 8)
+    assert cached.reference_dataset()[0]["input"].shape == (1, 8, 8) and cached.domain == data.domain
+    assert not list(tmp_path.iterdir())  # the file has no name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"augment": "shift"}, "it needs augment 'none' or 'flip'; got 'shift'"),
+        (
+            {"stages": [{"name": "joint", "epochs": 1, "train": ["backbone", "addon"]}]},
+            "one image backbone that stays frozen; 1 found, and it learns in joint",
+        ),
+    ],
+)
+def test_what_cannot_be_cached(change: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        parts(tmp_path, **change)
+
+
+def test_fit_with_cached_features(tmp_path: Path) -> None:
+    config = tmp_path / "frozen.yaml"
+    config.write_text(
+        "cache_features: true\n"
+        "model:\n  class_path: ProtoPNet\n  init_args:\n"
+        "    {backbone: {name: convnet, widths: [8], pool: [0]}, dim: 8, prototypes_per_class: 1, stages: ["
+        "{name: warm, epochs: 2, train: [addon, prototypes]}, {name: push}, {name: last, epochs: 1, train: [head]}]}\n"
+        "data: {class_path: Digits, init_args: {augment: flip}}\n"
+        "trainer: {accelerator: cpu, enable_progress_bar: false}\n"
+    )
+    assert main(["fit", "--config", str(config), "--output", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "metrics.json").is_file() and (tmp_path / "run" / "checkpoint").is_dir()

@@ -1,0 +1,1 @@
+"""Finding circuits and measuring them."""

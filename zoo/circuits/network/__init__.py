@@ -1,0 +1,1 @@
+"""The networks whose circuits are found."""

@@ -1,0 +1,111 @@
+"""`train.py prune`: finds the circuits of tasks in a weight-sparse transformer, and draws them."""
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import zoo
+from zoo.checkpoints.pretrained import find
+from zoo.circuits import Choice, Circuit, Pruning, SparseTransformer, prune
+from zoo.circuits.analysis.controls import controls
+from zoo.cli.evaluate import data_of
+from zoo.data.synthetic.code_tasks import Task, encode, find_task, tasks
+from zoo.domain import CodeDomain
+from zoo.training.projection_set import Reference
+from zoo.views.circuit import circuit_page
+
+
+def prune_tasks(arguments: list[str]) -> int:
+    """Finds the circuit of each task: a .json and a .safetensors with everything, and an .html that draws it.
+
+    They lie beside the checkpoint, in CHECKPOINT-circuits/, if --output names no other folder. Returns the exit code: 0
+    if all were found, 1 if some were not, since the model does not solve their tasks.
+    """
+    options = _parser().parse_args(arguments)
+    model = zoo.load(options.checkpoint)
+    if not isinstance(model, SparseTransformer):
+        raise ValueError(
+            f"{options.checkpoint} is a {type(model).__name__}; circuits are pruned in a sparse_transformer."
+        )
+    model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    wanted = tasks() if options.task == ["all"] else [find_task(name) for name in options.task]
+    how = Pruning(target=options.target_loss, penalties=options.penalties, steps=options.steps, seed=options.seed)
+    folder = options.output or Path(f"{options.checkpoint}-circuits")
+    folder.mkdir(parents=True, exist_ok=True)
+    windows = None if options.no_controls else _windows(options.checkpoint)
+    failed = 0
+    for task in wanted:
+        start = time.perf_counter()
+        try:
+            circuit = search(model, task, how, options.pairs, windows, quiet=False)
+        except (RuntimeError, ValueError) as error:
+            print(f"{task.name}: no circuit. {error}")
+            failed += 1
+            continue
+        path = write(circuit, model.domain, folder)
+        report = circuit.report
+        print(
+            f"{task.name}: {report['nodes']} nodes, {report['edges']} edges; held-out loss "
+            f"{report['circuit']['loss']:.3f} (without it {report['without']['loss']:.3f}) in "
+            f"{time.perf_counter() - start:.0f} s -> {path}"
+        )
+    return 1 if failed else 0
+
+
+def search(
+    model: SparseTransformer, task: Task, how: Pruning, pairs: int, windows: Reference | None, quiet: bool
+) -> Circuit:
+    """The circuit of a task, with its controls in the report if there are windows of training data."""
+    assert isinstance(model.domain, CodeDomain)
+    train, held_out = (_choice(task, model.domain, pairs, split, how.seed) for split in ("train", "held_out"))
+    circuit = prune(model, task.name, train, held_out, how, quiet)
+    report: dict[str, Any] = {**circuit.report, "description": task.description}
+    report["comparison"] = encode(task, model.domain, 1, "train", how.seed).comparison
+    if windows is not None:
+        nonsense = tuple(_choice(task, model.domain, pairs, s, how.seed, nonsense=True) for s in ("train", "held_out"))
+        report["controls"] = controls(model, circuit, train, held_out, nonsense, windows, how)
+    return replace(circuit, report=report)
+
+
+def write(circuit: Circuit, domain: CodeDomain, folder: Path) -> Path:
+    """Saves a circuit under the name of its task, and draws it; returns the page."""
+    circuit.save(folder / circuit.task)
+    samples = [domain.tokens(row) for row in circuit.samples[:2]]
+    page = circuit_page(circuit.to_dict(), samples, circuit.activations[:2].tolist())
+    path = folder / f"{circuit.task}.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _choice(task: Task, domain: CodeDomain, pairs: int, split: str, seed: int, nonsense: bool = False) -> Choice:
+    found = encode(task, domain, pairs, split, seed, nonsense=nonsense)
+    return Choice.of_pairs(found.prompts, found.answers)
+
+
+def _windows(checkpoint: Path) -> Reference | None:
+    """The training windows of the run that a checkpoint lies in; None if its config is not there."""
+    if not (checkpoint.parent / "config.yaml").is_file():
+        print(f"(no control of shuffled weights: {checkpoint.parent} has no config.yaml that names the training data)")
+        return None
+    return Reference(data_of(checkpoint, None, []).reference_dataset())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("train.py prune", description=prune_tasks.__doc__)
+    parser.add_argument("--checkpoint", required=True, type=find, help="folder of a sparse_transformer")
+    parser.add_argument("--task", required=True, nargs="+", help="one or more of `train.py list tasks`, or all")
+    parser.add_argument("--target-loss", default=0.15, type=float, help="nats a prompt (default: 0.15; chance: 0.693)")
+    parser.add_argument(
+        "--pairs", default=64, type=int, help="of prompts to search on, and to measure on (default: 64)"
+    )
+    parser.add_argument("--steps", default=400, type=int, help="for each penalty (default: 400)")
+    parser.add_argument("--penalties", default=[3e-4, 1e-3, 3e-3], type=float, nargs="+", help="prices of a node")
+    parser.add_argument("--no-controls", action="store_true", help="do not measure the controls")
+    parser.add_argument("--output", type=Path, help="folder (default: CHECKPOINT-circuits)")
+    parser.add_argument("--seed", default=0, type=int)
+    parser.add_argument("--device", help="such as cuda:1 (default: a GPU if there is one)")
+    return parser

@@ -1,0 +1,1 @@
+"""What concept models are made of."""

@@ -1,0 +1,240 @@
+"""The contract: scores are a function of the evidence and of nothing else; an explanation is its terms."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from operator import index
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.core.evidence import Evidence, Unit, find_unit
+from zoo.core.explanation import Explanation
+from zoo.training.staged_module import Batch, StagedModule, as_batch, evaluating
+
+
+class SelfInterpretable(StagedModule):
+    """A network that explains itself: `forward` is `readout(evidence(x))`.
+
+    A model writes `evidence`, `units` and `losses`; where its readout is more than the linear layer `self.head`
+    on the activations, also `readout` and `attribute`.
+
+    Attributes:
+        additive: whether the score is a sum over the units. If not, explanations carry no contributions.
+        space: what a score is: "logit", "probability" or "value".
+        adjustable: what may be set anew for one explanation, such as the number of groups.
+    """
+
+    adjustable: ClassVar[tuple[str, ...]] = ()
+    additive: bool = True
+    space: str = "logit"
+    head: nn.Module
+
+    def evidence(self, x: Tensor) -> Evidence:
+        """What the model sees in a batch of inputs. The only place where the network runs."""
+        raise NotImplementedError("a model defines evidence()")
+
+    def readout(self, evidence: Evidence) -> Tensor:
+        """Scores (B, C), from the evidence alone."""
+        bias = None if self.head.bias is None else self.head.bias.float()
+        return F.linear(evidence.activation, self.head.weight.float(), bias)
+
+    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Contributions (B, K) and bias (B,) that add up to the score of `target` (B,), exactly."""
+        contributions = evidence.activation * self.head.weight.float()[target]
+        bias = contributions.new_zeros(target.shape) if self.head.bias is None else self.head.bias.float()[target]
+        return contributions, bias
+
+    def units(self) -> tuple[Unit, ...]:
+        """The K entries of the vocabulary, in the order of the activations."""
+        raise NotImplementedError("a model defines units()")
+
+    def edges(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The graph of an explanation as `Explanation.edges`, for the models that are one."""
+        return None
+
+    def require_ready(self) -> None:
+        """Refuses to explain as long as the explanation would not be true.
+
+        Raises:
+            RuntimeError: what is missing, and the remedy.
+        """
+
+    def slopes(self, evidence: Evidence) -> Tensor | None:
+        """(B or 1, K, C): how much each score changes per unit of each activation; None where that is not constant.
+
+        With it the scores of any intervention are known without another readout.
+        """
+        return self.head.weight.float().T[None] if self.additive else None
+
+    def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
+        """What else an explanation tells of each unit, (B, K), or (B, K, n) for n numbers each, by name."""
+        return {}
+
+    def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
+        """What an explanation with these `terms` says in words, one for each row; empty if nothing."""
+        return ()
+
+    def intervene(self, evidence: Evidence, mask: Tensor, values: Tensor) -> Evidence:
+        """The evidence with activations replaced by `values` (B, K) where `mask` (B, K) is True."""
+        return replace(evidence, activation=torch.where(mask, values, evidence.activation))
+
+    def edit(self, evidence: Evidence, values: Mapping[str | int, float | Tensor]) -> Evidence:
+        """The evidence with some units set to a value, one for all rows or one for each: an intervention.
+
+        Raises:
+            ValueError: an unknown unit.
+        """
+        activation = evidence.activation.clone()
+        mask = torch.zeros_like(activation, dtype=torch.bool)
+        for unit, value in values.items():
+            column = self.unit_index(unit)
+            activation[:, column], mask[:, column] = value, True
+        return self.intervene(evidence, mask, activation)
+
+    def ablate(self, evidence: Evidence, units: Iterable[str | int]) -> Evidence:
+        """The evidence without some units: their contributions become 0, all others stay."""
+        return self.edit(evidence, dict.fromkeys(units, 0.0))
+
+    def unit_index(self, unit: str | int) -> int:
+        """Column of a unit given by name or number."""
+        return find_unit(unit, {u.name: k for k, u in enumerate(self.units())})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (B, C) in fp32; the readout runs outside autocast.
+
+        Raises:
+            ValueError, TypeError: an input that the model's domain refuses.
+        """
+        if not torch.compiler.is_compiling():  # the check looks at values, which a traced graph cannot
+            self.domain.check(x, type(self).__name__)
+        return self.step(self._cast(x))[0]
+
+    def step(self, x: Tensor) -> tuple[Tensor, Evidence]:
+        evidence = self.evidence(x).float()
+        with torch.autocast(x.device.type, enabled=False):
+            return self.readout(evidence), evidence
+
+    @contextmanager
+    def adjusted(self, **options: Any) -> Iterator[None]:
+        """The model with some of what is `adjustable` set anew for the moment."""
+        yield
+
+    @torch.no_grad()
+    def explain(
+        self,
+        x: Tensor,
+        target: int | str | Sequence[int | str] | Tensor | None = None,
+        every_class: bool = False,
+        **options: Any,
+    ) -> Explanation:
+        """The built-in explanation of a batch; leaves the model, its modes and the input as they were.
+
+        Args:
+            x: inputs as `forward` takes them.
+            target: class by name or number, or one for each row; by default the class of highest score
+                (of regression targets, the first).
+            every_class: also keep the contributions to every class, (B, K, C) numbers, from which the scores of all
+                classes follow without units, or with other activations. Of additive models.
+            options: what is `adjustable`, for this explanation; the scores are those of the model so adjusted.
+
+        Raises:
+            ValueError, TypeError: an input that the domain refuses, a target that does not exist, or an option that
+                this model does not have.
+            RuntimeError: the model is not ready, see `require_ready`.
+        """
+        self.require_ready()
+        self.domain.check(x, type(self).__name__)
+        x = self._cast(x)
+        for name in options:
+            if name not in self.adjustable:
+                has = f"it has {', '.join(self.adjustable)}" if self.adjustable else "it has none"
+                raise ValueError(f"{type(self).__name__} has no option '{name}' for an explanation; {has}.")
+        with evaluating(self), self.adjusted(**options):
+            terms = self.terms(x, self._target(target, x), every_class and self.additive)
+            units, statements = self.units(), self.statements(terms)
+        return Explanation(**terms, units=units, statements=statements, domain=self.domain, inputs=x, space=self.space)
+
+    def explain_file(self, path: str | Path, target: int | str | None = None, **options: Any) -> Explanation:
+        """The explanation of one raw file, read as the model's domain reads it; see `explain`.
+
+        Raises:
+            FileNotFoundError, ValueError: there is no such file, or it cannot be read.
+        """
+        return self.explain(self.domain.read(path)[None].to(self.device), target, **options)
+
+    def terms(self, x: Tensor, target: Tensor | None = None, every_class: bool = False) -> dict[str, Any]:
+        """The tensors of an explanation, and nothing but tensors: what `explain` names and `torch.export` exports."""
+        scores, evidence = self.step(x)
+        if target is None:
+            target = (
+                scores.argmax(1)
+                if self.domain.task == "classification"
+                else torch.zeros_like(scores[:, 0], dtype=torch.long)
+            )
+        with torch.autocast(x.device.type, enabled=False):
+            contributions, bias = self.attribute(evidence, target) if self.additive else (None, None)
+            edges, details = self.edges(evidence, target), self.details(evidence, target)
+            every = self._every_class(scores, evidence) if every_class else {}
+        return every | {
+            "scores": scores,
+            "target": target,
+            "contributions": contributions,
+            "bias": bias,
+            "activation": evidence.activation,
+            "support": evidence.support,
+            "edges": edges,
+            "details": details,
+        }
+
+    def _every_class(self, scores: Tensor, evidence: Evidence) -> dict[str, Tensor | None]:
+        """Contributions to each class and slopes, (B, K, C)."""
+        classes = torch.arange(scores.shape[1], device=scores.device)
+        each = [self.attribute(evidence, c.expand(scores.shape[0]))[0] for c in classes]
+        slopes = self.slopes(evidence)
+        return {
+            "effects": torch.stack(each, 2),
+            "slopes": None if slopes is None else slopes.expand(scores.shape[0], -1, -1),
+        }
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Explanation:
+        return self.explain(batch if isinstance(batch, Tensor) else as_batch(batch)["input"])
+
+    def _cast(self, x: Tensor) -> Tensor:
+        """Numbers of another precision, such as NumPy's float64, in that of the model."""
+        return x.to(self.dtype) if x.is_floating_point() and not torch.is_autocast_enabled(x.device.type) else x
+
+    def _target(self, target: Any, x: Tensor) -> Tensor | None:
+        """The classes to explain, one a row (B,)."""
+        if target is None:
+            return None
+        if isinstance(target, str) or (hasattr(target, "__index__") and getattr(target, "ndim", 0) == 0):
+            name = target if isinstance(target, str) else index(target)
+            return torch.full((len(x),), self.domain.class_index(name), device=x.device)
+        if isinstance(target, list | tuple):
+            target = torch.tensor([self.domain.class_index(t) for t in target])
+        whole = isinstance(target, Tensor) and not (target.is_floating_point() or target.dtype == torch.bool)
+        if not whole or target.shape != (len(x),):
+            got = f"{target.dtype} of shape {tuple(target.shape)}" if isinstance(target, Tensor) else repr(target)
+            raise ValueError(f"target must be a class or one whole number a row, ({len(x)},); got {got}.")
+        for t in {int(target.min()), int(target.max())}:
+            self.domain.class_index(t)
+        return target.to(x.device, torch.long)
+
+
+class ExplainingForward(nn.Module):
+    """`explain` as a plain module from a batch to a dict of tensors, for `torch.export` and deployment."""
+
+    def __init__(self, model: SelfInterpretable) -> None:
+        super().__init__()
+        model.require_ready()
+        self.model = model.eval()
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        return self.model.terms(x)
+
+
+__all__ = ["Batch", "ExplainingForward", "SelfInterpretable"]

@@ -1,0 +1,1 @@
+"""What data modules are made of."""

@@ -1,0 +1,63 @@
+"""Python source files as texts."""
+
+import os
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoo.data.base.module import expand
+
+NOT_READ = {"test", "tests", "idle_test", "lib2to3"}  # folders of the standard library: tests, and Python 2
+TOPICS = "topics.py"  # its documentation in one long string
+
+
+def read_files(root: str | None) -> list[str]:
+    """The texts of all .py files of a folder, without the comments at their heads; in the order of their paths.
+
+    Installed packages (site-packages) and hidden folders in it are left out.
+
+    Args:
+        root: the folder; None for the standard library, without its tests, documentation and lib2to3.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: there is no file with code in it that can be decoded.
+    """
+    folder = Path(sysconfig.get_paths()["stdlib"]) if root is None else expand(root)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder at {folder}; root names a folder of .py files.")
+    texts, bad, seen = [], [], 0
+    for path in _paths(folder, library=root is None):
+        seen += 1
+        try:
+            text = without_head(path.read_text(encoding="utf-8-sig"))
+        except (UnicodeDecodeError, OSError) as error:
+            bad.append(f"{path} ({type(error).__name__})")
+            continue
+        if text.strip():
+            texts.append(text)
+    if bad:
+        warnings.warn(f"{len(bad)} of {seen} files could not be read and are left out, such as {bad[0]}.", stacklevel=2)
+    if not texts:
+        raise ValueError(
+            f"the corpus is empty: {folder} has {seen} .py files, of which {len(bad)} cannot be read and "
+            f"{seen - len(bad)} hold no code."
+        )
+    return texts
+
+
+def _paths(root: Path, library: bool) -> Iterator[Path]:
+    skipped = {"site-packages"} | (NOT_READ if library else set())
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in skipped and not name.startswith("."))
+        for name in sorted(names):
+            if name.endswith(".py") and not (library and name == TOPICS):
+                yield Path(folder) / name
+
+
+def without_head(text: str) -> str:
+    """A file without the comments and empty lines at its head, such as a licence."""
+    lines = text.splitlines(keepends=True)
+    first = next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
+    return "".join(lines[first:])

@@ -1,0 +1,103 @@
+"""Texts as one array of tokens: a tokenizer of source code, and a cache on the disk."""
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from zoo.data.base.module import expand
+from zoo.domain.code import END, SPECIAL
+from zoo.utils.optional import need
+
+# Words with one sign before them; numbers of up to three digits; signs with the ends of their lines; ends of lines;
+# blanks, of which the last goes to what follows.
+PIECES = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> str:
+    """The JSON text of a byte-level BPE tokenizer whose tokens 0 and 1 are "<|pad|>" and "<|end|>".
+
+    Args:
+        texts: to train on.
+        vocabulary: tokens, with these two and the 256 bytes.
+
+    Raises:
+        ImportError: the extra `text` is not installed.
+        ValueError: fewer tokens than there are bytes.
+    """
+    if vocabulary < 256 + len(SPECIAL):
+        raise ValueError(f"vocabulary must hold the 256 bytes and {len(SPECIAL)} more; got {vocabulary}.")
+    library = need("tokenizers", "text")
+    made = library.Tokenizer(library.models.BPE())
+    split = library.pre_tokenizers.Split(library.Regex(PIECES), "isolated")
+    made.pre_tokenizer = library.pre_tokenizers.Sequence(
+        [split, library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    made.decoder = library.decoders.ByteLevel()
+    alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(texts, trainer)
+    return made.to_str()
+
+
+def as_tokens(texts: Iterable[str], tokenizer: str, together: int = 1000) -> Tensor:
+    """(N,) int32: the tokens of all texts in a row, each with "<|end|>" after it."""
+    made = need("tokenizers", "text").Tokenizer.from_str(tokenizer)
+    made.encode_special_tokens = True  # "<|end|>" in a text is text like any other
+    parts = []
+    rest = iter(texts)
+    while some := list(islice(rest, together)):
+        ids = (e.ids for e in made.encode_batch_fast(some, add_special_tokens=False))
+        parts.append(torch.tensor(list(chain.from_iterable((*i, END) for i in ids)), dtype=torch.int32))
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int32)
+
+
+def cache_folder(given: str | None) -> Path:
+    """Where token arrays are kept: `given`, or a folder of this package where the user's caches lie."""
+    if given is not None:
+        return expand(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "self-interpretable-zoo"
+
+
+def fingerprint(settings: dict[str, Any], texts: Sequence[str]) -> str:
+    """A name for what these settings make of these texts."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for text in texts:
+        digest.update(len(text).to_bytes(8, "little") + text.encode())
+    return digest.hexdigest()[:32]
+
+
+def read_cached(path: Path) -> tuple[dict[str, Tensor], str] | None:
+    """Token arrays and the tokenizer, as `write_cached` left them; None if they are not there, or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()["tokenizer"]  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
+
+
+def write_cached(path: Path, arrays: dict[str, Tensor], tokenizer: str) -> None:
+    """Keeps token arrays and their tokenizer in one file, which is there whole or not at all.
+
+    Where nothing can be written there is a warning, and they will be made again the next time.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            fresh = Path(folder) / path.name
+            save_file(arrays, fresh, metadata={"tokenizer": tokenizer})
+            os.replace(fresh, path)
+    except (OSError, SafetensorError) as error:  # the latter on a full disk
+        warnings.warn(f"the tokens are not cached in {path.parent}: {error}", stacklevel=2)

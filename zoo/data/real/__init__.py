@@ -1,0 +1,1 @@
+"""Data sets that were collected, and the user's own files."""

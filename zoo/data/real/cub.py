@@ -1,0 +1,139 @@
+"""Caltech-UCSD Birds 200-2011, in its official folder layout, or a part of it in the same layout."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from zoo.data.base.images import ImageData, Pictures
+from zoo.data.base.module import expand
+from zoo.data.real.cub_concepts import Attributes, read_attributes
+from zoo.data.real.cub_parts import Parts, read_parts
+from zoo.domain import ImageDomain
+
+
+class CUB(ImageData):
+    """Birds of CUB-200-2011 with the official split, cropped to the annotated boxes or whole.
+
+    Args:
+        root: folder with images.txt, classes.txt, ...; by default $ZOO_DATA/CUB_200_2011, or else $ZOO_DATA/cub50.
+        concepts: "none"; "class": attributes of the bird's class; "image": those annotated in the very image. See
+            `zoo.data.real.cub_concepts.read_attributes`.
+        box_crop: crop every image to its bounding box, in training and in test.
+        size: height and width of the input in pixels.
+        mean: of the pixels by channel on the scale 0 to 1, as the backbone expects; ImageNet's by default.
+        std: likewise.
+        batch_size: items a batch.
+        workers: processes that load.
+        seed: of the validation split and the shuffles.
+        val_fraction: share of the training images held out for validation.
+        augment: augmentation of the training images, see `zoo.data.base.augment`.
+        views: 2 gives training batches a second view of each image, as "view".
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        concepts: str = "none",
+        box_crop: bool = True,
+        size: tuple[int, int] = (224, 224),
+        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
+        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        batch_size: int = 80,
+        workers: int = 2,
+        seed: int = 0,
+        val_fraction: float = 0.1,
+        augment: str = "protopnet",
+        views: int = 1,
+    ) -> None:
+        super().__init__(batch_size, workers, seed, val_fraction, augment, views)
+        if concepts not in ("none", "class", "image"):
+            raise ValueError(f"concepts must be 'none', 'class' or 'image'; got '{concepts}'.")
+        self.root, self.concepts = self._find_root(root), concepts
+        self.box_crop, self.size, self.mean, self.std = box_crop, size, mean, std
+
+    @staticmethod
+    def _find_root(root: str | None) -> Path:
+        if root is not None:
+            tried = [expand(root)]
+        elif "ZOO_DATA" in os.environ:
+            tried = [expand("$ZOO_DATA") / name for name in ("CUB_200_2011", "cub50")]
+        else:
+            raise ValueError(
+                "CUB needs its folder: give data.init_args.root, or set the environment variable ZOO_DATA."
+            )
+        for folder in tried:
+            if (folder / "images.txt").is_file():
+                return folder
+        raise FileNotFoundError(
+            f"no images.txt in {' or '.join(map(str, tried))}; give the folder that CUB_200_2011.tgz unpacks to."
+        )
+
+    def make_domain(self) -> ImageDomain:
+        names = [text.split(".", 1)[-1].replace("_", " ") for text in self._column("classes.txt")]
+        known = (
+            {}
+            if self._attributes is None
+            else {"concepts": self._attributes.names, "concept_groups": self._attributes.groups}
+        )
+        return ImageDomain(
+            classes=tuple(names), size=tuple(self.size), mean=tuple(self.mean), std=tuple(self.std), **known
+        )
+
+    def pictures(self, split: str, augment: str) -> Pictures:
+        rows = self._rows_in(split)
+        files = [self._files[i] for i in rows]
+        boxes = self._boxes[rows] if self.box_crop else None
+        paths = [self.root / "images" / file for file in files]
+        labels, visible = (None, None) if self._attributes is None else self._attributes[2:]
+        return Pictures(
+            paths,
+            self._targets[rows],
+            self.make_domain(),
+            files,
+            boxes,
+            augment,
+            concepts=None if labels is None else labels[rows],
+            visible=None if visible is None else visible[rows],
+        )
+
+    def parts(self, split: str) -> Parts:
+        """Places of the annotated parts in the image files of a split, in the order of `pictures(split, ...)`."""
+        found = read_parts(self.root, len(self._files))
+        return Parts(found.names, found.places[self._rows_in(split)])
+
+    def _rows_in(self, split: str) -> list[int]:
+        wanted = {"train": True, "test": False}[split]
+        return [i for i, train in enumerate(self._is_train) if train == wanted]
+
+    @cached_property
+    def _attributes(self) -> Attributes | None:
+        return None if self.concepts == "none" else read_attributes(self.root, self._targets, self.concepts)
+
+    @cached_property
+    def _files(self) -> list[str]:
+        return self._column("images.txt")
+
+    @cached_property
+    def _is_train(self) -> list[bool]:
+        return [flag == "1" for flag in self._column("train_test_split.txt", len(self._files))]
+
+    @cached_property
+    def _targets(self) -> torch.Tensor:
+        return torch.tensor([int(c) - 1 for c in self._column("image_class_labels.txt", len(self._files))])
+
+    @cached_property
+    def _boxes(self) -> torch.Tensor:
+        rows = self._column("bounding_boxes.txt", len(self._files))
+        return torch.tensor([[float(v) for v in row.split()] for row in rows])
+
+    def _column(self, file: str, rows: int | None = None) -> list[str]:
+        """What follows the number in each line of an official text file."""
+        path = self.root / file
+        if not path.is_file():
+            raise FileNotFoundError(f"{self.root} has no {file}; it is not the complete CUB-200-2011 folder.")
+        column = [line.split(maxsplit=1)[1] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if rows is not None and len(column) != rows:
+            raise ValueError(f"{path} has {len(column)} lines, but images.txt has {rows}; unpack the data set again.")
+        return column

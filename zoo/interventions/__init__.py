@@ -1,0 +1,1 @@
+"""Interventions: correct concepts and see how the scores follow."""

@@ -1,0 +1,1 @@
+"""Metrics of concept predictions and of what concepts leak."""

@@ -1,0 +1,207 @@
+"""Negative controls: explanations that are wrong by construction, of a model that is real.
+
+Each passes some of the metrics; together the metrics must catch them all.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from zoo.core.evidence import Unit
+from zoo.core.explanation import Explanation
+from zoo.metrics.faithfulness.elements import cells_of, element_shape
+from zoo.metrics.faithfulness.subject import Subject
+
+
+class Control(Subject):
+    """A subject whose scores are those of another, and whose explanations are spoilt."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject.model, subject.limit)
+        self.subject, self.name = subject, f"{type(self).__name__} of {subject.name}"
+
+    def scores(self, x: Tensor) -> Tensor:
+        return self.subject.scores(x)
+
+
+class Monolith(Control):
+    """One unit for each class, which is the class's score and lies everywhere: a black box that is complete.
+
+    Passes completeness, has one effective unit, and never leaks; says nothing of where.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        self.additive = True
+        self.units = tuple(Unit(f"score of {name}", "score", c) for c, name in enumerate(subject.domain.classes))
+
+    def explain(self, x: Tensor, target: Tensor | None = None) -> Explanation:
+        scores = self.subject.scores(x)
+        target = scores.argmax(1) if target is None else target
+        own = torch.nn.functional.one_hot(target, scores.shape[1]).to(scores)
+        return Explanation(
+            scores=scores,
+            target=target,
+            contributions=scores * own,
+            bias=torch.zeros_like(scores[:, 0]),
+            activation=scores,
+            support=torch.ones(len(x), scores.shape[1], *(1 for _ in element_shape(self.domain)), device=x.device),
+            units=self.units,
+            domain=self.domain,
+            inputs=x,
+        )
+
+    def margins(self, x: Tensor, target: Tensor) -> Tensor:
+        scores = self.subject.scores(x)
+        own = torch.nn.functional.one_hot(target, scores.shape[1]).to(scores)
+        return scores * (own - 1 / scores.shape[1] if scores.shape[1] > 1 else own)
+
+
+class RotatedBasis(Control):
+    """The same readout in a random orthogonal basis of the activations: (R h) (R W), which sums to the same score.
+
+    Supports are mixed by the squares of R. For models whose scores are linear in the activations.
+
+    Raises:
+        ValueError: the model's scores are not linear in its activations.
+    """
+
+    def __init__(self, subject: Subject, seed: int = 0) -> None:
+        super().__init__(subject)
+        self.units = ()
+        self.seed = seed
+
+    def basis(self, count: int) -> Tensor:
+        """(K, K) orthogonal."""
+        draw = torch.Generator().manual_seed(self.seed)
+        return torch.linalg.qr(torch.randn(count, count, generator=draw, dtype=torch.float64))[0]
+
+    @torch.no_grad()
+    def explain(self, x: Tensor, target: Tensor | None = None) -> Explanation:
+        told = self.subject.explain(x, target)
+        parts, activation = self._rotated(x)
+        basis = self.basis(activation.shape[1]).to(activation)
+        own = parts.gather(2, told.target[:, None, None].expand(-1, parts.shape[1], 1))[..., 0]
+        support = told.support
+        if support is not None:
+            support = torch.einsum("vu,bvg->bug", basis.square().to(support), support.flatten(2))
+            support = (support / support.amax(2, keepdim=True).clamp_min(1e-12)).unflatten(2, told.support.shape[2:])
+        units = tuple(Unit(f"direction {u + 1}", "direction") for u in range(len(basis)))
+        bias = told.score - own.sum(1)
+        return replace(
+            told,
+            contributions=own,
+            bias=bias,
+            activation=activation,
+            support=support,
+            units=units,
+            edges=None,
+            details={},
+            statements=(),
+        )
+
+    @torch.no_grad()
+    def margins(self, x: Tensor, target: Tensor) -> Tensor:
+        parts, _ = self._rotated(x)
+        own = parts.gather(2, target[:, None, None].expand(-1, parts.shape[1], 1))[..., 0]
+        return own - parts.mean(2) if parts.shape[2] > 1 else own
+
+    def _rotated(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, K, C) contributions and (B, K) activations in the new basis."""
+        evidence = self.model.step(x)[1]
+        slopes = self.model.slopes(evidence)
+        if slopes is None:
+            raise ValueError(f"{self.subject.name} is not linear in its activations, so it has no rotated basis.")
+        basis = self.basis(evidence.activation.shape[1]).to(evidence.activation)
+        activation = evidence.activation @ basis
+        return activation[..., None] * torch.einsum("vu,bvc->buc", basis, slopes.to(basis)), activation
+
+
+class ShuffledSupports(Control):
+    """The right units and numbers, but each unit shows the place of another."""
+
+    def __init__(self, subject: Subject, seed: int = 0) -> None:
+        super().__init__(subject)
+        self.seed = seed
+
+    def explain(self, x: Tensor, target: Tensor | None = None) -> Explanation:
+        told = self.subject.explain(x, target)
+        if told.support is None:
+            return told
+        return replace(told, support=told.support[:, shuffled(told.support.shape[1], self.seed)])
+
+    def margins(self, x: Tensor, target: Tensor) -> Tensor:
+        return self.subject.margins(x, target)
+
+
+class ShuffledContributions(Control):
+    """The right units and places, but each unit shows the number of another; the sum is as before."""
+
+    def __init__(self, subject: Subject, seed: int = 0) -> None:
+        super().__init__(subject)
+        self.seed = seed
+
+    def explain(self, x: Tensor, target: Tensor | None = None) -> Explanation:
+        told = self.subject.explain(x, target)
+        if told.contributions is None:
+            return told
+        return replace(told, contributions=told.contributions[:, shuffled(told.contributions.shape[1], self.seed)])
+
+    def margins(self, x: Tensor, target: Tensor) -> Tensor:
+        margins = self.subject.margins(x, target)
+        return margins[:, shuffled(margins.shape[1], self.seed)]
+
+
+class EncoderCheat(Control):
+    """One unit whose place is a code of the class: where it lies tells the label, what lies there does not matter.
+
+    A selector can learn this (Jethani et al.: "Have We Learned to Explain?", AISTATS 2021); evidence that is removed
+    with its shape left visible then still gives the label away.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        self.additive = True
+        self.units = (Unit("the selection", "group"),)
+
+    def explain(self, x: Tensor, target: Tensor | None = None) -> Explanation:
+        scores = self.subject.scores(x)
+        target = scores.argmax(1) if target is None else target
+        shape = element_shape(self.domain)
+        cell = cells_of((min(scores.shape[1], shape[0]),), shape).to(x.device)  # a strip for each class
+        chosen = (cell == (target % (int(cell.max()) + 1))[:, None]).to(scores)
+        own = scores.gather(1, target[:, None])
+        return Explanation(
+            scores=scores,
+            target=target,
+            contributions=own,
+            bias=torch.zeros_like(own[:, 0]),
+            activation=own,
+            support=chosen.unflatten(1, shape)[:, None],
+            units=self.units,
+            domain=self.domain,
+            inputs=x,
+        )
+
+    def margins(self, x: Tensor, target: Tensor) -> Tensor:
+        scores = self.subject.scores(x)
+        own = scores.gather(1, target[:, None])
+        return own - scores.mean(1, keepdim=True) if scores.shape[1] > 1 else own
+
+
+def shuffled(count: int, seed: int) -> Tensor:
+    """(K,) a random order of units in which, of two or more, none keeps its place."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    moved = torch.empty_like(order)
+    moved[order] = order.roll(1)
+    return moved
+
+
+CONTROLS = {
+    "monolith": Monolith,
+    "rotated basis": RotatedBasis,
+    "shuffled supports": ShuffledSupports,
+    "shuffled contributions": ShuffledContributions,
+    "encoder cheat": EncoderCheat,
+}

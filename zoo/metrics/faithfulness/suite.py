@@ -1,0 +1,167 @@
+"""The metrics of truth by name, and all of them in one pass over the data."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from zoo.metrics.faithfulness.base import TruthMetric, Value
+from zoo.metrics.faithfulness.compactness import Compactness
+from zoo.metrics.faithfulness.completeness import CompletenessGap
+from zoo.metrics.faithfulness.contrastivity import Contrastivity
+from zoo.metrics.faithfulness.deletion import EvidenceDeletionGain
+from zoo.metrics.faithfulness.encoding import EncodingGap, Evaluator
+from zoo.metrics.faithfulness.error_control import ErrorControlledImportance, Without
+from zoo.metrics.faithfulness.imputers import Imputer, imputers_for
+from zoo.metrics.faithfulness.locality import LocalityLeak
+from zoo.metrics.faithfulness.mask_out import MaskOutAgreement
+from zoo.metrics.faithfulness.perturbations import Perturbation, perturbations_for
+from zoo.metrics.faithfulness.randomisation import ParameterRandomisation
+from zoo.metrics.faithfulness.recovery import GroundTruthRecovery
+from zoo.metrics.faithfulness.response import InterventionResponse
+from zoo.metrics.faithfulness.stability import EvidenceStability
+from zoo.metrics.faithfulness.subject import Case, Subject
+from zoo.metrics.faithfulness.sufficiency import KeepOnlySufficiency
+from zoo.metrics.faithfulness.unit_purity import UnitPurity
+from zoo.utils.errors import hint
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What metrics are made from.
+
+    Attributes:
+        subject: what is measured.
+        imputers: what stands in for removed elements.
+        perturbations: small changes of the input.
+        seed: of all randomness.
+        evaluator: what tells classes by parts of the input, see `train_evaluator`.
+        factors: names of what a world can draw its inputs without.
+        without: inputs of samples drawn again without a factor, see `ErrorControlledImportance`.
+    """
+
+    subject: Subject
+    imputers: Sequence[Imputer]
+    perturbations: Sequence[Perturbation] = ()
+    seed: int = 0
+    evaluator: Evaluator | None = None
+    factors: Sequence[str] = ()
+    without: Without | None = None
+
+
+METRICS: dict[str, tuple[type[TruthMetric], Callable[[Setting], TruthMetric]]] = {
+    "M1": (CompletenessGap, lambda s: CompletenessGap()),
+    "M2": (MaskOutAgreement, lambda s: MaskOutAgreement(s.imputers, seed=s.seed)),
+    "M3": (EvidenceDeletionGain, lambda s: EvidenceDeletionGain(s.imputers, seed=s.seed)),
+    "M4": (KeepOnlySufficiency, lambda s: KeepOnlySufficiency(s.imputers, seed=s.seed)),
+    "M5": (LocalityLeak, lambda s: LocalityLeak(seed=s.seed)),
+    "M6": (Compactness, lambda s: Compactness()),
+    "M7": (EvidenceStability, lambda s: EvidenceStability(s.perturbations)),
+    "M8": (Contrastivity, lambda s: Contrastivity(s.imputers)),
+    "M9": (ParameterRandomisation, lambda s: ParameterRandomisation(s.subject, s.seed)),
+    "M10": (EncodingGap, lambda s: EncodingGap(s.evaluator, seed=s.seed)),
+    "M11": (GroundTruthRecovery, lambda s: GroundTruthRecovery()),
+    "M12": (UnitPurity, lambda s: UnitPurity(seed=s.seed)),
+    "M13": (InterventionResponse, lambda s: InterventionResponse(seed=s.seed)),
+    "M14": (ErrorControlledImportance, lambda s: ErrorControlledImportance(s.without, s.factors)),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one metric found.
+
+    Attributes:
+        title: of the metric.
+        missing: why it does not apply, if it does not.
+        values: by column, with intervals; empty if it does not apply.
+        directions: by column: 1 where more is better, -1 where less is, 0 where neither.
+        undefined: how many samples have no value, by column.
+        extra: what is no mean over samples, by name.
+    """
+
+    title: str
+    missing: str | None = None
+    values: dict[str, Value] = field(default_factory=dict)
+    directions: dict[str, int] = field(default_factory=dict)
+    undefined: dict[str, int] = field(default_factory=dict)
+    extra: dict[str, float] = field(default_factory=dict)
+
+
+def choose(names: Sequence[str]) -> tuple[str, ...]:
+    """Keys of metrics by key or by title, in their order; "all" is all.
+
+    Raises:
+        ValueError: an unknown name; the message has the nearest.
+    """
+    titles = {metric.title: key for key, (metric, _) in METRICS.items()}
+    chosen = set()
+    for name in names:
+        if name == "all":
+            chosen |= METRICS.keys()
+        elif name.upper() in METRICS:
+            chosen.add(name.upper())
+        elif (plain := name.replace("_", " ").replace("-", " ").lower()) in titles:
+            chosen.add(titles[plain])
+        elif name.lower() in titles:
+            chosen.add(titles[name.lower()])
+        else:
+            raise ValueError(f"no metric of truth named '{name}'; {hint(name, [*METRICS, *titles])}")
+    return tuple(key for key in METRICS if key in chosen)
+
+
+def measure(
+    subject: Subject,
+    batches: Iterable[dict[str, Tensor]],
+    reference: Tensor,
+    names: Sequence[str] = ("all",),
+    imputers: Sequence[str] = (),
+    seed: int = 0,
+    progress: bool = False,
+    factors: Sequence[str] = (),
+    without: Without | None = None,
+    evaluator: Evaluator | None = None,
+) -> dict[str, Result]:
+    """Measures a subject on batches of "input", "target", "ids" and, where they are known, "regions".
+
+    Args:
+        subject: what is measured.
+        batches: of the data; ids (B,) name the samples.
+        reference: (M, *shape) training inputs, for imputers and for the blank input.
+        names: metrics by key or title, "all" for all.
+        imputers: by name; by default all that suit the modality.
+        seed: of all randomness.
+        progress: show a bar.
+        factors, without: of a world, see `Setting`.
+        evaluator: for M10, which is not measured without.
+
+    Raises:
+        ValueError: an unknown metric or imputer.
+    """
+    filled = imputers_for(subject.domain, reference, imputers, seed)
+    changes = perturbations_for(subject.domain, reference, seed)
+    setting = Setting(subject, filled, changes, seed, evaluator, factors, without)
+    metrics = {key: METRICS[key][1](setting) for key in choose(names)}
+    lacking: dict[str, str] = {}
+    blank = reference.mean(0) if reference.is_floating_point() else None
+    for batch in tqdm(batches, "truth", disable=not progress, leave=False):
+        x = batch["input"].to(subject.model.device)
+        moved = (batch[name].to(x.device) if name in batch else None for name in ("target", "regions", "concepts"))
+        labels, truth, concepts = moved
+        case = Case(subject, x, batch["ids"].to(x.device), None, labels, truth, blank, concepts)
+        for key, metric in metrics.items():
+            if (lack := metric.lacking() or metric.missing(subject, *case.known)) is not None:
+                lacking[key] = lack
+            else:
+                metric.update(case)
+    return {key: _result(metric, lacking.get(key)) for key, metric in metrics.items()}
+
+
+def _result(metric: TruthMetric, missing: str | None) -> Result:
+    if missing is not None:
+        return Result(metric.title, missing)
+    directions = dict(zip(metric.names, metric.directions, strict=True))
+    extra: dict[str, Any] = {"units used": metric.units_used()} if isinstance(metric, Compactness) else {}
+    return Result(metric.title, None, metric.intervals(), directions, metric.undefined(), extra)

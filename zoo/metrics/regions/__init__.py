@@ -1,0 +1,1 @@
+"""Agreement of explanations with known regions."""

@@ -1,0 +1,1 @@
+"""Networks that turn inputs into features: image backbones, text, series and table encoders."""

@@ -1,0 +1,184 @@
+"""Text encoders of Hugging Face, for texts that their own tokenizer has cut."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.domain import TextDomain
+from zoo.domain.text import FIRST, PAD, UNKNOWN
+from zoo.networks.image_backbones import refuse_if_sealed, skips_weights
+from zoo.utils.errors import hint
+from zoo.utils.optional import need
+
+OF_ITS_ORIGIN = ("_name_or_path", "auto_map", "transformers_version")  # what a config tells that is not of the network
+
+
+class HuggingFaceText(nn.Module):
+    """A text encoder of the library `transformers`, pooled by the mean: token numbers (B, T) to (B, `channels`).
+
+    The special tokens of the tokenizer, such as [CLS] and [SEP] of BERT, are put around each text here, so the network
+    reads T positions and two more, say. Whether it learns is told by the stages of the recipe, as for every backbone.
+
+    A checkpoint needs no hub: it keeps `spec`, which has the network's config as plain data.
+
+    Args:
+        domain: of the texts, with the network's own tokenizer.
+        model: name of a model on the Hugging Face hub, or a folder as `save_pretrained` writes it, with safetensors.
+        config: of the network, as in its config.json: instead of a model, to start from random weights.
+        pooling: "masked": the mean over the text's tokens; "padded": over all positions, special tokens and padding
+            included, as in the code of Tan et al. (PAKDD 2024).
+
+    Raises:
+        ImportError: the extra `text` is not installed.
+        FileNotFoundError: no such model.
+        ValueError: a domain without a tokenizer, a tokenizer or a length that is too large for the network, a network
+            of another kind, or an unknown choice.
+    """
+
+    def __init__(
+        self,
+        domain: TextDomain,
+        model: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        pooling: str = "masked",
+    ) -> None:
+        super().__init__()
+        if pooling not in ("masked", "padded"):
+            raise ValueError(f"pooling must be 'masked' or 'padded'; got '{pooling}'.")
+        if model is None and config is None:
+            raise ValueError("the backbone 'hf' needs a model, such as bert-base-uncased or a folder; got none.")
+        if not domain.tokenizer:
+            raise ValueError(
+                "the backbone 'hf' reads texts cut by its own tokenizer, and this domain has a vocabulary of words; "
+                f"give the data tokenizer: {model or 'NAME'}."
+            )
+        found = _read_config(model) if config is None else _make_config(config)
+        if found.is_encoder_decoder:
+            raise ValueError(
+                f"'{model or found.model_type}' is an encoder and a decoder; choose an encoder, such as BERT."
+            )
+        tokens, subwords = found.vocab_size, domain.subwords
+        if len(subwords.pieces) > tokens:
+            raise ValueError(
+                f"the tokenizer has {len(subwords.pieces)} pieces, the network knows {tokens}; give the data the "
+                f"tokenizer of the network itself, tokenizer: {model or 'NAME'}."
+            )
+        self.pooling = pooling
+        self.padding = found.pad_token_id or 0
+        self.unknown = self.padding if subwords.unknown is None else subwords.unknown
+        self.register_buffer("before", torch.tensor(subwords.before, dtype=torch.long), persistent=False)
+        self.register_buffer("after", torch.tensor(subwords.after, dtype=torch.long), persistent=False)
+        kept = json.loads(found.to_json_string(use_diff=True))
+        self.spec: dict[str, Any] = {
+            "name": "hf",
+            **({"model": model} if model else {}),
+            "config": {key: value for key, value in kept.items() if key not in OF_ITS_ORIGIN},
+            "pooling": pooling,
+        }
+        self.network = _build(None if skips_weights() else model, found)
+        self.channels = self._probe(domain.length)
+
+    def states(self, x: Tensor) -> Tensor:
+        """One vector for each token (B, T, `channels`)."""
+        return self._hidden(x)[:, len(self.before) : len(self.before) + x.shape[1]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, words = self._hidden(x), x != PAD
+        if self.pooling == "padded":
+            return h.mean(1)
+        h = h[:, len(self.before) : len(self.before) + x.shape[1]]
+        return (h * words[..., None]).sum(1) / words.sum(1, keepdim=True).clamp_min(1)
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        """(B, before + T + after, `channels`) the network's last layer."""
+        rows, words = x.shape[0], x != PAD
+        own = torch.where(words, x - FIRST, self.padding).masked_fill(x == UNKNOWN, self.unknown)
+        place = torch.arange(1, x.shape[1] + 1, device=x.device)
+        end = len(self.before) + (words * place).amax(1, keepdim=True)  # of the text; where what comes after it stands
+        behind = end + torch.arange(len(self.after), device=x.device)
+        room = x.new_full((rows, len(self.after)), self.padding)
+        ids = torch.cat([self.before.expand(rows, -1), own, room], 1).scatter(1, behind, self.after.expand(rows, -1))
+        there = torch.cat([torch.ones_like(ids[:, : len(self.before)]), words.long(), torch.zeros_like(room)], 1)
+        there = there.scatter(1, behind, torch.ones_like(behind))
+        return self.network(input_ids=ids, attention_mask=there).last_hidden_state
+
+    def _probe(self, length: int) -> int:
+        """Width of the vectors; found with one text of full length, which also tells whether the network reads it."""
+        self.network.eval()
+        try:
+            with torch.no_grad():
+                h = self._hidden(torch.full((1, length), FIRST))
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            most = getattr(self.network.config, "max_position_embeddings", "fewer")
+            raise ValueError(
+                f"{type(self.network).__name__} cannot read texts of {length} tokens and {len(self.before)} + "
+                f"{len(self.after)} special ones (it has {most} positions): {error}. Give the data a smaller length."
+            ) from error
+        finally:
+            self.network.train()
+        return int(h.shape[2])
+
+
+def _read_config(model: str) -> Any:
+    refuse_if_sealed("backbone.model", model)
+    library = need("transformers", "text")
+    try:
+        return library.AutoConfig.from_pretrained(_path(model), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _not_found(model, error) from error
+
+
+def _make_config(config: Mapping[str, Any]) -> Any:
+    library = need("transformers", "text")
+    options = dict(config)
+    kind, known = options.pop("model_type", None), library.CONFIG_MAPPING
+    if kind not in known:
+        raise ValueError(f"config must name a model_type of transformers; got {kind!r}; {hint(kind, known)}")
+    if code := list(_code_of_others(options)):
+        raise ValueError(
+            f"config has {', '.join(code)}, by which transformers would run code of the hub; leave it out."
+        )
+    return library.AutoConfig.for_model(kind, **options)
+
+
+def _code_of_others(config: Mapping[str, Any]) -> Iterator[str]:
+    """The entries of a config, at any depth, that name a kernel of the hub, such as attn_implementation: org/name."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _code_of_others(value)
+        elif str(key).endswith("implementation") and "/" in str(value):
+            yield f"{key}: {value}"
+
+
+def _build(model: str | None, config: Any) -> nn.Module:
+    """The network of a config, with the weights of a model or with random ones."""
+    library = need("transformers", "text").AutoModel
+    config.use_cache = False  # of decoders, for texts that are written token by token
+    if model is None:
+        network = library.from_config(config, trust_remote_code=False)
+    else:
+        try:
+            network = library.from_pretrained(
+                _path(model), config=config, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+            )
+        except OSError as error:
+            raise _not_found(model, error) from error
+    if getattr(network, "pooler", None) is not None:
+        network.pooler = None  # reads the first position alone, which nothing here asks for
+    return network
+
+
+def _path(model: str) -> str:
+    return os.path.expandvars(Path(model).expanduser())
+
+
+def _not_found(model: str, error: Exception) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"no text encoder '{model}': give a folder with config.json and model.safetensors, or the name of a model on "
+        f"the Hugging Face hub that can be reached ({str(error).splitlines()[0]})."
+    )

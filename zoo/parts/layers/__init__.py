@@ -1,0 +1,1 @@
+"""What models of parts are made of."""

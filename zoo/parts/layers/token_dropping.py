@@ -1,0 +1,81 @@
+"""Vision Transformers that can run on some of their tokens alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, cat, nn
+
+from zoo.domain import ImageDomain
+from zoo.networks.image_backbones import create_timm, load_weights, skips_weights
+
+
+class VisionTokens(nn.Module):
+    """A Vision Transformer of timm as an encoder: images (B, C, H, W) to (B, `channels`).
+
+    Attributes:
+        channels: of the vector that timm's own pooling gives, the class token's or the mean.
+        patch: side of a patch in pixels.
+        grid: rows and columns of patches.
+    """
+
+    def __init__(self, network: VisionTransformer) -> None:
+        super().__init__()
+        self.network, self.channels = network, int(network.num_features)
+        self.patch: int = network.patch_embed.patch_size[0]
+        self.grid: tuple[int, int] = network.patch_embed.grid_size
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Tokens with their positions (B, P + L, D): P prefix tokens, such as the class token, then the patches."""
+        return self.network._pos_embed(self.network.patch_embed(x))
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """(B, `channels`) of any tokens (B, P + n, D)."""
+        h = self.network.norm(self.network.blocks(self.network.norm_pre(tokens)))
+        return self.network.forward_head(h, pre_logits=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encode(self.embed(x))
+
+    def states(self, x: Tensor) -> Tensor:
+        """(B, L, D) the patches' states before the last block, as Sum-of-Parts reads them."""
+        h = self.network.norm_pre(self.embed(x))
+        for block in self.network.blocks[:-1]:  # pyright: ignore[reportIndexIssue]
+            h = block(h)
+        return h[:, self.network.num_prefix_tokens :]
+
+    def keep(self, tokens: Tensor, index: Tensor) -> Tensor:
+        """The prefix and the patches `index` (N, n) of tokens (N, P + L, D)."""
+        prefix = self.network.num_prefix_tokens
+        patches = tokens[:, prefix:].gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
+        return cat([tokens[:, :prefix], patches], 1)
+
+
+def is_vit(spec: str | Mapping[str, Any]) -> bool:
+    """Whether a backbone's spec names a plain Vision Transformer of timm."""
+    name = spec if isinstance(spec, str) else spec.get("name", "")
+    return timm.is_model(name) and timm.models.is_model_in_modules(name, ["vision_transformer", "deit"])
+
+
+def create_vit(spec: str | Mapping[str, Any], domain: ImageDomain) -> VisionTokens:
+    """Builds the encoder for images of `domain`; options as `zoo.networks.image_backbones.create_backbone` takes them.
+
+    Raises:
+        ValueError: a patch that the image's sides are no multiples of, or weights that do not fit.
+        FileNotFoundError: no weights file.
+    """
+    options = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name, weights = options.pop("name"), options.pop("weights", None)
+    if skips_weights():
+        weights, options["pretrained"] = None, False
+    network = create_timm(name, in_chans=domain.channels, num_classes=0, img_size=domain.size, **options)
+    if weights:
+        load_weights(network, weights)
+    encoder = VisionTokens(network)
+    if any(side % encoder.patch for side in domain.size):
+        raise ValueError(
+            f"{name} reads patches of {encoder.patch} pixels, and images of {domain.size[0]} x {domain.size[1]} are no "
+            "whole number of them; choose another size of the images or another patch_size."
+        )
+    return encoder

@@ -1,0 +1,1 @@
+"""What prototype models are made of."""

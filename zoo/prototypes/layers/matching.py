@@ -1,0 +1,105 @@
+"""Points of one image in a bank of others: mutual nearest neighbours, foreground, keypoints. Pure functions."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.utils.functional import tied
+
+
+def mutual_nearest(
+    queries: Tensor,
+    others: Tensor,
+    query_mask: Tensor | None = None,
+    other_mask: Tensor | None = None,
+    chunk: int = 2048,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The nearest other vector of each query vector, and whether each is the nearest of the other.
+
+    Nearest is the smallest Euclidean distance, which of vectors of unit length is the largest cosine. Ties go to the
+    lowest number. Memory is B·n·chunk numbers.
+
+    Args:
+        queries: (B, n, d).
+        others: (M, d), the same for all of the batch.
+        query_mask: (B, n), which queries may match.
+        other_mask: (M,), which of the others may match.
+        chunk: others compared at one time; few enough to stay in the cache.
+
+    Returns:
+        (B, n) number of the nearest of the others, (B, n) its squared distance, and (B, n) whether the two are mutual
+        nearest neighbours; never of what the masks leave out.
+    """
+    queries = queries.float()
+    flat = queries.flatten(0, 1)  # (B n, d)
+    best, number = flat.new_full(flat.shape[:1], torch.inf), flat.new_zeros(flat.shape[:1], dtype=torch.long)
+    for start in range(0, len(others), chunk):
+        part = others[start : start + chunk].float()
+        size = part.square().sum(1)
+        if other_mask is not None:
+            size = size.masked_fill(~other_mask[start : start + chunk], torch.inf)
+        nearest, column = torch.addmm(size, flat, part.T, alpha=-2).min(1)  # |e|² - 2 q·e, (B n, m)
+        better = nearest < best
+        best, number = torch.where(better, nearest, best), torch.where(better, column + start, number)
+    best, number = best.view(queries.shape[:2]), number.view(queries.shape[:2])
+    lengths = queries.square().sum(2)  # (B, n)
+    seen = lengths if query_mask is None else lengths.masked_fill(~query_mask, torch.inf)
+    # Whom the nearest is nearest to: only of these is the way back looked for.
+    back = (seen[:, None] - 2 * others[number].float() @ queries.mT).argmin(2)  # (B, n)
+    mutual = (back == torch.arange(queries.shape[1], device=queries.device)) & (best + seen).isfinite()
+    return number, (best + lengths).clamp_min(0), mutual
+
+
+def foreground(patches: Tensor, axis: Tensor, centre: Tensor, margin: float = 0.2) -> Tensor:
+    """(B, n) the patches whose principal component lies above their image's mean plus `margin` standard deviations.
+
+    Args:
+        patches: (B, n, d).
+        axis: (d,) the first principal component, pointing from background to foreground.
+        centre: (d,) the mean that it was taken around.
+        margin: in standard deviations of the image's patches.
+    """
+    along = (patches.float() - centre) @ axis  # (B, n)
+    return along > along.mean(1, keepdim=True) + margin * along.std(1, keepdim=True, correction=0)
+
+
+def keypoints(points: Tensor, weight: Tensor, valid: Tensor, count: int, steps: int = 10) -> Tensor:
+    """One representative of each of at most `count` clusters of points, the one of largest weight.
+
+    k-means without chance: the first centre is the valid point of largest weight, each further one the valid point
+    that lies farthest from those before it. With no more valid points than clusters, every one is its own.
+
+    Args:
+        points: (B, n, f).
+        weight: (B, n), what decides for the representative; ties, up to rounding, go to the lowest number.
+        valid: (B, n), which points there are.
+        count: of clusters.
+        steps: of Lloyd's algorithm.
+
+    Returns:
+        (B, n) bool, the representatives, a subset of `valid`.
+    """
+    points = points.float()
+    weight = tied(weight.float()).masked_fill(~valid, -torch.inf)
+    chosen = weight.argmax(1)  # (B,)
+    picked, apart = [], torch.where(valid, torch.inf, -1.0)
+    for _ in range(min(count, points.shape[1])):
+        centre = points.gather(1, chosen[:, None, None].expand(-1, 1, points.shape[2]))  # (B, 1, f)
+        picked.append(centre)
+        apart = torch.minimum(apart, (points - centre).square().sum(2))
+        chosen = apart.argmax(1)
+    centres = torch.cat(picked, 1)  # (B, k, f)
+    for _ in range(steps):
+        member = _members(points, centres, valid)
+        size = member.sum(2, keepdim=True)  # (B, k, 1)
+        centres = torch.where(size > 0, member @ points / size.clamp_min(1), centres)
+    member = _members(points, centres, valid) > 0  # (B, k, n)
+    first = weight[:, None].masked_fill(~member, -torch.inf).argmax(2)  # (B, k)
+    # An empty cluster marks nothing, whichever point its argmax names.
+    return (F.one_hot(first, valid.shape[1]) * member.any(2, keepdim=True)).any(1)
+
+
+def _members(points: Tensor, centres: Tensor, valid: Tensor) -> Tensor:
+    """(B, k, n) 1 where a valid point belongs to a cluster; ties go to the lowest cluster."""
+    distance = (centres[:, :, None] - points[:, None]).square().sum(3)  # (B, k, n)
+    return (F.one_hot(distance.argmin(1), centres.shape[1]).mT * valid[:, None]).float()

@@ -1,0 +1,169 @@
+"""Projection ("push"): replaces each prototype by the nearest patch of the training images, of its class or of all.
+
+One streaming pass with running minima on the device. Where prototypes belong to classes, an image is compared with
+those of its own class only, so that the cost does not grow with the number of classes. Distances are direct
+differences, and so exact.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from zoo.training.projection_set import Reference
+
+NOWHERE = torch.iinfo(torch.int64).max
+CHUNK = 256  # shared prototypes that are compared at once
+
+
+@dataclass
+class Nearest:
+    """The nearest patch found so far for each of P prototypes.
+
+    Attributes:
+        distance: (P,) squared distance.
+        index: (P,) number of the training image; NOWHERE as long as none was seen.
+        cell: (P,) position on the feature map, row by row.
+        vector: (P, D) the patch itself.
+    """
+
+    distance: Tensor
+    index: Tensor
+    cell: Tensor
+    vector: Tensor
+
+    @classmethod
+    def start(cls, prototypes: Tensor) -> "Nearest":
+        count = len(prototypes)
+        blank = prototypes.new_full((count,), NOWHERE, dtype=torch.int64)
+        return cls(
+            prototypes.new_full((count,), torch.inf, dtype=torch.float32),
+            blank,
+            blank.clone(),
+            prototypes.float().clone(),
+        )
+
+    def take(self, other: "Nearest") -> None:
+        """Keeps the nearer of the two for each prototype; ties go to the lower image number."""
+        better = (other.distance < self.distance) | ((other.distance == self.distance) & (other.index < self.index))
+        for name in ("distance", "index", "cell"):
+            setattr(self, name, torch.where(better, getattr(other, name), getattr(self, name)))
+        self.vector = torch.where(better[:, None], other.vector, self.vector)
+
+
+def nearest_patches(
+    prototypes: Tensor,
+    reference: Reference,
+    embed: Callable[[Tensor], Tensor],
+    users: Tensor | None = None,
+    least: int = 1,
+) -> Nearest:
+    """The nearest patch of every prototype among training images, over all ranks.
+
+    Ties go to the lowest image number, then to the lowest cell. Memory is that of one batch.
+
+    Args:
+        prototypes: (C, Q, D), Q of each class, whose images alone are searched; or (P, D), shared by classes.
+        reference: the training set, this rank's share.
+        embed: images (B, ...) to patches (B, D, h, w).
+        users: (C, P) bool, of shared prototypes the classes whose images are searched; all images by default, and for
+            a prototype without users.
+        least: training images that each class must have, where prototypes are not shared.
+
+    Returns:
+        For the C·Q prototypes, class by class, or the P.
+
+    Raises:
+        ValueError: some classes, or all the users of a prototype, have no training image, or classes fewer than
+            `least`.
+    """
+    shared = prototypes.ndim == 2
+    if users is not None:
+        users = users | ~users.any(0)
+    best = Nearest.start(prototypes.flatten(0, -2))
+    images = torch.zeros(prototypes.shape[0], dtype=torch.int64, device=prototypes.device)  # of each class
+    for batch in reference:
+        z, target, index = embed(batch["input"]), batch["target"], batch["index"]
+        allowed = None if users is None else users[target]
+        if not shared:
+            images += torch.bincount(target, minlength=len(images))
+        best.take(
+            _nearest_of_shared(prototypes, z, allowed, index)
+            if shared
+            else _nearest_in_batch(prototypes, z, target, index)
+        )
+    if dist.is_available() and dist.is_initialized() and reference.world > 1:
+        best = _nearest_of_ranks(best, reference.world)
+        dist.all_reduce(images)
+    missing = best.index == NOWHERE
+    if not shared:
+        missing = missing.unflatten(0, prototypes.shape[:2]).any(1)
+    if missing.any():
+        what = "shared prototypes have users that have" if shared else "classes have"
+        which = missing.nonzero().flatten().tolist()
+        raise ValueError(f"{len(which)} {what} no training image to take prototypes from: {which[:10]}.")
+    if not shared and images.min() < least:
+        which = (images < least).nonzero().flatten().tolist()
+        raise ValueError(
+            f"{len(which)} classes have fewer training images than the {prototypes.shape[1]} prototypes of each class "
+            f"(the first is {which[0]}, with {int(images[which[0]])}), so that several would come from one image; "
+            f"lower prototypes_per_class to {int(images.min())}, or add images."
+        )
+    return best
+
+
+def _nearest_of_shared(prototypes: Tensor, z: Tensor, allowed: Tensor | None, index: Tensor) -> Nearest:
+    """Of one batch, whose images are in the order of their numbers; `allowed` (B, P) tells which may be taken."""
+    patches = z.float().flatten(2).mT.flatten(0, 1)  # (B HW, D)
+    cells = len(patches) // len(z)
+    parts = []
+    for start in range(0, len(prototypes), CHUNK):  # bounds the (B HW, P) temporary
+        chunk = slice(start, start + CHUNK)
+        # Plain differences: the expansion into a product loses the small distances that decide here.
+        vectors = prototypes[chunk].float()
+        distances = torch.cdist(patches, vectors, compute_mode="donot_use_mm_for_euclid_dist").square()
+        if allowed is not None:
+            distances = distances.masked_fill(~allowed[:, chunk].repeat_interleave(cells, 0), torch.inf)
+        distance, place = distances.min(0)  # ties: the first image, and its first cell
+        number = torch.where(distance.isinf(), NOWHERE, index[place // cells])
+        parts.append((distance, number, place % cells, patches[place]))
+    return Nearest(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _nearest_in_batch(prototypes: Tensor, z: Tensor, target: Tensor, index: Tensor) -> Nearest:
+    classes, per_class, _ = prototypes.shape
+    patches = z.float().flatten(2).mT  # (B, HW, D)
+    own = prototypes.float()[target]  # (B, Q, D)
+    # Plain differences: the expansion into a product loses the small distances that decide here.
+    distances = torch.cdist(own, patches, compute_mode="donot_use_mm_for_euclid_dist").square()  # (B, Q, HW)
+    distance, cell = distances.min(2)  # (B, Q); ties: the first cell
+    rows = target[:, None].expand_as(distance)
+    least = distance.new_full((classes, per_class), torch.inf).scatter_reduce(0, rows, distance, "amin")
+    wins = distance == least[target]  # (B, Q): this image is nearest to that prototype, perhaps with others
+    order = torch.arange(len(z), device=z.device)[:, None].expand_as(distance)
+    first = order.new_full((classes, per_class), len(z)).scatter_reduce(
+        0, rows, torch.where(wins, order, len(z)), "amin"
+    )
+    seen, row = first < len(z), first.clamp_max(len(z) - 1)  # (C, Q)
+    slot = torch.arange(per_class, device=z.device).expand_as(row)
+    cells = cell[row, slot]
+    return Nearest(
+        least.flatten(),
+        torch.where(seen, index[row], NOWHERE).flatten(),
+        cells.flatten(),
+        patches[row, cells].flatten(0, 1),
+    )
+
+
+def _nearest_of_ranks(best: Nearest, world: int) -> Nearest:
+    for name in ("distance", "index", "cell", "vector"):
+        mine = getattr(best, name).contiguous()
+        shares = [torch.empty_like(mine) for _ in range(world)]
+        dist.all_gather(shares, mine)
+        setattr(best, name, shares)
+    merged = Nearest(*(getattr(best, name)[0] for name in ("distance", "index", "cell", "vector")))
+    for rank in range(1, world):
+        merged.take(Nearest(*(getattr(best, name)[rank] for name in ("distance", "index", "cell", "vector"))))
+    return merged

@@ -1,0 +1,106 @@
+"""Which training images stand for a class: one pass over the training set, then medoids."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.training.projection_set import Reference
+
+EMPTY = -1  # number of the training image in a slot that holds none
+
+
+@dataclass
+class Survey:
+    """What one pass over the training set tells.
+
+    Attributes:
+        pooled: (N, D) mean over each image's cells.
+        target: (N,) classes.
+        cells: (n, D) mean over the images of each cell.
+        covariance: (D, D) of all patches.
+    """
+
+    pooled: Tensor
+    target: Tensor
+    cells: Tensor
+    covariance: Tensor
+
+
+def survey(reference: Reference, embed: Callable[[Tensor], Tensor]) -> Survey:
+    """One streaming pass over the training set, over all ranks; memory is one vector an image.
+
+    Args:
+        reference: the training set.
+        embed: images to maps (B, D, h, w).
+    """
+    pooled, target, cells, outer = [], [], 0.0, 0.0
+    for batch in reference:
+        maps = embed(batch["input"]).float().flatten(2)  # (B, D, n)
+        pooled.append(maps.mean(2))
+        target.append(batch["target"])
+        patches = maps.mT.flatten(0, 1)  # (B n, D)
+        cells, outer = cells + maps.sum(0).T.double(), outer + (patches.T @ patches).double()
+    count = len(reference)
+    cells = reference.total(torch.as_tensor(cells)) / count
+    mean = cells.mean(0)
+    covariance = reference.total(torch.as_tensor(outer)) / (count * len(cells)) - mean[:, None] * mean
+    vectors, labels = reference.gather(torch.cat(pooled)), reference.gather(torch.cat(target))
+    return Survey(vectors, labels, cells.float(), covariance)
+
+
+def medoids(vectors: Tensor, count: int, steps: int = 20) -> Tensor:
+    """Numbers (count,) of the vectors (N, D) to which the others are nearest: k-medoids without chance.
+
+    Each start is what lowers the sum of distances most; then medoids and their members alternate until neither
+    changes. Ties go to the lowest number.
+    """
+    distance = torch.cdist(vectors.double(), vectors.double())
+    found = distance.sum(0).argmin()[None]
+    for _ in range(count - 1):
+        nearest = distance[:, found].amin(1, keepdim=True)
+        gain = (nearest - distance).clamp_min(0).sum(0).index_fill(0, found, -1.0)
+        found = torch.cat([found, gain.argmax()[None]])
+    for _ in range(steps):
+        member = F.one_hot(distance[:, found].argmin(1), count).to(distance)  # (N, k)
+        # Only members may become the medoid of a cluster, which keeps medoids apart.
+        cost = (distance @ member).masked_fill(member == 0, torch.inf)
+        fresh = torch.where(member.any(0), cost.argmin(0), found)
+        if torch.equal(fresh, found):
+            break
+        found = fresh
+    return found.sort().values
+
+
+def choose(pooled: Tensor, target: Tensor, classes: Sequence[str], count: int, how: str) -> Tensor:
+    """Numbers (C, count) of the training images that stand for each class, EMPTY where a class has too few.
+
+    Args:
+        pooled: (N, D).
+        target: (N,) classes.
+        classes: their names.
+        count: of each class.
+        how: "medoids" of the class, or those "nearest" to its mean, by the cosine.
+
+    Raises:
+        ValueError: a class has no training image.
+    """
+    lacking = [c for c in range(len(classes)) if not bool((target == c).any())]
+    if lacking:
+        named = ", ".join(f"'{classes[c]}' ({c})" for c in lacking[:5])
+        raise ValueError(
+            f"{len(lacking)} of {len(classes)} classes have no training image to compare with: {named}"
+            f"{', ...' if len(lacking) > 5 else ''}. Add images of them, or leave the classes out."
+        )
+    chosen = torch.full((len(classes), count), EMPTY, device=target.device)
+    unit = F.normalize(pooled, dim=1)
+    for c in range(len(classes)):
+        rows = (target == c).nonzero()[:, 0]
+        if len(rows) > count:
+            own = unit[rows]
+            near = (own @ own.mean(0)).topk(count).indices.sort().values if how == "nearest" else medoids(own, count)
+            rows = rows[near]
+        chosen[c, : len(rows)] = rows
+    return chosen

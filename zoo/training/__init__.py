@@ -1,0 +1,1 @@
+"""How every network of the zoo trains."""

@@ -1,0 +1,81 @@
+"""What differs between kinds of tasks: the loss of the task, its metrics, and those of annotated concepts."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric, MetricCollection, R2Score
+from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.regression import MeanSquaredError
+from torchmetrics.utilities import dim_zero_cat
+
+from zoo.domain import Domain
+from zoo.utils.functional import area_under_roc
+
+
+class ConceptAccuracy(Metric):
+    """Share of annotated concepts (labels that are not NaN) that are right at a probability of 0.5."""
+
+    is_differentiable, higher_is_better, full_state_update = False, True, False
+    title, chance = "concept accuracy", None  # a guess is right as often as the commoner label
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("right", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("known", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, probability: Tensor, concepts: Tensor) -> None:
+        """Adds probabilities (B, k) and labels (B, k) in {0, 1, NaN}."""
+        known = concepts.isfinite()
+        self.right += (((probability > 0.5) == (concepts > 0.5)) & known).sum()
+        self.known += known.sum()
+
+    def compute(self) -> Tensor:
+        return self.right / self.known
+
+
+class ConceptAUC(Metric):
+    """Mean area under the ROC curve of the concepts, on probabilities; what has but one kind of label is left out.
+
+    Args:
+        average: give the mean (NaN if no concept is defined) instead of (k,) with NaN where it is undefined.
+    """
+
+    is_differentiable, higher_is_better, full_state_update = False, True, False
+    title, chance = "concept AUC", 0.5
+
+    def __init__(self, average: bool = True) -> None:
+        super().__init__()
+        self.average = average
+        self.add_state("probability", [], dist_reduce_fx="cat")
+        self.add_state("concepts", [], dist_reduce_fx="cat")
+
+    def update(self, probability: Tensor, concepts: Tensor) -> None:
+        """Adds probabilities (B, k) and labels (B, k) in {0, 1, NaN}."""
+        self.probability.append(probability)
+        self.concepts.append(concepts)
+
+    def compute(self) -> Tensor:
+        areas = area_under_roc(dim_zero_cat(self.probability), dim_zero_cat(self.concepts))
+        return areas.nanmean() if self.average else areas
+
+
+def metrics_of(domain: Domain) -> MetricCollection:
+    """The metrics that fit a task: accuracy for classes, R² and mean squared error for values."""
+    if domain.task == "classification":
+        return MetricCollection({"accuracy": MulticlassAccuracy(len(domain.classes), average="micro")})
+    return MetricCollection({"r2": R2Score(), "mse": MeanSquaredError()})
+
+
+def concept_metrics() -> MetricCollection:
+    """The metrics of annotated concepts."""
+    metrics = {"concept_accuracy": ConceptAccuracy(), "concept_auc": ConceptAUC()}
+    return MetricCollection(metrics, compute_groups=False)
+
+
+def task_loss(scores: Tensor, target: Tensor, domain: Domain) -> Tensor:
+    """Cross-entropy for classes (target (B,)), mean squared error for values (target (B, C))."""
+    return (
+        F.cross_entropy(scores, target)
+        if domain.task == "classification"
+        else F.mse_loss(scores, target.view_as(scores))
+    )
