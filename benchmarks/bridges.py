@@ -24,7 +24,7 @@ from zoo.circuits.network.transformer import SparseNetwork
 from zoo.cli.evaluate import data_of
 from zoo.data.synthetic.code_tasks import encode, find_task
 from zoo.domain.text import PAD
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 HERE = Path(__file__).parent
 CANDIDATES = 8
@@ -42,7 +42,7 @@ def main() -> None:
     model = zoo.load(options.run / "checkpoint").to("cuda" if torch.cuda.is_available() else "cpu")
     if not isinstance(model, BridgedTransformer):
         raise ValueError(f"{options.run} holds a {type(model).__name__}; expected a bridged_transformer.")
-    tokens = Reference(data_of(options.run / "checkpoint", None, []).test_dataset(), device=model.device)
+    tokens = ProjectionSet(data_of(options.run / "checkpoint", None, []).test_dataset(), device=model.device)
     record = {**bridges(model, tokens), "steering": {}}
     for task in options.tasks:
         record["steering"][task] = steering(model, task, options.pairs, options.random)
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 @torch.no_grad()
-def bridges(model: BridgedTransformer, tokens: Reference) -> dict[str, Any]:
+def bridges(model: BridgedTransformer, tokens: ProjectionSet) -> dict[str, Any]:
     """Language losses, and the errors of every site, as means over batches that count by their tokens."""
     total, count = {}, 0
     for batch in tokens:
@@ -78,7 +78,7 @@ def measure(model: BridgedTransformer, tokens: Tensor, target: Tensor) -> dict[s
         return F.nll_loss(found.flatten(0, 1), following.flatten(), ignore_index=PAD)
 
     ours, theirs = streams(sparse, tokens), streams(dense, tokens)
-    reference = log_probabilities(dense, theirs[-1], tokens)
+    projection_set = log_probabilities(dense, theirs[-1], tokens)
     found = {"sparse": language(sparse, ours[-1]), "dense": language(dense, theirs[-1])}
     for i in range(model.sites):
         for name, network, stream, target_stream in (
@@ -87,7 +87,7 @@ def measure(model: BridgedTransformer, tokens: Tensor, target: Tensor) -> dict[s
         ):
             residual = splice(network, {i: stream})[i]
             found[f"{i} {name} nmse"] = nmse(stream, target_stream, real)
-            found[f"{i} {name} kl"] = divergence(network, residual, tokens, reference)
+            found[f"{i} {name} kl"] = divergence(network, residual, tokens, projection_set)
             found[f"{i} {name} nats"] = language(network, residual)
     return found
 

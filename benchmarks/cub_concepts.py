@@ -50,17 +50,17 @@ PROJECTED = [{"name": "learn_bank"}, {"name": "sparsify"}, {"name": "measure", "
 WEIGHED = {"concepts": 5.0}
 SLOW = {"concepts": 3e-3, "head": 1e-2}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "CBM, joint": ("cbm", {"stages": JOINT, "lr": SLOW, "coefficients": WEIGHED}),
+    "CBM, joint": ("cbm", {"recipe": {"stages": JOINT, "lr": SLOW, "coefficients": WEIGHED}}),
     "CBM, joint, logits": (
         "cbm",
-        {"bottleneck": "logit", "stages": JOINT, "lr": 3e-3, "coefficients": {"concepts": 5.0}},
+        {"bottleneck": "logit", "recipe": {"stages": JOINT, "lr": 3e-3, "coefficients": {"concepts": 5.0}}},
     ),
-    "CBM, sequential": ("cbm", {"training": "sequential", "stages": CONCEPTS_FIRST, "lr": SLOW}),
-    "CBM, independent": ("cbm", {"training": "independent", "stages": CONCEPTS_FIRST, "lr": SLOW}),
-    "CEM": ("cem", {"stages": JOINT, "lr": 1e-3}),
-    "IntCEM": ("intcem", {"stages": WITH_POLICY, "lr": 1e-3}),
-    "Post-hoc CBM": ("posthoc", {"stages": PROJECTED, "lam": 2e-4}),
-    "Post-hoc CBM, random bank": ("posthoc", {"bank": "random", "stages": PROJECTED, "lam": 2e-4}),
+    "CBM, sequential": ("cbm", {"training": "sequential", "recipe": {"stages": CONCEPTS_FIRST, "lr": SLOW}}),
+    "CBM, independent": ("cbm", {"training": "independent", "recipe": {"stages": CONCEPTS_FIRST, "lr": SLOW}}),
+    "CEM": ("cem", {"recipe": {"stages": JOINT, "lr": 1e-3}}),
+    "IntCEM": ("intcem", {"recipe": {"stages": WITH_POLICY, "lr": 1e-3}}),
+    "Post-hoc CBM": ("posthoc", {"recipe": {"stages": PROJECTED}, "lam": 2e-4}),
+    "Post-hoc CBM, random bank": ("posthoc", {"bank": "random", "recipe": {"stages": PROJECTED}, "lam": 2e-4}),
 }
 
 
@@ -167,7 +167,7 @@ def main() -> int:
         data = Features(table, domain, seed)
         seed_everything(seed, verbose=False)
         stages = [{"name": "train", "epochs": 25, "train": ["head"], "decay_every": 18, "decay": 0.2}]
-        twin = BlackBox(domain, backbone="identity", stages=stages, lr=3e-3)
+        twin = BlackBox(domain, backbone="identity", recipe={"stages": stages, "lr": 3e-3})
         results.setdefault("black box", []).append(trained(twin, data))
         with torch.no_grad():
             black_box = twin.eval()(data.items("test", False).inputs)

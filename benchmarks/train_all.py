@@ -69,8 +69,9 @@ def main() -> int:
 
 
 def recipe(config: str, more: list[str]) -> str:
-    """What a training follows: the hash of its config and of the options besides."""
-    return hashlib.sha256((ROOT / "configs" / f"{config}.yaml").read_bytes() + " ".join(more).encode()).hexdigest()
+    """What a training follows: the hash of what its config says and of the options besides."""
+    said = yaml.safe_load((ROOT / "configs" / f"{config}.yaml").read_text(encoding="utf-8"))
+    return hashlib.sha256(json.dumps([said, more], sort_keys=True).encode()).hexdigest()
 
 
 def up_to_date(folder: Path, entry: dict[str, Any]) -> bool:

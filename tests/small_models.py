@@ -14,7 +14,7 @@ from tests.subwords import BERT, transformers, wordpiece
 from zoo.core.module import SelfInterpretable
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.networks.image_backbones import without_pretrained_weights
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 IMAGES = ImageDomain(classes=("circle", "square", "star"), size=(12, 10), channels=3)
 
@@ -57,7 +57,7 @@ def protopnet(similarity: str = "log") -> Small:
     with torch.no_grad():  # untrained patches lie so close together that the log would magnify rounding
         for layer in (model.addon[0], model.addon[2]):
             layer.weight.mul_(4)
-    model.push(Reference(RandomImages()))
+    model.push(ProjectionSet(RandomImages()))
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
@@ -74,7 +74,7 @@ def prototree(**options: Any) -> Small:
     with torch.no_grad():
         model.addon[0].weight.mul_(8)
         model.tree.leaves.copy_(torch.randn(model.tree.leaves.shape, generator=torch.Generator().manual_seed(0)) * 3)
-    model.push(Reference(RandomImages()))
+    model.push(ProjectionSet(RandomImages()))
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
@@ -89,7 +89,7 @@ def pipnet(**options: Any) -> Small:
     ).eval()
     with torch.no_grad():
         model.head.weight.copy_(torch.rand_like(model.head.weight).sub_(0.5).clamp_min(0))
-    model.gallery(Reference(RandomImages()))
+    model.gallery(ProjectionSet(RandomImages()))
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
@@ -99,7 +99,7 @@ def protosvit(**options: Any) -> Small:
     model = zoo.create_model("protosvit", domain=IMAGES, **options).eval()
     with torch.no_grad():
         model.head.weight.copy_(torch.rand_like(model.head.weight).sub_(0.5).clamp_min(0))
-    model.gallery(Reference(RandomImages()))
+    model.gallery(ProjectionSet(RandomImages()))
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
@@ -109,8 +109,8 @@ def probpsenn(**options: Any) -> Small:
     with torch.no_grad():
         model.encoder.layers[-1].weight.mul_(4)  # latent vectors that differ, among prototypes that all are near
         model.prototypes.mean.mul_(0.2)
-    model.calibrate(Reference(RandomImages()))
-    model.draw(Reference(RandomImages()))
+    model.calibrate(ProjectionSet(RandomImages()))
+    model.draw(ProjectionSet(RandomImages()))
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
@@ -129,8 +129,8 @@ def protopool(**options: Any) -> Small:
         model.addon[0].weight.mul_(8)
         model.head.weight.add_(torch.randn(model.head.weight.shape, generator=torch.Generator().manual_seed(0)) / 4)
         model.slots.affinity[:, 0, 3] += 9  # a prototype that all classes share
-    model.harden(Reference(RandomImages()))
-    model.push(Reference(RandomImages()))
+    model.harden(ProjectionSet(RandomImages()))
+    model.push(ProjectionSet(RandomImages()))
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
@@ -146,7 +146,7 @@ def kcc(**options: Any) -> Small:
     options = {"exemplars": 3, "foreground": False, **options}
     backbone = {"name": "convnet", "widths": [8], "pool": [0]}
     model = zoo.create_model("kcc", domain=IMAGES, backbone=backbone, thumbnail=8, **options).eval()
-    model.gather(Reference(RandomImages()))
+    model.gather(ProjectionSet(RandomImages()))
     # Of a cluster of perfect matches, rounding decides which represents it; here that is always the same exemplar.
     return Small(model, RandomImages().inputs[:5] if model.clustered else halves())
 
@@ -155,7 +155,7 @@ def correspondence(**options: Any) -> Small:
     backbone = {"name": "convnet", "widths": [8], "pool": [0]}
     options = {"candidates": 6, "neighbours": 4, "pairs": 3, "per_class": 4, **options}
     model = zoo.create_model("correspondence", domain=IMAGES, backbone=backbone, thumbnail=8, **options).eval()
-    model.gather(Reference(RandomImages()))
+    model.gather(ProjectionSet(RandomImages()))
     return Small(model, halves())
 
 
@@ -212,7 +212,7 @@ def botcl(**options: Any) -> Small:
         thumbnail=8,
         **options,
     ).eval()
-    model.gallery(Reference(RandomImages()))
+    model.gallery(ProjectionSet(RandomImages()))
     return Small(model, RandomImages(5, seed=1).inputs)
 
 
@@ -239,8 +239,8 @@ class AnnotatedRows(Dataset):
 def labelfree(**options: Any) -> Small:
     options = {"scores": "annotations", "min_similarity": -1.0, "epochs": 5, **options}
     model = zoo.create_model("labelfree", domain=ROWS, backbone={"name": "mlp", "widths": [8]}, **options).eval()
-    model.project(Reference(AnnotatedRows()))
-    model.sparsify(Reference(AnnotatedRows()))
+    model.project(ProjectionSet(AnnotatedRows()))
+    model.sparsify(ProjectionSet(AnnotatedRows()))
     return Small(model, rows_of_table())
 
 
@@ -248,8 +248,8 @@ def posthoc(**options: Any) -> Small:
     model = zoo.create_model(
         "posthoc", domain=ROWS, backbone={"name": "mlp", "widths": [8]}, epochs=5, **options
     ).eval()
-    model.learn_bank(Reference(AnnotatedRows()))
-    model.sparsify(Reference(AnnotatedRows()))
+    model.learn_bank(ProjectionSet(AnnotatedRows()))
+    model.sparsify(ProjectionSet(AnnotatedRows()))
     if model.residual is not None:
         torch.nn.init.normal_(model.residual.weight)
     return Small(model, rows_of_table())

@@ -52,7 +52,7 @@ class ToyData(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return DataLoader(self.val, 16)
 
-    def reference_dataset(self) -> Dataset:
+    def projection_dataset(self) -> Dataset:
         return self.train
 
 

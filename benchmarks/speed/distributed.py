@@ -35,7 +35,7 @@ SMALL = {"name": "convnet", "widths": [16, 32], "pool": [0, 1]}
 CONCEPTS = tuple(f"concept {i}" for i in range(20))
 IMAGES = ImageDomain(classes=tuple("0123456789"), concepts=CONCEPTS, size=(32, 32))
 FAMILIES = {"protopnet": "ProtoPNet", "cbm": "CBM", "sop": "Sum-of-Parts", "sparse_transformer": "sparse transformer"}
-CODE = {"width": 64, "layers": 2, "density": 0.0625, "embedding_density": 0.125, "lr": 0.05}
+CODE = {"width": 64, "layers": 2, "density": 0.0625, "embedding_density": 0.125}
 RECIPES = {
     "protopnet": [
         {"name": "push"},
@@ -82,9 +82,10 @@ class Watch(lightning.Callback):
 
 def made(name: str) -> tuple[Any, dict[str, Any]]:
     """The model, and where its batches come from."""
-    options: dict[str, Any] = {"stages": RECIPES[name]}
+    options: dict[str, Any] = {"recipe": {"stages": RECIPES[name]}}
     if name == "sparse_transformer":
         data = CodeData(idioms=1.0, vocabulary=300, length=64, windows=3 * BATCH * STEPS, batch_size=BATCH)
+        options["recipe"]["lr"] = 0.05
         return zoo.create_model(name, domain=data.domain, **CODE, **options), {"datamodule": data}
     options |= {"protopnet": {"prototypes_per_class": 5, "dim": 64, "thumbnail": 8}}.get(name, {})
     options |= {"sop": {"elements": {"patch": 4}, "groups": 8}}.get(name, {})
@@ -98,16 +99,16 @@ def work(name: str, processes: int, file: str) -> None:
     warnings.filterwarnings("ignore")
     lightning.seed_everything(0, verbose=False)
     (model, given), watch, pushes = made(name), Watch(), []
-    act = model.act
+    run_action = model.run_action
 
     def timed(action: str) -> None:
         start = time.perf_counter()
-        act(action)
+        run_action(action)
         if action == "push" and not pushes:
             found = model.provenance
             pushes.append((time.perf_counter() - start, found.index.tolist(), found.cell.tolist()))
 
-    model.act = timed
+    model.run_action = timed
     trainer = lightning.Trainer(
         accelerator="cpu",
         devices=processes,

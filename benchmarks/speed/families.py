@@ -23,9 +23,10 @@ from zoo.core.module import SelfInterpretable
 from zoo.data.base.tokenized import train_tokenizer
 from zoo.data.synthetic.idioms import documents
 from zoo.domain import CodeDomain, ImageDomain
+from zoo.training.batch import Batch
 from zoo.training.black_box import BlackBox
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, StagedModule
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.staged_module import StagedModule
 
 CLASSES, CONCEPTS = 50, 112
 MODELS: dict[str, dict[str, Any]] = {
@@ -61,7 +62,7 @@ class Noise(Dataset):
 def step_of(model: StagedModule, batch: Batch) -> Callable[[], None]:
     """A training step of the stage that trains most."""
     groups = model.groups()
-    names = max((stage.train for stage in model.stages), key=len)
+    names = max((stage.trained for stage in model.stages), key=len)
     learning = [p for name in names for p in _parameters(groups[name])]
     optimizer = torch.optim.Adam(learning, lr=1e-4)
 
@@ -116,7 +117,7 @@ def images(device: torch.device) -> Iterator[Case]:
         model = zoo.create_model(name, domain=domain, **own, **options).to(device)
         for act in ("push", "gallery"):
             if hasattr(model, act):
-                getattr(model, act)(Reference(data, device=device))
+                getattr(model, act)(ProjectionSet(data, device=device))
         yield from beside(name, model, BlackBox(domain, backbone=backbone).to(device), batch)  # pyright: ignore
 
 

@@ -48,7 +48,7 @@ def every(run: Callable[[Tensor, Tensor], Tensor], masks: Tensor, wanted: Tensor
 @torch.no_grad()
 def passes(call: Callable[[], Tensor], how: Callable[..., Tensor] = run_groups) -> Tensor:
     """What `call` gives when masked passes are run this way."""
-    with patch.object(masked_backbone, "run_groups", how):
+    with patch("zoo.parts.layers.masked_backbone.run_groups", how):
         return call()
 
 

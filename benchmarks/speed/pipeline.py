@@ -214,8 +214,8 @@ def cached(device: torch.device, root: Path, count: int = 200, side: int = 128) 
         backbone={"name": "mobilenetv2_100", "pretrained": False},
         prototypes_per_class=2,
         dim=64,
-        stages=[{"name": "warm", "epochs": 1, "train": ["addon", "prototypes"]}, {"name": "push"},
-                {"name": "last", "epochs": 1, "train": ["head"]}],
+        recipe={"stages": [{"name": "warm", "epochs": 1, "train": ["addon", "prototypes"]}, {"name": "push"},
+                {"name": "last", "epochs": 1, "train": ["head"]}]},
     ).to(device)  # fmt: skip
     model.backbone.eval().requires_grad_(False)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-3)

@@ -17,7 +17,7 @@ from benchmarks.speed.families import CLASSES, Noise, explain, predict
 from zoo.domain import ImageDomain
 from zoo.metrics.faithfulness.posthoc import POSTHOC, PostHoc
 from zoo.training.black_box import BlackBox
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 BACKBONE = {"name": "convnet", "widths": [32, 64, 128], "pool": [0, 1, 2]}
 ROWS = 8
@@ -37,7 +37,7 @@ def cases(device: torch.device) -> Iterator[Case]:
     methods = {name: method(twin, torch.zeros_like(x[0])) for name, method in POSTHOC.items()}
     after = {f"{name}, of the twin": partial(told, method, x) for name, method in methods.items()}
     protopnet = zoo.create_model("protopnet", domain=domain, backbone=BACKBONE, thumbnail=8).to(device)
-    protopnet.push(Reference(data, device=device))
+    protopnet.push(ProjectionSet(data, device=device))
     options = {"groups": 8, "size": 0.25, "elements": {"patch": 8}}
     parts = zoo.create_model("sop", domain=domain, backbone=BACKBONE, **options).to(device)
     for name, model in {"protopnet": protopnet, "sop": parts}.items():

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from benchmarks.harness import Case, Goal, Reading, peak_memory
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.projection import nearest_patches
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 CLASSES, PER_CLASS, DIM, GRID, BATCH = 200, 10, 128, 7, 75  # 75 images a batch: the published setting of push
 Found = list[np.ndarray]  # squared distance, image and cell of each prototype
@@ -61,8 +61,8 @@ def lookup(features: Tensor) -> Callable[[Tensor], Tensor]:
 @torch.no_grad()
 def project(prototypes: Tensor, embed: Callable[[Tensor], Tensor], images: int) -> Found:
     """The zoo's projection."""
-    reference = Reference(Numbers(images), batch_size=BATCH, device=prototypes.device)
-    found = nearest_patches(prototypes, reference, embed)
+    projection_set = ProjectionSet(Numbers(images), batch_size=BATCH, device=prototypes.device)
+    found = nearest_patches(prototypes, projection_set, embed)
     return [t.cpu().numpy() for t in (found.distance, found.index, found.cell)]
 
 
@@ -73,7 +73,7 @@ def loop(prototypes: Tensor, features: Tensor, images: int, published: bool) -> 
     kernels, squares = flat[:, :, None, None], flat.square().sum(1)[:, None, None]
     best, index, cell = np.full(len(flat), np.inf), np.full(len(flat), -1), np.full(len(flat), -1)
     patches = np.zeros((len(flat), DIM))
-    for batch in Reference(Numbers(images), batch_size=BATCH):
+    for batch in ProjectionSet(Numbers(images), batch_size=BATCH):
         z = embed(batch["input"])
         lengths = z.square().sum(1, keepdim=True)  # (B, 1, h, w)
         distances = F.relu(lengths - 2 * F.conv2d(z, kernels) + squares).numpy()  # (B, P, h, w)
@@ -115,7 +115,7 @@ def beside_backbone(device: torch.device, images: int = 6000) -> Case:
 
     @torch.no_grad()
     def passes() -> None:
-        for part in Reference(Numbers(images), batch_size=BATCH, device=device):
+        for part in ProjectionSet(Numbers(images), batch_size=BATCH, device=device):
             embed(part["input"])
 
     return Case(

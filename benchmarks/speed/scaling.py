@@ -25,7 +25,7 @@ from benchmarks.speed.pipeline import one_thread
 from zoo.cli.explain import explain
 from zoo.core.module import SelfInterpretable
 from zoo.domain import ImageDomain
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 CPU = torch.device("cpu")
 SMALL = {"name": "convnet", "widths": [16, 32], "pool": [0, 1]}
@@ -186,8 +186,8 @@ def by_images(place: Path) -> Iterator[Reading]:
     sizes = (128, 256, 512, 1024, 2048)
 
     def push(count: int) -> Callable[[], None]:
-        model, reference = protopnet(10, 10, 64), Reference(Made(count), batch_size=32)
-        return lambda: model.push(reference)
+        model, projection_set = protopnet(10, 10, 64), ProjectionSet(Made(count), batch_size=32)
+        return lambda: model.push(projection_set)
 
     yield from curve("images", "push", sizes, push, memory_goal=0.1)
     draw = torch.Generator().manual_seed(0)

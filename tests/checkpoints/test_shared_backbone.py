@@ -29,7 +29,7 @@ def cbm(seed: int = 0, **changes: Any) -> zoo.SelfInterpretable:
         "cbm",
         domain=DOMAIN,
         backbone={"name": "convnet", "widths": [4]},
-        stages=FROZEN,
+        recipe={"stages": FROZEN},
         training="sequential",
         **changes,
     ).eval()

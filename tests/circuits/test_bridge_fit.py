@@ -40,7 +40,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     ]
     config["model"] = {
         "class_path": "BridgedTransformer",
-        "init_args": {"dense": str(dense / "checkpoint"), "sparse": sizes, "sites_per_step": 1, "stages": stages},
+        "init_args": {
+            "dense": str(dense / "checkpoint"),
+            "sparse": sizes,
+            "sites_per_step": 1,
+            "recipe": {"stages": stages},
+        },
     }
     return dense, fit(tmp, "bridged", config)
 

@@ -109,7 +109,7 @@ def test_the_losses_are_sums_over_sites() -> None:
     model, given = bridged(), batch()
     tokens, net, found = given["input"], model.sparse.network, losses(model)
     real, ours, theirs = tokens != 0, streams(net, tokens), streams(model.dense, tokens)
-    reference = log_probabilities(model.dense, theirs[-1], tokens)
+    projection_set = log_probabilities(model.dense, theirs[-1], tokens)
     expected = {name: torch.zeros(()) for name in found.keys() - {"language"}}
     for i in range(4):
         up = F.linear(theirs[i], model.encoders[i].weight, model.encoders[i].bias)
@@ -118,8 +118,10 @@ def test_the_losses_are_sums_over_sites() -> None:
         down = F.linear(ours[i], model.decoders[i].weight, model.decoders[i].bias)
         expected["nmse_dense_to_sparse"] += nmse(up, ours[i], real)
         expected["nmse_sparse_to_dense"] += nmse(down, theirs[i], real)
-        expected["kl_dense_to_sparse"] += divergence(net, splice(net, {i: up})[i], tokens, reference)
-        expected["kl_sparse_to_dense"] += divergence(model.dense, splice(model.dense, {i: down})[i], tokens, reference)
+        expected["kl_dense_to_sparse"] += divergence(net, splice(net, {i: up})[i], tokens, projection_set)
+        expected["kl_sparse_to_dense"] += divergence(
+            model.dense, splice(model.dense, {i: down})[i], tokens, projection_set
+        )
     for name, value in expected.items():
         assert float(value.detach()) > 0.01
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
@@ -234,7 +236,7 @@ def test_what_is_no_dense_network(tmp_path: Path) -> None:
         ({"sparse": {"layer": 2}}, "'sparse' has no key 'layer'; did you mean 'layers'"),
         ({"sites_per_step": 5}, "sites_per_step must be from 1 to the 4 sites; got 5"),
         ({"encoder_density": 0.0}, r"encoder_density must be in \(0, 1\]; got 0.0"),
-        ({"coefficients": {"kl": 1.0}}, "no loss term 'kl'"),
+        ({"recipe": {"coefficients": {"kl": 1.0}}}, "no loss term 'kl'"),
     ],
 )
 def test_bad_options(options: dict, message: str) -> None:

@@ -29,18 +29,19 @@ KILLS = {
     "nothing": "",
     "anneal": "at_step(1, 2)",
     "sparse": "at_step(2, 1)",
-    "average": "before(reference.Reference, 'total', call=1)",
+    "average": "before(projection_set.ProjectionSet, 'total', call=1)",
 }
 
 
 def recipe(cache: Path, **options: Any) -> dict[str, Any]:
-    small = {"width": 16, "layers": 1, "head_width": 8, "density": 0.25, "alive": 1, "lr": 0.05, **options}
-    small["stages"] = [
-        {"name": "anneal", "epochs": 2, "train": ["network"]},
+    small = {"width": 16, "layers": 1, "head_width": 8, "density": 0.25, "alive": 1, **options}
+    stages = [
+        {"name": "anneal", "epochs": 2, "train": ["network"], "anneal": True},
         {"name": "sparse", "epochs": 1, "train": ["network"]},
         {"name": "average"},
         {"name": "measure", "epochs": 1, "train": []},
     ]
+    small["recipe"] = {"lr": 0.05, "stages": stages}
     data = {"idioms": 1.0, "vocabulary": 700, "length": 40, "idiom_tokens": 8000, "windows": 64, "batch_size": 16}
     return {
         "model": {"class_path": "SparseTransformer", "init_args": small},
@@ -53,7 +54,7 @@ def start(server: Server, tmp: Path, output: str, kill: str, *options: str) -> t
     config = tmp / "tiny.yaml"
     config.write_text(yaml.safe_dump(recipe(tmp / "cache")))
     arguments = ["fit", "--config", str(config), "--output", str(tmp / output), *options]
-    return server.run(f"{DRIVER}\nfrom zoo import reference\n{KILLS[kill]}\nsys.exit(main({arguments!r}))", tmp)
+    return server.run(f"{DRIVER}\nfrom zoo.training import projection_set\n{KILLS[kill]}\nsys.exit(main({arguments!r}))", tmp)
 
 
 @pytest.fixture(scope="module")

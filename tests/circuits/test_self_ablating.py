@@ -128,13 +128,13 @@ def test_nats_are_those_of_the_explained_stream(stream: str) -> None:
     batch = {"input": torch.randint(2, 30, (3, 12)), "target": torch.tensor([4, 5, 6])}
     with torch.no_grad():
         scores, evidence = model.step(batch["input"])
-        found = model.measure("val", scores, evidence, batch)["nats"].compute()
+        found = model.update_metrics("val", scores, evidence, batch)["nats"].compute()
         torch.testing.assert_close(found, model.losses(scores, evidence, batch)[stream])
 
 
 def test_it_learns_which_few_units_a_token_needs() -> None:
     """What follows is the first token again, wherever it stood: attention must carry it through k gates."""
-    model = self_ablating(k=2, lr=3e-3).model.train()
+    model = self_ablating(k=2, recipe={"lr": 3e-3}).model.train()
     optimizer, draw = torch.optim.AdamW(model.parameters(), 3e-3), torch.Generator().manual_seed(0)
     for _ in range(200):
         first = torch.randint(2, 6, (32,), generator=draw)

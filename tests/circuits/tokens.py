@@ -7,7 +7,7 @@ from torch.utils.data import TensorDataset
 from tests.small_code import code_domain
 from zoo.circuits import Choice, SparseTransformer
 from zoo.circuits.network.optimizer import Schedule
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 LENGTH, FILLER = 12, 6
 
@@ -39,9 +39,9 @@ def pairs(count: int, seed: int = 0) -> Choice:
     return Choice.of_pairs(tokens, torch.tensor([4, 5]).expand(count, 2))
 
 
-def windows() -> Reference:
+def windows() -> ProjectionSet:
     """What the means are measured on."""
-    return Reference(TensorDataset(*prompts(200, seed=1)))
+    return ProjectionSet(TensorDataset(*prompts(200, seed=1)))
 
 
 def taught(steps: int = 150) -> SparseTransformer:

@@ -120,19 +120,19 @@ def changed(tmp: Path, path: str, value: object) -> Path:
         ("data.class_path", "Digit", "class 'Digit', which does not exist; did you mean 'Digits'?"),
         ("model.init_args.prototypes_per_class", -3, "prototypes_per_class must be at least 1; got -3"),
         ("model.init_args.backbone", "resnet43", "no backbone named 'resnet43'"),
-        ("model.init_args.coefficients", {"clusters": 1.0}, "no loss term 'clusters'; did you mean 'cluster'?"),
+        ("model.init_args.recipe.coefficients", {"clusters": 1.0}, "no loss term 'clusters'; did you mean 'cluster'?"),
         (
-            "model.init_args.stages",
+            "model.init_args.recipe.stages",
             [{"name": "joint", "epochs": 1, "train": ["prototype"]}],
             "stage 'joint' trains 'prototype', which is not a parameter group of ProtoPNet; groups: backbone",
         ),
         (
-            "model.init_args.stages",
+            "model.init_args.recipe.stages",
             [{"name": "warm", "epochs": 1, "train": ["head"]}, {"name": "push"}],
             "the recipe ends in the action 'push', which would never run",
         ),
         (
-            "model.init_args.stages",
+            "model.init_args.recipe.stages",
             [
                 {"name": "w", "epochs": 1, "train": ["head"]},
                 {"name": "pusch"},

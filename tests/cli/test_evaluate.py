@@ -19,8 +19,10 @@ RECIPE = {
         "init_args": {
             "backbone": {"name": "mlp", "widths": [16]},
             "width": 4,
-            "stages": [{"name": "joint", "epochs": 3, "train": ["backbone", "concepts", "head"]}],
-            "lr": 0.01,
+            "recipe": {
+                "stages": [{"name": "joint", "epochs": 3, "train": ["backbone", "concepts", "head"]}],
+                "lr": 0.01,
+            },
         },
     },
     "data": {"class_path": "ConceptToy", "init_args": {"name": "trig", "count": 300}},

@@ -17,14 +17,17 @@ DATA = {
 BAGNET = {"widths": [8, 8], "depths": [1, 1], "strides": [2, 2], "wide": 2}
 STAGE = {"name": "train", "epochs": 1, "train": ["backbone", "head"]}
 MODELS = {
-    "bagnet_seed0": ("BagNet", {**BAGNET, "stages": [STAGE]}),
-    "bagnet_seed1": ("BagNet", {**BAGNET, "stages": [STAGE]}),
-    "twin": ("BlackBox", {"backbone": {"name": "convnet", "widths": [8], "strided": True}, "stages": [STAGE]}),
+    "bagnet_seed0": ("BagNet", {**BAGNET, "recipe": {"stages": [STAGE]}}),
+    "bagnet_seed1": ("BagNet", {**BAGNET, "recipe": {"stages": [STAGE]}}),
+    "twin": (
+        "BlackBox",
+        {"backbone": {"name": "convnet", "widths": [8], "strided": True}, "recipe": {"stages": [STAGE]}},
+    ),
     "cbm": (
         "CBM",
         {
             "backbone": {"name": "convnet", "widths": [8], "strided": True},
-            "stages": [{**STAGE, "train": ["backbone", "concepts", "head"]}],
+            "recipe": {"stages": [{**STAGE, "train": ["backbone", "concepts", "head"]}]},
         },
     ),
 }

@@ -54,8 +54,8 @@ def test_every_kind_of_prototype_can_be_forbidden(small: Callable[[], Small]) ->
 
 
 def test_the_head_learns_again_and_nothing_else() -> None:
-    data, options = ToyData(), {"prototypes_per_class": 2, "dim": 4, "thumbnail": 8, "lr": 0.01}
-    model = ProtoPNet(COLOURS, TINY, **options, stages=STAGES)
+    data, options = ToyData(), {"prototypes_per_class": 2, "dim": 4, "thumbnail": 8}
+    model = ProtoPNet(COLOURS, TINY, **options, recipe={"stages": STAGES, "lr": 0.01})
     fit(model, data)
     model.forbid([0])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -71,7 +71,7 @@ def test_from_the_command_line(tmp_path: Path, capsys) -> None:
     arguments = ["--output", str(run), "--model.init_args.prototypes_per_class", "2", "--trainer.enable_progress_bar"]
     stages = json.dumps([{**stage, "epochs": 1} if "epochs" in stage else stage for stage in STAGES])
     config = "configs/prototypes/protopnet_digits.yaml"
-    assert main(["fit", "--config", config, *arguments, "false", f"--model.init_args.stages={stages}"]) == 0
+    assert main(["fit", "--config", config, *arguments, "false", f"--model.init_args.recipe.stages={stages}"]) == 0
     given = ["forbid", "--checkpoint", str(run / "checkpoint"), "--units", "three #1", "five #2", "--refit", "1"]
     assert main([*given, "--output", str(tmp_path / "new")]) == 0
     text = capsys.readouterr().out

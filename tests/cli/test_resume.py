@@ -16,13 +16,15 @@ RECIPE = {
             "prototypes_per_class": 1,
             "dim": 4,
             "thumbnail": 8,
-            "lr": 0.01,
-            "stages": [
-                {"name": "warm", "epochs": 1, "train": ["addon", "prototypes"]},
-                {"name": "joint", "epochs": 2, "train": ["backbone", "addon", "prototypes"]},
-                {"name": "push"},
-                {"name": "last", "epochs": 2, "train": ["head"]},
-            ],
+            "recipe": {
+                "lr": 0.01,
+                "stages": [
+                    {"name": "warm", "epochs": 1, "train": ["addon", "prototypes"]},
+                    {"name": "joint", "epochs": 2, "train": ["backbone", "addon", "prototypes"]},
+                    {"name": "push"},
+                    {"name": "last", "epochs": 2, "train": ["head"]},
+                ],
+            },
         },
     },
     "data": {"class_path": "Digits", "init_args": {"batch_size": 256, "augment": "shift"}},

@@ -12,7 +12,7 @@ from tests.small_models import IMAGES, ROWS, RandomImages, botcl
 from zoo.concepts import BotCL
 from zoo.concepts.botcl import position_code, rescaled
 from zoo.concepts.layers.regularisers import consistency, distinctiveness, present, quantity, retrieval
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 X = RandomImages(5, seed=1).inputs
 
@@ -141,7 +141,7 @@ def test_terms_of_both_supervisions() -> None:
         sum(model.coefficients[name] * term for name, term in terms.items()).backward()
         assert model.slots.grad is not None and model.slots.grad.isfinite().all() and model.slots.grad.abs().sum() > 0
     assert botcl(supervision="reconstruction").model.coefficients["area"] == 5
-    assert botcl(supervision="reconstruction", coefficients={"area": 2.0}).model.coefficients["area"] == 2
+    assert botcl(supervision="reconstruction", recipe={"coefficients": {"area": 2.0}}).model.coefficients["area"] == 2
 
 
 def test_first_stage_trains_the_backbone_with_a_classifier_on_the_maximum() -> None:
@@ -187,8 +187,8 @@ def test_gallery_holds_the_strongest_training_images() -> None:
 
 def test_gallery_does_not_depend_on_the_batches() -> None:
     model, data = botcl().model, RandomImages()
-    reference = Reference(data, batch_size=2)
-    index = model.images._strongest(reference, lambda x: model.step(x)[1].state["mass"])[1]
+    projection_set = ProjectionSet(data, batch_size=2)
+    index = model.images._strongest(projection_set, lambda x: model.step(x)[1].state["mass"])[1]
     assert torch.equal(index, model.images.index)
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import zoo
 from tests.small_models import ROWS, SENTENCES, c3m
 from zoo.concepts.c3m import aspect_loss, mix
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 ASPECTS = [[0, 1, 2], [3, 4, 5]]
 
@@ -85,7 +85,7 @@ def test_only_joint_training_lets_the_task_reach_the_concepts(training: str, rea
 def test_aspects_are_answered_by_percentiles_or_by_one_hot() -> None:
     small = c3m()
     data = [dict(zip(("input", "target"), (x, torch.tensor(0)), strict=True)) for x in small.inputs]
-    small.model.calibrate(Reference(data))
+    small.model.calibrate(ProjectionSet(data))
     with torch.no_grad():
         logits = small.model.concepts(small.model.backbone(small.inputs)).sort(0).values
     torch.testing.assert_close(small.model.percentiles, logits[[0, 4]])

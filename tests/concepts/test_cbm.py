@@ -23,10 +23,11 @@ TWO = [
 ]
 
 
-def toy_model(**options: object) -> CBM:
+def toy_model(stages: list | None = None, **options: object) -> CBM:
     torch.manual_seed(0)
-    options = {"stages": [{"name": "all", "epochs": 1, "train": ["backbone", "concepts", "head"]}], **options}
-    return CBM(DATA.domain, backbone={"name": "mlp", "widths": [16]}, lr=0.01, **options)
+    stages = stages or [{"name": "all", "epochs": 1, "train": ["backbone", "concepts", "head"]}]
+    backbone = {"name": "mlp", "widths": [16]}
+    return CBM(DATA.domain, backbone=backbone, recipe={"lr": 0.01, "stages": stages}, **options)
 
 
 def batch_of(model: CBM, rows: int = 6) -> dict[str, Tensor]:
@@ -75,7 +76,7 @@ def test_calibrate_takes_percentiles_of_the_training_logits() -> None:
     stages = [*TWO[:1], {"name": "calibrate"}, *TWO[1:]]
     model = toy_model(training="sequential", bottleneck="logit", stages=stages)
     fit(model, DATA)
-    inputs = torch.stack([item["input"] for item in DATA.reference_dataset()])
+    inputs = torch.stack([item["input"] for item in DATA.projection_dataset()])
     with torch.no_grad():
         logits = model.concepts(model.backbone(inputs)).sort(0).values
     low, high = (logits[round(share * (len(logits) - 1))] for share in (0.05, 0.95))

@@ -133,9 +133,11 @@ def test_learns_where_concepts_are_not_enough() -> None:
         DATA.domain,
         backbone={"name": "mlp", "widths": [64]},
         width=32,
-        stages=[{"name": "joint", "epochs": 60, "train": ["backbone", "concepts", "head"]}],
-        lr=0.01,
-        coefficients={"concepts": 1},
+        recipe={
+            "stages": [{"name": "joint", "epochs": 60, "train": ["backbone", "concepts", "head"]}],
+            "lr": 0.01,
+            "coefficients": {"concepts": 1},
+        },
     )
     trainer = fit(made, DATA)
     trainer.test(made, datamodule=DATA, verbose=False)

@@ -81,7 +81,7 @@ def test_logic_explained_network_from_inputs_to_formulas() -> None:
         {"name": "extract"},
         {"name": "measure", "epochs": 1, "train": []},
     ]
-    model = LEN(data.domain, backbone={"name": "mlp", "widths": [32]}, stages=stages, lr=0.01)
+    model = LEN(data.domain, backbone={"name": "mlp", "widths": [32]}, recipe={"stages": stages, "lr": 0.01})
     trainer = fit(model, data)
     trainer.test(model, datamodule=data, verbose=False)
     assert trainer.callback_metrics["test/accuracy"] > 0.95
@@ -95,7 +95,13 @@ def test_reasoner_recovers_the_four_rules_of_xor() -> None:
     torch.manual_seed(0)
     data = ConceptToy("xor", count=2000, batch_size=256)
     stages = [{"name": "joint", "epochs": 60, "train": ["backbone", "concepts", "head"]}]
-    model = DCR(data.domain, backbone={"name": "mlp", "widths": [32]}, width=8, temperature=4.0, stages=stages, lr=0.01)
+    model = DCR(
+        data.domain,
+        backbone={"name": "mlp", "widths": [32]},
+        width=8,
+        temperature=4.0,
+        recipe={"stages": stages, "lr": 0.01},
+    )
     trainer = fit(model, data)
     trainer.test(model, datamodule=data, verbose=False)
     assert trainer.callback_metrics["test/accuracy"] > 0.95
@@ -173,7 +179,7 @@ def test_rules_of_tic_tac_toe() -> None:
     features = tuple(f"{cell} is {what}" for cell in range(9) for what in ("empty", "x", "o"))
     domain = TableDomain(classes=("no win", "x wins"), features=features)
     torch.manual_seed(0)
-    model = RRL(domain, rules=64, thresholds=1, negations=False, coefficients={"weight": 1e-5})
+    model = RRL(domain, rules=64, thresholds=1, negations=False, recipe={"coefficients": {"weight": 1e-5}})
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1000])
     for _ in range(1500):

@@ -141,8 +141,7 @@ def test_wrong_answers_let_a_trained_bottleneck_fall() -> None:
         data.domain,
         backbone={"name": "mlp", "widths": [32]},
         hidden=[16],
-        stages=[{"name": "joint", "epochs": 25, "train": ["backbone", "concepts", "head"]}],
-        lr=0.01,
+        recipe={"stages": [{"name": "joint", "epochs": 25, "train": ["backbone", "concepts", "head"]}], "lr": 0.01},
     )
     fit(model, data)
     cached = cache(model, data.test_dataloader())

@@ -129,7 +129,7 @@ def test_a_table_of_texts_is_learned(tmp_path: Path) -> None:
     assert isinstance(domain := Domain.from_dict(data.domain), TextDomain) and domain.tokenizer == wordpiece()
     backbone = {"name": "hf", "model": str(folder)}
     stages = [{"name": "joint", "epochs": 8, "train": ["backbone", "concepts", "head"]}]
-    model = zoo.create_model("c3m", domain=data.domain, backbone=backbone, stages=stages, lr=0.01)
+    model = zoo.create_model("c3m", domain=data.domain, backbone=backbone, recipe={"stages": stages, "lr": 0.01})
     before = model.backbone.network.embeddings.word_embeddings.weight.clone()
     trainer = fit(model, data)
     trainer.test(model, datamodule=data, verbose=False)
@@ -147,7 +147,7 @@ def test_from_a_config_to_a_page(tmp_path: Path) -> None:
     config = {
         "model": {
             "class_path": "C3M",
-            "init_args": {"backbone": {"name": "hf", "model": str(folder)}, "stages": stages},
+            "init_args": {"backbone": {"name": "hf", "model": str(folder)}, "recipe": {"stages": stages}},
         },
         "data": {"class_path": "TextTable", "init_args": settings},
         "trainer": {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False},

@@ -14,7 +14,7 @@ from tests.toy import COLOURS, ToyData, fit
 from zoo.parts.layers.elements import Grouping
 from zoo.parts.layers.group_generator import membership, strongest
 from zoo.parts.layers.group_selector import GroupSelector
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 from zoo.utils.functional import sparsemax
 
 CONVNET = {"name": "convnet", "widths": [8], "pool": [0]}
@@ -95,7 +95,7 @@ def test_a_negative_mass_is_said_at_the_start_and_cured_by_the_recipe() -> None:
     with pytest.warns(UserWarning, match=r"mean c = -0\.60.*raise sharpness"):
         model.step(RandomImages(5).inputs)
     model = sop().model
-    model.clone(Reference(RandomImages(40)))
+    model.clone(ProjectionSet(RandomImages(40)))
     assert model.explain(RandomImages(40).inputs).activation.mean() == pytest.approx(0.5, abs=0.02)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -215,14 +215,16 @@ def test_the_selector_starts_as_the_class_logits() -> None:
 
 STAGES = [
     {"name": "whole", "epochs": 1, "train": ["backbone", "head"]},
-    {"name": "masked", "epochs": 1, "train": ["backbone", "head"]},
+    {"name": "masked", "masked": True, "epochs": 1, "train": ["backbone", "head"]},
     {"name": "clone"},
     {"name": "groups", "epochs": 1, "train": ["projection", "generator", "selector"]},
 ]
 
 
 def test_the_recipe_trains_what_it_says() -> None:
-    model = zoo.create_model("sop", domain=COLOURS, backbone=CONVNET, elements={"patch": 2}, groups=4, stages=STAGES)
+    model = zoo.create_model(
+        "sop", domain=COLOURS, backbone=CONVNET, elements={"patch": 2}, groups=4, recipe={"stages": STAGES}
+    )
     seen, step = [], model.backbone.groups
 
     def watched(x: torch.Tensor, masks: torch.Tensor, *rest: object) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 import zoo
 from tests.small_models import IMAGES, RandomImages, protopnet
 from tests.toy import COLOURS, ToyData, fit
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 
 @pytest.mark.parametrize("name", ["protopnet", "prototree", "protopool", "pipnet", "protosvit"])
@@ -28,7 +28,7 @@ def test_fewer_images_than_prototypes_of_a_class() -> None:
     with pytest.raises(
         ValueError, match=r"3 classes have fewer training images than the 4 .* with 3\), .* to 3, or add"
     ):
-        model.push(Reference(RandomImages()))
+        model.push(ProjectionSet(RandomImages()))
     assert not model.pushed
 
 
@@ -36,4 +36,4 @@ def test_a_class_without_images() -> None:
     model, images = protopnet().model, RandomImages()
     images.targets = torch.zeros_like(images.targets)
     with pytest.raises(ValueError, match=r"2 classes have no training image to take prototypes from: \[1, 2\]"):
-        model.push(Reference(images))
+        model.push(ProjectionSet(images))

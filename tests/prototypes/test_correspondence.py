@@ -9,7 +9,7 @@ from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.core.explanation import Explanation
 from zoo.prototypes import Correspondence
 from zoo.prototypes.layers.pairwise import match_by_mutual_patches, match_by_transport
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 TINY = {"name": "convnet", "widths": [8], "pool": [0]}
 
@@ -113,7 +113,7 @@ def test_fits_like_any_model_and_classifies() -> None:
 def test_fewer_images_than_candidates_are_refused() -> None:
     model = Correspondence(IMAGES, backbone=TINY, candidates=10, neighbours=5, per_class=4, thumbnail=8)
     with pytest.raises(ValueError, match="10 candidates are to be matched, but there are 9 training images to keep"):
-        model.gather(Reference(RandomImages()))
+        model.gather(ProjectionSet(RandomImages()))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.domain import ImageDomain
 from zoo.prototypes import KeypointCounting
 from zoo.prototypes.kcc import outwards
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 TINY = {"name": "convnet", "widths": [8], "pool": [0]}
 
@@ -97,7 +97,7 @@ def test_learns_nothing_and_still_classifies_after_an_ordinary_fit() -> None:
 def test_gathering_again_forgets_what_was_there() -> None:
     model = kcc(exemplars=3).model
     names = [unit.source["image"] for unit in model.units()]
-    model.gather(Reference(RandomImages(6, seed=7)))
+    model.gather(ProjectionSet(RandomImages(6, seed=7)))
     again = model.units()
     assert names == [f"noise-{c + 3 * q}.png" for c in range(3) for q in range(3)]
     assert [unit.source.get("image") for unit in again[:3]] == ["noise-0.png", "noise-3.png", None]
@@ -109,7 +109,7 @@ def test_a_class_without_images_is_named() -> None:
     domain = ImageDomain(classes=("circle", "square", "star", "moon"), size=(12, 10))
     model = KeypointCounting(domain, backbone=TINY, exemplars=1, thumbnail=8)
     with pytest.raises(ValueError, match=r"1 of 4 classes have no training image to compare with: 'moon' \(3\)"):
-        model.gather(Reference(RandomImages()))
+        model.gather(ProjectionSet(RandomImages()))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_class_without_images_is_named() -> None:
     ],
 )
 def test_recipes_that_gather_nothing_or_train_are_refused(stages: list[dict], message: str) -> None:
-    model = KeypointCounting(COLOURS, backbone=TINY, exemplars=1, stages=stages)
+    model = KeypointCounting(COLOURS, backbone=TINY, exemplars=1, recipe={"stages": stages})
     with pytest.raises(ValueError, match=message):
         fit(model, ToyData())
 

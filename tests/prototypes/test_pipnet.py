@@ -13,7 +13,7 @@ from zoo.core.evidence import Evidence
 from zoo.domain import ImageDomain, TableDomain
 from zoo.prototypes import PIPNet
 from zoo.prototypes.pipnet import alignment, compressed, coverage
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 from zoo.training.stages import Stage
 
 TINY = {"name": "convnet", "widths": [4], "pool": []}
@@ -89,7 +89,7 @@ def test_scores_in_training_and_evaluation_by_hand() -> None:
 def test_losses_of_a_batch_against_the_formulas() -> None:
     """Without a Trainer the epoch is 0: of a recipe that starts with the head, and of one that pretrains."""
     stages = [{"name": "joint", "epochs": 4, "train": ["backbone", "head"]}]
-    model = PIPNet(IMAGES, backbone=TINY, tail=0, stages=stages).train()
+    model = PIPNet(IMAGES, backbone=TINY, tail=0, recipe={"stages": stages}).train()
     model.backbone.eval()  # batch norm would see each view alone
     batch = {"input": RandomImages(6).inputs, "view": RandomImages(6, seed=3).inputs, "target": torch.arange(6) % 3}
     with torch.no_grad():
@@ -109,7 +109,7 @@ def test_losses_of_a_batch_against_the_formulas() -> None:
         torch.testing.assert_close(terms[name].double(), value, rtol=1e-5, atol=1e-5)
 
     first = {"name": "pretrain", "epochs": 5, "train": ["backbone"]}
-    pretrained = PIPNet(IMAGES, backbone=TINY, tail=0, stages=[first, *stages]).train()
+    pretrained = PIPNet(IMAGES, backbone=TINY, tail=0, recipe={"stages": [first, *stages]}).train()
     pretrained.load_state_dict(model.state_dict())
     pretrained.backbone.eval()
     with torch.no_grad():
@@ -140,7 +140,9 @@ def test_learns_separable_images_with_few_weights_that_are_never_negative() -> N
     ]
     backbone = {"name": "convnet", "widths": [8], "pool": [0]}
     lr = {"backbone": 0.01, "addon": 0.02, "head": 0.05}
-    model = PIPNet(COLOURS, backbone=backbone, prototypes=8, tail=0, shrink=0.01, thumbnail=12, stages=stages, lr=lr)
+    model = PIPNet(
+        COLOURS, backbone=backbone, prototypes=8, tail=0, shrink=0.01, thumbnail=12, recipe={"stages": stages, "lr": lr}
+    )
     lowest = []
     readout = model.readout
 
@@ -248,7 +250,7 @@ def test_no_evidence_for_any_class_is_said() -> None:
         ({"patches": 0}, "patches must be at least 1; got 0"),
         ({"domain": ImageDomain(classes=("only",), size=(8, 8))}, "two or more classes; got 1 of modality 'image'"),
         ({"domain": TableDomain(classes=("a", "b"), features=("x",))}, "got 2 of modality 'table'"),
-        ({"lr": {"tali": 1.0}}, None),
+        ({"recipe": {"lr": {"tali": 1.0}}}, None),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict, message: str | None) -> None:
@@ -263,4 +265,4 @@ def test_wrong_arguments_are_refused(arguments: dict, message: str | None) -> No
 
 def test_a_gallery_of_no_images_is_refused() -> None:
     with pytest.raises(ValueError, match="the training set is empty, so no prototype can be pictured"):
-        pipnet().model.gallery(Reference(RandomImages(0)))
+        pipnet().model.gallery(ProjectionSet(RandomImages(0)))

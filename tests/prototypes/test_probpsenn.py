@@ -19,7 +19,7 @@ from zoo.prototypes.layers.class_probabilities import (
     log_class_shares,
     without_each,
 )
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 
 def made(**options: object) -> ProbPSENN:
@@ -218,7 +218,7 @@ def test_a_model_that_was_not_calibrated_does_not_explain() -> None:
     model = zoo.create_model("probpsenn", domain=IMAGES, widths=[4]).eval()
     with pytest.raises(RuntimeError, match="calibrate and draw did not run"):
         model.explain(inputs())
-    model.draw(Reference(RandomImages()))
+    model.draw(ProjectionSet(RandomImages()))
     with pytest.raises(RuntimeError, match=r"^calibrate did not run"):
         model.explain(inputs())
 
@@ -230,7 +230,7 @@ def test_training_separates_colours_and_forgets_old_pictures() -> None:
         {"name": "draw"},
         {"name": "measure", "epochs": 1, "train": []},
     ]
-    model = zoo.create_model("probpsenn", domain=COLOURS, widths=[16, 16, 8], stages=stages, lr=5e-3)
+    model = zoo.create_model("probpsenn", domain=COLOURS, widths=[16, 16, 8], recipe={"stages": stages, "lr": 5e-3})
     trainer = fit(model, ToyData())
     assert trainer.callback_metrics["val/accuracy"] > 0.9
     assert model.calibrated and model.drawn
@@ -242,7 +242,7 @@ def test_training_separates_colours_and_forgets_old_pictures() -> None:
 
 def test_recipes_and_settings_are_checked() -> None:
     stages = [{"name": "draw"}, {"name": "train", "epochs": 1, "train": ["encoder"]}]
-    model = zoo.create_model("probpsenn", domain=COLOURS, widths=[4], stages=stages)
+    model = zoo.create_model("probpsenn", domain=COLOURS, widths=[4], recipe={"stages": stages})
     with pytest.raises(ValueError, match="lacks calibrate and draw after its last training"):
         fit(model, ToyData())
     for options, message in (

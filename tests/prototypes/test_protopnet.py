@@ -15,7 +15,7 @@ from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.core.evidence import Evidence
 from zoo.domain import ImageDomain
 from zoo.prototypes import ProtoPNet
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 from zoo.training.stages import Stage
 
 TINY = {"name": "convnet", "widths": [4], "pool": []}
@@ -108,7 +108,7 @@ def test_unpushed_model_predicts_but_refuses_to_explain() -> None:
     with pytest.raises(RuntimeError, match=r"not patches of training images .* ends in push .* or call push\(\)"):
         model.explain(x)
     with pytest.raises(RuntimeError, match="not patches of training images"):
-        model.prune(Reference(RandomImages()))
+        model.prune(ProjectionSet(RandomImages()))
 
 
 @pytest.mark.parametrize(("train", "ready"), [(("head",), True), (("backbone", "head"), False), (("addon",), False)])
@@ -130,7 +130,7 @@ def pushed_with_copies(per_class: int = 3) -> ProtoPNet:
                 patch = patches[label + 3 * max(place - 1, 0), :, 40 + 7 * max(place - 1, 0)]
                 model.prototypes[label * per_class + place] = patch
         model.head.weight.copy_(torch.randn_like(model.head.weight))
-    model.push(Reference(data))
+    model.push(ProjectionSet(data))
     return model
 
 
@@ -139,7 +139,7 @@ def test_prune_keeps_every_score_and_gives_the_weights_to_the_first() -> None:
     before, weight = model.explain(x), model.head.weight.clone()
     source = torch.stack([model.provenance.index, model.provenance.cell], 1)
     assert (source[[0, 3, 6]] == source[[1, 4, 7]]).all() and (source[[0, 3, 6]] != source[[2, 5, 8]]).any(1).all()
-    model.prune(Reference(RandomImages(30)))
+    model.prune(ProjectionSet(RandomImages(30)))
     after = model.explain(x, before.target).check()
     torch.testing.assert_close(after.scores, before.scores, rtol=1e-6, atol=1e-5)
     first, second = [0, 3, 6], [1, 4, 7]
@@ -166,13 +166,13 @@ def test_what_is_pruned_counts_in_no_term_of_the_loss() -> None:
 def test_pruning_again_gives_no_weights_to_what_is_pruned() -> None:
     """A prototype that came to share its patch with one pruned earlier was dropped, and with it its score."""
     model, x = pushed_with_copies(), RandomImages(8, seed=5).inputs
-    model.prune(Reference(RandomImages(30)))
+    model.prune(ProjectionSet(RandomImages(30)))
     with torch.no_grad():
         model.prototypes[2] = model.prototypes[1].clone()  # the third is pushed to where the pruned second is,
         model.prototypes[0] = model.embed(RandomImages(30).inputs[9:10])[0, :, 5, 5]  # and the first elsewhere
-    model.push(Reference(RandomImages(30)))
+    model.push(ProjectionSet(RandomImages(30)))
     before = model.explain(x)
-    model.prune(Reference(RandomImages(30)))
+    model.prune(ProjectionSet(RandomImages(30)))
     assert model.alive[:3].tolist() == [True, False, True]
     torch.testing.assert_close(model.explain(x).scores, before.scores, rtol=1e-6, atol=1e-5)
 
@@ -181,7 +181,7 @@ def test_pruning_again_gives_no_weights_to_what_is_pruned() -> None:
 def test_provenance_leads_back_to_the_pixels(thumbnail: int) -> None:
     data = RandomImages(30)
     model = ProtoPNet(IMAGES, backbone=TINY, prototypes_per_class=2, dim=4, thumbnail=thumbnail).eval()
-    model.push(Reference(data, batch_size=7))
+    model.push(ProjectionSet(data, batch_size=7))
     for j, unit in enumerate(model.units()):
         source, i = unit.source, unit.source["index"]
         assert unit.name == f"{IMAGES.classes[j // 2]} #{j % 2 + 1}" and unit.target == j // 2 == data.targets[i]
@@ -207,7 +207,7 @@ def test_long_and_foreign_names_survive_in_the_buffers() -> None:
             return "…/" * 50 + f"zażółć-🐦-{i}.png"
 
     model = protopnet().model
-    model.push(Reference(Named()))
+    model.push(ProjectionSet(Named()))
     for unit in model.units():
         assert unit.source["image"].endswith(f"zażółć-🐦-{unit.source['index']}.png")
         assert len(unit.source["image"].encode()) <= 96
@@ -217,7 +217,7 @@ def test_units_of_a_copy_are_its_own() -> None:
     """Units are remembered between calls; a copy of a model must not remember those from before its push."""
     model = ProtoPNet(IMAGES, backbone=TINY, prototypes_per_class=1, dim=4).eval()
     assert model.units()[0].source == {}
-    model.push(Reference(RandomImages()))
+    model.push(ProjectionSet(RandomImages()))
     assert copy.deepcopy(model).units()[0].source["image"].startswith("noise-")
     assert model.units()[0].source["image"].startswith("noise-")
 
@@ -234,8 +234,7 @@ def test_learns_separable_images_and_keeps_its_accuracy_through_push() -> None:
         prototypes_per_class=2,
         dim=8,
         thumbnail=12,
-        stages=recipe,
-        lr=0.01,
+        recipe={"stages": recipe, "lr": 0.01},
     )
     fit(model, ToyData(240))
     model.eval()
@@ -255,7 +254,7 @@ def test_learns_separable_images_and_keeps_its_accuracy_through_push() -> None:
         ({"dim": 0}, ValueError, "dim must be at least 1; got 0"),
         ({"thumbnail": -3}, ValueError, "thumbnail must be at least 1; got -3"),
         ({"similarity": "euclid"}, ValueError, "similarity must be 'log' or 'cosine'; got 'euclid'"),
-        ({"optimizer": "adamm"}, ValueError, "optimizer must be one of adam, adamw, sgd; got 'adamm'"),
+        ({"recipe": {"optimizer": "adamm"}}, ValueError, "optimizer must be one of adam, adamw, sgd; got 'adamm'"),
         ({"backbone": "resnet43"}, ValueError, r"no backbone named 'resnet43' .*timm.*; did you mean 'resnet34'"),
         ({"backbone": "konvnet"}, ValueError, "no backbone named 'konvnet'.*did you mean 'convnet'"),
         ({"backbone": {"widths": [4]}}, ValueError, "backbone needs a 'name'; got only widths"),
@@ -312,7 +311,11 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_recipes_that_end_without_a_projection_are_refused_before_training(stages: list[dict]) -> None:
     """Regression: they trained to the end, and then there was no model to save."""
     model = zoo.create_model(
-        "protopnet", domain=COLOURS, backbone={"name": "convnet", "widths": [8]}, prototypes_per_class=1, stages=stages
+        "protopnet",
+        domain=COLOURS,
+        backbone={"name": "convnet", "widths": [8]},
+        prototypes_per_class=1,
+        recipe={"stages": stages},
     )
     with pytest.raises(ValueError, match=r"the recipe leaves prototypes that are no patches .* add \{name: push\}"):
         fit(model, ToyData())

@@ -11,7 +11,7 @@ from tests.small_models import IMAGES, RandomImages, protopool
 from tests.toy import COLOURS, ToyData, fit
 from zoo.prototypes import ProtoPool
 from zoo.prototypes.layers.assignment import Slots, overlap, sharpness_at
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 TINY = {"name": "convnet", "widths": [4], "pool": [0]}
 
@@ -86,8 +86,8 @@ STAGES = [
 def test_it_learns() -> None:
     torch.manual_seed(0)
     data = ToyData()
-    options = {"pool": 6, "slots": 2, "dim": 8, "sharpening_epochs": 8, "thumbnail": 8, "lr": 0.02}
-    model = ProtoPool(COLOURS, TINY, **options, stages=STAGES)
+    options = {"pool": 6, "slots": 2, "dim": 8, "sharpening_epochs": 8, "thumbnail": 8}
+    model = ProtoPool(COLOURS, TINY, **options, recipe={"stages": STAGES, "lr": 0.02})
     fit(model, data)
     model.eval()
     assert model.slots.sharpness == 1000
@@ -100,9 +100,9 @@ def test_errors() -> None:
         zoo.create_model("protopool", domain=IMAGES, backbone=TINY, pool=4, slots=4)
     model = ProtoPool(IMAGES, TINY, pool=4, slots=2, dim=4)
     with pytest.raises(RuntimeError, match=r"mixtures of prototypes \(yet\)"):
-        model.push(Reference(RandomImages()))
+        model.push(ProjectionSet(RandomImages()))
     with pytest.raises(RuntimeError, match=r"mixtures of prototypes \(yet\)"):
         model.explain(RandomImages(2).inputs)
     stages = [STAGES[0], STAGES[2], STAGES[3]]
     with pytest.raises(ValueError, match=r"add \{name: harden\}, before \{name: push\}"):
-        fit(ProtoPool(COLOURS, TINY, pool=4, slots=2, stages=stages), ToyData())
+        fit(ProtoPool(COLOURS, TINY, pool=4, slots=2, recipe={"stages": stages}), ToyData())

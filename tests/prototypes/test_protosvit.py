@@ -118,9 +118,11 @@ def test_learns_separable_images(views: int) -> None:
         dim=8,
         shrink=0.01,
         thumbnail=12,
-        stages=stages,
-        lr={"backbone": 0.01, "project": 0.01, "prototypes": 0.01, "smooth": 0.01, "head": 0.1},
-        coefficients={"consistency": 1.0 if views == 2 else 0.0},
+        recipe={
+            "stages": stages,
+            "lr": {"backbone": 0.01, "project": 0.01, "prototypes": 0.01, "smooth": 0.01, "head": 0.1},
+            "coefficients": {"consistency": 1.0 if views == 2 else 0.0},
+        },
     )
     trainer = fit(model, TwoViews(240) if views == 2 else ToyData(240))
     model.eval()
@@ -154,7 +156,7 @@ def test_patches_are_forgotten_when_the_prototypes_change() -> None:
         ({"pooling": "sum"}, "pooling must be 'max' or 'mean'; got 'sum'"),
         ({"shrink": -1.0}, "shrink must be at least 0; got -1.0"),
         ({"patches": 0}, "patches must be at least 1; got 0"),
-        ({"coefficients": {"hoyr": 1.0}}, "no loss term 'hoyr'; did you mean 'hoyer'"),
+        ({"recipe": {"coefficients": {"hoyr": 1.0}}}, "no loss term 'hoyr'; did you mean 'hoyer'"),
         ({"domain": ImageDomain(classes=("only",), size=(8, 8))}, "two or more classes; got 1 of modality 'image'"),
     ],
 )

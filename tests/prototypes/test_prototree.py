@@ -13,7 +13,7 @@ from tests.small_models import IMAGES, RandomImages, prototree
 from tests.toy import COLOURS, ToyData, fit
 from zoo.prototypes import ProtoTree
 from zoo.prototypes.layers.tree import Tree
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 TINY = {"name": "convnet", "widths": [4], "pool": [0]}
 
@@ -99,7 +99,7 @@ def test_pruning_what_nothing_reaches_keeps_predictions() -> None:
         model.prototypes[0] = 1e3
     before = model(x)
     model.tau = 0.34
-    model.prune(Reference(RandomImages()))
+    model.prune(ProjectionSet(RandomImages()))
     torch.testing.assert_close(model(x), before)
     assert not model.alive[0] and not model.alive[2]
     assert [bool(unit.source.get("pruned")) for unit in model.units()] == (~model.alive).tolist()
@@ -144,7 +144,7 @@ def test_push_takes_the_nearest_patch_of_any_class() -> None:
     with torch.no_grad():
         model.prototypes.copy_(torch.rand(model.prototypes.shape, generator=torch.Generator().manual_seed(5)))
     wanted, images = model.prototypes.detach().clone(), RandomImages()
-    model.push(Reference(images))
+    model.push(ProjectionSet(images))
     with torch.no_grad():
         patches = model.embed(images.inputs).flatten(2).mT  # (N, HW, D)
     distances = (wanted[:, None] - patches.flatten(0, 1)).square().sum(2)  # (P, N HW)
@@ -166,9 +166,9 @@ STAGES = [
 
 def test_it_learns_and_its_leaves_keep_their_weight() -> None:
     data = ToyData()
-    options = {"backbone": TINY, "depth": 3, "dim": 8, "tau": 0.4, "lr": 0.02, "thumbnail": 8}
+    options = {"backbone": TINY, "depth": 3, "dim": 8, "tau": 0.4, "thumbnail": 8}
     torch.manual_seed(0)
-    model = ProtoTree(COLOURS, **options, stages=STAGES)
+    model = ProtoTree(COLOURS, **options, recipe={"stages": STAGES, "lr": 0.02})
     fit(model, data)
     assert float(model.tree.leaves.sum()) == pytest.approx(len(data.train), rel=0.2)  # an image gains 1 an epoch
     model.eval()
@@ -183,7 +183,7 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match="expected 1 <= depth <= 14"):
         zoo.create_model("prototree", domain=IMAGES, backbone=TINY, depth=0)
     with pytest.raises(ValueError, match=r"a tree of depth 8 has 256 leaves, but there are \d+ training images; lower"):
-        fit(ProtoTree(COLOURS, TINY, depth=8, stages=STAGES), ToyData())
+        fit(ProtoTree(COLOURS, TINY, depth=8, recipe={"stages": STAGES}), ToyData())
     stages = [{"name": "joint", "epochs": 1, "train": ["addon", "prototypes"]}]
     with pytest.raises(ValueError, match=r"after its last training, add \{name: push\} and \{name: measure"):
-        fit(ProtoTree(COLOURS, TINY, depth=1, stages=stages), ToyData())
+        fit(ProtoTree(COLOURS, TINY, depth=1, recipe={"stages": stages}), ToyData())

@@ -21,14 +21,19 @@ FROZEN = [
 def parts(tmp_path: Path, augment: str = "flip", **options: object) -> tuple[CachedFeatures, ProtoPNet, Digits]:
     torch.manual_seed(0)
     data = Digits(augment=augment)
-    settings = {"backbone": {"name": "convnet", "widths": [6], "pool": [0]}, "dim": 4, "stages": FROZEN, **options}
+    settings = {
+        "backbone": {"name": "convnet", "widths": [6], "pool": [0]},
+        "dim": 4,
+        "recipe": {"stages": FROZEN},
+        **options,
+    }
     model = ProtoPNet(data.domain, prototypes_per_class=1, **settings).eval()
     return CachedFeatures(data, model, tmp_path), model, data
 
 
 def test_maps_are_what_the_backbone_makes(tmp_path: Path) -> None:
     cached, model, data = parts(tmp_path, "none")
-    train, images = cached.train_dataloader().dataset, data.reference_dataset()
+    train, images = cached.train_dataloader().dataset, data.projection_dataset()
     assert len(train) == len(images)
     with torch.no_grad():
         for i in (0, 7, len(images) - 1):
@@ -41,7 +46,7 @@ def test_maps_are_what_the_backbone_makes(tmp_path: Path) -> None:
 
 def test_both_views_are_drawn(tmp_path: Path) -> None:
     cached, model, data = parts(tmp_path)
-    train, x = cached.train_dataloader().dataset, data.reference_dataset()[3]["input"][None]
+    train, x = cached.train_dataloader().dataset, data.projection_dataset()[3]["input"][None]
     with torch.no_grad():
         views = [model.backbone(v)[0] for v in (x, x.flip(-1))]
     seen = {min(range(2), key=lambda v: (train[3]["input"] - views[v]).abs().max().item()) for _ in range(30)}
@@ -74,14 +79,14 @@ def test_a_pair_of_views_is_drawn_once(tmp_path: Path) -> None:
         pairs.append(cached.train_dataloader().dataset[3])
     assert torch.equal(pairs[0]["input"], pairs[1]["input"]) and torch.equal(pairs[0]["view"], pairs[1]["view"])
     assert pairs[0]["input"].shape == (6, 4, 4) and not torch.equal(pairs[0]["input"], pairs[0]["view"])
-    assert pairs[0]["target"] == data.reference_dataset()[3]["target"]
+    assert pairs[0]["target"] == data.projection_dataset()[3]["target"]
     assert "view" not in cached.val_dataloader().dataset[0]
 
 
 def test_tests_and_actions_see_images(tmp_path: Path) -> None:
     cached, _, data = parts(tmp_path)
     assert next(iter(cached.test_dataloader()))["input"].shape[1:] == (1, 8, 8)
-    assert cached.reference_dataset()[0]["input"].shape == (1, 8, 8) and cached.domain == data.domain
+    assert cached.projection_dataset()[0]["input"].shape == (1, 8, 8) and cached.domain == data.domain
     assert not list(tmp_path.iterdir())  # the file has no name
 
 
@@ -90,7 +95,7 @@ def test_tests_and_actions_see_images(tmp_path: Path) -> None:
     [
         ({"augment": "shift"}, "it needs augment 'none' or 'flip'; got 'shift'"),
         (
-            {"stages": [{"name": "joint", "epochs": 1, "train": ["backbone", "addon"]}]},
+            {"recipe": {"stages": [{"name": "joint", "epochs": 1, "train": ["backbone", "addon"]}]}},
             "one image backbone that stays frozen; 1 found, and it learns in joint",
         ),
     ],
@@ -105,8 +110,8 @@ def test_fit_with_cached_features(tmp_path: Path) -> None:
     config.write_text(
         "cache_features: true\n"
         "model:\n  class_path: ProtoPNet\n  init_args:\n"
-        "    {backbone: {name: convnet, widths: [8], pool: [0]}, dim: 8, prototypes_per_class: 1, stages: ["
-        "{name: warm, epochs: 2, train: [addon, prototypes]}, {name: push}, {name: last, epochs: 1, train: [head]}]}\n"
+        "    {backbone: {name: convnet, widths: [8], pool: [0]}, dim: 8, prototypes_per_class: 1, recipe: {stages: ["
+        "{name: warm, epochs: 2, train: [addon, prototypes]}, {name: push}, {name: last, epochs: 1, train: [head]}]}}\n"
         "data: {class_path: Digits, init_args: {augment: flip}}\n"
         "trainer: {accelerator: cpu, enable_progress_bar: false}\n"
     )

@@ -10,9 +10,11 @@ from torch import Tensor
 from tests.small_models import IMAGES, RandomImages, protopnet
 from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.prototypes import ProtoPNet
+from zoo.training.batch import as_batch
 from zoo.training.black_box import BlackBox
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import action, as_batch, evaluating, plain
+from zoo.training.modes import action, evaluating
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.staged_module import plain
 
 GROUPS = ("backbone", "addon", "prototypes", "head")
 RECIPE = [
@@ -29,10 +31,10 @@ def small(**arguments: Any) -> ProtoPNet:
         "prototypes_per_class": 1,
         "dim": 4,
         "thumbnail": 8,
-        "stages": RECIPE,
-        "lr": {"backbone": 0.001, "addon": 0.003, "prototypes": 0.005, "head": 0.007},
     }
-    return ProtoPNet(COLOURS, **{**settings, **arguments})
+    lr = {"backbone": 0.001, "addon": 0.003, "prototypes": 0.005, "head": 0.007}
+    recipe = {"stages": RECIPE, "lr": lr, **arguments.pop("recipe", {})}
+    return ProtoPNet(COLOURS, **{**settings, **arguments}, recipe=recipe)
 
 
 class Watch(Callback):
@@ -109,7 +111,7 @@ def test_push_runs_before_the_stage_after_it(watch: Watch) -> None:
 
 
 def test_one_learning_rate_for_all_and_weight_decay_for_some() -> None:
-    model = small(lr=0.5, weight_decay={"addon": 0.25}, optimizer="sgd")
+    model = small(recipe={"lr": 0.5, "weight_decay": {"addon": 0.25}, "optimizer": "sgd"})
     optimizer = model.configure_optimizers()
     assert [(g["name"], g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [
         (name, 0.5, 0.25 if name == "addon" else 0.0) for name in model.groups()
@@ -119,7 +121,7 @@ def test_one_learning_rate_for_all_and_weight_decay_for_some() -> None:
 
 def test_a_group_without_learning_rate_is_named() -> None:
     with pytest.raises(ValueError, match="lr names backbone, but not the parameter group 'addon'; add it"):
-        small(lr={"backbone": 0.1}).configure_optimizers()
+        small(recipe={"lr": {"backbone": 0.1}}).configure_optimizers()
 
 
 @pytest.mark.parametrize("setting", ["lr", "weight_decay"])
@@ -127,7 +129,7 @@ def test_a_misspelt_group_is_refused(setting: str) -> None:
     """A weight decay for 'backbon' used to be ignored without a word."""
     groups = {**dict.fromkeys(GROUPS, 0.001), "backbon": 0.001}
     with pytest.raises(ValueError, match=f"{setting} names 'backbon', .*did you mean 'backbone'"):
-        small(**{setting: groups}).configure_optimizers()
+        small(recipe={setting: groups}).configure_optimizers()
 
 
 @pytest.mark.parametrize(
@@ -139,12 +141,12 @@ def test_a_misspelt_group_is_refused(setting: str) -> None:
 )
 def test_unknown_coefficient_is_refused(name: str, message: str) -> None:
     with pytest.raises(ValueError) as caught:
-        small(coefficients={name: 1.0})
+        small(recipe={"coefficients": {name: 1.0}})
     assert str(caught.value) == message
 
 
 def test_coefficients_that_are_not_named_stay() -> None:
-    assert small(coefficients={"l1": 3.0}).coefficients == {
+    assert small(recipe={"coefficients": {"l1": 3.0}}).coefficients == {
         "cross_entropy": 1.0,
         "cluster": 0.8,
         "separation": 0.08,
@@ -175,7 +177,7 @@ def test_loss_that_is_not_finite_stops_and_names_epoch_batch_and_term() -> None:
     ],
 )
 def test_recipe_that_the_model_cannot_follow_is_refused_before_training(recipe: list[dict], message: str) -> None:
-    model = small(stages=recipe)
+    model = small(recipe={"stages": recipe})
     before = [p.clone() for p in model.parameters()]
     with pytest.raises(ValueError, match=message):
         fit(model, ToyData(48))
@@ -207,20 +209,20 @@ def test_other_batches_are_refused(batch: Any, found: str) -> None:
 def test_actions_run_without_gradients_in_evaluation_mode_and_restore_modes() -> None:
     class Probe(ProtoPNet):
         @action
-        def look(self, reference: Reference) -> None:
+        def look(self, projection_set: ProjectionSet) -> None:
             """Notes how it was run."""
             self.seen = torch.is_grad_enabled(), any(m.training for m in self.modules())
-            if reference.world > 1:
+            if projection_set.world > 1:
                 raise RuntimeError("stop")
 
     model = Probe(IMAGES, backbone={"name": "convnet", "widths": [4]}, prototypes_per_class=1, dim=4).train()
     model.addon.eval()
     modes = [m.training for m in model.modules()]
-    model.look(Reference(RandomImages()))
+    model.look(ProjectionSet(RandomImages()))
     assert model.seen == (False, False)
     assert [m.training for m in model.modules()] == modes and torch.is_grad_enabled()
     with pytest.raises(RuntimeError, match="stop"):
-        model.look(Reference(RandomImages(), world=2))
+        model.look(ProjectionSet(RandomImages(), world=2))
     assert [m.training for m in model.modules()] == modes and torch.is_grad_enabled()
     assert Probe.look.is_action and "Notes how" in Probe.look.__doc__
 
@@ -236,9 +238,9 @@ def test_evaluating_restores_modes_after_an_error() -> None:
 
 
 def test_hyper_parameters_are_plain_data() -> None:
-    model = small(coefficients={"l1": 0.5})
+    model = small(recipe={"coefficients": {"l1": 0.5}})
     assert model.hparams["domain"] == plain(COLOURS) == COLOURS.to_dict()
-    assert model.hparams["coefficients"] == {"l1": 0.5} and model.hparams["similarity"] == "log"
+    assert model.hparams["recipe"]["coefficients"] == model.coefficients and model.hparams["similarity"] == "log"
     again = ProtoPNet(**model.hparams)
     assert again.stages == model.stages and again.domain == model.domain
 
@@ -251,8 +253,7 @@ def test_blackbox_learns_and_has_the_same_metrics() -> None:
     model = BlackBox(
         COLOURS,
         backbone={"name": "convnet", "widths": [8], "pool": [0]},
-        stages=[{"name": "train", "epochs": 6, "train": ["backbone", "head"]}],
-        lr=0.01,
+        recipe={"stages": [{"name": "train", "epochs": 6, "train": ["backbone", "head"]}], "lr": 0.01},
     )
     trainer = fit(model, ToyData())
     assert {"train/loss/task", "val/loss", "val/accuracy", "monitor"} <= set(trainer.callback_metrics)
@@ -263,7 +264,7 @@ def test_blackbox_learns_and_has_the_same_metrics() -> None:
     with pytest.raises(
         ValueError, match="'backbones', which is not a parameter group of BlackBox; groups: backbone, head"
     ):
-        fit(BlackBox(COLOURS, "convnet", [{"name": "train", "epochs": 1, "train": ["backbones"]}]), ToyData())
+        fit(BlackBox(COLOURS, "convnet", {"stages": [{"name": "train", "epochs": 1, "train": ["backbones"]}]}), ToyData())
 
 
 def test_monitor_is_logged_in_the_last_stage_alone() -> None:
@@ -277,5 +278,5 @@ def test_monitor_is_logged_in_the_last_stage_alone() -> None:
 
     watch = Monitors()
     recipe = [RECIPE[0], {"name": "push"}, RECIPE[3]]
-    fit(small(stages=recipe), ToyData(48), [watch])
+    fit(small(recipe={"stages": recipe}), ToyData(48), [watch])
     assert watch.seen == [False, True]

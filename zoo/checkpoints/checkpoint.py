@@ -38,6 +38,7 @@ from zoo.core.module import SelfInterpretable
 from zoo.domain import ImageDomain
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import without_pretrained_weights
+from zoo.training.recipe import gather_recipe
 
 PICTURES = ("picture", "pictures")  # buffers that hold training images, or parts of them
 
@@ -125,7 +126,7 @@ def load(folder: str | Path) -> SelfInterpretable:
     entry = registry.find(config["model"])
     try:
         with without_pretrained_weights(sealed=True):
-            model = entry.cls(**config["arguments"])
+            model = entry.cls(**gather_recipe(config["arguments"]))
     except (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:  # values of another kind
         raise ValueError(
             f"{folder / CONFIG} has arguments that {entry.name} does not take ({type(error).__name__}: {error})."

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.checkpoints.config_file import CONFIG, recover
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 if TYPE_CHECKING:
     from zoo.core.module import SelfInterpretable
@@ -54,7 +54,7 @@ def find(name: str | Path) -> Path:
         if (root / path / CONFIG).is_file():
             return root / path
     known = list_checkpoints()
-    tip = hint(str(name), known) if known else "none comes with this installation."
+    tip = did_you_mean(str(name), known) if known else "none comes with this installation."
     raise FileNotFoundError(
         f"no checkpoint '{name}': there is no such folder, and of the checkpoints by name {tip} Give a folder written "
         "by `train.py fit` or zoo.save(), or hub:owner/name."

@@ -35,7 +35,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 def frozen_backbones(model: SelfInterpretable) -> dict[str, Backbone]:
     """The backbones that no stage trains, by the name of their module."""
-    if any("backbone" in stage.train for stage in model.stages):
+    if any("backbone" in stage.trained for stage in model.stages):
         return {}
     return {name: module for name, module in model.named_modules() if isinstance(module, Backbone)}
 

@@ -4,10 +4,9 @@ Gao et al.: "Weight-sparse transformers have interpretable circuits", 2025, arXi
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,16 +22,30 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import register
 from zoo.domain import Domain
 from zoo.domain.text import PAD
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 
-GROUPS = ["sparse", "encoders", "decoders"]
-LR = {"sparse": 1.28e-2, "encoders": 2e-4, "decoders": 5e-2}  # as the sizes of what they make differ
-RECIPE = (
-    {"name": "anneal", "epochs": 10, "train": GROUPS},
-    {"name": "sparse", "epochs": 10, "train": GROUPS},
-    {"name": "average"},
-    {"name": "measure", "epochs": 1, "train": []},
+GROUPS = ("sparse", "encoders", "decoders")
+RECIPE = Recipe(
+    stages=(
+        Stage("anneal", epochs=10, train=GROUPS, anneal=True),
+        Stage("sparse", epochs=10, train=GROUPS),
+        Stage("average"),
+        Stage("measure", epochs=1, train=()),
+    ),
+    lr={"sparse": 1.28e-2, "encoders": 2e-4, "decoders": 5e-2},  # as the sizes of what they make differ
+    weight_decay={"sparse": 0.1},
+    optimizer="adam",
+    coefficients={
+        "language": 1.0,
+        "nmse_dense_to_sparse": 1.0,
+        "nmse_sparse_to_dense": 1.0,
+        "kl_dense_to_sparse": 1.0,
+        "kl_sparse_to_dense": 1.0,
+    },
 )
 
 
@@ -78,22 +91,15 @@ class BridgedTransformer(SelfInterpretable):
         encoder_density: share of entries that an encoder's AbsTopK keeps; by default the sparse network's
             activation_density.
         sites_per_step: how many sites the KL terms of a training step are taken at; None for all.
-        stages, lr, weight_decay: see `StagedModule`; groups: sparse, encoders, decoders. By default the learning rates
-            are 0.0128, 0.0002 and 0.05, and only the sparse network's weights decay, by 0.1.
-        coefficients: weights of the losses.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: sparse, encoders, decoders. By default only the
+            weights of the sparse network decay.
 
     Raises:
         ValueError: networks of different numbers of layers, or what is wrong with their arguments.
         FileNotFoundError: no dense network where it should be.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {
-        "language": 1.0,
-        "nmse_dense_to_sparse": 1.0,
-        "nmse_sparse_to_dense": 1.0,
-        "kl_dense_to_sparse": 1.0,
-        "kl_sparse_to_dense": 1.0,
-    }
+    default_recipe = RECIPE
     adjustable = SparseTransformer.adjustable
 
     def __init__(
@@ -103,16 +109,15 @@ class BridgedTransformer(SelfInterpretable):
         sparse: dict[str, Any] | None = None,
         encoder_density: float | None = None,
         sites_per_step: int | None = None,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] | None = None,
-        weight_decay: float | dict[str, float] | None = None,
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
-        decay = {"sparse": 0.1} if weight_decay is None else weight_decay
-        super().__init__(domain, stages=stages, lr=lr or LR, weight_decay=decay, coefficients=coefficients)
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         self.dense, self.hparams["dense"] = read_twin(dense, self.domain)  # so that a checkpoint needs no file
         self.dense.requires_grad_(False)
-        self.sparse = SparseTransformer(self.domain, **arguments(sparse or {}, "sparse"), stages=stages)
+        self.sparse = SparseTransformer(
+            self.domain, **arguments(sparse or {}, "sparse"), recipe=Recipe(stages=self.stages)
+        )
         ours, theirs = self.sparse.network.layout, self.dense.layout
         if ours.layers != theirs.layers:
             raise ValueError(
@@ -172,13 +177,13 @@ class BridgedTransformer(SelfInterpretable):
         ours = streams(net, tokens)
         with torch.no_grad():
             theirs = streams(self.dense, tokens)
-            reference = log_probabilities(self.dense, theirs[-1], tokens)
+            wanted = log_probabilities(self.dense, theirs[-1], tokens)
         encoded = [self.encode(i, theirs[i]) for i in range(self.sites)]
         decoded = [self.decode(i, ours[i]) for i in range(self.sites)]
         chosen = self.sites_of_step()
         to_sparse, to_dense = (splice(n, {i: h[i] for i in chosen}) for n, h in ((net, encoded), (self.dense, decoded)))
-        into_sparse = [divergence(net, h, tokens, reference) for h in to_sparse.values()]
-        into_dense = [divergence(self.dense, h, tokens, reference) for h in to_dense.values()]
+        into_sparse = [divergence(net, h, tokens, wanted) for h in to_sparse.values()]
+        into_dense = [divergence(self.dense, h, tokens, wanted) for h in to_dense.values()]
         whole = self.sites / len(chosen)
         language = self.sparse.losses(scores, replace(evidence, state={"residual": ours[-1]}), batch)
         return {
@@ -195,13 +200,13 @@ class BridgedTransformer(SelfInterpretable):
             return list(range(self.sites))
         return sorted(torch.randperm(self.sites)[: self.sites_per_step].tolist())
 
-    def measure(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
-        return self.sparse.measure(split, scores, evidence, batch)
+    def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
+        return self.sparse.update_metrics(split, scores, evidence, batch)
 
     @action
-    def average(self, reference: Reference) -> None:
+    def average(self, projection_set: ProjectionSet) -> None:
         """Measures the mean of every node of the sparse network over all training windows, see `SparseTransformer`."""
-        self.sparse.average(reference)
+        self.sparse.average(projection_set)
 
     # The contract: that of the sparse network
 

@@ -3,8 +3,8 @@
 "Self-Ablating Transformers: More Interpretability, Less Sparsity", 2025, arXiv 2505.00509.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,17 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import register
 from zoo.domain import Domain
 from zoo.domain.text import PAD
-from zoo.training.staged_module import Batch
+from zoo.training.batch import Batch
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 
-RECIPE = ({"name": "train", "epochs": 20, "train": ["network"]},)
+RECIPE = Recipe(
+    stages=(Stage("train", epochs=20, train=("network",)),),
+    lr=1e-3,
+    weight_decay=0.0,
+    optimizer="adamw",
+    coefficients={"clean": 1.0, "ablated": 0.1, "reconstruction": 0.1},
+)
 GATES = ("local", "global")
 
 
@@ -57,13 +65,13 @@ class SelfAblatingTransformer(SelfInterpretable):
         temperature: τ of the gates' gradients, see `winners`.
         gates: "local" or "global".
         stream: "ablated" or "clean".
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; the only group is `network`.
+        recipe: see `zoo.training.recipe.Recipe`; the only group is `network`.
 
     Raises:
         ValueError: sizes that do not fit each other, or an unknown choice.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"clean": 1.0, "ablated": 0.1, "reconstruction": 0.1}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -76,15 +84,10 @@ class SelfAblatingTransformer(SelfInterpretable):
         temperature: float = 0.1,
         gates: str = "local",
         stream: str = "ablated",
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1e-3,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adamw",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         if min(width, layers, head_width, expansion) < 1 or width % head_width:
             raise ValueError(
                 f"width must be a multiple of head_width, and layers and expansion at least 1; got width={width}, "
@@ -188,7 +191,7 @@ class SelfAblatingTransformer(SelfInterpretable):
         return F.cross_entropy(logits, following, ignore_index=PAD)
 
     @torch.no_grad()
-    def measure(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
+    def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
         nats = self.nats[f"{split}_nats"]
         nats.update(self._language(self.stream, evidence, batch), len(scores))
-        return {**super().measure(split, scores, evidence, batch), "nats": nats}  # pyright: ignore[reportReturnType]
+        return {**super().update_metrics(split, scores, evidence, batch), "nats": nats}  # pyright: ignore[reportReturnType]

@@ -3,8 +3,7 @@
 Gao et al.: "Weight-sparse transformers have interpretable circuits", 2025, arXiv 2511.13653.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +18,23 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import register
 from zoo.domain import Domain
 from zoo.domain.text import PAD
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe, by_group
+from zoo.training.stages import Stage
 
-RECIPE = (
-    {"name": "anneal", "epochs": 10, "train": ["network"]},
-    {"name": "sparse", "epochs": 10, "train": ["network"]},
-    {"name": "average"},
-    {"name": "measure", "epochs": 1, "train": []},
+RECIPE = Recipe(
+    stages=(
+        Stage("anneal", epochs=10, train=("network",), anneal=True),
+        Stage("sparse", epochs=10, train=("network",)),
+        Stage("average"),
+        Stage("measure", epochs=1, train=()),
+    ),
+    lr=1.28e-2,
+    weight_decay=0.1,
+    optimizer="adam",
+    coefficients={"language": 1.0},
 )
 BASE = 256  # the width at which embeddings are as dense as blocks; wider ones are denser in proportion
 
@@ -46,8 +54,8 @@ class SparseTransformer(Writing, SelfInterpretable):
     Every matrix keeps `density` of its entries, projected after each step (`SparseAdam`). A density of 1 with
     `activation_density` 1 is the dense twin.
 
-    Training: mean cross-entropy of all next tokens (nats), of windows of T tokens and the one after. Of the recipe, a
-    stage named "anneal" is where the density falls from 1 to its target; the action `average` measures the mean of
+    Training: mean cross-entropy of all next tokens (nats), of windows of T tokens and the one after. By the
+    end of the recipe's stage with `anneal` the density has fallen from 1 to its target; the action `average` measures the mean of
     every node over the training windows, which circuits put in the place of what they leave out.
 
     How this differs from the official code: gradients are normalised in fp32 or bf16 without a loss scaler; the density
@@ -70,13 +78,13 @@ class SparseTransformer(Writing, SelfInterpretable):
         positions: None, "learned" or "sinusoid".
         position_width: channels of positions.
         power: anneal along a power law.
-        stages, lr, weight_decay: see `StagedModule`; the only group is `network`.
+        recipe: see `zoo.training.recipe.Recipe`; the only group is `network`.
 
     Raises:
         ValueError: sizes that do not fit each other, or a density that cannot hold `alive` non-zeros for each neuron.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"language": 1.0}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -95,11 +103,10 @@ class SparseTransformer(Writing, SelfInterpretable):
         positions: str | None = None,
         position_width: int = 32,
         power: bool = False,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1.28e-2,
-        weight_decay: float | dict[str, float] = 0.1,
+        recipe: Recipe | None = None,
     ) -> None:
-        super().__init__(domain, stages=stages, lr=lr, weight_decay=weight_decay)
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         if min(width, layers, head_width, expansion) < 1 or width % head_width:
             raise ValueError(
                 f"width must be a multiple of head_width, and layers and expansion at least 1; got width={width}, "
@@ -167,17 +174,17 @@ class SparseTransformer(Writing, SelfInterpretable):
 
     def configure_optimizers(self) -> SparseAdam:
         group = {"name": "network", "params": list(self.network.parameters()), "lr": 0.0}
-        decay = self.weight_decay["network"] if isinstance(self.weight_decay, Mapping) else self.weight_decay
+        decay = by_group(self.recipe.weight_decay or 0.0, ["network"], "weight_decay", 0.0)["network"]
         exempt = [] if self.network.bigram is None else [self.network.bigram]
         return SparseAdam([group | {"weight_decay": decay}], self.sparse_parameters(), exempt)
 
     def schedule(self, steps_per_epoch: int) -> Schedule:
-        """Density and learning rate over the recipe: the anneal ends with the stage of that name."""
-        training = [stage for stage in self.stages if stage.train]
+        """Density and learning rate over the recipe: the anneal ends with the last stage that has `anneal`."""
+        training = [stage for stage in self.stages if stage.trained]
         epochs, end = sum(stage.epochs for stage in training), 0
-        if any(stage.name == "anneal" for stage in training):
-            names = [stage.name for stage in training]
-            end = sum(stage.epochs for stage in training[: names.index("anneal") + 1])
+        for i, stage in enumerate(training):
+            if stage.anneal:
+                end = sum(s.epochs for s in training[: i + 1])
         return Schedule(
             steps_per_epoch * epochs, self.density, self.embedding_density, end=end / epochs, power=self.power
         )
@@ -196,17 +203,17 @@ class SparseTransformer(Writing, SelfInterpretable):
         logits = self.network.logits(evidence.state["residual"], tokens)
         return {"language": F.cross_entropy(logits.flatten(0, 1).float(), following.flatten(), ignore_index=PAD)}
 
-    def measure(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
+    def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
         nats = self.nats[f"{split}_nats"]
         nats.update(self.losses(scores, evidence, batch)["language"].detach(), len(scores))
-        return {**super().measure(split, scores, evidence, batch), "nats": nats}  # pyright: ignore[reportReturnType]
+        return {**super().update_metrics(split, scores, evidence, batch), "nats": nats}  # pyright: ignore[reportReturnType]
 
     @action
-    def average(self, reference: Reference) -> None:
+    def average(self, projection_set: ProjectionSet) -> None:
         """Measures the mean of every node, and of what attention gathers, over all training windows."""
         total = torch.zeros_like(self.means, dtype=torch.float64)
         gathered, count = torch.zeros_like(self.gathered, dtype=torch.float64), total.new_zeros(())
-        for batch in reference:
+        for batch in projection_set:
             tokens = batch["input"]
             visit = self.network.visit(record=True)
             self.network(tokens, visit, torch.zeros_like(tokens[:, 0]))
@@ -215,7 +222,7 @@ class SparseTransformer(Writing, SelfInterpretable):
                 place = gathered[layer] if site == "gathered" else total[layer, self.network.layout.part(site)]
                 place += (value * real).sum((0, 1)).double()
             count += real.sum()
-        everything = reference.total(count)
-        self.means.copy_(reference.total(total) / everything)
-        self.gathered.copy_(reference.total(gathered) / everything)
+        everything = projection_set.total(count)
+        self.means.copy_(projection_set.total(total) / everything)
+        self.gathered.copy_(projection_set.total(gathered) / everything)
         self.averaged.fill_(True)

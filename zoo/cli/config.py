@@ -13,6 +13,7 @@ from lightning import Trainer
 import zoo.data
 from zoo.core import registry
 from zoo.training.black_box import BlackBox
+from zoo.training.recipe import parse_recipe
 
 BASES = ("DataModule", "ImageData")
 RUN = ("seed_everything", "output", "overwrite", "patience", "cache_features", "ckpt_path", "weights_only")
@@ -55,7 +56,10 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
             raise ValueError(f"{where}: {key} must name a class_path, such as {next(iter(known))}; got {part!r}.")
         _check_keys(part, ("class_path", "init_args"), f"{where}: {key}")
         if cls := find_class(part["class_path"], known, f"{where}: {key}"):
-            _check_keys(part.get("init_args") or {}, _parameters(cls), f"{where}: {key}.init_args of {cls.__name__}")
+            given, place = part.get("init_args") or {}, f"{where}: {key}.init_args of {cls.__name__}"
+            _check_keys(given, _parameters(cls), place)
+            if key == "model" and given.get("recipe") is not None:
+                _check_recipe(given["recipe"], cls, place)
 
 
 def check_overrides(arguments: Iterable[str], config: Mapping[str, Any]) -> None:
@@ -77,6 +81,13 @@ def check_overrides(arguments: Iterable[str], config: Mapping[str, Any]) -> None
         known = models() if parts[0] == "model" else data_modules()
         if cls := known.get((config.get(parts[0]) or {}).get("class_path", "").rsplit(".", 1)[-1]):
             _check_keys({named[0]: None}, _parameters(cls), f"command line: {parts[0]}.init_args of {cls.__name__}")
+
+
+def _check_recipe(recipe: Any, cls: type, where: str) -> None:
+    try:
+        parse_recipe(recipe).over(cls.default_recipe, cls.__name__)  # pyright: ignore[reportAttributeAccessIssue]
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def find_class(class_path: str, known: Mapping[str, type], where: str) -> type | None:

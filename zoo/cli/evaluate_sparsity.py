@@ -11,7 +11,8 @@ from torch import Tensor
 
 from zoo.core.module import SelfInterpretable
 from zoo.metrics.concepts.sparsity import covering_concepts, effective_concepts, sparsity_report
-from zoo.training.staged_module import as_batch, evaluating
+from zoo.training.batch import as_batch
+from zoo.training.modes import evaluating
 
 
 def report_sparsity(model: SelfInterpretable, data: Any, options: argparse.Namespace) -> None:
@@ -32,7 +33,7 @@ def report_sparsity(model: SelfInterpretable, data: Any, options: argparse.Names
     levels = [int(n) for n in numbers]
     data.prepare_data()
     loaders = (
-        torch.utils.data.DataLoader(data.reference_dataset(), data.batch_size),
+        torch.utils.data.DataLoader(data.projection_dataset(), data.batch_size),
         data.val_dataloader() if options.split == "val" else data.test_dataloader(),
     )
     parts = [_collected(model, batches) for batches in loaders]

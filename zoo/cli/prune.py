@@ -15,7 +15,7 @@ from zoo.circuits.analysis.controls import controls
 from zoo.cli.evaluate import data_of
 from zoo.data.synthetic.code_tasks import Task, encode, find_task, tasks
 from zoo.domain import CodeDomain
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 from zoo.views.circuit import circuit_page
 
 
@@ -57,7 +57,7 @@ def prune_tasks(arguments: list[str]) -> int:
 
 
 def search(
-    model: SparseTransformer, task: Task, how: Pruning, pairs: int, windows: Reference | None, quiet: bool
+    model: SparseTransformer, task: Task, how: Pruning, pairs: int, windows: ProjectionSet | None, quiet: bool
 ) -> Circuit:
     """The circuit of a task, with its controls in the report if there are windows of training data."""
     assert isinstance(model.domain, CodeDomain)
@@ -86,12 +86,12 @@ def _choice(task: Task, domain: CodeDomain, pairs: int, split: str, seed: int, n
     return Choice.of_pairs(found.prompts, found.answers)
 
 
-def _windows(checkpoint: Path) -> Reference | None:
+def _windows(checkpoint: Path) -> ProjectionSet | None:
     """The training windows of the run that a checkpoint lies in; None if its config is not there."""
     if not (checkpoint.parent / "config.yaml").is_file():
         print(f"(no control of shuffled weights: {checkpoint.parent} has no config.yaml that names the training data)")
         return None
-    return Reference(data_of(checkpoint, None, []).reference_dataset())
+    return ProjectionSet(data_of(checkpoint, None, []).projection_dataset())
 
 
 def _parser() -> argparse.ArgumentParser:

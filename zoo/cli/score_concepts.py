@@ -8,7 +8,7 @@ import torch
 from zoo.cli import config
 from zoo.concepts.layers.image_text import OpenCLIP, read_phrases
 from zoo.concepts.layers.projected import save_scores, score_concepts
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 
 def score(arguments: list[str]) -> int:
@@ -37,16 +37,16 @@ def score(arguments: list[str]) -> int:
     data.prepare_data()
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     encoder = OpenCLIP(data.domain, options.encoder, options.pretrained, options.prompt, device)
-    reference = Reference(
-        data.reference_dataset(),
+    projection_set = ProjectionSet(
+        data.projection_dataset(),
         batch_size=options.batch_size,
         device=device,
         workers=getattr(data, "workers", 0),
         title="images",
     )
-    scores = score_concepts(reference, encoder, concepts).cpu()
+    scores = score_concepts(projection_set, encoder, concepts).cpu()
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    save_scores(options.output, scores, concepts, [reference.name(i) for i in range(len(reference))])
+    save_scores(options.output, scores, concepts, [projection_set.name(i) for i in range(len(projection_set))])
     _report(scores, concepts, options.output)
     return 0
 

@@ -3,8 +3,8 @@
 Wang, Li, Nakashima, Nagahara: "Learning Bottleneck Concepts in Image Classification", CVPR 2023, arXiv 2304.10131.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +17,32 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage, stage_at
 
 CONCEPTS = ("project", "slots", "keys", "decoder", "head")
-RECIPE = (
-    {"name": "backbone", "epochs": 60, "train": ["backbone", "classifier"], "decay_every": 40},
-    {"name": "concepts", "epochs": 60, "train": ["backbone", *CONCEPTS], "decay_every": 40},
-    {"name": "gallery"},
-    {"name": "last", "epochs": 1, "train": ["head"]},
+RECIPE = Recipe(
+    stages=(
+        Stage("backbone", epochs=60, train=("backbone", "classifier"), decay_every=40),
+        Stage("concepts", epochs=60, train=("backbone", *CONCEPTS), decay_every=40),
+        Stage("gallery"),
+        Stage("last", epochs=1, train=("head",)),
+    ),
+    lr=1e-4,
+    weight_decay=0.01,
+    optimizer="adamw",
+    coefficients={
+        "task": 1.0,
+        "retrieval": 0.1,
+        "reconstruction": 0.1,
+        "area": 0.1,
+        "quantity": 0.1,
+        "consistency": 0.01,
+        "distinctiveness": 0.05,
+    },
 )
 OF_DIGITS = {"area": 5.0, "consistency": 0.0, "distinctiveness": 0.0}  # published for reconstruction
 
@@ -66,22 +82,14 @@ class BotCL(SelfInterpretable):
         pooling: "sum" (as published) or "mean" of attention before the tanh.
         gallery_size: images of each concept in the gallery.
         thumbnail: side in pixels of a picture in the gallery.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, classifier, project,
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, classifier, project,
             slots, keys, decoder (reconstruction only), head.
 
     Raises:
         ValueError: inputs that are no images, an unknown choice or a number out of range.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {
-        "task": 1.0,
-        "retrieval": 0.1,
-        "reconstruction": 0.1,
-        "area": 0.1,
-        "quantity": 0.1,
-        "consistency": 0.01,
-        "distinctiveness": 0.05,
-    }
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -94,11 +102,7 @@ class BotCL(SelfInterpretable):
         pooling: str = "sum",
         gallery_size: int = 5,
         thumbnail: int = 48,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1e-4,
-        weight_decay: float | dict[str, float] = 0.01,
-        optimizer: str = "adamw",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         for name, value, known in (
             ("supervision", supervision, ("contrastive", "reconstruction")),
@@ -115,11 +119,9 @@ class BotCL(SelfInterpretable):
         domain = Domain.from_dict(domain)
         if not isinstance(domain, ImageDomain) or domain.task != "classification":
             raise ValueError(f"BotCL classifies images; got the modality '{domain.modality}', task '{domain.task}'.")
-        if supervision == "reconstruction":
-            coefficients = {**OF_DIGITS, **(coefficients or {})}
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        weights = {**(RECIPE.coefficients or {}), **(OF_DIGITS if supervision == "reconstruction" else {})}
+        super().__init__(domain, recipe, default_recipe=replace(RECIPE, coefficients=weights))
+        self.keep_arguments(locals())
         self.attention, self.pooling, self.count = attention, pooling, concepts
         self.backbone = create_backbone(backbone, domain.channels)
         self.classifier = nn.Linear(self.backbone.channels, len(domain.classes))
@@ -176,8 +178,8 @@ class BotCL(SelfInterpretable):
 
     @property
     def _only_the_backbone_learns(self) -> bool:
-        return "slots" not in stage_at(self.stages, self.current_epoch).stage.train and (
-            "classifier" in stage_at(self.stages, self.current_epoch).stage.train
+        return "slots" not in stage_at(self.stages, self.current_epoch).stage.trained and (
+            "classifier" in stage_at(self.stages, self.current_epoch).stage.trained
         )
 
     def _pixels(self, x: Tensor) -> Tensor:
@@ -208,14 +210,14 @@ class BotCL(SelfInterpretable):
         return self._units[1]
 
     def on_stage_start(self, stage: Stage) -> None:
-        if set(stage.train) - {"head", "decoder"}:
+        if set(stage.trained) - {"head", "decoder"}:
             self.images.clear()
 
     @action
-    def gallery(self, reference: Reference) -> None:
+    def gallery(self, projection_set: ProjectionSet) -> None:
         """Keeps the training images in which each concept fires most, with where it looks."""
         of = lambda name: lambda x: getattr(self.evidence(x), name)  # noqa: E731
-        self.images.fill(reference, self.domain, lambda x: self.evidence(x).state["mass"], of("support"))
+        self.images.fill(projection_set, self.domain, lambda x: self.evidence(x).state["mass"], of("support"))
 
 
 def rescaled(scores: Tensor, smallest: float = 1e-3) -> Tensor:

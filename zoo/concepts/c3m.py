@@ -4,9 +4,9 @@ Tan, Cheng, Wang, Yuan, Li, Liu: "Interpreting Pretrained Language Models via Co
 arXiv 2311.05014.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +20,23 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 
-RECIPE = (
-    {"name": "joint", "epochs": 20, "train": ["backbone", "concepts", "head"]},
-    {"name": "calibrate"},
-    {"name": "measure", "epochs": 1, "train": []},
+RECIPE = Recipe(
+    stages=(
+        Stage("joint", epochs=20, train=("backbone", "concepts", "head")),
+        Stage("calibrate"),
+        Stage("measure", epochs=1, train=()),
+    ),
+    lr=1e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0, "concepts": 0.5},
 )
 
 
@@ -60,13 +69,13 @@ class C3M(Annotated, SelfInterpretable):
         training: "joint"; "sequential": the head learns on predicted, "independent": on true concepts, and in both
             the task never reaches the concepts.
         mixup: parameter of the Beta distribution; 0 for none.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, concepts, head.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, concepts, head.
 
     Raises:
         ValueError: concepts outside of exclusive groups, or an unknown choice.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0, "concepts": 0.5}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -76,11 +85,7 @@ class C3M(Annotated, SelfInterpretable):
         concept_loss: str = "softmax",
         training: str = "joint",
         mixup: float = 0.4,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1e-3,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = self.require_concepts(domain, "C3M")
         loose = set(domain.concepts) - {c for g in domain.exclusive for c in domain.concept_groups[g]}
@@ -98,9 +103,8 @@ class C3M(Annotated, SelfInterpretable):
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got '{value}'.")
         if mixup < 0:
             raise ValueError(f"mixup must be at least 0; got {mixup}.")
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         self.bottleneck, self.kind, self.how, self.mixup = bottleneck, concept_loss, training, mixup
         count = len(domain.concepts)
         self.backbone = create_encoder(backbone, domain)
@@ -108,7 +112,7 @@ class C3M(Annotated, SelfInterpretable):
         self.head = nn.Linear(count, len(domain.classes))
         self.space = "logit" if domain.task == "classification" else "value"
         self.register_buffer("percentiles", torch.tensor([[-5.0], [5.0]]).repeat(1, count))  # 5th, 95th
-        self.concept_cards = self.concept_scorecards()
+        self.concept_cards = self.concept_metric_sets()
 
     def evidence(self, x: Tensor) -> Evidence:
         h, state = self.backbone(x), {}
@@ -150,9 +154,11 @@ class C3M(Annotated, SelfInterpretable):
         }
 
     @action
-    def calibrate(self, reference: Reference) -> None:
+    def calibrate(self, projection_set: ProjectionSet) -> None:
         """Measures the 5th and 95th percentile of each concept's score on the training set."""
-        logits = reference.gather(torch.cat([self.concepts(self.backbone(b["input"])).float() for b in reference]))
+        logits = projection_set.gather(
+            torch.cat([self.concepts(self.backbone(b["input"])).float() for b in projection_set])
+        )
         for row, share in enumerate((0.05, 0.95)):
             self.percentiles[row] = logits.kthvalue(1 + round(share * (len(logits) - 1)), dim=0).values
 

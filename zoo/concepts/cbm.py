@@ -3,10 +3,10 @@
 Koh, Nguyen, Tang, Mussmann, Pierson, Kim, Liang: "Concept Bottleneck Models", ICML 2020, arXiv 2007.04612.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +19,22 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 
 BOTTLENECKS = ("sigmoid", "logit", "hard")
 TRAINING = ("joint", "sequential", "independent")
-RECIPE = ({"name": "joint", "epochs": 100, "train": ["backbone", "concepts", "head"]},)
+RECIPE = Recipe(
+    stages=(Stage("joint", epochs=100, train=("backbone", "concepts", "head")),),
+    lr=1e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0, "concepts": 1.0},
+)
 
 
 @register("cbm", family="concepts", modality=("image", "table", "text"), paper="Koh et al., ICML 2020")
@@ -59,13 +68,13 @@ class CBM(Annotated, SelfInterpretable):
             then have no contributions.
         weighting: "none", "weight" or "pos_weight", see `zoo.concepts.layers.losses.concept_loss`; weights are absent /
             present of the training labels.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, concepts, head.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, concepts, head.
 
     Raises:
         ValueError: a domain without concepts, or an unknown choice.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0, "concepts": 1.0}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -75,16 +84,11 @@ class CBM(Annotated, SelfInterpretable):
         training: str = "joint",
         hidden: Sequence[int] = (),
         weighting: str = "none",
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1e-3,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = self.require_concepts(domain, "CBM")
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         for name, value, known in (("bottleneck", bottleneck, BOTTLENECKS), ("training", training, TRAINING)):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got '{value}'.")
@@ -99,7 +103,7 @@ class CBM(Annotated, SelfInterpretable):
         self.space = "logit" if domain.task == "classification" else "value"
         self.register_buffer("percentiles", torch.tensor([[-5.0], [5.0]]).repeat(1, count))  # 5th, 95th
         self.register_buffer("concept_weights", torch.ones(count))
-        self.concept_cards = self.concept_scorecards()
+        self.concept_cards = self.concept_metric_sets()
 
     def evidence(self, x: Tensor) -> Evidence:
         logits = self.concepts(self.backbone(x)).float()
@@ -142,9 +146,9 @@ class CBM(Annotated, SelfInterpretable):
         }
 
     @action
-    def calibrate(self, reference: Reference) -> None:
+    def calibrate(self, projection_set: ProjectionSet) -> None:
         """Measures the 5th and 95th percentile of each concept's logit on the training set."""
-        logits = [self.concepts(self.backbone(batch["input"])).float() for batch in reference]
-        logits = reference.gather(torch.cat(logits))
+        logits = [self.concepts(self.backbone(batch["input"])).float() for batch in projection_set]
+        logits = projection_set.gather(torch.cat(logits))
         for row, share in enumerate((0.05, 0.95)):  # by nearest rank, as torch.quantile refuses large tensors
             self.percentiles[row] = logits.kthvalue(1 + round(share * (len(logits) - 1)), dim=0).values

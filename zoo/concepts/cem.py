@@ -4,8 +4,7 @@ Espinosa Zarlenga, Barbiero, Ciravegna, Marra, Giannini, Diligenti, Shams, Preci
 "Concept Embedding Models: Beyond the Accuracy-Explainability Trade-Off", NeurIPS 2022, arXiv 2209.09056.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +16,18 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
-from zoo.training.staged_module import Batch
+from zoo.training.batch import Batch
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 
-RECIPE = ({"name": "joint", "epochs": 100, "train": ["backbone", "concepts", "head"]},)
+RECIPE = Recipe(
+    stages=(Stage("joint", epochs=100, train=("backbone", "concepts", "head")),),
+    lr=1e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0, "concepts": 5.0},
+)
 
 
 @register("cem", family="concepts", modality=("image", "table", "text"), paper="Espinosa Zarlenga et al., NeurIPS 2022")
@@ -49,13 +56,13 @@ class CEM(Embedded, SelfInterpretable):
         randint: "sample" or "batch": what one draw of RandInt is for.
         randint_probability: of taking the true value, in [0, 1].
         weighting: "none", "weight" or "pos_weight", see `zoo.concepts.layers.losses.concept_loss`.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, concepts, head.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, concepts, head.
 
     Raises:
         ValueError: a domain without concepts, an unknown choice or a number out of range.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0, "concepts": 5.0}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -65,16 +72,11 @@ class CEM(Embedded, SelfInterpretable):
         randint: str = "sample",
         randint_probability: float = 0.25,
         weighting: str = "none",
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1e-3,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = self.require_concepts(domain, "CEM")
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         if randint not in ("sample", "batch"):
             raise ValueError(f"randint must be 'sample' or 'batch'; got '{randint}'.")
         if width < 1 or not 0 <= randint_probability <= 1:
@@ -89,7 +91,7 @@ class CEM(Embedded, SelfInterpretable):
         self.head = nn.Linear(count * width, len(domain.classes))
         self.space = "logit" if domain.task == "classification" else "value"
         self.register_buffer("concept_weights", torch.ones(count))
-        self.concept_cards = self.concept_scorecards()
+        self.concept_cards = self.concept_metric_sets()
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         concepts = batch["concepts"]

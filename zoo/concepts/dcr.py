@@ -5,8 +5,8 @@ Neural-Symbolic Concept Reasoning", ICML 2023, arXiv 2304.14068.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,17 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
-from zoo.training.staged_module import Batch
+from zoo.training.batch import Batch
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 
-RECIPE = ({"name": "joint", "epochs": 100, "train": ["backbone", "concepts", "head"]},)
+RECIPE = Recipe(
+    stages=(Stage("joint", epochs=100, train=("backbone", "concepts", "head")),),
+    lr=1e-3,
+    weight_decay=0.0,
+    optimizer="adamw",
+    coefficients={"task": 0.5, "concepts": 1.0},
+)
 
 
 @register("dcr", family="concepts", modality=("image", "table", "text"), paper="Barbiero et al., ICML 2023")
@@ -48,7 +56,7 @@ class DCR(Annotated, SelfInterpretable):
         backbone: see `zoo.networks.encoders.create_encoder`.
         width: m.
         temperature: τ.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, concepts, head.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, concepts, head.
 
     Raises:
         ValueError: a domain without concepts, a task of values, or a number out of range.
@@ -56,7 +64,7 @@ class DCR(Annotated, SelfInterpretable):
 
     additive = False
     space = "probability"
-    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 0.5, "concepts": 1.0}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -64,24 +72,19 @@ class DCR(Annotated, SelfInterpretable):
         backbone: str | dict[str, Any] = "resnet34",
         width: int = 16,
         temperature: float = 2.0,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1e-3,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adamw",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = self.require_concepts(domain, "DCR")
         if width < 1 or temperature <= 0 or domain.task != "classification":
             raise ValueError(
                 f"expected width >= 1, temperature > 0 and a classification; got {width}, {temperature}, {domain.task}."
             )
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         self.backbone = create_encoder(backbone, domain)
         self.concepts = ConceptEmbedding(self.backbone.channels, len(domain.concepts), width, shared=True)
         self.head = RuleBuilder(width, len(domain.classes), temperature)
-        self.concept_cards = self.concept_scorecards()
+        self.concept_cards = self.concept_metric_sets()
 
     def evidence(self, x: Tensor) -> Evidence:
         positive, negative, logit = self.concepts(self.backbone(x))

@@ -5,9 +5,9 @@ Embedding Models", NeurIPS 2023, arXiv 2309.16928.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,18 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
-from zoo.training.staged_module import Batch
+from zoo.training.batch import Batch
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 
-RECIPE = ({"name": "joint", "epochs": 100, "train": ["backbone", "concepts", "policy", "head"]},)
+RECIPE = Recipe(
+    stages=(Stage("joint", epochs=100, train=("backbone", "concepts", "policy", "head")),),
+    lr=1e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0, "concepts": 5.0, "rollout": 1.0},
+)
 LONGEST = 6  # steps of a rollout
 GROWTH = 1.005  # of the horizon with every step of training
 
@@ -57,13 +65,13 @@ class IntCEM(Embedded, SelfInterpretable):
         horizon: longest rollout at the start of training; it grows by 0.5 % with every step.
         randint_probability: of a group being in μ_0, in [0, 1].
         weighting: "none", "weight" or "pos_weight", see `zoo.concepts.layers.losses.concept_loss`.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, concepts, policy, head.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, concepts, policy, head.
 
     Raises:
         ValueError: a domain without concepts, or a number out of range.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0, "concepts": 5.0, "rollout": 1.0}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -75,16 +83,11 @@ class IntCEM(Embedded, SelfInterpretable):
         horizon: float = 2.0,
         randint_probability: float = 0.25,
         weighting: str = "none",
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1e-3,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = self.require_concepts(domain, "IntCEM")
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         if width < 1 or gamma <= 0 or horizon < 1 or not 0 <= randint_probability <= 1:
             raise ValueError(
                 "expected width >= 1, gamma > 0, horizon >= 1 and randint_probability in [0, 1]; got "
@@ -104,7 +107,7 @@ class IntCEM(Embedded, SelfInterpretable):
             members[g, group] = 1
         self.register_buffer("members", members, persistent=False)  # (G, k)
         self.register_buffer("concept_weights", torch.ones(count))
-        self.concept_cards = self.concept_scorecards()
+        self.concept_cards = self.concept_metric_sets()
 
     def next_group(self, evidence: Evidence, asked: Tensor) -> Tensor:
         """(B, G) how much the model wants to know each group next; -inf for those `asked` (B, G) already."""

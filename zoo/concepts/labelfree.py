@@ -3,8 +3,8 @@
 Oikarinen, Das, Nguyen, Weng: "Label-Free Concept Bottleneck Models", ICLR 2023, arXiv 2304.06129.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,24 @@ from zoo.core.registry import register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
 from zoo.networks.sparse_linear import saga
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 
-RECIPE = ({"name": "project"}, {"name": "sparsify"}, {"name": "measure", "epochs": 1, "train": []})
+RECIPE = Recipe(
+    stages=(
+        Stage("project"),
+        Stage("sparsify"),
+        Stage("measure", epochs=1, train=()),
+    ),
+    lr=1e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0},
+)
 
 
 @register("labelfree", family="concepts", modality=("image", "table", "text"), paper="Oikarinen et al., ICLR 2023")
@@ -53,14 +66,14 @@ class LabelFreeCBM(SelfInterpretable):
         min_similarity: on the cubed cosine, in [-1, 1].
         lam: λ.
         epochs: of the solver of the head, at most.
-        stages, lr, weight_decay, optimizer: see `StagedModule`.
+        recipe: see `zoo.training.recipe.Recipe`.
 
     Raises:
         ValueError: no concepts, or a classification domain is missing.
         FileNotFoundError: no file of scores.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -72,12 +85,10 @@ class LabelFreeCBM(SelfInterpretable):
         min_similarity: float = 0.45,
         lam: float = 7e-4,
         epochs: int = 1000,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1e-3,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
+        recipe: Recipe | None = None,
     ) -> None:
-        super().__init__(domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer)
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         if self.domain.task != "classification":
             raise ValueError(f"LabelFreeCBM classifies; the task of these data is '{self.domain.task}'.")
         if not concepts:
@@ -114,14 +125,14 @@ class LabelFreeCBM(SelfInterpretable):
         return tuple(Unit(n, "concept", source=a if alive else {**a, "dropped": True}) for n, a, alive in about)
 
     @action
-    def project(self, reference: Reference) -> None:
+    def project(self, projection_set: ProjectionSet) -> None:
         """Learns the directions of the concepts, and drops those that the features cannot follow."""
         if self.scores == "random":
             draw = torch.Generator().manual_seed(0)
             directions = torch.randn(self.concepts.weight.shape, generator=draw).to(self.device)
-            (features,) = collect(self, reference)
+            (features,) = collect(self, projection_set)
         else:
-            features, wanted = self._features_and_scores(reference)
+            features, wanted = self._features_and_scores(projection_set)
             directions, similarity = fit_projection(features, wanted)
             strongest = wanted.topk(min(5, len(wanted)), 0).values.mean(0)
             self.similarity.copy_(similarity)
@@ -137,19 +148,19 @@ class LabelFreeCBM(SelfInterpretable):
         self.mean.copy_(q.mean(0))
         self.std.copy_(q.std(0).clamp_min(1e-6))
 
-    def _features_and_scores(self, reference: Reference) -> tuple[Tensor, Tensor]:
+    def _features_and_scores(self, projection_set: ProjectionSet) -> tuple[Tensor, Tensor]:
         if self.scores == "annotations":
-            features, concepts = collect(self, reference, "concepts")
+            features, concepts = collect(self, projection_set, "concepts")
             return features, concepts.nan_to_num(0.5)
-        (features,) = collect(self, reference)
+        (features,) = collect(self, projection_set)
         wanted, names, items = read_scores(self.scores)
         columns = columns_of(self.names, names, self.scores)
-        return features, align(wanted, items, reference, self.scores)[:, columns].to(features)
+        return features, align(wanted, items, projection_set, self.scores)[:, columns].to(features)
 
     @action
-    def sparsify(self, reference: Reference) -> None:
+    def sparsify(self, projection_set: ProjectionSet) -> None:
         """Solves for the sparse head on the standardised concepts."""
-        features, target = collect(self, reference, "target")
+        features, target = collect(self, projection_set, "target")
         found = saga(self.standardised(features), target, len(self.domain.classes), self.lam, epochs=self.epochs)
         self.head.weight.copy_(found.weight)
         self.head.bias.copy_(found.bias)

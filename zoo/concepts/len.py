@@ -4,8 +4,8 @@ Barbiero, Ciravegna, Giannini, Lio, Gori, Melacci: "Entropy-based Logic Explanat
 arXiv 2106.06804.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,23 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 
-RECIPE = (
-    {"name": "concepts", "epochs": 100, "train": ["backbone", "concepts"]},
-    {"name": "head", "epochs": 200, "train": ["head"]},
-    {"name": "extract"},
-    {"name": "measure", "epochs": 1, "train": []},
+RECIPE = Recipe(
+    stages=(
+        Stage("concepts", epochs=100, train=("backbone", "concepts")),
+        Stage("head", epochs=200, train=("head",)),
+        Stage("extract"),
+        Stage("measure", epochs=1, train=()),
+    ),
+    lr=0.01,
+    weight_decay=0.0,
+    optimizer="adamw",
+    coefficients={"task": 1.0, "concepts": 1.0, "entropy": 1e-4},
 )
 KEPT = 0.5  # concepts of at least half the attention of the strongest one are in the formula
 
@@ -56,14 +65,14 @@ class LEN(Annotated, SelfInterpretable):
         hidden: neurons of each class's network.
         temperature: τ.
         terms: of a class's formula, at most.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, concepts, head.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, concepts, head.
 
     Raises:
         ValueError: a domain without concepts, or a number out of range.
     """
 
     additive = False
-    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0, "concepts": 1.0, "entropy": 1e-4}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -72,26 +81,21 @@ class LEN(Annotated, SelfInterpretable):
         hidden: int = 10,
         temperature: float = 0.6,
         terms: int = 8,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 0.01,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adamw",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = self.require_concepts(domain, "LEN")
         if domain.task != "classification":
             raise ValueError(f"LEN classifies; the task of these data is '{domain.task}'.")
         if hidden < 1 or temperature <= 0 or terms < 1:
             raise ValueError(f"expected hidden, terms >= 1 and temperature > 0; got {hidden}, {terms}, {temperature}.")
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         count, classes = len(domain.concepts), len(domain.classes)
         self.backbone = create_encoder(backbone, domain)
         self.concepts = nn.Linear(self.backbone.channels, count)
         self.head = EntropyHead(count, classes, hidden, temperature)
         self.register_buffer("formula", torch.zeros(classes, terms, count, dtype=torch.int8))
-        self.concept_cards = self.concept_scorecards()
+        self.concept_cards = self.concept_metric_sets()
 
     def evidence(self, x: Tensor) -> Evidence:
         logits = self.concepts(self.backbone(x)).float()
@@ -111,12 +115,12 @@ class LEN(Annotated, SelfInterpretable):
         }
 
     @action
-    def extract(self, reference: Reference) -> None:
+    def extract(self, projection_set: ProjectionSet) -> None:
         """Reads the formulas off the training set."""
-        rows = [(self(batch["input"]).argmax(1), batch) for batch in reference]
+        rows = [(self(batch["input"]).argmax(1), batch) for batch in projection_set]
         present = torch.cat([self.evidence(batch["input"]).activation > 0.5 for _, batch in rows])
         predicted, target = torch.cat([p for p, _ in rows]), torch.cat([batch["target"] for _, batch in rows])
-        present, predicted, target = (reference.gather(t) for t in (present, predicted, target))
+        present, predicted, target = (projection_set.gather(t) for t in (present, predicted, target))
         self.formula.zero_()
         for c in range(len(self.domain.classes)):
             found = formula_of(present, predicted == c, target == c, self.head.kept()[c], self.formula.shape[1])

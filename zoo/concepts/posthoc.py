@@ -3,9 +3,9 @@
 Yuksekgonul, Wang, Zou: "Post-hoc Concept Bottleneck Models", ICLR 2023, arXiv 2205.15480.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,24 @@ from zoo.core.registry import register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
 from zoo.networks.sparse_linear import saga
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 
-RECIPE = ({"name": "learn_bank"}, {"name": "sparsify"}, {"name": "measure", "epochs": 1, "train": []})
+RECIPE = Recipe(
+    stages=(
+        Stage("learn_bank"),
+        Stage("sparsify"),
+        Stage("measure", epochs=1, train=()),
+    ),
+    lr=0.01,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0, "residual": 1e-3},
+)
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C of the support vector machines
 
 
@@ -55,14 +68,14 @@ class PostHocCBM(SelfInterpretable):
         lam: λ.
         epochs: of the solver of the head, at most.
         residual: whether features may also speak past the concepts.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: concepts, head, residual.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: concepts, head, residual.
 
     Raises:
         ValueError: no concepts, a domain of regression, or an unknown choice.
         FileNotFoundError: no file of scores.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0, "residual": 1e-3}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -74,15 +87,10 @@ class PostHocCBM(SelfInterpretable):
         lam: float = 2e-4,
         epochs: int = 1000,
         residual: bool = False,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 0.01,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         if self.domain.task != "classification":
             raise ValueError(f"PostHocCBM classifies; the task of these data is '{self.domain.task}'.")
         self.scored = bank not in ("annotations", "random")
@@ -151,16 +159,16 @@ class PostHocCBM(SelfInterpretable):
         return (*found, *rest)
 
     @action
-    def learn_bank(self, reference: Reference) -> None:
+    def learn_bank(self, projection_set: ProjectionSet) -> None:
         """Finds a hyperplane for each concept."""
         if self.bank == "random":
             draw = torch.Generator().manual_seed(0)
             directions = torch.randn(self.concepts.weight.shape, generator=draw).to(self.device)
             self.concepts.weight.copy_(F.normalize(directions, dim=1))
-            (features,) = collect(self, reference)
+            (features,) = collect(self, projection_set)
             self.concepts.bias.copy_(-(features @ self.concepts.weight.T).mean(0))
             return
-        features, examples = self._examples(reference)
+        features, examples = self._examples(projection_set)
         for j, (name, rows) in enumerate(zip(self.names, examples, strict=True)):
             if min(map(len, rows)) < 4:
                 raise ValueError(
@@ -172,24 +180,26 @@ class PostHocCBM(SelfInterpretable):
             vector, offset, right = hyperplane(features[chosen], torch.arange(2 * count) < count)
             self.concepts.weight[j], self.concepts.bias[j], self.accuracy[j] = vector.to(self.device), offset, right
 
-    def _examples(self, reference: Reference) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+    def _examples(self, projection_set: ProjectionSet) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
         """Features (N, d), and for each concept the items to take for present and for absent, the best first."""
         if self.scored:
-            features = collect(self, reference)[0].cpu()
+            features = collect(self, projection_set)[0].cpu()
             values, names, items = read_scores(self.bank)
-            order = align(values, items, reference, self.bank)[:, columns_of(self.names, names, self.bank)].argsort(0)
+            order = align(values, items, projection_set, self.bank)[
+                :, columns_of(self.names, names, self.bank)
+            ].argsort(0)
             half = len(order) // 2
             return features, [(c.flip(0)[:half], c[:half]) for c in order.T]
-        features, concepts = (t.cpu() for t in collect(self, reference, "concepts"))
+        features, concepts = (t.cpu() for t in collect(self, projection_set, "concepts"))
         columns = columns_of(self.names, self.domain.concepts, "the data")
         draw = torch.Generator().manual_seed(0)
         found = [[(concepts[:, j] == value).nonzero().flatten() for value in (1, 0)] for j in columns]
         return features, [tuple(r[torch.randperm(len(r), generator=draw)] for r in rows) for rows in found]
 
     @action
-    def sparsify(self, reference: Reference) -> None:
+    def sparsify(self, projection_set: ProjectionSet) -> None:
         """Solves for the sparse head on the margins."""
-        features, target = collect(self, reference, "target")
+        features, target = collect(self, projection_set, "target")
         found = saga(self.concepts(features), target, len(self.domain.classes), self.lam, epochs=self.epochs)
         self.head.weight.copy_(found.weight)
         self.head.bias.copy_(found.bias)

@@ -3,9 +3,8 @@
 Kim, Jung, Park, Kim, Yoon: "Probabilistic Concept Bottleneck Models", ICML 2023, arXiv 2306.01574.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +16,19 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
-from zoo.training.staged_module import Batch
+from zoo.training.batch import Batch
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 
-RECIPE = (
-    {"name": "concepts", "epochs": 50, "train": ["backbone", "concepts"]},
-    {"name": "classes", "epochs": 20, "train": ["head"]},
+RECIPE = Recipe(
+    stages=(
+        Stage("concepts", epochs=50, train=("backbone", "concepts")),
+        Stage("classes", epochs=20, train=("head",)),
+    ),
+    lr={"backbone": 1e-3, "concepts": 1e-2, "head": 1e-2},
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0, "concepts": 1.0, "kl": 5e-5},
 )
 
 
@@ -54,14 +61,14 @@ class ProbCBM(Annotated, SelfInterpretable):
         class_width: length of a class's vector.
         samples: S.
         anchor_probability: of replacing an embedding by its true anchor in training, in [0, 1].
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, concepts, head.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, concepts, head.
 
     Raises:
         ValueError: inputs that are no images, a domain without concepts or with exclusive ones, a number out of range.
     """
 
     additive = False
-    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0, "concepts": 1.0, "kl": 5e-5}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -71,11 +78,7 @@ class ProbCBM(Annotated, SelfInterpretable):
         class_width: int = 128,
         samples: int = 50,
         anchor_probability: float = 0.5,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = {"backbone": 1e-3, "concepts": 1e-2, "head": 1e-2},  # noqa: B006
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = self.require_concepts(domain, "ProbCBM")
         if not isinstance(domain, ImageDomain) or domain.exclusive or domain.task != "classification":
@@ -83,9 +86,8 @@ class ProbCBM(Annotated, SelfInterpretable):
                 "ProbCBM classifies images with binary concepts; got the modality "
                 f"'{domain.modality}', the task '{domain.task}' and {len(domain.exclusive)} exclusive concept groups."
             )
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         if min(width, class_width, samples) < 1 or not 0 <= anchor_probability <= 1:
             raise ValueError(
                 "expected width, class_width, samples >= 1 and anchor_probability in [0, 1]; got "
@@ -96,7 +98,7 @@ class ProbCBM(Annotated, SelfInterpretable):
         self.backbone = create_backbone(backbone, domain.channels)
         self.concepts = ProbabilisticConcepts(self.backbone.channels, count, width)
         self.head = DistanceHead(count * width, class_width, len(domain.classes))
-        self.concept_cards = self.concept_scorecards()
+        self.concept_cards = self.concept_metric_sets()
 
     def evidence(self, x: Tensor) -> Evidence:
         mean, log_variance = self.concepts(self.backbone(x))

@@ -5,8 +5,8 @@ arXiv 2109.15103; the activation functions are those of "Learning Interpretable 
 and Classification", TPAMI 2024, arXiv 2310.14336.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,18 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import register
 from zoo.domain import Domain, TableDomain
-from zoo.training.staged_module import Batch
+from zoo.training.batch import Batch
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 
-RECIPE = ({"name": "train", "epochs": 400, "train": ["rules", "head"], "decay_every": 200, "decay": 0.75},)
+RECIPE = Recipe(
+    stages=(Stage("train", epochs=400, train=("rules", "head"), decay_every=200, decay=0.75),),
+    lr=2e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0, "weight": 1e-4},
+)
 
 
 @register("rrl", family="concepts", modality="table", paper="Wang et al., NeurIPS 2021")
@@ -47,13 +55,13 @@ class RRL(SelfInterpretable):
         negations: whether there are also literals "feature <= t".
         activation: α, β, γ.
         temperature: exp(t) at the start.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: rules, head, log_temperature.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: rules, head, log_temperature.
 
     Raises:
         ValueError: inputs that are no rows of a table, or a number out of range.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0, "weight": 1e-4}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -63,11 +71,7 @@ class RRL(SelfInterpretable):
         negations: bool = True,
         activation: tuple[float, float, float] = (0.999, 8, 1),
         temperature: float = 1.0,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 2e-3,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = Domain.from_dict(domain)
         if not isinstance(domain, TableDomain):
@@ -76,9 +80,8 @@ class RRL(SelfInterpretable):
             raise ValueError(
                 f"expected rules, thresholds >= 1 and temperature > 0; got {rules}, {thresholds} and {temperature}."
             )
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         share = torch.arange(1, thresholds + 1) / (thresholds + 1)
         places = torch.tensor([0.5]) if thresholds == 1 else torch.distributions.Normal(0.0, 1.0).icdf(share)
         self.register_buffer("places", places)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 
 @dataclass
@@ -69,7 +69,7 @@ def find_unit(unit: str | int, index: Mapping[str, int]) -> int:
     """
     if isinstance(unit, str):
         if unit not in index:
-            raise ValueError(f"no unit named '{unit}'; {hint(unit, index)}")
+            raise ValueError(f"no unit named '{unit}'; {did_you_mean(unit, index)}")
         return index[unit]
     if not 0 <= unit < len(index):
         raise ValueError(f"unit {unit} is out of range; there are {len(index)} units, 0 to {len(index) - 1}.")

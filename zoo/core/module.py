@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence, Unit, find_unit
 from zoo.core.explanation import Explanation
-from zoo.training.staged_module import Batch, StagedModule, as_batch, evaluating
+from zoo.training.batch import Batch, as_batch
+from zoo.training.modes import evaluating
+from zoo.training.staged_module import StagedModule
 
 
 class SelfInterpretable(StagedModule):

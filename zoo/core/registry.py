@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from importlib import import_module
 from typing import Any, TypeVar
 
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 T = TypeVar("T", bound=type)
 
@@ -70,7 +70,7 @@ def find(name: str) -> Entry:
     known = _all()
     if name not in known:
         every = f"(`python train.py list models` shows all {len(known)})"
-        raise ValueError(f"no model named '{name}'; {hint(name, known)} {every}")
+        raise ValueError(f"no model named '{name}'; {did_you_mean(name, known)} {every}")
     return known[name]
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +53,14 @@ class Domain:
                 raise ValueError(f"concept group '{group}' names no concept; name some, or leave the group out.")
             for name in members:
                 if name not in self.concepts:
-                    raise ValueError(f"concept group '{group}' names '{name}'; {hint(name, self.concepts)}")
+                    raise ValueError(f"concept group '{group}' names '{name}'; {did_you_mean(name, self.concepts)}")
                 if grouped.count(name) > 1:
                     raise ValueError(f"concept '{name}' is in more than one concept group; leave it in one of them.")
         for group in self.exclusive:
             if group not in self.concept_groups:
-                raise ValueError(f"exclusive names '{group}', no concept group; {hint(group, self.concept_groups)}")
+                raise ValueError(
+                    f"exclusive names '{group}', no concept group; {did_you_mean(group, self.concept_groups)}"
+                )
 
     def group_columns(self) -> dict[str, list[int]]:
         """Columns of each concept group; a concept in no group is one of its own, under its own name."""
@@ -128,7 +130,7 @@ class Domain:
         """
         if isinstance(target, str):
             if target not in self.classes:
-                raise ValueError(f"no class named '{target}'; {hint(target, self.classes)}")
+                raise ValueError(f"no class named '{target}'; {did_you_mean(target, self.classes)}")
             return self.classes.index(target)
         if not 0 <= target < len(self.classes):
             raise ValueError(
@@ -157,7 +159,7 @@ class Domain:
         known = [f.name for f in fields(kinds[modality])]
         for key in arguments:
             if key not in known:
-                raise ValueError(f"a domain of {modality}s has no key '{key}'; {hint(key, known)}")
+                raise ValueError(f"a domain of {modality}s has no key '{key}'; {did_you_mean(key, known)}")
         return kinds[modality](**arguments)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.domain.base import Domain
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 UNEVEN = ("refuse", "zero", "last", "resample")
 
@@ -122,7 +122,7 @@ class SeriesDomain(Domain):
             found = list(reader.fieldnames or [])
             for name in self.variables:
                 if name not in found:
-                    raise ValueError(f"{path} has no variable '{name}'; {hint(name, found)}")
+                    raise ValueError(f"{path} has no variable '{name}'; {did_you_mean(name, found)}")
             lines = [
                 [_number(row[name], path, line, name) for name in self.variables]
                 for line, row in enumerate(reader, 2)  # the header is the first

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.domain.base import Domain
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class TableDomain(Domain):
         numbers = []
         for name in self.features:
             if name not in values:
-                raise ValueError(f"the row has no feature '{name}'; {hint(name, list(values))}")
+                raise ValueError(f"the row has no feature '{name}'; {did_you_mean(name, list(values))}")
             try:
                 number = float(values[name])
             except (TypeError, ValueError):

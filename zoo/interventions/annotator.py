@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from zoo.core.evidence import Evidence
-from zoo.training.staged_module import as_batch, evaluating
+from zoo.training.batch import as_batch
+from zoo.training.modes import evaluating
 
 LEVELS = ("instance", "class")
 INVISIBLE = ("label", "skip", "absent")

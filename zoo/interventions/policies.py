@@ -16,7 +16,7 @@ from torch import Tensor
 from zoo.interventions.annotator import Cached
 from zoo.interventions.effects import chunk_rows, head_of
 from zoo.interventions.policy_state import Situation
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 from zoo.utils.functional import area_under_roc
 
 CLOSEST = 1e-8  # to a probability of 0.5, where 1 / distance has a pole
@@ -177,7 +177,7 @@ class CooP(Policy):
             return gain
         for name in self.costs:
             if name not in now.names:
-                raise ValueError(f"costs names '{name}', which cannot be asked for; {hint(name, now.names)}")
+                raise ValueError(f"costs names '{name}', which cannot be asked for; {did_you_mean(name, now.names)}")
         return gain - gain.new_tensor([self.costs.get(name, 0.0) for name in now.names])
 
 
@@ -270,7 +270,7 @@ def check_names(names: Sequence[str]) -> None:
         raise ValueError(f"'all' stands alone, for every intervention policy; got {', '.join(names)}.")
     for name in names:
         if name not in POLICIES and name != "all":
-            raise ValueError(f"no intervention policy named '{name}'; {hint(name, ['all', *POLICIES])}")
+            raise ValueError(f"no intervention policy named '{name}'; {did_you_mean(name, ['all', *POLICIES])}")
 
 
 def make_policies(names: Sequence[str], model: Any, cached: Cached) -> list[Policy]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zoo.domain import Domain
 from zoo.interventions.annotator import Annotator
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 SHARES = (0.0, 0.25, 0.5, 1.0)  # of the groups, at which reports give the accuracy
 
@@ -65,7 +65,7 @@ class Protocol:
         for name in self.groups:
             if name not in known:
                 raise ValueError(
-                    f"no concept{'' if self.individually else ' group'} named '{name}'; {hint(name, known)}"
+                    f"no concept{'' if self.individually else ' group'} named '{name}'; {did_you_mean(name, known)}"
                 )
         return {name: known[name] for name in self.groups} if self.groups else known
 

@@ -21,7 +21,7 @@ from zoo.interventions.effects import chunk_rows, head_of
 from zoo.interventions.policies import CooP, Policy, make_policies
 from zoo.interventions.policy_state import Situation
 from zoo.interventions.protocol import Curve, Protocol
-from zoo.training.staged_module import evaluating
+from zoo.training.modes import evaluating
 
 GRID = (0.1, 1.0, 10.0, 100.0)  # of CooP's alpha and beta
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from zoo.domain import TextDomain
 from zoo.domain.text import FIRST, PAD, UNKNOWN
 from zoo.networks.image_backbones import refuse_if_sealed, skips_weights
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 from zoo.utils.optional import need
 
 OF_ITS_ORIGIN = ("_name_or_path", "auto_map", "transformers_version")  # what a config tells that is not of the network
@@ -138,7 +138,7 @@ def _make_config(config: Mapping[str, Any]) -> Any:
     options = dict(config)
     kind, known = options.pop("model_type", None), library.CONFIG_MAPPING
     if kind not in known:
-        raise ValueError(f"config must name a model_type of transformers; got {kind!r}; {hint(kind, known)}")
+        raise ValueError(f"config must name a model_type of transformers; got {kind!r}; {did_you_mean(kind, known)}")
     if code := list(_code_of_others(options)):
         raise ValueError(
             f"config has {', '.join(code)}, by which transformers would run code of the hub; leave it out."

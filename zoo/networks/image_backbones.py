@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 _skip_weights: ContextVar[bool] = ContextVar("skip_weights", default=False)
 _sealed: ContextVar[bool] = ContextVar("sealed", default=False)
@@ -122,7 +122,7 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
             )
         return made
     if not timm.is_model(name):
-        near = hint(name, ["convnet", *_own, *timm.list_models()])
+        near = did_you_mean(name, ["convnet", *_own, *timm.list_models()])
         raise ValueError(f"no backbone named '{name}' ('convnet' or a model of timm); {near}")
     weights = options.pop("weights", None)
     if weights and options.get("pretrained"):

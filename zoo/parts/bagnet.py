@@ -4,8 +4,8 @@ Brendel, Bethge: "Approximating CNNs with Bag-of-local-Features Models Works Sur
 arXiv 1904.00760.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,18 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import register
 from zoo.domain import Domain, ImageDomain
 from zoo.parts.layers.unit_logits import Voting
-from zoo.training.staged_module import Batch
+from zoo.training.batch import Batch
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 
-RECIPE = ({"name": "train", "epochs": 30, "train": ["backbone", "head"]},)
+RECIPE = Recipe(
+    stages=(Stage("train", epochs=30, train=("backbone", "head")),),
+    lr=1e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0},
+)
 
 
 @register("bagnet", family="parts", modality="image", paper="Brendel and Bethge, ICLR 2019")
@@ -43,13 +51,13 @@ class BagNet(Voting, SelfInterpretable):
         depths: blocks of each stage.
         strides: of each stage's first block.
         wide: how many stages, from the first, begin with a block that has a 3 x 3 convolution.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, head.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, head.
 
     Raises:
         ValueError: inputs that are no images, stages that do not fit each other, or an image smaller than a patch.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -58,15 +66,10 @@ class BagNet(Voting, SelfInterpretable):
         depths: Sequence[int] = (3, 4, 6, 3),
         strides: Sequence[int] = (2, 2, 2, 1),
         wide: int = 4,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1e-3,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         if not isinstance(self.domain, ImageDomain):
             raise ValueError(f"BagNet reads images; this domain is of modality '{self.domain.modality}'.")
         if not len(widths) == len(depths) == len(strides) or min(*widths, *depths, *strides, len(widths)) < 1:

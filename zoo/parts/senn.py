@@ -4,8 +4,8 @@ Alvarez-Melis, Jaakkola: "Towards Robust Interpretability with Self-Explaining N
 arXiv 1806.07538.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,18 @@ from zoo.domain import Domain, TextDomain
 from zoo.networks.encoders import create_encoder
 from zoo.parts.layers.elements import Elements
 from zoo.parts.layers.unit_logits import Voting
-from zoo.training.staged_module import Batch
+from zoo.training.batch import Batch
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
+
+RECIPE = Recipe(
+    stages=(Stage("train", epochs=30, train=("backbone", "relevance")),),
+    lr=1e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0, "stability": 1e-2, "reconstruction": 1.0, "sparsity": 1e-4},
+)
 
 
 @register(
@@ -56,19 +66,14 @@ class SENN(Voting, SelfInterpretable):
         elements: `patch`, see `zoo.parts.layers.elements.Elements`; for concepts="elements".
         encoder: of learned concepts; by default as `backbone`.
         bounded: tanh on θ.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, relevance, and for
-            learned concepts encoder and decoder; by default all learn for 30 epochs.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, relevance, and for learned concepts
+            encoder and decoder. By default all learn for 30 epochs.
 
     Raises:
         ValueError: texts, an unknown choice, or fewer than one concept.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {
-        "task": 1.0,
-        "stability": 1e-2,
-        "reconstruction": 1.0,
-        "sparsity": 1e-4,
-    }
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -79,22 +84,12 @@ class SENN(Voting, SelfInterpretable):
         elements: dict[str, int] | None = None,
         encoder: str | dict[str, Any] | None = None,
         bounded: bool = False,
-        stages: Sequence[dict[str, Any]] | None = None,
-        lr: float | dict[str, float] = 1e-3,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
-        learned = ["encoder", "decoder"] if concepts == "learned" else []
-        everything = ({"name": "train", "epochs": 30, "train": ["backbone", "relevance", *learned]},)
-        super().__init__(
-            domain,
-            stages=stages or everything,
-            lr=lr,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            coefficients=coefficients,
-        )
+        learned = ("encoder", "decoder") if concepts == "learned" else ()
+        everything = Stage("train", epochs=30, train=("backbone", "relevance", *learned))
+        super().__init__(domain, recipe, default_recipe=replace(RECIPE, stages=(everything,)))
+        self.keep_arguments(locals())
         if isinstance(self.domain, TextDomain):
             raise ValueError("SENN needs inputs with gradients, and words have none; use 'sop' for texts.")
         if concepts not in ("learned", "elements"):

@@ -5,7 +5,7 @@ ICML 2025, arXiv 2310.16316.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -24,16 +24,24 @@ from zoo.parts.layers.group_generator import GroupGenerator, membership, stronge
 from zoo.parts.layers.group_selector import GroupSelector
 from zoo.parts.layers.masked_backbone import MaskedEncoder, create_masked_encoder
 from zoo.parts.layers.unit_logits import Voting
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
-from zoo.training.stages import stage_at
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 
-RECIPE = (
-    {"name": "whole", "epochs": 10, "train": ["backbone", "head"]},
-    {"name": "masked", "epochs": 10, "train": ["backbone", "head"]},
-    {"name": "clone"},
-    {"name": "groups", "epochs": 5, "train": ["projection", "generator", "selector"]},
+RECIPE = Recipe(
+    stages=(
+        Stage("whole", epochs=10, train=("backbone", "head")),
+        Stage("masked", epochs=10, train=("backbone", "head"), masked=True),
+        Stage("clone"),
+        Stage("groups", epochs=5, train=("projection", "generator", "selector")),
+    ),
+    lr=1e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0},
 )
 CHOICES = {
     "scale": ("mass", "none"),
@@ -100,7 +108,7 @@ class SumOfParts(Voting, SelfInterpretable):
         normalise: features to unit variance before the attention.
         memory: that masked passes may take at one time, roughly, in MiB; by default 2048 on a GPU, and 16 on a CPU,
             where what stays in the cache is fastest.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, head, projection,
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, head, projection,
             generator, selector.
 
     Raises:
@@ -108,7 +116,7 @@ class SumOfParts(Voting, SelfInterpretable):
             backbone that cannot read these inputs, or none for this choice of tokens or fill.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0}
+    default_recipe = RECIPE
     adjustable: ClassVar[tuple[str, ...]] = ("groups", "size", "heads")
 
     def __init__(
@@ -131,15 +139,10 @@ class SumOfParts(Voting, SelfInterpretable):
         blur: int = 3,
         normalise: bool = True,
         memory: int | None = None,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1e-3,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         chosen = {"scale": scale, "gradient": gradient, "anchors": anchors, "fill": fill, "tokens": tokens}
         for name, value in {**chosen, "select_by": select_by}.items():
             if value not in CHOICES[name]:
@@ -190,20 +193,17 @@ class SumOfParts(Voting, SelfInterpretable):
     @property
     def phase(self) -> str:
         """What is learned now: the backbone on "whole" or "masked" inputs, or the "groups", as outside of a fit."""
-        trainer = self._trainer
-        if trainer is None or trainer.state.fn != "fit" or trainer.state.finished:
+        stage = self.stage
+        if stage is None or not stage.trained or {"projection", "generator", "selector"} & set(stage.trained):
             return "groups"
-        stage = stage_at(self.stages, self.current_epoch).stage
-        if not stage.train or {"projection", "generator", "selector"} & set(stage.train):
-            return "groups"
-        return "masked" if stage.name == "masked" else "whole"
+        return "masked" if stage.masked else "whole"
 
     def require_ready(self) -> None:
         if self.phase != "groups":
             raise RuntimeError("the backbone is still being trained, there are no groups yet; wait for the last stage.")
 
     @action
-    def clone(self, reference: Reference) -> None:
+    def clone(self, projection_set: ProjectionSet) -> None:
         """Copies the trained backbone into the projection, and its head into the class queries of the selector."""
         if isinstance(self.projection, CopiedFeatures):
             self.projection.encoder.load_state_dict(self.backbone.encoder.state_dict())
@@ -211,7 +211,7 @@ class SumOfParts(Voting, SelfInterpretable):
             self.selector.classes.copy_(self.head.weight)
         if self.free and self.mass:
             seen = []
-            for batch in islice(reference, 4):
+            for batch in islice(projection_set, 4):
                 present = self.elements.present(batch["input"])
                 scores, _ = self.generator(self.projection(batch["input"]), present, self.grouping)
                 seen.append((scores, strongest(scores, self._sizes(batch["input"], present))))

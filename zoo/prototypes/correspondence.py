@@ -4,8 +4,8 @@ Taesiri, Nguyen, Nguyen: "Visual correspondence-based explanations improve AI ro
 NeurIPS 2022, arXiv 2208.00780.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,12 +20,24 @@ from zoo.prototypes.layers.grid import grid_of
 from zoo.prototypes.layers.image_bank import Bank, check_images
 from zoo.prototypes.layers.pairwise import Matches, match_by_mutual_patches, match_by_transport
 from zoo.prototypes.layers.selection import choose, survey
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 from zoo.utils.functional import tied
 
-RECIPE = ({"name": "gather"}, {"name": "measure", "epochs": 1, "train": []})
+RECIPE = Recipe(
+    stages=(
+        Stage("gather"),
+        Stage("measure", epochs=1, train=()),
+    ),
+    lr=1e-4,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"cross_entropy": 1.0},
+)
 CHOICES = {"matching": ("emd", "mutual"), "weights": ("correlation", "uniform"), "vote": ("one", "similarity")}
 AT_ONCE = 10  # candidates compared at one time, which bounds memory
 
@@ -75,14 +87,14 @@ class Correspondence(SelfInterpretable):
         epsilon: ε > 0 of "emd".
         steps: of Sinkhorn's algorithm.
         thumbnail: side in pixels of the stored pictures.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`.
+        recipe: see `zoo.training.recipe.Recipe`.
 
     Raises:
         ValueError: a number out of range, an unknown choice, fewer than two classes, inputs that are no images, or a
             backbone whose map is a single cell.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"cross_entropy": 1.0}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -101,16 +113,11 @@ class Correspondence(SelfInterpretable):
         epsilon: float = 0.05,
         steps: int = 20,
         thumbnail: int = 32,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1e-4,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = check_images(domain, "Correspondence")
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         for name, value in {"matching": matching, "weights": weights, "vote": vote}.items():
             if value not in CHOICES[name]:
                 raise ValueError(f"{name} must be one of {', '.join(CHOICES[name])}; got '{value}'.")
@@ -223,13 +230,13 @@ class Correspondence(SelfInterpretable):
         self.bank.check_recipe(self.stages, "Correspondence")
 
     @action
-    def gather(self, reference: Reference) -> None:
+    def gather(self, projection_set: ProjectionSet) -> None:
         """Stores the training images, or of large classes the medoids.
 
         Raises:
             ValueError: fewer training images than candidates, or a class without any.
         """
-        found = survey(reference, self.backbone)
+        found = survey(projection_set, self.backbone)
         rows = choose(found.pooled, found.target, self.domain.classes, self.bank.per_class, "medoids")
         if (kept := int((rows >= 0).sum())) < self.candidates:
             raise ValueError(
@@ -238,5 +245,5 @@ class Correspondence(SelfInterpretable):
             )
         self.bank.reduce(found)
         self.pooled.zero_()
-        for slots, maps in self.bank.fill(rows, reference, self.backbone, self.bank):
+        for slots, maps in self.bank.fill(rows, projection_set, self.backbone, self.bank):
             self.pooled[slots] = maps.mean((2, 3)).to(self.pooled.dtype)

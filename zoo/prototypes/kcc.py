@@ -3,8 +3,8 @@
 Wickstrøm et al.: "Keypoint Counting Classifiers", arXiv 2512.17891.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,11 +19,23 @@ from zoo.prototypes.layers.grid import grid_of
 from zoo.prototypes.layers.image_bank import Bank, check_images
 from zoo.prototypes.layers.matching import foreground, keypoints, mutual_nearest
 from zoo.prototypes.layers.selection import choose, survey
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 
-RECIPE = ({"name": "gather"}, {"name": "measure", "epochs": 1, "train": []})
+RECIPE = Recipe(
+    stages=(
+        Stage("gather"),
+        Stage("measure", epochs=1, train=()),
+    ),
+    lr=1e-4,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"cross_entropy": 1.0},
+)
 
 
 @register("kcc", family="prototypes", modality="image", paper="Wickstrøm et al., arXiv 2512.17891")
@@ -67,14 +79,14 @@ class KeypointCounting(SelfInterpretable):
         dim: d, the first principal components that are kept; None for the backbone's channels.
         whiten: see `Bank`.
         thumbnail: side in pixels of the stored pictures.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`.
+        recipe: see `zoo.training.recipe.Recipe`.
 
     Raises:
         ValueError: a number out of range, fewer than two classes, inputs that are no images, or a backbone whose map
             is a single cell.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"cross_entropy": 1.0}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -89,16 +101,11 @@ class KeypointCounting(SelfInterpretable):
         dim: int | None = None,
         whiten: float = 0.0,
         thumbnail: int = 64,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 1e-4,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = check_images(domain, "KeypointCounting")
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         if choice not in ("medoids", "nearest"):
             raise ValueError(f"choice must be 'medoids' or 'nearest'; got '{choice}'.")
         if exemplars < 1 or keypoints < 0:
@@ -198,15 +205,15 @@ class KeypointCounting(SelfInterpretable):
         self.bank.check_recipe(self.stages, "KeypointCounting")
 
     @action
-    def gather(self, reference: Reference) -> None:
+    def gather(self, projection_set: ProjectionSet) -> None:
         """Chooses the exemplars among the training images, and stores their patches."""
-        found = survey(reference, self.backbone)
+        found = survey(projection_set, self.backbone)
         rows = choose(found.pooled, found.target, self.domain.classes, self.bank.per_class, self.choice)
         self.bank.reduce(found)
         self.middle.copy_(found.cells.mean(0))
         self.axis.copy_(outwards(found.cells, found.covariance, self.grid))
         self.usable.zero_()
-        for slots, maps in self.bank.fill(rows, reference, self.backbone, self.vectors):
+        for slots, maps in self.bank.fill(rows, projection_set, self.backbone, self.vectors):
             mask = self.in_foreground(maps)
             self.usable[slots] = True if mask is None else mask
 

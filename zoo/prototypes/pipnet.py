@@ -4,8 +4,8 @@ Nauta, Schlötterer, van Keulen, Seifert: "PIP-Net: Patch-Based Intuitive Protot
 Classification", CVPR 2023.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,40 @@ from zoo.prototypes.layers.last_blocks import split_tail
 from zoo.prototypes.layers.patches import PatchGallery
 from zoo.prototypes.layers.removal import Forbidding
 from zoo.prototypes.layers.sparse_scores import Sizes, relevant, say, shrink_, units_of
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage, stage_at
 
 EPSILON = 1e-8
+
+
+def published_recipe(addon: bool, tail: bool) -> Recipe:
+    """The published stages (60 epochs after the pre-training), for a model with these parameter groups."""
+    learns = ("tail" if tail else "backbone", *(("addon",) if addon else ()))
+    every = tuple(dict.fromkeys(("backbone", *learns, "head")))
+    rates = {"backbone": 5e-4, "tail": 5e-4, "addon": 5e-3, "head": 5e-2}
+    return Recipe(
+        stages=(
+            Stage("pretrain", epochs=10, train=learns),
+            Stage("head", epochs=3, train=("head",)),
+            Stage("last_blocks", epochs=7, train=(*learns, "head")),
+            Stage("joint", epochs=50, train=every, decay_every=20, decay=0.3),
+            Stage("gallery"),
+            Stage("measure", epochs=1, train=()),
+        ),
+        lr={name: rates[name] for name in every},
+        weight_decay=0.0,
+        optimizer="adamw",
+        coefficients={
+            "classification": 2.0,
+            "alignment": 5.0,
+            "presence": 2.0,
+            "pretrain_alignment": 1.0,
+            "pretrain_presence": 5.0,
+        },
+    )
 
 
 @register("pipnet", family="prototypes", modality="image", paper="Nauta et al., CVPR 2023")
@@ -70,10 +99,9 @@ class PIPNet(Forbidding, SelfInterpretable):
         abstain_below: an image has no evidence if every score is below this.
         patches: n, patches of each prototype that the gallery keeps; the first is pictured.
         thumbnail: side in pixels of the stored pictures.
-        stages: see `StagedModule`; by default the published recipe.
-        lr: likewise; published: 5e-2 for the head, 5e-3 for the 1x1 convolution, 5e-4 for the rest.
-        weight_decay, optimizer, coefficients: likewise; groups: backbone, tail (unless 0), addon (with `prototypes`),
-            head.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, tail (unless 0), addon (with
+            `prototypes`), head. The default is the published one, with learning rates 5e-2 for the head, 5e-3 for the
+            1x1 convolution and 5e-4 for the rest.
 
     Raises:
         ValueError: a number out of range, fewer than two classes, inputs that are no images, or a backbone that cannot
@@ -81,13 +109,7 @@ class PIPNet(Forbidding, SelfInterpretable):
     """
 
     space = "value"
-    default_coefficients: ClassVar[Mapping[str, float]] = {
-        "classification": 2.0,
-        "alignment": 5.0,
-        "presence": 2.0,
-        "pretrain_alignment": 1.0,
-        "pretrain_presence": 5.0,
-    }
+    default_recipe = published_recipe(addon=False, tail=True)
 
     def __init__(
         self,
@@ -99,11 +121,7 @@ class PIPNet(Forbidding, SelfInterpretable):
         abstain_below: float = 0.1,
         patches: int = 10,
         thumbnail: int = 64,
-        stages: Sequence[dict[str, Any]] | None = None,
-        lr: float | dict[str, float] | None = None,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adamw",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = Domain.from_dict(domain)
         wrong = not isinstance(domain, ImageDomain) or len(domain.classes) < 2
@@ -121,17 +139,8 @@ class PIPNet(Forbidding, SelfInterpretable):
         ):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}; got {value}.")
-        learns = ["tail" if tail else "backbone", *(["addon"] if prototypes else [])]
-        rates = {"backbone": 5e-4, "tail": 5e-4, "addon": 5e-3, "head": 5e-2}
-        groups = {"backbone", "head", *learns}
-        super().__init__(
-            domain,
-            stages=recipe(learns) if stages is None else stages,
-            lr={name: rate for name, rate in rates.items() if name in groups} if lr is None else lr,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            coefficients=coefficients,
-        )
+        super().__init__(domain, recipe, default_recipe=published_recipe(bool(prototypes), bool(tail)))
+        self.keep_arguments(locals())
         self.tail, self.shrink, self.abstain_below = tail, shrink, abstain_below
         self.backbone = create_backbone(backbone, domain.channels)
         if tail:
@@ -181,7 +190,7 @@ class PIPNet(Forbidding, SelfInterpretable):
             "presence": (coverage(evidence.activation) + coverage(other.activation)) / 2,
         }
         position = stage_at(self.stages, self.current_epoch)
-        if position.stage.train and "head" not in position.stage.train:
+        if position.stage.trained and "head" not in position.stage.trained:
             ramp = (position.epoch + 1) / position.stage.epochs
             return {"pretrain_alignment": ramp * terms["alignment"], "pretrain_presence": terms["presence"]}
         both = torch.cat([scores, other_scores])
@@ -191,9 +200,9 @@ class PIPNet(Forbidding, SelfInterpretable):
         if self.head.weight.requires_grad:
             shrink_(self.head.weight, self.shrink)
 
-    def measure(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
+    def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
         sizes = self.sizes.update(split, scores, evidence.activation, self.head.weight * self.alive)
-        return {**super().measure(split, scores, evidence, batch), **sizes}
+        return {**super().update_metrics(split, scores, evidence, batch), **sizes}
 
     def units(self) -> tuple[Unit, ...]:
         state = (
@@ -212,26 +221,13 @@ class PIPNet(Forbidding, SelfInterpretable):
         grid_of(self.backbone, self.domain, type(self).__name__)  # pyright: ignore[reportArgumentType]
 
     def on_stage_start(self, stage: Stage) -> None:
-        if set(stage.train) - {"head"}:
+        if set(stage.trained) - {"head"}:
             self.patches.clear()
 
     @action
-    def gallery(self, reference: Reference) -> None:
+    def gallery(self, projection_set: ProjectionSet) -> None:
         """Keeps the training patches in which each prototype is most present, and pictures those with any weight."""
-        self.patches.fill(reference, self.domain, self.presence, relevant(self.head.weight) & self.alive)
-
-
-def recipe(learns: Sequence[str]) -> list[dict[str, Any]]:
-    """The published stages (60 epochs after the pre-training); `learns` are the groups of the parts."""
-    every = list(dict.fromkeys(["backbone", *learns, "head"]))
-    return [
-        {"name": "pretrain", "epochs": 10, "train": list(learns)},
-        {"name": "head", "epochs": 3, "train": ["head"]},
-        {"name": "last_blocks", "epochs": 7, "train": [*learns, "head"]},
-        {"name": "joint", "epochs": 50, "train": every, "decay_every": 20, "decay": 0.3},
-        {"name": "gallery"},
-        {"name": "measure", "epochs": 1, "train": []},
-    ]
+        self.patches.fill(projection_set, self.domain, self.presence, relevant(self.head.weight) & self.alive)
 
 
 def compressed(scores: Tensor) -> Tensor:

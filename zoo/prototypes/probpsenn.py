@@ -7,7 +7,7 @@ Li, Liu, Chen, Rudin: "Deep Learning for Case-Based Reasoning through Prototypes
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,14 +20,28 @@ from zoo.domain import Domain, ImageDomain
 from zoo.prototypes.layers.autoencoder import Decoder, Encoder, Gaussians, standard_noise
 from zoo.prototypes.layers.class_probabilities import class_shares, counterfactuals, entropies, log_class_shares
 from zoo.prototypes.layers.decoded import Decoded
-from zoo.training.staged_module import Batch
+from zoo.training.batch import Batch
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.utils.functional import squared_distances
 
-RECIPE = (
-    {"name": "train", "epochs": 30, "train": ["encoder", "decoder", "prototypes"]},
-    {"name": "calibrate"},
-    {"name": "draw"},
-    {"name": "measure", "epochs": 1, "train": []},
+RECIPE = Recipe(
+    stages=(
+        Stage("train", epochs=30, train=("encoder", "decoder", "prototypes")),
+        Stage("calibrate"),
+        Stage("draw"),
+        Stage("measure", epochs=1, train=()),
+    ),
+    lr=2e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={
+        "cross_entropy": 20.0,
+        "reconstruction": 1.0,
+        "r1": 1.0,
+        "r2": 1.0,
+        "kl": 0.01,
+    },
 )
 
 
@@ -78,7 +92,7 @@ class ProbPSENN(Decoded, SelfInterpretable):
         deviation: σ to start from, above 0; None for points.
         prior: standard deviation of the prior, above 0.
         coverage: share of the training images that are near enough not to abstain, in (0, 1].
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: encoder, decoder, prototypes.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: encoder, decoder, prototypes.
 
     Raises:
         ValueError: a number out of range, fewer than two classes, or inputs that are no images.
@@ -87,13 +101,7 @@ class ProbPSENN(Decoded, SelfInterpretable):
     additive = False
     space = "probability"
     adjustable = ("samples",)
-    default_coefficients: ClassVar[Mapping[str, float]] = {
-        "cross_entropy": 20.0,
-        "reconstruction": 1.0,
-        "r1": 1.0,
-        "r2": 1.0,
-        "kl": 0.01,
-    }
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -104,11 +112,7 @@ class ProbPSENN(Decoded, SelfInterpretable):
         deviation: float | None = 0.1,
         prior: float = 1.0,
         coverage: float = 0.99,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = 2e-3,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = Domain.from_dict(domain)
         classes = len(domain.classes)
@@ -117,9 +121,8 @@ class ProbPSENN(Decoded, SelfInterpretable):
                 f"ProbPSENN classifies images into two or more classes; got {classes} of modality '{domain.modality}' "
                 f"for a {domain.task}."
             )
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         if not widths or min(*widths, prototypes_per_class, samples) < 1:
             raise ValueError(
                 "expected widths, each of them, prototypes_per_class and samples of at least 1; got "

@@ -4,8 +4,7 @@ Chen, Li, Tao, Barnett, Su, Rudin: "This Looks Like That: Deep Learning for Inte
 NeurIPS 2019, arXiv 1806.10574.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,24 +16,38 @@ from zoo.core.registry import register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.likeness import Likeness
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 
-RECIPE = (
-    {"name": "warm", "epochs": 5, "train": ["addon", "prototypes"]},
-    {"name": "joint", "epochs": 5, "train": ["backbone", "addon", "prototypes"]},
-    {"name": "push"},
-    {"name": "last", "epochs": 20, "train": ["head"]},
-    {  # a tenth of the learning rates after every five joint epochs, as published
-        "name": "joint",
-        "epochs": 10,
-        "train": ["backbone", "addon", "prototypes"],
-        "lr": {"backbone": 1e-5, "addon": 3e-4, "prototypes": 3e-4},
-        "decay_every": 5,
+RECIPE = Recipe(
+    stages=(
+        Stage("warm", epochs=5, train=("addon", "prototypes")),
+        Stage("joint", epochs=5, train=("backbone", "addon", "prototypes")),
+        Stage("push"),
+        Stage("last", epochs=20, train=("head",)),
+        Stage(
+            "joint",
+            epochs=10,
+            train=("backbone", "addon", "prototypes"),
+            lr={"backbone": 1e-5, "addon": 3e-4, "prototypes": 3e-4},
+            decay_every=5,
+        ),
+        Stage("push"),
+        Stage("last", epochs=20, train=("head",)),
+    ),
+    lr={"backbone": 1e-4, "addon": 3e-3, "prototypes": 3e-3, "head": 1e-4},
+    weight_decay={"backbone": 1e-3, "addon": 1e-3},
+    optimizer="adam",
+    coefficients={
+        "cross_entropy": 1.0,
+        "cluster": 0.8,
+        "separation": 0.08,
+        "l1": 1e-4,
     },
-    {"name": "push"},
-    {"name": "last", "epochs": 20, "train": ["head"]},
 )
 
 
@@ -70,19 +83,14 @@ class ProtoPNet(Likeness, SelfInterpretable):
         dim: D, channels of prototypes.
         similarity: "log" or "cosine".
         thumbnail: side in pixels of the stored pictures of prototypes.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; the defaults are the published ones.
+        recipe: see `zoo.training.recipe.Recipe`; the defaults are the published ones.
 
     Raises:
         ValueError: a number out of range, fewer than two classes, or inputs that are no images.
     """
 
     after_push = ("head",)
-    default_coefficients: ClassVar[Mapping[str, float]] = {
-        "cross_entropy": 1.0,
-        "cluster": 0.8,
-        "separation": 0.08,
-        "l1": 1e-4,
-    }
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -92,11 +100,7 @@ class ProtoPNet(Likeness, SelfInterpretable):
         dim: int = 128,
         similarity: str = "log",
         thumbnail: int = 64,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = {"backbone": 1e-4, "addon": 3e-3, "prototypes": 3e-3, "head": 1e-4},  # noqa: B006
-        weight_decay: float | dict[str, float] = {"backbone": 1e-3, "addon": 1e-3},  # noqa: B006
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = Domain.from_dict(domain)
         wrong = not isinstance(domain, ImageDomain) or len(domain.classes) < 2
@@ -105,9 +109,8 @@ class ProtoPNet(Likeness, SelfInterpretable):
                 f"ProtoPNet classifies images into two or more classes; got {len(domain.classes)} of "
                 f"modality '{domain.modality}' for a {domain.task}."
             )
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         for name, value in {"prototypes_per_class": prototypes_per_class, "dim": dim, "thumbnail": thumbnail}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}.")
@@ -144,12 +147,12 @@ class ProtoPNet(Likeness, SelfInterpretable):
         return f"{self.domain.classes[target]} #{place + 1}", target
 
     @action
-    def push(self, reference: Reference) -> None:
+    def push(self, projection_set: ProjectionSet) -> None:
         """Projects the prototypes onto the nearest patches of their classes' training images (section 2.3)."""
-        self.prototypes.copy_(self.project(reference, self.per_class))
+        self.prototypes.copy_(self.project(projection_set, self.per_class))
 
     @action
-    def prune(self, reference: Reference) -> None:
+    def prune(self, projection_set: ProjectionSet) -> None:
         """Drops prototypes of one class that share their source patch; the first gets their weights."""
         self.require_ready()
         key = torch.stack([self.provenance.index, self.provenance.cell], 1).unflatten(0, (-1, self.per_class))

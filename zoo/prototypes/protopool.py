@@ -4,8 +4,7 @@ Rymarczyk, Struski, Górszczak, Lewandowska, Tabor, Zieliński: "Interpretable I
 Prototypes Assignment", ECCV 2022, arXiv 2112.02902.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,18 +17,38 @@ from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.assignment import Slots, overlap, sharpness_at
 from zoo.prototypes.layers.likeness import Likeness
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 
 NAMED = 2  # users that the name of a prototype lists
-RECIPE = (
-    {"name": "warm", "epochs": 10, "train": ["addon", "prototypes", "slots"]},
-    {"name": "joint", "epochs": 20, "train": ["backbone", "addon", "prototypes", "slots"], "decay_every": 5},
-    {"name": "harden"},
-    {"name": "push"},
-    {"name": "last", "epochs": 25, "train": ["head"]},
+RECIPE = Recipe(
+    stages=(
+        Stage("warm", epochs=10, train=("addon", "prototypes", "slots")),
+        Stage("joint", epochs=20, train=("backbone", "addon", "prototypes", "slots"), decay_every=5),
+        Stage("harden"),
+        Stage("push"),
+        Stage("last", epochs=25, train=("head",)),
+    ),
+    lr={
+        "backbone": 1e-4,
+        "addon": 3e-3,
+        "prototypes": 3e-3,
+        "slots": 3e-3,
+        "head": 1e-4,
+    },
+    weight_decay={"backbone": 1e-3, "addon": 1e-3},
+    optimizer="adam",
+    coefficients={
+        "cross_entropy": 1.0,
+        "cluster": 0.8,
+        "separation": 0.08,
+        "orthogonality": 1.0,
+        "l1": 1e-4,
+    },
 )
 
 
@@ -70,7 +89,7 @@ class ProtoPool(Likeness, SelfInterpretable):
         sharpening_epochs: T, in which the choice of prototypes becomes sharp; t counts them from 1.
         sharpness: what σ rises to.
         thumbnail: side in pixels of the stored pictures of prototypes.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, addon, prototypes,
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, addon, prototypes,
             slots, head.
 
     Raises:
@@ -79,13 +98,7 @@ class ProtoPool(Likeness, SelfInterpretable):
     """
 
     after_push = ("head",)
-    default_coefficients: ClassVar[Mapping[str, float]] = {
-        "cross_entropy": 1.0,
-        "cluster": 0.8,
-        "separation": 0.08,
-        "orthogonality": 1.0,
-        "l1": 1e-4,
-    }
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -98,17 +111,7 @@ class ProtoPool(Likeness, SelfInterpretable):
         sharpening_epochs: int = 30,
         sharpness: float = 1000.0,
         thumbnail: int = 64,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = {  # noqa: B006
-            "backbone": 1e-4,
-            "addon": 3e-3,
-            "prototypes": 3e-3,
-            "slots": 3e-3,
-            "head": 1e-4,
-        },
-        weight_decay: float | dict[str, float] = {"backbone": 1e-3, "addon": 1e-3},  # noqa: B006
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = Domain.from_dict(domain)
         classes = len(domain.classes)
@@ -117,9 +120,8 @@ class ProtoPool(Likeness, SelfInterpretable):
                 f"ProtoPool classifies images into two or more classes; got {classes} of modality '{domain.modality}' "
                 f"for a {domain.task}."
             )
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         if not 1 <= slots < pool or dim < 1 or thumbnail < 1 or sharpening_epochs < 1 or sharpness <= 0:
             raise ValueError(
                 "expected 1 <= slots < pool, dim, thumbnail and sharpening_epochs >= 1, and sharpness > 0; got "
@@ -188,24 +190,24 @@ class ProtoPool(Likeness, SelfInterpretable):
 
     def on_stage_start(self, stage: Stage) -> None:
         super().on_stage_start(stage)
-        if "slots" in stage.train:
+        if "slots" in stage.trained:
             self.slots.hard.fill_(False)
             self.alive.fill_(True)
 
     @action
-    def harden(self, reference: Reference) -> None:
+    def harden(self, projection_set: ProjectionSet) -> None:
         """Every slot becomes the one prototype that it chooses most; prototypes that no slot chose are dropped."""
         self.alive.copy_(self.slots.harden().any(0))
 
     @action
-    def push(self, reference: Reference) -> None:
+    def push(self, projection_set: ProjectionSet) -> None:
         """Projects the prototypes onto the nearest patches of training images of the classes that use them.
 
         Raises:
             RuntimeError: the slots are not hard (yet), so that it is open who uses what.
         """
         self._require_hard()
-        self.prototypes.copy_(self.project(reference, users=self.slots.users()))
+        self.prototypes.copy_(self.project(projection_set, users=self.slots.users()))
 
     def require_ready(self) -> None:
         self._require_hard()
@@ -219,7 +221,7 @@ class ProtoPool(Likeness, SelfInterpretable):
             )
 
     def check_recipe(self) -> None:
-        last = max((i for i, stage in enumerate(self.stages) if "slots" in stage.train), default=-1)
+        last = max((i for i, stage in enumerate(self.stages) if "slots" in stage.trained), default=-1)
         names = [stage.name for stage in self.stages[last + 1 :]]
         if "harden" not in names or "push" in names[: names.index("harden")]:
             raise ValueError(

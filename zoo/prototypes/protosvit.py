@@ -4,8 +4,8 @@ Turbé et al.: "ProtoS-ViT: Visual foundation models for sparse self-explainable
 and of the same group "Tell me why: Visual foundation models as self-explainable classifiers" (ProtoFM), 2025.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +22,35 @@ from zoo.prototypes.layers.patches import PatchGallery
 from zoo.prototypes.layers.removal import Forbidding
 from zoo.prototypes.layers.sparse_scores import Sizes, relevant, say, shrink_, units_of
 from zoo.prototypes.pipnet import coverage
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 
 HEAD = ("project", "prototypes", "smooth", "head")
-RECIPE = (
-    {"name": "train", "epochs": 30, "train": HEAD, "decay_every": 20},
-    {"name": "gallery"},
-    {"name": "measure", "epochs": 1, "train": []},
+RECIPE = Recipe(
+    stages=(
+        Stage("train", epochs=30, train=HEAD, decay_every=20),
+        Stage("gallery"),
+        Stage("measure", epochs=1, train=()),
+    ),
+    lr={
+        "backbone": 0.0,
+        "project": 1e-3,
+        "prototypes": 1e-3,
+        "smooth": 1e-2,
+        "head": 3e-2,
+    },
+    weight_decay=0.0,
+    optimizer="adamw",
+    coefficients={
+        "cross_entropy": 1.0,
+        "entropy": 0.1,
+        "hoyer": 0.01,
+        "coverage": 1.0,
+        "consistency": 1.0,
+    },
 )
 TINY = 1e-8
 
@@ -78,20 +98,14 @@ class ProtoSViT(Forbidding, SelfInterpretable):
         abstain_below: an image has no evidence if every score is below this.
         patches: n, patches of each prototype that the gallery keeps; the first is pictured.
         thumbnail: side in pixels of the stored pictures.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; groups: backbone, project, prototypes,
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, project, prototypes,
             smooth, head.
 
     Raises:
         ValueError: an unknown choice, a number out of range, fewer than two classes, or inputs that are no images.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {
-        "cross_entropy": 1.0,
-        "entropy": 0.1,
-        "hoyer": 0.01,
-        "coverage": 1.0,
-        "consistency": 1.0,
-    }
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -106,17 +120,7 @@ class ProtoSViT(Forbidding, SelfInterpretable):
         abstain_below: float = 0.1,
         patches: int = 10,
         thumbnail: int = 64,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = {  # noqa: B006
-            "backbone": 0.0,
-            "project": 1e-3,
-            "prototypes": 1e-3,
-            "smooth": 1e-2,
-            "head": 3e-2,
-        },
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adamw",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = Domain.from_dict(domain)
         wrong = not isinstance(domain, ImageDomain) or len(domain.classes) < 2
@@ -140,9 +144,8 @@ class ProtoSViT(Forbidding, SelfInterpretable):
             raise ValueError(f"kernel must be an odd number of cells; got {kernel}.")
         if pooling not in ("max", "mean"):
             raise ValueError(f"pooling must be 'max' or 'mean'; got '{pooling}'.")
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         self.temperature, self.pooling = temperature, pooling
         self.shrink, self.abstain_below = shrink, abstain_below
         self.backbone = create_backbone(backbone, domain.channels)
@@ -200,9 +203,9 @@ class ProtoSViT(Forbidding, SelfInterpretable):
         if self.head.weight.requires_grad:
             shrink_(self.head.weight, self.shrink)
 
-    def measure(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
+    def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
         sizes = self.sizes.update(split, scores, evidence.activation, self.head.weight * self.alive)
-        return {**super().measure(split, scores, evidence, batch), **sizes}
+        return {**super().update_metrics(split, scores, evidence, batch), **sizes}
 
     def units(self) -> tuple[Unit, ...]:
         state = (
@@ -221,14 +224,14 @@ class ProtoSViT(Forbidding, SelfInterpretable):
         grid_of(self.backbone, self.domain, type(self).__name__)  # pyright: ignore[reportArgumentType]
 
     def on_stage_start(self, stage: Stage) -> None:
-        if set(stage.train) - {"head"}:
+        if set(stage.trained) - {"head"}:
             self.patches.clear()
 
     @action
-    def gallery(self, reference: Reference) -> None:
+    def gallery(self, projection_set: ProjectionSet) -> None:
         """Keeps the training patches in which each prototype fires most, and pictures those with any weight."""
         found = lambda x: self.maps(self.assign(x))  # noqa: E731
-        self.patches.fill(reference, self.domain, found, relevant(self.head.weight) & self.alive)
+        self.patches.fill(projection_set, self.domain, found, relevant(self.head.weight) & self.alive)
 
 
 def entropy(shares: Tensor) -> Tensor:

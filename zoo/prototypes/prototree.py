@@ -4,9 +4,9 @@ Nauta, van Bree, Seifert: "Neural Prototype Trees for Interpretable Fine-grained
 arXiv 2012.02046.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,18 +20,26 @@ from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.projected import Pushed
 from zoo.prototypes.layers.tree import Tree
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import Batch, action
-from zoo.training.stages import stage_at
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage, stage_at
 from zoo.utils.functional import distances_at, squared_distances
 
 ROUTINGS = ("soft", "greedy", "max_path")
-RECIPE = (
-    {"name": "warm", "epochs": 30, "train": ["addon", "prototypes"]},
-    {"name": "joint", "epochs": 70, "train": ["backbone", "addon", "prototypes"], "decay_every": 15, "decay": 0.5},
-    {"name": "prune"},
-    {"name": "push"},
-    {"name": "measure", "epochs": 1, "train": []},
+RECIPE = Recipe(
+    stages=(
+        Stage("warm", epochs=30, train=("addon", "prototypes")),
+        Stage("joint", epochs=70, train=("backbone", "addon", "prototypes"), decay_every=15, decay=0.5),
+        Stage("prune"),
+        Stage("push"),
+        Stage("measure", epochs=1, train=()),
+    ),
+    lr={"backbone": 1e-5, "addon": 1e-3, "prototypes": 1e-3},
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"log_likelihood": 1.0},
 )
 
 
@@ -72,7 +80,7 @@ class ProtoTree(Pushed, SelfInterpretable):
         tau: in [0, 1), for `prune`; somewhat above 1 / C. By default 2 / C, of two classes 3 / 4.
         routing: "soft", "greedy" or "max_path", of evaluation; an option of `explain` too. Training is soft.
         thumbnail: side in pixels of the stored pictures of prototypes.
-        stages, lr, weight_decay, optimizer: see `StagedModule`; groups: backbone, addon, prototypes.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, addon, prototypes.
 
     Raises:
         ValueError: a number out of range, an unknown routing, fewer than two classes, or inputs that are no images.
@@ -82,7 +90,7 @@ class ProtoTree(Pushed, SelfInterpretable):
     additive = False
     space = "probability"
     adjustable = ("routing",)
-    default_coefficients: ClassVar[Mapping[str, float]] = {"log_likelihood": 1.0}
+    default_recipe = RECIPE
 
     def __init__(
         self,
@@ -93,11 +101,7 @@ class ProtoTree(Pushed, SelfInterpretable):
         tau: float | None = None,
         routing: str = "soft",
         thumbnail: int = 64,
-        stages: Sequence[dict[str, Any]] = RECIPE,
-        lr: float | dict[str, float] = {"backbone": 1e-5, "addon": 1e-3, "prototypes": 1e-3},  # noqa: B006
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         domain = Domain.from_dict(domain)
         classes = len(domain.classes)
@@ -106,9 +110,8 @@ class ProtoTree(Pushed, SelfInterpretable):
                 f"ProtoTree classifies images into two or more classes; got {classes} of modality '{domain.modality}' "
                 f"for a {domain.task}."
             )
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         self.tau = min(2 / classes, (1 + 1 / classes) / 2) if tau is None else tau
         if not 1 <= depth <= 14 or dim < 1 or thumbnail < 1 or not 0 <= self.tau < 1:
             raise ValueError(
@@ -218,7 +221,7 @@ class ProtoTree(Pushed, SelfInterpretable):
         self._before = self.tree.leaves.clone()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if not stage_at(self.stages, self.current_epoch).stage.train:
+        if not stage_at(self.stages, self.current_epoch).stage.trained:
             return
         if self.trainer.world_size > 1:
             dist.all_reduce(self._batch)
@@ -233,14 +236,14 @@ class ProtoTree(Pushed, SelfInterpretable):
             )
 
     @action
-    def prune(self, reference: Reference) -> None:
+    def prune(self, projection_set: ProjectionSet) -> None:
         """Cuts off subtrees whose leaves all have no class above `tau`; their images go to the other side."""
         self.alive.copy_(self.tree.prune(self.tau))
 
     @action
-    def push(self, reference: Reference) -> None:
+    def push(self, projection_set: ProjectionSet) -> None:
         """Projects the prototypes onto the nearest patches of all training images."""
-        self.prototypes.copy_(self.project(reference))
+        self.prototypes.copy_(self.project(projection_set))
 
 
 def _check_routing(routing: str) -> str:

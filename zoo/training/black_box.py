@@ -3,15 +3,25 @@
 It explains nothing, so it is not in the registry of models.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
-from zoo.training.staged_module import Batch, StagedModule
+from zoo.training.batch import Batch
+from zoo.training.recipe import Recipe
+from zoo.training.staged_module import StagedModule
+from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
+
+RECIPE = Recipe(
+    stages=(Stage("train", epochs=10, train=("backbone", "head")),),
+    lr=1e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0},
+)
 
 
 class BlackBox(StagedModule):
@@ -20,24 +30,19 @@ class BlackBox(StagedModule):
     Args:
         domain: what inputs and outputs mean (`data.domain`).
         backbone: see `zoo.networks.encoders.create_encoder`.
-        stages, lr, weight_decay, optimizer, coefficients: see `StagedModule`; parameter groups: backbone, head.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, head.
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {"task": 1.0}
+    default_recipe = RECIPE
 
     def __init__(
         self,
         domain: dict[str, Any] | Domain,
         backbone: str | dict[str, Any] = "resnet34",
-        stages: Sequence[dict[str, Any]] = ({"name": "train", "epochs": 10, "train": ["backbone", "head"]},),
-        lr: float | dict[str, float] = 1e-3,
-        weight_decay: float | dict[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: dict[str, float] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
-        super().__init__(
-            domain, stages=stages, lr=lr, weight_decay=weight_decay, optimizer=optimizer, coefficients=coefficients
-        )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
         self.backbone = create_encoder(backbone, self.domain)
         self.head = nn.Linear(self.backbone.channels, len(self.domain.classes))
 

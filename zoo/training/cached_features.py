@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from zoo.data.base.module import DataModule, EpochSampler
 from zoo.networks.image_backbones import Backbone
-from zoo.training.staged_module import StagedModule, evaluating
+from zoo.training.modes import evaluating
+from zoo.training.staged_module import StagedModule
 
 VIEWS = {"none": 1, "flip": 2}  # augmentations of which every view can be kept: the image, and its mirror image
 
@@ -42,7 +43,7 @@ class CachedFeatures(LightningDataModule):
                 f"cache_features keeps every view of an image, so it needs augment 'none' or 'flip'; got {augment!r}. "
                 "Change data.init_args.augment, or leave cache_features out."
             )
-        learning = [s.name for s in model.stages if "backbone" in s.train]
+        learning = [s.name for s in model.stages if "backbone" in s.trained]
         found = [m for m in model.groups().get("backbone", torch.nn.Module()).modules() if isinstance(m, Backbone)]  # pyright: ignore
         if learning or len(found) != 1:
             raise ValueError(
@@ -55,13 +56,13 @@ class CachedFeatures(LightningDataModule):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or "data" not in self.__dict__:
             raise AttributeError(name)
-        return getattr(self.__dict__["data"], name)  # domain, reference_dataset, concept_labels, ...
+        return getattr(self.__dict__["data"], name)  # domain, projection_dataset, concept_labels, ...
 
     def prepare_data(self) -> None:
         self.data.prepare_data()
 
     def train_dataloader(self) -> DataLoader:
-        images = self.data.train_dataset() if self.paired else self.data.reference_dataset()
+        images = self.data.train_dataset() if self.paired else self.data.projection_dataset()
         with torch.random.fork_rng(devices=[]):  # a run that is continued draws the same pairs
             torch.manual_seed(self.data.seed)
             part = self._part("train", images, self.views)

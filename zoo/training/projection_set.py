@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 
-class Reference:
+class ProjectionSet:
     """Streams batches of a map-style data set as dicts of its tensors, with the "index" of each item.
 
     Args:
@@ -41,15 +41,15 @@ class Reference:
         self.loader = DataLoader(share, batch_size, num_workers=workers, pin_memory=torch.device(device).type == "cuda")
 
     @classmethod
-    def of(cls, trainer: Trainer, device: torch.device, title: str) -> "Reference":
-        """The reference set of a running fit: the data module's `reference_dataset()`, or the training set as it is."""
+    def of(cls, trainer: Trainer, device: torch.device, title: str) -> "ProjectionSet":
+        """The reference set of a running fit: the data module's `projection_dataset()`, or the training set as it is."""
         data, loader = getattr(trainer, "datamodule", None), trainer.train_dataloader
-        if hasattr(data, "reference_dataset"):
-            dataset = data.reference_dataset()
+        if hasattr(data, "projection_dataset"):
+            dataset = data.projection_dataset()
         else:
             dataset = loader.dataset
             rank_zero_warn(
-                f"{title}: the data module has no reference_dataset(), so the training set is read as it is; "
+                f"{title}: the data module has no projection_dataset(), so the training set is read as it is; "
                 "if it augments, prototypes will come from augmented inputs."
             )
         quiet = title if trainer.progress_bar_callback is not None and trainer.is_global_zero else ""

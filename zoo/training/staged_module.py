@@ -6,11 +6,9 @@ Written once, for the self-interpretable models and for their black-box twins al
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from functools import wraps
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -20,13 +18,14 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from zoo.domain import Domain
-from zoo.training.projection_set import Reference
-from zoo.training.stages import Stage, check_groups, parse_stages, stage_at, total_epochs
+from zoo.training.batch import Batch, as_batch
+from zoo.training.modes import is_action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import OPTIMIZERS, Recipe, by_group, parse_recipe
+from zoo.training.stages import Stage, check_groups, stage_at, total_epochs
 from zoo.training.tasks import metrics_of
-from zoo.utils.errors import hint
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-Batch = Mapping[str, Any]
+SPLITS = ("train", "val", "test")
 
 
 class StagedModule(LightningModule):
@@ -36,48 +35,42 @@ class StagedModule(LightningModule):
 
     Args:
         domain: what inputs and outputs mean, as plain data (`data.domain`) or a `Domain`.
-        stages: the recipe, see `zoo.training.stages.Stage`.
-        lr: learning rate, one for all groups or one for each.
-        weight_decay: likewise; a group that is not named has none.
-        optimizer: "adam" (L2 weight decay, as the papers before 2019), "adamw" or "sgd" (momentum 0.9).
-        coefficients: weights of loss terms; those that are not named keep `default_coefficients`.
+        recipe: how to train, see `zoo.training.recipe.Recipe`; what it leaves out is taken from `default_recipe`.
+        default_recipe: in place of the class's own, where it depends on the constructor's arguments.
+
+    Attributes:
+        default_recipe: the complete recipe of the class; its coefficients name every loss term.
+        stages: of the recipe.
+        coefficients: weights of the loss terms by name.
+        metrics: of each split, "train", "val" and "test".
     """
 
-    default_coefficients: ClassVar[Mapping[str, float]] = {}
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        self = super().__new__(cls)
-        bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
-        bound.apply_defaults()
-        self.__dict__["_arguments"] = {k: plain(v) for k, v in list(bound.arguments.items())[1:]}
-        return self
+    default_recipe: ClassVar[Recipe]
 
     def __init__(
         self,
         domain: Mapping[str, Any] | Domain,
+        recipe: Recipe | Mapping[str, Any] | None = None,
         *,
-        stages: Sequence[Mapping[str, Any]],
-        lr: float | Mapping[str, float] = 1e-3,
-        weight_decay: float | Mapping[str, float] = 0.0,
-        optimizer: str = "adam",
-        coefficients: Mapping[str, float] | None = None,
+        default_recipe: Recipe | None = None,
     ) -> None:
         super().__init__()
-        self.hparams.update(self._arguments)
         self.domain = Domain.from_dict(domain)
-        self.stages = parse_stages(stages)
-        self.lr, self.weight_decay = lr, weight_decay
-        if optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got '{optimizer}'.")
-        self.optimizer = optimizer
-        self.coefficients = {**self.default_coefficients, **(coefficients or {})}
-        for name in self.coefficients:
-            if name not in self.default_coefficients:
-                known = hint(name, self.default_coefficients)
-                raise ValueError(f"{type(self).__name__} has no loss term '{name}'; {known}")
-        self.scorecards = nn.ModuleDict(
-            {f"{split}_metrics": metrics_of(self.domain) for split in ("train", "val", "test")}
-        )
+        default = default_recipe or self.default_recipe
+        self.recipe = parse_recipe(recipe).over(default, type(self).__name__)
+        self.stages: tuple[Stage, ...] = self.recipe.stages or ()
+        self.coefficients: dict[str, float] = self.recipe.coefficients or {}
+        self.metrics = nn.ModuleDict({f"{split}_metrics": metrics_of(self.domain) for split in SPLITS})
+
+    def keep_arguments(self, arguments: Mapping[str, Any]) -> None:
+        """Keeps what the constructor was given in `hparams`, as plain data, so that a checkpoint can build the model.
+
+        Args:
+            arguments: `locals()` of the constructor, right after `super().__init__(...)`.
+        """
+        named = list(inspect.signature(type(self).__init__).parameters)[1:]
+        given = {**arguments, "recipe": self.recipe}  # whole, so that other defaults of another version change nothing
+        self.hparams.update({name: plain(given[name]) for name in named if name in given})
 
     @property
     def max_epochs(self) -> int:
@@ -88,6 +81,13 @@ class StagedModule(LightningModule):
     def in_last_stage(self) -> bool:
         """Whether the current epoch belongs to the recipe's last stage, which leaves a finished model."""
         return stage_at(self.stages, self.current_epoch).stage is self.stages[-1]
+
+    @property
+    def stage(self) -> Stage | None:
+        """The stage of the fit that is running; None outside of a fit."""
+        state = None if self._trainer is None else self._trainer.state
+        running = state is not None and state.fn == "fit" and not state.finished
+        return stage_at(self.stages, self.current_epoch).stage if running else None
 
     # What a network defines
 
@@ -120,17 +120,17 @@ class StagedModule(LightningModule):
         if stage != "fit":
             return
         check_groups(self.stages, self.groups(), type(self).__name__)
-        if any(not s.train and not s.is_action for s in self.stages):  # its training_step returns None on purpose
+        if any(not s.trained and not s.is_action for s in self.stages):  # its training_step returns None on purpose
             warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
         for s in self.stages:
-            if s.is_action and not hasattr(getattr(self, s.name, None), "is_action"):
-                known = ", ".join(n for n in dir(type(self)) if hasattr(getattr(type(self), n), "is_action"))
+            if s.is_action and not is_action(getattr(self, s.name, None)):
+                known = ", ".join(n for n in dir(type(self)) if is_action(getattr(type(self), n)))
                 raise ValueError(
                     f"stage '{s.name}' has no epochs, so it is an action, but {type(self).__name__} has no such action "
                     f"(it has: {known or 'none'}). Correct the name, or give the stage epochs."
                 )
         self.check_recipe()
-        strategy, trained = self.trainer.strategy, {s.train for s in self.stages if not s.is_action}
+        strategy, trained = self.trainer.strategy, {s.trained for s in self.stages if not s.is_action}
         unused = isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters")
         if unused and trained != {tuple(self.groups())}:
             raise ValueError(
@@ -140,7 +140,8 @@ class StagedModule(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         named = self.groups()
-        lr, decay = _by_group(self.lr, named, "lr"), _by_group(self.weight_decay, named, "weight_decay", 0.0)
+        lr = by_group(self.recipe.lr or 0.0, named, "lr")
+        decay = by_group(self.recipe.weight_decay or 0.0, named, "weight_decay", 0.0)
         groups = [
             {
                 "name": name,
@@ -150,8 +151,8 @@ class StagedModule(LightningModule):
             }
             for name, group in named.items()
         ]
-        extra = {"momentum": 0.9} if self.optimizer == "sgd" else {}
-        return OPTIMIZERS[self.optimizer](groups, **extra)
+        name = self.recipe.optimizer or "adam"
+        return OPTIMIZERS[name](groups, **({"momentum": 0.9} if name == "sgd" else {}))
 
     def on_train_epoch_start(self) -> None:
         # Every draw of this epoch follows from its number, so that a resumed run repeats it.
@@ -159,25 +160,25 @@ class StagedModule(LightningModule):
         torch.manual_seed(seed)
         position = stage_at(self.stages, self.current_epoch)
         for action in position.actions:
-            self.act(action.name)
+            self.run_action(action.name)
         if position.epoch == 0:
             self.on_stage_start(position.stage)
         self._freeze(position.stage)
-        lr = {**_by_group(self.lr, self.groups(), "lr"), **position.stage.lr}
+        lr = {**by_group(self.recipe.lr or 0.0, self.groups(), "lr"), **position.stage.lr}
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = lr[group["name"]] * position.stage.lr_factor(position.epoch)
 
     def _freeze(self, stage: Stage) -> None:
         for name, group in self.groups().items():
-            learns = name in stage.train
+            learns = name in stage.trained
             group.requires_grad_(learns)
             if isinstance(group, nn.Module):
                 group.train(learns)
 
-    def act(self, action: str) -> None:
+    def run_action(self, action: str) -> None:
         """Runs an action over the unaugmented training set, then gives every rank the state of rank 0."""
         with self.trainer.precision_plugin.forward_context():
-            getattr(self, action)(Reference.of(self.trainer, self.device, action))
+            getattr(self, action)(ProjectionSet.of(self.trainer, self.device, action))
         if self.trainer.world_size > 1:
             for tensor in self.state_dict().values():
                 dist.broadcast(tensor, 0)
@@ -233,53 +234,17 @@ class StagedModule(LightningModule):
         if split == "val" and self.in_last_stage:
             # Only the last stage leaves a finished model, so only its epochs compete for the best checkpoint.
             self.log("monitor", total.detach(), on_epoch=True, batch_size=size, sync_dist=True)
-        metrics = {f"{split}/{name}": metric for name, metric in self.measure(split, scores, evidence, batch).items()}
+        metrics = {
+            f"{split}/{name}": metric for name, metric in self.update_metrics(split, scores, evidence, batch).items()
+        }
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=size, prog_bar=split != "test")
         return total
 
-    def measure(self, split: str, scores: Tensor, evidence: Any, batch: Batch) -> dict[str, Metric]:
+    def update_metrics(self, split: str, scores: Tensor, evidence: Any, batch: Batch) -> dict[str, Metric]:
         """Updates the metrics of a split, "train", "val" or "test", and returns them by name."""
-        scorecard = self.scorecards[f"{split}_metrics"]
-        scorecard.update(scores.detach(), batch["target"])
-        return dict(scorecard.items())
-
-
-def as_batch(batch: Any) -> Batch:
-    """A batch as a mapping with "input" and "target"; accepts (input, target) pairs as well.
-
-    Raises:
-        TypeError: it is neither.
-    """
-    if isinstance(batch, Mapping) and {"input", "target"} <= set(batch):
-        return batch
-    if isinstance(batch, Sequence) and len(batch) == 2:
-        return {"input": batch[0], "target": batch[1]}
-    found = f"keys {sorted(batch)}" if isinstance(batch, Mapping) else type(batch).__name__
-    raise TypeError(f"a batch must be a dict with 'input' and 'target', or an (input, target) pair; got {found}.")
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the moment; afterwards every submodule has its own mode back."""
-    modes = [(m, m.training) for m in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for m, mode in modes:
-            m.training = mode
-
-
-def action(method: Callable[[Any, Reference], None]) -> Callable[[Any, Reference], None]:
-    """Marks a method as an action of a recipe: it runs without gradients and in evaluation mode."""
-
-    @wraps(method)
-    def run(self: StagedModule, reference: Reference) -> None:
-        with torch.no_grad(), evaluating(self):
-            method(self, reference)
-
-    run.is_action = True  # pyright: ignore[reportFunctionMemberAccess]
-    return run
+        metrics = self.metrics[f"{split}_metrics"]
+        metrics.update(scores.detach(), batch["target"])
+        return dict(metrics.items())
 
 
 def plain(value: Any) -> Any:
@@ -293,20 +258,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     return value
-
-
-def _by_group(
-    setting: float | Mapping[str, float], groups: Iterable[str], what: str, default: float | None = None
-) -> dict[str, float]:
-    """One value for every parameter group, from one number for all or a mapping."""
-    groups = list(groups)
-    if not isinstance(setting, Mapping):
-        return dict.fromkeys(groups, setting)
-    for name in setting:
-        if name not in groups:
-            raise ValueError(f"{what} names '{name}', which is not a parameter group; {hint(name, groups)}")
-    values = {name: setting.get(name, default) for name in groups}
-    for name, value in values.items():
-        if value is None:
-            raise ValueError(f"{what} names {', '.join(setting)}, but not the parameter group '{name}'; add it.")
-    return {name: float(value) for name, value in values.items() if value is not None}

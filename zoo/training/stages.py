@@ -5,33 +5,37 @@ decisions as an uninterrupted one, and every rank of a distributed run takes the
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of a recipe: some epochs of training for some parameter groups, or an action.
-
-    Attributes:
-        name: what the stage is called in logs and messages; for an action, the model's method to run.
-        epochs: how long it lasts. 0 makes it an **action** (`push`, `prune`), run once, at the start of the
-            first epoch of the stage that follows.
-        train: the parameter groups that learn; every other group is frozen and in evaluation mode. An explicit
-            empty list makes an epoch that only measures what the actions before it have made.
-        lr: learning rates of this stage by group; a group that is not named keeps the model's own.
-        decay_every: multiply the learning rates by `decay` every so many epochs of this stage (0: never).
-        decay: the factor of that decay, in (0, 1].
-    """
+    """One part of a recipe: some epochs of training for some parameter groups, or an action."""
 
     name: str
+    """What the stage is called in logs and messages; for an action, the model's method to run."""
     epochs: int = 0
-    train: tuple[str, ...] = ()
-    lr: Mapping[str, float] = field(default_factory=dict)
+    """How long it lasts. 0 makes it an action (`push`, `prune`), run once at the start of the stage that follows."""
+    train: tuple[str, ...] | None = None
+    """The parameter groups that learn; every other group is frozen. An empty list makes an epoch that only measures."""
+    lr: dict[str, float] = field(default_factory=dict)
+    """Learning rates of this stage by group; a group that is not named keeps the recipe's own."""
     decay_every: int = 0
+    """Multiply the learning rates by `decay` every so many epochs of this stage; 0 means never."""
     decay: float = 0.1
+    """The factor of that decay, in (0, 1]."""
+    masked: bool = False
+    """Train the backbone on randomly masked inputs (Sum-of-Parts)."""
+    anneal: bool = False
+    """Let the density of weights fall from 1 to its target by the end of this stage (weight-sparse transformers)."""
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The parameter groups that learn; none of an action."""
+        return tuple(self.train or ())
 
     @property
     def is_action(self) -> bool:
@@ -74,13 +78,13 @@ def parse_stages(recipe: Iterable[Stage | Mapping[str, Any]]) -> tuple[Stage, ..
 
 def _read_stage(entry: Stage | Mapping[str, Any]) -> Stage:
     if isinstance(entry, Stage):
-        return replace(entry)  # stages are told apart by identity, and one object may be listed twice
+        entry = {f.name: getattr(entry, f.name) for f in fields(Stage)}  # a copy: stages are told apart by identity
     if not isinstance(entry, Mapping):
         raise ValueError(f"a stage is a mapping such as {{name: push}}; got {entry!r}.")
     known = [f.name for f in fields(Stage)]
     for key in entry:
         if key not in known:
-            raise ValueError(f"a stage has no key '{key}'; {hint(key, known)}")
+            raise ValueError(f"a stage has no key '{key}'; {did_you_mean(key, known)}")
     if not entry.get("name"):
         raise ValueError(f"every stage needs a name; got {dict(entry)}.")
     train = entry.get("train") or ()
@@ -104,9 +108,9 @@ def _check_stage(entry: Stage) -> Stage:
             f"stage '{entry.name}' has decay_every={entry.decay_every}, decay={entry.decay}; expected "
             "decay_every >= 0 and 0 < decay <= 1."
         )
-    if entry.is_action and (entry.train or entry.lr):
+    if entry.is_action and (entry.trained or entry.lr):
         raise ValueError(
-            f"stage '{entry.name}' has no epochs, so it is an action and cannot train {list(entry.train)}; "
+            f"stage '{entry.name}' has no epochs, so it is an action and cannot train {list(entry.trained)}; "
             "give it epochs."
         )
     return entry
@@ -120,7 +124,7 @@ def check_groups(stages: Sequence[Stage], groups: Iterable[str], model: str) -> 
     """
     groups = list(groups)
     for stage in stages:
-        for name in (*stage.train, *stage.lr):
+        for name in (*stage.trained, *stage.lr):
             if name not in groups:
                 raise ValueError(
                     f"stage '{stage.name}' trains '{name}', which is not a parameter group of {model}; groups: "

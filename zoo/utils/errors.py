@@ -6,7 +6,7 @@ from difflib import get_close_matches
 SHOWN = 12
 
 
-def hint(name: object, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Ends the message about an unknown name: "did you mean 'a'?" if one is near, else "there are: a, b, c."."""
     names = list(known)
     by_case = {n.lower(): n for n in names}

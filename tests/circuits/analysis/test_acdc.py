@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tests.circuits.tokens import pairs, prompts, taught, transformer
 from zoo.circuits import Choice, SparseTransformer
-from zoo.circuits.analysis import acdc
+from zoo.circuits import acdc
 from zoo.circuits.analysis.graph import Graph
 
 

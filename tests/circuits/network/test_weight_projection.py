@@ -12,7 +12,7 @@ from tests.circuits.kernels.test_topk import in_interpreter, needs_triton
 from zoo.circuits.network.weight_projection import Budget, Projector
 
 
-def reference(weight: Tensor, budget: Budget) -> Tensor:
+def projection_set(weight: Tensor, budget: Budget) -> Tensor:
     """By sorting: the non-zero largest of each neuron first, then all others."""
     if int(weight.count_nonzero()) <= budget.keep:
         return weight.clone()
@@ -51,7 +51,7 @@ def test_it_is_what_sorting_gives_and_idempotent(case: tuple[Tensor, Budget]) ->
     projected = weight.clone()
     projector = Projector([projected])
     projector([budget])
-    expected = reference(weight, budget)
+    expected = projection_set(weight, budget)
     assert torch.equal(projected, expected)
     nonzero = weight != 0
     assert int(projected.count_nonzero()) == min(budget.keep, int(nonzero.sum()))
@@ -67,7 +67,7 @@ def test_other_devices_agree(case: tuple[Tensor, Budget]) -> None:
     if budget.keep < weight.numel():
         projected = [weight.clone(), -weight.clone()]
         Projector(projected)._on_device((0, 1), budget)
-        assert torch.equal(projected[0], reference(weight, budget))
+        assert torch.equal(projected[0], projection_set(weight, budget))
         assert torch.equal(projected[1], -projected[0])
 
 
@@ -92,7 +92,7 @@ def test_strides_infinities_and_autograd() -> None:
     weight[2, 3], weight[4, 4] = torch.inf, -torch.inf
     strided = torch.empty(7, 9).T.copy_(weight)
     Projector([strided])([Budget(5)])
-    assert torch.equal(strided, reference(weight, Budget(5))) and strided.count_nonzero() == 5
+    assert torch.equal(strided, projection_set(weight, Budget(5))) and strided.count_nonzero() == 5
     learned = torch.nn.Parameter(weight.nan_to_num(9.0))
     loss = learned.square().sum()
     Projector([learned])([Budget(5)])

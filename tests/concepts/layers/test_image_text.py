@@ -19,7 +19,7 @@ from zoo.concepts.layers.image_text import read_phrases
 from zoo.concepts.layers.projected import read_scores
 from zoo.data import Digits
 from zoo.domain import ImageDomain
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 SHAPE = {
     "embed_dim": 12,
@@ -101,10 +101,10 @@ def test_scores_from_the_command_line_are_learned_from(
     said = capsys.readouterr().out
     scores, names, items = read_scores(output)
     digits = Digits(seed=1)
-    reference = Reference(digits.reference_dataset())
-    assert names == PHRASES and items == [reference.name(i) for i in range(len(reference))]
+    projection_set = ProjectionSet(digits.projection_dataset())
+    assert names == PHRASES and items == [projection_set.name(i) for i in range(len(projection_set))]
     encoder = OpenCLIP(digits.domain, "zoo-tiny", str(weights))
-    x = torch.stack([reference.input(i) for i in (0, 70)])
+    x = torch.stack([projection_set.input(i) for i in (0, 70)])
     torch.testing.assert_close(scores[[0, 70]], encoder.encode_images(x) @ encoder.encode_texts(PHRASES).T)
     strongest = scores.topk(5, 0).values.mean(0)
     best = int(strongest.argmax())
@@ -115,11 +115,11 @@ def test_scores_from_the_command_line_are_learned_from(
     torch.manual_seed(0)
     options = {"backbone": {"name": "convnet", "widths": [8], "pool": [0]}}
     labelfree = LabelFreeCBM(digits.domain, str(output), min_similarity=-1, cutoff=-1, epochs=3, **options)
-    labelfree.project(reference)
+    labelfree.project(projection_set)
     posthoc = PostHocCBM(digits.domain, bank=str(output), epochs=3, **options)
-    posthoc.learn_bank(reference)
+    posthoc.learn_bank(projection_set)
     for model in (labelfree, posthoc):
-        model.eval().sparsify(reference)
+        model.eval().sparsify(projection_set)
         explanation = model.explain(x).check()
         assert [unit.name for unit in explanation.units] == PHRASES
 

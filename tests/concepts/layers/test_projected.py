@@ -14,7 +14,7 @@ from zoo.concepts.layers.projected import cubed_cosine, fit_projection, read_sco
 from zoo.concepts.posthoc import hyperplane
 from zoo.data import ConceptToy
 from zoo.domain import TableDomain
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 DATA = ConceptToy("trig", count=600, batch_size=64)
 
@@ -64,7 +64,7 @@ def test_whole_recipe_runs_as_training() -> None:
     trainer.test(model, datamodule=DATA, verbose=False)
     assert trainer.callback_metrics["test/accuracy"] > 0.7 and trainer.current_epoch == 1
     assert torch.equal(model.backbone.state_dict()["layers.0.weight"], before)
-    z = model.standardised(model.backbone(torch.stack([item["input"] for item in DATA.reference_dataset()])))
+    z = model.standardised(model.backbone(torch.stack([item["input"] for item in DATA.projection_dataset()])))
     torch.testing.assert_close(z.mean(0)[model.alive], torch.zeros(int(model.alive.sum())), rtol=0, atol=1e-4)
     torch.testing.assert_close(z.std(0)[model.alive], torch.ones(int(model.alive.sum())), rtol=0, atol=1e-4)
 
@@ -74,7 +74,7 @@ def test_posthoc_recipe_and_its_residual() -> None:
     accuracy = {}
     for residual in (False, True):
         torch.manual_seed(0)
-        options = {"residual": True, "stages": stages} if residual else {}
+        options = {"residual": True, "recipe": {"stages": stages}} if residual else {}
         model = PostHocCBM(DATA.domain, backbone={"name": "mlp", "widths": [32]}, lam=1e-3, **options)
         trainer = fit(model, DATA)
         trainer.test(model, datamodule=DATA, verbose=False)
@@ -113,7 +113,7 @@ def test_random_control_runs_and_says_so(make) -> None:
 
 def test_dropped_concepts_are_silent_and_listed() -> None:
     model = labelfree(min_similarity=0.5).model
-    model.project(Reference(AnnotatedRows()))
+    model.project(ProjectionSet(AnnotatedRows()))
     dropped = [unit for unit in model.units() if unit.source.get("dropped")]
     assert 0 < len(dropped) < 5
     explanation = model.explain(rows_of_table())
@@ -136,17 +136,17 @@ def test_scores_are_found_by_the_names_of_the_items(tmp_path: Path) -> None:
     shuffled = [data.name(int(i)) for i in order]
     save_scores(path, data.concepts[order][:, [1, 0]], ["large", "round"], shuffled)
     model = zoo.create_model("labelfree", domain=ROWS, scores=str(path), concepts=["round", "large"], backbone="mlp")
-    _, wanted = model._features_and_scores(Reference(data))
+    _, wanted = model._features_and_scores(ProjectionSet(data))
     assert torch.equal(wanted, data.concepts[:, :2])
     named = zoo.create_model("labelfree", domain=ROWS, scores=str(path), backbone="mlp")
     assert named.names == ["large", "round"] and named.hparams["concepts"] == ["large", "round"]
     save_scores(path, data.concepts[1:, :2], ["round", "large"], [data.name(i) for i in range(1, 60)])
     with pytest.raises(ValueError, match=r"has no scores for 1 of 60 training items \(first: row 0\)"):
-        model._features_and_scores(Reference(data))
+        model._features_and_scores(ProjectionSet(data))
     with pytest.raises(ValueError, match="has no scores of the concepts huge"):
         zoo.create_model(
             "labelfree", domain=ROWS, scores=str(path), concepts=["huge"], backbone="mlp"
-        )._features_and_scores(Reference(data))
+        )._features_and_scores(ProjectionSet(data))
 
 
 def test_any_encoder_of_images_and_texts_scores_concepts() -> None:
@@ -157,7 +157,7 @@ def test_any_encoder_of_images_and_texts_scores_concepts() -> None:
         def encode_texts(self, texts: list[str]) -> Tensor:
             return torch.eye(2)[[len(text) % 2 for text in texts]]
 
-    scores = score_concepts(Reference(AnnotatedRows(), batch_size=7), Encoder(), ["ab", "abc", "a"])
+    scores = score_concepts(ProjectionSet(AnnotatedRows(), batch_size=7), Encoder(), ["ab", "abc", "a"])
     inputs = AnnotatedRows().inputs
     assert torch.equal(scores, inputs[:, [0, 1, 1]])
 
@@ -206,11 +206,11 @@ def test_a_bank_of_scores_takes_the_highest_for_present(tmp_path: Path) -> None:
     options = {"domain": unlabelled, "backbone": "identity", "examples": 40, "epochs": 5}
     save_scores(path, data.inputs[:, [1, 2]] / 9, ["tall", "bluish"], [data.name(i) for i in range(200)])
     model = zoo.create_model("posthoc", bank=str(path), **options).eval()
-    model.learn_bank(Reference(data))
+    model.learn_bank(ProjectionSet(data))
     assert [unit.name for unit in model.units()] == ["tall", "bluish"] and (model.accuracy > 0.9).all()
     for j, feature in enumerate((1, 2)):
         assert model.concepts.weight[j, feature] > 0.9
-    model.sparsify(Reference(data))
+    model.sparsify(ProjectionSet(data))
     saved = zoo.save(model, tmp_path / "checkpoint")
     path.unlink()
     x = rows_of_table()
@@ -218,7 +218,7 @@ def test_a_bank_of_scores_takes_the_highest_for_present(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"bank must be 'annotations', 'random', or a file of .*; got 'text'"):
         zoo.create_model("posthoc", bank="text", **options)
     control = zoo.create_model("posthoc", bank="random", concepts=["tall", "bluish"], **options)
-    control.learn_bank(Reference(data))
+    control.learn_bank(ProjectionSet(data))
     assert len(control.units()) == 2
 
 
@@ -226,10 +226,10 @@ def test_some_of_the_annotated_concepts() -> None:
     options = {"domain": ROWS, "backbone": "identity"}
     whole, some = (zoo.create_model("posthoc", **options, **chosen) for chosen in ({}, {"concepts": ["large"]}))
     for model in (whole, some):
-        model.learn_bank(Reference(AnnotatedRows()))
+        model.learn_bank(ProjectionSet(AnnotatedRows()))
     assert torch.cosine_similarity(some.concepts.weight[0], whole.concepts.weight[1], 0) > 0.9
     with pytest.raises(ValueError, match="the data has no scores of the concepts larg; did you mean 'large'"):
-        zoo.create_model("posthoc", **options, concepts=["larg"]).learn_bank(Reference(AnnotatedRows()))
+        zoo.create_model("posthoc", **options, concepts=["larg"]).learn_bank(ProjectionSet(AnnotatedRows()))
 
 
 def test_concept_with_too_few_examples_is_named() -> None:
@@ -238,4 +238,4 @@ def test_concept_with_too_few_examples_is_named() -> None:
     data.concepts[:3, 1] = 1
     model = zoo.create_model("posthoc", domain=ROWS, backbone="mlp")
     with pytest.raises(ValueError, match="concept 'large' has 3 present and 57 absent training items; at least 4"):
-        model.learn_bank(Reference(data))
+        model.learn_bank(ProjectionSet(data))

@@ -93,16 +93,16 @@ def test_train_and_val_share_the_training_pictures() -> None:
 
 def test_reference_set_is_the_training_set_unaugmented_and_in_order() -> None:
     data = Noise(augment="flip")
-    reference, train = data.reference_dataset(), data.train_dataset()
-    names = [reference.name(i) for i in range(len(reference))]
+    projection_set, train = data.projection_dataset(), data.train_dataset()
+    names = [projection_set.name(i) for i in range(len(projection_set))]
     assert names == [train.name(i) for i in range(len(train))]
     rows = [int(name.split()[1]) for name in names]
     assert rows == sorted(rows)
     plain = data.pictures("train", "none")
     for _ in range(2):
         for i, row in enumerate(rows):
-            assert torch.equal(reference[i]["input"], plain[row]["input"])
-    assert any(not torch.equal(train[i]["input"], reference[i]["input"]) for i in range(len(train)))
+            assert torch.equal(projection_set[i]["input"], plain[row]["input"])
+    assert any(not torch.equal(train[i]["input"], projection_set[i]["input"]) for i in range(len(train)))
 
 
 def test_validation_and_test_are_not_augmented() -> None:
@@ -250,7 +250,7 @@ class Record(Callback):
 def train(data: ImageData, folder: Path, resume: Path | None = None) -> tuple[BlackBox, Record]:
     torch.manual_seed(0)
     stages = [{"name": "train", "epochs": 3, "train": ["backbone", "head"]}]
-    model = BlackBox(data.domain, backbone={"name": "convnet", "widths": [4]}, stages=stages)
+    model = BlackBox(data.domain, backbone={"name": "convnet", "widths": [4]}, recipe={"stages": stages})
     record = Record(folder)
     trainer = Trainer(
         max_epochs=3,

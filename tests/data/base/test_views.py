@@ -42,7 +42,7 @@ def test_only_training_batches_have_a_second_view() -> None:
     data = Digits(augment="pipnet", views=2, batch_size=8)
     batch = next(iter(data.train_dataloader()))
     assert batch["view"].shape == batch["input"].shape == (8, 1, 8, 8) and not batch["view"].equal(batch["input"])
-    others = (data.reference_dataset(), data.val_dataset(), data.test_dataset())
+    others = (data.projection_dataset(), data.val_dataset(), data.test_dataset())
     assert all("view" not in dataset[0] for dataset in others)
     assert "view" not in next(iter(Digits(augment="pipnet", batch_size=8).train_dataloader()))
 

@@ -109,7 +109,7 @@ def test_drawn_windows_begin_anywhere_and_others_one_after_the_other(corpus: Pat
     sampler = made.make_sampler(dataset, torch.Generator())
     assert len(set(sampler)) == 50 and len({i % 16 for i in sampler}) > 8
     assert torch.equal(data(corpus).train_dataset().starts % 16, torch.zeros(len(data(corpus).train_dataset())))
-    assert len(made.reference_dataset()) == len(data(corpus).train_dataset())
+    assert len(made.projection_dataset()) == len(data(corpus).train_dataset())
 
 
 def test_more_windows_than_there_are_repeat_evenly() -> None:

@@ -67,7 +67,7 @@ def test_official_split_is_kept(root: Path) -> None:
 def test_crops_are_the_boxes(root: Path) -> None:
     data = CUB(str(root), size=(16, 20), augment="none")
     domain = Domain.from_dict(data.domain)
-    for part in (data.reference_dataset(), data.val_dataset(), data.test_dataset()):
+    for part in (data.projection_dataset(), data.val_dataset(), data.test_dataset()):
         for i in (0, len(part) - 1):
             assert domain.picture(part[i]["input"]).flatten(1).unique(dim=1).flatten().tolist() == [255, 0, 0]
     assert data.test_dataset().picture(0).size == BOX[2:]
@@ -83,10 +83,10 @@ def test_whole_pictures_keep_the_surroundings(root: Path) -> None:
 
 def test_training_pictures_are_augmented_and_references_are_not(root: Path) -> None:
     data = CUB(str(root), size=(16, 20))
-    train, reference = data.train_dataset(), data.reference_dataset()
-    assert names(train) == names(reference)
-    assert any(not torch.equal(train[i]["input"], reference[i]["input"]) for i in range(5))
-    assert torch.equal(reference[0]["input"], data.reference_dataset()[0]["input"])
+    train, projection_set = data.train_dataset(), data.projection_dataset()
+    assert names(train) == names(projection_set)
+    assert any(not torch.equal(train[i]["input"], projection_set[i]["input"]) for i in range(5))
+    assert torch.equal(projection_set[0]["input"], data.projection_dataset()[0]["input"])
 
 
 def test_root_from_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

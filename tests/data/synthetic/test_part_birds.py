@@ -216,7 +216,7 @@ def test_augmented_birds_have_no_regions() -> None:
     data = PartBirds(**SMALL, augment="pipnet", views=2)
     item = data.train_dataset()[0]
     assert set(item) == {"input", "view", "target", "concepts"} and item["view"].shape == (3, 64, 64)
-    assert "regions" in data.reference_dataset()[0] and "regions" in data.test_dataset()[0]
+    assert "regions" in data.projection_dataset()[0] and "regions" in data.test_dataset()[0]
 
 
 def test_without_background() -> None:

@@ -14,7 +14,7 @@ from zoo.cli.main import main
 from zoo.concepts import PostHocCBM
 from zoo.data import ConceptToy
 from zoo.metrics import accuracy_at_levels, covering_concepts, effective_concepts, sparsity_report
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 
 def test_effective_concepts_are_counted() -> None:
@@ -67,8 +67,8 @@ def test_evaluate_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     data = ConceptToy("trig", count=300)
     torch.manual_seed(0)
     model = PostHocCBM(data.domain, backbone={"name": "mlp", "widths": [16]}).eval()
-    model.learn_bank(Reference(data.reference_dataset()))
-    model.sparsify(Reference(data.reference_dataset()))
+    model.learn_bank(ProjectionSet(data.projection_dataset()))
+    model.sparsify(ProjectionSet(data.projection_dataset()))
     zoo.save(model, tmp_path / "checkpoint")
     config = tmp_path / "c.yaml"
     config.write_text("data: {class_path: ConceptToy, init_args: {name: trig, count: 300}}\n")

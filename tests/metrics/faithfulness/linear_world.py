@@ -16,7 +16,7 @@ class Pixels(SelfInterpretable):
 
     def __init__(self, seed: int = 0) -> None:
         domain = ImageDomain(classes=("a", "b", "c"), size=(SIDE, SIDE), channels=1, mean=(0.0,), std=(1.0,))
-        super().__init__(domain=domain, stages=[{"name": "fit", "epochs": 1, "train": ["head"]}])
+        super().__init__(domain=domain, recipe={"stages": [{"name": "fit", "epochs": 1, "train": ["head"]}]})
         self.head = nn.Linear(SIDE**2, CLASSES, bias=False)
         draw = torch.Generator().manual_seed(seed)
         self.own = torch.zeros(CLASSES, SIDE**2, dtype=torch.bool)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.metrics.faithfulness.linear_world import SIDE, Pixels, linear_case
 from zoo.metrics.faithfulness import Case, Compactness, GroundTruthRecovery, LocalityLeak, MaskOutAgreement, Subject
-from zoo.metrics.faithfulness.base import TruthMetric, covering, ranks, spearman
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering, ranks, spearman
 from zoo.metrics.faithfulness.compactness import Compactness as M6
 from zoo.metrics.faithfulness.deletion import EvidenceDeletionGain
 from zoo.metrics.faithfulness.imputers import Mean, NoisyLinear
@@ -24,9 +24,9 @@ def cases(model: Pixels, parts: list[list[int]]) -> list[Case]:
     return [Case(Subject(model), x[rows], torch.tensor(rows), truth=truth[rows]) for rows in parts]
 
 
-def all_metrics(model: Pixels) -> list[TruthMetric]:
-    reference = torch.randn(10, 1, SIDE, SIDE)
-    imputers = [Mean(reference, model.domain), NoisyLinear(model.domain)]
+def all_metrics(model: Pixels) -> list[FaithfulnessMetric]:
+    projection_set = torch.randn(10, 1, SIDE, SIDE)
+    imputers = [Mean(projection_set, model.domain), NoisyLinear(model.domain)]
     return [
         MaskOutAgreement(imputers, masks=8),
         EvidenceDeletionGain(imputers, steps=4),
@@ -57,7 +57,7 @@ def test_neither_batches_nor_shards_nor_order_change_a_result() -> None:
             assert value[:3] == pytest.approx(b.intervals()[name][:3], abs=1e-6, nan_ok=True)
 
 
-class Given(TruthMetric):
+class Given(FaithfulnessMetric):
     """Values that are given: two columns."""
 
     key, title, names, directions, chances = "M0", "given", ("a", "b"), (1, 1), (0.0, None)

@@ -25,7 +25,7 @@ class Maps(SelfInterpretable):
 
     def __init__(self) -> None:
         domain = ImageDomain(classes=("a", "b", "c"), size=(SIDE, SIDE), channels=1, mean=(0.0,), std=(1.0,))
-        super().__init__(domain=domain, stages=[{"name": "fit", "epochs": 1, "train": ["head"]}])
+        super().__init__(domain=domain, recipe={"stages": [{"name": "fit", "epochs": 1, "train": ["head"]}]})
         self.trunk = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
         self.prototypes = nn.Parameter(torch.randn(PLANES, 8))
         self.register_buffer("scale", torch.rand(PLANES) + 0.5)

@@ -8,11 +8,18 @@ import torch.distributed as dist
 from torch import multiprocessing as mp
 
 from tests.metrics.faithfulness.linear_world import SIDE, Pixels
-from zoo.metrics.faithfulness import Case, Compactness, EvidenceDeletionGain, MaskOutAgreement, Subject, TruthMetric
+from zoo.metrics.faithfulness import (
+    Case,
+    Compactness,
+    EvidenceDeletionGain,
+    FaithfulnessMetric,
+    MaskOutAgreement,
+    Subject,
+)
 from zoo.metrics.faithfulness.imputers import Mean
 
 
-def measured(rows: list[int]) -> list[TruthMetric]:
+def measured(rows: list[int]) -> list[FaithfulnessMetric]:
     torch.manual_seed(0)
     model = Pixels()
     x = torch.randn(21, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))

@@ -125,7 +125,7 @@ def test_right_answers_help_and_random_ones_do_not() -> None:
     data = ConceptToy("xor", count=400)
     model = zoo.create_model(
         "cem", domain=data.domain, backbone={"name": "mlp", "widths": [32]}, width=4,
-        stages=[{"name": "joint", "epochs": 1, "train": ["backbone", "concepts", "head"]}],
+        recipe={"stages": [{"name": "joint", "epochs": 1, "train": ["backbone", "concepts", "head"]}]},
     )  # fmt: skip
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     rows = data.items("train", True)

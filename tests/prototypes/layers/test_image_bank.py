@@ -10,7 +10,7 @@ from zoo.networks.image_backbones import convnet
 from zoo.prototypes.layers.grid import grid_of
 from zoo.prototypes.layers.image_bank import Bank
 from zoo.prototypes.layers.selection import EMPTY, choose, survey
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 CLASSES = ("circle", "square", "star")
 
@@ -20,10 +20,10 @@ def filled(dim: int | None, whiten: float) -> tuple[Bank, Tensor]:
     backbone = convnet(3, widths=[8], pool=[0]).eval()
     data, bank = RandomImages(), Bank(IMAGES, 4, 8, (6, 5), dim, whiten, 8)
     with torch.no_grad():
-        found = survey(Reference(data), backbone)
+        found = survey(ProjectionSet(data), backbone)
         bank.reduce(found)
         rows = choose(found.pooled, found.target, IMAGES.classes, 4, "medoids")
-        list(bank.fill(rows, Reference(data), backbone, bank))
+        list(bank.fill(rows, ProjectionSet(data), backbone, bank))
         return bank, backbone(data.inputs)
 
 
@@ -54,7 +54,7 @@ def test_principal_components_keep_distances_and_whitening_makes_them_alike() ->
 def test_features_beyond_half_precision_are_refused() -> None:
     bank, rows = Bank(IMAGES, 1, 3, (12, 10), None, 0.0, 8), torch.tensor([[0], [1], [2]])
     with pytest.raises(ValueError, match=r"features of 'noise-0\.png' and after exceed 65504"):
-        list(bank.fill(rows, Reference(RandomImages()), lambda x: 1e6 * x, bank))
+        list(bank.fill(rows, ProjectionSet(RandomImages()), lambda x: 1e6 * x, bank))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.prototypes.layers.test_projection import Maps, identity
 from zoo.prototypes.layers.patches import Strongest, _of_ranks, strongest_patches
 from zoo.prototypes.layers.projection import NOWHERE
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 
 def search(maps: Tensor, count: int) -> list[list[tuple[float, int, int]]]:
@@ -40,7 +40,7 @@ def as_lists(found: Strongest) -> list[list[tuple[float, int, int]]]:
 def test_equals_the_search(seed: int, images: int, batch_size: int, count: int, levels: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     maps = torch.randint(0, levels, (images, 3, 2, 2), generator=draw).float()
-    found = strongest_patches(Reference(Maps(maps, torch.zeros(images)), batch_size=batch_size), identity, count)
+    found = strongest_patches(ProjectionSet(Maps(maps, torch.zeros(images)), batch_size=batch_size), identity, count)
     assert as_lists(found) == search(maps, count)
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from tests.small_models import RandomImages, protopnet
 from zoo.prototypes.layers.projection import Nearest, nearest_patches
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 
 class Maps(Dataset):
@@ -62,7 +62,7 @@ def assert_same(found: Nearest, prototypes: Tensor, maps: Tensor, targets: Tenso
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 7, 23, 64])
 def test_equals_the_search(batch_size: int) -> None:
     prototypes, maps, targets = torch.rand(4, 3, 6), torch.rand(23, 6, 3, 2), torch.arange(23) % 4
-    found = nearest_patches(prototypes, Reference(Maps(maps, targets), batch_size=batch_size), identity)
+    found = nearest_patches(prototypes, ProjectionSet(Maps(maps, targets), batch_size=batch_size), identity)
     assert_same(found, prototypes, maps, targets)
 
 
@@ -81,7 +81,7 @@ def test_equals_the_search_where_many_distances_tie(
     maps = torch.randint(0, levels, (images, 3, 2, 2), generator=draw).float()
     prototypes = torch.randint(0, levels, (3, per_class, 3), generator=draw).float()
     targets = torch.cat([torch.arange(3), torch.randint(0, 3, (images - 3,), generator=draw)])
-    found = nearest_patches(prototypes, Reference(Maps(maps, targets), batch_size=batch_size), identity)
+    found = nearest_patches(prototypes, ProjectionSet(Maps(maps, targets), batch_size=batch_size), identity)
     assert_same(found, prototypes, maps, targets)
 
 
@@ -90,10 +90,10 @@ def test_ties_go_to_the_lowest_image_and_then_the_lowest_cell(batch_size: int) -
     maps, targets = torch.rand(1, 5, 3, 3).repeat(12, 1, 1, 1), torch.arange(12) % 2  # copies of one image
     maps[:, :, 2, 2] = maps[:, :, 0, 1]  # and a copied patch within it
     prototypes = maps[0, :, 0, 1].repeat(2, 1, 1) + 1e-3
-    copies = nearest_patches(prototypes, Reference(Maps(maps, targets), batch_size=batch_size), identity)
+    copies = nearest_patches(prototypes, ProjectionSet(Maps(maps, targets), batch_size=batch_size), identity)
     assert copies.index.tolist() == [0, 1] and copies.cell.tolist() == [1, 1]
     flat = Maps(torch.full((12, 5, 3, 3), 0.5), targets)
-    constant = nearest_patches(torch.rand(2, 4, 5), Reference(flat, batch_size=batch_size), identity)
+    constant = nearest_patches(torch.rand(2, 4, 5), ProjectionSet(flat, batch_size=batch_size), identity)
     assert constant.index.tolist() == [0] * 4 + [1] * 4 and constant.cell.tolist() == [0] * 8
 
 
@@ -104,8 +104,8 @@ def test_shards_merge_to_what_one_process_finds(world: int) -> None:
     maps[1], maps[7], maps[12] = maps[0], maps[6], maps[0]
     prototypes = torch.stack([maps[[0, 6]][:, :, 1, 1], torch.rand(2, 4), torch.rand(2, 4)])
     data = Maps(maps, targets)
-    alone = nearest_patches(prototypes, Reference(data, batch_size=3), identity)
-    ranks = [Reference(data, batch_size=3, rank=rank, world=world) for rank in range(world)]
+    alone = nearest_patches(prototypes, ProjectionSet(data, batch_size=3), identity)
+    ranks = [ProjectionSet(data, batch_size=3, rank=rank, world=world) for rank in range(world)]
     shares = [nearest_patches(prototypes, share, identity) for share in ranks]
     for order in (range(world), reversed(range(world))):
         merged = Nearest.start(prototypes.flatten(0, 1))
@@ -118,12 +118,12 @@ def test_shards_merge_to_what_one_process_finds(world: int) -> None:
 def test_class_without_images_is_named() -> None:
     data = Maps(torch.rand(6, 3, 2, 2), torch.tensor([0, 0, 2, 2, 0, 2]))
     with pytest.raises(ValueError, match=r"1 classes have no training image to take prototypes from: \[1\]"):
-        nearest_patches(torch.rand(3, 2, 3), Reference(data), identity)
+        nearest_patches(torch.rand(3, 2, 3), ProjectionSet(data), identity)
 
 
 def test_pushed_prototypes_are_patches_of_their_sources() -> None:
     model, data = protopnet().model, RandomImages()
-    found = nearest_patches(model.vectors().unflatten(0, (3, 2)), Reference(data, batch_size=4), model.embed)
+    found = nearest_patches(model.vectors().unflatten(0, (3, 2)), ProjectionSet(data, batch_size=4), model.embed)
     assert found.distance.max() < 1e-9  # another batch size rounds the backbone differently
     source = model.provenance
     for j, (i, cell) in enumerate(zip(source.index.tolist(), source.cell.tolist(), strict=True)):
@@ -169,7 +169,7 @@ def test_memory_is_that_of_a_batch_whatever_the_size_of_the_data() -> None:
     alive = []
     for batches in (3, 250):
         embed = Counted(batches)
-        nearest_patches(torch.rand(2, 3, 32), Reference(Pixels(8 * batches), batch_size=8), embed)
+        nearest_patches(torch.rand(2, 3, 32), ProjectionSet(Pixels(8 * batches), batch_size=8), embed)
         assert embed.left == 0
         alive.append(embed.alive)
     assert alive[1] - alive[0] <= 8 * 8 * 247 + 1024
@@ -181,7 +181,7 @@ def test_shared_prototypes_search_the_images_of_their_users() -> None:
     images, model = RandomImages(), torch.nn.Conv2d(3, 6, 3, 2)
     users = torch.tensor([[1, 0, 0, 1, 0], [0, 1, 0, 1, 0], [0, 0, 1, 0, 0]]).bool()  # the last has none: all images
     with torch.no_grad():
-        found = nearest_patches(prototypes, Reference(images), model, users)
+        found = nearest_patches(prototypes, ProjectionSet(images), model, users)
         patches = model(images.inputs).flatten(2).mT  # (N, HW, D)
     for j in range(5):
         owners = users[:, j].nonzero().flatten() if users[:, j].any() else torch.arange(3)
@@ -196,4 +196,4 @@ def test_shared_prototypes_whose_users_have_no_image() -> None:
     users = torch.zeros(4, 2, dtype=torch.bool)
     users[3] = True
     with pytest.raises(ValueError, match="2 shared prototypes have users that have no training image"):
-        nearest_patches(torch.rand(2, 6), Reference(RandomImages()), torch.nn.Conv2d(3, 6, 3), users)
+        nearest_patches(torch.rand(2, 6), ProjectionSet(RandomImages()), torch.nn.Conv2d(3, 6, 3), users)

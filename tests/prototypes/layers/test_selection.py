@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from tests.small_models import RandomImages
 from zoo.prototypes.layers.selection import EMPTY, choose, medoids, survey
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 CLASSES = ("circle", "square", "star")
 
@@ -58,7 +58,7 @@ def test_classes_without_an_image_are_named() -> None:
 def test_survey_has_the_moments_of_all_patches() -> None:
     maps = torch.randn(9, 5, 2, 3) + 3
     data = RandomImages()
-    found = survey(Reference(data, batch_size=4), lambda x: torch.stack([_map_of(maps, data, row) for row in x]))
+    found = survey(ProjectionSet(data, batch_size=4), lambda x: torch.stack([_map_of(maps, data, row) for row in x]))
     patches = maps.flatten(2).mT
     torch.testing.assert_close(found.pooled, maps.mean((2, 3)))
     torch.testing.assert_close(found.cells, patches.mean(0))

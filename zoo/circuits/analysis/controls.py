@@ -16,7 +16,7 @@ from zoo.circuits.analysis.pruning import Pruning, fit_mask, prune
 from zoo.circuits.analysis.token_pair_task import Choice, margins, score, task_loss
 from zoo.circuits.network.transformer import SITES, Ablation
 from zoo.circuits.sparse_transformer import SparseTransformer
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 
 def controls(
@@ -25,7 +25,7 @@ def controls(
     train: Choice,
     held_out: Choice,
     nonsense: tuple[Choice, Choice] | None = None,
-    reference: Reference | None = None,
+    projection_set: ProjectionSet | None = None,
     how: Pruning | None = None,
     draws: int = 16,
 ) -> dict[str, Any]:
@@ -49,8 +49,8 @@ def controls(
     }
     if nonsense is not None:
         found["nonsense_task"] = searched(model, *(c.to(model.device) for c in nonsense), how)
-    if reference is not None:
-        found["shuffled_weights"] = searched(shuffled(model, reference, how.seed), train, held_out, how)
+    if projection_set is not None:
+        found["shuffled_weights"] = searched(shuffled(model, projection_set, how.seed), train, held_out, how)
     return found
 
 
@@ -117,7 +117,7 @@ def fitted(model: SparseTransformer, train: Choice, held_out: Choice, how: Pruni
     }
 
 
-def shuffled(model: SparseTransformer, reference: Reference, seed: int = 0) -> SparseTransformer:
+def shuffled(model: SparseTransformer, projection_set: ProjectionSet, seed: int = 0) -> SparseTransformer:
     """The same network with the non-zeros of every matrix in another order at the same places, and means of its own."""
     other = copy.deepcopy(model).eval()
     draw = torch.Generator().manual_seed(seed)
@@ -126,5 +126,5 @@ def shuffled(model: SparseTransformer, reference: Reference, seed: int = 0) -> S
             flat: Tensor = sparse.weight.view(-1)
             places = flat.nonzero().flatten()
             flat[places] = flat[places[torch.randperm(len(places), generator=draw).to(places.device)]]
-    other.average(reference)
+    other.average(projection_set)
     return other

@@ -16,10 +16,10 @@ from zoo.circuits.network.transformer import SparseNetwork
 from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.domain import Domain
 from zoo.networks.image_backbones import refuse_if_sealed, skips_weights
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 CONFIG, WEIGHTS, PREFIX = "config.yaml", "model.safetensors", "network."
-OF_TRAINING = ("domain", "stages", "lr", "weight_decay")  # arguments that a network does not hang on
+OF_TRAINING = ("domain", "recipe", "stages", "lr", "weight_decay")  # arguments that a network does not hang on
 
 
 def read_twin(dense: str | Mapping[str, Any], domain: Domain) -> tuple[SparseNetwork, dict[str, Any]]:
@@ -63,7 +63,7 @@ def arguments(given: Mapping[str, Any], what: str) -> dict[str, Any]:
     known = [name for name in inspect.signature(SparseTransformer).parameters if name not in OF_TRAINING]
     for name in given:
         if name not in known:
-            raise ValueError(f"'{what}' has no key '{name}'; {hint(name, known)}")
+            raise ValueError(f"'{what}' has no key '{name}'; {did_you_mean(name, known)}")
     return dict(given)
 
 

@@ -11,7 +11,7 @@ from zoo.concepts.layers.groups import answered, effects
 from zoo.concepts.layers.losses import imbalance
 from zoo.core.evidence import Evidence, Unit
 from zoo.domain import Domain
-from zoo.training.staged_module import Batch
+from zoo.training.batch import Batch
 from zoo.training.tasks import concept_metrics
 
 
@@ -105,13 +105,13 @@ class Annotated:
             )
         self.concept_weights.copy_(imbalance(data.concept_labels()))
 
-    def concept_scorecards(self) -> nn.ModuleDict:
+    def concept_metric_sets(self) -> nn.ModuleDict:
         """Metrics of the concepts by split; kept as `self.concept_cards`."""
         return nn.ModuleDict({f"{split}_metrics": concept_metrics() for split in ("val", "test")})
 
-    def measure(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
+    def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
         """Updates the metrics of the task, and outside training also those of the concepts."""
-        found = super().measure(split, scores, evidence, batch)
+        found = super().update_metrics(split, scores, evidence, batch)
         if split == "train" or "concepts" not in batch:
             return found
         card = self.concept_cards[f"{split}_metrics"]

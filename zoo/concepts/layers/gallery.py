@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
 
 from zoo.domain import ImageDomain
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 from zoo.utils.functional import upsample
 
 FAINT = 0.25  # brightness of what a concept does not look at
@@ -42,7 +42,7 @@ class Gallery(nn.Module):
 
     def fill(
         self,
-        reference: Reference,
+        projection_set: ProjectionSet,
         domain: ImageDomain,
         strength: Callable[[Tensor], Tensor],
         maps: Callable[[Tensor], Tensor],
@@ -50,31 +50,31 @@ class Gallery(nn.Module):
         """Finds and draws the strongest images in one pass over the training set, then a look at the winners.
 
         Args:
-            reference: the training set.
+            projection_set: the training set.
             domain: turns inputs back into pictures.
             strength: from images (B, C, H, W) to how strongly each concept fires (B, k).
             maps: from images to where each concept looks, (B, k, h, w) >= 0.
         """
-        best, index = self._strongest(reference, strength)
+        best, index = self._strongest(projection_set, strength)
         count = best.shape[1]
         self.index[:, :count], self.strength[:, :count] = index, best
         for k, row in enumerate(index.tolist()):
-            x = torch.stack([reference.input(i) for i in row])
+            x = torch.stack([projection_set.input(i) for i in row])
             heat = upsample(maps(x)[:, k], domain.size).clamp_min(0)
             heat = heat / heat.flatten(1).amax(1).clamp_min(1e-12)[:, None, None]
             bright = domain.picture(x) * (FAINT + (1 - FAINT) * heat[:, None])
             small = F.resize(bright.round().to(torch.uint8), [self.thumbnail, self.thumbnail], antialias=True)
             self.picture[k, :, :, : count * self.thumbnail] = torch.cat(list(small), 2)
 
-    def _strongest(self, reference: Reference, strength: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    def _strongest(self, projection_set: ProjectionSet, strength: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Running top n of every concept, over all ranks; ties go to the lower number."""
         best, index = self.strength[:, :0], self.index[:, :0]
-        for batch in reference:
+        for batch in projection_set:
             fresh = strength(batch["input"]).float().T  # (k, B)
             number = batch["index"].expand_as(fresh)
             best, index = _top(torch.cat([best, fresh], 1), torch.cat([index, number], 1), self.count)
-        if reference.world > 1:
-            parts = [[torch.empty_like(t) for _ in range(reference.world)] for t in (best, index)]
+        if projection_set.world > 1:
+            parts = [[torch.empty_like(t) for _ in range(projection_set.world)] for t in (best, index)]
             for mine, all_ in zip((best, index), parts, strict=True):
                 dist.all_gather(all_, mine.contiguous())
             best, index = _top(torch.cat(parts[0], 1), torch.cat(parts[1], 1), self.count)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as pictures
 
 from zoo.domain import Domain, ImageDomain
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 from zoo.utils.optional import need
 
 BRINGS_WEIGHTS = ("hf-hub:", "local-dir:")  # names of models of open_clip that say where the weights lie
@@ -105,7 +105,7 @@ def _weights(library: Any, model: str, pretrained: str | None) -> str | None:
             raise ValueError(f"'{model}' brings its own weights; leave out pretrained, '{pretrained}'.")
         return None
     if model not in (known := library.list_models()):
-        raise ValueError(f"open_clip has no model '{model}'; {hint(model, known)}")
+        raise ValueError(f"open_clip has no model '{model}'; {did_you_mean(model, known)}")
     tags = library.list_pretrained_tags_by_model(model)
     file = os.path.expandvars(Path(pretrained or "").expanduser())
     if pretrained and pretrained.lower().replace("-", "_") in tags:
@@ -113,7 +113,7 @@ def _weights(library: Any, model: str, pretrained: str | None) -> str | None:
     if pretrained and Path(file).is_file():
         return file
     raise ValueError(
-        f"open_clip has no weights '{pretrained}' for '{model}', and they are no file; {hint(pretrained, tags)}"
+        f"open_clip has no weights '{pretrained}' for '{model}', and they are no file; {did_you_mean(pretrained, tags)}"
     )
 
 

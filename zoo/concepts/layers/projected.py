@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo.networks.image_backbones import refuse_if_sealed
-from zoo.training.projection_set import Reference
-from zoo.utils.errors import hint
+from zoo.training.projection_set import ProjectionSet
+from zoo.utils.errors import did_you_mean
 
 
 class TextImageEncoder(Protocol):
@@ -28,10 +28,10 @@ class TextImageEncoder(Protocol):
 
 
 @torch.no_grad()
-def score_concepts(reference: Reference, encoder: TextImageEncoder, concepts: list[str]) -> Tensor:
+def score_concepts(projection_set: ProjectionSet, encoder: TextImageEncoder, concepts: list[str]) -> Tensor:
     """(N, M) how well each phrase fits each image: products of their vectors, in the order of the reference set."""
     texts = encoder.encode_texts(concepts)
-    return torch.cat([encoder.encode_images(batch["input"]) @ texts.T for batch in reference])
+    return torch.cat([encoder.encode_images(batch["input"]) @ texts.T for batch in projection_set])
 
 
 def save_scores(path: str | Path, scores: Tensor, concepts: list[str], items: list[str]) -> None:
@@ -64,14 +64,14 @@ def read_scores(path: str | Path) -> tuple[Tensor, list[str], list[str]]:
         raise ValueError(f"{path} is no intact safetensors file ({error}).") from error
 
 
-def align(scores: Tensor, items: list[str], reference: Reference, path: str | Path) -> Tensor:
+def align(scores: Tensor, items: list[str], projection_set: ProjectionSet, path: str | Path) -> Tensor:
     """Rows of scores in the order of the reference set, found by the items' names.
 
     Raises:
         ValueError: an item of the reference set has no row.
     """
     row = {name: i for i, name in enumerate(items)}
-    names = [reference.name(i) for i in range(len(reference))]
+    names = [projection_set.name(i) for i in range(len(projection_set))]
     lost = [name for name in names if name not in row]
     if lost:
         raise ValueError(f"{path} has no scores for {len(lost)} of {len(names)} training items (first: {lost[0]}).")
@@ -85,7 +85,7 @@ def columns_of(wanted: Sequence[str], found: Sequence[str], where: str | Path) -
         ValueError: one is not there.
     """
     if lost := [name for name in wanted if name not in found]:
-        raise ValueError(f"{where} has no scores of the concepts {', '.join(lost[:5])}; {hint(lost[0], found)}")
+        raise ValueError(f"{where} has no scores of the concepts {', '.join(lost[:5])}; {did_you_mean(lost[0], found)}")
     return [found.index(name) for name in wanted]
 
 
@@ -95,20 +95,20 @@ class Streamed(Protocol):
     backbone: nn.Module
 
 
-def collect(model: Streamed, reference: Reference, *keys: str) -> list[Tensor]:
+def collect(model: Streamed, projection_set: ProjectionSet, *keys: str) -> list[Tensor]:
     """Features (N, d) of the whole reference set, and what its batches hold under `keys`, in its order, on every rank.
 
     Raises:
         ValueError: the batches have no such key.
     """
     parts: dict[str, list[Tensor]] = {"features": [], **{key: [] for key in keys}}
-    for batch in reference:
+    for batch in projection_set:
         parts["features"].append(model.backbone(batch["input"]).float())
         for key in keys:
             if key not in batch:
                 raise ValueError(f"the data has no '{key}' in its batches; use data with annotated {key}.")
             parts[key].append(batch[key])
-    return [reference.gather(torch.cat(rows)) for rows in parts.values()]
+    return [projection_set.gather(torch.cat(rows)) for rows in parts.values()]
 
 
 def cubed_cosine(q: Tensor, p: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn.functional import grid_sample
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 
 class Augmentation:
@@ -177,5 +177,5 @@ def pipeline(name: str, size: tuple[int, int]) -> Augmentation:
         ValueError: there is none.
     """
     if name not in PIPELINES:
-        raise ValueError(f"no augmentation named '{name}'; {hint(name, PIPELINES)}")
+        raise ValueError(f"no augmentation named '{name}'; {did_you_mean(name, PIPELINES)}")
     return Augmentation(PIPELINES[name](size), OWN[name](size) if name in OWN else None)

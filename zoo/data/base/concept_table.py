@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 RESERVED = ("path", "label", "split")  # so that one file may list images and concepts
 SHOWN = 5  # mistakes of a kind that a message spells out
@@ -167,7 +167,9 @@ def _read_groups(
         if not name:
             raise ValueError(f"{at}: group '{group}' names no concept; name some of {table}, or remove the group.")
         if name not in names:
-            raise ValueError(f"{at}: group '{group}' names '{name}', no concept of {table}; {hint(name, names)}")
+            raise ValueError(
+                f"{at}: group '{group}' names '{name}', no concept of {table}; {did_you_mean(name, names)}"
+            )
         if name in group_of:
             again = "twice" if group_of[name] == group else f"and in group '{group_of[name]}'"
             raise ValueError(f"{at}: concept '{name}' is in group '{group}' {again}; leave it in one of them, once.")
@@ -199,7 +201,7 @@ def _check_exclusive(
 ) -> None:
     for group in exclusive:
         if group not in groups:
-            raise ValueError(f"exclusive names '{group}', no concept group; {hint(group, groups)}")
+            raise ValueError(f"exclusive names '{group}', no concept group; {did_you_mean(group, groups)}")
     columns = {group: [names.index(name) for name in groups[group]] for group in exclusive}
     for row in rows:
         for group, members in columns.items():

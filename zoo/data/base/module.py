@@ -108,7 +108,7 @@ class DataModule(LightningDataModule):
         """The training items, augmented as configured."""
         return self._training_part(True)
 
-    def reference_dataset(self) -> Dataset:
+    def projection_dataset(self) -> Dataset:
         """The training items in fixed order, not augmented: where prototypes are taken from."""
         return self._training_part(False)
 

@@ -199,7 +199,7 @@ class CodeData(DataModule):
             return super().make_sampler(dataset, generator)
         return SomeWindows(self.windows, dataset, generator, self.seed)
 
-    def reference_dataset(self) -> Dataset:
+    def projection_dataset(self) -> Dataset:
         """At most 2,000 training windows, evenly spread: enough for the means of nodes."""
         whole = self.items("train", False)
         if len(whole) <= 2000:

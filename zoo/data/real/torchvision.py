@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as F
 from zoo.data.base.images import ImageData, Pictures
 from zoo.data.base.module import expand
 from zoo.domain import ImageDomain
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 
 def _is_split(cls: Any) -> bool:
@@ -59,7 +59,7 @@ class TorchvisionData(ImageData):
     ) -> None:
         super().__init__(batch_size, workers, seed, val_fraction, augment, views)
         if name not in SETS:
-            near = hint(name, sorted(SETS))
+            near = did_you_mean(name, sorted(SETS))
             raise ValueError(f"no data set named '{name}' with a train and a test split in torchvision; {near}")
         folder = root or ("$ZOO_DATA/" if "ZOO_DATA" in os.environ else "data/") + name.lower()
         self.name, self.root, self.download, self.size, self.limit = name, expand(folder), download, size, limit

@@ -16,7 +16,7 @@ from zoo.data.base.images import ImageData
 from zoo.data.base.module import Part
 from zoo.data.synthetic.painting import Painted, Paintings, PictureWorld, one_of
 from zoo.domain import ImageDomain
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 KINDS = ("watermark", "brightness")
 BARS = (85, 255)  # grey of a watermark's bars for the bits 0 and 1
@@ -94,7 +94,7 @@ class ForcedArtefact(PictureWorld):
     @cached_property
     def _sources(self) -> dict[str, Dataset]:
         return {
-            "train": self.data.reference_dataset(),
+            "train": self.data.projection_dataset(),
             "val": self.data.val_dataset(),
             "test": self.data.test_dataset(),
         }
@@ -169,5 +169,5 @@ def make_data(name: str, arguments: Mapping[str, Any]) -> ImageData:
         known[kind.__name__] = kind
         found += kind.__subclasses__()
     if name not in known:
-        raise ValueError(f"no image data module named '{name}'; {hint(name, known)}")
+        raise ValueError(f"no image data module named '{name}'; {did_you_mean(name, known)}")
     return known[name](**arguments)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zoo.data.base.arrays import Rows
 from zoo.data.base.module import DataModule
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 
 class Evident(Rows):
@@ -108,11 +108,11 @@ def asked_for(
         ValueError: an unknown split or factor, or no rows, or rows that do not exist.
     """
     if split not in counts:
-        raise ValueError(f"no split named '{split}'; {hint(split, counts)}")
+        raise ValueError(f"no split named '{split}'; {did_you_mean(split, counts)}")
     names = (remove,) if isinstance(remove, str) else tuple(remove)
     for name in names:
         if name not in removable:
-            raise ValueError(f"nothing named '{name}' can be removed; {hint(name, removable)}")
+            raise ValueError(f"nothing named '{name}' can be removed; {did_you_mean(name, removable)}")
     wanted, count = torch.as_tensor(rows, dtype=torch.long).tolist(), counts[split]
     if not wanted:
         raise ValueError("rows must name one item or more; got none.")
@@ -129,7 +129,7 @@ def named(kind: str, name: str, known: Collection[str]) -> str:
         ValueError: it is not; the message names the near match.
     """
     if name not in known:
-        raise ValueError(f"no {kind} named '{name}'; {hint(name, known)}")
+        raise ValueError(f"no {kind} named '{name}'; {did_you_mean(name, known)}")
     return name
 
 

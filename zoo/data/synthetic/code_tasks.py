@@ -15,7 +15,7 @@ from torch import Tensor
 from zoo.data.synthetic.code_prompts import PROMPTS, Pair
 from zoo.data.synthetic.idioms import NOUNS, Writer, lot, nouns, reserved, snippet
 from zoo.domain import CodeDomain
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 SPLITS = ("train", "held_out")
 TRIES = 100  # draws for each new pair before a task is said to have no more
@@ -156,7 +156,7 @@ def find_task(name: str) -> Task:
         ValueError: there is none; the message says which was probably meant.
     """
     if name not in TASKS:
-        raise ValueError(f"no task named '{name}'; {hint(name, TASKS)}")
+        raise ValueError(f"no task named '{name}'; {did_you_mean(name, TASKS)}")
     return TASKS[name]
 
 

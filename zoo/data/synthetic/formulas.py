@@ -8,7 +8,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 Literal = tuple[str, bool]  # a feature, and whether it must be 1
 Term = frozenset[Literal]
@@ -36,7 +36,7 @@ class Formula:
         for term in self.terms:
             for name, positive in sorted(term):
                 if name not in self.features:
-                    raise ValueError(f"no feature named '{name}'; {hint(name, self.features)}")
+                    raise ValueError(f"no feature named '{name}'; {did_you_mean(name, self.features)}")
                 if positive and (name, False) in term:
                     raise ValueError(f"a term asks for '{name}' and for its opposite; it would never be true.")
         used = len({name for term in self.terms for name, _ in term})

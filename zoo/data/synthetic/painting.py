@@ -10,7 +10,7 @@ from torch import Tensor
 from zoo.data.base.images import ImageData, Pictures
 from zoo.data.synthetic.benchmark import asked_for
 from zoo.domain import ImageDomain
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 
 class Painted:
@@ -119,7 +119,7 @@ def one_of(name: str, value: str, known: Collection[str]) -> None:
         ValueError: it is not; the message names the near match.
     """
     if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}; got '{value}'; {hint(value, known)}")
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got '{value}'; {did_you_mean(value, known)}")
 
 
 def over(below: Tensor, ink: Tensor, alpha: Tensor) -> Tensor:

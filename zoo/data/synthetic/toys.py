@@ -11,7 +11,7 @@ from torch import Tensor
 from zoo.data.base.arrays import Rows
 from zoo.data.base.module import DataModule
 from zoo.domain import TableDomain
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 Sample = tuple[Tensor, Tensor, Tensor]  # inputs (N, F), concepts (N, k), targets (N,)
 
@@ -71,7 +71,7 @@ class ConceptToy(DataModule):
     ) -> None:
         super().__init__(batch_size, workers, seed)
         if name not in TOYS:
-            raise ValueError(f"no concept toy named '{name}'; {hint(name, TOYS)}")
+            raise ValueError(f"no concept toy named '{name}'; {did_you_mean(name, TOYS)}")
         if count < 20:
             raise ValueError(f"count must be at least 20, so that every split has rows; got {count}.")
         self.name, self.count = name, count

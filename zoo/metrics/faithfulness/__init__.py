@@ -5,7 +5,7 @@ A `Subject` is what is measured, a `Case` a batch of what it says; each metric h
 """
 
 from zoo.metrics.circuits.edge_recovery import edge_recovery, pessimistic_area
-from zoo.metrics.faithfulness.base import TruthMetric, Value
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, Value
 from zoo.metrics.faithfulness.compactness import Compactness
 from zoo.metrics.faithfulness.completeness import CompletenessGap
 from zoo.metrics.faithfulness.contrastivity import Contrastivity
@@ -36,6 +36,7 @@ __all__ = [
     "Evaluator",
     "EvidenceDeletionGain",
     "EvidenceStability",
+    "FaithfulnessMetric",
     "GroundTruthRecovery",
     "InterventionResponse",
     "KeepOnlySufficiency",
@@ -44,7 +45,6 @@ __all__ = [
     "ParameterRandomisation",
     "Perturbation",
     "Subject",
-    "TruthMetric",
     "UnitPurity",
     "Value",
     "edge_recovery",

@@ -28,7 +28,7 @@ class Value(NamedTuple):
     ideal: float | None
 
 
-class TruthMetric(Metric):
+class FaithfulnessMetric(Metric):
     """The base: `measure` gives one row of numbers for each sample of a `Case`, NaN where one is not defined.
 
     Samples are kept with their ids, so results are equal however they are batched or spread over processes.

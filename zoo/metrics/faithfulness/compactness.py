@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from zoo.metrics.faithfulness.base import TruthMetric, covering
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering
 from zoo.metrics.faithfulness.subject import Case
 
 
-class Compactness(TruthMetric):
+class Compactness(FaithfulnessMetric):
     """How many units a person must look at, and how large they are; never to be shown apart.
 
     With p = |contribution| / sum of |contributions|:

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from zoo.metrics.faithfulness.base import TruthMetric
+from zoo.metrics.faithfulness.base import FaithfulnessMetric
 from zoo.metrics.faithfulness.subject import Case
 
 
-class CompletenessGap(TruthMetric):
+class CompletenessGap(FaithfulnessMetric):
     """|score - bias - sum of contributions|, in units of the standard deviation of the scores; the 95th percentile.
 
     Of a single score, in units of its own size. What passes is at most 1e-3.

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from zoo.metrics.faithfulness.base import TruthMetric, covering
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering
 from zoo.metrics.faithfulness.imputers import Imputer
 from zoo.metrics.faithfulness.subject import Case
 
 
-class Contrastivity(TruthMetric):
+class Contrastivity(FaithfulnessMetric):
     """Whether the evidence for the two classes of highest score, k₁ and k₂, is specific to each.
 
         swap test    share of samples in which removing the evidence of k₁ lowers score(k₁) - score(k₂) more than

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from zoo.metrics.faithfulness.base import TruthMetric
+from zoo.metrics.faithfulness.base import FaithfulnessMetric
 from zoo.metrics.faithfulness.elements import cells_of
 from zoo.metrics.faithfulness.imputers import Imputer
 from zoo.metrics.faithfulness.streams import uniform
 from zoo.metrics.faithfulness.subject import Case, centred
 
 
-class EvidenceDeletionGain(TruthMetric):
+class EvidenceDeletionGain(FaithfulnessMetric):
     """The area between removing the least and the most relevant elements first, in units of all there is to lose.
 
         EDG = (area under LeRF - area under MoRF) / (z(x) - z(blank))

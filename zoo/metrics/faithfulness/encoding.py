@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from zoo.domain import Domain
-from zoo.metrics.faithfulness.base import TruthMetric, covering
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering
 from zoo.metrics.faithfulness.elements import TOKENS, cells_of, element_shape, over_input
 from zoo.metrics.faithfulness.subject import Case
 from zoo.metrics.faithfulness.sufficiency import elsewhere
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 UNKNOWN = 1  # the token that stands for removed ones
 
 
-class EncodingGap(TruthMetric):
+class EncodingGap(FaithfulnessMetric):
     """What the model is right about, less what a second network sees in the model's evidence alone.
 
         gap                      accuracy of the model - accuracy of the evaluator on the evidence

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from zoo.metrics.faithfulness.base import TruthMetric
+from zoo.metrics.faithfulness.base import FaithfulnessMetric
 from zoo.metrics.faithfulness.subject import Case, centred
 
 Without = Callable[[Tensor, str], Tensor]
 
 
-class ErrorControlledImportance(TruthMetric):
+class ErrorControlledImportance(FaithfulnessMetric):
     """Which known factors an explanation names, against those whose exact removal is seen to matter.
 
     t is the drop of the target's centred score when a factor is drawn away, everything else unchanged. A factor matters

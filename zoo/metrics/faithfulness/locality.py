@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from zoo.core.explanation import Explanation
-from zoo.metrics.faithfulness.base import TruthMetric, covering
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering
 from zoo.metrics.faithfulness.elements import over_input
 from zoo.metrics.faithfulness.streams import normal
 from zoo.metrics.faithfulness.subject import Case
 
 
-class LocalityLeak(TruthMetric):
+class LocalityLeak(FaithfulnessMetric):
     """Of how much a unit's evidence moves under noise, the share that is due to noise outside of its support.
 
         leak = out / (in + out),   out = E |c(x + (1 - S) ξ) - c(x)|,   in = E |c(x + S ξ) - c(x)|

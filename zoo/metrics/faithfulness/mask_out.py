@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from zoo.metrics.faithfulness.base import TruthMetric, covering, spearman
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering, spearman
 from zoo.metrics.faithfulness.elements import random_masks
 from zoo.metrics.faithfulness.imputers import Imputer
 from zoo.metrics.faithfulness.subject import Case
@@ -13,7 +13,7 @@ from zoo.metrics.faithfulness.subject import Case
 STATISTICS = ("rank correlation", "slope", "agreement")
 
 
-class MaskOutAgreement(TruthMetric):
+class MaskOutAgreement(FaithfulnessMetric):
     """What the explanation predicts of a removal, against what the whole model then does.
 
     Masks m are drawn without looking at the model. With the contributions Z to the target's centred score (its

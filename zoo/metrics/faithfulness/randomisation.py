@@ -7,14 +7,14 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from zoo.metrics.faithfulness.base import TruthMetric, spearman
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, spearman
 from zoo.metrics.faithfulness.subject import Case, Subject
 
 PARTS = ("everything", "trunk", "head")
 VOID = 0.9  # random models that agree so well leave nothing to be learned from trained ones
 
 
-class ParameterRandomisation(TruthMetric):
+class ParameterRandomisation(FaithfulnessMetric):
     """How far the evidence moves once what the model has learned is taken away.
 
         1 - (Spearman(A, A of the model with random parameters) - Spearman(A₁, A₂ of two random models))

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from zoo.metrics.faithfulness.base import TruthMetric, covering
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering
 from zoo.metrics.faithfulness.subject import Case
 
 
-class GroundTruthRecovery(TruthMetric):
+class GroundTruthRecovery(FaithfulnessMetric):
     """Agreement of the contributions laid out over the input with the elements that are known to matter.
 
     Of |contributions|; with the share π of elements that matter:

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from zoo.metrics.faithfulness.base import TruthMetric
+from zoo.metrics.faithfulness.base import FaithfulnessMetric
 from zoo.metrics.faithfulness.streams import uniform
 from zoo.metrics.faithfulness.subject import Case
 
 
-class InterventionResponse(TruthMetric):
+class InterventionResponse(FaithfulnessMetric):
     """Accuracy as more and more concepts are set to their true values, above the same with random values.
 
         gain        mean over the steps of: right with true values - right with random values

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from zoo.core.explanation import Explanation
-from zoo.metrics.faithfulness.base import TruthMetric, covering
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering
 from zoo.metrics.faithfulness.perturbations import Perturbation
 from zoo.metrics.faithfulness.subject import Case
 
 PARTS = ("contributions", "units", "places")
 
 
-class EvidenceStability(TruthMetric):
+class EvidenceStability(FaithfulnessMetric):
     """How alike the evidence for a class is before and after small perturbations of the input.
 
         contributions   cosine of the contributions (of scores that are no sums, of what the explanation ranks by)

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from zoo.metrics.faithfulness.base import TruthMetric, covering
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering
 from zoo.metrics.faithfulness.imputers import Imputer
 from zoo.metrics.faithfulness.streams import uniform
 from zoo.metrics.faithfulness.subject import Case
 
 
-class KeepOnlySufficiency(TruthMetric):
+class KeepOnlySufficiency(FaithfulnessMetric):
     """Whether the prediction survives on its evidence alone, and falls without it, above regions of the same shape.
 
     The evidence P is the fewest elements that hold nine tenths of the positive contributions laid out over the input.

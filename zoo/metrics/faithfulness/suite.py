@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from zoo.metrics.faithfulness.base import TruthMetric, Value
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, Value
 from zoo.metrics.faithfulness.compactness import Compactness
 from zoo.metrics.faithfulness.completeness import CompletenessGap
 from zoo.metrics.faithfulness.contrastivity import Contrastivity
@@ -25,7 +25,7 @@ from zoo.metrics.faithfulness.stability import EvidenceStability
 from zoo.metrics.faithfulness.subject import Case, Subject
 from zoo.metrics.faithfulness.sufficiency import KeepOnlySufficiency
 from zoo.metrics.faithfulness.unit_purity import UnitPurity
-from zoo.utils.errors import hint
+from zoo.utils.errors import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Setting:
     without: Without | None = None
 
 
-METRICS: dict[str, tuple[type[TruthMetric], Callable[[Setting], TruthMetric]]] = {
+METRICS: dict[str, tuple[type[FaithfulnessMetric], Callable[[Setting], FaithfulnessMetric]]] = {
     "M1": (CompletenessGap, lambda s: CompletenessGap()),
     "M2": (MaskOutAgreement, lambda s: MaskOutAgreement(s.imputers, seed=s.seed)),
     "M3": (EvidenceDeletionGain, lambda s: EvidenceDeletionGain(s.imputers, seed=s.seed)),
@@ -108,14 +108,14 @@ def choose(names: Sequence[str]) -> tuple[str, ...]:
         elif name.lower() in titles:
             chosen.add(titles[name.lower()])
         else:
-            raise ValueError(f"no metric of truth named '{name}'; {hint(name, [*METRICS, *titles])}")
+            raise ValueError(f"no metric of truth named '{name}'; {did_you_mean(name, [*METRICS, *titles])}")
     return tuple(key for key in METRICS if key in chosen)
 
 
 def measure(
     subject: Subject,
     batches: Iterable[dict[str, Tensor]],
-    reference: Tensor,
+    projection_set: Tensor,
     names: Sequence[str] = ("all",),
     imputers: Sequence[str] = (),
     seed: int = 0,
@@ -140,12 +140,12 @@ def measure(
     Raises:
         ValueError: an unknown metric or imputer.
     """
-    filled = imputers_for(subject.domain, reference, imputers, seed)
-    changes = perturbations_for(subject.domain, reference, seed)
+    filled = imputers_for(subject.domain, projection_set, imputers, seed)
+    changes = perturbations_for(subject.domain, projection_set, seed)
     setting = Setting(subject, filled, changes, seed, evaluator, factors, without)
     metrics = {key: METRICS[key][1](setting) for key in choose(names)}
     lacking: dict[str, str] = {}
-    blank = reference.mean(0) if reference.is_floating_point() else None
+    blank = projection_set.mean(0) if projection_set.is_floating_point() else None
     for batch in tqdm(batches, "truth", disable=not progress, leave=False):
         x = batch["input"].to(subject.model.device)
         moved = (batch[name].to(x.device) if name in batch else None for name in ("target", "regions", "concepts"))
@@ -159,7 +159,7 @@ def measure(
     return {key: _result(metric, lacking.get(key)) for key, metric in metrics.items()}
 
 
-def _result(metric: TruthMetric, missing: str | None) -> Result:
+def _result(metric: FaithfulnessMetric, missing: str | None) -> Result:
     if missing is not None:
         return Result(metric.title, missing)
     directions = dict(zip(metric.names, metric.directions, strict=True))

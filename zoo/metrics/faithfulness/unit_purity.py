@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from zoo.metrics.faithfulness.base import TruthMetric, covering
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering
 from zoo.metrics.faithfulness.mask_out import strong
 from zoo.metrics.faithfulness.streams import uniform
 from zoo.metrics.faithfulness.subject import Case
@@ -13,7 +13,7 @@ HELD = 0.5  # a region counts as seen if the support holds this share of it
 PURE = 0.8
 
 
-class UnitPurity(TruthMetric):
+class UnitPurity(FaithfulnessMetric):
     """How often the strongest activations of a unit lie on one and the same known part.
 
     For every unit that is among those that hold nine tenths of the contributions of some sample, over the samples where

@@ -8,8 +8,8 @@ from torch import Tensor
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.prototypes.layers.autoencoder import Decoder, Gaussians, standard_noise
-from zoo.training.projection_set import Reference
-from zoo.training.staged_module import action
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
 from zoo.training.stages import Stage
 
 Base = SelfInterpretable if TYPE_CHECKING else object
@@ -74,7 +74,7 @@ class Decoded(Base):
             )
 
     def check_recipe(self) -> None:
-        last = max((i for i, stage in enumerate(self.stages) if stage.train), default=-1)
+        last = max((i for i, stage in enumerate(self.stages) if stage.trained), default=-1)
         after = {stage.name for stage in self.stages[last + 1 :]}
         if missing := [name for name in ("calibrate", "draw") if name not in after]:
             raise ValueError(
@@ -83,20 +83,20 @@ class Decoded(Base):
             )
 
     def on_stage_start(self, stage: Stage) -> None:
-        if stage.train:
+        if stage.trained:
             self.calibrated.fill_(False)
             self.drawn.fill_(False)
 
     @action
-    def calibrate(self, reference: Reference) -> None:
+    def calibrate(self, projection_set: ProjectionSet) -> None:
         """Finds the distance within which `coverage` of the training images have a prototype."""
-        mine = [self.evidence(batch["input"]).state["distance"].mean(1).amin(1) for batch in reference]
-        nearest = reference.gather(torch.cat(mine))
+        mine = [self.evidence(batch["input"]).state["distance"].mean(1).amin(1) for batch in projection_set]
+        nearest = projection_set.gather(torch.cat(mine))
         self.threshold.copy_(nearest.quantile(self.coverage, interpolation="higher"))
         self.calibrated.fill_(True)
 
     @action
-    def draw(self, reference: Reference) -> None:
+    def draw(self, projection_set: ProjectionSet) -> None:
         """Decodes every prototype: its mean, three samples beside it, and how much pixels differ among all samples."""
         pictures = self.decoder(self.prototypes.mean)
         if self.prototypes.log_deviation is not None:

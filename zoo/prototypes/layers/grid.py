@@ -4,7 +4,7 @@ import torch
 
 from zoo.domain import ImageDomain
 from zoo.networks.image_backbones import Backbone
-from zoo.training.staged_module import evaluating
+from zoo.training.modes import evaluating
 
 
 def grid_of(backbone: Backbone, domain: ImageDomain, model: str) -> tuple[int, int]:

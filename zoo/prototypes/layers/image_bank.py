@@ -11,7 +11,7 @@ from zoo.core.evidence import Unit
 from zoo.domain import Domain, ImageDomain
 from zoo.prototypes.layers.provenance import Provenance
 from zoo.prototypes.layers.selection import EMPTY, Survey
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 from zoo.training.stages import Stage
 
 
@@ -128,7 +128,7 @@ class Bank(nn.Module):
         Raises:
             ValueError: what to write instead.
         """
-        trained = sorted({group for stage in stages for group in stage.train})
+        trained = sorted({group for stage in stages for group in stage.trained})
         if trained or not any(stage.name == "gather" and stage.is_action for stage in stages):
             wrong = f"trains {', '.join(trained)}" if trained else "has no action gather"
             raise ValueError(
@@ -148,7 +148,7 @@ class Bank(nn.Module):
     def fill(
         self,
         rows: Tensor,
-        reference: Reference,
+        projection_set: ProjectionSet,
         embed: Callable[[Tensor], Tensor],
         vectors: Callable[[Tensor], Tensor],
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -156,7 +156,7 @@ class Bank(nn.Module):
 
         Args:
             rows: (C, Q) the numbers of the images, EMPTY for none.
-            reference: the training set.
+            projection_set: the training set.
             embed: images to maps.
             vectors: maps to what is stored (N, n, d).
 
@@ -169,15 +169,17 @@ class Bank(nn.Module):
         slots = (index >= 0).nonzero()[:, 0]
         for part in slots.split(32):  # memory is that of one chunk of images
             numbers = index[part].tolist()
-            x = torch.stack([reference.input(i) for i in numbers])
+            x = torch.stack([projection_set.input(i) for i in numbers])
             maps = embed(x).float()
             self.patches[part] = vectors(maps).to(self.patches.dtype)
             if not bool(self.patches[part].isfinite().all()):
                 raise ValueError(
-                    f"features of '{reference.name(numbers[0])}' and after exceed 65504, the range of half precision; "
+                    f"features of '{projection_set.name(numbers[0])}' and after exceed 65504, the range of half precision; "
                     "use vectors of unit length, or another backbone."
                 )
-            self.provenance.record_whole(part, numbers, x, reference, self.domain)
+            self.provenance.record_whole(part, numbers, x, projection_set, self.domain)
             yield part, maps
         size = self.patches.numel() * self.patches.element_size() / 2**20
-        rank_zero_info(f"gathered {len(slots):,} of {len(reference):,} training images: {size:.1f} MiB of patches.")
+        rank_zero_info(
+            f"gathered {len(slots):,} of {len(projection_set):,} training images: {size:.1f} MiB of patches."
+        )

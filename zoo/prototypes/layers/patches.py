@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zoo.domain import ImageDomain
 from zoo.prototypes.layers.projection import NOWHERE, Nearest
 from zoo.prototypes.layers.provenance import Provenance
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 
 @dataclass
@@ -40,13 +40,13 @@ class Strongest:
         return Strongest(*(torch.cat([getattr(self, name), getattr(other, name)], 1) for name in names))
 
 
-def strongest_patches(reference: Reference, maps: Callable[[Tensor], Tensor], count: int) -> Strongest:
+def strongest_patches(projection_set: ProjectionSet, maps: Callable[[Tensor], Tensor], count: int) -> Strongest:
     """The `count` training patches in which each prototype fires most, over all ranks, in one streaming pass.
 
     Ties go to the lowest image number, then to the lowest cell. Memory is that of one batch.
 
     Args:
-        reference: the training set, this rank's share.
+        projection_set: the training set, this rank's share.
         maps: from images (B, ...) to how strongly each prototype fires in each cell, (B, K, h, w).
         count: n; fewer come back if there are fewer images.
 
@@ -54,14 +54,14 @@ def strongest_patches(reference: Reference, maps: Callable[[Tensor], Tensor], co
         ValueError: the training set is empty.
     """
     best: Strongest | None = None
-    for batch in reference:
+    for batch in projection_set:
         value, cell = maps(batch["input"]).float().flatten(2).max(2)  # (B, K); ties: the first cell
         fresh = Strongest(value.T, batch["index"].expand(value.shape[1], -1), cell.T)
         best = (fresh if best is None else best.with_(fresh)).best(count)
     if best is None:
         raise ValueError("the training set is empty, so no prototype can be pictured; check the data.")
-    if reference.world > 1 and dist.is_initialized():
-        best = _of_ranks(best, count, reference.world)
+    if projection_set.world > 1 and dist.is_initialized():
+        best = _of_ranks(best, count, projection_set.world)
     return best
 
 
@@ -106,14 +106,14 @@ class PatchGallery(nn.Module):
         self.first.index.fill_(-1)
 
     def fill(
-        self, reference: Reference, domain: ImageDomain, maps: Callable[[Tensor], Tensor], relevant: Tensor
+        self, projection_set: ProjectionSet, domain: ImageDomain, maps: Callable[[Tensor], Tensor], relevant: Tensor
     ) -> None:
         """Finds the strongest patches in one pass, then draws the first of each prototype that is `relevant` (K,)."""
         self.clear()
-        found = strongest_patches(reference, maps, self.count)
+        found = strongest_patches(projection_set, maps, self.count)
         there = found.value.shape[1]
         self.value[:, :there], self.index[:, :there], self.cell[:, :there] = found.value, found.index, found.cell
-        if reference.rank:  # rank 0 draws; its state goes to all
+        if projection_set.rank:  # rank 0 draws; its state goes to all
             return
         nearest = Nearest(
             torch.zeros_like(found.value[:, 0]),
@@ -122,7 +122,7 @@ class PatchGallery(nn.Module):
             found.value[:, :0],
         )
         one = lambda x, k: maps(x)[torch.arange(x.shape[0], device=x.device), k].float()  # noqa: E731
-        self.first.record(nearest, reference, domain, one)
+        self.first.record(nearest, projection_set, domain, one)
 
     @property
     def version(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from zoo.prototypes.layers.grid import grid_of
 from zoo.prototypes.layers.projection import nearest_patches
 from zoo.prototypes.layers.provenance import Provenance
 from zoo.prototypes.layers.removal import Forbidding
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 from zoo.training.stages import Stage
 
 
@@ -53,19 +53,21 @@ class Pushed(Forbidding):
         """Name of a prototype, and the class that it belongs to, if to one."""
         raise NotImplementedError("a model defines describe()")
 
-    def project(self, reference: Reference, per_class: int | None = None, users: Tensor | None = None) -> Tensor:
+    def project(
+        self, projection_set: ProjectionSet, per_class: int | None = None, users: Tensor | None = None
+    ) -> Tensor:
         """The nearest patches (P, D) of training images, whose sources are noted.
 
         Args:
-            reference: the training set.
+            projection_set: the training set.
             per_class: how many prototypes each class has, one class after another; None if classes share them.
             users: (C, P) bool, which classes use which shared prototypes; see `nearest_patches`.
         """
         vectors = self.vectors()
         own = vectors if per_class is None else vectors.unflatten(0, (-1, per_class))
-        found = nearest_patches(own, reference, self.embed, users, per_class or 1)
-        if reference.rank == 0:
-            self.provenance.record(found, reference, self.domain, self._map_of)  # pyright: ignore[reportArgumentType]
+        found = nearest_patches(own, projection_set, self.embed, users, per_class or 1)
+        if projection_set.rank == 0:
+            self.provenance.record(found, projection_set, self.domain, self._map_of)  # pyright: ignore[reportArgumentType]
         self.pushed.fill_(True)
         return found.vector
 
@@ -94,7 +96,7 @@ class Pushed(Forbidding):
 
     def check_recipe(self) -> None:
         grid_of(self.backbone, self.domain, type(self).__name__)  # pyright: ignore[reportArgumentType]
-        last = max((i for i, s in enumerate(self.stages) if set(s.train) - set(self.after_push)), default=-1)
+        last = max((i for i, s in enumerate(self.stages) if set(s.trained) - set(self.after_push)), default=-1)
         if not any(stage.name == "push" for stage in self.stages[last + 1 :]):
             last_stage = "its last stage that trains more than the head" if self.after_push else "its last training"
             raise ValueError(
@@ -106,5 +108,5 @@ class Pushed(Forbidding):
         return "a stage that trains the head alone" if self.after_push else "{name: measure, epochs: 1, train: []}"
 
     def on_stage_start(self, stage: Stage) -> None:
-        if set(stage.train) - set(self.after_push):  # patches move away from where the prototypes were taken
+        if set(stage.trained) - set(self.after_push):  # patches move away from where the prototypes were taken
             self.pushed.fill_(False)

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 NOWHERE = torch.iinfo(torch.int64).max
 CHUNK = 256  # shared prototypes that are compared at once
@@ -55,7 +55,7 @@ class Nearest:
 
 def nearest_patches(
     prototypes: Tensor,
-    reference: Reference,
+    projection_set: ProjectionSet,
     embed: Callable[[Tensor], Tensor],
     users: Tensor | None = None,
     least: int = 1,
@@ -66,7 +66,7 @@ def nearest_patches(
 
     Args:
         prototypes: (C, Q, D), Q of each class, whose images alone are searched; or (P, D), shared by classes.
-        reference: the training set, this rank's share.
+        projection_set: the training set, this rank's share.
         embed: images (B, ...) to patches (B, D, h, w).
         users: (C, P) bool, of shared prototypes the classes whose images are searched; all images by default, and for
             a prototype without users.
@@ -84,7 +84,7 @@ def nearest_patches(
         users = users | ~users.any(0)
     best = Nearest.start(prototypes.flatten(0, -2))
     images = torch.zeros(prototypes.shape[0], dtype=torch.int64, device=prototypes.device)  # of each class
-    for batch in reference:
+    for batch in projection_set:
         z, target, index = embed(batch["input"]), batch["target"], batch["index"]
         allowed = None if users is None else users[target]
         if not shared:
@@ -94,8 +94,8 @@ def nearest_patches(
             if shared
             else _nearest_in_batch(prototypes, z, target, index)
         )
-    if dist.is_available() and dist.is_initialized() and reference.world > 1:
-        best = _nearest_of_ranks(best, reference.world)
+    if dist.is_available() and dist.is_initialized() and projection_set.world > 1:
+        best = _nearest_of_ranks(best, projection_set.world)
         dist.all_reduce(images)
     missing = best.index == NOWHERE
     if not shared:

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as F
 
 from zoo.domain import ImageDomain
 from zoo.prototypes.layers.projection import Nearest
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 from zoo.utils.functional import high_activation_box, region_around, upsample
 
 NAME_BYTES = 96
@@ -39,7 +39,7 @@ class Provenance(nn.Module):
     def record(
         self,
         nearest: Nearest,
-        reference: Reference,
+        projection_set: ProjectionSet,
         domain: ImageDomain,
         maps: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
@@ -47,7 +47,7 @@ class Provenance(nn.Module):
 
         Args:
             nearest: what the projection found.
-            reference: the training set that it searched.
+            projection_set: the training set that it searched.
             domain: turns inputs back into pictures.
             maps: from images (N, C, H, W) and prototype numbers (N,) to similarity maps (N, h, w), of each image to
                 its one prototype.
@@ -57,14 +57,14 @@ class Provenance(nn.Module):
         self.distance.copy_(nearest.distance)
         for chunk in (self.index >= 0).nonzero().flatten().split(32):  # one chunk at a time, so that memory is bounded
             sources = self.index[chunk].tolist()
-            inputs = {i: reference.input(i) for i in set(sources)}
+            inputs = {i: projection_set.input(i) for i in set(sources)}
             x = torch.stack([inputs[i] for i in sources])
             boxes = high_activation_box(upsample(maps(x, chunk), domain.size)).cpu()
             for j, box, image, i in zip(chunk.tolist(), boxes, domain.picture(x), sources, strict=True):
-                self._note(j, box, image, reference.name(i))
+                self._note(j, box, image, projection_set.name(i))
 
     def record_whole(
-        self, slots: Tensor, numbers: Sequence[int], x: Tensor, reference: Reference, domain: ImageDomain
+        self, slots: Tensor, numbers: Sequence[int], x: Tensor, projection_set: ProjectionSet, domain: ImageDomain
     ) -> None:
         """Notes the sources of prototypes that are whole images.
 
@@ -72,13 +72,13 @@ class Provenance(nn.Module):
             slots: (N,) the prototypes.
             numbers: N numbers of training images.
             x: (N, C, H, W) these images as inputs.
-            reference: the training set that has their names.
+            projection_set: the training set that has their names.
             domain: turns inputs back into pictures.
         """
         whole = torch.tensor([0, 0, *domain.size])
         for j, image, i in zip(slots.tolist(), domain.picture(x), numbers, strict=True):
             self.index[j], self.cell[j] = i, -1
-            self._note(j, whole, image, reference.name(i), whole)
+            self._note(j, whole, image, projection_set.name(i), whole)
 
     def _note(self, j: int, box: Tensor, image: Tensor, name: str, region: Tensor | None = None) -> None:
         region = region_around(box, (image.shape[-2], image.shape[-1])) if region is None else region

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.training.projection_set import Reference
+from zoo.training.projection_set import ProjectionSet
 
 EMPTY = -1  # number of the training image in a slot that holds none
 
@@ -29,25 +29,25 @@ class Survey:
     covariance: Tensor
 
 
-def survey(reference: Reference, embed: Callable[[Tensor], Tensor]) -> Survey:
+def survey(projection_set: ProjectionSet, embed: Callable[[Tensor], Tensor]) -> Survey:
     """One streaming pass over the training set, over all ranks; memory is one vector an image.
 
     Args:
-        reference: the training set.
+        projection_set: the training set.
         embed: images to maps (B, D, h, w).
     """
     pooled, target, cells, outer = [], [], 0.0, 0.0
-    for batch in reference:
+    for batch in projection_set:
         maps = embed(batch["input"]).float().flatten(2)  # (B, D, n)
         pooled.append(maps.mean(2))
         target.append(batch["target"])
         patches = maps.mT.flatten(0, 1)  # (B n, D)
         cells, outer = cells + maps.sum(0).T.double(), outer + (patches.T @ patches).double()
-    count = len(reference)
-    cells = reference.total(torch.as_tensor(cells)) / count
+    count = len(projection_set)
+    cells = projection_set.total(torch.as_tensor(cells)) / count
     mean = cells.mean(0)
-    covariance = reference.total(torch.as_tensor(outer)) / (count * len(cells)) - mean[:, None] * mean
-    vectors, labels = reference.gather(torch.cat(pooled)), reference.gather(torch.cat(target))
+    covariance = projection_set.total(torch.as_tensor(outer)) / (count * len(cells)) - mean[:, None] * mean
+    vectors, labels = projection_set.gather(torch.cat(pooled)), projection_set.gather(torch.cat(target))
     return Survey(vectors, labels, cells.float(), covariance)
 
 

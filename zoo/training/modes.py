@@ -1,0 +1,40 @@
+"""Evaluation mode for a while, and the actions of a recipe, which run in it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo.training.projection_set import ProjectionSet
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode within the block; afterwards every submodule has its own mode back."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, mode in modes:
+            m.training = mode
+
+
+def action(method: Callable[[Any, ProjectionSet], None]) -> Callable[[Any, ProjectionSet], None]:
+    """Marks a method as an action of a recipe: it runs without gradients and in evaluation mode."""
+
+    @wraps(method)
+    def run(self: nn.Module, projection_set: ProjectionSet) -> None:
+        with torch.no_grad(), evaluating(self):
+            method(self, projection_set)
+
+    run.is_action = True  # pyright: ignore[reportFunctionMemberAccess]
+    return run
+
+
+def is_action(method: object) -> bool:
+    """Whether something is a method marked by `action`."""
+    return getattr(method, "is_action", False)
