@@ -170,5 +170,5 @@ class RuleBuilder(nn.Module):
 
 
 def agreement(a: Tensor, b: Tensor) -> Tensor:
-    """a <-> b in Gödel's logic with the involutive negation: min(max(1 - a, b), max(a, 1 - b))."""
+    """A <-> b in Gödel's logic with the involutive negation: min(max(1 - a, b), max(a, 1 - b))."""
     return torch.minimum(torch.maximum(1 - a, b), torch.maximum(a, 1 - b))

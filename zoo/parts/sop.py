@@ -272,7 +272,7 @@ class SumOfParts(Voting, SelfInterpretable):
         return torch.minimum((share * there).floor().long().clamp_min(1), there)
 
     def _mass(self, attention: Tensor, mask: Tensor) -> Tensor:
-        """c (B, M), attention inside of the groups minus attention outside."""
+        """C (B, M), attention inside of the groups minus attention outside."""
         mass = 2 * (attention * mask).sum(2) - 1
         if self.training and not self.warned and not torch.compiler.is_compiling():
             self.warned = True

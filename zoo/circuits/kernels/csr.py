@@ -33,7 +33,7 @@ def to_csr(weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def csr_linear(x: Tensor, weight: Tensor) -> Tensor:
-    """x W^T + b (..., m) of inputs (..., n), as `torch.nn.functional.linear` has it.
+    """X W^T + b (..., m) of inputs (..., n), as `torch.nn.functional.linear` has it.
 
     Args:
         x: (..., n), fp32 or fp64.

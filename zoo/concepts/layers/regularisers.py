@@ -27,7 +27,7 @@ def retrieval(codes: Tensor, target: Tensor, scale: float = 10 / 32) -> Tensor:
 
 
 def quantity(codes: Tensor) -> Tensor:
-    """mean (|u| - 1)² of codes (B, k): a concept is there or not."""
+    """Mean (|u| - 1)² of codes (B, k): a concept is there or not."""
     return (codes.abs() - 1).square().mean()
 
 

@@ -17,7 +17,7 @@ Sample = tuple[Tensor, Tensor, Tensor]  # inputs (N, F), concepts (N, k), target
 
 
 def xor(count: int, draw: torch.Generator) -> Sample:
-    """x ~ U[0, 1]², a concept tells whether a coordinate is above 0.5, the label whether one of the two is."""
+    """X ~ U[0, 1]², a concept tells whether a coordinate is above 0.5, the label whether one of the two is."""
     x = torch.rand(count, 2, generator=draw)
     concepts = x > 0.5
     return x, concepts.float(), concepts[:, 0] ^ concepts[:, 1]
