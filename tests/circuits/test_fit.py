@@ -54,7 +54,9 @@ def start(server: Server, tmp: Path, output: str, kill: str, *options: str) -> t
     config = tmp / "tiny.yaml"
     config.write_text(yaml.safe_dump(recipe(tmp / "cache")))
     arguments = ["fit", "--config", str(config), "--output", str(tmp / output), *options]
-    return server.run(f"{DRIVER}\nfrom zoo.training import projection_set\n{KILLS[kill]}\nsys.exit(main({arguments!r}))", tmp)
+    return server.run(
+        f"{DRIVER}\nfrom zoo.training import projection_set\n{KILLS[kill]}\nsys.exit(main({arguments!r}))", tmp
+    )
 
 
 @pytest.fixture(scope="module")

@@ -264,7 +264,10 @@ def test_blackbox_learns_and_has_the_same_metrics() -> None:
     with pytest.raises(
         ValueError, match="'backbones', which is not a parameter group of BlackBox; groups: backbone, head"
     ):
-        fit(BlackBox(COLOURS, "convnet", {"stages": [{"name": "train", "epochs": 1, "train": ["backbones"]}]}), ToyData())
+        fit(
+            BlackBox(COLOURS, "convnet", {"stages": [{"name": "train", "epochs": 1, "train": ["backbones"]}]}),
+            ToyData(),
+        )
 
 
 def test_monitor_is_logged_in_the_last_stage_alone() -> None:

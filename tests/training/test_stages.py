@@ -26,7 +26,10 @@ REPEATED = [
     [
         ([], "the recipe has no stages; give at least one with epochs"),
         ([{**TRAIN, "epoch": 3}], "a stage has no key 'epoch'; did you mean 'epochs'\\?$"),
-        ([{**TRAIN, "zzz": 3}], "a stage has no key 'zzz'; there are: name, epochs, train, lr, decay_every, decay, masked, anneal\\."),
+        (
+            [{**TRAIN, "zzz": 3}],
+            "a stage has no key 'zzz'; there are: name, epochs, train, lr, decay_every, decay, masked, anneal\\.",
+        ),
         (["push"], "a stage is a mapping such as {name: push}; got 'push'"),
         ([None], "a stage is a mapping such as {name: push}; got None"),
         ([{"epochs": 3, "train": ["head"]}], "every stage needs a name; got {'epochs': 3"),

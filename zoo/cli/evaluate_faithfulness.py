@@ -38,7 +38,7 @@ def report_truth(model: SelfInterpretable, data: Any, options: argparse.Namespac
     data.prepare_data()
     data.setup("test" if options.split == "test" else "validate")
     dataset = data.test_dataset() if options.split == "test" else data.val_dataset()
-    projection_set = spread_inputs(data.projection_dataset(), REFERENCE)
+    reference = spread_inputs(data.projection_dataset(), REFERENCE)
     evaluator = None
     if any(name.lower() in ("m10", EncodingGap.title) for name in names):  # minutes, so not as one of "all"
         evaluator = train_evaluator(data, seed=options.seed, progress="evaluator of M10", device=model.device)
@@ -48,7 +48,7 @@ def report_truth(model: SelfInterpretable, data: Any, options: argparse.Namespac
     with evaluating(model):
         batches = Numbered(dataset, options.limit, data.batch_size)
         world = world_of(data, options.split)
-        results = measure(subject, batches, projection_set, names, imputers, options.seed, True, *world, evaluator)
+        results = measure(subject, batches, reference, names, imputers, options.seed, True, *world, evaluator)
     seconds = time.perf_counter() - start
     record = {
         "checkpoint": str(options.checkpoint),

@@ -157,20 +157,20 @@ def measured(
     """What one model reaches: its accuracy on all test rows, and the metrics on `limit` of them."""
     start = time.perf_counter()
     model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dataset, projection_set = data.test_dataset(), spread_inputs(data.projection_dataset(), REFERENCE)
+    dataset, reference = data.test_dataset(), spread_inputs(data.projection_dataset(), REFERENCE)
     shown = {"name": candidate.name, "seed": candidate.seed, "mark": candidate.mark, "twin": candidate.twin}
     shown |= {"model": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())}
     with evaluating(model):
         shown["accuracy"] = accuracy(model, DataLoader(dataset, data.batch_size))
         subjects: dict[str, Subject] = {} if candidate.twin else {"": Subject(model, options.limit_memory * 2**20)}  # pyright: ignore
         if candidate.twin and options.compare:
-            blank = projection_set.mean(0)
+            blank = reference.mean(0)
             subjects = {k: make(model, blank, limit=options.limit_memory * 2**20) for k, make in POSTHOC.items()}
         limit = options.compare if candidate.twin else options.limit
         for method, subject in subjects.items():
             batches = Numbered(dataset, limit, data.batch_size)
             world = world_of(data, "test")
-            results = measure(subject, batches, projection_set, names, (), options.seed, True, *world, evaluator)
+            results = measure(subject, batches, reference, names, (), options.seed, True, *world, evaluator)
             told = {key: to_dict(result) for key, result in results.items()}
             if hasattr(data, "subsets"):
                 told["FunnyBirds"] = parts_protocol(subject, data, limit)

@@ -25,8 +25,8 @@ def cases(model: Pixels, parts: list[list[int]]) -> list[Case]:
 
 
 def all_metrics(model: Pixels) -> list[FaithfulnessMetric]:
-    projection_set = torch.randn(10, 1, SIDE, SIDE)
-    imputers = [Mean(projection_set, model.domain), NoisyLinear(model.domain)]
+    reference = torch.randn(10, 1, SIDE, SIDE)
+    imputers = [Mean(reference, model.domain), NoisyLinear(model.domain)]
     return [
         MaskOutAgreement(imputers, masks=8),
         EvidenceDeletionGain(imputers, steps=4),

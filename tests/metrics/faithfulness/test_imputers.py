@@ -87,9 +87,9 @@ def test_masks_of_images_are_rectangles() -> None:
 @pytest.mark.parametrize("name", DOMAINS)
 def test_imputers_change_nothing_but_the_mask(name: str) -> None:
     domain = DOMAINS[name]
-    projection_set, x, ids = inputs(domain, 64), inputs(domain, 6).flip(0), torch.arange(6)
+    reference, x, ids = inputs(domain, 64), inputs(domain, 6).flip(0), torch.arange(6)
     masks = random_masks(x, ids, domain, (0.3,), 5, 0)
-    some = imputers_for(domain, projection_set)
+    some = imputers_for(domain, reference)
     assert [i.name for i in some] == list(NAMES[domain.modality])
     for imputer in some:
         filled = imputer(x, masks, ids)
@@ -100,24 +100,22 @@ def test_imputers_change_nothing_but_the_mask(name: str) -> None:
 
 
 def test_mean_and_marginal_by_hand() -> None:
-    projection_set, x = inputs(TABLE, 50), inputs(TABLE, 3)
+    reference, x = inputs(TABLE, 50), inputs(TABLE, 3)
     masks = torch.ones(3, 400, 6, dtype=torch.bool)
-    assert Mean(projection_set, TABLE)(x, masks, torch.arange(3)).allclose(projection_set.mean(0).expand(3, 400, 6))
-    drawn = Marginal(projection_set, TABLE)(x, masks, torch.arange(3)).flatten(0, 1)
-    assert bool((drawn[:, None] == projection_set[None]).all(2).any(1).all())  # whole rows of the reference
-    assert (drawn.mean(0) - projection_set.mean(0)).abs().max() < 0.15
+    assert Mean(reference, TABLE)(x, masks, torch.arange(3)).allclose(reference.mean(0).expand(3, 400, 6))
+    drawn = Marginal(reference, TABLE)(x, masks, torch.arange(3)).flatten(0, 1)
+    assert bool((drawn[:, None] == reference[None]).all(2).any(1).all())  # whole rows of the reference
+    assert (drawn.mean(0) - reference.mean(0)).abs().max() < 0.15
     image = inputs(IMAGE, 9)
     assert Mean(image, IMAGE).value.flatten().tolist() == pytest.approx(image.mean((0, 2, 3)).tolist())
 
 
 def test_conditional_gaussian_has_the_conditional_mean_and_variance() -> None:
     draw = torch.Generator().manual_seed(0)
-    projection_set = torch.randn(4000, 6, generator=draw) @ torch.randn(6, 6, generator=draw)
-    x, out = projection_set[:1], torch.tensor([True, False, True, False, False, False])
-    filled = ConditionalGaussian(projection_set, TABLE, ridge=0)(x, out.expand(1, 20_000, 6), torch.arange(1))[
-        0
-    ].double()
-    covariance, mean = projection_set.double().T.cov().numpy(), projection_set.double().mean(0).numpy()
+    reference = torch.randn(4000, 6, generator=draw) @ torch.randn(6, 6, generator=draw)
+    x, out = reference[:1], torch.tensor([True, False, True, False, False, False])
+    filled = ConditionalGaussian(reference, TABLE, ridge=0)(x, out.expand(1, 20_000, 6), torch.arange(1))[0].double()
+    covariance, mean = reference.double().T.cov().numpy(), reference.double().mean(0).numpy()
     a, b = out.numpy(), ~out.numpy()
     weights = np.linalg.solve(covariance[np.ix_(b, b)], covariance[np.ix_(b, a)]).T
     expected = mean[a] + weights @ (x[0].double().numpy()[b] - mean[b])
@@ -172,11 +170,11 @@ def test_noise_and_blur() -> None:
 
 
 def test_tokens() -> None:
-    projection_set = torch.tensor([[2, 2, 2, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]])
+    reference = torch.tensor([[2, 2, 2, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]])
     x = torch.full((1, 15), 7)
     masks = torch.ones(1, 1000, 15, dtype=torch.bool)
     assert bool((MaskToken(TEXT)(x, masks, torch.arange(1)) == 1).all())
-    drawn = CorpusTokens(projection_set, TEXT)(x, masks, torch.arange(1))
+    drawn = CorpusTokens(reference, TEXT)(x, masks, torch.arange(1))
     assert set(drawn.unique().tolist()) == {2, 5} and (drawn == 2).double().mean() == pytest.approx(0.75, abs=0.02)
 
 

@@ -123,18 +123,18 @@ def test_shift_is_undone_where_the_image_still_is() -> None:
 
 @pytest.mark.parametrize("domain", [TABLE, SERIES], ids=["table", "series"])
 def test_quantised_numbers_are_the_nearest_levels(domain: Domain) -> None:
-    projection_set = inputs(domain, 60)
-    projection_set[..., 0] = 3.0  # a constant has no levels
-    x, ids = projection_set[:9] * 0.9 + 0.3, torch.arange(9)
-    found = Quantise(projection_set, domain, 4)(x, ids)
+    reference = inputs(domain, 60)
+    reference[..., 0] = 3.0  # a constant has no levels
+    x, ids = reference[:9] * 0.9 + 0.3, torch.arange(9)
+    found = Quantise(reference, domain, 4)(x, ids)
     assert found[..., 0].equal(x[..., 0])
     for f in range(1, x.shape[-1]):
-        low, high = projection_set[..., f].min().item(), projection_set[..., f].max().item()
+        low, high = reference[..., f].min().item(), reference[..., f].max().item()
         levels = np.linspace(low, high, 16)
         nearest = levels[np.abs(x[..., f].numpy()[..., None] - levels).argmin(-1)]
         assert found[..., f].numpy() == pytest.approx(nearest, abs=1e-5)
-    assert (Quantise(projection_set, domain, 8)(projection_set, ids) - projection_set).abs().max() < (
-        projection_set.max() - projection_set.min()
+    assert (Quantise(reference, domain, 8)(reference, ids) - reference).abs().max() < (
+        reference.max() - reference.min()
     ) / 255
 
 

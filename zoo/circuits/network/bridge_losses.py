@@ -68,7 +68,7 @@ def nmse(estimate: Tensor, target: Tensor, real: Tensor) -> Tensor:
     return error / variance.clamp_min(SMALLEST)
 
 
-def divergence(network: SparseNetwork, residual: Tensor, tokens: Tensor, projection_set: Tensor) -> Tensor:
+def divergence(network: SparseNetwork, residual: Tensor, tokens: Tensor, reference: Tensor) -> Tensor:
     """KL(p || q) in nats a token, of p from another network and q of final residual streams in this one.
 
     The logits are made again on the way back, so that those of one run at a time are in memory.
@@ -81,7 +81,7 @@ def divergence(network: SparseNetwork, residual: Tensor, tokens: Tensor, project
     """
 
     def run(residual: Tensor) -> Tensor:
-        each = F.kl_div(log_probabilities(network, residual, tokens), projection_set, reduction="none", log_target=True)
+        each = F.kl_div(log_probabilities(network, residual, tokens), reference, reduction="none", log_target=True)
         real = tokens != PAD
         return (each.sum(-1) * real).sum() / real.sum()
 

@@ -32,9 +32,9 @@ class Mean:
 
     name = "mean"
 
-    def __init__(self, projection_set: Tensor, domain: Domain) -> None:
+    def __init__(self, reference: Tensor, domain: Domain) -> None:
         over = (0, 2, 3) if domain.modality == "image" else (0, 1) if domain.modality == "series" else (0,)
-        self.domain, self.value = domain, projection_set.mean(over, keepdim=True)[0]
+        self.domain, self.value = domain, reference.mean(over, keepdim=True)[0]
 
     def __call__(self, x: Tensor, mask: Tensor, ids: Tensor) -> Tensor:
         return torch.where(over_input(mask, self.domain), self.value.to(x), x[:, None])
@@ -119,12 +119,12 @@ class Marginal:
 
     name = "marginal"
 
-    def __init__(self, projection_set: Tensor, domain: Domain, seed: int = 0) -> None:
-        self.projection_set, self.domain, self.seed = projection_set, domain, seed
+    def __init__(self, reference: Tensor, domain: Domain, seed: int = 0) -> None:
+        self.reference, self.domain, self.seed = reference, domain, seed
 
     def __call__(self, x: Tensor, mask: Tensor, ids: Tensor) -> Tensor:
-        rows = whole(ids, mask.shape[1], len(self.projection_set), self.seed, "marginal")
-        drawn = self.projection_set[rows.to(self.projection_set.device)].to(x)
+        rows = whole(ids, mask.shape[1], len(self.reference), self.seed, "marginal")
+        drawn = self.reference[rows.to(self.reference.device)].to(x)
         return torch.where(over_input(mask, self.domain), drawn, x[:, None])
 
 
@@ -146,8 +146,8 @@ class ConditionalGaussian:
     name = "conditional Gaussian"
     most = 512
 
-    def __init__(self, projection_set: Tensor, domain: Domain, seed: int = 0, ridge: float = 1e-3) -> None:
-        flat = projection_set.flatten(1).double()
+    def __init__(self, reference: Tensor, domain: Domain, seed: int = 0, ridge: float = 1e-3) -> None:
+        flat = reference.flatten(1).double()
         if flat.shape[1] > self.most:
             raise ValueError(
                 f"the conditional Gaussian imputer is for at most {self.most} elements; these inputs have "
@@ -187,8 +187,8 @@ class CorpusTokens:
 
     name = "tokens of the corpus"
 
-    def __init__(self, projection_set: Tensor, domain: Domain, seed: int = 0) -> None:
-        self.tokens, self.domain, self.seed = projection_set[projection_set != 0], domain, seed
+    def __init__(self, reference: Tensor, domain: Domain, seed: int = 0) -> None:
+        self.tokens, self.domain, self.seed = reference[reference != 0], domain, seed
 
     def __call__(self, x: Tensor, mask: Tensor, ids: Tensor) -> Tensor:
         place = uniform(ids, mask.shape[1] * mask.shape[2], self.seed, "corpus").view(mask.shape)
@@ -204,7 +204,7 @@ NAMES = {
 }
 
 
-def imputers_for(domain: Domain, projection_set: Tensor, names: Sequence[str] = (), seed: int = 0) -> list[Imputer]:
+def imputers_for(domain: Domain, reference: Tensor, names: Sequence[str] = (), seed: int = 0) -> list[Imputer]:
     """The imputers that suit a modality, by default all of them.
 
     Args:
@@ -222,15 +222,15 @@ def imputers_for(domain: Domain, projection_set: Tensor, names: Sequence[str] = 
             raise ValueError(
                 f"no imputer '{name}' for inputs of modality {domain.modality}; {did_you_mean(name, suited)}"
             )
-    small = domain.modality in TOKENS or projection_set[0].numel() <= ConditionalGaussian.most
+    small = domain.modality in TOKENS or reference[0].numel() <= ConditionalGaussian.most
     wanted = names or [name for name in suited if small or name != "conditional Gaussian"]
     makers = {
-        "mean": lambda: Mean(projection_set, domain),
+        "mean": lambda: Mean(reference, domain),
         "blur": lambda: Blur(domain),
         "noisy linear": lambda: NoisyLinear(domain, seed=seed),
-        "marginal": lambda: Marginal(projection_set, domain, seed),
-        "conditional Gaussian": lambda: ConditionalGaussian(projection_set, domain, seed),
+        "marginal": lambda: Marginal(reference, domain, seed),
+        "conditional Gaussian": lambda: ConditionalGaussian(reference, domain, seed),
         "mask token": lambda: MaskToken(domain),
-        "tokens of the corpus": lambda: CorpusTokens(projection_set, domain, seed),
+        "tokens of the corpus": lambda: CorpusTokens(reference, domain, seed),
     }
     return [makers[name]() for name in wanted]

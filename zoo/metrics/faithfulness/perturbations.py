@@ -116,9 +116,9 @@ class Quantise(Perturbation):
 
     name = "bits"
 
-    def __init__(self, projection_set: Tensor, domain: Domain, bits: int) -> None:
+    def __init__(self, reference: Tensor, domain: Domain, bits: int) -> None:
         over = (0, 1) if domain.modality == "series" else (0,)
-        self.low, self.high, self.severity = projection_set.amin(over), projection_set.amax(over), bits
+        self.low, self.high, self.severity = reference.amin(over), reference.amax(over), bits
 
     def __call__(self, x: Tensor, ids: Tensor) -> Tensor:
         low, last = self.low.to(x), 2 ** int(self.severity) - 1
@@ -171,7 +171,7 @@ def some_tokens(x: Tensor, ids: Tensor, share: float, seed: int, stream: str) ->
     return keys.argsort(1).argsort(1) < count
 
 
-def perturbations_for(domain: Domain, projection_set: Tensor, seed: int = 0) -> list[Perturbation]:
+def perturbations_for(domain: Domain, reference: Tensor, seed: int = 0) -> list[Perturbation]:
     """The perturbations that suit a modality, each in several severities.
 
     Args:
@@ -185,7 +185,7 @@ def perturbations_for(domain: Domain, projection_set: Tensor, seed: int = 0) -> 
         return [kind(share, seed) for kind in kinds for share in (0.05, 0.1, 0.2)]
     noise: list[Perturbation] = [Noise(sigma, seed) for sigma in (0.05, 0.1, 0.2)]
     if not isinstance(domain, ImageDomain):
-        return noise + [Quantise(projection_set, domain, bits) for bits in (8, 6, 4)]
+        return noise + [Quantise(reference, domain, bits) for bits in (8, 6, 4)]
     return [
         *noise,
         *(Jpeg(domain, quality) for quality in (90, 50, 25, 10)),

@@ -115,7 +115,7 @@ def choose(names: Sequence[str]) -> tuple[str, ...]:
 def measure(
     subject: Subject,
     batches: Iterable[dict[str, Tensor]],
-    projection_set: Tensor,
+    reference: Tensor,
     names: Sequence[str] = ("all",),
     imputers: Sequence[str] = (),
     seed: int = 0,
@@ -140,12 +140,12 @@ def measure(
     Raises:
         ValueError: an unknown metric or imputer.
     """
-    filled = imputers_for(subject.domain, projection_set, imputers, seed)
-    changes = perturbations_for(subject.domain, projection_set, seed)
+    filled = imputers_for(subject.domain, reference, imputers, seed)
+    changes = perturbations_for(subject.domain, reference, seed)
     setting = Setting(subject, filled, changes, seed, evaluator, factors, without)
     metrics = {key: METRICS[key][1](setting) for key in choose(names)}
     lacking: dict[str, str] = {}
-    blank = projection_set.mean(0) if projection_set.is_floating_point() else None
+    blank = reference.mean(0) if reference.is_floating_point() else None
     for batch in tqdm(batches, "truth", disable=not progress, leave=False):
         x = batch["input"].to(subject.model.device)
         moved = (batch[name].to(x.device) if name in batch else None for name in ("target", "regions", "concepts"))
