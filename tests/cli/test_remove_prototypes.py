@@ -26,15 +26,15 @@ def test_a_forbidden_prototype_has_no_say() -> None:
     small = protopnet()
     before = small.model.explain(small.inputs, 0)
     name = before.units[1].name
-    small.model.forbid([name])
+    small.model.remove_prototypes([name])
     after = small.model.explain(small.inputs, 0)
     assert after.contributions[:, 1].abs().max() == 0
     torch.testing.assert_close(after.score, before.without([name]))
     assert after.units[1].source["pruned"]
-    with pytest.raises(ValueError, match="all 5 prototypes would be forbidden"):
-        small.model.forbid(range(6))
+    with pytest.raises(ValueError, match="all 5 remaining prototypes would be removed"):
+        small.model.remove_prototypes(range(6))
     with pytest.raises(ValueError, match="no unit named 'nobody'"):
-        small.model.forbid(["nobody"])
+        small.model.remove_prototypes(["nobody"])
     assert small.model.alive.sum() == 5
 
 
@@ -46,7 +46,7 @@ def test_every_kind_of_prototype_can_be_forbidden(small: Callable[[], Small]) ->
     with torch.no_grad():
         evidence = model.step(x)[1]
         without = model.readout(model.edit(evidence, {column: 0.0}))
-    model.forbid([column])
+    model.remove_prototypes([column])
     explanation = model.explain(x)
     torch.testing.assert_close(explanation.scores, without)
     assert not explanation.activation[:, column].any() and not explanation.support[:, column].any()
@@ -57,7 +57,7 @@ def test_the_head_learns_again_and_nothing_else() -> None:
     data, options = ToyData(), {"prototypes_per_class": 2, "dim": 4, "thumbnail": 8}
     model = ProtoPNet(COLOURS, TINY, **options, recipe={"stages": STAGES, "lr": 0.01})
     fit(model, data)
-    model.forbid([0])
+    model.remove_prototypes([0])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     refit(model, data, 3, lr=0.05)
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}

@@ -24,7 +24,7 @@ def forbid(arguments: list[str]) -> int:
     """
     options, rest = _parser().parse_known_args(arguments)
     model = zoo.load(options.checkpoint)
-    if not hasattr(model, "forbid"):
+    if not hasattr(model, "remove_prototypes"):
         raise ValueError(f"{options.checkpoint} is a {type(model).__name__}, whose units cannot be forbidden.")
     if options.refit < 0:
         raise ValueError(f"--refit must be a number of epochs from 0; got {options.refit}.")
@@ -35,7 +35,7 @@ def forbid(arguments: list[str]) -> int:
     data = data_of(options.checkpoint, options.config, rest)
     require_same_domain(model, data)
     rows = [("as it was", *_accuracies(model, data))]
-    model.forbid(options.units)
+    model.remove_prototypes(options.units)
     rows.append((f"without {len(options.units)} prototypes", *_accuracies(model, data)))
     if options.refit:
         refit(model, data, options.refit, options.lr)

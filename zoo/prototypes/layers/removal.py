@@ -1,4 +1,4 @@
-"""Prototypes that may be taken away from a model."""
+"""Prototypes that can be removed from a model."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ Base = SelfInterpretable if TYPE_CHECKING else object
 
 
 class Forbidding(Base):
-    """Prototypes of which some may be forbidden: their activation is 0 from then on, whatever is learned later.
+    """Prototypes of which some may be removed: their activation is 0 from then on, whatever is learned later.
 
     A model calls `start_alive`, and multiplies its activations with `alive`, (K,) bool, a buffer.
     """
@@ -23,8 +23,8 @@ class Forbidding(Base):
         """All of `count` prototypes are alive."""
         self.register_buffer("alive", torch.ones(count, dtype=torch.bool))
 
-    def forbid(self, units: Iterable[str | int]) -> None:
-        """Takes prototypes away for good, by name or number; their source then says that they are pruned.
+    def remove_prototypes(self, units: Iterable[str | int]) -> None:
+        """Removes prototypes for good, by name or number; their source then says that they are pruned.
 
         Raises:
             ValueError: an unknown prototype, or none would be left.
@@ -33,5 +33,5 @@ class Forbidding(Base):
         alive = self.alive.clone()
         alive[columns] = False
         if not alive.any():
-            raise ValueError(f"all {int(self.alive.sum())} prototypes would be forbidden; leave some.")
+            raise ValueError(f"all {int(self.alive.sum())} remaining prototypes would be removed; keep at least one.")
         self.alive.copy_(alive)
