@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from zoo.checkpoints import model_card, shared_backbone, sparse_tensors
+from zoo.checkpoints import model_card, shared_backbone
 from zoo.checkpoints.config_file import (
     ABOUT,
     CONFIG,
@@ -38,7 +38,7 @@ from zoo.core.module import SelfInterpretable
 from zoo.domain import ImageDomain
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import without_pretrained_weights
-from zoo.training.recipe import gather_recipe
+from zoo.utils import sparse_tensors
 
 PICTURES = ("picture", "pictures")  # buffers that hold training images, or parts of them
 
@@ -126,7 +126,7 @@ def load(folder: str | Path) -> SelfInterpretable:
     entry = registry.find(config["model"])
     try:
         with without_pretrained_weights(sealed=True):
-            model = entry.cls(**gather_recipe(config["arguments"]))
+            model = entry.cls(**entry.cls.upgrade_arguments(config["arguments"]))
     except (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:  # values of another kind
         raise ValueError(
             f"{folder / CONFIG} has arguments that {entry.name} does not take ({type(error).__name__}: {error})."

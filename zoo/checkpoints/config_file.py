@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where there is one: a vocabulary is a long list
-# 2: tensors with few non-zeros are stored as those, see zoo.checkpoints.sparse_tensors; 3: the config has a hash
+# 2: tensors with few non-zeros are stored as those, see zoo.utils.sparse_tensors; 3: the config has a hash
 FORMATS = (1, 2, 3)
 UNHASHED = (1, 2)
 CONFIG, WEIGHTS, GOLDEN = "config.yaml", "model.safetensors", "golden.safetensors"

@@ -21,7 +21,7 @@ from zoo.domain import Domain
 from zoo.training.batch import Batch, as_batch
 from zoo.training.modes import is_action
 from zoo.training.projection_set import ProjectionSet
-from zoo.training.recipe import OPTIMIZERS, Recipe, by_group, parse_recipe
+from zoo.training.recipe import OPTIMIZERS, Recipe, by_group, gather_recipe, parse_recipe
 from zoo.training.stages import Stage, check_groups, stage_at, total_epochs
 from zoo.training.tasks import metrics_of
 
@@ -71,6 +71,14 @@ class StagedModule(LightningModule):
         named = list(inspect.signature(type(self).__init__).parameters)[1:]
         given = {**arguments, "recipe": self.recipe}  # whole, so that other defaults of another version change nothing
         self.hparams.update({name: plain(given[name]) for name in named if name in given})
+
+    @classmethod
+    def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Converts constructor arguments stored by an earlier version of the class to the current ones.
+
+        Called when a checkpoint is loaded. Arguments that are already current are returned unchanged.
+        """
+        return gather_recipe(arguments)
 
     @property
     def max_epochs(self) -> int:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from zoo.checkpoints import sparse_tensors
+from zoo.utils import sparse_tensors
 from zoo.circuits.network.transformer import SparseNetwork
 from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.domain import Domain

@@ -1,8 +1,9 @@
-"""Tensors with few non-zeros as those alone: their values, and the gaps between them or one bit an entry.
+"""Compact storage of sparse tensors: the non-zero values, and their positions as gaps or as a bit mask.
 
-A tensor `name` is stored as `name::shape`, `name::values` (bit by bit: -0.0 is a value) and one of
-- `name::gaps`, uint8 or uint16: zeros before each value; the largest number stands for so many zeros and no value;
-- `name::bits`, uint8: one bit an entry, the lowest of a byte first.
+A tensor `name` is stored as `name::shape`, `name::values` (compared by bits, so -0.0 is a value) and one of
+- `name::gaps`, uint8 or uint16: the number of zeros before each value; the maximum of the type M means M zeros that
+  no value follows;
+- `name::bits`, uint8: one bit per entry, least significant bit first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SMALLEST = 1024  # entries of a tensor that is worth it
+SMALLEST = 1024  # smaller tensors are stored as they are
 WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 PARTS = ("shape", "values", "gaps", "bits")
 MARK = "::"
 
 
 def pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, those in parts that take less than half of the space so."""
+    """Converts each tensor that takes at most half of its space in parts; the others are returned unchanged."""
     packed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         parts = _pack(tensor) if _may_be_packed(tensor) else None
@@ -28,23 +29,23 @@ def pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpack(tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]], path: Path) -> dict[str, Tensor]:
-    """The tensors that `pack` was given.
+    """Restores the tensors that were given to `pack`.
 
     Args:
-        tensors: as stored.
-        shapes: of the tensors that are expected. Others are told on the device "meta", without their entries, so that a
-            damaged shape cannot fill the memory.
-        path: for messages.
+        tensors: output of `pack`.
+        shapes: expected shape of each tensor. A packed tensor of another shape or name is returned on the device
+            "meta", without data, so that a damaged shape cannot exhaust the memory.
+        path: file that the tensors were read from, for error messages.
 
     Raises:
-        ValueError: parts are missing, or do not belong together.
+        ValueError: parts of a tensor are missing or inconsistent.
     """
     whole = {name: tensor for name, tensor in tensors.items() if MARK not in name}
     for name in sorted({name.partition(MARK)[0] for name in tensors if MARK in name}):
         parts = {key.partition(MARK)[2]: t for key, t in tensors.items() if key.startswith(name + MARK)}
         try:
             if name in whole:
-                raise ValueError("it is there as a whole as well")
+                raise ValueError("it is stored both whole and in parts")
             whole[name] = _unpack(parts, shapes.get(name))
         except ValueError as error:
             raise ValueError(f"{path}: the sparse tensor '{name}' is damaged: {error}. Get the file again.") from error
@@ -52,7 +53,7 @@ def unpack(tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]], p
 
 
 def is_packed(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether any tensor is stored in parts."""
+    """Returns whether any tensor is stored in parts."""
     return any(MARK in name for name in tensors)
 
 
@@ -71,7 +72,9 @@ def _pack(tensor: Tensor) -> dict[str, Tensor] | None:
     positions = {"bits": torch.from_numpy(np.packbits(there.numpy(), bitorder="little"))}
     gaps = torch.diff(position, prepend=position.new_tensor([-1])) - 1
     for kind in (torch.uint8, torch.uint16):
-        if int((gaps // torch.iinfo(kind).max).sum()) + len(gaps) < dense:  # a bound, before they are made
+        if (
+            int((gaps // torch.iinfo(kind).max).sum()) + len(gaps) < dense
+        ):  # an upper bound of the codes
             positions[str(kind)] = _encode(gaps, kind)
     best = min(positions, key=lambda way: positions[way].nbytes)
     if 2 * (values + positions[best].nbytes) > dense:
@@ -82,7 +85,7 @@ def _pack(tensor: Tensor) -> dict[str, Tensor] | None:
 
 def _encode(gaps: Tensor, kind: torch.dtype) -> Tensor:
     most = torch.iinfo(kind).max
-    last = (gaps // most + 1).cumsum(0) - 1  # where the code of each value comes, after those that only skip
+    last = (gaps // most + 1).cumsum(0) - 1  # index of the code of each value; the codes between them only skip zeros
     codes = torch.full((int(last[-1]) + 1 if len(last) else 0,), most, dtype=torch.int64)
     codes[last] = gaps % most
     return codes.to(kind)

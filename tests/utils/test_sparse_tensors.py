@@ -1,4 +1,4 @@
-"""Sparse storage: the same bits back, small, and damage refused."""
+"""Storage of sparse tensors: bit-exact, small, and damaged parts are refused."""
 
 from pathlib import Path
 
@@ -9,14 +9,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import zoo
-from tests.checkpoints.test_checkpoint import rewrite
-from tests.small_models import protopnet
-from zoo.checkpoints import checkpoint
-from zoo.checkpoints.checkpoint import WEIGHTS
-from zoo.checkpoints.sparse_tensors import is_packed, pack, unpack
+from zoo.utils.sparse_tensors import is_packed, pack, unpack
 
-PATH = Path("weights")
+PATH, WEIGHTS = Path("weights"), "model.safetensors"
 
 
 def bits(tensor: Tensor) -> Tensor:
@@ -107,7 +102,7 @@ def test_damage_is_refused(one_in: int, change: dict[str, Tensor | None], messag
 
 
 def test_a_tensor_cannot_be_there_twice() -> None:
-    with pytest.raises(ValueError, match="'w' is damaged: it is there as a whole as well"):
+    with pytest.raises(ValueError, match="'w' is damaged: it is stored both whole and in parts"):
         unpack({**packed(64), "w": torch.ones(50, 40)}, {"w": (50, 40)}, PATH)
 
 
@@ -115,25 +110,3 @@ def test_what_is_not_expected_takes_no_memory() -> None:
     parts = {**packed(64), "w::shape": torch.tensor([2**40, 2**10])}
     assert unpack(parts, {"w": (50, 40)}, PATH)["w"].is_meta
     assert unpack(parts, {}, PATH)["w"].shape == (2**40, 2**10)
-
-
-def test_checkpoints_use_it_and_read_it_strictly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = protopnet().model
-    name, biggest = max(model.state_dict().items(), key=lambda item: item[1].numel() * item[1].is_floating_point())
-    zoo.save(model, tmp_path / "dense")
-    assert not is_packed(load_file(tmp_path / "dense" / WEIGHTS))
-    monkeypatch.setattr("zoo.checkpoints.sparse_tensors.SMALLEST", 16)
-    with torch.no_grad():
-        biggest[torch.rand_like(biggest) > 1 / 64] = 0  # a product with a mask would leave -0.0, which is kept
-        biggest.view(-1)[3] = -0.0
-    folder = zoo.save(model, tmp_path / "sparse")
-    assert is_packed(load_file(folder / WEIGHTS))
-    for key, tensor in zoo.load(folder).state_dict().items():
-        assert torch.equal(bits(tensor), bits(model.state_dict()[key])), key
-    assert checkpoint.verify(folder) == 0
-    rewrite(folder, lambda t: t.update({f"{name}::shape": t[f"{name}::shape"].flip(0) + 1}))
-    with pytest.raises(ValueError, match=rf"{WEIGHTS}: '{name}' is torch.float32 .*; the model of the config needs"):
-        zoo.load(folder)
-    rewrite(folder, lambda t: [t.pop(key) for key in list(t) if key.startswith(f"{name}::")])
-    with pytest.raises(ValueError, match=rf"missing \['{name}'\], unknown nothing"):
-        zoo.load(folder)
