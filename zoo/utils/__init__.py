@@ -1,1 +1,1 @@
-"""Small things that every part of the zoo may use."""
+"""Helpers that every part of the library may use."""

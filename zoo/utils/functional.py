@@ -155,17 +155,11 @@ def region_around(box: Tensor, size: tuple[int, int], context: float = 2.0) -> T
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Ranks from 1 along the first dimension, ties share their mean rank; values (N, ...) to fp64 (N, ...)."""
-    order = values.argsort(0)
-    ordered = values.gather(0, order)
-    new = torch.ones_like(ordered, dtype=torch.bool)
-    new[1:] = ordered[1:] != ordered[:-1]
-    run = new.cumsum(0) - 1  # the number of the run of ties that each place belongs to
-    place = torch.arange(1, len(values) + 1, device=values.device, dtype=torch.float64)
-    place = place.view(-1, *[1] * (values.ndim - 1)).expand_as(run)
-    total = torch.zeros_like(place.contiguous()).scatter_add(0, run, place)
-    count = torch.zeros_like(total).scatter_add(0, run, torch.ones_like(total))
-    return torch.empty_like(total).scatter(0, order, (total / count.clamp_min(1)).gather(0, run))
+    """Ranks from 1 along the last dimension, ties share their mean rank; values (..., n) to fp64 (..., n)."""
+    ordered, order = values.double().sort(-1)
+    ordered = ordered.contiguous()
+    before, through = (torch.searchsorted(ordered, ordered, right=right) for right in (False, True))
+    return torch.empty_like(ordered).scatter(-1, order, (before + through + 1).double() / 2)
 
 
 def area_under_roc(scores: Tensor, labels: Tensor) -> Tensor:
@@ -180,7 +174,7 @@ def area_under_roc(scores: Tensor, labels: Tensor) -> Tensor:
     """
     known = labels.isfinite()
     lowest = scores.new_full((), -torch.inf)  # unknown rows take the lowest ranks, which are then taken off again
-    place = ranks(torch.where(known, scores, lowest)) - (~known).sum(0)
+    place = ranks(torch.where(known, scores, lowest).T).T - (~known).sum(0)
     present, absent = (labels == 1).sum(0).double(), (labels == 0).sum(0).double()
     total = torch.where(labels == 1, place, 0.0).sum(0)
     return (total - present * (present + 1) / 2) / (present * absent)

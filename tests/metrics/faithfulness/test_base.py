@@ -9,12 +9,13 @@ from torch import Tensor
 
 from tests.metrics.faithfulness.linear_world import SIDE, Pixels, linear_case
 from zoo.metrics.faithfulness import Case, Compactness, GroundTruthRecovery, LocalityLeak, MaskOutAgreement, Subject
-from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering, ranks, spearman
+from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering, spearman
 from zoo.metrics.faithfulness.compactness import Compactness as M6
 from zoo.metrics.faithfulness.deletion import EvidenceDeletionGain
 from zoo.metrics.faithfulness.imputers import Mean, NoisyLinear
 from zoo.metrics.faithfulness.recovery import average_precision
 from zoo.metrics.faithfulness.sufficiency import KeepOnlySufficiency
+from zoo.utils.functional import ranks
 
 
 def cases(model: Pixels, parts: list[list[int]]) -> list[Case]:
@@ -89,7 +90,7 @@ def test_nothing_measured_is_not_zero() -> None:
 
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=12))
 def test_ranks_are_those_of_scipy(values: list[int]) -> None:
-    assert ranks(torch.tensor(values)).tolist() == (rankdata(values) - 1).tolist()
+    assert ranks(torch.tensor(values)).tolist() == rankdata(values).tolist()
     other = list(range(len(values)))
     found = spearman(torch.tensor(values), torch.tensor(other)).item()
     assert found == (0 if len(set(values)) == 1 else pytest.approx(spearmanr(values, other).statistic))

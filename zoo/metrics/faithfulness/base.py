@@ -8,6 +8,7 @@ from torchmetrics import Metric
 
 from zoo.metrics.faithfulness.streams import whole
 from zoo.metrics.faithfulness.subject import Case, Subject
+from zoo.utils.functional import ranks
 
 NEEDS = {
     "additive": ("scores that are sums of its units", lambda s: s.additive),
@@ -150,14 +151,6 @@ def spearman(a: Tensor, b: Tensor, there: Tensor | None = None) -> Tensor:
     x, y = ((r - r.sum(-1, keepdim=True) / count) * there for r in both)
     scale = (x.square().sum(-1) * y.square().sum(-1)).sqrt()
     return torch.where(scale > 0, (x * y).sum(-1) / scale.clamp_min(1e-300), 0)
-
-
-def ranks(values: Tensor) -> Tensor:
-    """(..., n) float64 ranks from 0 along the last axis; equal values share the mean of theirs."""
-    ordered, order = values.double().sort(-1)
-    low = torch.searchsorted(ordered.contiguous(), ordered.contiguous(), right=False)
-    high = torch.searchsorted(ordered.contiguous(), ordered.contiguous(), right=True) - 1
-    return torch.empty_like(ordered).scatter_(-1, order, (low + high).double() / 2)
 
 
 def covering(weight: Tensor, share: float = 0.9) -> Tensor:
