@@ -6,7 +6,11 @@ so that the command line can tell its usage without either.
 
 from typing import TYPE_CHECKING
 
+from zoo.core.renderer import set_renderer
+
 __version__ = "0.1.0"
+
+set_renderer("zoo.views.renderer")
 
 if TYPE_CHECKING:
     from zoo.api import *  # noqa: F403

@@ -97,7 +97,7 @@ def test_versus_something_else_is_refused() -> None:
 def test_attribution_by_hand() -> None:
     # Row 1's beak is nowhere in the input, so its -0.5 is not on the map.
     assert example().attribution().tolist() == [[[2.75, -0.25]], [[2.0, 6.0]]]
-    with pytest.raises(ValueError, match="these units have no place in the input"):
+    with pytest.raises(ValueError, match="needs units with a location in the input"):
         replace(example(), support=None).attribution()
 
 
@@ -217,10 +217,10 @@ def test_files_that_hold_no_explanation(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no explanation at .*nothing"):
         Explanation.load(tmp_path / "nothing")
     save_file({"x": torch.ones(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match=r"other.safetensors is a safetensors file but holds no explanation"):
+    with pytest.raises(ValueError, match=r"other.safetensors is a safetensors file without an explanation"):
         Explanation.load(tmp_path / "other.safetensors")
     (tmp_path / "junk").write_bytes(b"\x80\x04junk" * 10)
-    with pytest.raises(ValueError, match=r"junk is no intact safetensors file .*Explanation.save"):
+    with pytest.raises(ValueError, match=r"junk is not a valid safetensors file .*Explanation.save"):
         Explanation.load(tmp_path / "junk")
 
 

@@ -1,0 +1,7 @@
+"""What `str(explanation)`, notebooks and `explanation.figure()` call; registered in `zoo/__init__.py`."""
+
+from zoo.views.figure import figure
+from zoo.views.html import fragment as html
+from zoo.views.text import table as text
+
+__all__ = ["figure", "html", "text"]
