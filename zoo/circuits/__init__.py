@@ -1,28 +1,19 @@
 """Networks with few weights, whose computations can be drawn as circuits."""
 
-from zoo.circuits.analysis.acdc import Paths, acdc
-from zoo.circuits.analysis.circuit import Circuit
-from zoo.circuits.analysis.modular import Modular
-from zoo.circuits.analysis.pruning import Pruning, prune
-from zoo.circuits.analysis.steering import ReadNode, Steering, rank_reads, steer
-from zoo.circuits.analysis.token_pair_task import Choice
-from zoo.circuits.bridged_transformer import BridgedTransformer
-from zoo.circuits.self_ablating import SelfAblatingTransformer
-from zoo.circuits.sparse_transformer import SparseTransformer
+from zoo.core.lazy import lazy_family
 
-__all__ = [
-    "BridgedTransformer",
-    "Choice",
-    "Circuit",
-    "Modular",
-    "Paths",
-    "Pruning",
-    "ReadNode",
-    "SelfAblatingTransformer",
-    "SparseTransformer",
-    "Steering",
-    "acdc",
-    "prune",
-    "rank_reads",
-    "steer",
-]
+OTHERS = {
+    "Choice": "analysis.token_pair_task",
+    "Circuit": "analysis.circuit",
+    "Modular": "analysis.modular",
+    "Paths": "analysis.acdc",
+    "Pruning": "analysis.pruning",
+    "ReadNode": "analysis.steering",
+    "Steering": "analysis.steering",
+    "acdc": "analysis.acdc",
+    "prune": "analysis.pruning",
+    "rank_reads": "analysis.steering",
+    "steer": "analysis.steering",
+}
+
+__getattr__, __dir__ = lazy_family(__name__, OTHERS)

@@ -19,7 +19,7 @@ from zoo.circuits.network.optimizer import SparseAdam
 from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.domain.text import PAD
 from zoo.training.batch import Batch
@@ -49,7 +49,17 @@ RECIPE = Recipe(
 )
 
 
-@register("bridged_transformer", family="circuits", modality="code", paper="Gao et al., arXiv 2511.13653, 2025")
+@register(
+    "bridged_transformer",
+    modality="code",
+    paper="Gao et al., arXiv 2511.13653, 2025",
+    small=Small(
+        {
+            "dense": {"width": 16, "layers": 2, "head_width": 8, "density": 1.0, "activation_density": 1.0},
+            "sparse": {"width": 32, "layers": 2, "head_width": 8, "density": 0.25},
+        }
+    ),
+)
 class BridgedTransformer(SelfInterpretable):
     """A sparse transformer trained from scratch beside a frozen dense one, with bridges between their residual streams.
 

@@ -14,7 +14,7 @@ from torchmetrics import MeanMetric, Metric
 from zoo.circuits.network.two_streams import TwoStreams
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.domain.text import PAD
 from zoo.training.batch import Batch
@@ -31,7 +31,15 @@ RECIPE = Recipe(
 GATES = ("local", "global")
 
 
-@register("self_ablating", family="circuits", modality="code", paper="arXiv 2505.00509, 2025")
+@register(
+    "self_ablating",
+    modality="code",
+    paper="arXiv 2505.00509, 2025",
+    small=Small(
+        {"width": 16, "layers": 2, "head_width": 8, "k": 3},
+        variants={"global": Small({"gates": "global"}), "clean": Small({"stream": "clean"})},
+    ),
+)
 class SelfAblatingTransformer(SelfInterpretable):
     """Predicts the next token from the k units of each kind, layer by layer, that the network itself lets pass.
 

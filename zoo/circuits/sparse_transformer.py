@@ -15,7 +15,7 @@ from zoo.circuits.network.residual_writes import Writing
 from zoo.circuits.network.transformer import SparseNetwork
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.domain.text import PAD
 from zoo.training.batch import Batch
@@ -39,7 +39,18 @@ RECIPE = Recipe(
 BASE = 256  # the width at which embeddings are as dense as blocks; wider ones are denser in proportion
 
 
-@register("sparse_transformer", family="circuits", modality="code", paper="Gao et al., arXiv 2511.13653, 2025")
+@register(
+    "sparse_transformer",
+    modality="code",
+    paper="Gao et al., arXiv 2511.13653, 2025",
+    small=Small(
+        {"width": 32, "layers": 2, "head_width": 8, "density": 0.25},
+        variants={
+            "plain": Small({"bigram": False, "sink": False, "positions": "sinusoid"}),
+            "dense": Small({"density": 1.0, "activation_density": 1.0}),
+        },
+    ),
+)
 class SparseTransformer(Writing, SelfInterpretable):
     """Predicts the next token of a prompt; every unit is a write to the residual stream at the prompt's last token.
 

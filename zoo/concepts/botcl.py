@@ -14,7 +14,7 @@ from zoo.concepts.layers.gallery import Gallery
 from zoo.concepts.layers.regularisers import consistency, distinctiveness, quantity, retrieval
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.training.batch import Batch
@@ -47,7 +47,15 @@ RECIPE = Recipe(
 OF_DIGITS = {"area": 5.0, "consistency": 0.0, "distinctiveness": 0.0}  # published for reconstruction
 
 
-@register("botcl", family="concepts", modality="image", paper="Wang et al., CVPR 2023")
+@register(
+    "botcl",
+    modality="image",
+    paper="Wang et al., CVPR 2023",
+    small=Small(
+        {"concepts": 4, "dim": 8, "gallery_size": 2, "thumbnail": 8},
+        variants={"digits": Small({"supervision": "reconstruction", "attention": "softmax", "pooling": "mean"})},
+    ),
+)
 class BotCL(SelfInterpretable):
     """Discovers k concepts as slots that attend to the image; classes are scored from how much each one finds.
 

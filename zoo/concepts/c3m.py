@@ -17,7 +17,7 @@ from zoo.concepts.layers.groups import labelled
 from zoo.concepts.layers.losses import probabilities
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
 from zoo.training.batch import Batch
@@ -40,7 +40,12 @@ RECIPE = Recipe(
 )
 
 
-@register("c3m", family="concepts", modality=("text", "table", "image"), paper="Tan et al., PAKDD 2024")
+@register(
+    "c3m",
+    modality=("text", "table", "image"),
+    paper="Tan et al., PAKDD 2024",
+    small=Small(variants={"softmax": Small({"bottleneck": "softmax"})}),
+)
 class C3M(Annotated, SelfInterpretable):
     """Scores a text from what it says of each aspect: every aspect is a group of exclusive concepts.
 

@@ -16,7 +16,7 @@ from zoo.concepts.layers.groups import labelled
 from zoo.concepts.layers.losses import check_weighting, concept_loss, probabilities
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
 from zoo.training.batch import Batch
@@ -37,7 +37,20 @@ RECIPE = Recipe(
 )
 
 
-@register("cbm", family="concepts", modality=("image", "table", "text"), paper="Koh et al., ICML 2020")
+@register(
+    "cbm",
+    modality=("image", "table", "text"),
+    paper="Koh et al., ICML 2020",
+    small=Small(
+        on="table",
+        variants={
+            "images": Small(on="image"),
+            "logit": Small({"bottleneck": "logit"}),
+            "hard": Small({"bottleneck": "hard"}),
+            "mlp": Small({"hidden": [4]}),
+        },
+    ),
+)
 class CBM(Annotated, SelfInterpretable):
     """Scores classes from predicted, annotated concepts and from nothing else.
 

@@ -13,7 +13,7 @@ from zoo.concepts.layers.embeddings import ConceptEmbedding, Embedded
 from zoo.concepts.layers.losses import check_weighting, concept_loss
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
 from zoo.training.batch import Batch
@@ -30,7 +30,12 @@ RECIPE = Recipe(
 )
 
 
-@register("cem", family="concepts", modality=("image", "table", "text"), paper="Espinosa Zarlenga et al., NeurIPS 2022")
+@register(
+    "cem",
+    modality=("image", "table", "text"),
+    paper="Espinosa Zarlenga et al., NeurIPS 2022",
+    small=Small({"width": 3}, on="table"),
+)
 class CEM(Embedded, SelfInterpretable):
     """Scores classes from concept embeddings, each mixed of "present" and "absent" by the concept's probability.
 

@@ -17,7 +17,7 @@ from zoo.concepts.layers.embeddings import ConceptEmbedding
 from zoo.concepts.layers.losses import concept_loss, probabilities
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
 from zoo.training.batch import Batch
@@ -33,7 +33,12 @@ RECIPE = Recipe(
 )
 
 
-@register("dcr", family="concepts", modality=("image", "table", "text"), paper="Barbiero et al., ICML 2023")
+@register(
+    "dcr",
+    modality=("image", "table", "text"),
+    paper="Barbiero et al., ICML 2023",
+    small=Small({"width": 4}, on="table"),
+)
 class DCR(Annotated, SelfInterpretable):
     """Builds a rule for each class from concept embeddings, and applies it to the concepts' truth.
 

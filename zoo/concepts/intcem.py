@@ -17,7 +17,7 @@ from zoo.concepts.layers.embeddings import ConceptEmbedding, Embedded
 from zoo.concepts.layers.losses import check_weighting, concept_loss
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
 from zoo.training.batch import Batch
@@ -37,7 +37,10 @@ GROWTH = 1.005  # of the horizon with every step of training
 
 
 @register(
-    "intcem", family="concepts", modality=("image", "table", "text"), paper="Espinosa Zarlenga et al., NeurIPS 2023"
+    "intcem",
+    modality=("image", "table", "text"),
+    paper="Espinosa Zarlenga et al., NeurIPS 2023",
+    small=Small({"width": 3, "policy": [8]}, on="table"),
 )
 class IntCEM(Embedded, SelfInterpretable):
     """A CEM that is trained on the interventions it would ask for.

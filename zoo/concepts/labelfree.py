@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from zoo.concepts.layers.projected import align, collect, columns_of, fit_projection, read_scores
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
 from zoo.networks.sparse_linear import saga
@@ -36,7 +36,16 @@ RECIPE = Recipe(
 )
 
 
-@register("labelfree", family="concepts", modality=("image", "table", "text"), paper="Oikarinen et al., ICLR 2023")
+@register(
+    "labelfree",
+    modality=("image", "table", "text"),
+    paper="Oikarinen et al., ICLR 2023",
+    small=Small(
+        {"scores": "annotations", "min_similarity": -1.0, "epochs": 5},
+        on="table",
+        variants={"random": Small({"scores": "random"})},
+    ),
+)
 class LabelFreeCBM(SelfInterpretable):
     """Turns a frozen backbone into a bottleneck of named concepts with a sparse head.
 

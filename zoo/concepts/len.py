@@ -15,7 +15,7 @@ from zoo.concepts.layers.annotated import Annotated
 from zoo.concepts.layers.losses import concept_loss, probabilities
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
 from zoo.training.batch import Batch
@@ -39,7 +39,12 @@ RECIPE = Recipe(
 KEPT = 0.5  # concepts of at least half the attention of the strongest one are in the formula
 
 
-@register("len", family="concepts", modality=("image", "table", "text"), paper="Barbiero et al., AAAI 2022")
+@register(
+    "len",
+    modality=("image", "table", "text"),
+    paper="Barbiero et al., AAAI 2022",
+    small=Small({"hidden": 3}, on="table"),
+)
 class LEN(Annotated, SelfInterpretable):
     """Scores each class by a network of its own whose attention to concepts has low entropy.
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from zoo.concepts.layers.projected import align, collect, columns_of, read_scores
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
 from zoo.networks.sparse_linear import saga
@@ -39,7 +39,19 @@ RECIPE = Recipe(
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C of the support vector machines
 
 
-@register("posthoc", family="concepts", modality=("image", "table", "text"), paper="Yuksekgonul et al., ICLR 2023")
+@register(
+    "posthoc",
+    modality=("image", "table", "text"),
+    paper="Yuksekgonul et al., ICLR 2023",
+    small=Small(
+        {"epochs": 5},
+        on="table",
+        variants={
+            "hybrid": Small({"residual": True}, draw={"residual.weight": 1.0}),
+            "random": Small({"bank": "random"}),
+        },
+    ),
+)
 class PostHocCBM(SelfInterpretable):
     """Reads concepts off a frozen backbone as distances to hyperplanes, and scores classes sparsely from them.
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from zoo.concepts.layers.annotated import Annotated
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.training.batch import Batch
@@ -32,7 +32,12 @@ RECIPE = Recipe(
 )
 
 
-@register("probcbm", family="concepts", modality="image", paper="Kim et al., ICML 2023")
+@register(
+    "probcbm",
+    modality="image",
+    paper="Kim et al., ICML 2023",
+    small=Small({"width": 4, "class_width": 6, "samples": 3}),
+)
 class ProbCBM(Annotated, SelfInterpretable):
     """Embeds each concept as a Gaussian and classifies by distances, so that a doubtful concept is known as doubtful.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain, TableDomain
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
@@ -29,7 +29,12 @@ RECIPE = Recipe(
 )
 
 
-@register("rrl", family="concepts", modality="table", paper="Wang et al., NeurIPS 2021")
+@register(
+    "rrl",
+    modality="table",
+    paper="Wang et al., NeurIPS 2021",
+    small=Small({"rules": 3, "thresholds": 2}, scale={"rules.conjunctions": 2.0, "rules.disjunctions": 1.2}),
+)
 class RRL(SelfInterpretable):
     """Classifies rows of a table by rules; the score is the sum of the weights of the rules that hold.
 

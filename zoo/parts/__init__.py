@@ -1,7 +1,5 @@
 """Models whose units are parts of the input: groups of elements, patches, features."""
 
-from zoo.parts.bagnet import BagNet
-from zoo.parts.senn import SENN
-from zoo.parts.sop import SumOfParts
+from zoo.core.lazy import lazy_family
 
-__all__ = ["SENN", "BagNet", "SumOfParts"]
+__getattr__, __dir__ = lazy_family(__name__)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.parts.layers.unit_logits import Voting
 from zoo.training.batch import Batch
@@ -30,7 +30,12 @@ RECIPE = Recipe(
 )
 
 
-@register("bagnet", family="parts", modality="image", paper="Brendel and Bethge, ICLR 2019")
+@register(
+    "bagnet",
+    modality="image",
+    paper="Brendel and Bethge, ICLR 2019",
+    small=Small({"widths": [8, 16], "depths": [1, 2], "strides": [2, 1], "wide": 1}),
+)
 class BagNet(Voting, SelfInterpretable):
     """A residual network that sees small patches only: score = bias + mean over the patches of W z.
 

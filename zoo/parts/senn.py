@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain, TextDomain
 from zoo.networks.encoders import create_encoder
 from zoo.parts.layers.elements import Elements
@@ -34,9 +34,16 @@ RECIPE = Recipe(
 
 @register(
     "senn",
-    family="parts",
     modality=("image", "series", "table"),
     paper="Alvarez-Melis and Jaakkola, NeurIPS 2018 (SENN)",
+    small=Small(
+        {"count": 4},
+        variants={
+            "elements": Small({"concepts": "elements", "elements": {"patch": 3}}),
+            "rows": Small({"concepts": "elements"}, on="table"),
+            "series": Small({"concepts": "elements", "elements": {"patch": 3}}, on="series"),
+        },
+    ),
 )
 class SENN(Voting, SelfInterpretable):
     """A locally linear model: score = θ(x)ᵀ h(x), with θ nearly constant around each x.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain, TextDomain
 from zoo.parts.layers.element_features import CopiedFeatures, create_projection
 from zoo.parts.layers.elements import FILLS, Elements, Grouping, group_size
@@ -53,8 +53,35 @@ CHOICES = {
 }
 
 
+TINY_VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
+
+
 @register(
-    "sop", family="parts", modality=("image", "text", "series", "table"), paper="You et al., ICML 2025 (Sum-of-Parts)"
+    "sop",
+    modality=("image", "text", "series", "table"),
+    paper="You et al., ICML 2025 (Sum-of-Parts)",
+    small=Small(
+        {"elements": {"patch": 2}, "groups": 6},
+        scale={"head.weight": 20.0, "selector.classes": 20.0},  # groups that do not depend on rounding
+        variants={
+            "input": Small({"select_by": "input"}),
+            "all": Small({"anchors": "all", "elements": {"patch": 5}}),
+            "learned": Small({"anchors": "learned", "heads": 2}),
+            "unscaled": Small({"scale": "none", "gradient": "straight_through", "heads": 2}),
+            "blur": Small({"fill": "blur"}),
+            "mean": Small({"fill": "mean"}),
+            "token": Small({"fill": "token"}),
+            "vit": Small({"backbone": TINY_VIT, "elements": {}}),
+            "vit-dropped": Small({"backbone": TINY_VIT, "elements": {}, "tokens": "dropped"}),
+            "rows": Small({"elements": {}, "groups": 3, "size": 2, "blur": 1}, on="table"),
+            "series": Small({"elements": {"patch": 3}, "groups": 3, "size": 0.4}, on="series"),
+            "series-patch": Small(
+                {"elements": {"patch": 3}, "groups": 3, "size": 0.4, "projection": "patch", "fill": "blur"}, on="series"
+            ),
+            "texts": Small({"elements": {}, "groups": 4, "size": 0.5}, on="text"),
+            "texts-dropped": Small({"elements": {}, "groups": 4, "size": 0.5, "tokens": "dropped"}, on="text"),
+        },
+    ),
 )
 class SumOfParts(Voting, SelfInterpretable):
     """Turns a backbone into a sum over groups of the input's elements, and the sum into the explanation.

@@ -1,21 +1,5 @@
 """Prototype networks: the evidence is how much the input looks like learned, pictured cases."""
 
-from zoo.prototypes.correspondence import Correspondence
-from zoo.prototypes.kcc import KeypointCounting
-from zoo.prototypes.pipnet import PIPNet
-from zoo.prototypes.probpsenn import ProbPSENN
-from zoo.prototypes.protopnet import ProtoPNet
-from zoo.prototypes.protopool import ProtoPool
-from zoo.prototypes.protosvit import ProtoSViT
-from zoo.prototypes.prototree import ProtoTree
+from zoo.core.lazy import lazy_family
 
-__all__ = [
-    "Correspondence",
-    "KeypointCounting",
-    "PIPNet",
-    "ProbPSENN",
-    "ProtoPNet",
-    "ProtoPool",
-    "ProtoSViT",
-    "ProtoTree",
-]
+__getattr__, __dir__ = lazy_family(__name__)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.grid import grid_of
@@ -42,7 +42,19 @@ CHOICES = {"matching": ("emd", "mutual"), "weights": ("correlation", "uniform"),
 AT_ONCE = 10  # candidates compared at one time, which bounds memory
 
 
-@register("correspondence", family="prototypes", modality="image", paper="Taesiri et al., NeurIPS 2022")
+@register(
+    "correspondence",
+    modality="image",
+    paper="Taesiri et al., NeurIPS 2022",
+    small=Small(
+        {"candidates": 6, "neighbours": 4, "pairs": 3, "per_class": 4, "thumbnail": 8},
+        inputs="halves",
+        variants={
+            "mutual": Small({"matching": "mutual", "weights": "uniform"}),
+            "weighted": Small({"vote": "similarity", "temperature": 0.5, "dim": 4, "per_class": 2}),
+        },
+    ),
+)
 class Correspondence(SelfInterpretable):
     """Scores classes by the votes of the training images that match the input patch by patch. Nothing is trained.
 

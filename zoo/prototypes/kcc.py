@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.grid import grid_of
@@ -38,7 +38,21 @@ RECIPE = Recipe(
 )
 
 
-@register("kcc", family="prototypes", modality="image", paper="Wickstrøm et al., arXiv 2512.17891")
+@register(
+    "kcc",
+    modality="image",
+    paper="Wickstrøm et al., arXiv 2512.17891",
+    small=Small(
+        {"exemplars": 3, "foreground": False, "keypoints": 6, "thumbnail": 8},
+        inputs="training",  # of a cluster of perfect matches, rounding would decide which represents it
+        variants={
+            "all": Small(
+                {"keypoints": 0, "exemplars": 2, "choice": "nearest", "dim": 6, "whiten": 0.5}, inputs="halves"
+            ),
+            "foreground": Small({"exemplars": 4, "foreground": True, "unit": False}),
+        },
+    ),
+)
 class KeypointCounting(SelfInterpretable):
     """Scores classes by how many points of the image match points of a few exemplars of the class. Nothing is trained.
 

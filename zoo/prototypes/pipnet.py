@@ -14,7 +14,7 @@ from torchmetrics import Metric
 
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.grid import grid_of
@@ -58,7 +58,12 @@ def published_recipe(addon: bool, tail: bool) -> Recipe:
     )
 
 
-@register("pipnet", family="prototypes", modality="image", paper="Nauta et al., CVPR 2023")
+@register(
+    "pipnet",
+    modality="image",
+    paper="Nauta et al., CVPR 2023",
+    small=Small({"patches": 3, "thumbnail": 16}, variants={"addon": Small({"prototypes": 5, "tail": 0})}),
+)
 class PIPNet(Forbidding, SelfInterpretable):
     """Scores classes by which of D prototypical parts are present anywhere in the image.
 

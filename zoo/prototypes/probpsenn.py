@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.prototypes.layers.autoencoder import Decoder, Encoder, Gaussians, standard_noise
 from zoo.prototypes.layers.class_probabilities import class_shares, counterfactuals, entropies, log_class_shares
@@ -45,7 +45,16 @@ RECIPE = Recipe(
 )
 
 
-@register("probpsenn", family="prototypes", modality="image", paper="Prob-PSENN, arXiv 2403.13740")
+@register(
+    "probpsenn",
+    modality="image",
+    paper="Prob-PSENN, arXiv 2403.13740",
+    small=Small(
+        {"widths": [6, 4], "samples": 7},
+        scale={"encoder.layers.2.weight": 4.0, "prototypes.mean": 0.2},
+        variants={"points": Small({"deviation": None}), "several": Small({"prototypes_per_class": 2})},
+    ),
+)
 class ProbPSENN(Decoded, SelfInterpretable):
     """Compares an image with whole-image prototypes that are random: a distribution for each class, decoded to see it.
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.likeness import Likeness
@@ -51,7 +51,16 @@ RECIPE = Recipe(
 )
 
 
-@register("protopnet", family="prototypes", modality="image", paper="Chen et al., NeurIPS 2019")
+@register(
+    "protopnet",
+    modality="image",
+    paper="Chen et al., NeurIPS 2019",
+    small=Small(
+        {"prototypes_per_class": 2, "dim": 6, "thumbnail": 16},
+        scale={"addon.0.weight": 4.0, "addon.2.weight": 4.0},
+        variants={"cosine": Small({"similarity": "cosine"})},
+    ),
+)
 class ProtoPNet(Likeness, SelfInterpretable):
     """Scores classes by how much patches of the image look like prototypical patches of training images.
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.assignment import Slots, overlap, sharpness_at
@@ -52,7 +52,16 @@ RECIPE = Recipe(
 )
 
 
-@register("protopool", family="prototypes", modality="image", paper="Rymarczyk et al., ECCV 2022")
+@register(
+    "protopool",
+    modality="image",
+    paper="Rymarczyk et al., ECCV 2022",
+    small=Small(
+        {"pool": 6, "slots": 2, "dim": 6, "thumbnail": 16},
+        scale={"addon.0.weight": 8.0},
+        variants={"cosine": Small({"similarity": "cosine"})},
+    ),
+)
 class ProtoPool(Likeness, SelfInterpretable):
     """Scores classes by prototypes from one pool, of which each class chooses a few for its slots.
 

@@ -14,7 +14,7 @@ from torchmetrics import Metric
 
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.grid import grid_of
@@ -55,7 +55,21 @@ RECIPE = Recipe(
 TINY = 1e-8
 
 
-@register("protosvit", family="prototypes", modality="image", paper="Turbé et al., 2024 and 2025")
+TINY_VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
+
+
+@register(
+    "protosvit",
+    modality="image",
+    paper="Turbé et al., 2024 and 2025",
+    small=Small(
+        {"prototypes": 5, "dim": 6, "patches": 3, "thumbnail": 16},
+        variants={
+            "vit": Small({"backbone": {**TINY_VIT, "img_size": (12, 10)}}),
+            "mean": Small({"pooling": "mean", "kernel": 1}),
+        },
+    ),
+)
 class ProtoSViT(Forbidding, SelfInterpretable):
     """Scores classes by how much of each of K prototypes the patch tokens of a frozen backbone show.
 

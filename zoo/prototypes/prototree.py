@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
-from zoo.core.registry import register
+from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.projected import Pushed
@@ -43,7 +43,17 @@ RECIPE = Recipe(
 )
 
 
-@register("prototree", family="prototypes", modality="image", paper="Nauta et al., CVPR 2021")
+@register(
+    "prototree",
+    modality="image",
+    paper="Nauta et al., CVPR 2021",
+    small=Small(
+        {"depth": 3, "dim": 6, "thumbnail": 16},
+        scale={"addon.0.weight": 8.0},
+        draw={"tree.leaves": 3.0},
+        variants={"greedy": Small({"routing": "greedy"}), "max-path": Small({"routing": "max_path"})},
+    ),
+)
 class ProtoTree(Pushed, SelfInterpretable):
     """Routes an image through a binary tree whose nodes ask: does a patch look like this prototype?
 
