@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.small_models import ROWS, cbm, cem
+from tests.small_models import ROWS, build, cbm, cem
 from zoo.core.module import SelfInterpretable
 from zoo.interventions.annotator import Cached, cache
 
@@ -14,7 +14,7 @@ MODELS = {
     "cbm-hard": lambda: cbm(bottleneck="hard"),
     "cbm-mlp": lambda: cbm(hidden=[6]),
     "cem": cem,
-    "intcem": lambda: cem("intcem", policy=[8]),
+    "intcem": lambda: build("intcem", policy=[8]),
 }
 
 

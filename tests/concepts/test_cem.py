@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import zoo
-from tests.small_models import ROWS, cem, rows_of_table
+from tests.small_models import ROWS, build, cem, rows_of_table
 from tests.toy import fit
 from zoo.concepts import CEM, IntCEM
 from zoo.concepts.layers.embeddings import ConceptEmbedding
@@ -147,7 +147,7 @@ def test_learns_where_concepts_are_not_enough() -> None:
 
 def intcem() -> IntCEM:
     torch.manual_seed(0)
-    return cem("intcem", policy=[8], horizon=4.0).model
+    return build("intcem", policy=[8], horizon=4.0).model
 
 
 def test_greedy_group_is_the_best_of_all_real_interventions() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 import zoo
-from tests.small_models import IMAGES, ROWS, SENTENCES, TINY_VIT, RandomImages, sop, sop_of_texts
+from tests.small_models import IMAGES, ROWS, SENTENCES, TINY_VIT, RandomImages, build, sop
 from tests.toy import COLOURS, ToyData, fit
 from zoo.parts.layers.elements import Grouping
 from zoo.parts.layers.group_generator import membership, strongest
@@ -187,12 +187,12 @@ def test_groups_size_and_heads_of_one_explanation() -> None:
 
 
 def test_texts_are_grouped_by_the_words_that_they_have() -> None:
-    small = sop_of_texts()
+    small = build("sop", "texts")
     support = small.model.explain(small.inputs).support
     words = (small.inputs != 0)[:, None]
     assert not (support.bool() & ~words).any()
     assert torch.equal(support.sum(2), (words.sum(2) // 2).clamp_min(1).float().expand(-1, 4))
-    dropped = sop_of_texts(tokens="dropped")
+    dropped = build("sop", "texts", tokens="dropped")
     dropped.model.load_state_dict(small.model.state_dict())
     torch.testing.assert_close(dropped.model(small.inputs), small.model(small.inputs))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import zoo
-from tests.small_models import IMAGES, RandomImages, protopnet
+from tests.small_models import IMAGES, RandomImages, build, protopnet
 from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.core.evidence import Evidence
 from zoo.domain import ImageDomain
@@ -91,7 +91,7 @@ def test_head_starts_at_one_and_minus_a_half(by_hand: ProtoPNet) -> None:
 
 
 def test_cosine_similarity_is_that_of_torch() -> None:
-    model, x = protopnet("cosine").model, RandomImages(4, seed=3).inputs
+    model, x = build("protopnet", "cosine").model, RandomImages(4, seed=3).inputs
     with torch.no_grad():
         z = model.addon(model.backbone(x)).flatten(2).mT[:, None]  # (B, 1, HW, D), lengths as they come
         cosine = F.cosine_similarity(z, 3 * model.prototypes[None, :, None], dim=-1)  # (B, P, HW)

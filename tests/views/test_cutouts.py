@@ -10,7 +10,7 @@ import torch
 from torchvision.io import write_png
 
 import zoo
-from tests.small_models import VARIANTS, bagnet, sop, sop_of_texts
+from tests.small_models import SUBWORDS, VARIANTS, bagnet, build, sop
 from zoo.cli.main import main
 from zoo.views.html import page
 
@@ -47,7 +47,7 @@ def test_the_printed_factors_multiply_to_the_contribution() -> None:
 
 
 def test_words_outside_of_a_group_are_faded() -> None:
-    small = sop_of_texts()
+    small = build("sop", "texts")
     explanation = small.model.explain(small.inputs[1:2])  # bad loud place
     html = page(explanation, ["text"], top=4)
     figures = re.findall(r"<figure class='wide words'>(.*?)</figure>", html)
@@ -57,7 +57,7 @@ def test_words_outside_of_a_group_are_faded() -> None:
 
 
 def test_pieces_of_a_word_are_faded_within_the_word() -> None:
-    small = VARIANTS["sop-huggingface"]()
+    small = SUBWORDS["sop-huggingface"]()
     explanation = small.model.explain(small.inputs[3:4])  # an unbelievable place !
     support = torch.tensor([1.0, 1, 0, 0, 1, 1, 0]).expand_as(explanation.support)
     html = page(replace(explanation, support=support), ["text"], top=1)

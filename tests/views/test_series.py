@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import zoo
-from tests.small_models import SERIES, of_series
+from tests.small_models import SERIES, build
 from tests.views.pages import Read, explanation
 from zoo.cli.main import main
 from zoo.core.evidence import Unit
@@ -93,7 +93,7 @@ def test_lines_look_the_same_where_they_are_used_again() -> None:
 
 
 def test_a_page_shows_of_a_group_what_it_saw() -> None:
-    small = of_series("sop", groups=3, size=0.4)
+    small = build("sop", "series")
     one = small.model.explain(small.inputs[:1])
     html = page(one, ["a"], top=3)
     Read(html)
@@ -106,7 +106,7 @@ def test_a_page_shows_of_a_group_what_it_saw() -> None:
 
 
 def test_features_of_a_series_are_shaded() -> None:
-    small = of_series("senn", concepts="elements")
+    small = build("senn", "series")
     one = small.model.explain(small.inputs[:1])
     html = page(one, ["a"], top=2)
     Read(html)
@@ -135,7 +135,7 @@ def test_names_are_escaped() -> None:
 
 
 def test_series_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    checkpoint = zoo.save(of_series("sop", groups=3, size=0.4).model, tmp_path / "sop")
+    checkpoint = zoo.save(build("sop", "series").model, tmp_path / "sop")
     file, out = tmp_path / "a.csv", tmp_path / "out"
     rows = [f"{p},{q}" for p, q in torch.randn(SERIES.length, 2).tolist()]
     file.write_text("\n".join(["pulse,pressure", *rows]))

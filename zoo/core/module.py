@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.core.contract import check_contract
 from zoo.core.evidence import Evidence, Unit, find_unit
 from zoo.core.explanation import Explanation
 from zoo.training.batch import Batch, as_batch
@@ -34,10 +35,11 @@ class SelfInterpretable(StagedModule):
     additive: bool = True
     space: str = "logit"
     head: nn.Module
+    _checked: bool = False
 
     def evidence(self, x: Tensor) -> Evidence:
         """What the model sees in a batch of inputs. The only place where the network runs."""
-        raise NotImplementedError("a model defines evidence()")
+        raise NotImplementedError(f"{type(self).__name__} must define evidence(x), which returns an Evidence.")
 
     def readout(self, evidence: Evidence) -> Tensor:
         """Scores (B, C), from the evidence alone."""
@@ -52,7 +54,7 @@ class SelfInterpretable(StagedModule):
 
     def units(self) -> tuple[Unit, ...]:
         """The K entries of the vocabulary, in the order of the activations."""
-        raise NotImplementedError("a model defines units()")
+        raise NotImplementedError(f"{type(self).__name__} must define units(), one Unit for each activation.")
 
     def edges(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
         """The graph of an explanation as `Explanation.edges`, for the models that are one."""
@@ -157,7 +159,9 @@ class SelfInterpretable(StagedModule):
                 raise ValueError(f"{type(self).__name__} has no option '{name}' for an explanation; {has}.")
         with evaluating(self), self.adjusted(**options):
             terms = self.terms(x, self._target(target, x), every_class and self.additive)
-            units, statements = self.units(), self.statements(terms)
+            units = self.units()
+            self._check(terms, units)
+            statements = self.statements(terms)
         return Explanation(**terms, units=units, statements=statements, domain=self.domain, inputs=x, space=self.space)
 
     def explain_file(self, path: str | Path, target: int | str | None = None, **options: Any) -> Explanation:
@@ -191,6 +195,18 @@ class SelfInterpretable(StagedModule):
             "edges": edges,
             "details": details,
         }
+
+    def _check(self, terms: Mapping[str, Any], units: Sequence[Unit]) -> None:
+        """Refuses scores that are not finite; the first explanation is also compared with the contract."""
+        name = type(self).__name__
+        if not bool(terms["scores"].isfinite().all()):
+            raise FloatingPointError(
+                f"{name} gives scores that are not finite, so there is nothing to explain. Look for extreme values in "
+                "the input, or for weights that are not finite (a training that diverged)."
+            )
+        if not self._checked:
+            check_contract(name, terms, units, self.additive)
+            self._checked = True
 
     def _every_class(self, scores: Tensor, evidence: Evidence) -> dict[str, Tensor | None]:
         """Contributions to each class and slopes, (B, K, C)."""

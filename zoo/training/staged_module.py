@@ -19,11 +19,13 @@ from torchmetrics import Metric
 
 from zoo.domain import Domain
 from zoo.training.batch import Batch, as_batch
+from zoo.training.loss_terms import require_finite, weighted_sum
 from zoo.training.modes import is_action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import OPTIMIZERS, Recipe, by_group, gather_recipe, parse_recipe
 from zoo.training.stages import Stage, check_groups, stage_at, total_epochs
 from zoo.training.tasks import metrics_of
+from zoo.utils.errors import ContractError
 
 SPLITS = ("train", "val", "test")
 
@@ -46,6 +48,7 @@ class StagedModule(LightningModule):
     """
 
     default_recipe: ClassVar[Recipe]
+    metrics: nn.ModuleDict
 
     def __init__(
         self,
@@ -56,7 +59,12 @@ class StagedModule(LightningModule):
     ) -> None:
         super().__init__()
         self.domain = Domain.from_dict(domain)
-        default = default_recipe or self.default_recipe
+        default = default_recipe or getattr(self, "default_recipe", None)
+        if default is None:
+            raise ContractError(
+                f"{type(self).__name__} must define default_recipe = Recipe(stages=..., lr=..., weight_decay=..., "
+                "optimizer=..., coefficients=...)."
+            )
         self.recipe = parse_recipe(recipe).over(default, type(self).__name__)
         self.stages: tuple[Stage, ...] = self.recipe.stages or ()
         self.coefficients: dict[str, float] = self.recipe.coefficients or {}
@@ -101,11 +109,13 @@ class StagedModule(LightningModule):
 
     def step(self, x: Tensor) -> tuple[Tensor, Any]:
         """Scores (B, C) of a batch, and whatever else `losses` needs."""
-        raise NotImplementedError("a network defines step()")
+        raise NotImplementedError(f"{type(self).__name__} must define step(x), which returns scores and evidence.")
 
     def losses(self, scores: Tensor, evidence: Any, batch: Batch) -> dict[str, Tensor]:
         """Every term of the training loss under its own name, unweighted."""
-        raise NotImplementedError("a network defines losses()")
+        raise NotImplementedError(
+            f"{type(self).__name__} must define losses(scores, evidence, batch), which returns scalar terms by name."
+        )
 
     def check_recipe(self) -> None:
         """Refuses a recipe at whose end the model would not be ready, before anything is trained.
@@ -214,15 +224,10 @@ class StagedModule(LightningModule):
         batch = as_batch(batch)
         scores, evidence = self.step(batch["input"])
         terms = self.losses(scores, evidence, batch)
-        total = torch.stack([self.coefficients[name] * term for name, term in terms.items()]).sum()
+        total = weighted_sum(terms, self.coefficients, type(self).__name__)
         size = len(scores)
-        if split == "train" and not bool(total.isfinite()):
-            values = ", ".join(f"{name} = {term.item():.4g}" for name, term in terms.items())
-            bad = next((name for name, term in terms.items() if not bool(term.isfinite())), "total")
-            raise FloatingPointError(
-                f"loss term '{bad}' is not finite in epoch {self.current_epoch}, batch {batch_idx} ({values}). "
-                "Look for NaN inputs in that batch, lower the learning rate, or train in fp32."
-            )
+        if split == "train":
+            require_finite(total, terms, self.current_epoch, batch_idx)
         self.log_dict(
             {f"{split}/loss/{name}": term.detach() for name, term in terms.items()},
             on_step=False,

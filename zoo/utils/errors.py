@@ -1,9 +1,13 @@
-"""What an error says about a name that does not exist."""
+"""Error messages that help: near matches of unknown names, and mistakes in a model's own code."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 SHOWN = 12
+
+
+class ContractError(TypeError):
+    """A model's own code breaks its contract; the message names the class and the method."""
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.circuits.tokens import pairs, prompts, taught, transformer
-from zoo.circuits import Choice, SparseTransformer
-from zoo.circuits import acdc
+from zoo.circuits import Choice, SparseTransformer, acdc
 from zoo.circuits.analysis.graph import Graph
 
 
