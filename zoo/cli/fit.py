@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from zoo.checkpoints import checkpoint
 from zoo.cli.callbacks import AtomicCheckpointIO, BestCheckpoint, LastStageStopping, PredictionTable
-from zoo.cli.config import models
+from zoo.cli.config import data_modules, models
 from zoo.core.module import SelfInterpretable
 from zoo.domain import Domain
 from zoo.training.cached_features import CachedFeatures
@@ -29,6 +29,7 @@ class FittingCLI(LightningCLI):
     def __init__(self, arguments: list[str]) -> None:
         _quieten()
         models()  # imports them all, so that jsonargparse knows their names
+        data_modules()
         super().__init__(
             StagedModule,
             LightningDataModule,

@@ -1,31 +1,46 @@
-"""Data modules: each tells what its inputs and outputs mean (`domain`), and knows no model."""
+"""Data modules: data sets for training, with a domain that describes their inputs and outputs.
 
-from zoo.data.base.images import ImageData
-from zoo.data.base.module import DataModule
-from zoo.data.real.code import CodeData
-from zoo.data.real.cub import CUB
-from zoo.data.real.digits import Digits
-from zoo.data.real.image_folder import ImageFolder
-from zoo.data.real.mnist_add import MNISTAdd
-from zoo.data.real.sentiment import SST2, EraserMovies
-from zoo.data.real.series import SeriesArchive
-from zoo.data.real.series_arrays import SeriesArrays
-from zoo.data.real.text import CEBaB, TextTable
-from zoo.data.real.torchvision import TorchvisionData
-from zoo.data.synthetic.artefacts import ForcedArtefact
-from zoo.data.synthetic.canvas import CanvasDigits
-from zoo.data.synthetic.decoys import DecoyDigits
-from zoo.data.synthetic.fields import DensityFields
-from zoo.data.synthetic.panels import SwitchingPanels
-from zoo.data.synthetic.part_birds import PartBirds
-from zoo.data.synthetic.planted_circuit import PlantedCircuit
-from zoo.data.synthetic.planted_series import PlantedSeries
-from zoo.data.synthetic.rules import RuleTable
-from zoo.data.synthetic.sprites import Sprites
-from zoo.data.synthetic.stroke_digits import StrokeDigits
-from zoo.data.synthetic.switching_series import SwitchingSeries
-from zoo.data.synthetic.tables import SyntheticTable
-from zoo.data.synthetic.toys import ConceptToy
+Each class is imported on first access, so that using one data module does not import the others.
+"""
+
+from typing import TYPE_CHECKING
+
+from zoo.data.registry import MODULES, find
+
+if TYPE_CHECKING:
+    from zoo.data.base.images import ImageData
+    from zoo.data.base.module import DataModule
+    from zoo.data.real.code import CodeData
+    from zoo.data.real.cub import CUB
+    from zoo.data.real.digits import Digits
+    from zoo.data.real.image_folder import ImageFolder
+    from zoo.data.real.mnist_add import MNISTAdd
+    from zoo.data.real.sentiment import SST2, EraserMovies
+    from zoo.data.real.series import SeriesArchive
+    from zoo.data.real.series_arrays import SeriesArrays
+    from zoo.data.real.text import CEBaB, TextTable
+    from zoo.data.real.torchvision import TorchvisionData
+    from zoo.data.synthetic.artefacts import ForcedArtefact
+    from zoo.data.synthetic.canvas import CanvasDigits
+    from zoo.data.synthetic.decoys import DecoyDigits
+    from zoo.data.synthetic.fields import DensityFields
+    from zoo.data.synthetic.panels import SwitchingPanels
+    from zoo.data.synthetic.part_birds import PartBirds
+    from zoo.data.synthetic.planted_circuit import PlantedCircuit
+    from zoo.data.synthetic.planted_series import PlantedSeries
+    from zoo.data.synthetic.rules import RuleTable
+    from zoo.data.synthetic.sprites import Sprites
+    from zoo.data.synthetic.stroke_digits import StrokeDigits
+    from zoo.data.synthetic.switching_series import SwitchingSeries
+    from zoo.data.synthetic.tables import SyntheticTable
+    from zoo.data.synthetic.toys import ConceptToy
+else:
+
+    def __getattr__(name: str) -> object:
+        if name not in MODULES:
+            raise AttributeError(f"module 'zoo.data' has no attribute '{name}'")
+        return globals().setdefault(name, find(name))
+
 
 __all__ = [
     "CUB",
@@ -57,3 +72,7 @@ __all__ = [
     "TextTable",
     "TorchvisionData",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *MODULES})

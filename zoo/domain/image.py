@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as F
 
 from zoo.domain.base import Domain
 
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what PIL raises
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from zoo.data.real.image_folder import ENDINGS
 from zoo.domain import Domain
+from zoo.domain.image import ENDINGS
 
 ENDINGS_OF = {"image": ENDINGS, "text": {".txt"}, "code": {".py", ".txt"}, "table": {".csv"}}
 ENDINGS_OF |= {"series": {".csv", ".npy"}}

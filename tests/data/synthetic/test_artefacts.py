@@ -80,10 +80,8 @@ def test_data_whose_validation_is_a_part_of_training() -> None:
     [
         ({"keep": 1.5}, "keep must be in \\[0, 1\\]; got 1.5"),
         ({"kind": "water"}, "kind must be one of watermark, brightness; got 'water'; did you mean 'watermark'"),
-        (
-            {"data": "StrokeDigit"},
-            "no image data module named 'StrokeDigit'; did you mean 'StrokeDigits'",
-        ),
+        ({"data": "StrokeDigit"}, "no data module named 'StrokeDigit'; did you mean 'StrokeDigits'"),
+        ({"data": "RuleTable"}, "ForcedArtefact needs a data module of images; got RuleTable"),
     ],
 )
 def test_artefacts_that_cannot_be(options: dict, message: str) -> None:
@@ -101,7 +99,7 @@ def test_pictures_too_small_for_their_classes() -> None:
             )
 
     for kind in ("watermark", "brightness"):
-        data = ForcedArtefact("Tiny", {"count": 20, "test_count": 5}, kind)
+        data = ForcedArtefact(Tiny(count=20, test_count=5), kind=kind)
         with pytest.raises(ValueError, match=f"a {kind} cannot show 200 classes in pictures of 12 x 12 pixels"):
             data.items("train", False)
 
@@ -116,4 +114,4 @@ def test_values_are_no_classes() -> None:
     with pytest.raises(
         ValueError, match="an artefact shows one of two classes or more; Values is a regression with 10"
     ):
-        _ = ForcedArtefact("Values").domain
+        _ = ForcedArtefact(Values()).domain

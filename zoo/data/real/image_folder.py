@@ -11,8 +11,8 @@ from zoo.data.base.concept_table import Concepts, read_concepts, warn_of_constan
 from zoo.data.base.images import ImageData, Pictures
 from zoo.data.base.module import expand, stratified_split
 from zoo.domain import ImageDomain, fault_of
+from zoo.domain.image import ENDINGS
 
-ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 SPLITS = ("train", "val", "test")
 Row = tuple[Path, str]
 

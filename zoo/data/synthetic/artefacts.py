@@ -3,7 +3,7 @@
 Zhou et al.: "Do Feature Attribution Methods Correctly Attribute Features?", AAAI 2022, arXiv 2104.14403.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 
 from zoo.data.base.images import ImageData
 from zoo.data.base.module import Part
+from zoo.data.registry import find
 from zoo.data.synthetic.painting import Painted, Paintings, PictureWorld, one_of
 from zoo.domain import ImageDomain
-from zoo.utils.errors import did_you_mean
 
 KINDS = ("watermark", "brightness")
 BARS = (85, 255)  # grey of a watermark's bars for the bits 0 and 1
@@ -37,8 +37,8 @@ class ForcedArtefact(PictureWorld):
     to black. Training pictures are not augmented.
 
     Args:
-        data: name of the image data module of the zoo to take pictures from.
-        arguments: its arguments.
+        data: an image data module to take pictures from, or the name of one in `zoo.data`.
+        arguments: keyword arguments of the data module, if `data` is a name.
         kind: see above.
         keep: r, in [0, 1].
         batch_size: items a batch.
@@ -55,7 +55,7 @@ class ForcedArtefact(PictureWorld):
 
     def __init__(
         self,
-        data: str = "StrokeDigits",
+        data: str | ImageData = "StrokeDigits",
         arguments: dict[str, Any] | None = None,
         kind: str = "watermark",
         keep: float = 0.5,
@@ -67,7 +67,10 @@ class ForcedArtefact(PictureWorld):
         one_of("kind", kind, KINDS)
         if not 0 <= keep <= 1:
             raise ValueError(f"keep must be in [0, 1]; got {keep}.")
-        self.data, self.kind, self.keep = make_data(data, arguments or {}), kind, keep
+        made = find(data)(**(arguments or {})) if isinstance(data, str) else data
+        if not isinstance(made, ImageData):
+            raise ValueError(f"ForcedArtefact needs a data module of images; got {data}.")
+        self.data, self.kind, self.keep = made, kind, keep
 
     def prepare_data(self) -> None:
         self.data.prepare_data()
@@ -154,20 +157,3 @@ class Marked(Painted):
         region = torch.zeros(len(rows), 1, *self.domain.size)
         region[..., -self.height :, -self.width :] = 1
         return region
-
-
-def make_data(name: str, arguments: Mapping[str, Any]) -> ImageData:
-    """The image data module of that class with these arguments.
-
-    Raises:
-        ValueError: there is no such class.
-    """
-    known: dict[str, type[ImageData]] = {}
-    found = ImageData.__subclasses__()
-    while found:
-        kind = found.pop()
-        known[kind.__name__] = kind
-        found += kind.__subclasses__()
-    if name not in known:
-        raise ValueError(f"no image data module named '{name}'; {did_you_mean(name, known)}")
-    return known[name](**arguments)

@@ -1,0 +1,48 @@
+"""Where each public data module is defined, so that using one does not import the others."""
+
+from importlib import import_module
+from typing import Any
+
+from zoo.utils.errors import did_you_mean
+
+MODULES = {
+    "ImageData": "zoo.data.base.images",
+    "DataModule": "zoo.data.base.module",
+    "CodeData": "zoo.data.real.code",
+    "CUB": "zoo.data.real.cub",
+    "Digits": "zoo.data.real.digits",
+    "ImageFolder": "zoo.data.real.image_folder",
+    "MNISTAdd": "zoo.data.real.mnist_add",
+    "SST2": "zoo.data.real.sentiment",
+    "EraserMovies": "zoo.data.real.sentiment",
+    "SeriesArchive": "zoo.data.real.series",
+    "SeriesArrays": "zoo.data.real.series_arrays",
+    "CEBaB": "zoo.data.real.text",
+    "TextTable": "zoo.data.real.text",
+    "TorchvisionData": "zoo.data.real.torchvision",
+    "ForcedArtefact": "zoo.data.synthetic.artefacts",
+    "CanvasDigits": "zoo.data.synthetic.canvas",
+    "DecoyDigits": "zoo.data.synthetic.decoys",
+    "DensityFields": "zoo.data.synthetic.fields",
+    "SwitchingPanels": "zoo.data.synthetic.panels",
+    "PartBirds": "zoo.data.synthetic.part_birds",
+    "PlantedCircuit": "zoo.data.synthetic.planted_circuit",
+    "PlantedSeries": "zoo.data.synthetic.planted_series",
+    "RuleTable": "zoo.data.synthetic.rules",
+    "Sprites": "zoo.data.synthetic.sprites",
+    "StrokeDigits": "zoo.data.synthetic.stroke_digits",
+    "SwitchingSeries": "zoo.data.synthetic.switching_series",
+    "SyntheticTable": "zoo.data.synthetic.tables",
+    "ConceptToy": "zoo.data.synthetic.toys",
+}
+
+
+def find(name: str) -> Any:
+    """The class of a public data module by name.
+
+    Raises:
+        ValueError: there is no such data module; the message names the closest one.
+    """
+    if name not in MODULES:
+        raise ValueError(f"no data module named '{name}'; {did_you_mean(name, MODULES)}")
+    return getattr(import_module(MODULES[name]), name)
