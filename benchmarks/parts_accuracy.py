@@ -112,8 +112,7 @@ def black_box(folder: Path, domain: Domain) -> nn.Module:
     """A trained black box, from its config and its best weights."""
     arguments = yaml.safe_load((folder / "config.yaml").read_text())["model"]["init_args"]
     arguments.pop("domain", None)
-    with zoo.networks.image_backbones.without_pretrained_weights():
-        model = BlackBox(domain, **arguments)
+    model = BlackBox(domain, **BlackBox.offline_arguments(arguments))
     weights = folder / ("best.ckpt" if (folder / "best.ckpt").is_file() else "last.ckpt")
     model.load_state_dict(torch.load(weights, weights_only=True)["state_dict"])
     return model.eval()

@@ -21,7 +21,6 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small as Settings
 from zoo.core.registry import small_of
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
-from zoo.networks.image_backbones import without_pretrained_weights
 from zoo.training.projection_set import ProjectionSet
 
 CONCEPTS = ("round", "large", "red", "green", "blue")
@@ -171,8 +170,7 @@ def build(name: str, variant: str = "", domain: Domain | None = None, **options:
     parameters = inspect.signature(entry.cls.__init__).parameters
     defaults = {"backbone": BACKBONES[modality]} if "backbone" in parameters and modality in BACKBONES else {}
     torch.manual_seed(0)
-    with without_pretrained_weights():
-        model = entry.cls(domain=domain, **{**defaults, **settings.options, **options}).eval()
+    model = entry.cls(domain=domain, **{**defaults, **settings.options, **options}).eval()
     generator = torch.Generator().manual_seed(0)
     found = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     with torch.no_grad():

@@ -272,3 +272,13 @@ def test_class_without_a_name_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Nameless is not a registered model; decorate it"):
         zoo.save(made.model, tmp_path / "checkpoint")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_names_the_same_sources(tmp_path: Path) -> None:
+    """Loading reads no weights file, but the copy still says where the weights came from."""
+    model = protopnet().model
+    model.hparams["backbone"] = {**model.hparams["backbone"], "pretrained": True, "weights": "/nowhere.safetensors"}
+    first = zoo.save(model, tmp_path / "first")
+    again = zoo.save(zoo.load(first), tmp_path / "again")
+    arguments = [checkpoint.read_config(folder)["arguments"] for folder in (first, again)]
+    assert arguments[0] == arguments[1] and arguments[0]["backbone"]["weights"] == "/nowhere.safetensors"

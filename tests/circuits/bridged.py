@@ -8,19 +8,15 @@ import torch
 from tests.circuits.tokens import LENGTH, transformer
 from tests.small_code import code_domain
 from zoo.circuits import BridgedTransformer
-from zoo.networks.image_backbones import without_pretrained_weights
 
 SPARSE = {"width": 32, "layers": 2, "head_width": 8, "density": 0.25}
-DENSE = {"width": 24, "layers": 2, "head_width": 8, "density": 1.0, "activation_density": 1.0}
+DENSE = {"width": 24, "layers": 2, "head_width": 8, "density": 1.0, "activation_density": 1.0, "weights": None}
 
 
 def bridged(dense: dict[str, Any] | None = None, sparse: dict[str, Any] | None = None, **options) -> BridgedTransformer:
     """Two untrained networks of different width, with weights that are not all but zero."""
     torch.manual_seed(1)
-    with without_pretrained_weights():
-        model = BridgedTransformer(
-            code_domain(LENGTH), {**DENSE, **(dense or {})}, {**SPARSE, **(sparse or {})}, **options
-        )
+    model = BridgedTransformer(code_domain(LENGTH), {**DENSE, **(dense or {})}, {**SPARSE, **(sparse or {})}, **options)
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.mul_(1 if "norm" in name else 5)

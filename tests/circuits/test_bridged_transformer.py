@@ -16,7 +16,6 @@ from tests.small_code import code_domain
 from zoo.circuits import BridgedTransformer
 from zoo.circuits.network.bridge_losses import divergence, log_probabilities, nmse, splice, streams
 from zoo.circuits.network.optimizer import Schedule
-from zoo.networks.image_backbones import without_pretrained_weights
 
 KL = ("kl_dense_to_sparse", "kl_sparse_to_dense")
 
@@ -216,7 +215,7 @@ def test_what_is_no_dense_network(tmp_path: Path) -> None:
         f"no checkpoint of a dense model at {tmp_path}/nowhere": str(tmp_path / "nowhere"),
         "holds 'bridged_transformer'; a dense model is a sparse_transformer": str(other),
         "is no plain YAML": str(tmp_path / "yaml"),
-        "arguments but no weights; add 'weights'": DENSE,
+        "arguments but no weights; add 'weights'": {k: v for k, v in DENSE.items() if k != "weights"},
         "'dense' has no key 'widht'; did you mean 'width'": {"widht": 3, "weights": str(fine)},
         "is no intact safetensors file": {**DENSE, "weights": str(tmp_path / "broken")},
         "no weights of a dense model at": {**DENSE, "weights": str(tmp_path / "none")},
@@ -263,8 +262,7 @@ def test_each_group_has_a_gradient_of_one() -> None:
 
 
 def test_bridges_start_at_the_sizes_of_both_streams() -> None:
-    with without_pretrained_weights():
-        model = BridgedTransformer(code_domain(LENGTH), DENSE, {**SPARSE, "width": 128}, encoder_density=1.0)
+    model = BridgedTransformer(code_domain(LENGTH), DENSE, {**SPARSE, "width": 128}, encoder_density=1.0)
     tokens = model.domain.example(8, torch.Generator().manual_seed(0))
     ours, theirs = streams(model.sparse.network, tokens), streams(model.dense, tokens)
     rms = lambda t: float(t.detach().square().mean().sqrt())  # noqa: E731

@@ -18,7 +18,7 @@ from zoo.cli.main import main
 from zoo.data import TextTable
 from zoo.domain import Domain, TextDomain
 from zoo.networks.encoders import create_encoder
-from zoo.networks.image_backbones import without_pretrained_weights
+from zoo.networks.weights import without_weights
 
 TEXTS = ("good unbelievable food !", "bad", "the place was loud . good pizza")
 
@@ -94,8 +94,7 @@ def test_weights_come_from_the_folder(tmp_path: Path) -> None:
     first, second = (create_encoder({"name": "hf", "model": str(folder)}, domain).eval() for _ in range(2))
     with torch.no_grad():
         assert torch.equal(first(batch(domain)), second(batch(domain)))
-        with without_pretrained_weights():
-            blank = create_encoder({"name": "hf", "model": str(folder)}, domain).eval()
+        blank = create_encoder(without_weights(first.spec), domain).eval()
         assert not torch.allclose(blank(batch(domain)), first(batch(domain)))
 
 
@@ -171,6 +170,11 @@ def test_from_a_config_to_a_page(tmp_path: Path) -> None:
             {"config": {"model_type": "bert", "text": {"_attn_implementation": "me/k"}}},
             10,
             "_attn_implementation: me/k",
+        ),
+        (
+            {"config": {"model_type": "dpt", "backbone": "me/images"}},
+            10,
+            "config has backbone: me/images, by which .* download a backbone",
         ),
         (
             {"config": {"model_type": "bertt"}},

@@ -37,7 +37,6 @@ from zoo.core import registry
 from zoo.core.module import SelfInterpretable
 from zoo.domain import ImageDomain
 from zoo.networks.hf_text_encoder import HuggingFaceText
-from zoo.networks.image_backbones import without_pretrained_weights
 from zoo.utils import sparse_tensors
 
 PICTURES = ("picture", "pictures")  # buffers that hold training images, or parts of them
@@ -125,12 +124,15 @@ def load(folder: str | Path) -> SelfInterpretable:
             )
     entry = registry.find(config["model"])
     try:
-        with without_pretrained_weights(sealed=True):
-            model = entry.cls(**entry.cls.upgrade_arguments(config["arguments"]))
+        arguments = entry.cls.upgrade_arguments(config["arguments"])
+        offline = entry.cls.offline_arguments(arguments)
+        model = entry.cls(**offline)
     except (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:  # values of another kind
         raise ValueError(
             f"{folder / CONFIG} has arguments that {entry.name} does not take ({type(error).__name__}: {error})."
         ) from error
+    # What the weights came from is still told, so that a copy of the checkpoint has the same config.
+    model.hparams.update({name: value for name, value in arguments.items() if value != offline[name]})
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     own = sparse_tensors.unpack(read_tensors(folder / WEIGHTS), shapes, folder / WEIGHTS)
     for name, tensor in own.items():
@@ -229,7 +231,10 @@ def _write(
 def _arguments(model: SelfInterpretable) -> dict[str, Any]:
     """The constructor's arguments; a text encoder of the hub is told by its config, from which it is built offline."""
     found = next((m.spec for m in model.modules() if isinstance(m, HuggingFaceText)), None)
-    return dict(model.hparams) if found is None else {**model.hparams, "backbone": found}
+    if found is None:
+        return dict(model.hparams)
+    given = model.hparams["backbone"]
+    return {**model.hparams, "backbone": {**(given if isinstance(given, Mapping) else {}), **found}}
 
 
 def _compare_card(folder: Path) -> None:

@@ -4,6 +4,7 @@ Gao et al.: "Weight-sparse transformers have interpretable circuits", 2025, arXi
 """
 
 import math
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,7 @@ from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
+from zoo.utils.errors import outside_checkpoint
 
 GROUPS = ("sparse", "encoders", "decoders")
 RECIPE = Recipe(
@@ -55,7 +57,14 @@ RECIPE = Recipe(
     paper="Gao et al., arXiv 2511.13653, 2025",
     small=Small(
         {
-            "dense": {"width": 16, "layers": 2, "head_width": 8, "density": 1.0, "activation_density": 1.0},
+            "dense": {
+                "width": 16,
+                "layers": 2,
+                "head_width": 8,
+                "density": 1.0,
+                "activation_density": 1.0,
+                "weights": None,
+            },
             "sparse": {"width": 32, "layers": 2, "head_width": 8, "density": 0.25},
         }
     ),
@@ -144,6 +153,14 @@ class BridgedTransformer(SelfInterpretable):
         ratios = self._ratios()
         self.encoders = nn.ModuleList([_linear(theirs.width, ours.width, ratio) for ratio in ratios])
         self.decoders = nn.ModuleList([_linear(ours.width, theirs.width, 1 / ratio) for ratio in ratios])
+
+    @classmethod
+    def offline_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        dense = arguments.get("dense")
+        if isinstance(dense, str):
+            raise outside_checkpoint("dense", dense)
+        offline = super().offline_arguments(arguments)
+        return {**offline, "dense": {**dense, "weights": None}} if isinstance(dense, Mapping) else offline
 
     @torch.no_grad()
     def _ratios(self) -> list[float]:

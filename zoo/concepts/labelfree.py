@@ -3,13 +3,13 @@
 Oikarinen, Das, Nguyen, Weng: "Label-Free Concept Bottleneck Models", ICLR 2023, arXiv 2304.06129.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.concepts.layers.projected import align, collect, columns_of, fit_projection, read_scores
+from zoo.concepts.layers.projected import align, collect, columns_of, fit_projection, read_scores, refuse_scores
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
@@ -116,6 +116,11 @@ class LabelFreeCBM(SelfInterpretable):
         self.register_buffer("std", torch.ones(count))
         self.register_buffer("alive", torch.ones(count, dtype=torch.bool))
         self.register_buffer("similarity", torch.zeros(count))
+
+    @classmethod
+    def offline_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        refuse_scores(arguments, "scores")
+        return super().offline_arguments(arguments)
 
     def evidence(self, x: Tensor) -> Evidence:
         return Evidence(self.standardised(self.backbone(x)))

@@ -3,7 +3,7 @@
 Yuksekgonul, Wang, Zou: "Post-hoc Concept Bottleneck Models", ICLR 2023, arXiv 2205.15480.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.concepts.layers.projected import align, collect, columns_of, read_scores
+from zoo.concepts.layers.projected import align, collect, columns_of, read_scores, refuse_scores
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
@@ -125,6 +125,11 @@ class PostHocCBM(SelfInterpretable):
         if self.residual is not None:
             nn.init.zeros_(self.residual.weight)
         self.register_buffer("accuracy", torch.zeros(count))
+
+    @classmethod
+    def offline_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        refuse_scores(arguments, "bank")
+        return super().offline_arguments(arguments)
 
     def evidence(self, x: Tensor) -> Evidence:
         features = self.backbone(x)

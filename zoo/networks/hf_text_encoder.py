@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from zoo.domain import TextDomain
 from zoo.domain.text import FIRST, PAD, UNKNOWN
-from zoo.networks.image_backbones import refuse_if_sealed, skips_weights
 from zoo.utils.errors import did_you_mean
 from zoo.utils.optional import need
 
@@ -80,7 +79,7 @@ class HuggingFaceText(nn.Module):
             "config": {key: value for key, value in kept.items() if key not in OF_ITS_ORIGIN},
             "pooling": pooling,
         }
-        self.network = _build(None if skips_weights() else model, found)
+        self.network = _build(model, found)
         self.channels = self._probe(domain.length)
 
     def states(self, x: Tensor) -> Tensor:
@@ -125,7 +124,6 @@ class HuggingFaceText(nn.Module):
 
 
 def _read_config(model: str) -> Any:
-    refuse_if_sealed("backbone.model", model)
     library = need("transformers", "text")
     try:
         return library.AutoConfig.from_pretrained(_path(model), trust_remote_code=False)
@@ -139,19 +137,23 @@ def _make_config(config: Mapping[str, Any]) -> Any:
     kind, known = options.pop("model_type", None), library.CONFIG_MAPPING
     if kind not in known:
         raise ValueError(f"config must name a model_type of transformers; got {kind!r}; {did_you_mean(kind, known)}")
-    if code := list(_code_of_others(options)):
+    if code := list(_from_the_hub(options)):
         raise ValueError(
-            f"config has {', '.join(code)}, by which transformers would run code of the hub; leave it out."
+            f"config has {', '.join(code)}, by which transformers would run code of the hub or download a backbone; "
+            "leave it out."
         )
     return library.AutoConfig.for_model(kind, **options)
 
 
-def _code_of_others(config: Mapping[str, Any]) -> Iterator[str]:
-    """The entries of a config, at any depth, that name a kernel of the hub, such as attn_implementation: org/name."""
+def _from_the_hub(config: Mapping[str, Any]) -> Iterator[str]:
+    """The entries of a config, at any depth, that name something on the hub.
+
+    These are kernels, such as attn_implementation: org/name, and the backbones of networks for images.
+    """
     for key, value in config.items():
         if isinstance(value, Mapping):
-            yield from _code_of_others(value)
-        elif str(key).endswith("implementation") and "/" in str(value):
+            yield from _from_the_hub(value)
+        elif (str(key).endswith("implementation") and "/" in str(value)) or ("backbone" in str(key) and value):
             yield f"{key}: {value}"
 
 

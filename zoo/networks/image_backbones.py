@@ -1,55 +1,14 @@
 """Image backbones behind one function: a name, or a name with options, gives a network from images to a feature map."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import timm
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from zoo.networks.weights import load_weights
 from zoo.utils.errors import did_you_mean
-
-_skip_weights: ContextVar[bool] = ContextVar("skip_weights", default=False)
-_sealed: ContextVar[bool] = ContextVar("sealed", default=False)
-
-
-@contextmanager
-def without_pretrained_weights(sealed: bool = False) -> Iterator[None]:
-    """Backbones made in this context start from random weights, because a checkpoint is about to fill them.
-
-    Args:
-        sealed: models made in this context must not need any file, or the network, either: a checkpoint is whole, and
-            somebody else's has no say in what is read on this machine.
-    """
-    tokens = _skip_weights.set(True), _sealed.set(sealed)
-    try:
-        yield
-    finally:
-        _skip_weights.reset(tokens[0])
-        _sealed.reset(tokens[1])
-
-
-def skips_weights() -> bool:
-    """Whether pretrained weights are left out just now, see `without_pretrained_weights`."""
-    return _skip_weights.get()
-
-
-def refuse_if_sealed(argument: str, value: object) -> None:
-    """What an argument that names a file says before it is read.
-
-    Raises:
-        ValueError: this is the config of a checkpoint, see `without_pretrained_weights`.
-    """
-    if _sealed.get():
-        raise ValueError(
-            f"'{argument}' is {str(value)!r}, outside of the checkpoint; a checkpoint holds all that its model needs, "
-            "and no other file is read for it. Get it again, or make the model with zoo.create_model and save it."
-        )
 
 
 class Backbone(nn.Module):
@@ -79,8 +38,9 @@ _own: dict[str, Callable[..., Backbone]] = {}
 def register_backbone(name: str) -> Callable[[Callable[..., Backbone]], Callable[..., Backbone]]:
     """Decorator that makes an own network a backbone for every model here: `backbone: {name: ..., options}`.
 
-    It goes on a function from the number of input channels, and any options by name, to a `Backbone`. A checkpoint
-    keeps name and options, so the function must be registered before the checkpoint is loaded.
+    It decorates a function from the number of input channels, and any options by name, to a `Backbone`. A checkpoint
+    keeps name and options, so the function must be registered before the checkpoint is loaded. The options `weights`
+    and `pretrained` are left out then, as the checkpoint holds the weights; give them defaults.
 
     Raises:
         ValueError: the name is taken.
@@ -127,8 +87,6 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     weights = options.pop("weights", None)
     if weights and options.get("pretrained"):
         raise ValueError("backbone has both 'weights' (a file) and 'pretrained' (a download); give one of them.")
-    if skips_weights():
-        weights, options["pretrained"] = None, False
     network = create_timm(name, in_chans=in_channels, num_classes=0, global_pool="", **options)
     if hasattr(network, "num_prefix_tokens"):  # a transformer: have timm fold its tokens back into a map
         network = create_timm(name, in_chans=in_channels, features_only=True, out_indices=(-1,), **options)
@@ -178,30 +136,3 @@ def convnet(
             layers.append(nn.MaxPool2d(2))
         in_channels = width
     return Backbone(nn.Sequential(*layers), first, in_channels)
-
-
-def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Fills a network from a safetensors file, which may hold more (a classifier) but not less.
-
-    Raises:
-        FileNotFoundError: no such file, or an environment variable in the path is not set.
-        ValueError: the file lacks weights that the network needs, or has them in other shapes.
-    """
-    file = Path(os.path.expandvars(Path(path).expanduser()))
-    if not file.is_file():
-        unset = "$" in str(file)
-        raise FileNotFoundError(
-            f"no backbone weights at {file}{'; set that environment variable' if unset else ''}. Give a "
-            "safetensors file, or pretrained: true to download them."
-        )
-    found, needed = load_file(file), network.state_dict()
-    lacking = [key for key in needed if key not in found and not key.endswith("num_batches_tracked")]
-    wrong = [key for key in needed if key in found and found[key].shape != needed[key].shape]
-    if lacking or wrong:
-        raise ValueError(
-            f"{file} does not fit this backbone: {len(lacking)} weights are missing (first: {lacking[:1]}), "
-            f"{len(wrong)} have another shape (first: {wrong[:1]}). Check name and options of the backbone."
-        )
-    with torch.no_grad():
-        for key in needed.keys() & found.keys():
-            needed[key].copy_(found[key])

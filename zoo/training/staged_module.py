@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from zoo.domain import Domain
+from zoo.networks.weights import without_weights
 from zoo.training.batch import Batch, as_batch
 from zoo.training.loss_terms import require_finite, weighted_sum
 from zoo.training.modes import is_action
@@ -87,6 +88,19 @@ class StagedModule(LightningModule):
         Called when a checkpoint is loaded. Arguments that are already current are returned unchanged.
         """
         return gather_recipe(arguments)
+
+    @classmethod
+    def offline_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments that build the model without reading a file or the network; its weights are random.
+
+        Networks are built without the weights that their specifications name, see
+        `zoo.networks.weights.without_weights`. A model with other arguments that name files overrides this.
+
+        Raises:
+            ValueError: an argument names a file that the model cannot be built without.
+        """
+        kept = ("domain", "recipe")
+        return {name: value if name in kept else without_weights(value, name) for name, value in arguments.items()}
 
     @property
     def max_epochs(self) -> int:

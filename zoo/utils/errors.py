@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-SHOWN = 12
+SHOWN = 12  # names in a message, at most
 
 
 class ContractError(TypeError):
@@ -19,3 +19,14 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
         return f"did you mean '{by_case[near[0]]}'?"
     more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
     return f"there are: {', '.join(names[:SHOWN])}{more}." if names else "there are none."
+
+
+def outside_checkpoint(argument: str, value: object) -> ValueError:
+    """The error for an argument of a checkpoint that names a file or a model of a hub.
+
+    A checkpoint may come from anybody, so loading it reads no file but its own.
+    """
+    return ValueError(
+        f"'{argument}' is {str(value)!r}, outside of the checkpoint; a checkpoint holds all that its model needs, and "
+        "no other file is read for it. Get it again, or make the model with zoo.create_model and save it."
+    )

@@ -15,7 +15,6 @@ from zoo.utils import sparse_tensors
 from zoo.circuits.network.transformer import SparseNetwork
 from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.domain import Domain
-from zoo.networks.image_backbones import refuse_if_sealed, skips_weights
 from zoo.utils.errors import did_you_mean
 
 CONFIG, WEIGHTS, PREFIX = "config.yaml", "model.safetensors", "network."
@@ -26,7 +25,8 @@ def read_twin(dense: str | Mapping[str, Any], domain: Domain) -> tuple[SparseNet
     """A trained network, and the arguments of the `SparseTransformer` that it belongs to.
 
     Args:
-        dense: folder of a checkpoint, or arguments and `weights`, which is such a folder or a safetensors file.
+        dense: folder of a checkpoint, or arguments and `weights`: such a folder, a safetensors file, or None for random
+            weights, which a checkpoint then fills.
         domain: what the network must read.
 
     Raises:
@@ -35,17 +35,17 @@ def read_twin(dense: str | Mapping[str, Any], domain: Domain) -> tuple[SparseNet
             fit.
     """
     given: dict[str, Any] = {"weights": dense} if isinstance(dense, str) else dict(dense)
+    told = "weights" in given
     weights = given.pop("weights", None)
     if isinstance(dense, str):
-        refuse_if_sealed("dense", dense)
         given = _stored(Path(dense), domain)
-    elif weights is None and not skips_weights():
+    elif not told:
         raise ValueError(
             "the dense model has arguments but no weights; add 'weights' (the folder of a checkpoint, or a safetensors "
             "file), or give the folder in place of the arguments."
         )
     network = SparseTransformer(domain, **arguments(given, "dense")).network
-    if weights is not None and not skips_weights():
+    if weights is not None:
         path = Path(weights)
         if path.is_dir():
             _stored(path, domain)

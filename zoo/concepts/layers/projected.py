@@ -1,18 +1,17 @@
 """What models share whose concepts are directions in the features of a frozen backbone."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from zoo.networks.image_backbones import refuse_if_sealed
 from zoo.training.projection_set import ProjectionSet
-from zoo.utils.errors import did_you_mean
+from zoo.utils.errors import did_you_mean, outside_checkpoint
 
 
 class TextImageEncoder(Protocol):
@@ -51,7 +50,6 @@ def read_scores(path: str | Path) -> tuple[Tensor, list[str], list[str]]:
         FileNotFoundError: there is no such file.
         ValueError: the file holds no concept scores.
     """
-    refuse_if_sealed("scores", path)
     if not Path(path).is_file():
         raise FileNotFoundError(f"no concept scores at {path}; write them with `train.py score-concepts`.")
     try:
@@ -62,6 +60,21 @@ def read_scores(path: str | Path) -> tuple[Tensor, list[str], list[str]]:
             return opened.get_tensor("scores"), json.loads(about["concepts"]), json.loads(about["items"])
     except SafetensorError as error:
         raise ValueError(f"{path} is no intact safetensors file ({error}).") from error
+
+
+def refuse_scores(arguments: Mapping[str, Any], name: str) -> None:
+    """Refuses arguments of a checkpoint that name a file of scores without the concepts that were read from it.
+
+    Args:
+        arguments: of the model.
+        name: of the argument that may name a file.
+
+    Raises:
+        ValueError: the model cannot be built without that file.
+    """
+    source = arguments.get(name, "annotations")
+    if source not in ("annotations", "random") and not arguments.get("concepts"):
+        raise outside_checkpoint(name, source)
 
 
 def align(scores: Tensor, items: list[str], projection_set: ProjectionSet, path: str | Path) -> Tensor:

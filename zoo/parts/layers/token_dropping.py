@@ -8,7 +8,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, cat, nn
 
 from zoo.domain import ImageDomain
-from zoo.networks.image_backbones import create_timm, load_weights, skips_weights
+from zoo.networks.image_backbones import create_timm
+from zoo.networks.weights import load_weights
 
 
 class VisionTokens(nn.Module):
@@ -67,8 +68,6 @@ def create_vit(spec: str | Mapping[str, Any], domain: ImageDomain) -> VisionToke
     """
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     name, weights = options.pop("name"), options.pop("weights", None)
-    if skips_weights():
-        weights, options["pretrained"] = None, False
     network = create_timm(name, in_chans=domain.channels, num_classes=0, img_size=domain.size, **options)
     if weights:
         load_weights(network, weights)
