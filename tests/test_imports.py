@@ -112,7 +112,9 @@ def test_names_are_imported_when_they_are_asked_for() -> None:
 
 
 def test_a_model_loads_no_data_set_and_no_other_family() -> None:
-    found = loaded("import zoo; m = zoo.load('protopnet-mnist'); m.explain(m.domain.example(2, __import__('torch').Generator()))")
+    found = loaded(
+        "import zoo; m = zoo.load('protopnet-mnist'); m.explain(m.domain.example(2, __import__('torch').Generator()))"
+    )
     wrong = [n for n in found if n.startswith(("zoo.data", "zoo.concepts.", "zoo.parts.", "zoo.circuits.", "zoo.cli"))]
     assert "zoo.prototypes.protopnet" in found and not wrong, wrong
 

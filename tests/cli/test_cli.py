@@ -46,7 +46,7 @@ def digits(tmp_path: Path) -> Path:
 
 def test_fit_leaves_what_it_promises(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
-    assert set(metrics) == {"accuracy"} and 0 <= metrics["accuracy"] <= 1
+    assert {"accuracy", "balanced_accuracy", "auroc", "brier"} <= set(metrics) and 0 <= metrics["accuracy"] <= 1
     assert {"best.ckpt", "last.ckpt", "config.yaml", "checkpoint", "logs"} <= {p.name for p in run.iterdir()}
     assert zoo.checkpoints.checkpoint.read_config(run / "checkpoint")["metrics"] == metrics
     saved = yaml.safe_load((run / "config.yaml").read_text())

@@ -168,3 +168,10 @@ def test_scores_that_are_not_finite_are_refused(x: Tensor) -> None:
         model.head.weight.fill_(torch.nan)
     with pytest.raises(FloatingPointError, match="Good gives scores that are not finite"):
         model.explain(x)
+
+
+def test_a_model_without_readout_and_head_is_named(x: Tensor) -> None:
+    model = Good(IMAGES)
+    del model.head
+    with pytest.raises(ContractError, match=r"Good must define readout\(\), or have a linear layer `self.head`"):
+        model.explain(x)

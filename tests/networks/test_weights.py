@@ -23,7 +23,5 @@ def test_what_names_no_weights_is_kept(spec: object) -> None:
 def test_a_text_encoder_is_built_from_its_config() -> None:
     spec = {"name": "hf", "model": "some/bert", "config": {"model_type": "bert"}, "pooling": "masked"}
     assert without_weights(spec) == {"name": "hf", "config": {"model_type": "bert"}, "pooling": "masked"}
-    with pytest.raises(
-        ValueError, match=r"'encoder.model' is 'some/bert', outside of the checkpoint; a checkpoint"
-    ):
+    with pytest.raises(ValueError, match=r"'encoder.model' is 'some/bert', outside of the checkpoint; a checkpoint"):
         without_weights({"name": "hf", "model": "some/bert"}, "encoder")

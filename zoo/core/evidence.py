@@ -30,8 +30,12 @@ class Evidence:
 
     def float(self) -> "Evidence":
         """The same evidence with every floating-point tensor in fp32."""
-        up = lambda t: t.float() if t is not None and t.is_floating_point() else t  # noqa: E731
-        return Evidence(up(self.activation), up(self.support), {k: up(v) for k, v in self.state.items()})
+        support = None if self.support is None else _fp32(self.support)
+        return Evidence(_fp32(self.activation), support, {k: _fp32(v) for k, v in self.state.items()})
+
+
+def _fp32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 torch.export.register_dataclass(Evidence, serialized_type_name="zoo.Evidence")

@@ -17,6 +17,7 @@ from zoo.core.explanation import Explanation
 from zoo.training.batch import Batch, as_batch
 from zoo.training.modes import evaluating
 from zoo.training.staged_module import StagedModule
+from zoo.utils.errors import ContractError
 
 
 class SelfInterpretable(StagedModule):
@@ -42,15 +43,25 @@ class SelfInterpretable(StagedModule):
         raise NotImplementedError(f"{type(self).__name__} must define evidence(x), which returns an Evidence.")
 
     def readout(self, evidence: Evidence) -> Tensor:
-        """Scores (B, C), from the evidence alone."""
-        bias = None if self.head.bias is None else self.head.bias.float()
-        return F.linear(evidence.activation, self.head.weight.float(), bias)
+        """Scores (B, C), from the evidence alone; by default the linear layer `self.head` on the activations."""
+        return F.linear(evidence.activation, *self._linear("readout"))
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         """Contributions (B, K) and bias (B,) that add up to the score of `target` (B,), exactly."""
-        contributions = evidence.activation * self.head.weight.float()[target]
-        bias = contributions.new_zeros(target.shape) if self.head.bias is None else self.head.bias.float()[target]
-        return contributions, bias
+        weight, bias = self._linear("attribute")
+        contributions = evidence.activation * weight[target]
+        return contributions, contributions.new_zeros(target.shape) if bias is None else bias[target]
+
+    def _linear(self, method: str) -> tuple[Tensor, Tensor | None]:
+        """Weight (C, K) and bias (C,) of the default readout, in fp32."""
+        head = getattr(self, "head", None)
+        weight, bias = getattr(head, "weight", None), getattr(head, "bias", None)
+        if not isinstance(weight, Tensor):
+            raise ContractError(
+                f"{type(self).__name__} must define {method}(), or have a linear layer `self.head` from its units to "
+                "the classes, which the default uses."
+            )
+        return weight.float(), bias.float() if isinstance(bias, Tensor) else None
 
     def units(self) -> tuple[Unit, ...]:
         """The K entries of the vocabulary, in the order of the activations."""
@@ -72,7 +83,7 @@ class SelfInterpretable(StagedModule):
 
         With it the scores of any intervention are known without another readout.
         """
-        return self.head.weight.float().T[None] if self.additive else None
+        return self._linear("slopes")[0].T[None] if self.additive else None
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         """What else an explanation tells of each unit, (B, K), or (B, K, n) for n numbers each, by name."""

@@ -1,7 +1,7 @@
 """The models of the zoo by name: `@register` on a class, then `create_model("protopnet", ...)`.
 
-A model of the zoo is one file in its family's folder, named after its key: `zoo/prototypes/protopnet.py` holds the model
-"protopnet". What the registry says about a model is read from that file without importing it, so that listing all
+A model of the zoo is one file in its family's folder, named after its key: `zoo/prototypes/protopnet.py` holds the
+model "protopnet". What the registry says about a model is read from that file without importing it, so that listing all
 models needs neither torch nor any family, and loading one model imports no other.
 """
 
@@ -184,8 +184,9 @@ def _index() -> dict[str, Entry]:
 @cache
 def _read(path: Path) -> Entry | None:
     """The entry that the `@register` in a file makes; None for a file without one."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        for call in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+    classes = (n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.ClassDef))
+    for node in classes:
+        for call in node.decorator_list:
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "register":
                 given = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg in ("modality", "paper")}
                 name, modality = ast.literal_eval(call.args[0]), given["modality"]

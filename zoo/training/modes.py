@@ -31,7 +31,7 @@ def action(method: Callable[[Any, ProjectionSet], None]) -> Callable[[Any, Proje
         with torch.no_grad(), evaluating(self):
             method(self, projection_set)
 
-    run.is_action = True  # pyright: ignore[reportFunctionMemberAccess]
+    run.__dict__["is_action"] = True
     return run
 
 

@@ -8,14 +8,14 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.distributed as dist
 from lightning import LightningModule
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from zoo.domain import Domain
 from zoo.networks.weights import without_weights
@@ -24,8 +24,9 @@ from zoo.training.loss_terms import require_finite, weighted_sum
 from zoo.training.modes import is_action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import OPTIMIZERS, Recipe, by_group, gather_recipe, parse_recipe
+from zoo.training.report import ClassificationReport, RegressionReport
 from zoo.training.stages import Stage, check_groups, stage_at, total_epochs
-from zoo.training.tasks import metrics_of
+from zoo.training.tasks import metrics_of, report_of
 from zoo.utils.errors import ContractError
 
 SPLITS = ("train", "val", "test")
@@ -70,6 +71,7 @@ class StagedModule(LightningModule):
         self.stages: tuple[Stage, ...] = self.recipe.stages or ()
         self.coefficients: dict[str, float] = self.recipe.coefficients or {}
         self.metrics = nn.ModuleDict({f"{split}_metrics": metrics_of(self.domain) for split in SPLITS})
+        self.report: ClassificationReport | RegressionReport | None = None  # of a test, once there was one
 
     def keep_arguments(self, arguments: Mapping[str, Any]) -> None:
         """Keeps what the constructor was given in `hparams`, as plain data, so that a checkpoint can build the model.
@@ -228,8 +230,15 @@ class StagedModule(LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate(batch, "val", batch_idx)
 
+    def on_test_epoch_start(self) -> None:
+        self.report = report_of(self.domain, getattr(self, "space", "logit")).to(self.device)
+
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate(batch, "test", batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        if self.report is not None:
+            self.log_dict({f"test/{name}": value.float() for name, value in self.report.compute().items()})
 
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
         return self(batch if isinstance(batch, Tensor) else as_batch(batch)["input"])
@@ -269,7 +278,9 @@ class StagedModule(LightningModule):
 
     def update_metrics(self, split: str, scores: Tensor, evidence: Any, batch: Batch) -> dict[str, Metric]:
         """Updates the metrics of a split, "train", "val" or "test", and returns them by name."""
-        metrics = self.metrics[f"{split}_metrics"]
+        if split == "test" and self.report is not None:
+            self.report.update(scores, batch["target"])
+        metrics = cast(MetricCollection, self.metrics[f"{split}_metrics"])
         metrics.update(scores.detach(), batch["target"])
         return dict(metrics.items())
 

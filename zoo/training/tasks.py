@@ -9,6 +9,7 @@ from torchmetrics.regression import MeanSquaredError
 from torchmetrics.utilities import dim_zero_cat
 
 from zoo.domain import Domain
+from zoo.training.report import ClassificationReport, RegressionReport
 from zoo.utils.functional import area_under_roc
 
 
@@ -17,6 +18,8 @@ class ConceptAccuracy(Metric):
 
     is_differentiable, higher_is_better, full_state_update = False, True, False
     title, chance = "concept accuracy", None  # a guess is right as often as the commoner label
+    right: Tensor
+    known: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,6 +45,8 @@ class ConceptAUC(Metric):
 
     is_differentiable, higher_is_better, full_state_update = False, True, False
     title, chance = "concept AUC", 0.5
+    probability: list[Tensor]
+    concepts: list[Tensor]
 
     def __init__(self, average: bool = True) -> None:
         super().__init__()
@@ -64,6 +69,11 @@ def metrics_of(domain: Domain) -> MetricCollection:
     if domain.task == "classification":
         return MetricCollection({"accuracy": MulticlassAccuracy(len(domain.classes), average="micro")})
     return MetricCollection({"r2": R2Score(), "mse": MeanSquaredError()})
+
+
+def report_of(domain: Domain, space: str) -> ClassificationReport | RegressionReport:
+    """What a test of a task reports; `space` is what scores are."""
+    return ClassificationReport(len(domain.classes), space) if domain.task == "classification" else RegressionReport()
 
 
 def concept_metrics() -> MetricCollection:

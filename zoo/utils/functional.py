@@ -180,6 +180,29 @@ def area_under_roc(scores: Tensor, labels: Tensor) -> Tensor:
     return (total - present * (present + 1) / 2) / (present * absent)
 
 
+def average_precision(scores: Tensor, labels: Tensor) -> Tensor:
+    """Average precision of each column, exact, equal scores taken together; NaN where nothing is present.
+
+    Σ_i (R_i - R_{i-1}) P_i over the distinct thresholds i, with precision P and recall R.
+
+    Args:
+        scores: (N, k); higher means present.
+        labels: (N, k) in {0, 1}.
+
+    Returns:
+        (k,) fp64 in [0, 1].
+    """
+    ordered, place = scores.sort(0, descending=True)
+    present = labels.gather(0, place).double()
+    found = present.cumsum(0)
+    precision = found / torch.arange(1, len(scores) + 1, device=scores.device).double()[:, None]
+    last = torch.ones_like(ordered, dtype=torch.bool)  # the last row of each run of equal scores
+    last[:-1] = ordered[1:] != ordered[:-1]
+    upto = torch.where(last, found, 0.0).cummax(0).values  # found at the thresholds before and here
+    before = torch.cat([upto.new_zeros(1, upto.shape[1]), upto[:-1]])
+    return (torch.where(last, found - before, 0.0) * precision).sum(0) / found[-1]
+
+
 def clusterability(weight: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Share of a matrix's squared entries that lie between rows and columns of the same cluster.
 

@@ -72,9 +72,7 @@ def _pack(tensor: Tensor) -> dict[str, Tensor] | None:
     positions = {"bits": torch.from_numpy(np.packbits(there.numpy(), bitorder="little"))}
     gaps = torch.diff(position, prepend=position.new_tensor([-1])) - 1
     for kind in (torch.uint8, torch.uint16):
-        if (
-            int((gaps // torch.iinfo(kind).max).sum()) + len(gaps) < dense
-        ):  # an upper bound of the codes
+        if int((gaps // torch.iinfo(kind).max).sum()) + len(gaps) < dense:  # an upper bound of the codes
             positions[str(kind)] = _encode(gaps, kind)
     best = min(positions, key=lambda way: positions[way].nbytes)
     if 2 * (values + positions[best].nbytes) > dense:
