@@ -31,7 +31,9 @@ def test_it_is_what_scikit_learn_and_torchmetrics_compute(space: str) -> None:
     p = scores.softmax(1)
     found = reported(scores if space == "logit" else p, target, space)
     answer, one_hot = p.argmax(1), np.eye(4)[target.numpy()]
-    assert found["balanced_accuracy"] == pytest.approx(metrics.recall_score(target, answer, average="macro", labels=[0, 1, 2]))
+    assert found["balanced_accuracy"] == pytest.approx(
+        metrics.recall_score(target, answer, average="macro", labels=[0, 1, 2])
+    )
     f1 = metrics.f1_score(target, answer, average=None, labels=[0, 1, 2])
     assert found["f1_macro"] == pytest.approx(np.mean(f1))
     columns = [0, 1, 2]  # the last class does not occur

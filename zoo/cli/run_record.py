@@ -1,0 +1,154 @@
+"""What a run was made of: `run.json` in its folder, compared whenever the run is used again.
+
+A run that is resumed with other data, or tested with another preprocessing, would give numbers that belong to neither.
+So the config, the domain, the data and the versions of a run are noted when it starts; a difference is named key by key
+and refused unless the user insists.
+"""
+
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from zoo.utils.atomic import write_text
+
+RECORD = "run.json"
+LIBRARIES = ("torch", "lightning", "timm", "torchvision")
+SHOWN = 8
+# What may differ between two calls of one run: where files lie, how many processes load them, what is printed.
+FREE = ("data.init_args.workers", "data.init_args.root", "data.init_args.cache")
+TRAINER = (
+    "max_epochs",
+    "max_steps",
+    "precision",
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "limit_train_batches",
+    "overfit_batches",
+    "deterministic",
+    "reload_dataloaders_every_n_epochs",
+)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run was made of, as plain data."""
+
+    config: dict[str, Any]
+    """`model`, `data`, `seed` and what changes the training among the options of the trainer."""
+    domain: dict[str, Any]
+    """What inputs and outputs mean: classes, preprocessing, names."""
+    splits: dict[str, dict[str, Any]]
+    """Size and hash of each split, see `zoo.data.base.fingerprint`."""
+    versions: dict[str, str]
+    """Of Python and of the libraries that compute."""
+
+    def save(self, folder: Path) -> None:
+        """Writes the record into a run's folder."""
+        write_text(folder / RECORD, json.dumps(asdict(self), indent=1, ensure_ascii=False, default=str) + "\n")
+
+    def same_run(self, other: "RunRecord") -> list[str]:
+        """Differences that forbid to resume this run as `other`, one line each."""
+        found = [*self.same_meaning(other), *_differences(self.config, other.config, "")]
+        return [*found, *_differences(self.splits, other.splits, "split ")]
+
+    def same_meaning(self, other: "RunRecord") -> list[str]:
+        """Differences in what inputs and outputs mean, which make every answer wrong, one line each."""
+        return list(_differences(self.domain, other.domain, "domain."))
+
+
+def make_record(config: Mapping[str, Any], domain: Mapping[str, Any], splits: Mapping[str, Any]) -> RunRecord:
+    """The record of a run that begins.
+
+    Args:
+        config: the whole config as plain data.
+        domain: of the data.
+        splits: see `zoo.data.base.fingerprint.fingerprint`.
+    """
+    trainer = config.get("trainer") or {}
+    kept = {
+        "model": config.get("model"),
+        "data": config.get("data"),
+        "seed": config.get("seed_everything"),
+        "cache_features": config.get("cache_features"),
+        "trainer": {name: trainer[name] for name in TRAINER if trainer.get(name) is not None},
+    }
+    versions = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+    plain = json.loads(json.dumps([kept, domain, splits], default=str))  # as it will be read back
+    return RunRecord(*plain, versions)
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """The record in a run's folder; None if there is none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    try:
+        return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); start the run again with --overwrite true.") from None
+
+
+def require_same(differences: list[str], what: str, force: bool) -> None:
+    """Refuses to go on when something differs, or prints the differences if the user insists.
+
+    Args:
+        differences: one line each.
+        what: what would be done, such as "resume runs/birds".
+        force: whether the user insists.
+
+    Raises:
+        ValueError: there are differences.
+    """
+    if not differences:
+        return
+    more = len(differences) - SHOWN
+    lines = "\n  ".join([*differences[:SHOWN], *([f"... and {more} more"] if more > 0 else [])])
+    if force:
+        print(f"warning: {what} although it differs from what it was made of:\n  {lines}")
+        return
+    raise ValueError(
+        f"cannot {what}: it was made of something else.\n  {lines}\nUse the config and the data of that run, start a "
+        "new one in another --output, or insist with --force true."
+    )
+
+
+def _differences(before: Any, now: Any, where: str) -> Iterator[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in [*before, *(k for k in now if k not in before)]:
+            place = f"{where}{key}"
+            if place in FREE:
+                continue
+            if key not in now:
+                yield f"{place}: was {_short(before[key])}, is missing now"
+            elif key not in before:
+                yield f"{place}: was missing, is {_short(now[key])}"
+            else:
+                yield from _differences(before[key], now[key], f"{place}." if isinstance(now[key], Mapping) else place)
+    elif before != now:
+        yield f"{where.removesuffix('.')}: {_changed(before, now)}"
+
+
+def _changed(before: Any, now: Any) -> str:
+    if isinstance(before, list) and isinstance(now, list):
+        pairs = list(zip(before, now, strict=False))
+        first = next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
+        if len(before) != len(now):
+            return f"had {len(before)} entries, has {len(now)}" + (
+                f"; entry {first} differs" if first < len(pairs) else ""
+            )
+        return f"entry {first} was {_short(before[first])}, is {_short(now[first])}"
+    return f"was {_short(before)}, is {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,39 @@
+"""Files that are either old or new, never half: written beside, then renamed."""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file in UTF-8, readable as the user's umask says.
+
+    Raises:
+        OSError: it could not be written; what was there is untouched.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file; a symbolic link at `path` is replaced, its target is left alone.
+
+    Raises:
+        OSError: it could not be written; what was there is untouched.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
