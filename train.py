@@ -1,4 +1,4 @@
-"""Trains, tests and explains: `python train.py --help`."""
+"""Trains, tests and explains models: `python train.py --help`."""
 
 import sys
 

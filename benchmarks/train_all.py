@@ -23,7 +23,8 @@ import yaml
 from torch import Tensor
 
 import zoo
-from zoo.checkpoints import checkpoint
+from zoo.checkpoints.config_file import ABOUT, CONFIG, read_config
+from zoo.checkpoints.save import save
 from zoo.checkpoints.shared_backbone import frozen_backbones
 from zoo.cli import config
 from zoo.core import registry
@@ -76,10 +77,10 @@ def recipe(config: str, more: list[str]) -> str:
 
 def up_to_date(folder: Path, entry: dict[str, Any]) -> bool:
     """Whether a checkpoint is there and was trained by this entry of the plan."""
-    if not (folder / checkpoint.CONFIG).is_file():
+    if not (folder / CONFIG).is_file():
         return False
     try:
-        about = checkpoint.read_config(folder).get(checkpoint.ABOUT) or {}
+        about = read_config(folder).get(ABOUT) or {}
     except (ValueError, FileNotFoundError):  # damaged
         return False
     return about.get("recipe") == recipe(entry["config"], entry.get("with", []))
@@ -126,7 +127,7 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     }
     golden = golden_inputs(facts.get("golden", "test"), model, test)
     share, pictures = bool(frozen_backbones(model)) and "cub50" in name, facts.get("pictures", True)
-    return checkpoint.save(
+    return save(
         model, output / name, metrics=metrics, golden=golden, share_backbone=share, pictures=pictures, about=about
     )
 
@@ -214,8 +215,8 @@ def table(folder: Path) -> str:
         "made by",
     )
     told = []
-    for path in folder.glob(f"[!.]*/{checkpoint.CONFIG}"):
-        saved, name = checkpoint.read_config(path.parent), path.parent.name
+    for path in folder.glob(f"[!.]*/{CONFIG}"):
+        saved, name = read_config(path.parent), path.parent.name
         about, value = saved["about"], next(iter(saved["metrics"].values()))
         size = sum(p.stat().st_size for p in path.parent.iterdir()) / 1e6
         cells = (

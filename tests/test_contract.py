@@ -10,7 +10,7 @@ from torch import nn
 import zoo
 from tests.small_models import SMALL, SUBWORDS, VARIANTS, Small
 from zoo import ExplainingForward
-from zoo.checkpoints import checkpoint
+from zoo.checkpoints.verify import verify
 from zoo.core import registry
 
 
@@ -121,7 +121,7 @@ def test_save_load_explain_is_bit_equal(small: Small, tmp_path) -> None:
             theirs.source,
         )
         assert mine.picture is None or torch.equal(mine.picture, theirs.picture)
-    assert checkpoint.verify(tmp_path / "checkpoint") == 0
+    assert verify(tmp_path / "checkpoint") == 0
 
 
 def test_export_reproduces_the_explanation_at_another_batch_size(small: Small) -> None:

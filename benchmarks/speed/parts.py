@@ -19,8 +19,9 @@ from torch import Tensor
 
 import zoo
 from benchmarks.harness import Case, Goal, Reading, peak_memory
-from zoo.checkpoints.checkpoint import GOLDEN, read_tensors
+from zoo.checkpoints.config_file import GOLDEN
 from zoo.checkpoints.pretrained import find
+from zoo.checkpoints.tensor_files import read_tensors
 from zoo.domain import ImageDomain
 from zoo.parts import SumOfParts
 from zoo.parts.layers.masked_passes import run_groups

@@ -13,7 +13,7 @@ import zoo
 from benchmarks import train_all
 from tests.checkpoints.test_pretrained import ABOUT
 from tests.small_models import protopnet
-from zoo.checkpoints.checkpoint import CONFIG
+from zoo.checkpoints.config_file import CONFIG
 
 NAME = "concepts/rrl_xor"
 

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from tests.small_models import IMAGES, SMALL, Small, of_subwords, protopnet
-from zoo.checkpoints import checkpoint, config_file
-from zoo.checkpoints.checkpoint import CONFIG, GOLDEN, WEIGHTS
+from zoo.checkpoints import config_file
+from zoo.checkpoints.config_file import CONFIG, GOLDEN, WEIGHTS, read_config
+from zoo.checkpoints.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def configure(folder: Path, changes: Mapping[Any, Any] | None = None, **more: An
 def test_a_checkpoint_is_three_files_of_plain_data(saved: Path) -> None:
     assert sorted(p.name for p in saved.iterdir()) == sorted((CONFIG, WEIGHTS, GOLDEN))
     assert [p.name for p in saved.parent.iterdir()] == ["checkpoint"]
-    config = checkpoint.read_config(saved)
+    config = read_config(saved)
     assert config["model"] == "protopnet" and config["metrics"] == {"accuracy": 0.5}
     assert config["arguments"]["domain"] == IMAGES.to_dict()
     assert set(load_file(saved / GOLDEN)) == {"inputs", "scores", "contributions", "bias", "activation"}
@@ -59,7 +60,7 @@ def test_loaded_model_is_the_saved_one(small: Small, saved: Path) -> None:
     for name, tensor in small.model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
     assert loaded.hparams == small.model.hparams
-    assert checkpoint.verify(saved) == 0
+    assert verify(saved) == 0
 
 
 # Damage
@@ -141,7 +142,7 @@ def test_changed_config_is_refused(folder: Path, old: str, new: str) -> None:
 def test_config_may_be_formatted_anew(folder: Path) -> None:
     config = yaml.safe_load((folder / CONFIG).read_text())
     (folder / CONFIG).write_text("# by hand\n" + yaml.safe_dump(config, sort_keys=False, width=200, indent=4))
-    assert checkpoint.verify(folder) == 0
+    assert verify(folder) == 0
 
 
 @pytest.mark.parametrize("version", config_file.UNHASHED)
@@ -149,7 +150,7 @@ def test_older_formats_have_no_hash_of_the_config(folder: Path, version: int) ->
     config = yaml.safe_load((folder / CONFIG).read_text())
     del config["sha256"][CONFIG]
     (folder / CONFIG).write_text(yaml.safe_dump({**config, "format": version}))
-    assert checkpoint.verify(folder) == 0
+    assert verify(folder) == 0
     (folder / CONFIG).write_text(yaml.safe_dump(config))
     with pytest.raises(ValueError, match=r"must give the SHA-256 of .*config.yaml"):
         zoo.load(folder)
@@ -202,12 +203,12 @@ def test_another_explanation_than_at_saving_is_noticed(folder: Path, name: str) 
     save_file(golden, folder / GOLDEN)
     configure(folder)
     with pytest.raises(ValueError, match=rf"golden inputs differently than when it was saved: '{name}' is off by 0.5"):
-        checkpoint.verify(folder)
+        verify(folder)
     del golden[name]
     save_file(golden, folder / GOLDEN)
     configure(folder)
     with pytest.raises(ValueError, match=rf"has no '{name}' of shape \(2, .*save the checkpoint again"):
-        checkpoint.verify(folder)
+        verify(folder)
 
 
 def test_golden_file_with_other_tensors_is_noticed(folder: Path) -> None:
@@ -219,7 +220,7 @@ def test_golden_file_with_other_tensors_is_noticed(folder: Path) -> None:
         save_file(changed, folder / GOLDEN)
         configure(folder)
         with pytest.raises(ValueError, match=rf"{GOLDEN} {message}.*save the checkpoint again"):
-            checkpoint.verify(folder)
+            verify(folder)
 
 
 # Hostile or mistaken configs
@@ -320,7 +321,7 @@ def test_renamed_pickle_is_not_unpickled(folder: Path, tmp_path: Path, write: Ca
 def test_backbone_has_no_file_unpickled(folder: Path, tmp_path: Path) -> None:
     """timm has an option for it, and a pickle could come along as the model card."""
     torch.save({"x": Touch(tmp_path / "witness")}, folder / "README.md")
-    arguments = checkpoint.read_config(folder)["arguments"]
+    arguments = read_config(folder)["arguments"]
     for option in ({"checkpoint_path": str(folder / "README.md")}, {"weights": str(folder / "README.md")}):
         configure(folder, arguments={**arguments, "backbone": {"name": "resnet10t", **option}})
         with pytest.raises(ValueError, match=r"by which timm unpickles a file; give 'weights', a safeten|does not fit"):
@@ -348,6 +349,6 @@ def test_no_other_file_is_read(tmp_path: Path, name: str, options: dict[str, Any
     model = (of_subwords("c3m") if name == "c3m" else SMALL[name]()).model
     folder = zoo.save(model, tmp_path / "checkpoint")
     told = yaml.safe_load(yaml.safe_dump(options).replace("{outside}", str(outside)))
-    configure(folder, arguments={**checkpoint.read_config(folder)["arguments"], **told})
+    configure(folder, arguments={**read_config(folder)["arguments"], **told})
     with pytest.raises(ValueError, match=r"secret', outside of the checkpoint; a checkpoint holds all that its model"):
         zoo.load(folder)

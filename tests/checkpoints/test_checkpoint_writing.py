@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 
 import zoo
 from tests.small_models import IMAGES, RandomImages, Small, protopnet
-from zoo.checkpoints import checkpoint, pretrained
-from zoo.checkpoints.checkpoint import CONFIG, GOLDEN, WEIGHTS
+from zoo.checkpoints import pretrained, save
+from zoo.checkpoints.config_file import CONFIG, GOLDEN, WEIGHTS
+from zoo.checkpoints.verify import verify
 from zoo.core.module import SelfInterpretable
 
 INPUTS = RandomImages(5, seed=1).inputs
@@ -50,13 +51,13 @@ def test_saving_changes_nothing(small: Small, tmp_path: Path) -> None:
     zoo.save(small.model, tmp_path / "a" / "b" / "checkpoint")
     assert torch.equal(torch.get_rng_state(), rng)
     assert [m.training for m in small.model.modules()] == modes
-    assert checkpoint.verify(tmp_path / "a" / "b" / "checkpoint") == 0
+    assert verify(tmp_path / "a" / "b" / "checkpoint") == 0
 
 
 def test_golden_inputs_may_be_given(small: Small, tmp_path: Path) -> None:
     folder = zoo.save(small.model, tmp_path / "checkpoint", golden=small.inputs)
     assert torch.equal(load_file(folder / GOLDEN)["inputs"], small.inputs)
-    assert checkpoint.verify(folder) == 0
+    assert verify(folder) == 0
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +100,8 @@ def failing_at(call: int, error: Callable[..., None] = full_disk) -> Callable[..
 @pytest.mark.parametrize(
     ("module", "name", "replacement"),
     [
-        (checkpoint, "save_file", lambda: full_disk),
-        (checkpoint, "save_file", lambda: full_disk_in_rust),
+        (save, "save_file", lambda: full_disk),
+        (save, "save_file", lambda: full_disk_in_rust),
         (os, "fsync", lambda: full_disk),
         (os, "rename", lambda: failing_at(1)),
         (os, "rename", lambda: failing_at(2)),
@@ -130,7 +131,7 @@ def test_full_disk_leaves_the_old_checkpoint_and_no_litter(
 
 
 def test_full_disk_at_the_first_checkpoint(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "save_file", full_disk)
+    monkeypatch.setattr(save, "save_file", full_disk)
     with pytest.raises(OSError, match=r"\(\[Errno 28\] No space left on device\)\. Free some space or choose another"):
         zoo.save(small.model, tmp_path / "checkpoint")
     assert list(tmp_path.iterdir()) == []
@@ -205,7 +206,7 @@ def test_sigkill_at_every_step_leaves_a_whole_checkpoint(
         if not killed_before(step, other, folder):
             break
         monkeypatch.setattr(pretrained, "ROOTS", (folder.parent,))
-        assert checkpoint.verify(pretrained.find("checkpoint")) == 0
+        assert verify(pretrained.find("checkpoint")) == 0
         assert zoo.list_checkpoints() == ["checkpoint"]  # whatever else is left behind
         survivors.append("old" if torch.equal(scores(folder), before) else "new")
         assert survivors[-1] == "old" or torch.equal(scores(folder), after)
@@ -219,7 +220,7 @@ def test_saving_recovers_too(folder: Path, small: Small, monkeypatch: pytest.Mon
     before = scores(folder)
     folder.rename(folder.parent / ".checkpoint.old")
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", full_disk)
+        patch.setattr(save, "save_file", full_disk)
         with pytest.raises(OSError, match="the checkpoint that was there is untouched"):
             zoo.save(small.model, folder)
     assert torch.equal(scores(folder), before)
@@ -249,7 +250,7 @@ def test_what_is_no_checkpoint_is_not_replaced(small: Small, tmp_path: Path, fil
 
 def test_an_empty_folder_is_filled(small: Small, tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
-    assert checkpoint.verify(zoo.save(small.model, tmp_path / "checkpoint")) == 0
+    assert verify(zoo.save(small.model, tmp_path / "checkpoint")) == 0
 
 
 def test_model_that_is_not_ready_is_not_saved(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import zoo
 from tests.checkpoints.test_checkpoint import configure
 from tests.checkpoints.test_shared_backbone import cbm
 from tests.small_models import protopnet
-from zoo.checkpoints import checkpoint, model_card, pretrained
-from zoo.checkpoints.checkpoint import CONFIG, GOLDEN, WEIGHTS
+from zoo.checkpoints import model_card, pretrained
+from zoo.checkpoints.config_file import CONFIG, GOLDEN, WEIGHTS, read_config
+from zoo.checkpoints.verify import verify
 from zoo.cli.main import main
 
 ABOUT = {
@@ -85,9 +86,9 @@ def test_swapped_weights_are_noticed(shelf: Path) -> None:
     other = zoo.save(cbm(1), shelf / "other", share_backbone=True)
     shutil.copy(other / WEIGHTS, shelf / "cbm-small" / WEIGHTS)
     assert main(["check", "cbm-small"]) == 1
-    configure(shelf / "cbm-small", backbones=checkpoint.read_config(other)["backbones"])
+    configure(shelf / "cbm-small", backbones=read_config(other)["backbones"])
     with pytest.raises(ValueError, match="explains its golden inputs differently"):
-        checkpoint.verify(shelf / "cbm-small")
+        verify(shelf / "cbm-small")
 
 
 def test_terms_that_do_not_add_up_are_noticed(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +96,7 @@ def test_terms_that_do_not_add_up_are_noticed(shelf: Path, monkeypatch: pytest.M
     true = of.attribute
     monkeypatch.setattr(of, "attribute", lambda *a: (true(*a)[0] + 0.1, true(*a)[1]))
     with pytest.raises(ArithmeticError, match="miss its score by"):
-        checkpoint.verify(shelf / "protopnet-small")
+        verify(shelf / "protopnet-small")
 
 
 # The hub, for which a folder stands in
@@ -165,8 +166,8 @@ def test_what_is_pushed_stands_alone(shelf: Path, tmp_path: Path, monkeypatch: p
     assert main(["push-to-hub", "--checkpoint", "cbm-small", "--repository", "me/birds", "--private"]) == 0
     assert made == [(("me/birds",), {"private": True, "exist_ok": True})]
     there = tmp_path / "hub" / "me" / "birds"
-    assert "backbones" not in checkpoint.read_config(there) and (there / CONFIG).is_file()
-    assert checkpoint.verify(there) == 0
+    assert "backbones" not in read_config(there) and (there / CONFIG).is_file()
+    assert verify(there) == 0
 
 
 # Cards, and pictures that are left out
@@ -221,7 +222,7 @@ def test_pictures_may_be_left_out(shelf: Path) -> None:
     assert all(unit.picture is None for unit in bare.units())
     assert [unit.source for unit in bare.units()] == [unit.source for unit in model.units()]
     assert torch.equal(bare(x), model(x)) and bare.explain(x).check()
-    assert checkpoint.verify(zoo.save(bare, shelf / "again")) == 0
+    assert verify(zoo.save(bare, shelf / "again")) == 0
     assert not any(t.numel() for n, t in load_file(shelf / "bare" / WEIGHTS).items() if n.endswith("picture"))
     assert main(["show", "--checkpoint", "bare", "--output", "page.html"]) == 0
 
@@ -230,5 +231,5 @@ def test_golden_pixels(shelf: Path) -> None:
     model = protopnet().model
     pixels = model.domain.picture(model.domain.example(2, torch.Generator().manual_seed(0)))
     folder = zoo.save(model, shelf / "pixels", golden=pixels)
-    assert load_file(folder / GOLDEN)["inputs"].dtype == torch.uint8 and checkpoint.verify(folder) == 0
+    assert load_file(folder / GOLDEN)["inputs"].dtype == torch.uint8 and verify(folder) == 0
     assert torch.equal(load_file(folder / GOLDEN)["scores"], model(model.domain.normalise(pixels)))

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from tests.small_models import protopnet
-from zoo.checkpoints import checkpoint, config_file
-from zoo.checkpoints.checkpoint import CONFIG, WEIGHTS
+from zoo.checkpoints import config_file
+from zoo.checkpoints.config_file import CONFIG, WEIGHTS, read_config
 from zoo.checkpoints.shared_backbone import FOLDER, fingerprint
+from zoo.checkpoints.verify import verify
 from zoo.domain import ImageDomain
 
 DOMAIN = ImageDomain(classes=("a", "b"), concepts=("red", "round"), size=(8, 8), channels=1, mean=(0.5,), std=(0.5,))
@@ -52,12 +53,12 @@ def test_two_checkpoints_share_one_file(folder: Path) -> None:
         model, loaded = cbm(seed), zoo.load(path)
         assert loaded.state_dict().keys() == model.state_dict().keys()
         assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
-        assert checkpoint.verify(path) == 0
+        assert verify(path) == 0
 
 
 def test_without_sharing_a_checkpoint_stands_alone(tmp_path: Path) -> None:
     path = zoo.save(cbm(), tmp_path / "alone")
-    assert "backbones" not in checkpoint.read_config(path) and not (tmp_path / FOLDER).exists()
+    assert "backbones" not in read_config(path) and not (tmp_path / FOLDER).exists()
 
 
 def test_trained_backbone_is_not_shared(tmp_path: Path) -> None:

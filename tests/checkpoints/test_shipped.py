@@ -9,9 +9,11 @@ from torchvision.io import write_png
 
 import zoo
 from benchmarks.train_all import END, PLAN, START, table, up_to_date, wilson
-from zoo.checkpoints import checkpoint
+from zoo.checkpoints.config_file import CONFIG, GOLDEN, read_config
 from zoo.checkpoints.model_card import require_complete
 from zoo.checkpoints.pretrained import HERE
+from zoo.checkpoints.tensor_files import read_tensors
+from zoo.checkpoints.verify import verify
 from zoo.core import registry
 from zoo.domain import CodeDomain, Domain, ImageDomain, SeriesDomain, TableDomain
 
@@ -20,7 +22,7 @@ NAMES = zoo.list_checkpoints()
 
 
 def test_every_model_has_one() -> None:
-    assert {checkpoint.read_config(ROOT / name)["model"] for name in NAMES} == {e.name for e in registry.entries()}
+    assert {read_config(ROOT / name)["model"] for name in NAMES} == {e.name for e in registry.entries()}
     assert set(NAMES) == set(yaml.safe_load(PLAN.read_text())["checkpoints"])
 
 
@@ -32,11 +34,11 @@ def test_they_are_of_their_configs() -> None:
 def test_they_are_beside_their_twins_and_hashed() -> None:
     plan = yaml.safe_load(PLAN.read_text())
     for name in NAMES:
-        entry, told = plan["checkpoints"][name], checkpoint.read_config(ROOT / name)
+        entry, told = plan["checkpoints"][name], read_config(ROOT / name)
         facts = plan["data"][entry["data"]]
         assert told["about"]["twin"]["config"] == f"configs/{entry.get('twin', facts.get('twin'))}.yaml", name
         assert told["about"]["data"] == facts["about"], name
-        assert checkpoint.CONFIG in told["sha256"], name
+        assert CONFIG in told["sha256"], name
 
 
 def test_they_are_small() -> None:
@@ -48,7 +50,7 @@ def test_they_are_small() -> None:
 def test_photographs_that_may_not_be_passed_on_are_not_in_them() -> None:
     for name in (name for name in NAMES if name.endswith("cub50")):
         assert all(unit.picture is None for unit in zoo.load(name).units()), name
-        assert checkpoint.read_tensors(ROOT / name / checkpoint.GOLDEN)["inputs"].dtype == torch.uint8
+        assert read_tensors(ROOT / name / GOLDEN)["inputs"].dtype == torch.uint8
 
 
 def test_the_table_of_the_readme_is_theirs() -> None:
@@ -58,8 +60,8 @@ def test_the_table_of_the_readme_is_theirs() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_loads_and_explains_a_file(name: str, tmp_path: Path) -> None:
-    require_complete(checkpoint.read_config(ROOT / name))
-    assert checkpoint.verify(ROOT / name) <= 1e-4
+    require_complete(read_config(ROOT / name))
+    assert verify(ROOT / name) <= 1e-4
     model = zoo.load(name)
     explanation = model.explain_file(some_file(model.domain, tmp_path))
     assert explanation.contributions is None or explanation.check()

@@ -10,8 +10,8 @@ from torch import Tensor
 import zoo
 from tests.checkpoints.test_checkpoint import rewrite
 from tests.small_models import protopnet
-from zoo.checkpoints import checkpoint
-from zoo.checkpoints.checkpoint import WEIGHTS
+from zoo.checkpoints.config_file import WEIGHTS
+from zoo.checkpoints.verify import verify
 from zoo.utils.sparse_tensors import is_packed
 
 
@@ -32,7 +32,7 @@ def test_a_sparse_weight_is_stored_in_parts_and_read_strictly(tmp_path: Path, mo
     assert is_packed(load_file(folder / WEIGHTS))
     for key, tensor in zoo.load(folder).state_dict().items():
         assert torch.equal(bits(tensor), bits(model.state_dict()[key])), key
-    assert checkpoint.verify(folder) == 0
+    assert verify(folder) == 0
     rewrite(folder, lambda t: t.update({f"{name}::shape": t[f"{name}::shape"].flip(0) + 1}))
     with pytest.raises(ValueError, match=rf"{WEIGHTS}: '{name}' is torch.float32 .*; the model of the config needs"):
         zoo.load(folder)

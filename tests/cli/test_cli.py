@@ -9,12 +9,12 @@ import pytest
 import torch
 import yaml
 from torchvision.transforms.v2 import functional as F
+from zoo.cli.callbacks import AtomicCheckpointIO
 
 import zoo
 from tests.cli.test_resume import RECIPE
 from tests.small_code import code_domain
 from tests.subwords import tiny_bert, wordpiece
-from zoo.cli.callbacks import AtomicCheckpointIO
 from zoo.cli.main import main
 from zoo.data import ConceptToy, Digits
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TextDomain
@@ -48,7 +48,7 @@ def test_fit_leaves_what_it_promises(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     assert {"accuracy", "balanced_accuracy", "auroc", "brier"} <= set(metrics) and 0 <= metrics["accuracy"] <= 1
     assert {"best.ckpt", "last.ckpt", "config.yaml", "checkpoint", "logs"} <= {p.name for p in run.iterdir()}
-    assert zoo.checkpoints.checkpoint.read_config(run / "checkpoint")["metrics"] == metrics
+    assert zoo.checkpoints.config_file.read_config(run / "checkpoint")["metrics"] == metrics
     saved = yaml.safe_load((run / "config.yaml").read_text())
     assert saved["model"]["init_args"]["dim"] == 4
     assert main(["test", "--config", str(run / "config.yaml")]) == 0

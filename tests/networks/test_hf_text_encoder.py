@@ -13,7 +13,7 @@ from torch import Tensor
 import zoo
 from tests.subwords import BERT, bytelevel, tiny_bert, transformers, wordpiece
 from tests.toy import fit
-from zoo.checkpoints.checkpoint import read_config
+from zoo.checkpoints.config_file import read_config
 from zoo.cli.main import main
 from zoo.data import TextTable
 from zoo.domain import Domain, TextDomain

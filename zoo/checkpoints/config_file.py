@@ -1,4 +1,4 @@
-"""config.yaml of a checkpoint: what it may say, read strictly, and the hashes that tell of changes. Needs no torch."""
+"""config.yaml of a checkpoint: its keys, strict reading, and hashes that detect changes. Does not import torch."""
 
 import hashlib
 import json
@@ -9,15 +9,15 @@ from typing import Any
 
 import yaml
 
-SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where there is one: a vocabulary is a long list
-# 2: tensors with few non-zeros are stored as those, see zoo.utils.sparse_tensors; 3: the config has a hash
+SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, if available, for long vocabularies
+# Since 2, sparse tensors are stored compactly, see zoo.utils.sparse_tensors; since 3, the config has a hash.
 FORMATS = (1, 2, 3)
 UNHASHED = (1, 2)
 CONFIG, WEIGHTS, GOLDEN = "config.yaml", "model.safetensors", "golden.safetensors"
 KEYS = {"format", "model", "arguments", "metrics", "sha256"}
-SHARED = "backbones"  # a key that is there if frozen backbones lie beside the checkpoint
-LONGEST = 2**26  # characters of a config, as JSON
-ABOUT = "about"  # a key that is there if the checkpoint has a model card
+SHARED = "backbones"  # optional key: frozen backbones that are stored next to the checkpoint
+LONGEST = 2**26  # maximum number of characters of a config, as JSON
+ABOUT = "about"  # optional key: content of the model card
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -25,8 +25,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: a file of the checkpoint is missing.
-        ValueError: not YAML, a YAML tag, missing or unknown keys, a class path for a model, a file outside, or another
-            content than its hash says.
+        ValueError: the file is not valid YAML or has YAML tags, keys are missing or unknown, the model is given by a
+            class path, or the content does not match its hash.
     """
     missing = [name for name in (CONFIG, WEIGHTS, GOLDEN) if not (folder / name).is_file()]
     if missing:
@@ -38,57 +38,70 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = yaml.load((folder / CONFIG).read_text(encoding="utf-8"), Loader=SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder / CONFIG} is no plain YAML ({error}).") from error
+        raise ValueError(f"{folder / CONFIG} is not valid YAML ({error}).") from error
+    check_content(config, folder / CONFIG)
+    return config
+
+
+def check_content(config: Any, path: Path) -> None:
+    """Checks keys, format, model name, hashes and types of a config.
+
+    Args:
+        config: what was read.
+        path: of the file, for messages.
+
+    Raises:
+        ValueError: the content is not that of a checkpoint.
+    """
     if not isinstance(config, dict) or set(config) - {SHARED, ABOUT} != KEYS:
         keys = sorted(map(str, config)) if isinstance(config, dict) else type(config).__name__
-        raise ValueError(f"{folder / CONFIG} must have the keys {', '.join(sorted(KEYS))}; got {keys}.")
+        raise ValueError(f"{path} must have the keys {', '.join(sorted(KEYS))}; got {keys}.")
     if config["format"] not in FORMATS:
         raise ValueError(
-            f"{folder} is of checkpoint format {config['format']!r}; this version reads format {FORMATS[0]} to "
+            f"{path.parent} is of checkpoint format {config['format']!r}; this version reads format {FORMATS[0]} to "
             f"{FORMATS[-1]}. Install a newer version of zoo."
         )
     name = config["model"]
     if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
         raise ValueError(
-            f"{folder / CONFIG} names the model {name!r}; expected a registry key such as 'protopnet'. Class "
-            "paths are never imported."
+            f"{path} names the model {name!r}; expected a registry key such as 'protopnet'. Class paths are never "
+            "imported."
         )
     hashed = [WEIGHTS, GOLDEN] if config["format"] in UNHASHED else [WEIGHTS, GOLDEN, CONFIG]
     if not isinstance(config["sha256"], dict) or set(config["sha256"]) != set(hashed):
-        raise ValueError(f"{folder / CONFIG} must give the SHA-256 of {', '.join(hashed)}, and of nothing else.")
+        raise ValueError(f"{path} must give the SHA-256 of exactly {', '.join(hashed)}.")
     if not isinstance(config["arguments"], dict) or not isinstance(config["metrics"], dict):
-        raise ValueError(f"{folder / CONFIG}: 'arguments' and 'metrics' must be mappings.")
-    if CONFIG in hashed and (found := content_hash(config)) != (told := config["sha256"][CONFIG]):
+        raise ValueError(f"{path}: 'arguments' and 'metrics' must be mappings.")
+    if CONFIG in hashed and (found := content_hash(config)) != (expected := config["sha256"][CONFIG]):
         raise ValueError(
-            f"{folder / CONFIG} is damaged or was changed: the SHA-256 of its content is {found[:12]}..., it says "
-            f"{str(told)[:12]}.... Get the checkpoint again; to change a model on purpose, load it and zoo.save() it."
+            f"{path} is damaged or was changed: the SHA-256 of its content is {found[:12]}..., expected "
+            f"{str(expected)[:12]}.... Get the checkpoint again; to edit a model, load it and save it with zoo.save()."
         )
-    return config
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Writes config.yaml; its "sha256" has the hashes of the other files, and gets that of the config itself.
+    """Writes config.yaml. Its "sha256" gives the hashes of the other files; that of the content is added.
 
     Raises:
-        yaml.YAMLError: something in it is no plain data.
+        yaml.YAMLError: a value is not plain data.
     """
-    read_back = yaml.safe_load(_text(config))  # tuples are lists then, so that the hash is that of what will be read
-    whole = {**config, "sha256": {**config["sha256"], CONFIG: content_hash(read_back)}}
-    (folder / CONFIG).write_text(_text(whole), encoding="utf-8")
+    read_back = yaml.safe_load(_text(config))  # tuples become lists, as they will when the file is read
+    complete = {**config, "sha256": {**config["sha256"], CONFIG: content_hash(read_back)}}
+    (folder / CONFIG).write_text(_text(complete), encoding="utf-8")
 
 
 def content_hash(config: Mapping[str, Any]) -> str:
-    """SHA-256 of what a config says, all but this hash, as JSON in the order of the file: formatting does not count."""
-    others = {name: told for name, told in config["sha256"].items() if name != CONFIG}
+    """SHA-256 of the content of a config without this hash, as JSON in the order of the file; formatting is ignored."""
+    others = {name: value for name, value in config["sha256"].items() if name != CONFIG}
     digest, length = hashlib.sha256(), 0
     try:
         for piece in json.JSONEncoder(default=str).iterencode({**config, "sha256": others}):
             digest.update(piece.encode())
             length += len(piece)
-            if length > LONGEST:  # aliases of aliases in YAML can say terabytes in a few lines
-                raise ValueError(f"a {CONFIG} of a checkpoint says at most {LONGEST:,} characters; got more.")
+            if length > LONGEST:  # nested YAML aliases can expand a few lines to terabytes
+                raise ValueError(f"a {CONFIG} of a checkpoint has at most {LONGEST:,} characters; got more.")
     except TypeError as error:
-        raise ValueError(f"a {CONFIG} holds plain data; got a key that is none ({error}).") from error
+        raise ValueError(f"the keys of a {CONFIG} must be plain data ({error}).") from error
     return digest.hexdigest()
 
 
@@ -99,12 +112,12 @@ def file_hash(path: Path) -> str:
 
 
 def backup(folder: Path) -> Path:
-    """Where a checkpoint lies while another takes its place."""
+    """Where a checkpoint is kept while it is replaced."""
     return folder.with_name(f".{folder.name}.old")
 
 
 def recover(folder: Path) -> None:
-    """Undoes a replacement that was killed between its two renames."""
+    """Restores a checkpoint whose replacement was killed between its two renames."""
     old = backup(folder)
     if old.is_dir() and not folder.exists():
         os.rename(old, folder)

@@ -1,4 +1,4 @@
-"""Model cards: the README.md of a checkpoint, written from what its config.yaml says was measured, and nothing else."""
+"""Model cards: the README.md of a checkpoint, rendered from its config.yaml alone."""
 
 import math
 from collections.abc import Mapping
@@ -30,21 +30,19 @@ def render(config: Mapping[str, Any]) -> str:
         config: the content of its config.yaml.
 
     Raises:
-        ValueError: something is not told, or a number was not measured.
+        ValueError: a text or a number is missing.
     """
     require_complete(config)
     about, metrics = config["about"], config["metrics"]
     main = next(iter(metrics))
     low, high = about["interval"]
-    measured = [
-        (f"test {main}", f"{metrics[main]:.4f} (95 % interval {low:.4f} to {high:.4f}, {about['rows']:,} rows)")
-    ]
-    measured += [(f"test {key}", f"{value:.4f}") for key, value in metrics.items() if key != main]
+    rows = [(f"test {main}", f"{metrics[main]:.4f} (95 % interval {low:.4f} to {high:.4f}, {about['rows']:,} rows)")]
+    rows += [(f"test {key}", f"{value:.4f}") for key, value in metrics.items() if key != main]
     if twin := about["twin"]:
-        measured.append((f"black-box twin, {main}", f"{twin['value']:.4f} (`{twin['config']}`)"))
-    measured += [(key, value if isinstance(value, str) else f"{value:.3g}") for key, value in about["truth"].items()]
-    measured.append(("training", f"{about['seconds']:,} s on {about['device']}, seed {about['seed']}"))
-    table = "\n".join(f"| {key} | {value} |" for key, value in measured)
+        rows.append((f"black-box twin, {main}", f"{twin['value']:.4f} (`{twin['config']}`)"))
+    rows += [(key, value if isinstance(value, str) else f"{value:.3g}") for key, value in about["truth"].items()]
+    rows.append(("training", f"{about['seconds']:,} s on {about['device']}, seed {about['seed']}"))
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows)
     return f"""# {about["name"]}
 
 {about["title"]}
@@ -57,9 +55,9 @@ import zoo
 model = zoo.load("{about["name"]}")
 ```
 
-## Measured
+## Results
 
-| what | value |
+| metric | value |
 |---|---|
 {table}
 
@@ -67,11 +65,11 @@ model = zoo.load("{about["name"]}")
 
 {about["data"]} Licence: {about["data_licence"]}
 
-## Made by
+## Training command
 
     {about["command"]}
 
-## Use and limits
+## Intended use and limits
 
 {about["use"]}
 
@@ -82,27 +80,27 @@ Licence of the weights: {about["licence"]}
 
 
 def require_complete(config: Mapping[str, Any]) -> None:
-    """Refuses a card that leaves something out.
+    """Checks that the content of a card is complete.
 
     Raises:
-        ValueError: names what is missing, and what it should be.
+        ValueError: names the missing or unknown keys, or what is not a finite number.
     """
     about, metrics = config.get("about"), config["metrics"]
     if not isinstance(about, Mapping) or set(about) != KEYS:
         found = sorted(set(KEYS) ^ set(about)) if isinstance(about, Mapping) else type(about).__name__
-        raise ValueError(f"the model card needs the keys {', '.join(sorted(KEYS))}; these differ: {found}.")
+        raise ValueError(f"the model card needs the keys {', '.join(sorted(KEYS))}; missing or unknown: {found}.")
     if blank := [key for key in TEXTS if not isinstance(about[key], str) or not about[key].strip()]:
-        raise ValueError(f"the model card says nothing of {', '.join(blank)}; expected a text.")
+        raise ValueError(f"the model card has no text for {', '.join(blank)}.")
     numbers = {**{key: about[key] for key in NUMBERS}, **metrics}
     numbers |= {f"interval[{i}]": value for i, value in enumerate(_pair(about["interval"]))}
     if about["twin"] is not None:
         if not isinstance(about["twin"], Mapping) or set(about["twin"]) != {"config", "value"}:
-            raise ValueError(f"the twin of a model card has a 'config' and a 'value'; got {about['twin']!r}.")
+            raise ValueError(f"the twin of a model card must have a 'config' and a 'value'; got {about['twin']!r}.")
         numbers["twin"] = about["twin"]["value"]
     if not metrics or not isinstance(about["truth"], Mapping):
-        raise ValueError("a model card without numbers; measure the model, and save it with metrics and truth.")
+        raise ValueError("the model card has no results; save the checkpoint with metrics and about={'truth': ...}.")
     if wrong := [key for key, value in numbers.items() if not _is_number(value)]:
-        raise ValueError(f"the model card has no finite number for {', '.join(wrong)}; measure it.")
+        raise ValueError(f"the model card has no finite number for {', '.join(wrong)}.")
 
 
 def _pair(value: Any) -> list[Any]:

@@ -4,9 +4,10 @@ import argparse
 import sys
 import time
 
-from zoo.checkpoints.checkpoint import read_config, verify
+from zoo.checkpoints.config_file import read_config
 from zoo.checkpoints.model_card import require_complete
 from zoo.checkpoints.pretrained import find, list_checkpoints
+from zoo.checkpoints.verify import verify
 
 
 def check(arguments: list[str]) -> int:

@@ -1,0 +1,147 @@
+"""Writing a model to a checkpoint folder, atomically."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from zoo.checkpoints import model_card, shared_backbone
+from zoo.checkpoints.config_file import (
+    ABOUT,
+    CONFIG,
+    FORMATS,
+    GOLDEN,
+    SHARED,
+    WEIGHTS,
+    backup,
+    file_hash,
+    recover,
+    write_config,
+)
+from zoo.checkpoints.golden import golden_terms
+from zoo.checkpoints.pictures import without_pictures
+from zoo.core import registry
+from zoo.core.module import SelfInterpretable
+from zoo.networks.hf_text_encoder import HuggingFaceText
+from zoo.utils import sparse_tensors
+
+
+def save(
+    model: SelfInterpretable,
+    folder: str | Path,
+    *,
+    metrics: Mapping[str, float] | None = None,
+    golden: Tensor | None = None,
+    share_backbone: bool = False,
+    pictures: bool = True,
+    about: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a model to a checkpoint folder. A checkpoint that is there is replaced when the new one is complete.
+
+    Args:
+        model: registered and ready to explain.
+        folder: destination; must be new, empty, or a checkpoint.
+        metrics: kept in the config.
+        golden: inputs (N, ...) whose explanations are stored for verification, or images (N, C, H, W) as uint8 pixels,
+            which take a quarter of the space; by default two inputs of seeded noise.
+        share_backbone: store the frozen backbone once next to the checkpoints that use it, see
+            `zoo.checkpoints.shared_backbone`.
+        pictures: whether to store images of the training set; without them, units show only the names of the images.
+        about: content of the model card besides the metrics, see `zoo.checkpoints.model_card`.
+
+    Raises:
+        ValueError: the model has no frozen backbone to share, or the model card is incomplete.
+        RuntimeError: the model is not ready, see `SelfInterpretable.require_ready`.
+        FileExistsError: the folder holds something else than a checkpoint.
+        OSError: the files could not be written; a checkpoint that was there is unchanged.
+    """
+    model.require_ready()
+    folder = Path(folder)
+    recover(folder)
+    require_replaceable(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
+    try:
+        config: dict[str, Any] = {
+            "format": FORMATS[-1],
+            "model": registry.name_of(type(model)),
+            "arguments": arguments_of(model),
+            "metrics": dict(metrics or {}),
+        }
+        if share_backbone:
+            config[SHARED] = shared_backbone.share(model, folder)
+        if about is not None:
+            config[ABOUT] = {"name": folder.name, **about}
+            (fresh / model_card.CARD).write_text(model_card.render(config), encoding="utf-8")
+        _write(model, fresh, config, golden, pictures)
+        _replace(folder, fresh)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        recover(folder)
+        kept = "; the previous checkpoint is unchanged" if folder.exists() else ""
+        raise OSError(
+            f"could not write the checkpoint {folder} ({error}){kept}. Free some disk space or choose another folder."
+        ) from error
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    return folder
+
+
+def require_replaceable(folder: Path) -> None:
+    """Refuses a folder that holds something else than a checkpoint.
+
+    Raises:
+        FileExistsError: lists what it holds.
+    """
+    held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    if folder.is_file() or (held and set(held) - {model_card.CARD} != {CONFIG, WEIGHTS, GOLDEN}):
+        raise FileExistsError(
+            f"{folder} is not a checkpoint ({f'it holds {held[:4]}' if held else 'it is a file'}), so it is not "
+            "replaced; choose another folder."
+        )
+
+
+def arguments_of(model: SelfInterpretable) -> dict[str, Any]:
+    """The constructor's arguments; a text encoder of the hub is given by its config, so that it is built offline."""
+    found = next((m.spec for m in model.modules() if isinstance(m, HuggingFaceText)), None)
+    if found is None:
+        return dict(model.hparams)
+    given = model.hparams["backbone"]
+    return {**model.hparams, "backbone": {**(given if isinstance(given, Mapping) else {}), **found}}
+
+
+def _write(
+    model: SelfInterpretable, folder: Path, config: dict[str, Any], golden: Tensor | None, pictures: bool
+) -> None:
+    inputs = model.domain.example(2, torch.Generator().manual_seed(0)) if golden is None else golden.detach().cpu()
+    shared = tuple(f"{prefix}." for prefix in config.get(SHARED, {}))
+    state = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+        if not name.startswith(shared)
+    }
+    save_file(sparse_tensors.pack(state if pictures else without_pictures(state)), folder / WEIGHTS)
+    save_file({"inputs": inputs.contiguous(), **golden_terms(model, inputs)}, folder / GOLDEN)
+    write_config(folder, {**config, "sha256": {name: file_hash(folder / name) for name in (WEIGHTS, GOLDEN)}})
+    for path in folder.iterdir():  # flushed to the disk before the rename makes it the checkpoint
+        path.chmod(0o644)
+        with path.open("rb") as written:
+            os.fsync(written.fileno())
+    folder.chmod(0o755)
+
+
+def _replace(folder: Path, fresh: Path) -> None:
+    old = backup(folder)
+    shutil.rmtree(old, ignore_errors=True)  # remains if a replacement was killed after its second rename
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(fresh, folder)
+    shutil.rmtree(old, ignore_errors=True)
