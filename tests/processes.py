@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SERVER = """
 import json, os, signal, sys
 import torch
-import zoo.cli.callbacks, zoo.cli.main, zoo.cli.fit, zoo.prototypes, zoo.training.staged_module
+import zoo.training.callbacks, zoo.cli.main, zoo.cli.fit, zoo.prototypes, zoo.training.staged_module
 
 torch.set_num_threads(1)
 for line in sys.stdin:

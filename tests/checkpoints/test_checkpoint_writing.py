@@ -119,9 +119,7 @@ def test_full_disk_leaves_the_old_checkpoint_and_no_litter(
     before = scores(folder)
     with monkeypatch.context() as patch:
         patch.setattr(module, name, replacement())
-        message = (
-            "could not write the checkpoint .*No space left.*; the checkpoint that was there is untouched. Free some"
-        )
+        message = "could not write the checkpoint .*No space left.*; the previous checkpoint is unchanged. Free some"
         with pytest.raises(OSError, match=message):
             zoo.save(other, folder)
     assert [p.name for p in folder.parent.iterdir()] == ["checkpoint"]
@@ -132,7 +130,7 @@ def test_full_disk_leaves_the_old_checkpoint_and_no_litter(
 
 def test_full_disk_at_the_first_checkpoint(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(save, "save_file", full_disk)
-    with pytest.raises(OSError, match=r"\(\[Errno 28\] No space left on device\)\. Free some space or choose another"):
+    with pytest.raises(OSError, match=r"\(\[Errno 28\] No space left on device\)\. Free some disk space or cho"):
         zoo.save(small.model, tmp_path / "checkpoint")
     assert list(tmp_path.iterdir()) == []
 
@@ -221,7 +219,7 @@ def test_saving_recovers_too(folder: Path, small: Small, monkeypatch: pytest.Mon
     folder.rename(folder.parent / ".checkpoint.old")
     with monkeypatch.context() as patch:
         patch.setattr(save, "save_file", full_disk)
-        with pytest.raises(OSError, match="the checkpoint that was there is untouched"):
+        with pytest.raises(OSError, match="the previous checkpoint is unchanged"):
             zoo.save(small.model, folder)
     assert torch.equal(scores(folder), before)
 
@@ -229,10 +227,10 @@ def test_saving_recovers_too(folder: Path, small: Small, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("files", "found"),
     [
-        ({"beach.jpg"}, "holds \\['beach.jpg'\\]"),
-        ({CONFIG, "last.ckpt"}, f"holds \\['{CONFIG}', 'last.ckpt'\\]"),  # a run's folder has a config.yaml as well
-        ({CONFIG, WEIGHTS, GOLDEN, "notes.txt"}, "holds \\[.*'notes.txt'\\]"),
-        (set(), "is a file"),
+        ({"beach.jpg"}, "it holds \\['beach.jpg'\\]"),
+        ({CONFIG, "last.ckpt"}, f"it holds \\['{CONFIG}', 'last.ckpt'\\]"),  # a run's folder has a config.yaml as well
+        ({CONFIG, WEIGHTS, GOLDEN, "notes.txt"}, "it holds \\[.*'notes.txt'\\]"),
+        (set(), "it is a file"),
     ],
 )
 def test_what_is_no_checkpoint_is_not_replaced(small: Small, tmp_path: Path, files: set[str], found: str) -> None:
@@ -242,7 +240,7 @@ def test_what_is_no_checkpoint_is_not_replaced(small: Small, tmp_path: Path, fil
     paths = [holiday / name for name in files] or [holiday]
     for path in paths:
         path.write_text("precious")
-    with pytest.raises(FileExistsError, match=rf"holiday is no checkpoint to replace \(it {found}\); choose another"):
+    with pytest.raises(FileExistsError, match=rf"holiday is not a checkpoint \({found}\), so it is not replaced; cho"):
         zoo.save(small.model, holiday)
     assert all(path.read_text() == "precious" for path in paths)
     assert [p.name for p in tmp_path.iterdir()] == ["holiday"]

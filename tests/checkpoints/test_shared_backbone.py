@@ -62,14 +62,14 @@ def test_without_sharing_a_checkpoint_stands_alone(tmp_path: Path) -> None:
 
 
 def test_trained_backbone_is_not_shared(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has no backbone, or its recipe trains it"):
+    with pytest.raises(ValueError, match="share_backbone requires a frozen backbone"):
         zoo.save(protopnet().model, tmp_path / "a", share_backbone=True)
     assert not list(tmp_path.iterdir())
 
 
 def test_missing_backbone(folder: Path) -> None:
     shutil.rmtree(folder.parent / FOLDER)
-    with pytest.raises(FileNotFoundError, match=r"shares a frozen backbone, which should be at .*Copy the folder"):
+    with pytest.raises(FileNotFoundError, match=r"uses a shared backbone, expected at .*Copy the folder"):
         zoo.load(folder)
 
 
@@ -81,7 +81,7 @@ def test_other_weights_and_damage_are_noticed(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"is not the backbone of .*: its tensors have the SHA-256"):
         zoo.load(folder)
     file.write_bytes(file.read_bytes()[:-5])
-    with pytest.raises(ValueError, match="no intact safetensors file"):
+    with pytest.raises(ValueError, match="not an intact safetensors file"):
         zoo.load(folder)
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 import yaml
 from torchvision.transforms.v2 import functional as F
-from zoo.cli.callbacks import AtomicCheckpointIO
 
 import zoo
 from tests.cli.test_resume import RECIPE
@@ -18,9 +17,11 @@ from tests.subwords import tiny_bert, wordpiece
 from zoo.cli.main import main
 from zoo.data import ConceptToy, Digits
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TextDomain
+from zoo.training.callbacks import AtomicCheckpointIO
 from zoo.training.stages import check_groups
 
-CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml"))
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_explain_another_class(run: Path, digits: Path) -> None:
 
 
 def test_list(capsys, monkeypatch) -> None:
-    monkeypatch.chdir(CONFIGS[0].parents[3])
+    monkeypatch.chdir(ROOT)
     for what, expected in {"models": "protopnet", "data": "Digits", "configs": "protopnet_digits.yaml"}.items():
         assert main(["list", what]) == 0
         assert expected in capsys.readouterr().out
@@ -206,7 +207,7 @@ def test_full_disk_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch) -> None
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match=r"No space left on device.*the one before it is untouched.*--ckpt_path last"):
+    with pytest.raises(OSError, match=r"No space left.*the previous checkpoint is unchanged.*--ckpt_path last"):
         writer.save_checkpoint({"epoch": 2}, path)
     assert torch.load(path, weights_only=True) == {"epoch": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]

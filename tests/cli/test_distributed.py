@@ -30,15 +30,17 @@ model = zoo.create_model(
     "protopnet", domain=data.domain, backbone={"name": "convnet", "widths": [4], "pool": [0]}, prototypes_per_class=2,
     dim=4, thumbnail=8,
     # The first stage learns nothing, so that one process and two project from the same weights.
-    lr={"backbone": 1e-3, "addon": 1e-2, "prototypes": 1e-2, "head": 1e-3},
-    stages=[
-        {"name": "still", "epochs": 1, "train": ["addon"], "lr": {"addon": 0.0}},
-        {"name": "push"},
-        {"name": "last", "epochs": 1, "train": ["head"]},
-        {"name": "joint", "epochs": 1, "train": ["backbone", "addon", "prototypes"]},
-        {"name": "push"},
-        {"name": "last", "epochs": 1, "train": ["head"]},
-    ],
+    recipe={
+        "lr": {"backbone": 1e-3, "addon": 1e-2, "prototypes": 1e-2, "head": 1e-3},
+        "stages": [
+            {"name": "still", "epochs": 1, "train": ["addon"], "lr": {"addon": 0.0}},
+            {"name": "push"},
+            {"name": "last", "epochs": 1, "train": ["head"]},
+            {"name": "joint", "epochs": 1, "train": ["backbone", "addon", "prototypes"]},
+            {"name": "push"},
+            {"name": "last", "epochs": 1, "train": ["head"]},
+        ],
+    },
 )
 trainer = L.Trainer(
     accelerator="cpu", devices=devices, strategy=strategy, max_epochs=model.max_epochs, callbacks=[Watch()],

@@ -72,7 +72,16 @@ def test_from_the_command_line(tmp_path: Path, capsys) -> None:
     stages = json.dumps([{**stage, "epochs": 1} if "epochs" in stage else stage for stage in STAGES])
     config = "configs/prototypes/protopnet_digits.yaml"
     assert main(["fit", "--config", config, *arguments, "false", f"--model.init_args.recipe.stages={stages}"]) == 0
-    given = ["forbid", "--checkpoint", str(run / "checkpoint"), "--units", "three #1", "five #2", "--refit", "1"]
+    given = [
+        "remove-prototypes",
+        "--checkpoint",
+        str(run / "checkpoint"),
+        "--units",
+        "three #1",
+        "five #2",
+        "--refit",
+        "1",
+    ]
     assert main([*given, "--output", str(tmp_path / "new")]) == 0
     text = capsys.readouterr().out
     assert "without 2 prototypes" in text and "after 1 epochs of the head" in text
@@ -81,6 +90,14 @@ def test_from_the_command_line(tmp_path: Path, capsys) -> None:
     assert main([*given, "--output", str(tmp_path / "new")]) == 2
     assert "holds a checkpoint already" in capsys.readouterr().err
     zoo.save(cbm().model, tmp_path / "cbm")
-    wrong = ["forbid", "--checkpoint", str(tmp_path / "cbm"), "--units", "a", "--output", str(tmp_path / "x")]
+    wrong = [
+        "remove-prototypes",
+        "--checkpoint",
+        str(tmp_path / "cbm"),
+        "--units",
+        "a",
+        "--output",
+        str(tmp_path / "x"),
+    ]
     assert main(wrong) == 2
     assert "is a CBM, whose units cannot be forbidden" in capsys.readouterr().err

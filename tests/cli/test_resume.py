@@ -44,7 +44,7 @@ KILLS = {
 DRIVER = """
 import os, signal, sys
 import torch
-from zoo.cli import callbacks
+from zoo.training import callbacks
 from zoo.training import staged_module
 from zoo.cli.main import main
 from zoo.prototypes.layers import projection

@@ -62,6 +62,19 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
                 _check_recipe(given["recipe"], cls, place)
 
 
+def check_arguments(arguments: list[str]) -> None:
+    """Looks through the config and the overrides for typos, before jsonargparse answers in its own words."""
+    merged: dict = {}
+    for i, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name in ("--config", "-c"):
+            path = Path(value or (arguments[i + 1] if i + 1 < len(arguments) else ""))
+            found = read_config(path)
+            check_config(found, str(path))
+            merged |= found
+    check_overrides(arguments, merged)
+
+
 def check_overrides(arguments: Iterable[str], config: Mapping[str, Any]) -> None:
     """Refuses `--model.init_args.x` and the like for an x that does not exist.
 

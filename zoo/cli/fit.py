@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
 
-from zoo.checkpoints import checkpoint
-from zoo.cli.callbacks import AtomicCheckpointIO, BestCheckpoint, LastStageStopping, PredictionTable
-from zoo.cli.config import data_modules, models
+from zoo.checkpoints.save import save
+from zoo.cli.config import check_arguments, data_modules, models
+from zoo.cli.prediction_table import PredictionTable
 from zoo.core.module import SelfInterpretable
 from zoo.domain import Domain
 from zoo.training.cached_features import CachedFeatures
+from zoo.training.callbacks import AtomicCheckpointIO, BestCheckpoint, LastStageStopping
 from zoo.training.staged_module import StagedModule
 
 INPUTS = {"image": "IMAGE", "text": "'SOME TEXT'", "code": "'SOME CODE'", "table": "ROW.csv", "series": "SERIES.csv"}
@@ -156,7 +158,7 @@ class FittingCLI(LightningCLI):
             print(f"run      {self.output} (a black box explains nothing, so there is no checkpoint to explain with)")
             return
         items = [self.datamodule.test_dataset()[i]["input"] for i in range(2)]
-        folder = checkpoint.save(model.cpu(), self.output / "checkpoint", metrics=metrics, golden=torch.stack(items))
+        folder = save(model.cpu(), self.output / "checkpoint", metrics=metrics, golden=torch.stack(items))
         given = INPUTS[model.domain.modality]
         print(f"saved    {folder}")
         print(f"explain  python train.py explain --checkpoint {folder} --input {given} --output out/")
@@ -206,3 +208,15 @@ def _quieten() -> None:
         ".*The number of training batches.*smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message)
+
+
+def _command(name: str) -> Callable[[list[str]], int]:
+    def run(arguments: list[str]) -> int:
+        check_arguments(arguments)
+        FittingCLI([name, *arguments])
+        return 0
+
+    return run
+
+
+fit, validate, test, predict = (_command(name) for name in ("fit", "validate", "test", "predict"))

@@ -20,7 +20,7 @@ def list_things(arguments: list[str]) -> int:
 
 
 def _models() -> list[tuple[str, ...]]:
-    rows = [(e.name, e.family, ", ".join(e.modality), e.paper, _summary(e.cls)) for e in registry.entries()]
+    rows = [(e.name, e.family, ", ".join(e.modality), e.paper, e.summary) for e in registry.entries()]
     return [("NAME", "FAMILY", "READS", "PAPER", "WHAT"), *rows]
 
 

@@ -1,4 +1,4 @@
-"""`train.py forbid`: takes prototypes away from a model, and lets its last layer learn to do without them."""
+"""`train.py remove-prototypes`: removes prototypes from a model and refits its head."""
 
 import argparse
 import logging
@@ -16,7 +16,7 @@ from zoo.core.module import SelfInterpretable
 from zoo.training.stages import parse_stages
 
 
-def forbid(arguments: list[str]) -> int:
+def remove_prototypes(arguments: list[str]) -> int:
     """Forbids prototypes, such as those of background, and writes the model without them as a checkpoint.
 
     With --refit, the head then learns anew on the run's training data. Prints the accuracy on validation and test data
@@ -88,7 +88,7 @@ def accuracy(model: SelfInterpretable, data: Any, split: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("train.py forbid", description=forbid.__doc__)
+    parser = argparse.ArgumentParser("train.py remove-prototypes", description=remove_prototypes.__doc__)
     parser.add_argument("--checkpoint", required=True, type=find, help="folder of a prototype model")
     parser.add_argument("--units", required=True, nargs="+", help="names of prototypes, as explanations show them")
     parser.add_argument("--refit", default=0, type=int, metavar="EPOCHS", help="of the head (default: 0)")

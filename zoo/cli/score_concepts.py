@@ -6,18 +6,18 @@ from pathlib import Path
 import torch
 
 from zoo.cli import config
+from zoo.concepts.layers import projected
 from zoo.concepts.layers.image_text import OpenCLIP, read_phrases
-from zoo.concepts.layers.projected import save_scores, score_concepts
 from zoo.training.projection_set import ProjectionSet
 
 
-def score(arguments: list[str]) -> int:
+def score_concepts(arguments: list[str]) -> int:
     """Scores phrases for every training image by an image-text encoder. Returns the exit code.
 
     The file is what `scores` of LabelFreeCBM and `bank` of PostHocCBM read. Use the data's config as in training: the
     images are found again by their names. --data.init_args.NAME VALUE changes it, such as where the data lies.
     """
-    parser = argparse.ArgumentParser("train.py score-concepts", description=score.__doc__)
+    parser = argparse.ArgumentParser("train.py score-concepts", description=score_concepts.__doc__)
     parser.add_argument("--config", required=True, type=Path, help="whose data to score")
     parser.add_argument("--concepts", required=True, type=Path, help="text file, one phrase a line")
     parser.add_argument("--encoder", default="ViT-B-32", help="model of open_clip (default: ViT-B-32)")
@@ -44,9 +44,11 @@ def score(arguments: list[str]) -> int:
         workers=getattr(data, "workers", 0),
         title="images",
     )
-    scores = score_concepts(projection_set, encoder, concepts).cpu()
+    scores = projected.score_concepts(projection_set, encoder, concepts).cpu()
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    save_scores(options.output, scores, concepts, [projection_set.name(i) for i in range(len(projection_set))])
+    projected.save_scores(
+        options.output, scores, concepts, [projection_set.name(i) for i in range(len(projection_set))]
+    )
     _report(scores, concepts, options.output)
     return 0
 
