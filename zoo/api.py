@@ -1,9 +1,9 @@
 """All that `import zoo` offers, and the only list of families."""
 
 from zoo import circuits, concepts, parts, prototypes
-from zoo.checkpoints.pretrained import list_checkpoints
 from zoo.checkpoints.pretrained import load_checkpoint as load
 from zoo.checkpoints.save import save
+from zoo.checkpoints.shipped import list_checkpoints
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.explanation import Explanation
 from zoo.core.module import ExplainingForward, SelfInterpretable

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 import zoo
 from tests.small_models import IMAGES, RandomImages, Small, protopnet
-from zoo.checkpoints import pretrained, save
-from zoo.checkpoints.config_file import CONFIG, GOLDEN, WEIGHTS
+from zoo.checkpoints import pretrained, save, shipped
+from zoo.checkpoints.config_file import CONFIG, GOLDEN, WEIGHTS, read_config
 from zoo.checkpoints.verify import verify
 from zoo.core.module import SelfInterpretable
 
@@ -203,7 +203,7 @@ def test_sigkill_at_every_step_leaves_a_whole_checkpoint(
         folder = Path(shutil.copytree(saved, tmp_path / str(step) / "checkpoint"))
         if not killed_before(step, other, folder):
             break
-        monkeypatch.setattr(pretrained, "ROOTS", (folder.parent,))
+        monkeypatch.setattr(shipped, "ROOTS", (folder.parent,))
         assert verify(pretrained.find("checkpoint")) == 0
         assert zoo.list_checkpoints() == ["checkpoint"]  # whatever else is left behind
         survivors.append("old" if torch.equal(scores(folder), before) else "new")
@@ -279,5 +279,5 @@ def test_a_copy_names_the_same_sources(tmp_path: Path) -> None:
     model.hparams["backbone"] = {**model.hparams["backbone"], "pretrained": True, "weights": "/nowhere.safetensors"}
     first = zoo.save(model, tmp_path / "first")
     again = zoo.save(zoo.load(first), tmp_path / "again")
-    arguments = [checkpoint.read_config(folder)["arguments"] for folder in (first, again)]
+    arguments = [read_config(folder)["arguments"] for folder in (first, again)]
     assert arguments[0] == arguments[1] and arguments[0]["backbone"]["weights"] == "/nowhere.safetensors"

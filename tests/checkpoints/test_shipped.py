@@ -11,13 +11,13 @@ import zoo
 from benchmarks.train_all import END, PLAN, START, table, up_to_date, wilson
 from zoo.checkpoints.config_file import CONFIG, GOLDEN, read_config
 from zoo.checkpoints.model_card import require_complete
-from zoo.checkpoints.pretrained import HERE
+from zoo.checkpoints.shipped import PACKAGE
 from zoo.checkpoints.tensor_files import read_tensors
 from zoo.checkpoints.verify import verify
 from zoo.core import registry
 from zoo.domain import CodeDomain, Domain, ImageDomain, SeriesDomain, TableDomain
 
-ROOT = HERE.parent / "checkpoints"
+ROOT = PACKAGE.parent / "checkpoints"
 NAMES = zoo.list_checkpoints()
 
 

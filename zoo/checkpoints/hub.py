@@ -6,8 +6,8 @@ from pathlib import Path
 from zoo.checkpoints.config_file import ABOUT, CONFIG, GOLDEN, SHARED, WEIGHTS, read_config
 from zoo.checkpoints.load import load
 from zoo.checkpoints.model_card import CARD
-from zoo.checkpoints.pretrained import list_checkpoints
 from zoo.checkpoints.save import save
+from zoo.checkpoints.shipped import list_checkpoints
 from zoo.checkpoints.tensor_files import read_tensors
 from zoo.checkpoints.verify import verify
 

@@ -1,23 +1,15 @@
-"""Checkpoints by name: those shipped with the package and those of the Hugging Face hub."""
+"""Loading a checkpoint by name: a folder, one shipped with the package, or one of the Hugging Face hub."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.checkpoints.config_file import CONFIG, recover
+from zoo.checkpoints.shipped import find_shipped, list_checkpoints
 from zoo.utils.errors import did_you_mean
 
 if TYPE_CHECKING:
     from zoo.core.module import SelfInterpretable
 
-HERE = Path(__file__).resolve().parents[1]
-ROOTS = (HERE / "_checkpoints", HERE.parent / "checkpoints")  # of an installed package and of a source checkout
 HUB = "hub:"
-
-
-def list_checkpoints() -> list[str]:
-    """Names of the checkpoints shipped with the package, for `zoo.load`."""
-    found = {file.parent.name for root in ROOTS for file in root.glob(f"*/{CONFIG}")}
-    return sorted(name for name in found if not name.startswith("."))  # left over if saving was killed
 
 
 def load_checkpoint(name: str | Path) -> "SelfInterpretable":
@@ -31,7 +23,7 @@ def load_checkpoint(name: str | Path) -> "SelfInterpretable":
         ValueError: the checkpoint is damaged, see `zoo.checkpoints.load`.
         ConnectionError: the download failed.
     """
-    from zoo.checkpoints.load import load  # here, because listing checkpoints should not import torch
+    from zoo.checkpoints.load import load  # here, because finding a checkpoint should not import torch
 
     return load(find(name))
 
@@ -49,10 +41,8 @@ def find(name: str | Path) -> Path:
     path = Path(name)
     if path.exists() or len(path.parts) > 1 or path.is_absolute():
         return path  # what is wrong with it, if anything, is reported when it is read
-    for root in ROOTS:
-        recover(root / path)
-        if (root / path / CONFIG).is_file():
-            return root / path
+    if shipped := find_shipped(str(path)):
+        return shipped
     known = list_checkpoints()
     tip = did_you_mean(str(name), known) if known else "this installation has none."
     raise FileNotFoundError(

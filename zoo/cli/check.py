@@ -6,7 +6,8 @@ import time
 
 from zoo.checkpoints.config_file import read_config
 from zoo.checkpoints.model_card import require_complete
-from zoo.checkpoints.pretrained import find, list_checkpoints
+from zoo.checkpoints.pretrained import find
+from zoo.checkpoints.shipped import list_checkpoints
 from zoo.checkpoints.verify import verify
 
 

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from zoo.checkpoints.config_file import ABOUT, CONFIG, read_config
-from zoo.checkpoints.pretrained import find, list_checkpoints
+from zoo.checkpoints.pretrained import find
+from zoo.checkpoints.shipped import list_checkpoints
 from zoo.core import registry
 
 
