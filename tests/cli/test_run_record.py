@@ -96,12 +96,12 @@ def test_the_fingerprint_follows_items_and_targets(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         for name in ("cat", "dog"):
             (tmp_path / split / name).mkdir(parents=True)
-            for i in range(3):
+            for i in range(4):
                 Image.new("RGB", (8, 8), (i, 9, 9)).save(tmp_path / split / name / f"{i}.png")
     before = fingerprint(ImageFolder(str(tmp_path), size=[8, 8]))
-    assert {split: told["items"] for split, told in before.items()} == {"train": 6, "val": 6, "test": 6}
+    assert {split: told["items"] for split, told in before.items()} == {"train": 8, "val": 8, "test": 8}
     assert fingerprint(ImageFolder(str(tmp_path), size=[8, 8])) == before
-    (tmp_path / "train" / "cat" / "0.png").rename(tmp_path / "train" / "dog" / "3.png")
+    (tmp_path / "train" / "cat" / "0.png").rename(tmp_path / "train" / "dog" / "4.png")
     after = fingerprint(ImageFolder(str(tmp_path), size=[8, 8]))
     assert after["train"] != before["train"] and after["test"] == before["test"]
 
