@@ -7,6 +7,7 @@ from torch import Tensor
 
 from zoo.checkpoints import shared_backbone
 from zoo.checkpoints.config_file import CONFIG, GOLDEN, SHARED, WEIGHTS, file_hash, read_config, recover
+from zoo.checkpoints.former_names import current_weights
 from zoo.checkpoints.pictures import is_picture
 from zoo.checkpoints.tensor_files import read_tensors
 from zoo.core import registry
@@ -28,7 +29,8 @@ def load(folder: str | Path) -> SelfInterpretable:
     check_hashes(folder, config["sha256"])
     model = build(config, folder)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    own = sparse_tensors.unpack(read_tensors(folder / WEIGHTS), shapes, folder / WEIGHTS)
+    stored = current_weights(read_tensors(folder / WEIGHTS), shapes, model.former_names)
+    own = sparse_tensors.unpack(stored, shapes, folder / WEIGHTS)
     for name, tensor in own.items():
         if name in shapes and is_picture(name, tensor) and not tensor.numel():  # left out when it was saved
             prefix, _, buffer = name.rpartition(".")

@@ -17,7 +17,7 @@ from zoo.circuits import Circuit, SparseTransformer
 from zoo.cli.arguments import CommandParser, positive
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
-from zoo.core.top_activating import strongest
+from zoo.core.top_activating import top_activating_inputs
 from zoo.domain import ImageDomain
 from zoo.domain.inputs import inputs_of, read
 from zoo.prototypes import ProtoTree
@@ -112,7 +112,7 @@ def top_activating_images(
     domain = model.domain
     if not isinstance(domain, ImageDomain):
         raise ValueError(f"--images requires a model of images; this model reads {domain.noun}.")
-    found = strongest(model, islice(inputs_of(images, domain), limit), SHOWN)
+    found = top_activating_inputs(model, islice(inputs_of(images, domain), limit), SHOWN)
     small = {}
     for i in found.index.unique().tolist():
         picture = domain.picture(read(found.files[i], domain))

@@ -3,8 +3,9 @@
 Wang, Li, Nakashima, Nagahara: "Learning Bottleneck Concepts in Image Classification", CVPR 2023, arXiv 2304.10131.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +99,10 @@ class BotCL(SelfInterpretable):
     """
 
     default_recipe = RECIPE
+    former_names: ClassVar[Mapping[str, str]] = {
+        "images.strength": "images.examples.value",
+        "images.index": "images.examples.index",
+    }
 
     def __init__(
         self,
@@ -206,9 +211,10 @@ class BotCL(SelfInterpretable):
         return (self.decoder(evidence.activation).unflatten(1, self.domain.shape) + 1) / 2
 
     def units(self) -> tuple[Unit, ...]:
-        state = (self.images.index._version, self.images.picture._version)  # rebuilt only after a gallery or a load
+        index = self.images.examples.index
+        state = (index._version, self.images.picture._version)  # rebuilt only after a gallery or a load
         if self._units is None or self._units[0] != state:
-            index, pictures = self.images.index.tolist(), self.images.picture.cpu()
+            index, pictures = index.tolist(), self.images.picture.cpu()
             units = []
             for k in range(self.count):
                 seen = [i for i in index[k] if i >= 0]

@@ -30,9 +30,11 @@ class SelfInterpretable(StagedModule):
         additive: whether the score is a sum over the units. If not, explanations carry no contributions.
         space: what a score is: "logit", "probability" or "value".
         adjustable: what may be set anew for one explanation, such as the number of groups.
+        former_names: prefixes of weights in older checkpoints -> the present prefixes.
     """
 
     adjustable: ClassVar[tuple[str, ...]] = ()
+    former_names: ClassVar[Mapping[str, str]] = {}
     additive: bool = True
     space: str = "logit"
     head: nn.Module

@@ -1,4 +1,4 @@
-"""Visual correspondence classifiers: votes of the training images whose patches match best.
+"""Visual correspondence classifiers: the training images whose patches match best vote for their class.
 
 Taesiri, Nguyen, Nguyen: "Visual correspondence-based explanations improve AI robustness and human-AI team accuracy",
 NeurIPS 2022, arXiv 2208.00780.
@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
-from zoo.domain import Domain
+from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
-from zoo.prototypes.layers.grid import grid_of
-from zoo.prototypes.layers.image_bank import Bank, check_images
-from zoo.prototypes.layers.pairwise import Matches, match_by_mutual_patches, match_by_transport
+from zoo.prototypes.layers.image_bank import ImageBank
+from zoo.prototypes.layers.image_input import require_grid, require_images
+from zoo.prototypes.layers.matcher import Matcher, parse_matcher
 from zoo.prototypes.layers.selection import choose, survey
 from zoo.training.batch import Batch
 from zoo.training.modes import action
@@ -26,6 +26,7 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
+from zoo.utils.checks import check_above, check_choice
 from zoo.utils.functional import tied
 
 RECIPE = Recipe(
@@ -38,8 +39,9 @@ RECIPE = Recipe(
     optimizer="adam",
     coefficients={"cross_entropy": 1.0},
 )
-CHOICES = {"matching": ("emd", "mutual"), "weights": ("correlation", "uniform"), "vote": ("one", "similarity")}
-AT_ONCE = 10  # candidates compared at one time, which bounds memory
+VOTES = ("one", "similarity")
+# Arguments of earlier versions -> fields of the matcher.
+FORMER = {"matching": "method", "pairs": "pairs", "weights": "weights", "epsilon": "epsilon", "steps": "steps"}
 
 
 @register(
@@ -47,10 +49,10 @@ AT_ONCE = 10  # candidates compared at one time, which bounds memory
     modality="image",
     paper="Taesiri et al., NeurIPS 2022",
     small=Small(
-        {"candidates": 6, "neighbours": 4, "pairs": 3, "per_class": 4, "thumbnail": 8},
+        {"candidates": 6, "neighbours": 4, "matcher": {"pairs": 3}, "per_class": 4, "thumbnail": 8},
         inputs="halves",
         variants={
-            "mutual": Small({"matching": "mutual", "weights": "uniform"}),
+            "mutual": Small({"matcher": {"method": "mutual", "weights": "uniform", "pairs": 3}}),
             "weighted": Small({"vote": "similarity", "temperature": 0.5, "dim": 4, "per_class": 2}),
         },
     ),
@@ -59,7 +61,7 @@ class Correspondence(SelfInterpretable):
     """Scores classes by the votes of the training images that match the input patch by patch. Nothing is trained.
 
         1. candidates: the N training images of largest cosine of the mean over the cells of backbone(x)
-        2. match(x, candidate), from the n·n cosines of patches z_i of x and c_j of the candidate, ranks them anew;
+        2. match(x, candidate), from the n·n cosines of patches z_i of x and c_j of the candidate, ranks them again;
            with a_i ∝ z_i · mean c and b_j ∝ c_j · mean z, the cross-correlations, negative ones 0, both of sum 1:
            "emd"     EMD-Corr: 1 - min over T >= 0 of Σ T_ij (1 - cos(z_i, c_j)), T 1 = a, Tᵀ 1 = b, by Sinkhorn's
                      algorithm with entropy ε
@@ -67,121 +69,102 @@ class Correspondence(SelfInterpretable):
                      √(a_i b_j) cos(z_i, c_j) of patches i, j of which each is the nearest of the other
         3. score_c = Σ of the votes of those of the k best matches that are of class c             no bias
 
-    Matches that are equal up to rounding rank by the cosine of stage 1. A vote is 1 as published, where classes of
-    equal votes tie (the first wins), or exp((match - best match) / τ) with `vote="similarity"`. Every stored training
-    image is a unit; its activation is its vote, 0 unless it is among the k, and its contribution that vote if it is of
-    the class, else 0. `details` tell of each its "rank" (from 1; 0 if it does not vote), its "match" and the "cosine"
-    of stage 1, and of its `pairs` best patch pairs, (B, K, pairs): "query cell", "exemplar cell" (row by row, -1 for
-    none) and "similarity". For "emd" these are the pairs that carry the largest T_ij cos(z_i, c_j).
+    Matches that are equal up to rounding rank by the cosine of step 1. A vote is 1 as published, where classes of equal
+    votes tie (the first wins), or exp((match - best match) / τ) with `vote="similarity"`. Every stored training image
+    is a unit; its activation is its vote, 0 unless it is among the k, and its contribution is that vote to its own
+    class, else 0. `details` give for each image its "rank" (from 1; 0 if it does not vote), its "match", the "cosine"
+    of step 1, and its `pairs` best patch pairs, (B, K, pairs): "query cell" and "exemplar cell" (counted row by row, -1
+    for none) and "similarity". For "emd" these are the pairs with the largest T_ij cos(z_i, c_j).
 
     Recipe: the action `gather` stores the training images, then an epoch measures. A training image is its own nearest
-    neighbour, so accuracies on the training set say little.
+    neighbour, so accuracies on the training set mean little.
 
-    How this differs from the official code: all candidates of all inputs are matched in batches; Sinkhorn's algorithm
-    runs a fixed number of steps instead of ending at a coarse threshold; the similarity is that of the whole plan
-    (there also: of its five largest entries); the partner of a patch is its mutual nearest one and not that of a
-    Hough matching network; features may be centred and reduced (`dim`), for the training set has to fit a checkpoint.
+    Differs from the published code: all candidates of all inputs are matched in batches; Sinkhorn's algorithm runs a
+    fixed number of steps instead of ending at a coarse threshold; the similarity is that of the complete plan (there:
+    of its five largest entries); the partner of a patch is its mutual nearest one and not that of a Hough matching
+    network; features may be centred and reduced (`dim`), because the training set is part of the checkpoint.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`).
+        domain: meaning of inputs and outputs (`data.domain`).
         backbone: see `zoo.networks.image_backbones.create_backbone`; frozen.
-        matching: "emd" or "mutual".
+        matcher: how the patches of two images are matched, see `zoo.prototypes.layers.matcher.Matcher`.
         candidates: N.
         neighbours: k, at most N.
-        pairs: of patches, that are shown, and for "mutual" counted; at most n.
-        weights: "correlation": a and b as above; "uniform": every patch ("emd") or pair ("mutual") weighs the same.
         vote: "one" or "similarity".
         temperature: τ > 0 of that vote (Wu et al., "Unsupervised feature learning", CVPR 2018).
-        per_class: training images that are kept of each class, so that memory is known; a class that has more keeps
-            its medoids.
-        dim: d, the first principal components that are kept of each patch; None for the backbone's channels.
-        whiten: see `Bank`.
-        epsilon: ε > 0 of "emd".
-        steps: of Sinkhorn's algorithm.
+        per_class: stored training images of each class; a class that has more is represented by its medoids.
+        dim: d, number of principal components of each patch; None for the backbone's channels.
+        whiten: see `zoo.prototypes.layers.image_bank.ImageBank`.
         thumbnail: side in pixels of the stored pictures.
         recipe: see `zoo.training.recipe.Recipe`.
 
     Raises:
-        ValueError: a number out of range, an unknown choice, fewer than two classes, inputs that are no images, or a
+        ValueError: a number out of range, an unknown choice, fewer than two classes, inputs that are not images, or a
             backbone whose map is a single cell.
     """
 
     default_recipe = RECIPE
+    space = "value"
+    domain: ImageDomain
+    pooled: Tensor
 
     def __init__(
         self,
         domain: dict[str, Any] | Domain,
         backbone: str | dict[str, Any] = "resnet50",
-        matching: str = "emd",
+        matcher: Matcher | None = None,
         candidates: int = 50,
         neighbours: int = 20,
-        pairs: int = 5,
-        weights: str = "correlation",
         vote: str = "one",
         temperature: float = 0.05,
         per_class: int = 30,
         dim: int | None = None,
         whiten: float = 0.0,
-        epsilon: float = 0.05,
-        steps: int = 20,
         thumbnail: int = 32,
         recipe: Recipe | None = None,
     ) -> None:
-        domain = check_images(domain, "Correspondence")
-        super().__init__(domain, recipe)
-        self.keep_arguments(locals())
-        for name, value in {"matching": matching, "weights": weights, "vote": vote}.items():
-            if value not in CHOICES[name]:
-                raise ValueError(f"{name} must be one of {', '.join(CHOICES[name])}; got '{value}'.")
+        domain = require_images(domain, "Correspondence")
+        matcher = parse_matcher(matcher)
+        check_choice(VOTES, vote=vote)
+        check_above(0, temperature=temperature)
         if not 1 <= neighbours <= candidates <= per_class * len(domain.classes):
             raise ValueError(
-                f"expected 1 <= neighbours <= candidates <= {per_class * len(domain.classes)}, the training images "
-                f"that are kept at most (per_class times the classes); got {neighbours} and {candidates}."
+                f"expected 1 <= neighbours <= candidates <= {per_class * len(domain.classes)}, the largest number of "
+                f"stored training images (per_class times the classes); got {neighbours} and {candidates}."
             )
-        if min(epsilon, temperature) <= 0 or steps < 1:
-            raise ValueError(
-                f"expected epsilon > 0, temperature > 0 and steps >= 1; got {epsilon}, {temperature} and {steps}."
-            )
-        self.matching, self.candidates, self.neighbours = matching, candidates, neighbours
-        self.uniform, self.epsilon, self.steps = weights == "uniform", epsilon, steps
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
+        self.matcher, self.candidates, self.neighbours = matcher, candidates, neighbours
         self.temperature = temperature if vote == "similarity" else None
         self.backbone = create_backbone(backbone, domain.channels)
-        self.grid = grid_of(self.backbone, domain, "Correspondence")
-        if not 1 <= pairs <= self.grid[0] * self.grid[1]:
-            raise ValueError(f"pairs must be 1 to {self.grid[0] * self.grid[1]}, the cells of the map; got {pairs}.")
-        self.pairs = pairs
-        self.bank = Bank(domain, per_class, self.backbone.channels, self.grid, dim, whiten, thumbnail)
-        self.register_buffer(
-            "pooled", torch.zeros(per_class * len(domain.classes), self.backbone.channels, dtype=torch.float16)
-        )
-        self.space = "value"
+        channels, count = self.backbone.channels, per_class * len(domain.classes)
+        self.grid = require_grid(self.backbone, domain, "Correspondence")
+        if (cells := self.grid[0] * self.grid[1]) < matcher.pairs:
+            raise ValueError(f"pairs must be 1 to {cells}, the cells of the map; got {matcher.pairs}.")
+        self.bank = ImageBank(domain, per_class, channels, self.grid, dim, whiten, thumbnail)
+        self.register_buffer("pooled", torch.zeros(count, channels, dtype=torch.float16))
+
+    @classmethod
+    def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        current = super().upgrade_arguments(arguments)
+        found = {FORMER[name]: current.pop(name) for name in FORMER if name in current}
+        return {**current, "matcher": found} if found else current
 
     # Matching
-
-    def match(self, patches: Tensor, number: Tensor) -> Matches:
-        """Patches (B, n, d) of the inputs against those of training images `number` (B, N)."""
-        found = []
-        for part in number.split(AT_ONCE, 1):
-            others = self.bank.patches[part].float()  # (B, N', n, d)
-            if self.matching == "emd":
-                found.append(match_by_transport(patches, others, self.pairs, self.epsilon, self.steps, self.uniform))
-            else:
-                found.append(match_by_mutual_patches(patches, others, self.pairs, self.uniform))
-        return Matches(*(torch.cat(tensors, 1) for tensors in zip(*found, strict=True)))
 
     def evidence(self, x: Tensor) -> Evidence:
         maps = self.backbone(x).float()
         with torch.autocast(x.device.type, enabled=False):
-            whole = F.normalize(maps.mean((2, 3)), dim=1) @ F.normalize(self.pooled.float(), dim=1).T  # (B, E)
-            cosine, slot = whole.masked_fill(~self.bank.filled, -torch.inf).topk(self.candidates, 1)
-            found = self.match(self.bank(maps), slot)
+            cosines = F.normalize(maps.mean((2, 3)), dim=1) @ F.normalize(self.pooled.float(), dim=1).T  # (B, E)
+            cosine, slot = cosines.masked_fill(~self.bank.filled, -torch.inf).topk(self.candidates, 1)
+            found = self.matcher.match_bank(self.bank(maps), self.bank.patches, slot)
             rank = tied(found.value).sort(dim=1, descending=True, stable=True).indices[:, : self.neighbours]  # (B, K)
             value = found.value.gather(1, rank)
         slot, cosine = slot.gather(1, rank), cosine.gather(1, rank)
         votes = torch.ones_like(value)
         if self.temperature is not None:
             votes = ((value - value[:, :1]) / self.temperature).exp()
-        wide = rank[..., None].expand(-1, -1, self.pairs)
+        wide = rank[..., None].expand(-1, -1, self.matcher.pairs)
         query, place, similarity = (t.gather(1, wide) for t in (found.query, found.other, found.similarity))
         order = torch.arange(1, self.neighbours + 1, device=slot.device).expand_as(slot)
         state = {"rank": self.spread(slot, order), "match": self.spread(slot, value)}
@@ -196,28 +179,27 @@ class Correspondence(SelfInterpretable):
         return Evidence(self.spread(slot, votes), support, state)
 
     def spread(self, slot: Tensor, values: Tensor, fill: int = 0) -> Tensor:
-        """Values (B, k, ...) of the neighbours in their slots (B, k) among all training images, (B, E, ...)."""
+        """Values (B, k, ...) of the neighbours, in their places `slot` (B, k) among all images, (B, E, ...)."""
         out = values.new_full((slot.shape[0], len(self.pooled), *values.shape[2:]), fill)
         return out.scatter(1, slot.view(*slot.shape, *[1] * (values.ndim - 2)).expand_as(values), values)
 
     # Scores
 
     def readout(self, evidence: Evidence) -> Tensor:
-        return evidence.activation.unflatten(1, (-1, self.bank.per_class)).sum(2)
+        return self.bank.class_sums(evidence.activation)
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        own = self.bank.owner == target[:, None]
-        return evidence.activation * own, torch.zeros_like(evidence.activation[:, 0])
+        return self.bank.contributions(evidence.activation, target)
 
     def slopes(self, evidence: Evidence) -> Tensor:
-        return F.one_hot(self.bank.owner, len(self.domain.classes)).to(evidence.activation)[None]
+        return self.bank.slopes(evidence.activation)
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         names = {"query": "query cell", "place": "exemplar cell"}
         return {names.get(name, name): value for name, value in evidence.state.items()}
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
-        """How many neighbours of each row are of its target, and which ones match best."""
+        """How many neighbours of each row are of its target, and which of them match best."""
         names, ranks = self.bank.names(), terms["details"]["rank"]
         own = (ranks > 0) & (self.bank.owner == terms["target"][:, None])
         order = ranks.where(own, ranks.shape[1]).argsort(dim=1, stable=True)[:, :3].tolist()
@@ -243,7 +225,7 @@ class Correspondence(SelfInterpretable):
 
     @action
     def gather(self, projection_set: ProjectionSet) -> None:
-        """Stores the training images, or of large classes the medoids.
+        """Stores the training images, of large classes the medoids.
 
         Raises:
             ValueError: fewer training images than candidates, or a class without any.
@@ -252,10 +234,10 @@ class Correspondence(SelfInterpretable):
         rows = choose(found.pooled, found.target, self.domain.classes, self.bank.per_class, "medoids")
         if (kept := int((rows >= 0).sum())) < self.candidates:
             raise ValueError(
-                f"{self.candidates} candidates are to be matched, but there are {kept} training images to keep; lower "
+                f"{self.candidates} candidates are to be matched, but only {kept} training images are stored; lower "
                 "candidates and neighbours."
             )
-        self.bank.reduce(found)
+        self.bank.fit_components(found)
         self.pooled.zero_()
         for slots, maps in self.bank.fill(rows, projection_set, self.backbone, self.bank):
             self.pooled[slots] = maps.mean((2, 3)).to(self.pooled.dtype)

@@ -1,4 +1,4 @@
-"""Keypoint counting classifiers: classes are counted in matched points of their exemplars.
+"""Keypoint counting classifiers: a class scores by the number of image points that match points of its exemplars.
 
 Wickstrøm et al.: "Keypoint Counting Classifiers", arXiv 2512.17891.
 """
@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
-from zoo.domain import Domain
+from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
-from zoo.prototypes.layers.grid import grid_of
-from zoo.prototypes.layers.image_bank import Bank, check_images
+from zoo.prototypes.layers.image_bank import ImageBank
+from zoo.prototypes.layers.image_input import require_grid, require_images
 from zoo.prototypes.layers.matching import foreground, keypoints, mutual_nearest
 from zoo.prototypes.layers.selection import choose, survey
 from zoo.training.batch import Batch
@@ -25,6 +25,7 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
+from zoo.utils.checks import check_at_least, check_choice
 
 RECIPE = Recipe(
     stages=(
@@ -64,43 +65,47 @@ class KeypointCounting(SelfInterpretable):
         s = (1 + cosine of the pair) / 2 in [0, 1]
         score_c = Σ over keypoints whose exemplar is of class c of 1 + s / (P + 1)        no bias
 
-    Since Σ s / (P + 1) < 1, the whole part of a score is the **number of keypoints** of the class, and the rest, which
-    grows with the mean similarity, decides between classes of equal number. Every exemplar is a unit, and its
-    contribution to its class is exactly the terms of its keypoints. `details` tell of each exemplar its number of
-    "keypoints", and of each of the P keypoints, (B, K, P), the "query cell" and "exemplar cell" (row by row, -1 if
-    the keypoint is another exemplar's or there is none) and the "similarity".
+    Since Σ s / (P + 1) < 1, the integer part of a score is the **number of keypoints** of the class; the fraction grows
+    with the mean similarity and decides between classes of equal number. Every exemplar is a unit, and its contribution
+    to its class is exactly the sum of its keypoints' terms. `details` give for each exemplar its number of "keypoints",
+    and for each of the P keypoints, (B, K, P), the "query cell" and "exemplar cell" (counted row by row, -1 if the
+    keypoint belongs to another exemplar or does not exist) and the "similarity".
 
     Foreground: patches whose first principal component lies above their image's mean + 0.2 standard deviations. The
-    component is that of all training patches, and points to where the middle of the training images differs from
-    their border.
+    component is that of all training patches, and points from the border of the training images to their middle.
 
     Recipe: the action `gather` chooses the exemplars, then an epoch measures. A training image that is an exemplar
-    matches itself, so accuracies on the training set say little.
+    matches itself, so accuracies on the training set mean little.
 
-    How this differs from the official notebook: k-means starts from spread points instead of at random; exemplars are
-    medoids of the class instead of given by hand; vectors have unit length; `dim` and `whiten` are options of the
-    same distance after a principal component analysis, for backbones whose channels are many and unlike in scale.
+    Differs from the published code: k-means starts from spread points instead of at random; exemplars are medoids of
+    the class instead of given by hand; vectors have unit length; `dim` and `whiten` are options of the same distance
+    after a principal component analysis, for backbones with many channels of different scale.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`).
+        domain: meaning of inputs and outputs (`data.domain`).
         backbone: see `zoo.networks.image_backbones.create_backbone`; frozen.
-        exemplars: Q. A class with fewer training images has them all.
+        exemplars: Q; all images of a class with fewer training images.
         choice: "medoids" of the class, or the images "nearest" to its mean.
         keypoints: P; 0 counts every pair, P = n.
-        foreground: whether background is left out.
+        foreground: whether background is excluded.
         margin: of the foreground, in standard deviations.
-        unit: vectors of unit length; otherwise Euclidean distances of the vectors as they are, as published.
-        dim: d, the first principal components that are kept; None for the backbone's channels.
-        whiten: see `Bank`.
+        unit: scale vectors to unit length; otherwise Euclidean distances of unscaled vectors, as published.
+        dim: d, number of principal components; None for the backbone's channels.
+        whiten: see `zoo.prototypes.layers.image_bank.ImageBank`.
         thumbnail: side in pixels of the stored pictures.
         recipe: see `zoo.training.recipe.Recipe`.
 
     Raises:
-        ValueError: a number out of range, fewer than two classes, inputs that are no images, or a backbone whose map
+        ValueError: a number out of range, fewer than two classes, inputs that are not images, or a backbone whose map
             is a single cell.
     """
 
     default_recipe = RECIPE
+    space = "value"
+    domain: ImageDomain
+    axis: Tensor
+    middle: Tensor
+    usable: Tensor
 
     def __init__(
         self,
@@ -117,34 +122,32 @@ class KeypointCounting(SelfInterpretable):
         thumbnail: int = 64,
         recipe: Recipe | None = None,
     ) -> None:
-        domain = check_images(domain, "KeypointCounting")
+        domain = require_images(domain, "KeypointCounting")
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
-        if choice not in ("medoids", "nearest"):
-            raise ValueError(f"choice must be 'medoids' or 'nearest'; got '{choice}'.")
-        if exemplars < 1 or keypoints < 0:
-            raise ValueError(f"expected exemplars >= 1 and keypoints >= 0; got {exemplars} and {keypoints}.")
+        check_choice(("medoids", "nearest"), choice=choice)
+        check_at_least(1, exemplars=exemplars)
+        check_at_least(0, keypoints=keypoints)
         self.choice, self.foreground, self.margin, self.unit = choice, foreground, margin, unit
         self.backbone = create_backbone(backbone, domain.channels)
-        self.grid = grid_of(self.backbone, domain, "KeypointCounting")
+        self.grid = require_grid(self.backbone, domain, "KeypointCounting")
         cells, channels = self.grid[0] * self.grid[1], self.backbone.channels
         self.clustered = 0 < keypoints < cells
         self.count = keypoints if self.clustered else cells
-        self.bank = Bank(domain, exemplars, channels, self.grid, dim, whiten, thumbnail)
+        self.bank = ImageBank(domain, exemplars, channels, self.grid, dim, whiten, thumbnail)
         self.register_buffer("axis", torch.zeros(channels))
         self.register_buffer("middle", torch.zeros(channels))
         self.register_buffer("usable", torch.zeros(len(domain.classes) * exemplars, cells, dtype=torch.bool))
-        self.space = "value"
 
     # Matching
 
     def vectors(self, maps: Tensor) -> Tensor:
-        """Maps (B, D, h, w) as the vectors (B, n, d) that are compared."""
+        """Maps (B, D, h, w) as vectors (B, n, d) to compare."""
         patches = self.bank(maps)
         return F.normalize(patches, dim=2) if self.unit else patches
 
     def in_foreground(self, maps: Tensor) -> Tensor | None:
-        """(B, n) bool, or None where all patches count."""
+        """(B, n) bool, which patches count; None for all."""
         patches = maps.float().flatten(2).mT
         return foreground(patches, self.axis, self.middle, self.margin) if self.foreground else None
 
@@ -157,14 +160,14 @@ class KeypointCounting(SelfInterpretable):
         if self.clustered:
             both = torch.cat([F.normalize(queries, dim=2), F.normalize(partners, dim=2)], 2)
             mutual = keypoints(both / 2**0.5, similarity, mutual, self.count)
-        # The keypoints first, in the order of their cells, in P places.
+        # The keypoints, ordered by cell, in the first of P places.
         cell = mutual.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, : self.count]  # (B, P)
         valid, number, similarity = (t.gather(1, cell) for t in (mutual, number, similarity))
         cells = self.usable.shape[1]
         exemplar, place = number // cells, number % cells
-        worth = (1 + similarity / (self.count + 1)) * valid
-        empty = worth.new_zeros(cell.shape[0], len(self.usable))
-        activation = empty.scatter_add(1, exemplar, worth)
+        term = (1 + similarity / (self.count + 1)) * valid
+        empty = term.new_zeros(cell.shape[0], len(self.usable))
+        activation = empty.scatter_add(1, exemplar, term)
         support = None
         if not self.training:
             flat = empty.new_zeros(cell.shape[0], self.usable.numel())
@@ -176,14 +179,13 @@ class KeypointCounting(SelfInterpretable):
     # Scores
 
     def readout(self, evidence: Evidence) -> Tensor:
-        return evidence.activation.unflatten(1, (-1, self.bank.per_class)).sum(2)
+        return self.bank.class_sums(evidence.activation)
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        own = self.bank.owner == target[:, None]  # (B, K)
-        return evidence.activation * own, torch.zeros_like(evidence.activation[:, 0])
+        return self.bank.contributions(evidence.activation, target)
 
     def slopes(self, evidence: Evidence) -> Tensor:
-        return F.one_hot(self.bank.owner, len(self.domain.classes)).to(evidence.activation)[None]
+        return self.bank.slopes(evidence.activation)
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         state, here = evidence.state, torch.arange(len(self.usable), device=evidence.activation.device)
@@ -197,7 +199,7 @@ class KeypointCounting(SelfInterpretable):
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
         """How many keypoints of each row match its target."""
-        counts = terms["details"]["keypoints"].unflatten(1, (-1, self.bank.per_class)).sum(2)  # (B, C)
+        counts = self.bank.class_sums(terms["details"]["keypoints"])  # (B, C)
         mine = counts.gather(1, terms["target"][:, None])[:, 0].tolist()
         return tuple(
             f"{count} of {total} matched keypoints are in exemplars of {self.domain.classes[c]}"
@@ -223,7 +225,7 @@ class KeypointCounting(SelfInterpretable):
         """Chooses the exemplars among the training images, and stores their patches."""
         found = survey(projection_set, self.backbone)
         rows = choose(found.pooled, found.target, self.domain.classes, self.bank.per_class, self.choice)
-        self.bank.reduce(found)
+        self.bank.fit_components(found)
         self.middle.copy_(found.cells.mean(0))
         self.axis.copy_(outwards(found.cells, found.covariance, self.grid))
         self.usable.zero_()
@@ -236,14 +238,14 @@ def outwards(cells: Tensor, covariance: Tensor, grid: tuple[int, int]) -> Tensor
     """(D,) the first principal component, pointing from the border of the map to its middle.
 
     Args:
-        cells: (n, D) the mean of each cell.
-        covariance: (D, D).
-        grid: h and w, with h w = n.
+        cells: (n, D) mean over the images for each cell.
+        covariance: (D, D) of all patches.
+        grid: h and w, with h·w = n.
     """
     axis = torch.linalg.eigh(covariance).eigenvectors[:, -1].float()
     inside = torch.zeros(grid, dtype=torch.bool, device=cells.device)
     inside[1:-1, 1:-1] = True
     along, inside = cells @ axis, inside.flatten()
-    if not bool(inside.any()) or along[inside].mean() >= along[~inside].mean():  # too small a map has no middle
+    if not bool(inside.any()) or along[inside].mean() >= along[~inside].mean():  # a map below 3 x 3 has no middle
         return axis
     return -axis

@@ -1,4 +1,4 @@
-"""Prob-PSENN: prototypes that are distributions, so that an explanation knows how sure it is.
+"""Prob-PSENN: prototypes that are distributions, so that explanations quantify their uncertainty.
 
 "Uncertainty-Aware Explanations Through Probabilistic Self-Explainable Neural Networks", 2024, arXiv 2403.13740; on
 Li, Liu, Chen, Rudin: "Deep Learning for Case-Based Reasoning through Prototypes", AAAI 2018, arXiv 1710.04806.
@@ -7,20 +7,28 @@ Li, Liu, Chen, Rudin: "Deep Learning for Case-Based Reasoning through Prototypes
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.core.evidence import Evidence
+from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.prototypes.layers.autoencoder import Decoder, Encoder, Gaussians, standard_noise
-from zoo.prototypes.layers.class_probabilities import class_shares, counterfactuals, entropies, log_class_shares
-from zoo.prototypes.layers.decoded import Decoded
+from zoo.prototypes.layers.class_probabilities import (
+    class_probabilities,
+    counterfactuals,
+    entropies,
+    log_class_probabilities,
+)
+from zoo.prototypes.layers.decoded_prototypes import DecodedPrototypes
+from zoo.prototypes.layers.image_input import require_images
 from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.utils.functional import squared_distances
@@ -55,8 +63,8 @@ RECIPE = Recipe(
         variants={"points": Small({"deviation": None}), "several": Small({"prototypes_per_class": 2})},
     ),
 )
-class ProbPSENN(Decoded, SelfInterpretable):
-    """Compares an image with whole-image prototypes that are random: a distribution for each class, decoded to see it.
+class ProbPSENN(SelfInterpretable):
+    """Compares an image with prototypical images that are random: a distribution for each class, decoded into pictures.
 
         z = f(x), x' = g(z)                          (B, D)      convolutional autoencoder
         p_k ~ N(μ_k, diag σ_k²)                      S samples by reparameterisation; k = 1..P, Q for each class
@@ -72,29 +80,29 @@ class ProbPSENN(Decoded, SelfInterpretable):
 
     In evaluation the noise is one fixed draw, so that equal inputs have equal explanations.
 
-    The score is a softmax of distances and no sum, so explanations have no contributions; they have, for each
-    prototype, its mean "distance" and the "distance spread" (standard deviation over samples), the exact score were
-    it "absent" (infinitely far) or "present" (at the image), and two kinds of doubt:
+    The model is not additive: scores are a softmax of distances, so explanations have no contributions. For each
+    prototype they give its mean "distance" and the "distance spread" (standard deviation over samples), the exact
+    score if it were "absent" (infinitely far) or "present" (at the image), and two kinds of uncertainty:
 
-        of the answer: "predictive entropy" = "expected entropy" (classes overlap) + "mutual information" (prototypes
-            are uncertain), in nats. Each is a sum over classes; a class's term is shared among its prototypes, so that
-            the sum over the units is the entropy.
+        of the prediction: "predictive entropy" = "expected entropy" (classes overlap) + "mutual information"
+            (prototypes are uncertain), in nats. Each is a sum over classes; the term of a class is divided among its
+            prototypes, so that the sum over the units is the entropy.
         of the explanation: "pixel spread", how far the decoded samples of a prototype differ (mean standard deviation
             of a pixel in [0, 1]), and "typical": whether the image is as near to the prototype as `coverage` of the
-            training images are to their nearest one. An image that is typical of none has no valid explanation, and
-            the statement says: abstain.
+            training images are to their nearest one. If an image is typical of no prototype, the statement is to
+            abstain.
 
     Actions: `calibrate` finds that distance on the training set; `draw` decodes means and samples into the pictures,
     the mean at the top left of three samples.
 
     `deviation=None` makes the prototypes points (σ = 0, S = 1), after Li et al. (2018).
 
-    How this differs from the papers: the weights of the loss, the prior and the rule to abstain are choices of this
-    library; the encoder ends linear, with ReLU between its layers (Li et al.: sigmoid everywhere). Points belong to
-    classes, too; Li et al. learn a linear layer from the distances to the logits.
+    Differs from the papers: the weights of the loss, the prior and the rule to abstain are choices of this library; the
+    encoder ends linear, with ReLU between its layers (Li et al.: sigmoid everywhere). Points belong to classes, too; Li
+    et al. learn a linear layer from the distances to the logits.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`); images.
+        domain: meaning of inputs and outputs (`data.domain`); images.
         widths: channels of the encoder's convolutions, each of stride 2; D is the last one times its cells.
         prototypes_per_class: Q.
         samples: S; an option of `explain` too.
@@ -104,13 +112,18 @@ class ProbPSENN(Decoded, SelfInterpretable):
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: encoder, decoder, prototypes.
 
     Raises:
-        ValueError: a number out of range, fewer than two classes, or inputs that are no images.
+        ValueError: a number out of range, fewer than two classes, or inputs that are not images.
     """
 
     additive = False
     space = "probability"
     adjustable = ("samples",)
     default_recipe = RECIPE
+    former_names: ClassVar[Mapping[str, str]] = {
+        name: f"decoded.{name}" for name in ("threshold", "calibrated", "drawn", "pixel_spread", "pictures")
+    }
+    domain: ImageDomain
+    noise: Tensor
 
     def __init__(
         self,
@@ -123,13 +136,7 @@ class ProbPSENN(Decoded, SelfInterpretable):
         coverage: float = 0.99,
         recipe: Recipe | None = None,
     ) -> None:
-        domain = Domain.from_dict(domain)
-        classes = len(domain.classes)
-        if not isinstance(domain, ImageDomain) or classes < 2 or domain.task != "classification":
-            raise ValueError(
-                f"ProbPSENN classifies images into two or more classes; got {classes} of modality '{domain.modality}' "
-                f"for a {domain.task}."
-            )
+        domain = require_images(domain, "ProbPSENN")
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
         if not widths or min(*widths, prototypes_per_class, samples) < 1:
@@ -143,12 +150,12 @@ class ProbPSENN(Decoded, SelfInterpretable):
                 f"{deviation}, {prior} and {coverage}."
             )
         self.per_class, self.prior, self.coverage = prototypes_per_class, prior, coverage
-        count = classes * prototypes_per_class
+        count = len(domain.classes) * prototypes_per_class
         self.encoder = Encoder(domain.channels, domain.size, widths)
         self.decoder = Decoder(self.encoder, domain.channels, widths)
         self.prototypes = Gaussians(count, self.encoder.dim, deviation)
         self.register_buffer("noise", standard_noise(1 if deviation is None else samples, self.prototypes))
-        self.start_pictures(domain.channels, *domain.size)
+        self.decoded = DecodedPrototypes(count, domain.channels, domain.size, random=deviation is not None)
 
     # The computation
 
@@ -162,16 +169,18 @@ class ProbPSENN(Decoded, SelfInterpretable):
         return Evidence(torch.exp(-distance.mean(1)), None, {"latent": z, "distance": distance})
 
     def readout(self, evidence: Evidence) -> Tensor:
-        return class_shares(evidence.state["distance"], self.per_class).mean(1)
+        return class_probabilities(evidence.state["distance"], self.per_class).mean(1)
 
     def intervene(self, evidence: Evidence, mask: Tensor, values: Tensor) -> Evidence:
-        """Puts prototypes at the distance -log(value) in every sample; the value 0 takes them away.
+        """Sets prototypes to the distance -log(value) in every sample; the value 0 removes them.
 
         Raises:
-            ValueError: values outside [0, 1], or no prototype left.
+            ValueError: values outside [0, 1], or no prototype would be left.
         """
         if bool(((values < 0) | (values > 1))[mask].any()):
-            raise ValueError("the activation of a prototype, exp(-distance), is set to values in [0, 1] only.")
+            raise ValueError(
+                "the activation of a prototype is exp(-distance), so it can only be set to values in [0, 1]."
+            )
         distance = torch.where(mask[:, None], -values.log()[:, None], evidence.state["distance"])
         if bool(distance.isinf().all(2).any()):
             raise ValueError("no prototype is left to compare with; leave at least one.")
@@ -179,15 +188,15 @@ class ProbPSENN(Decoded, SelfInterpretable):
         return replace(evidence, activation=activation, state={**evidence.state, "distance": distance})
 
     def slopes(self, evidence: Evidence) -> None:
-        """None, as scores are shares."""
+        """None, because scores are probabilities that sum to 1."""
         return
 
     @contextmanager
-    def adjusted(self, samples: int | None = None) -> Iterator[None]:
-        """The model with another number of samples for the moment.
+    def adjusted(self, samples: int | None = None, **options: Any) -> Iterator[None]:
+        """The model with another number of samples within the block.
 
         Raises:
-            ValueError: less than one, or more than one of points.
+            ValueError: less than one sample, or more than one of points.
         """
         before = self.noise
         if samples is not None:
@@ -210,12 +219,12 @@ class ProbPSENN(Decoded, SelfInterpretable):
         distance = evidence.state["distance"]
         mean = distance.mean(1)
         absent, present = counterfactuals(distance, target, self.per_class)
-        predictive, expected = entropies(class_shares(distance, self.per_class), self.per_class)
+        predictive, expected = entropies(class_probabilities(distance, self.per_class), self.per_class)
         return {
             "distance": mean,
             "distance spread": distance.std(1, correction=0),
-            "pixel spread": self.pixel_spread.expand_as(mean),
-            "typical": (mean <= self.threshold).float(),
+            "pixel spread": self.decoded.pixel_spread.expand_as(mean),
+            "typical": (mean <= self.decoded.threshold).float(),
             "predictive entropy": predictive,
             "expected entropy": expected,
             "mutual information": predictive - expected,
@@ -225,23 +234,58 @@ class ProbPSENN(Decoded, SelfInterpretable):
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
         details, scores = terms["details"], terms["scores"]
-        total, doubt = (details[name].sum(1).tolist() for name in ("predictive entropy", "mutual information"))
+        total, mutual = (details[name].sum(1).tolist() for name in ("predictive entropy", "mutual information"))
         probability, label = (t.tolist() for t in scores.max(1))
         near, k = (t.tolist() for t in details["distance"].min(1))
         typical, names = details["typical"].any(1).tolist(), [unit.name for unit in self.units()]
+        usual = f"{self.coverage:.0%} of the training images are within {self.decoded.threshold:.2f} of one"
         texts = []
         for i, c in enumerate(label):
             text = (
                 f"{self.domain.classes[c]} with probability {probability[i]:.2f}; entropy {total[i]:.2f} nats, "
-                f"{doubt[i]:.2f} of it because the prototypes are uncertain"
+                f"{mutual[i]:.2f} of it because the prototypes are uncertain"
             )
             if not typical[i]:
                 text = (
                     f"no valid explanation, abstain: even the nearest prototype, {names[k[i]]}, is {near[i]:.2f} away; "
-                    f"of the training images, {self.coverage:.0%} are within {self.threshold:.2f} of one ({text})"
+                    f"{usual} ({text})"
                 )
             texts.append(text)
         return tuple(texts)
+
+    def units(self) -> tuple[Unit, ...]:
+        deviation = self.prototypes.deviation().mean(1)
+        return self.decoded.units(self.domain.classes, self.per_class, deviation)
+
+    def abstains(self, evidence: Evidence) -> Tensor:
+        """(B,) whether an image is far from every prototype, so that there is no valid explanation."""
+        return self._nearest(evidence) > self.decoded.threshold
+
+    def _nearest(self, evidence: Evidence) -> Tensor:
+        """(B,) mean distance to the nearest prototype."""
+        return evidence.state["distance"].mean(1).amin(1)
+
+    # Recipe
+
+    def require_ready(self) -> None:
+        self.decoded.require_ready()
+
+    def check_recipe(self) -> None:
+        self.decoded.check_recipe(self.stages)
+
+    def on_stage_start(self, stage: Stage) -> None:
+        self.decoded.on_stage_start(stage)
+
+    @action
+    def calibrate(self, projection_set: ProjectionSet) -> None:
+        """Finds the distance within which `coverage` of the training images have a prototype."""
+        nearest = (self._nearest(self.evidence(batch["input"])) for batch in projection_set)
+        self.decoded.calibrate(nearest, projection_set, self.coverage)
+
+    @action
+    def draw(self, projection_set: ProjectionSet) -> None:
+        """Decodes means and samples of all prototypes."""
+        self.decoded.draw(self.decoder, self.prototypes, self.noise)
 
     # Training
 
@@ -250,7 +294,7 @@ class ProbPSENN(Decoded, SelfInterpretable):
         expected = distance.mean(1)
         wrong = self.reconstruct(evidence) - self._pixels(batch["input"])
         return {
-            "cross_entropy": F.nll_loss(log_class_shares(distance, self.per_class), batch["target"]),
+            "cross_entropy": F.nll_loss(log_class_probabilities(distance, self.per_class), batch["target"]),
             "reconstruction": wrong.square().flatten(1).sum(1).mean(),
             "r1": expected.amin(0).mean(),
             "r2": expected.amin(1).mean(),

@@ -4,24 +4,28 @@ Chen, Li, Tao, Barnett, Su, Rudin: "This Looks Like That: Deep Learning for Inte
 NeurIPS 2019, arXiv 1806.10574.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.core.evidence import Evidence
+from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
-from zoo.prototypes.layers.likeness import Likeness
+from zoo.prototypes.layers.image_input import require_grid, require_images
+from zoo.prototypes.layers.prototype_layer import PrototypeLayer, create_addon, random_vectors
+from zoo.prototypes.layers.similarity import find_similarity
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
+from zoo.utils.checks import check_at_least
 
 RECIPE = Recipe(
     stages=(
@@ -61,7 +65,7 @@ RECIPE = Recipe(
         variants={"cosine": Small({"similarity": "cosine"})},
     ),
 )
-class ProtoPNet(Likeness, SelfInterpretable):
+class ProtoPNet(SelfInterpretable):
     """Scores classes by how much patches of the image look like prototypical patches of training images.
 
         z = addon(backbone(x))                    (B, D, h, w)   two 1x1 convolutions, in [0, 1]
@@ -74,32 +78,34 @@ class ProtoPNet(Likeness, SelfInterpretable):
         separation = -mean_i min over other-class j, cells of d_j
         l1         = Σ |W[c, j]| over prototypes j of other classes (section 2.4)
 
-    Stages: warm → joint → push → last, the last three as often as the recipe says. `push` replaces each prototype
-    by the nearest patch of the training images of its class; `prune`, after a push, drops prototypes that share
-    one source patch and gives their weights to the first of them, which changes no score.
+    Stages: warm → joint → push → last, the last three as often as the recipe says. `push` replaces each prototype by
+    the nearest patch of the training images of its class. `prune`, after a push, drops prototypes that share one source
+    patch and adds their weights to the first of them, which leaves all scores unchanged.
 
-    What the explanation does not promise: the receptive field of a cell is larger than its box, so pixels outside
-    the box can change an activation.
+    Limits: the receptive field of a cell is larger than its box, so pixels outside the box can change an activation.
 
-    How this differs from the official code: one Adam keeps its moments through all stages (there: three optimizers);
-    projection is one streaming pass over the images of the prototype's class; augmentation is online. With
-    `similarity="cosine"`, z and p have unit length, z has no sigmoid, and g_j = max over cells of z·p_j = 1 - d_j / 2.
+    Differs from the published code: one Adam keeps its moments through all stages (there: three optimizers); projection
+    is one streaming pass over the images of the prototype's class; augmentation is online. With `similarity="cosine"`,
+    z and p have unit length, z has no sigmoid, and g_j = max over cells of z·p_j = 1 - d_j / 2.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`).
+        domain: meaning of inputs and outputs (`data.domain`).
         backbone: see `zoo.networks.image_backbones.create_backbone`.
         prototypes_per_class: Q.
         dim: D, channels of prototypes.
         similarity: "log" or "cosine".
         thumbnail: side in pixels of the stored pictures of prototypes.
-        recipe: see `zoo.training.recipe.Recipe`; the defaults are the published ones.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, addon, prototypes, head. The defaults are
+            the published ones.
 
     Raises:
-        ValueError: a number out of range, fewer than two classes, or inputs that are no images.
+        ValueError: a number out of range, fewer than two classes, or inputs that are not images.
     """
 
-    after_push = ("head",)
     default_recipe = RECIPE
+    former_names = PrototypeLayer.former_names
+    domain: ImageDomain
+    own: Tensor
 
     def __init__(
         self,
@@ -111,64 +117,82 @@ class ProtoPNet(Likeness, SelfInterpretable):
         thumbnail: int = 64,
         recipe: Recipe | None = None,
     ) -> None:
-        domain = Domain.from_dict(domain)
-        wrong = not isinstance(domain, ImageDomain) or len(domain.classes) < 2
-        if wrong or domain.task != "classification":  # before the metrics say it less clearly
-            raise ValueError(
-                f"ProtoPNet classifies images into two or more classes; got {len(domain.classes)} of "
-                f"modality '{domain.modality}' for a {domain.task}."
-            )
+        domain = require_images(domain, "ProtoPNet")
+        check_at_least(1, prototypes_per_class=prototypes_per_class, dim=dim, thumbnail=thumbnail)
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
-        for name, value in {"prototypes_per_class": prototypes_per_class, "dim": dim, "thumbnail": thumbnail}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1; got {value}.")
-        classes, self.per_class = len(self.domain.classes), prototypes_per_class
-        count = classes * prototypes_per_class
-
-        self.backbone = create_backbone(backbone, self.domain.channels)
-        self.start_likeness(self.backbone.channels, count, dim, similarity, layers=2)
+        classes, self.per_class = len(domain.classes), prototypes_per_class
+        count, kind = classes * prototypes_per_class, find_similarity(similarity)
+        self.backbone = create_backbone(backbone, domain.channels)
+        self.addon = create_addon(self.backbone.channels, dim, kind, layers=2)
+        vectors = random_vectors(count, dim, kind)
+        self.prototypes = PrototypeLayer(vectors, kind, domain.channels, thumbnail, free=("head",))
         self.head = nn.Linear(count, classes, bias=False)
         own = F.one_hot(torch.arange(count) // prototypes_per_class, classes).T.bool()  # (C, P)
         with torch.no_grad():
             self.head.weight.copy_(torch.where(own, 1.0, -0.5))
         self.register_buffer("own", own, persistent=False)
-        self.start_prototypes(count, self.domain.channels, thumbnail)
+
+    # The computation
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Images as patches (B, D, h, w)."""
+        return self.prototypes.patches(self.addon(self.backbone(x)))
 
     def evidence(self, x: Tensor) -> Evidence:
-        distances, nearest = self.compare(x)
-        support = None if self.training else self.to_support(distances) * self.alive[:, None, None]
-        activation = self.similarity(nearest) * self.alive
+        distances, nearest = self.prototypes.compare(self.embed(x), exact=not self.training)
+        support = None if self.training else self.prototypes.support(distances)
+        activation = self.prototypes.similarity.of(nearest) * self.prototypes.alive
         return Evidence(activation, support, {"distance": nearest})
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        own = self.own[batch["target"]]  # (B, P)
-        distance = evidence.state["distance"].masked_fill(~self.alive, torch.inf)  # what is pruned no longer counts
+        own, alive = self.own[batch["target"]], self.prototypes.alive  # (B, P), (P,)
+        distance = evidence.state["distance"].masked_fill(~alive, torch.inf)  # pruned prototypes do not count
         return {
             "cross_entropy": task_loss(scores, batch["target"], self.domain),
             "cluster": distance.masked_fill(~own, torch.inf).amin(1).mean(),
             "separation": -distance.masked_fill(own, torch.inf).amin(1).mean(),
-            "l1": self.head.weight.masked_fill(self.own | ~self.alive, 0).abs().sum(),
+            "l1": self.head.weight.masked_fill(self.own | ~alive, 0).abs().sum(),
         }
 
-    def describe(self, prototype: int) -> tuple[str, int]:
+    # Prototypes
+
+    def units(self) -> tuple[Unit, ...]:
+        return self.prototypes.units(self._describe)
+
+    def _describe(self, prototype: int) -> tuple[str, int]:
         target, place = divmod(prototype, self.per_class)
         return f"{self.domain.classes[target]} #{place + 1}", target
+
+    def remove_prototypes(self, units: Iterable[str | int]) -> None:
+        """Removes prototypes for good, by name or number, see `PrototypeLayer.remove`."""
+        self.prototypes.remove(self.unit_index(unit) for unit in units)
+
+    def require_ready(self) -> None:
+        self.prototypes.require_pushed()
+
+    def check_recipe(self) -> None:
+        require_grid(self.backbone, self.domain, "ProtoPNet")
+        self.prototypes.check_recipe(self.stages)
+
+    def on_stage_start(self, stage: Stage) -> None:
+        self.prototypes.on_stage_start(stage)
 
     @action
     def push(self, projection_set: ProjectionSet) -> None:
         """Projects the prototypes onto the nearest patches of their classes' training images (section 2.3)."""
-        self.prototypes.copy_(self.project(projection_set, self.per_class))
+        self.prototypes.project(projection_set, self.domain, self.embed, per_class=self.per_class)
 
     @action
     def prune(self, projection_set: ProjectionSet) -> None:
-        """Drops prototypes of one class that share their source patch; the first gets their weights."""
+        """Drops prototypes of one class that share their source patch; the first of them gets their weights."""
         self.require_ready()
-        key = torch.stack([self.provenance.index, self.provenance.cell], 1).unflatten(0, (-1, self.per_class))
+        alive, source = self.prototypes.alive, self.prototypes.provenance
+        key = torch.stack([source.index, source.cell], 1).unflatten(0, (-1, self.per_class))
         same = (key[:, :, None] == key[:, None]).all(3)  # (C, Q, Q)
-        same &= self.alive.unflatten(0, (-1, self.per_class))[:, None]  # what is pruned takes no weights over
-        offset = torch.arange(0, len(self.alive), self.per_class, device=same.device)[:, None]
+        same &= alive.unflatten(0, (-1, self.per_class))[:, None]  # a pruned prototype gets no weights
+        offset = torch.arange(0, len(alive), self.per_class, device=same.device)[:, None]
         first = (same.to(torch.uint8).argmax(2) + offset).flatten()  # (P,), the lowest number of each set of copies
-        weight = self.head.weight * self.alive
+        weight = self.head.weight * alive
         self.head.weight.copy_(torch.zeros_like(weight).index_add(1, first, weight))
-        self.alive.logical_and_(first == torch.arange(len(first), device=first.device))
+        alive.logical_and_(first == torch.arange(len(first), device=first.device))

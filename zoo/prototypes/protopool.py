@@ -1,22 +1,25 @@
-"""ProtoPool: classes choose their prototypes from a pool that they share.
+"""ProtoPool: classes share a pool of prototypes, and each is assigned a few of them.
 
 Rymarczyk, Struski, Górszczak, Lewandowska, Tabor, Zieliński: "Interpretable Image Classification with Differentiable
 Prototypes Assignment", ECCV 2022, arXiv 2112.02902.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.core.evidence import Evidence
+from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
-from zoo.prototypes.layers.assignment import Slots, overlap, sharpness_at
-from zoo.prototypes.layers.likeness import Likeness
+from zoo.prototypes.layers.assignment import PrototypeAssignment, overlap, sharpness_at
+from zoo.prototypes.layers.image_input import require_grid, require_images
+from zoo.prototypes.layers.prototype_layer import PrototypeLayer, create_addon, random_vectors
+from zoo.prototypes.layers.similarity import find_similarity
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
@@ -24,7 +27,7 @@ from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 
-NAMED = 2  # users that the name of a prototype lists
+NAMED = 2  # classes that the name of a prototype lists
 RECIPE = Recipe(
     stages=(
         Stage("warm", epochs=10, train=("addon", "prototypes", "slots")),
@@ -62,13 +65,13 @@ RECIPE = Recipe(
         variants={"cosine": Small({"similarity": "cosine"})},
     ),
 )
-class ProtoPool(Likeness, SelfInterpretable):
-    """Scores classes by prototypes from one pool, of which each class chooses a few for its slots.
+class ProtoPool(SelfInterpretable):
+    """Scores classes by prototypes of one pool, of which each class is assigned a few.
 
         z = addon(backbone(x))                             (B, D, h, w)  one 1x1 convolution, in [0, 1]
         s_m(cell) = log((d + 1) / (d + ε)), d = |z(cell) - p_m|²         of prototype m of M
         g_m = max over cells of s_m - mean over cells of s_m     (B, M)  the activation, focal similarity (section 3.2)
-        q[c, k] in the simplex of M                     (C, K, M)  what slot k of class c chooses (section 3.1)
+        q[c, k] in the simplex of M                     (C, K, M)  the assignment of slot k of class c (section 3.1)
         score_c = Σ_{c', k} W[c, (c', k)] Σ_m q[c', k, m] g_m             no bias; W starts at 1 own class, 0 others
                 = Σ_m E[c, m] g_m                                         E = W q, (C, M): exact contributions
 
@@ -76,38 +79,42 @@ class ProtoPool(Likeness, SelfInterpretable):
         q = one-hot of argmax a           from the action `harden` on; without noise before it
 
         loss = cross-entropy + 0.8 cluster + 0.08 separation + orthogonality + 1e-4 l1
-        cluster       = mean_i min over prototypes of the class's slots, cells of d     (section 3.3)
+        cluster       = mean_i min over prototypes assigned to the class, cells of d     (section 3.3)
         separation    = -mean_i min over the other prototypes, cells of d
         orthogonality = mean over slots of the sum of the cosines of q with the other slots of the class
         l1            = Σ |W| over slots of other classes
 
-    Stages: warm → joint → harden → push → last. `harden` makes every slot one prototype and drops those that no slot
-    chose; `push` replaces each prototype by the nearest patch of the training images of the classes that use it.
+    Stages: warm → joint → harden → push → last. `harden` assigns one prototype to every slot and drops prototypes
+    without a slot; `push` replaces each prototype by the nearest patch of the training images of its classes.
 
-    How this differs from the official code: similarities are mixed by the slots, as in the paper (there: distances), so
-    that scores are sums over prototypes at every time; the orthogonality is that of the distributions, as in the paper
-    (there: of a); σ is that of the code, but with the epochs counted from 1, as σ = 0 teaches a nothing; one Adam.
+    Limits: the receptive field of a cell is larger than its box, so pixels outside the box can change an activation.
+
+    Differs from the published code: slots mix similarities, as in the paper (there: distances), so that scores are sums
+    over prototypes throughout training; the orthogonality is that of the distributions, as in the paper (there: of a);
+    σ is that of the code, but epochs count from 1, because a does not learn at σ = 0; one Adam.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`).
+        domain: meaning of inputs and outputs (`data.domain`).
         backbone: see `zoo.networks.image_backbones.create_backbone`.
         pool: M.
         slots: K, of each class; at most M - 1.
         dim: D, channels of prototypes.
         similarity: "log", or "cosine": s = z·p with z and p of unit length, and no sigmoid.
-        sharpening_epochs: T, in which the choice of prototypes becomes sharp; t counts them from 1.
-        sharpness: what σ rises to.
+        sharpening_epochs: T, in which the assignment becomes sharp; t counts them from 1.
+        sharpness: final value of σ.
         thumbnail: side in pixels of the stored pictures of prototypes.
-        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, addon, prototypes,
-            slots, head.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, addon, prototypes, slots (the assignment),
+            head.
 
     Raises:
-        ValueError: a number out of range, fewer than two classes, or inputs that are no images. In training: a recipe
-            that does not end with hard slots and pushed prototypes.
+        ValueError: a number out of range, fewer than two classes, or inputs that are not images. In training: a recipe
+            that does not end with a hard assignment and pushed prototypes.
     """
 
-    after_push = ("head",)
     default_recipe = RECIPE
+    former_names = PrototypeLayer.former_names
+    domain: ImageDomain
+    own: Tensor
 
     def __init__(
         self,
@@ -122,48 +129,49 @@ class ProtoPool(Likeness, SelfInterpretable):
         thumbnail: int = 64,
         recipe: Recipe | None = None,
     ) -> None:
-        domain = Domain.from_dict(domain)
-        classes = len(domain.classes)
-        if not isinstance(domain, ImageDomain) or classes < 2 or domain.task != "classification":
-            raise ValueError(
-                f"ProtoPool classifies images into two or more classes; got {classes} of modality '{domain.modality}' "
-                f"for a {domain.task}."
-            )
-        super().__init__(domain, recipe)
-        self.keep_arguments(locals())
+        domain = require_images(domain, "ProtoPool")
         if not 1 <= slots < pool or dim < 1 or thumbnail < 1 or sharpening_epochs < 1 or sharpness <= 0:
             raise ValueError(
                 "expected 1 <= slots < pool, dim, thumbnail and sharpening_epochs >= 1, and sharpness > 0; got "
                 f"slots={slots}, pool={pool}, dim={dim}, thumbnail={thumbnail}, "
                 f"sharpening_epochs={sharpening_epochs}, sharpness={sharpness}."
             )
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
+        classes, kind = len(domain.classes), find_similarity(similarity)
         self.sharpening_epochs, self.sharpness = sharpening_epochs, sharpness
-        self.backbone = create_backbone(backbone, self.domain.channels)
-        self.start_likeness(self.backbone.channels, pool, dim, similarity, layers=1)
-        self.slots = Slots(classes, slots, pool, sharpness_at(0, sharpening_epochs, sharpness))
+        self.backbone = create_backbone(backbone, domain.channels)
+        self.addon = create_addon(self.backbone.channels, dim, kind)
+        vectors = random_vectors(pool, dim, kind)
+        self.prototypes = PrototypeLayer(vectors, kind, domain.channels, thumbnail, free=("head",))
+        start = sharpness_at(0, sharpening_epochs, sharpness)
+        self.slots = PrototypeAssignment(classes, slots, pool, start)
         self.head = nn.Linear(classes * slots, classes, bias=False)
         own = F.one_hot(torch.arange(classes * slots) // slots, classes).T
         with torch.no_grad():
             self.head.weight.copy_(own)
         self.register_buffer("own", own.bool(), persistent=False)
-        self.start_prototypes(pool, self.domain.channels, thumbnail)
 
     # The computation
 
+    def embed(self, x: Tensor) -> Tensor:
+        """Images as patches (B, D, h, w)."""
+        return self.prototypes.patches(self.addon(self.backbone(x)))
+
     def evidence(self, x: Tensor) -> Evidence:
-        distances, nearest = self.compare(x)
-        likeness, best = self.similarity(distances), self.similarity(nearest)
-        # The mean with the best cell as exactly as it is known.
-        mean = likeness.mean((2, 3)) + (best - likeness.amax((2, 3))) / likeness[0, 0].numel()
-        support = None if self.training else self.to_support(distances) * self.alive[:, None, None]
-        return Evidence((best - mean) * self.alive, support, {"distance": nearest})
+        distances, nearest = self.prototypes.compare(self.embed(x), exact=not self.training)
+        similarity, best = (self.prototypes.similarity.of(d) for d in (distances, nearest))
+        # The mean with the recomputed value of the best cell.
+        mean = similarity.mean((2, 3)) + (best - similarity.amax((2, 3))) / similarity[0, 0].numel()
+        support = None if self.training else self.prototypes.support(distances)
+        return Evidence((best - mean) * self.prototypes.alive, support, {"distance": nearest})
 
     def readout(self, evidence: Evidence) -> Tensor:
         return F.linear(evidence.activation, self.weights())
 
     def weights(self) -> Tensor:
-        """(C, M) what each prototype weighs for each class, through all slots that choose it."""
-        return self.head.weight.float() @ self.slots.choices().flatten(0, 1)
+        """Weights E (C, M) of prototypes for classes, through all slots that they are assigned to."""
+        return self.head.weight.float() @ self.slots.sample().flatten(0, 1)
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         contributions = evidence.activation * self.weights()[target]
@@ -172,19 +180,11 @@ class ProtoPool(Likeness, SelfInterpretable):
     def slopes(self, evidence: Evidence) -> Tensor:
         return self.weights().T[None]
 
-    def describe(self, prototype: int) -> tuple[str, int | None]:
-        users = self.slots.users()[:, prototype].nonzero().flatten().tolist() if self.slots.hard else []
-        names = [self.domain.classes[c] for c in users[:NAMED]]
-        if len(users) > NAMED:
-            names.append(f"{len(users) - NAMED} more")
-        name = f"prototype {prototype + 1}" + (f" of {', '.join(names)}" if users else "")
-        return name, users[0] if len(users) == 1 else None
-
     # Training
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         own = self.slots.users()[batch["target"]]  # (B, M)
-        distance = evidence.state["distance"].masked_fill(~self.alive, torch.inf)
+        distance = evidence.state["distance"].masked_fill(~self.prototypes.alive, torch.inf)
         return {
             "cross_entropy": task_loss(scores, batch["target"], self.domain),
             "cluster": distance.masked_fill(~own, torch.inf).amin(1).mean(),
@@ -198,43 +198,61 @@ class ProtoPool(Likeness, SelfInterpretable):
         self.slots.sharpness.fill_(sharpness_at(self.current_epoch, self.sharpening_epochs, self.sharpness))
 
     def on_stage_start(self, stage: Stage) -> None:
-        super().on_stage_start(stage)
+        self.prototypes.on_stage_start(stage)
         if "slots" in stage.trained:
             self.slots.hard.fill_(False)
-            self.alive.fill_(True)
+            self.prototypes.alive.fill_(True)
 
     @action
     def harden(self, projection_set: ProjectionSet) -> None:
-        """Every slot becomes the one prototype that it chooses most; prototypes that no slot chose are dropped."""
-        self.alive.copy_(self.slots.harden().any(0))
+        """Assigns its most probable prototype to every slot for good, and drops prototypes without a slot."""
+        self.prototypes.alive.copy_(self.slots.harden().any(0))
 
     @action
     def push(self, projection_set: ProjectionSet) -> None:
         """Projects the prototypes onto the nearest patches of training images of the classes that use them.
 
         Raises:
-            RuntimeError: the slots are not hard (yet), so that it is open who uses what.
+            RuntimeError: the assignment is not hard, so it is not known which class uses which prototype.
         """
         self._require_hard()
-        self.prototypes.copy_(self.project(projection_set, users=self.slots.users()))
-
-    def require_ready(self) -> None:
-        self._require_hard()
-        super().require_ready()
-
-    def _require_hard(self) -> None:
-        if not self.slots.hard:
-            raise RuntimeError(
-                "these slots are mixtures of prototypes (yet): train by a recipe in which {name: harden} comes before "
-                "{name: push}, or call harden()."
-            )
+        self.prototypes.project(projection_set, self.domain, self.embed, users=self.slots.users())
 
     def check_recipe(self) -> None:
         last = max((i for i, stage in enumerate(self.stages) if "slots" in stage.trained), default=-1)
         names = [stage.name for stage in self.stages[last + 1 :]]
         if "harden" not in names or "push" in names[: names.index("harden")]:
             raise ValueError(
-                "the recipe leaves slots that are mixtures of prototypes: after its last stage that trains the slots, "
+                "at the end of this recipe slots are mixtures of prototypes: after the last stage that trains slots, "
                 "add {name: harden}, before {name: push}."
             )
-        super().check_recipe()
+        require_grid(self.backbone, self.domain, "ProtoPool")
+        self.prototypes.check_recipe(self.stages)
+
+    # Prototypes
+
+    def units(self) -> tuple[Unit, ...]:
+        return self.prototypes.units(self._describe)
+
+    def _describe(self, prototype: int) -> tuple[str, int | None]:
+        users = self.slots.users()[:, prototype].nonzero().flatten().tolist() if self.slots.hard else []
+        names = [self.domain.classes[c] for c in users[:NAMED]]
+        if len(users) > NAMED:
+            names.append(f"{len(users) - NAMED} more")
+        name = f"prototype {prototype + 1}" + (f" of {', '.join(names)}" if users else "")
+        return name, users[0] if len(users) == 1 else None
+
+    def remove_prototypes(self, units: Iterable[str | int]) -> None:
+        """Removes prototypes for good, by name or number, see `PrototypeLayer.remove`."""
+        self.prototypes.remove(self.unit_index(unit) for unit in units)
+
+    def require_ready(self) -> None:
+        self._require_hard()
+        self.prototypes.require_pushed()
+
+    def _require_hard(self) -> None:
+        if not self.slots.hard:
+            raise RuntimeError(
+                "the slots are mixtures of prototypes: train with a recipe in which {name: harden} comes before "
+                "{name: push}, or call harden()."
+            )

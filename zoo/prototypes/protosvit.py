@@ -4,7 +4,7 @@ Turbé et al.: "ProtoS-ViT: Visual foundation models for sparse self-explainable
 and of the same group "Tell me why: Visual foundation models as self-explainable classifiers" (ProtoFM), 2025.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,16 +17,16 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
-from zoo.prototypes.layers.grid import grid_of
-from zoo.prototypes.layers.patches import PatchGallery
-from zoo.prototypes.layers.removal import Forbidding
-from zoo.prototypes.layers.sparse_scores import Sizes, relevant, say, shrink_, units_of
-from zoo.prototypes.pipnet import coverage
+from zoo.prototypes.layers.channel_prototypes import ChannelPrototypes
+from zoo.prototypes.layers.coverage import coverage
+from zoo.prototypes.layers.image_input import require_grid, require_images
+from zoo.prototypes.layers.sparse_head import SizeMetrics, shrink_, size_statements, sparse_head
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
+from zoo.utils.checks import check_above, check_at_least, check_choice
 
 HEAD = ("project", "prototypes", "smooth", "head")
 RECIPE = Recipe(
@@ -53,8 +53,6 @@ RECIPE = Recipe(
     },
 )
 TINY = 1e-8
-
-
 TINY_VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
 
 
@@ -70,11 +68,11 @@ TINY_VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 16, "d
         },
     ),
 )
-class ProtoSViT(Forbidding, SelfInterpretable):
+class ProtoSViT(SelfInterpretable):
     """Scores classes by how much of each of K prototypes the patch tokens of a frozen backbone show.
 
         t = project(backbone(x))                        (B, D, h, w)   1x1 convolution on frozen patch tokens
-        s = softmax over prototypes (cos(t, p_k) / τ)   (B, K, h, w)   each patch is shared out among the prototypes
+        s = softmax over prototypes (cos(t, p_k) / τ)   (B, K, h, w)   assignment of each patch to the prototypes
         m = smooth(s)                                   (B, K, h, w)   depth-wise convolution: spatial coherence
         g_k = max (or mean) over cells of m_k           (B, K) in [0, 1], the activation
         score = g Wᵀ, W >= 0 and sparse, no bias        (B, C)
@@ -88,38 +86,41 @@ class ProtoSViT(Forbidding, SelfInterpretable):
                       share their geometry                                                             (ProtoS-ViT)
 
     ProtoFM keeps this architecture, a frozen foundation model under about a million learned parameters and class scores
-    that are weighted sums of prototypes, and adds training objectives of its own, which are not built here.
-    W becomes max(W - `shrink`, 0) after each step, as in PIP-Net. `gallery` keeps the training patches in which each
-    prototype fires most. Metrics: global size (prototypes with any weight), local size (those that speak for the
-    predicted class).
+    that are weighted sums of prototypes; its additional training objectives are not implemented here.
+    W becomes max(W - `shrink`, 0) after each step, as in PIP-Net. `gallery` stores the training patches in which each
+    prototype fires most. Metrics: global size (prototypes with any weight), local size (those with a contribution to
+    the predicted class).
 
-    Consistency needs `views: 2` of the data; without two views, and with features that are cached from one view,
-    set its coefficient to 0.
+    Consistency needs `views: 2` of the data; without two views, and with features that are cached from one view, set
+    its coefficient to 0.
 
-    How this differs from the official code: the kernels of the depth-wise convolution are non-negative and sum to 1 (a
-    softmax over their cells, repeated at the border), so that a map remains a share and g is in [0, 1]; τ, pooling,
+    Limits: the receptive field of a cell is larger than the patch in the picture.
+
+    Differs from the published code: the kernels of the depth-wise convolution are non-negative and sum to 1 (a softmax
+    over their cells, repeated at the border), so that a map remains an assignment and g is in [0, 1]; τ, pooling,
     kernel and the weights of the losses are settings with defaults of this implementation.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`).
-        backbone: see `zoo.networks.image_backbones.create_backbone`; published: DINOv2. It stays frozen in the default recipe.
+        domain: meaning of inputs and outputs (`data.domain`).
+        backbone: see `zoo.networks.image_backbones.create_backbone`; published: DINOv2. The default recipe freezes it.
         prototypes: K.
         dim: D.
         temperature: τ, above 0.
         kernel: side of the depth-wise convolution in cells, odd; 1: no smoothing.
         pooling: "max" or "mean".
-        shrink: what each step takes off the weights of the head.
+        shrink: subtracted from the weights of the head after each step.
         abstain_below: an image has no evidence if every score is below this.
-        patches: n, patches of each prototype that the gallery keeps; the first is pictured.
+        patches: n, stored training patches of each prototype; the first has a picture.
         thumbnail: side in pixels of the stored pictures.
-        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, project, prototypes,
-            smooth, head.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, project, prototypes, smooth, head.
 
     Raises:
-        ValueError: an unknown choice, a number out of range, fewer than two classes, or inputs that are no images.
+        ValueError: an unknown choice, a number out of range, fewer than two classes, or inputs that are not images.
     """
 
     default_recipe = RECIPE
+    former_names = ChannelPrototypes.former_names
+    domain: ImageDomain
 
     def __init__(
         self,
@@ -136,28 +137,14 @@ class ProtoSViT(Forbidding, SelfInterpretable):
         thumbnail: int = 64,
         recipe: Recipe | None = None,
     ) -> None:
-        domain = Domain.from_dict(domain)
-        wrong = not isinstance(domain, ImageDomain) or len(domain.classes) < 2
-        if wrong or domain.task != "classification":  # before the metrics say it less clearly
-            raise ValueError(
-                f"ProtoSViT classifies images into two or more classes; got {len(domain.classes)} of modality "
-                f"'{domain.modality}' for a {domain.task}."
-            )
-        for name, value, least in (
-            ("prototypes", prototypes, 2),
-            ("dim", dim, 1),
-            ("shrink", shrink, 0),
-            ("patches", patches, 1),
-            ("thumbnail", thumbnail, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}; got {value}.")
-        if temperature <= 0:
-            raise ValueError(f"temperature must be above 0; got {temperature}.")
+        domain = require_images(domain, "ProtoSViT")
+        check_at_least(2, prototypes=prototypes)
+        check_at_least(1, dim=dim, patches=patches, thumbnail=thumbnail)
+        check_at_least(0, shrink=shrink)
+        check_above(0, temperature=temperature)
+        check_choice(("max", "mean"), pooling=pooling)
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"kernel must be an odd number of cells; got {kernel}.")
-        if pooling not in ("max", "mean"):
-            raise ValueError(f"pooling must be 'max' or 'mean'; got '{pooling}'.")
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
         self.temperature, self.pooling = temperature, pooling
@@ -166,43 +153,44 @@ class ProtoSViT(Forbidding, SelfInterpretable):
         self.project = nn.Conv2d(self.backbone.channels, dim, 1)
         self.prototypes = nn.Parameter(torch.randn(prototypes, dim))
         self.smooth = nn.Parameter(torch.zeros(prototypes, kernel, kernel))
-        self.head = nn.Linear(prototypes, len(domain.classes), bias=False)
-        nn.init.normal_(self.head.weight, 1.0, 0.1)
-        shrink_(self.head.weight, 0)
-        self.patches = PatchGallery(prototypes, domain.channels, patches, thumbnail)
-        self.sizes = Sizes()
-        self.start_alive(prototypes)
-        self._units: tuple[tuple[int, ...], tuple[Unit, ...]] | None = None
+        self.head = sparse_head(prototypes, len(domain.classes))
+        self.patches = ChannelPrototypes(prototypes, domain.channels, patches, thumbnail)
+        self.sizes = SizeMetrics()
+
+    # The computation
 
     def assign(self, x: Tensor) -> Tensor:
-        """How each patch is shared out among the prototypes, (B, K, h, w), sum 1 over them."""
+        """Assignment of each patch to the prototypes, (B, K, h, w); sums to 1 over them."""
         tokens = F.normalize(self.project(self.backbone(x)).float(), dim=1)
         vectors = F.normalize(self.prototypes.float(), dim=1)
         with torch.autocast(x.device.type, enabled=False):
             return (F.conv2d(tokens, vectors[:, :, None, None]) / self.temperature).softmax(1)
 
-    def maps(self, shares: Tensor) -> Tensor:
-        """Shares (B, K, h, w) smoothed by each prototype's kernel, in [0, 1]."""
+    def smoothed(self, assignment: Tensor) -> Tensor:
+        """An assignment (B, K, h, w) smoothed by each prototype's kernel, in [0, 1]."""
         side = self.smooth.shape[1]
         kernels = self.smooth.float().flatten(1).softmax(1).view(-1, 1, side, side)
-        with torch.autocast(shares.device.type, enabled=False):
-            padded = F.pad(shares, (side // 2,) * 4, mode="replicate")
+        with torch.autocast(assignment.device.type, enabled=False):
+            padded = F.pad(assignment, (side // 2,) * 4, mode="replicate")
             return F.conv2d(padded, kernels, groups=kernels.shape[0])
 
     def evidence(self, x: Tensor) -> Evidence:
-        shares = self.assign(x)
-        maps = self.maps(shares)
+        assignment, alive = self.assign(x), self.patches.alive
+        maps = self.smoothed(assignment)
         activation = maps.amax((2, 3)) if self.pooling == "max" else maps.mean((2, 3))
-        seen = maps.clamp(0, 1) * self.alive[:, None, None]
-        support, state = (None, {"shares": shares}) if self.training else (seen, {})
-        return Evidence(activation * self.alive, support, state)
+        support = maps.clamp(0, 1) * alive[:, None, None]
+        # In training the assignment is a state instead of a support, because losses need its gradients.
+        where, state = (None, {"assignment": assignment}) if self.training else (support, {})
+        return Evidence(activation * alive, where, state)
+
+    # Training
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         terms = {"cross_entropy": F.cross_entropy(scores, batch["target"])}
         if not self.training:
             return terms
-        shares, g = evidence.state["shares"], evidence.activation
-        terms |= {"entropy": entropy(shares), "hoyer": hoyer_square(g), "coverage": coverage(g)}
+        assignment, g = evidence.state["assignment"], evidence.activation
+        terms |= {"entropy": entropy(assignment), "hoyer": hoyer_square(g), "coverage": coverage(g)}
         if self.coefficients["consistency"]:
             if "view" not in batch:
                 raise ValueError(
@@ -210,7 +198,7 @@ class ProtoSViT(Forbidding, SelfInterpretable):
                     f"{', '.join(sorted(batch))}); set data.init_args.views to 2 and augment to 'pipnet', or the "
                     "coefficient of consistency to 0."
                 )
-            terms["consistency"] = jensen_shannon(shares, self.assign(batch["view"]))
+            terms["consistency"] = jensen_shannon(assignment, self.assign(batch["view"]))
         return terms
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -218,24 +206,11 @@ class ProtoSViT(Forbidding, SelfInterpretable):
             shrink_(self.head.weight, self.shrink)
 
     def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
-        sizes = self.sizes.update(split, scores, evidence.activation, self.head.weight * self.alive)
+        sizes = self.sizes.update(split, scores, evidence.activation, self.head.weight * self.patches.alive)
         return {**super().update_metrics(split, scores, evidence, batch), **sizes}
 
-    def units(self) -> tuple[Unit, ...]:
-        state = (
-            *self.patches.version,
-            self.head.weight._version,
-            self.alive._version,
-        )  # rebuilt only after a change of either
-        if self._units is None or self._units[0] != state:
-            self._units = state, units_of(self.patches, self.head.weight.detach(), self.alive, self.domain.classes)
-        return self._units[1]
-
-    def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
-        return say(terms, self.head.weight, self.domain.classes, self.abstain_below)
-
     def check_recipe(self) -> None:
-        grid_of(self.backbone, self.domain, type(self).__name__)  # pyright: ignore[reportArgumentType]
+        require_grid(self.backbone, self.domain, "ProtoSViT")
 
     def on_stage_start(self, stage: Stage) -> None:
         if set(stage.trained) - {"head"}:
@@ -243,24 +218,35 @@ class ProtoSViT(Forbidding, SelfInterpretable):
 
     @action
     def gallery(self, projection_set: ProjectionSet) -> None:
-        """Keeps the training patches in which each prototype fires most, and pictures those with any weight."""
-        found = lambda x: self.maps(self.assign(x))  # noqa: E731
-        self.patches.fill(projection_set, self.domain, found, relevant(self.head.weight) & self.alive)
+        """Stores the training patches in which each prototype fires most, with a picture if it has any weight."""
+        self.patches.fill(projection_set, self.domain, lambda x: self.smoothed(self.assign(x)), self.head.weight)
+
+    # Prototypes
+
+    def units(self) -> tuple[Unit, ...]:
+        return self.patches.units(self.head.weight, self.domain.classes)
+
+    def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
+        return size_statements(terms, self.head.weight, self.domain.classes, self.abstain_below)
+
+    def remove_prototypes(self, units: Iterable[str | int]) -> None:
+        """Removes prototypes for good, by name or number, see `ChannelPrototypes.remove`."""
+        self.patches.remove(self.unit_index(unit) for unit in units)
 
 
-def entropy(shares: Tensor) -> Tensor:
-    """Mean entropy in nats of shares (B, K, h, w) over K, in [0, log K]."""
-    return -(shares * shares.clamp_min(TINY).log()).sum(1).mean()
+def entropy(assignment: Tensor) -> Tensor:
+    """Mean entropy over K in nats of an assignment (B, K, h, w), in [0, log K]."""
+    return -(assignment * assignment.clamp_min(TINY).log()).sum(1).mean()
 
 
 def hoyer_square(activation: Tensor) -> Tensor:
-    """mean_i (Σ_k |g_k|)² / Σ_k g_k² of (B, K), in [1, K]: 1 where one of them is all there is."""
+    """mean_i (Σ_k |g_k|)² / Σ_k g_k² of (B, K), in [1, K]; 1 if a single prototype fires."""
     squares = activation.square().sum(1).clamp_min(TINY)
     return (activation.abs().sum(1).square() / squares).mean()
 
 
-def jensen_shannon(shares: Tensor, other: Tensor) -> Tensor:
-    """Mean over cells of the Jensen-Shannon divergence in nats of two shares (B, K, h, w) over K, in [0, log 2]."""
-    middle = ((shares + other) / 2).clamp_min(TINY).log()
-    one, two = (s * (s.clamp_min(TINY).log() - middle) for s in (shares, other))
+def jensen_shannon(assignment: Tensor, other: Tensor) -> Tensor:
+    """Mean over cells of the Jensen-Shannon divergence in nats of two assignments (B, K, h, w), in [0, log 2]."""
+    middle = ((assignment + other) / 2).clamp_min(TINY).log()
+    one, two = (s * (s.clamp_min(TINY).log() - middle) for s in (assignment, other))
     return ((one + two) / 2).sum(1).mean()

@@ -1,1 +1,1 @@
-"""What prototype models are made of."""
+"""Layers and functions that prototype models are built from."""

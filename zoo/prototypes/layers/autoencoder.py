@@ -1,4 +1,4 @@
-"""A convolutional autoencoder between images and latent vectors."""
+"""A convolutional autoencoder between images and latent vectors, and distributions of latent vectors."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,18 @@ class Encoder(nn.Module):
 
     Attributes:
         sizes: height and width before the first convolution and after each.
-        dim: D, the channels of the last map times its cells.
+        map: channels, height and width of the last map.
+        dim: D, the number of entries of the last map.
+
+    Args:
+        channels: C.
+        size: H and W.
+        widths: channels after each convolution.
     """
 
     def __init__(self, channels: int, size: tuple[int, int], widths: Sequence[int]) -> None:
         super().__init__()
-        self.sizes = [tuple(size)]
+        self.sizes = [(size[0], size[1])]
         layers: list[nn.Module] = []
         for before, after in zip((channels, *widths), widths, strict=False):
             layers += [nn.Conv2d(before, after, 3, 2, 1), nn.ReLU()]
@@ -31,7 +37,13 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent vectors (B, D) to pixels (B, C, H, W) in [0, 1]: an encoder's convolutions, transposed and reversed."""
+    """Latent vectors (B, D) to pixels (B, C, H, W) in [0, 1]: an encoder's convolutions, transposed and reversed.
+
+    Args:
+        encoder: whose sizes are reversed.
+        channels: C.
+        widths: of the encoder.
+    """
 
     def __init__(self, encoder: Encoder, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
@@ -39,7 +51,7 @@ class Decoder(nn.Module):
         layers: list[nn.Module] = []
         outputs = (channels, *widths[:-1])
         for before, after, size in zip(widths[::-1], outputs[::-1], encoder.sizes[-2::-1], strict=True):
-            even = tuple(1 - n % 2 for n in size)  # two sizes shrink to the same; this tells which one it was
+            even = (1 - size[0] % 2, 1 - size[1] % 2)  # an even size and the odd one below it shrink to the same
             layers += [nn.ConvTranspose2d(before, after, 3, 2, 1, output_padding=even), nn.ReLU()]
         self.layers = nn.Sequential(*layers[:-1], nn.Sigmoid())
 
@@ -48,7 +60,7 @@ class Decoder(nn.Module):
 
 
 class Gaussians(nn.Module):
-    """P distributions N(μ, diag σ²) in D dimensions; points if they have no deviation.
+    """P distributions N(μ, diag σ²) in D dimensions, or P points.
 
     Args:
         count: P.
@@ -79,5 +91,5 @@ class Gaussians(nn.Module):
 
 
 def standard_noise(samples: int, gaussians: Gaussians) -> Tensor:
-    """Standard normal noise (S, P, D) for these distributions, always the same."""
+    """Standard normal noise (S, P, D) of a fixed seed, so that equal inputs have equal explanations."""
     return torch.randn(samples, *gaussians.mean.shape, generator=torch.Generator().manual_seed(0))

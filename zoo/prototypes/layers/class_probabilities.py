@@ -1,4 +1,4 @@
-"""From sampled distances to prototypes to probabilities of classes, and what they would be without a prototype."""
+"""Class probabilities from distances to sampled prototypes, and what they would be without one of the prototypes."""
 
 import math
 
@@ -6,41 +6,45 @@ import torch
 from torch import Tensor
 
 
-def class_shares(distance: Tensor, per_class: int) -> Tensor:
-    """Probabilities (B, S, C) of classes in each sample: softmax of -distance (B, S, C·Q), summed over each class."""
+def class_probabilities(distance: Tensor, per_class: int) -> Tensor:
+    """Probabilities (B, S, C) in each sample: softmax of -distance (B, S, C·Q), summed over the Q of each class."""
     return (-distance).softmax(2).unflatten(2, (-1, per_class)).sum(3)
 
 
-def log_class_shares(distance: Tensor, per_class: int) -> Tensor:
-    """Log (B, C) of the mean over samples of `class_shares`, finite however small they are."""
+def log_class_probabilities(distance: Tensor, per_class: int) -> Tensor:
+    """Logarithm (B, C) of the mean over samples of `class_probabilities`; finite for any distances."""
     own = (-distance).unflatten(2, (-1, per_class)).logsumexp(3)  # (B, S, C)
     return own.log_softmax(2).logsumexp(1) - math.log(distance.shape[1])
 
 
-def entropies(shares: Tensor, per_class: int) -> tuple[Tensor, Tensor]:
-    """Entropy of the mean over samples, and mean of the entropies, in nats; their difference is the mutual information.
+def entropies(probabilities: Tensor, per_class: int) -> tuple[Tensor, Tensor]:
+    """Predictive and expected entropy in nats, as terms of the prototypes; their difference is the mutual information.
+
+    The predictive entropy is that of the mean over samples, the expected entropy the mean of the samples' entropies.
+    The term of a class is divided equally among its prototypes.
 
     Args:
-        shares: (B, S, C), probabilities of classes in each sample.
-        per_class: Q, prototypes that share their class's term.
+        probabilities: (B, S, C) in each sample.
+        per_class: Q.
 
     Returns:
         two (B, C·Q), each to be summed over prototypes.
     """
-    predictive = torch.special.entr(shares.mean(1))
-    expected = torch.special.entr(shares).mean(1)
+    predictive = torch.special.entr(probabilities.mean(1))
+    expected = torch.special.entr(probabilities).mean(1)
     spread = lambda term: (term / per_class).repeat_interleave(per_class, 1)  # noqa: E731
     return spread(predictive), spread(expected)
 
 
 def counterfactuals(distance: Tensor, target: Tensor, per_class: int) -> tuple[Tensor, Tensor]:
-    """Exact probability (B, P) of `target` (B,) with each prototype taken away, and with it at distance 0.
+    """Exact probability (B, P) of `target` without each prototype, and with each at distance 0.
 
-    Sums without one term come from running sums of both ends: differences would lose what is left beside a large one.
+    Sums without one term come from running sums of both ends, because a difference would lose small terms beside a
+    large one.
 
     Args:
         distance: (B, S, P), P = C·Q prototypes, class by class.
-        target: (B,).
+        target: (B,) classes.
         per_class: Q.
     """
     closeness = -distance

@@ -1,4 +1,4 @@
-"""The last blocks of a backbone as parameters of their own, so that they can learn while the rest stays as it is."""
+"""The last blocks of a backbone as a parameter group of their own, which can train while the others are frozen."""
 
 from collections.abc import Iterator
 
@@ -7,14 +7,18 @@ from torch import nn
 from zoo.networks.image_backbones import Backbone
 
 
-def split_tail(backbone: Backbone, count: int) -> tuple[nn.ModuleList, nn.ModuleList]:
-    """All blocks of a backbone but the last `count`, and those.
+def split_last_blocks(backbone: Backbone, count: int) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """All blocks of a backbone but the last `count`, and the last `count`.
 
-    A block is a module with parameters in the order of the network's attributes; sequences are taken apart. They stay
-    where they are: the two lists only refer to them.
+    A block is a module with parameters, in the order of the network's attributes; sequences count as their members.
+    The two lists only refer to the blocks, which remain part of the backbone.
+
+    Args:
+        backbone: the network to split.
+        count: number of last blocks, above 0.
 
     Raises:
-        ValueError: there are not so many blocks, or some parameters belong to none.
+        ValueError: there are not more than `count` blocks, or some parameters belong to none.
     """
     blocks = list(_blocks(backbone.network))
     inside = sum(1 for block in blocks for _ in block.parameters())

@@ -1,4 +1,4 @@
-"""Points of one image in a bank of others: mutual nearest neighbours, foreground, keypoints. Pure functions."""
+"""Points that an image shares with a bank of others: mutual nearest neighbours, foreground, keypoints."""
 
 import torch
 from torch import Tensor
@@ -16,19 +16,19 @@ def mutual_nearest(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The nearest other vector of each query vector, and whether each is the nearest of the other.
 
-    Nearest is the smallest Euclidean distance, which of vectors of unit length is the largest cosine. Ties go to the
+    Nearest means the smallest Euclidean distance; of vectors of unit length that is the largest cosine. Ties go to the
     lowest number. Memory is B·n·chunk numbers.
 
     Args:
         queries: (B, n, d).
         others: (M, d), the same for all of the batch.
-        query_mask: (B, n), which queries may match.
-        other_mask: (M,), which of the others may match.
+        query_mask: (B, n) bool, which queries may match; all by default.
+        other_mask: (M,) bool, which of the others may match; all by default.
         chunk: others compared at one time; few enough to stay in the cache.
 
     Returns:
-        (B, n) number of the nearest of the others, (B, n) its squared distance, and (B, n) whether the two are mutual
-        nearest neighbours; never of what the masks leave out.
+        (B, n) number of the nearest of the others, (B, n) its squared distance, and (B, n) bool, whether the two are
+        mutual nearest neighbours; always False for vectors that a mask excludes.
     """
     queries = queries.float()
     flat = queries.flatten(0, 1)  # (B n, d)
@@ -44,37 +44,40 @@ def mutual_nearest(
     best, number = best.view(queries.shape[:2]), number.view(queries.shape[:2])
     lengths = queries.square().sum(2)  # (B, n)
     seen = lengths if query_mask is None else lengths.masked_fill(~query_mask, torch.inf)
-    # Whom the nearest is nearest to: only of these is the way back looked for.
+    # The way back is searched only for the others that are the nearest of some query.
     back = (seen[:, None] - 2 * others[number].float() @ queries.mT).argmin(2)  # (B, n)
     mutual = (back == torch.arange(queries.shape[1], device=queries.device)) & (best + seen).isfinite()
     return number, (best + lengths).clamp_min(0), mutual
 
 
 def foreground(patches: Tensor, axis: Tensor, centre: Tensor, margin: float = 0.2) -> Tensor:
-    """(B, n) the patches whose principal component lies above their image's mean plus `margin` standard deviations.
+    """Patches whose principal component lies above the mean of their image plus `margin` standard deviations.
 
     Args:
         patches: (B, n, d).
         axis: (d,) the first principal component, pointing from background to foreground.
-        centre: (d,) the mean that it was taken around.
+        centre: (d,) the mean of all patches, around which the component was computed.
         margin: in standard deviations of the image's patches.
+
+    Returns:
+        (B, n) bool.
     """
     along = (patches.float() - centre) @ axis  # (B, n)
     return along > along.mean(1, keepdim=True) + margin * along.std(1, keepdim=True, correction=0)
 
 
 def keypoints(points: Tensor, weight: Tensor, valid: Tensor, count: int, steps: int = 10) -> Tensor:
-    """One representative of each of at most `count` clusters of points, the one of largest weight.
+    """The point of largest weight of each of at most `count` clusters.
 
-    k-means without chance: the first centre is the valid point of largest weight, each further one the valid point
-    that lies farthest from those before it. With no more valid points than clusters, every one is its own.
+    Deterministic k-means: the first centre is the valid point of largest weight, each further one the valid point
+    farthest from the centres before it. If there are not more valid points than clusters, each is its own cluster.
 
     Args:
         points: (B, n, f).
-        weight: (B, n), what decides for the representative; ties, up to rounding, go to the lowest number.
-        valid: (B, n), which points there are.
-        count: of clusters.
-        steps: of Lloyd's algorithm.
+        weight: (B, n); ties up to rounding go to the lowest number.
+        valid: (B, n) bool, which points exist.
+        count: number of clusters.
+        steps: iterations of Lloyd's algorithm.
 
     Returns:
         (B, n) bool, the representatives, a subset of `valid`.
@@ -95,7 +98,7 @@ def keypoints(points: Tensor, weight: Tensor, valid: Tensor, count: int, steps: 
         centres = torch.where(size > 0, member @ points / size.clamp_min(1), centres)
     member = _members(points, centres, valid) > 0  # (B, k, n)
     first = weight[:, None].masked_fill(~member, -torch.inf).argmax(2)  # (B, k)
-    # An empty cluster marks nothing, whichever point its argmax names.
+    # The argmax of an empty cluster is arbitrary and marks nothing.
     return (F.one_hot(first, valid.shape[1]) * member.any(2, keepdim=True)).any(1)
 
 

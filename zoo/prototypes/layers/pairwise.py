@@ -1,4 +1,4 @@
-"""How well two images match, patch by patch: by mutual nearest patches or by optimal transport. Pure functions."""
+"""How well two images match, patch by patch: by mutual nearest patches or by optimal transport."""
 
 from typing import NamedTuple
 
@@ -10,13 +10,13 @@ from zoo.utils.functional import tied
 
 
 class Matches(NamedTuple):
-    """How B images match N others each, and by which pairs of patches.
+    """How well B images match N others each, and the best p pairs of patches.
 
     Attributes:
         value: (B, N), higher is better.
         query: (B, N, p) cell of each pair in the image, the best pair first; -1 where there are fewer pairs.
-        other: (B, N, p) cell in the other image; likewise.
-        similarity: (B, N, p) cosine of each pair; 0 where there is none.
+        other: (B, N, p) cell of each pair in the other image; -1 where there are fewer pairs.
+        similarity: (B, N, p) cosine of each pair; 0 where there are fewer pairs.
     """
 
     value: Tensor
@@ -26,15 +26,15 @@ class Matches(NamedTuple):
 
 
 def match_by_mutual_patches(patches: Tensor, others: Tensor, pairs: int, uniform: bool = False) -> Matches:
-    """Matches by the best mutual nearest patches: Σ √(a_i b_j) cos(z_i, c_j), at most 1; a missing pair counts 0.
+    """Matches by the best mutual nearest patches: Σ √(a_i b_j) cos(z_i, c_j), at most 1; a missing pair adds 0.
 
-    Of pairs that are equally good up to rounding the lowest cells count.
+    Pairs that are equal up to rounding rank by their cells, lowest first.
 
     Args:
         patches: (B, n, d), z.
         others: (B, N, m, d), c.
-        pairs: how many, at most n.
-        uniform: every pair has weight 1 / pairs instead of that of its cross-correlations a and b.
+        pairs: number of pairs, at most n.
+        uniform: give every pair the weight 1 / pairs instead of that of its cross-correlations a and b.
     """
     cosine = cosines(patches, others)
     best, column = cosine.max(3)  # (B, N, n)
@@ -61,23 +61,22 @@ def match_by_mutual_patches(patches: Tensor, others: Tensor, pairs: int, uniform
 def match_by_transport(
     patches: Tensor, others: Tensor, pairs: int, epsilon: float, steps: int, uniform: bool = False
 ) -> Matches:
-    """Matches by 1 - the earth mover's distance, whose cost is 1 - cosine and whose marginals are cross-correlations.
+    """Matches by 1 - earth mover's distance, with the cost 1 - cosine and cross-correlations as marginals.
 
-    The pairs are those that carry the largest part of the transported similarity.
+    The pairs are those with the largest products of transported mass and cosine.
 
     Args:
         patches: (B, n, d).
         others: (B, N, m, d).
-        pairs: how many, at most n·m.
-        epsilon, steps: see `sinkhorn`.
-        uniform: all patches of an image weigh the same.
+        pairs: number of pairs, at most n·m.
+        epsilon: see `sinkhorn`.
+        steps: see `sinkhorn`.
+        uniform: give all patches of an image the same weight.
     """
     cosine = cosines(patches, others)
     if uniform:
-        rows, columns = (
-            torch.full_like(cosine[..., 0], 1 / cosine.shape[2]),
-            torch.full_like(cosine[..., 0, :], 1 / cosine.shape[3]),
-        )
+        rows = torch.full_like(cosine[..., 0], 1 / cosine.shape[2])
+        columns = torch.full_like(cosine[..., 0, :], 1 / cosine.shape[3])
     else:
         rows, columns = marginals(patches, others)
     plan = sinkhorn(1 - cosine, rows, columns, epsilon, steps)
@@ -88,35 +87,35 @@ def match_by_transport(
 
 
 def marginals(patches: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-correlations a (B, N, n) of an image's patches with each other image, and b (B, N, m) the other way."""
+    """Cross-correlations a (B, N, n) of an image's patches with N other images, and b (B, N, m) of theirs with it."""
     rows = cross_correlation(patches[:, None], others.float().mean(2))
     return rows, cross_correlation(others, patches.float().mean(1)[:, None])
 
 
 def cosines(patches: Tensor, others: Tensor) -> Tensor:
-    """(B, N, n, m) of patches (B, n, d) with those of N others, (B, N, m, d)."""
+    """Cosines (B, N, n, m) of patches (B, n, d) with those of N other images, (B, N, m, d)."""
     unit, theirs = F.normalize(patches.float(), dim=-1), F.normalize(others.float(), dim=-1)
-    # One product an image, not one a pair of images: three times as fast.
+    # One product for each image instead of one for each pair of images is three times as fast.
     return torch.bmm(theirs.flatten(1, 2), unit.mT).unflatten(1, others.shape[1:3]).mT
 
 
 def sinkhorn(cost: Tensor, rows: Tensor, columns: Tensor, epsilon: float = 0.05, steps: int = 50) -> Tensor:
-    """Optimal transport plans with entropy, by Sinkhorn's algorithm.
+    """Optimal transport plans with entropic regularisation, by Sinkhorn's algorithm.
 
         min over T of Σ T·cost - ε H(T), T 1 = rows, Tᵀ 1 = columns       (Cuturi, NeurIPS 2013)
 
-    On logarithms, which cannot underflow, where ε < 1/30; else by the same steps on the scalings themselves, about ten
-    times as fast, which costs in [0, 2] such as 1 - cosine do not underflow then: exp(-2 · 30) is 9e-27.
+    For ε < 1/30 the steps are taken on logarithms, which cannot underflow; else on the scalings themselves, about ten
+    times as fast, where costs in [0, 2] such as 1 - cosine do not underflow: exp(-2 · 30) is 9e-27.
 
     Args:
         cost: (..., n, m) in [0, 2].
         rows: (..., n) > 0, sums to 1.
         columns: (..., m) > 0, sums to 1.
-        epsilon: ε; the smaller, the nearer to the earth mover's distance, and the more steps are needed.
-        steps: of the algorithm, rows and then columns; the last one meets `columns` exactly.
+        epsilon: ε; a smaller value is nearer to the earth mover's distance and needs more steps.
+        steps: number of iterations, each over rows and then columns, so that `columns` are met exactly.
 
     Returns:
-        (..., n, m).
+        plans (..., n, m).
     """
     kernel, a, b = -cost.float() / epsilon, rows.float(), columns.float()
     kernel = kernel - kernel.amax(-1, keepdim=True)  # changes the scaling of a row, not the plan
@@ -140,14 +139,17 @@ def _sinkhorn_of_logarithms(kernel: Tensor, a: Tensor, b: Tensor, steps: int) ->
 
 
 def cross_correlation(patches: Tensor, pooled: Tensor, floor: float = 1e-3) -> Tensor:
-    """(..., n) how much each patch of one image agrees with the whole of another one, as shares that sum to 1.
+    """Weights of one image's patches by their agreement with the mean of another image; they sum to 1.
 
-    A patch that does not agree at all keeps a share of `floor` times the mean, so that transport stays defined.
+    A patch that does not agree at all has the weight `floor` times the mean, so that transport stays defined.
 
     Args:
         patches: (..., n, d).
         pooled: (..., d), the mean of the other image's patches.
         floor: > 0.
+
+    Returns:
+        (..., n).
     """
     agreement = (patches.float() @ pooled.float()[..., None])[..., 0].clamp_min(0)  # (..., n)
     agreement = agreement + floor * agreement.mean(-1, keepdim=True) + torch.finfo(torch.float32).tiny

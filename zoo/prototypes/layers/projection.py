@@ -1,8 +1,8 @@
 """Projection ("push"): replaces each prototype by the nearest patch of the training images, of its class or of all.
 
 One streaming pass with running minima on the device. Where prototypes belong to classes, an image is compared with
-those of its own class only, so that the cost does not grow with the number of classes. Distances are direct
-differences, and so exact.
+those of its own class only, so that the cost does not grow with the number of classes. Distances are computed as
+direct differences, because the expansion into a product loses the small distances that decide here.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ NOWHERE = torch.iinfo(torch.int64).max
 CHUNK = 256  # shared prototypes that are compared at once
 
 
-@dataclass
+@dataclass(frozen=True)
 class Nearest:
     """The nearest patch found so far for each of P prototypes.
 
     Attributes:
         distance: (P,) squared distance.
-        index: (P,) number of the training image; NOWHERE as long as none was seen.
-        cell: (P,) position on the feature map, row by row.
+        index: (P,) number of the training image; NOWHERE before any was seen.
+        cell: (P,) position on the feature map, counted row by row.
         vector: (P, D) the patch itself.
     """
 
@@ -36,21 +36,25 @@ class Nearest:
 
     @classmethod
     def start(cls, prototypes: Tensor) -> "Nearest":
+        """No patch yet for prototypes (P, D)."""
         count = len(prototypes)
-        blank = prototypes.new_full((count,), NOWHERE, dtype=torch.int64)
-        return cls(
-            prototypes.new_full((count,), torch.inf, dtype=torch.float32),
-            blank,
-            blank.clone(),
-            prototypes.float().clone(),
-        )
+        nowhere = prototypes.new_full((count,), NOWHERE, dtype=torch.int64)
+        infinite = prototypes.new_full((count,), torch.inf, dtype=torch.float32)
+        return cls(infinite, nowhere, nowhere, prototypes.float().clone())
 
-    def take(self, other: "Nearest") -> None:
-        """Keeps the nearer of the two for each prototype; ties go to the lower image number."""
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Distance, index, cell and vector."""
+        return self.distance, self.index, self.cell, self.vector
+
+    def nearer(self, other: "Nearest") -> "Nearest":
+        """The nearer of the two for each prototype; ties go to the lower image number."""
         better = (other.distance < self.distance) | ((other.distance == self.distance) & (other.index < self.index))
-        for name in ("distance", "index", "cell"):
-            setattr(self, name, torch.where(better, getattr(other, name), getattr(self, name)))
-        self.vector = torch.where(better[:, None], other.vector, self.vector)
+        return Nearest(
+            torch.where(better, other.distance, self.distance),
+            torch.where(better, other.index, self.index),
+            torch.where(better, other.cell, self.cell),
+            torch.where(better[:, None], other.vector, self.vector),
+        )
 
 
 def nearest_patches(
@@ -76,8 +80,7 @@ def nearest_patches(
         For the C·Q prototypes, class by class, or the P.
 
     Raises:
-        ValueError: some classes, or all the users of a prototype, have no training image, or classes fewer than
-            `least`.
+        ValueError: some classes, or all users of a prototype, have no training image, or classes fewer than `least`.
     """
     shared = prototypes.ndim == 2
     if users is not None:
@@ -86,42 +89,44 @@ def nearest_patches(
     images = torch.zeros(prototypes.shape[0], dtype=torch.int64, device=prototypes.device)  # of each class
     for batch in projection_set:
         z, target, index = embed(batch["input"]), batch["target"], batch["index"]
-        allowed = None if users is None else users[target]
-        if not shared:
+        if shared:
+            found = _nearest_of_shared(prototypes, z, None if users is None else users[target], index)
+        else:
             images += torch.bincount(target, minlength=len(images))
-        best.take(
-            _nearest_of_shared(prototypes, z, allowed, index)
-            if shared
-            else _nearest_in_batch(prototypes, z, target, index)
-        )
+            found = _nearest_in_batch(prototypes, z, target, index)
+        best = best.nearer(found)
     if dist.is_available() and dist.is_initialized() and projection_set.world > 1:
         best = _nearest_of_ranks(best, projection_set.world)
         dist.all_reduce(images)
+    _require_found(best, prototypes, None if shared else images, least)
+    return best
+
+
+def _require_found(best: Nearest, prototypes: Tensor, images: Tensor | None, least: int) -> None:
+    """Checks that every prototype found a patch, and every class (of `images` each) has enough images."""
     missing = best.index == NOWHERE
-    if not shared:
+    if images is not None:
         missing = missing.unflatten(0, prototypes.shape[:2]).any(1)
     if missing.any():
-        what = "shared prototypes have users that have" if shared else "classes have"
+        what = "shared prototypes have users that have" if images is None else "classes have"
         which = missing.nonzero().flatten().tolist()
         raise ValueError(f"{len(which)} {what} no training image to take prototypes from: {which[:10]}.")
-    if not shared and images.min() < least:
+    if images is not None and images.min() < least:
         which = (images < least).nonzero().flatten().tolist()
         raise ValueError(
             f"{len(which)} classes have fewer training images than the {prototypes.shape[1]} prototypes of each class "
             f"(the first is {which[0]}, with {int(images[which[0]])}), so that several would come from one image; "
             f"lower prototypes_per_class to {int(images.min())}, or add images."
         )
-    return best
 
 
 def _nearest_of_shared(prototypes: Tensor, z: Tensor, allowed: Tensor | None, index: Tensor) -> Nearest:
-    """Of one batch, whose images are in the order of their numbers; `allowed` (B, P) tells which may be taken."""
+    """Of one batch, whose images are ordered by number; `allowed` (B, P) is True where an image may be taken."""
     patches = z.float().flatten(2).mT.flatten(0, 1)  # (B HW, D)
     cells = len(patches) // len(z)
     parts = []
     for start in range(0, len(prototypes), CHUNK):  # bounds the (B HW, P) temporary
         chunk = slice(start, start + CHUNK)
-        # Plain differences: the expansion into a product loses the small distances that decide here.
         vectors = prototypes[chunk].float()
         distances = torch.cdist(patches, vectors, compute_mode="donot_use_mm_for_euclid_dist").square()
         if allowed is not None:
@@ -133,19 +138,18 @@ def _nearest_of_shared(prototypes: Tensor, z: Tensor, allowed: Tensor | None, in
 
 
 def _nearest_in_batch(prototypes: Tensor, z: Tensor, target: Tensor, index: Tensor) -> Nearest:
+    """Of one batch, among the images of each prototype's own class."""
     classes, per_class, _ = prototypes.shape
     patches = z.float().flatten(2).mT  # (B, HW, D)
     own = prototypes.float()[target]  # (B, Q, D)
-    # Plain differences: the expansion into a product loses the small distances that decide here.
     distances = torch.cdist(own, patches, compute_mode="donot_use_mm_for_euclid_dist").square()  # (B, Q, HW)
     distance, cell = distances.min(2)  # (B, Q); ties: the first cell
     rows = target[:, None].expand_as(distance)
     least = distance.new_full((classes, per_class), torch.inf).scatter_reduce(0, rows, distance, "amin")
     wins = distance == least[target]  # (B, Q): this image is nearest to that prototype, perhaps with others
     order = torch.arange(len(z), device=z.device)[:, None].expand_as(distance)
-    first = order.new_full((classes, per_class), len(z)).scatter_reduce(
-        0, rows, torch.where(wins, order, len(z)), "amin"
-    )
+    none = order.new_full((classes, per_class), len(z))
+    first = none.scatter_reduce(0, rows, torch.where(wins, order, len(z)), "amin")
     seen, row = first < len(z), first.clamp_max(len(z) - 1)  # (C, Q)
     slot = torch.arange(per_class, device=z.device).expand_as(row)
     cells = cell[row, slot]
@@ -158,12 +162,13 @@ def _nearest_in_batch(prototypes: Tensor, z: Tensor, target: Tensor, index: Tens
 
 
 def _nearest_of_ranks(best: Nearest, world: int) -> Nearest:
-    for name in ("distance", "index", "cell", "vector"):
-        mine = getattr(best, name).contiguous()
-        shares = [torch.empty_like(mine) for _ in range(world)]
-        dist.all_gather(shares, mine)
-        setattr(best, name, shares)
-    merged = Nearest(*(getattr(best, name)[0] for name in ("distance", "index", "cell", "vector")))
-    for rank in range(1, world):
-        merged.take(Nearest(*(getattr(best, name)[rank] for name in ("distance", "index", "cell", "vector"))))
+    gathered = []
+    for tensor in best.tensors():
+        mine = tensor.contiguous()
+        parts = [torch.empty_like(mine) for _ in range(world)]
+        dist.all_gather(parts, mine)
+        gathered.append(parts)
+    merged, *others = (Nearest(*parts) for parts in zip(*gathered, strict=True))
+    for other in others:
+        merged = merged.nearer(other)
     return merged

@@ -17,13 +17,27 @@ NAME_BYTES = 96
 
 
 class Provenance(nn.Module):
-    """The sources of P prototypes.
+    """The training images, or patches of them, that P prototypes come from.
 
-    Buffers: `index` (P,) number of the training image, -1 before the first projection · `cell` (P,) on the feature
-    map · `distance` (P,) moved by the projection, squared · `box` (P, 4) of the patch in the image, and `region`
-    (P, 4) of the square around it that is pictured, both (top, left, bottom, right) in pixels · `picture`
-    (P, C, t, t) uint8 · `name` (P, 96) the image's name in UTF-8, its end if it is longer.
+    Buffers: `index` (P,) number of the training image, -1 for none · `cell` (P,) of the feature map, counted row by
+    row, -1 for a complete image · `distance` (P,) squared, by which the projection moved the prototype · `box` (P, 4)
+    of the patch in the image, and `region` (P, 4) of the square around it that the picture shows, both (top, left,
+    bottom, right) in pixels · `picture` (P, C, t, t) uint8 · `name` (P, 96) of the image in UTF-8, of a longer name the
+    end.
+
+    Args:
+        count: P.
+        channels: C, of the images.
+        thumbnail: t, side of a picture in pixels.
     """
+
+    index: Tensor
+    cell: Tensor
+    distance: Tensor
+    box: Tensor
+    region: Tensor
+    picture: Tensor
+    name: Tensor
 
     def __init__(self, count: int, channels: int, thumbnail: int) -> None:
         super().__init__()
@@ -43,7 +57,7 @@ class Provenance(nn.Module):
         domain: ImageDomain,
         maps: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
-        """Notes the sources of the prototypes after a projection; none of those whose image number is -1.
+        """Stores the patches that a projection found; none for prototypes whose image number is -1.
 
         Args:
             nearest: what the projection found.
@@ -55,33 +69,32 @@ class Provenance(nn.Module):
         self.index.copy_(nearest.index)
         self.cell.copy_(nearest.cell)
         self.distance.copy_(nearest.distance)
-        for chunk in (self.index >= 0).nonzero().flatten().split(32):  # one chunk at a time, so that memory is bounded
+        for chunk in (self.index >= 0).nonzero().flatten().split(32):  # bounds memory
             sources = self.index[chunk].tolist()
             inputs = {i: projection_set.input(i) for i in set(sources)}
             x = torch.stack([inputs[i] for i in sources])
             boxes = high_activation_box(upsample(maps(x, chunk), domain.size)).cpu()
             for j, box, image, i in zip(chunk.tolist(), boxes, domain.picture(x), sources, strict=True):
-                self._note(j, box, image, projection_set.name(i))
+                self._store(j, image, projection_set.name(i), box, region_around(box, domain.size))
 
-    def record_whole(
+    def record_images(
         self, slots: Tensor, numbers: Sequence[int], x: Tensor, projection_set: ProjectionSet, domain: ImageDomain
     ) -> None:
-        """Notes the sources of prototypes that are whole images.
+        """Stores the sources of prototypes that are complete images.
 
         Args:
             slots: (N,) the prototypes.
             numbers: N numbers of training images.
             x: (N, C, H, W) these images as inputs.
-            projection_set: the training set that has their names.
+            projection_set: the training set, which knows their names.
             domain: turns inputs back into pictures.
         """
-        whole = torch.tensor([0, 0, *domain.size])
+        box = torch.tensor([0, 0, *domain.size])
         for j, image, i in zip(slots.tolist(), domain.picture(x), numbers, strict=True):
             self.index[j], self.cell[j] = i, -1
-            self._note(j, whole, image, projection_set.name(i), whole)
+            self._store(j, image, projection_set.name(i), box, box)
 
-    def _note(self, j: int, box: Tensor, image: Tensor, name: str, region: Tensor | None = None) -> None:
-        region = region_around(box, (image.shape[-2], image.shape[-1])) if region is None else region
+    def _store(self, j: int, image: Tensor, name: str, box: Tensor, region: Tensor) -> None:
         top, left, bottom, right = region.tolist()
         crop, side = image[:, top:bottom, left:right], [self.thumbnail, self.thumbnail]
         small = bottom - top <= self.thumbnail
@@ -91,8 +104,9 @@ class Provenance(nn.Module):
         self.name[j] = torch.tensor(list(text.ljust(NAME_BYTES, b"\0")), dtype=torch.uint8)
 
     def sources(self) -> list[dict[str, Any]]:
-        """For each prototype what is known of its source, as plain data; empty before the first projection."""
-        columns = {key: getattr(self, key).tolist() for key in ("index", "cell", "distance", "box", "region")}
+        """The source of each prototype as plain data; empty for a prototype without one."""
+        buffers = {name: getattr(self, name) for name in ("index", "cell", "distance", "box", "region")}
+        columns = {name: buffer.tolist() for name, buffer in buffers.items()}
         names = [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in self.name.tolist()]
         return [
             {"image": names[j], **{key: column[j] for key, column in columns.items()}} if i >= 0 else {}

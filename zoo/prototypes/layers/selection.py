@@ -1,4 +1,4 @@
-"""Which training images stand for a class: one pass over the training set, then medoids."""
+"""Selection of training images that represent a class: one pass over the training set, then medoids."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from torch.nn import functional as F
 
 from zoo.training.projection_set import ProjectionSet
 
-EMPTY = -1  # number of the training image in a slot that holds none
+EMPTY = -1  # number of the training image in a place that holds none
 
 
 @dataclass
 class Survey:
-    """What one pass over the training set tells.
+    """Statistics of the maps of N training images, from one pass.
 
     Attributes:
-        pooled: (N, D) mean over each image's cells.
+        pooled: (N, D) mean over the cells of each image.
         target: (N,) classes.
-        cells: (n, D) mean over the images of each cell.
+        cells: (n, D) mean over the images for each cell.
         covariance: (D, D) of all patches.
     """
 
@@ -30,13 +30,13 @@ class Survey:
 
 
 def survey(projection_set: ProjectionSet, embed: Callable[[Tensor], Tensor]) -> Survey:
-    """One streaming pass over the training set, over all ranks; memory is one vector an image.
+    """One streaming pass over the training set, on all ranks; memory is one vector for each image.
 
     Args:
         projection_set: the training set.
         embed: images to maps (B, D, h, w).
     """
-    pooled, target, cells, outer = [], [], 0.0, 0.0
+    pooled, target, cells, outer = [], [], torch.zeros(()), torch.zeros(())
     for batch in projection_set:
         maps = embed(batch["input"]).float().flatten(2)  # (B, D, n)
         pooled.append(maps.mean(2))
@@ -44,18 +44,23 @@ def survey(projection_set: ProjectionSet, embed: Callable[[Tensor], Tensor]) -> 
         patches = maps.mT.flatten(0, 1)  # (B n, D)
         cells, outer = cells + maps.sum(0).T.double(), outer + (patches.T @ patches).double()
     count = len(projection_set)
-    cells = projection_set.total(torch.as_tensor(cells)) / count
+    cells = projection_set.total(cells) / count
     mean = cells.mean(0)
-    covariance = projection_set.total(torch.as_tensor(outer)) / (count * len(cells)) - mean[:, None] * mean
+    covariance = projection_set.total(outer) / (count * len(cells)) - mean[:, None] * mean
     vectors, labels = projection_set.gather(torch.cat(pooled)), projection_set.gather(torch.cat(target))
     return Survey(vectors, labels, cells.float(), covariance)
 
 
 def medoids(vectors: Tensor, count: int, steps: int = 20) -> Tensor:
-    """Numbers (count,) of the vectors (N, D) to which the others are nearest: k-medoids without chance.
+    """Numbers (count,) of the medoids of vectors (N, D), in ascending order: deterministic k-medoids.
 
-    Each start is what lowers the sum of distances most; then medoids and their members alternate until neither
-    changes. Ties go to the lowest number.
+    Each initial medoid is the vector that lowers the sum of distances most; then medoids and their members alternate
+    until neither changes. Ties go to the lowest number.
+
+    Args:
+        vectors: (N, D).
+        count: number of medoids, at most N.
+        steps: at most so many alternations.
     """
     distance = torch.cdist(vectors.double(), vectors.double())
     found = distance.sum(0).argmin()[None]
@@ -65,7 +70,7 @@ def medoids(vectors: Tensor, count: int, steps: int = 20) -> Tensor:
         found = torch.cat([found, gain.argmax()[None]])
     for _ in range(steps):
         member = F.one_hot(distance[:, found].argmin(1), count).to(distance)  # (N, k)
-        # Only members may become the medoid of a cluster, which keeps medoids apart.
+        # Only a member can become the medoid of its cluster, so medoids stay distinct.
         cost = (distance @ member).masked_fill(member == 0, torch.inf)
         fresh = torch.where(member.any(0), cost.argmin(0), found)
         if torch.equal(fresh, found):
@@ -75,14 +80,14 @@ def medoids(vectors: Tensor, count: int, steps: int = 20) -> Tensor:
 
 
 def choose(pooled: Tensor, target: Tensor, classes: Sequence[str], count: int, how: str) -> Tensor:
-    """Numbers (C, count) of the training images that stand for each class, EMPTY where a class has too few.
+    """Numbers (C, count) of the training images that represent each class, EMPTY where a class has fewer images.
 
     Args:
-        pooled: (N, D).
+        pooled: (N, D) one vector for each training image.
         target: (N,) classes.
         classes: their names.
-        count: of each class.
-        how: "medoids" of the class, or those "nearest" to its mean, by the cosine.
+        count: number of images of each class.
+        how: "medoids" of the class, or the images "nearest" to its mean, by the cosine.
 
     Raises:
         ValueError: a class has no training image.
@@ -92,7 +97,7 @@ def choose(pooled: Tensor, target: Tensor, classes: Sequence[str], count: int, h
         named = ", ".join(f"'{classes[c]}' ({c})" for c in lacking[:5])
         raise ValueError(
             f"{len(lacking)} of {len(classes)} classes have no training image to compare with: {named}"
-            f"{', ...' if len(lacking) > 5 else ''}. Add images of them, or leave the classes out."
+            f"{', ...' if len(lacking) > 5 else ''}. Add images of them, or remove the classes."
         )
     chosen = torch.full((len(classes), count), EMPTY, device=target.device)
     unit = F.normalize(pooled, dim=1)

@@ -1,0 +1,198 @@
+"""Prototypes that are compared with every patch of an image, and projected onto patches of training images."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.core.evidence import Unit
+from zoo.core.unit_cache import UnitCache
+from zoo.domain import ImageDomain
+from zoo.prototypes.layers.projection import nearest_patches
+from zoo.prototypes.layers.provenance import Provenance
+from zoo.prototypes.layers.removal import remove
+from zoo.prototypes.layers.similarity import Similarity
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.stages import Stage
+from zoo.utils.functional import distances_at, squared_distances
+
+Embed = Callable[[Tensor], Tensor]  # images (B, C, H, W) to patches (B, D, h, w)
+
+
+class PrototypeLayer(nn.Module):
+    """P prototypical patches, and the training patches that they were projected onto.
+
+    Explanations of the form "this looks like that" are true only if every prototype is a patch of a training image;
+    `project` makes it one, and training any group outside of `free` undoes that.
+
+    Parameter: `vectors` (P, D). Buffers: `alive` (P,) bool, False for prototypes that were pruned or removed, whose
+    activation the model sets to 0 · `pushed`, whether all prototypes are training patches · `provenance`.
+
+    Args:
+        vectors: (P, D) to start from.
+        similarity: what the model computes from squared distances.
+        channels: of the images.
+        thumbnail: side in pixels of the stored pictures.
+        free: parameter groups that may train after the projection.
+    """
+
+    former_names: ClassVar[Mapping[str, str]] = {
+        "prototypes": "prototypes.vectors",
+        "alive": "prototypes.alive",
+        "pushed": "prototypes.pushed",
+        "provenance": "prototypes.provenance",
+    }
+    """Where the weights of a model that owns a layer `prototypes` lie in older checkpoints."""
+    alive: Tensor
+    pushed: Tensor
+
+    def __init__(
+        self, vectors: Tensor, similarity: Similarity, channels: int, thumbnail: int, free: Sequence[str] = ()
+    ) -> None:
+        super().__init__()
+        self.similarity, self.free = similarity, frozenset(free)
+        self.vectors = nn.Parameter(vectors)
+        self.register_buffer("alive", torch.ones(len(vectors), dtype=torch.bool))
+        self.register_buffer("pushed", torch.tensor(False))
+        self.provenance = Provenance(len(vectors), channels, thumbnail)
+        self._units = UnitCache()
+
+    # The computation
+
+    def patches(self, z: Tensor) -> Tensor:
+        """Maps (B, D, h, w) as they are compared with prototypes: of unit length where the similarity asks for it."""
+        return F.normalize(z.float(), dim=1) if self.similarity.unit_length else z
+
+    def compared_vectors(self) -> Tensor:
+        """The prototypes (P, D) as patches are compared with them."""
+        return F.normalize(self.vectors, dim=1) if self.similarity.unit_length else self.vectors
+
+    def compare(self, patches: Tensor, exact: bool) -> tuple[Tensor, Tensor]:
+        """Squared distances (B, P, h, w) of all patches to all prototypes, and the smallest of each prototype (B, P).
+
+        Args:
+            patches: (B, D, h, w), see `patches`.
+            exact: recomputes the smallest distances as direct differences, because a logarithm magnifies rounding
+                1e4-fold where patches nearly agree.
+        """
+        vectors = self.compared_vectors()
+        distances = squared_distances(patches, vectors)
+        nearest, cell = distances.flatten(2).min(2)
+        return distances, distances_at(patches, vectors, cell) if exact else nearest
+
+    def support(self, distances: Tensor) -> Tensor:
+        """Squared distances (B, P, h, w) as supports in [0, 1]; 0 for prototypes that are not alive."""
+        return self.similarity.support(distances) * self.alive[:, None, None]
+
+    # Projection
+
+    def project(
+        self,
+        projection_set: ProjectionSet,
+        domain: ImageDomain,
+        embed: Embed,
+        *,
+        per_class: int | None = None,
+        users: Tensor | None = None,
+    ) -> None:
+        """Replaces each prototype by the nearest patch of the training images, and stores where that patch is.
+
+        Args:
+            projection_set: the training set, this rank's share.
+            domain: of the images.
+            embed: images (B, C, H, W) to patches (B, D, h, w).
+            per_class: how many prototypes each class has, one class after another, of whose images alone the patches
+                are taken; None if classes share the prototypes.
+            users: (C, P) bool, which classes use which shared prototypes, see `nearest_patches`.
+
+        Raises:
+            ValueError: a class has too few training images, see `nearest_patches`.
+        """
+        vectors = self.compared_vectors()
+        own = vectors if per_class is None else vectors.unflatten(0, (-1, per_class))
+        found = nearest_patches(own, projection_set, embed, users, per_class or 1)
+
+        def similarity_map(x: Tensor, prototype: Tensor) -> Tensor:
+            difference = embed(x).float() - vectors[prototype][:, :, None, None]
+            return self.similarity.of(difference.square().sum(1))
+
+        if projection_set.rank == 0:  # its state is sent to all ranks
+            self.provenance.record(found, projection_set, domain, similarity_map)
+        self.vectors.copy_(found.vector)
+        self.pushed.fill_(True)
+
+    def require_pushed(self) -> None:
+        """Refuses to explain with prototypes that are not training patches.
+
+        Raises:
+            RuntimeError: they are not; the message gives the remedy.
+        """
+        if not self.pushed:
+            raise RuntimeError(
+                "the prototypes are not patches of training images, because they changed after the last push or were "
+                "never pushed, so an explanation by them would not be true: train with a recipe that ends in push "
+                f"and {self._last_stage()}, or call push()."
+            )
+
+    def check_recipe(self, stages: Sequence[Stage]) -> None:
+        """Refuses a recipe that changes prototypes, or what they are compared with, after the last `push`.
+
+        Raises:
+            ValueError: what to add to the recipe.
+        """
+        last = max((i for i, stage in enumerate(stages) if set(stage.trained) - self.free), default=-1)
+        if not any(stage.name == "push" for stage in stages[last + 1 :]):
+            which = f"its last stage that trains more than {', '.join(sorted(self.free))}" if self.free else "training"
+            raise ValueError(
+                "the prototypes are not patches of training images at the end of this recipe: after "
+                f"{which}, add {{name: push}} and {self._last_stage()}."
+            )
+
+    def on_stage_start(self, stage: Stage) -> None:
+        """Marks the prototypes as not projected if the stage trains a group that is not `free`."""
+        if set(stage.trained) - self.free:
+            self.pushed.fill_(False)
+
+    def _last_stage(self) -> str:
+        groups = ", ".join(sorted(self.free))
+        return f"a stage that trains {groups} alone" if groups else "{name: measure, epochs: 1, train: []}"
+
+    # Vocabulary
+
+    def remove(self, prototypes: Iterable[int]) -> None:
+        """Removes prototypes for good, see `zoo.prototypes.layers.removal.remove`."""
+        remove(self.alive, prototypes)
+
+    def units(self, describe: Callable[[int], tuple[str, int | None]]) -> tuple[Unit, ...]:
+        """One unit for each prototype, with the picture of its training patch.
+
+        Args:
+            describe: number of a prototype to its name, and the class that it belongs to, if to one.
+        """
+
+        def build() -> Iterable[Unit]:
+            pictures, alive = self.provenance.picture.cpu(), self.alive.tolist()
+            for j, source in enumerate(self.provenance.sources()):
+                name, target = describe(j)
+                known = source if alive[j] else {**source, "pruned": True}
+                yield Unit(name, "prototype", target, known, pictures[j] if source else None)
+
+        return self._units.get((self.provenance.name, self.alive), build)
+
+
+def create_addon(channels: int, dim: int, similarity: Similarity, layers: int = 1) -> nn.Sequential:
+    """1x1 convolutions with ReLU between, from maps of `channels` to `dim` channels, the size of the prototypes.
+
+    They end in a sigmoid, except where patches are scaled to unit length.
+    """
+    steps: list[nn.Module] = [nn.Conv2d(channels, dim, 1)]
+    for _ in range(layers - 1):
+        steps += [nn.ReLU(), nn.Conv2d(dim, dim, 1)]
+    return nn.Sequential(*steps, nn.Identity() if similarity.unit_length else nn.Sigmoid())
+
+
+def random_vectors(count: int, dim: int, similarity: Similarity) -> Tensor:
+    """Prototypes (P, D) to start from: of any direction for unit length, else in the range of a sigmoid."""
+    return torch.randn(count, dim) if similarity.unit_length else torch.rand(count, dim)
