@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.harness import Case, Goal
-from zoo.prototypes.correspondence import AT_ONCE
+from zoo.prototypes.layers.matcher import AT_ONCE
 from zoo.prototypes.layers.matching import mutual_nearest
 from zoo.prototypes.layers.pairwise import match_by_mutual_patches, match_by_transport
 

@@ -105,7 +105,7 @@ def work(name: str, processes: int, file: str) -> None:
         start = time.perf_counter()
         run_action(action)
         if action == "push" and not pushes:
-            found = model.provenance
+            found = model.prototypes.provenance
             pushes.append((time.perf_counter() - start, found.index.tolist(), found.cell.tolist()))
 
     model.run_action = timed

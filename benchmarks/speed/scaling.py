@@ -25,6 +25,7 @@ from benchmarks.speed.pipeline import one_thread
 from zoo.cli.explain import explain
 from zoo.core.module import SelfInterpretable
 from zoo.domain import ImageDomain
+from zoo.prototypes import ProtoPNet
 from zoo.training.projection_set import ProjectionSet
 
 CPU = torch.device("cpu")
@@ -87,7 +88,8 @@ def training(model: SelfInterpretable, batch: dict[str, Tensor]) -> Callable[[],
 
 
 def explaining(model: SelfInterpretable, x: Tensor) -> Callable[[], Any]:
-    model.pushed = torch.tensor(True)  # as if its prototypes had been taken from somewhere
+    if isinstance(model, ProtoPNet):
+        model.prototypes.pushed.fill_(True)  # as if its prototypes had been projected
     model.eval()
     return lambda: model.explain(x)
 

@@ -69,8 +69,8 @@ def test_two_processes(tmp_path: Path) -> None:
             if "running_" not in name:  # each rank's batch norm sees its own share until the next push
                 assert tensor.equal(second[name]), f"epoch {epoch}: {name} differs between ranks"
     one, two = (load_file(tmp_path / f"{devices}-epoch1-rank0.safetensors") for devices in (1, 2))
-    for name in ("provenance.index", "provenance.cell", "provenance.box", "provenance.picture", "prototypes"):
-        assert one[name].equal(two[name]), name
+    for name in ("provenance.index", "provenance.cell", "provenance.box", "provenance.picture", "vectors"):
+        assert one[f"prototypes.{name}"].equal(two[f"prototypes.{name}"]), name
 
 
 def test_plain_ddp_is_refused(tmp_path: Path) -> None:

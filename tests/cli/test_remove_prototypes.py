@@ -35,7 +35,7 @@ def test_a_forbidden_prototype_has_no_say() -> None:
         small.model.remove_prototypes(range(6))
     with pytest.raises(ValueError, match="no unit named 'nobody'"):
         small.model.remove_prototypes(["nobody"])
-    assert small.model.alive.sum() == 5
+    assert small.model.prototypes.alive.sum() == 5
 
 
 @pytest.mark.parametrize("small", [pipnet, protosvit, protopool, prototree])
@@ -86,7 +86,7 @@ def test_from_the_command_line(tmp_path: Path, capsys) -> None:
     text = capsys.readouterr().out
     assert "without 2 prototypes" in text and "after 1 epochs of the head" in text
     model = zoo.load(tmp_path / "new")
-    assert int((~model.alive).sum()) == 2
+    assert int((~model.prototypes.alive).sum()) == 2
     assert main([*given, "--output", str(tmp_path / "new")]) == 2
     assert "holds a checkpoint already" in capsys.readouterr().err
     zoo.save(cbm().model, tmp_path / "cbm")

@@ -178,8 +178,8 @@ def test_gallery_holds_the_strongest_training_images() -> None:
     with torch.no_grad():
         mass = model.step(data.inputs)[1].state["mass"]
     expected = mass.T.sort(dim=1, descending=True, stable=True)
-    assert torch.equal(model.images.index, expected.indices[:, :2])
-    torch.testing.assert_close(model.images.strength, expected.values[:, :2])
+    assert torch.equal(model.images.examples.index, expected.indices[:, :2])
+    torch.testing.assert_close(model.images.examples.value, expected.values[:, :2])
     unit = model.units()[2]
     assert unit.source == {"supervision": "discovered", "training images": expected.indices[2, :2].tolist()}
     assert unit.picture is not None and unit.picture.shape == (3, 8, 16) and unit.picture.max() > 0
@@ -188,8 +188,9 @@ def test_gallery_holds_the_strongest_training_images() -> None:
 def test_gallery_does_not_depend_on_the_batches() -> None:
     model, data = botcl().model, RandomImages()
     projection_set = ProjectionSet(data, batch_size=2)
-    index = model.images._strongest(projection_set, lambda x: model.step(x)[1].state["mass"])[1]
-    assert torch.equal(index, model.images.index)
+    before = model.images.examples.index.clone()
+    found = model.images.examples.find(projection_set, lambda x: model.step(x)[1].state["mass"])
+    assert torch.equal(found.index, before)
 
 
 def test_gallery_is_forgotten_when_concepts_learn_on() -> None:

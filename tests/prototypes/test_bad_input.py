@@ -29,7 +29,7 @@ def test_fewer_images_than_prototypes_of_a_class() -> None:
         ValueError, match=r"3 classes have fewer training images than the 4 .* with 3\), .* to 3, or add"
     ):
         model.push(ProjectionSet(RandomImages()))
-    assert not model.pushed
+    assert not model.prototypes.pushed
 
 
 def test_a_class_without_images() -> None:

@@ -22,9 +22,9 @@ def neighbours(explanation: Explanation, row: int) -> list[int]:
 
 @pytest.mark.parametrize("vote", ["one", "similarity"])
 @pytest.mark.parametrize("weights", ["correlation", "uniform"])
-@pytest.mark.parametrize("matching", ["emd", "mutual"])
-def test_votes_are_those_of_a_loop(matching: str, weights: str, vote: str) -> None:
-    model = correspondence(matching=matching, weights=weights, vote=vote).model
+@pytest.mark.parametrize("method", ["emd", "mutual"])
+def test_votes_are_those_of_a_loop(method: str, weights: str, vote: str) -> None:
+    model = correspondence(matcher={"method": method, "weights": weights, "pairs": 3}, vote=vote).model
     x, data, uniform = halves(), RandomImages(), weights == "uniform"
     explanation = model.explain(x).check()
     with torch.no_grad():
@@ -34,7 +34,7 @@ def test_votes_are_those_of_a_loop(matching: str, weights: str, vote: str) -> No
         ranked = []
         for i in sorted(range(9), key=lambda i: -cosine[i])[:6]:
             pair = queries[b : b + 1].flatten(2).mT, images[i].flatten(1).T[None, None]
-            if matching == "emd":
+            if method == "emd":
                 value = match_by_transport(*pair, 3, 0.05, 20, uniform).value
             else:
                 value = match_by_mutual_patches(*pair, 3, uniform).value
@@ -53,7 +53,7 @@ def test_votes_are_those_of_a_loop(matching: str, weights: str, vote: str) -> No
 
 
 def test_an_image_of_the_training_set_is_its_own_best_neighbour() -> None:
-    model = correspondence(matching="mutual", weights="uniform").model
+    model = correspondence(matcher={"method": "mutual", "weights": "uniform", "pairs": 3}).model
     explanation = model.explain(RandomImages().inputs)
     for b in range(9):
         first = neighbours(explanation, b)[0]
@@ -64,7 +64,7 @@ def test_an_image_of_the_training_set_is_its_own_best_neighbour() -> None:
 
 
 def test_support_is_where_the_best_pairs_are() -> None:
-    explanation = correspondence(matching="mutual").model.explain(halves())
+    explanation = correspondence(matcher={"method": "mutual", "pairs": 3}).model.explain(halves())
     assert explanation.support.shape == (5, 12, 6, 5)
     for b in range(5):
         for k in range(12):
@@ -112,24 +112,33 @@ def test_fits_like_any_model_and_classifies() -> None:
 
 def test_fewer_images_than_candidates_are_refused() -> None:
     model = Correspondence(IMAGES, backbone=TINY, candidates=10, neighbours=5, per_class=4, thumbnail=8)
-    with pytest.raises(ValueError, match="10 candidates are to be matched, but there are 9 training images to keep"):
+    with pytest.raises(ValueError, match="10 candidates are to be matched, but only 9 training images are stored"):
         model.gather(ProjectionSet(RandomImages()))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"matching": "hough"}, "matching must be one of emd, mutual; got 'hough'"),
-        ({"weights": "attention"}, "weights must be one of correlation, uniform; got 'attention'"),
+        ({"matcher": {"method": "hough"}}, "method must be one of emd, mutual; got 'hough'"),
+        ({"matcher": {"weights": "attention"}}, "weights must be one of correlation, uniform; got 'attention'"),
+        ({"matcher": {"methode": "emd"}}, "a matcher has no key 'methode'; did you mean 'method'"),
         ({"vote": "two"}, "vote must be one of one, similarity; got 'two'"),
         ({"neighbours": 51}, "expected 1 <= neighbours <= candidates <= 90, .*; got 51 and 50"),
         ({"candidates": 91}, "expected 1 <= neighbours <= candidates <= 90, .*; got 20 and 91"),
-        ({"epsilon": 0.0}, "expected epsilon > 0, temperature > 0 and steps >= 1; got 0.0, 0.05 and 20"),
-        ({"temperature": -1.0}, "got 0.05, -1.0 and 20"),
-        ({"steps": 0}, "got 0.05, 0.05 and 0"),
-        ({"pairs": 31}, "pairs must be 1 to 30, the cells of the map; got 31"),
+        ({"matcher": {"epsilon": 0.0}}, "epsilon must be above 0; got 0.0"),
+        ({"temperature": -1.0}, "temperature must be above 0; got -1.0"),
+        ({"matcher": {"steps": 0}}, "steps must be at least 1; got 0"),
+        ({"matcher": {"pairs": 31}}, "pairs must be 1 to 30, the cells of the map; got 31"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Correspondence(IMAGES, backbone=TINY, **arguments)
+
+
+def test_arguments_of_earlier_checkpoints_become_fields_of_the_matcher() -> None:
+    former = {"matching": "mutual", "pairs": 3, "weights": "uniform", "epsilon": 0.1, "steps": 7, "candidates": 6}
+    current = Correspondence.upgrade_arguments(former)
+    matcher = {"method": "mutual", "pairs": 3, "weights": "uniform", "epsilon": 0.1, "steps": 7}
+    assert current == {"candidates": 6, "matcher": matcher}
+    assert Correspondence.upgrade_arguments(current) == current

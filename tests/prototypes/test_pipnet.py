@@ -12,7 +12,7 @@ from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.core.evidence import Evidence
 from zoo.domain import ImageDomain, TableDomain
 from zoo.prototypes import PIPNet
-from zoo.prototypes.pipnet import alignment, compressed, coverage
+from zoo.prototypes.pipnet import alignment, compressed
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.stages import Stage
 
@@ -63,14 +63,6 @@ def test_alignment_by_hand_and_its_gradient() -> None:
     assert value.item() == pytest.approx(-(math.log(0.5) + math.log(0.58)) / 2, abs=1e-6)
     value.backward()  # half of the whole derivative -z' / (z · z') / 2 cells, since each view follows the other
     torch.testing.assert_close(one.grad[0, :, 0, 0], torch.tensor([-0.2, -0.8]) / 0.5 / 2 / 2)
-
-
-def test_tanh_loss_by_hand() -> None:
-    """Prototype 1 sums to 1.0 over the batch, prototype 2 to 0.1."""
-    activation = torch.tensor([[0.7, 0.1], [0.3, 0.0]])
-    expected = -(math.log(math.tanh(1.0)) + math.log(math.tanh(0.1))) / 2
-    assert coverage(activation).item() == pytest.approx(expected, abs=1e-6)
-    assert coverage(torch.zeros(4, 3)).isfinite()
 
 
 def test_scores_in_training_and_evaluation_by_hand() -> None:
@@ -126,7 +118,7 @@ def test_compressed_keeps_the_order() -> None:
 
 def test_without_a_second_view_training_says_what_to_set() -> None:
     model = PIPNet(COLOURS, backbone=TINY, tail=0)
-    with pytest.raises(ValueError, match=r"has none \(keys: input, target\); set data.init_args.views to 2"):
+    with pytest.raises(ValueError, match=r"has one \(keys: input, target\); set data.init_args.views to 2"):
         fit(model, ToyData())
 
 
@@ -182,19 +174,22 @@ def test_the_head_alone_shrinks_only_where_it_learns() -> None:
 def test_gallery_finds_the_strongest_patches() -> None:
     model, data = pipnet().model, RandomImages()
     with torch.no_grad():
+        model.head.weight.copy_((torch.rand(3, 8, generator=torch.Generator().manual_seed(0)) - 0.5).clamp_min(0))
+        model.head.weight[:, 2] = 0
+        model.gallery(ProjectionSet(data))
         z = model.presence(data.inputs).flatten(2)  # (9, D, cells)
     value, cell = z.max(2)
     for k in range(z.shape[1]):
         order = value[:, k].argsort(descending=True)[:3]
-        assert model.patches.index[k].tolist() == order.tolist()
-        assert model.patches.cell[k].tolist() == cell[order, k].tolist()
-        torch.testing.assert_close(model.patches.value[k], value[order, k])
+        assert model.patches.examples.index[k].tolist() == order.tolist()
+        assert model.patches.examples.cell[k].tolist() == cell[order, k].tolist()
+        torch.testing.assert_close(model.patches.examples.value[k], value[order, k])
     used = (model.head.weight > 0).any(0)
     assert 0 < used.sum() < len(used)
     for k, unit in enumerate(model.units()):
         assert (unit.picture is not None) == bool(used[k])
         if used[k]:
-            assert unit.source["image"] == f"noise-{int(model.patches.index[k, 0])}.png"
+            assert unit.source["image"] == f"noise-{int(model.patches.examples.index[k, 0])}.png"
             assert len(unit.source["patches"]) == 3 and "distance" not in unit.source
         else:
             assert unit.source == {"relevant": False}
@@ -204,7 +199,7 @@ def test_gallery_finds_the_strongest_patches() -> None:
 def test_patches_are_forgotten_when_the_prototypes_change(train: tuple[str, ...], kept: bool) -> None:
     model = pipnet().model
     model.on_stage_start(Stage("any", 1, train))
-    assert bool((model.patches.index >= 0).all()) == kept
+    assert bool((model.patches.examples.index >= 0).all()) == kept
     assert any(unit.picture is not None for unit in model.units()) == kept
 
 
@@ -264,5 +259,5 @@ def test_wrong_arguments_are_refused(arguments: dict, message: str | None) -> No
 
 
 def test_a_gallery_of_no_images_is_refused() -> None:
-    with pytest.raises(ValueError, match="the training set is empty, so no prototype can be pictured"):
+    with pytest.raises(ValueError, match="the training set is empty, so there are no examples to show"):
         pipnet().model.gallery(ProjectionSet(RandomImages(0)))

@@ -34,7 +34,7 @@ def by_hand() -> ProtoPNet:
     model = ProtoPNet(domain, backbone=TINY, prototypes_per_class=2, dim=3)
     model.embed = lambda x: x
     with torch.no_grad():
-        model.prototypes.copy_(PROTOTYPES)
+        model.prototypes.vectors.copy_(PROTOTYPES)
     return model
 
 
@@ -94,7 +94,7 @@ def test_cosine_similarity_is_that_of_torch() -> None:
     model, x = build("protopnet", "cosine").model, RandomImages(4, seed=3).inputs
     with torch.no_grad():
         z = model.addon(model.backbone(x)).flatten(2).mT[:, None]  # (B, 1, HW, D), lengths as they come
-        cosine = F.cosine_similarity(z, 3 * model.prototypes[None, :, None], dim=-1)  # (B, P, HW)
+        cosine = F.cosine_similarity(z, 3 * model.prototypes.vectors[None, :, None], dim=-1)  # (B, P, HW)
         evidence = model.evidence(x)
     torch.testing.assert_close(evidence.activation, cosine.amax(2), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(evidence.support.flatten(2), (1 + cosine) / 2, rtol=1e-5, atol=1e-5)
@@ -105,7 +105,7 @@ def test_unpushed_model_predicts_but_refuses_to_explain() -> None:
     x = RandomImages(2).inputs
     assert model(x).shape == (2, 3)
     assert all(unit.picture is None and not unit.source for unit in model.units())
-    with pytest.raises(RuntimeError, match=r"not patches of training images .* ends in push .* or call push\(\)"):
+    with pytest.raises(RuntimeError, match=r"not patches of training images.* ends in push .* or call push\(\)"):
         model.explain(x)
     with pytest.raises(RuntimeError, match="not patches of training images"):
         model.prune(ProjectionSet(RandomImages()))
@@ -115,7 +115,7 @@ def test_unpushed_model_predicts_but_refuses_to_explain() -> None:
 def test_only_a_stage_of_the_head_keeps_a_pushed_model_ready(train: tuple[str, ...], ready: bool) -> None:
     model = protopnet().model
     model.on_stage_start(Stage("any", 1, train))
-    assert bool(model.pushed) == ready
+    assert bool(model.prototypes.pushed) == ready
 
 
 def pushed_with_copies(per_class: int = 3) -> ProtoPNet:
@@ -128,7 +128,7 @@ def pushed_with_copies(per_class: int = 3) -> ProtoPNet:
         for label in range(3):  # each prototype starts at a patch of its class: two at one, the others elsewhere
             for place in range(per_class):
                 patch = patches[label + 3 * max(place - 1, 0), :, 40 + 7 * max(place - 1, 0)]
-                model.prototypes[label * per_class + place] = patch
+                model.prototypes.vectors[label * per_class + place] = patch
         model.head.weight.copy_(torch.randn_like(model.head.weight))
     model.push(ProjectionSet(data))
     return model
@@ -137,7 +137,7 @@ def pushed_with_copies(per_class: int = 3) -> ProtoPNet:
 def test_prune_keeps_every_score_and_gives_the_weights_to_the_first() -> None:
     model, x = pushed_with_copies(), RandomImages(8, seed=5).inputs
     before, weight = model.explain(x), model.head.weight.clone()
-    source = torch.stack([model.provenance.index, model.provenance.cell], 1)
+    source = torch.stack([model.prototypes.provenance.index, model.prototypes.provenance.cell], 1)
     assert (source[[0, 3, 6]] == source[[1, 4, 7]]).all() and (source[[0, 3, 6]] != source[[2, 5, 8]]).any(1).all()
     model.prune(ProjectionSet(RandomImages(30)))
     after = model.explain(x, before.target).check()
@@ -153,10 +153,10 @@ def test_what_is_pruned_counts_in_no_term_of_the_loss() -> None:
     small = protopnet()
     model = small.model
     batch = {"input": small.inputs, "target": torch.tensor([0, 1, 2, 0, 1])}
-    model.alive[1] = False
+    model.prototypes.alive[1] = False
     before = model.losses(*model.step(small.inputs), batch)
     with torch.no_grad():
-        model.prototypes[1] += 100
+        model.prototypes.vectors[1] += 100
         model.head.weight[2, 1] = 7.0
     after = model.losses(*model.step(small.inputs), batch)
     for name in ("cluster", "separation", "l1"):
@@ -168,49 +168,14 @@ def test_pruning_again_gives_no_weights_to_what_is_pruned() -> None:
     model, x = pushed_with_copies(), RandomImages(8, seed=5).inputs
     model.prune(ProjectionSet(RandomImages(30)))
     with torch.no_grad():
-        model.prototypes[2] = model.prototypes[1].clone()  # the third is pushed to where the pruned second is,
-        model.prototypes[0] = model.embed(RandomImages(30).inputs[9:10])[0, :, 5, 5]  # and the first elsewhere
+        vectors = model.prototypes.vectors
+        vectors[2] = vectors[1].clone()  # the third is pushed to where the pruned second is,
+        vectors[0] = model.embed(RandomImages(30).inputs[9:10])[0, :, 5, 5]  # and the first elsewhere
     model.push(ProjectionSet(RandomImages(30)))
     before = model.explain(x)
     model.prune(ProjectionSet(RandomImages(30)))
-    assert model.alive[:3].tolist() == [True, False, True]
+    assert model.prototypes.alive[:3].tolist() == [True, False, True]
     torch.testing.assert_close(model.explain(x).scores, before.scores, rtol=1e-6, atol=1e-5)
-
-
-@pytest.mark.parametrize("thumbnail", [16, 4])
-def test_provenance_leads_back_to_the_pixels(thumbnail: int) -> None:
-    data = RandomImages(30)
-    model = ProtoPNet(IMAGES, backbone=TINY, prototypes_per_class=2, dim=4, thumbnail=thumbnail).eval()
-    model.push(ProjectionSet(data, batch_size=7))
-    for j, unit in enumerate(model.units()):
-        source, i = unit.source, unit.source["index"]
-        assert unit.name == f"{IMAGES.classes[j // 2]} #{j % 2 + 1}" and unit.target == j // 2 == data.targets[i]
-        assert source["image"] == f"noise-{i}.png"
-        for top, left, bottom, right in (source["box"], source["region"]):
-            assert 0 <= top < bottom <= 12 and 0 <= left < right <= 10
-        cell = divmod(source["cell"], 10)  # no pooling: a cell is a pixel, and it is the nearest one
-        assert source["box"][0] <= cell[0] < source["box"][2] and source["box"][1] <= cell[1] < source["box"][3]
-        top, left, bottom, right = source["region"]
-        crop = IMAGES.picture(data.inputs[i])[:, top:bottom, left:right]
-        assert bottom - top == right - left
-        if bottom - top <= thumbnail:  # enlarged by repeating pixels
-            near = ((torch.arange(thumbnail) + 0.5) * (bottom - top) / thumbnail).long()
-            assert torch.equal(unit.picture, crop[:, near][:, :, near])
-        else:
-            shrunk = F.interpolate(crop[None].float(), (thumbnail, thumbnail), mode="bilinear", antialias=True)[0]
-            assert (unit.picture - shrunk).abs().max() <= 1  # of 255: rounding
-
-
-def test_long_and_foreign_names_survive_in_the_buffers() -> None:
-    class Named(RandomImages):
-        def name(self, i: int) -> str:
-            return "…/" * 50 + f"zażółć-🐦-{i}.png"
-
-    model = protopnet().model
-    model.push(ProjectionSet(Named()))
-    for unit in model.units():
-        assert unit.source["image"].endswith(f"zażółć-🐦-{unit.source['index']}.png")
-        assert len(unit.source["image"].encode()) <= 96
 
 
 def test_units_of_a_copy_are_its_own() -> None:
@@ -253,7 +218,7 @@ def test_learns_separable_images_and_keeps_its_accuracy_through_push() -> None:
         ({"prototypes_per_class": 0}, ValueError, "prototypes_per_class must be at least 1; got 0"),
         ({"dim": 0}, ValueError, "dim must be at least 1; got 0"),
         ({"thumbnail": -3}, ValueError, "thumbnail must be at least 1; got -3"),
-        ({"similarity": "euclid"}, ValueError, "similarity must be 'log' or 'cosine'; got 'euclid'"),
+        ({"similarity": "euclid"}, ValueError, "similarity must be one of log, cosine; got 'euclid'"),
         ({"recipe": {"optimizer": "adamm"}}, ValueError, "optimizer must be one of adam, adamw, sgd; got 'adamm'"),
         ({"backbone": "resnet43"}, ValueError, r"no backbone named 'resnet43' .*timm.*; did you mean 'resnet34'"),
         ({"backbone": "konvnet"}, ValueError, "no backbone named 'konvnet'.*did you mean 'convnet'"),
@@ -317,5 +282,7 @@ def test_recipes_that_end_without_a_projection_are_refused_before_training(stage
         prototypes_per_class=1,
         recipe={"stages": stages},
     )
-    with pytest.raises(ValueError, match=r"the recipe leaves prototypes that are no patches .* add \{name: push\}"):
+    with pytest.raises(
+        ValueError, match=r"not patches of training images at the end of this recipe: .* add \{name: push\}"
+    ):
         fit(model, ToyData())

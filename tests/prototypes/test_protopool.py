@@ -1,48 +1,15 @@
-"""ProtoPool: slots that choose, scores as a plain loop over slots has them, and what harden and push promise."""
-
-import math
+"""ProtoPool: scores and losses against plain loops, and what harden and push promise."""
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 import zoo
 from tests.small_models import IMAGES, RandomImages, protopool
 from tests.toy import COLOURS, ToyData, fit
 from zoo.prototypes import ProtoPool
-from zoo.prototypes.layers.assignment import Slots, overlap, sharpness_at
 from zoo.training.projection_set import ProjectionSet
 
 TINY = {"name": "convnet", "widths": [4], "pool": [0]}
-
-
-def test_slots_are_one_hot_at_the_end_and_simplices_before() -> None:
-    slots = Slots(3, 2, 5, sharpness=1.0).train()
-    soft = slots.choices()
-    torch.testing.assert_close(soft.sum(2), torch.ones(3, 2))
-    assert soft.amax(2).max() < 1
-    assert not torch.equal(soft, slots.choices())  # drawn anew
-    slots.harden()
-    hard = slots.choices()
-    assert torch.equal(hard, slots.eval().choices())
-    assert torch.equal(hard, F.one_hot(slots.affinity.argmax(2), 5).float())
-
-
-def test_a_sharp_choice_is_nearly_one_hot_without_noise() -> None:
-    slots = Slots(3, 2, 5, sharpness=1000.0).eval()
-    torch.testing.assert_close(slots.choices(), F.one_hot(slots.affinity.argmax(2), 5).float(), atol=1e-2, rtol=0)
-    assert [sharpness_at(e, 4, 10.0) for e in range(6)] == pytest.approx(
-        [5, 10 * math.sqrt(0.5), 10 * math.sqrt(0.75), 10, 10, 10]
-    )
-
-
-def test_overlap_by_hand() -> None:
-    one, two = torch.tensor([1.0, 0, 0]), torch.tensor([0, 1.0, 0])
-    apart, same = torch.stack([one, two])[None], torch.stack([one, one])[None]
-    assert overlap(apart) == 0 and overlap(same) == pytest.approx(1)
-    assert overlap(torch.cat([apart, same])) == pytest.approx(0.5)
-    three = torch.stack([one, one, two])[None]  # each of the first two meets one other, the third none
-    assert overlap(three) == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("similarity", ["log", "cosine"])
@@ -51,7 +18,7 @@ def test_scores_are_those_of_a_loop_over_slots(similarity: str) -> None:
     model, x = small.model, small.inputs
     with torch.no_grad():
         z = model.embed(x).flatten(2).double()
-        vectors = model.vectors().double()
+        vectors = model.prototypes.compared_vectors().double()
         d = (z[:, None] - vectors[:, :, None]).square().sum(2)  # (B, M, cells)
         s = 1 - d / 2 if similarity == "cosine" else torch.log((d + 1) / (d + 1e-4))
         focal = s.amax(2) - s.mean(2)
@@ -66,13 +33,17 @@ def test_scores_are_those_of_a_loop_over_slots(similarity: str) -> None:
 
 def test_push_takes_patches_of_users_only() -> None:
     model, images = protopool().model, RandomImages()
+    with torch.no_grad():
+        model.slots.affinity[:, 0, 3] += 9  # a prototype that all classes share
+    model.harden(ProjectionSet(images))
+    model.push(ProjectionSet(images))
     users = model.slots.users()  # (C, M)
     for m in range(6):
         owners = users[:, m].nonzero().flatten().tolist()
         if owners:
-            assert int(images.targets[model.provenance.index[m]]) in owners
+            assert int(images.targets[model.prototypes.provenance.index[m]]) in owners
     assert model.units()[3].name.count(",") == 2 and model.units()[3].target is None  # shared by all three classes
-    assert torch.equal(model.alive, users.any(0))
+    assert torch.equal(model.prototypes.alive, users.any(0))
 
 
 STAGES = [
@@ -99,9 +70,9 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match="expected 1 <= slots < pool"):
         zoo.create_model("protopool", domain=IMAGES, backbone=TINY, pool=4, slots=4)
     model = ProtoPool(IMAGES, TINY, pool=4, slots=2, dim=4)
-    with pytest.raises(RuntimeError, match=r"mixtures of prototypes \(yet\)"):
+    with pytest.raises(RuntimeError, match=r"the slots are mixtures of prototypes"):
         model.push(ProjectionSet(RandomImages()))
-    with pytest.raises(RuntimeError, match=r"mixtures of prototypes \(yet\)"):
+    with pytest.raises(RuntimeError, match=r"the slots are mixtures of prototypes"):
         model.explain(RandomImages(2).inputs)
     stages = [STAGES[0], STAGES[2], STAGES[3]]
     with pytest.raises(ValueError, match=r"add \{name: harden\}, before \{name: push\}"):

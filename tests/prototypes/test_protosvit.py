@@ -17,7 +17,7 @@ from zoo.training.stages import Stage
 TINY = {"name": "convnet", "widths": [4], "pool": []}
 
 
-def test_patches_are_shared_out_by_their_cosine() -> None:
+def test_patches_are_assigned_by_their_cosine() -> None:
     small = protosvit(temperature=0.5)
     model = small.model
     with torch.no_grad():
@@ -30,12 +30,12 @@ def test_patches_are_shared_out_by_their_cosine() -> None:
 def test_smoothing_is_a_mean_of_the_neighbours_of_the_same_prototype() -> None:
     """An even kernel: the centre of a 3 x 3 map becomes its mean, and a corner counts its own cell four times."""
     model = protosvit().model
-    shares = torch.zeros(1, 5, 3, 3)
-    shares[0, 2] = torch.arange(9.0).view(3, 3) / 8
+    assignment = torch.zeros(1, 5, 3, 3)
+    assignment[0, 2] = torch.arange(9.0).view(3, 3) / 8
     with torch.no_grad():
-        even = model.maps(shares)
+        even = model.smoothed(assignment)
         model.smooth[2] = torch.tensor([[-99.0] * 3, [0.0, math.log(2.0), -99.0], [-99.0] * 3])
-        turned = model.maps(shares)
+        turned = model.smoothed(assignment)
     assert even[0, 2, 1, 1].item() == pytest.approx(0.5) and even[0, [0, 1, 3, 4]].eq(0).all()
     assert even[0, 2, 0, 0].item() == pytest.approx((4 * 0 + 2 * 1 + 2 * 3 + 4) / 8 / 9)
     # a third of the left neighbour (0.375) and two thirds of the cell itself (0.5)
@@ -46,9 +46,9 @@ def test_smoothing_is_a_mean_of_the_neighbours_of_the_same_prototype() -> None:
 def test_the_activation_is_pooled_from_the_support(pooling: str) -> None:
     small = protosvit(pooling=pooling, kernel=1)
     with torch.no_grad():
-        evidence, shares = small.model.evidence(small.inputs), small.model.assign(small.inputs)
-    torch.testing.assert_close(evidence.support, shares)  # one cell's kernel changes nothing
-    flat = shares.flatten(2)
+        evidence, assignment = small.model.evidence(small.inputs), small.model.assign(small.inputs)
+    torch.testing.assert_close(evidence.support, assignment)  # one cell's kernel changes nothing
+    flat = assignment.flatten(2)
     torch.testing.assert_close(evidence.activation, flat.max(2).values if pooling == "max" else flat.mean(2))
 
 
@@ -85,9 +85,9 @@ def test_losses_of_a_batch() -> None:
     with torch.no_grad():
         scores, evidence = model.step(batch["input"])
         terms = model.losses(scores, evidence, batch)
-        shares, g = model.assign(batch["input"]), evidence.activation
-        g_by_hand = model.maps(shares).flatten(2).max(2).values
-        divergence = jensen_shannon(shares, model.assign(batch["view"]))
+        assignment, g = model.assign(batch["input"]), evidence.activation
+        g_by_hand = model.smoothed(assignment).flatten(2).max(2).values
+        divergence = jensen_shannon(assignment, model.assign(batch["view"]))
     torch.testing.assert_close(g, g_by_hand)
     assert terms.keys() == set(model.coefficients)
     torch.testing.assert_close(terms["consistency"], divergence)
@@ -153,7 +153,7 @@ def test_patches_are_forgotten_when_the_prototypes_change() -> None:
         ({"temperature": 0}, "temperature must be above 0; got 0"),
         ({"kernel": 2}, "kernel must be an odd number of cells; got 2"),
         ({"kernel": -1}, "kernel must be an odd number of cells; got -1"),
-        ({"pooling": "sum"}, "pooling must be 'max' or 'mean'; got 'sum'"),
+        ({"pooling": "sum"}, "pooling must be one of max, mean; got 'sum'"),
         ({"shrink": -1.0}, "shrink must be at least 0; got -1.0"),
         ({"patches": 0}, "patches must be at least 1; got 0"),
         ({"recipe": {"coefficients": {"hoyr": 1.0}}}, "no loss term 'hoyr'; did you mean 'hoyer'"),

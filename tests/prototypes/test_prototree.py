@@ -1,108 +1,66 @@
-"""ProtoTree: routing against an enumeration of paths, leaves by hand, and what pruning and push promise."""
+"""ProtoTree: its scores against a walk through the tree, and what pruning and push promise."""
 
-from itertools import product
+import math
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor
 
 import zoo
-from tests.small_models import IMAGES, RandomImages, prototree
+from tests.small_models import IMAGES, RandomImages, Small
+from tests.small_models import prototree as pruned
 from tests.toy import COLOURS, ToyData, fit
 from zoo.prototypes import ProtoTree
-from zoo.prototypes.layers.tree import Tree
 from zoo.training.projection_set import ProjectionSet
 
 TINY = {"name": "convnet", "widths": [4], "pool": [0]}
 
 
-def random_tree(depth: int, classes: int, seed: int = 0) -> Tree:
-    tree = Tree(depth, classes)
-    tree.leaves.copy_(torch.randn(tree.leaves.shape, generator=torch.Generator().manual_seed(seed)) * 2)
-    return tree
+def prototree(**options: Any) -> Small:
+    """A small model of which nothing was cut off."""
+    return pruned(tau=0.0, **options)
 
 
-def by_paths(tree: Tree, answers: Tensor) -> Tensor:
-    """Σ over all paths of the product of their answers, and the leaf's distribution; walks from the root."""
-    total = torch.zeros(len(answers), tree.leaves.shape[1])
-    for turns in product((0, 1), repeat=tree.depth):
-        node, weight = 0, torch.ones(len(answers))
-        for turn in turns:
-            weight = weight * (answers[:, node] if turn else 1 - answers[:, node])
-            node = 2 * node + 1 + turn
-        total += weight[:, None] * tree.leaves[node - tree.nodes].softmax(0)
-    return total
+def test_scores_are_those_of_a_walk_through_the_tree() -> None:
+    small = prototree()
+    model = small.model
+    with torch.no_grad():
+        z = model.embed(small.inputs).flatten(2).double()  # (B, D, cells)
+        vectors, leaves = model.prototypes.vectors.double(), model.tree.leaves.double()
+        scores = model(small.inputs)
+
+    def score(row: int, node: int) -> torch.Tensor:
+        if node >= model.tree.nodes:
+            return leaves[node - model.tree.nodes].softmax(0)
+        distances = (z[row] - vectors[node][:, None]).square().sum(0).sqrt()
+        presence = math.exp(-distances.min().item())
+        return (1 - presence) * score(row, 2 * node + 1) + presence * score(row, 2 * node + 2)
+
+    for row in range(len(scores)):
+        torch.testing.assert_close(scores[row].double(), score(row, 0), rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(1, 5), st.integers(2, 4), st.integers(0, 5))
-def test_scores_are_the_sum_over_all_paths(depth: int, classes: int, seed: int) -> None:
-    tree = random_tree(depth, classes, seed)
-    answers = torch.rand(3, tree.nodes, generator=torch.Generator().manual_seed(seed))
-    arrivals = tree.arrivals(answers)
-    torch.testing.assert_close(arrivals.sum(1), torch.ones(3))
-    torch.testing.assert_close(arrivals @ tree.distributions(), by_paths(tree, answers))
-
-
-def test_alternatives_are_the_scores_with_one_answer_changed() -> None:
-    tree, target = random_tree(3, 4), torch.tensor([2, 0])
-    answers = torch.rand(2, tree.nodes)
-    absent, present = tree.alternatives(answers, tree.reach(answers), target)
-    for n in range(tree.nodes):
-        for value, found in ((0.0, absent), (1.0, present)):
-            changed = answers.clone()
-            changed[:, n] = value
-            scores = by_paths(tree, changed).gather(1, target[:, None])[:, 0]
-            torch.testing.assert_close(found[:, n], scores)
-
-
-def test_leaves_learn_by_the_formula_on_a_tree_of_two() -> None:
-    tree = Tree(1, 2)
-    tree.leaves.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
-    answers, target = torch.tensor([[0.25], [0.5]]), torch.tensor([0, 1])
-    left, right = torch.tensor([1.0, 0.0]).softmax(0), torch.tensor([0.0, 2.0]).softmax(0)
-    first = 0.75 * left[0] + 0.25 * right[0]
-    second = 0.5 * left[1] + 0.5 * right[1]
-    expected = torch.stack(
-        [
-            torch.stack([0.75 * left[0] / first, 0.5 * left[1] / second]),
-            torch.stack([0.25 * right[0] / first, 0.5 * right[1] / second]),
-        ]
-    )
-    gain = tree.gain(answers, target)
-    torch.testing.assert_close(gain, expected)
-    before = tree.leaves.clone()
-    tree.learn(gain, before / 2)
-    torch.testing.assert_close(tree.leaves, before / 2 + expected)
-    tree.learn(torch.zeros_like(gain), torch.full_like(gain, 100.0))
-    assert tree.leaves.min() == 0
-
-
-def test_pruning_cuts_dead_subtrees_and_keeps_the_rest() -> None:
-    tree = Tree(2, 3)
-    tree.leaves.copy_(torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 0, 0], [0, 0, 0]]))
-    assert tree.prune(0.5).tolist() == [False, True, False]  # the root's right side is cut off, so it asks nothing
-    assert tree.cuts.tolist() == [-1, 0, 0]
-    answers = tree.cut(torch.tensor([[0.9, 0.2, 0.7]]))
-    scores = tree.arrivals(answers) @ tree.distributions()
-    torch.testing.assert_close(scores, (0.8 * tree.distributions()[0] + 0.2 * tree.distributions()[1])[None])
-    with pytest.raises(ValueError, match=r"no leaf has a class above tau = 1 \(the largest probability is 1\)"):
-        tree.prune(0.9999)
+def test_the_loss_is_the_negative_logarithm_of_the_score_of_the_label() -> None:
+    small = prototree()
+    target = torch.tensor([0, 1, 2, 0, 1])
+    with torch.no_grad():
+        scores, evidence = small.model.step(small.inputs)
+        terms = small.model.losses(scores, evidence, {"input": small.inputs, "target": target})
+    expected = -sum(math.log(scores[i, t]) for i, t in enumerate(target.tolist())) / 5
+    assert terms["log_likelihood"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_pruning_what_nothing_reaches_keeps_predictions() -> None:
     model, x = prototree().model, prototree().inputs
     model.tree.leaves[4:] = 0  # the right side of the root is uniform, and nothing looks like its prototype
     with torch.no_grad():
-        model.prototypes[0] = 1e3
+        model.prototypes.vectors[0] = 1e3
     before = model(x)
     model.tau = 0.34
     model.prune(ProjectionSet(RandomImages()))
     torch.testing.assert_close(model(x), before)
-    assert not model.alive[0] and not model.alive[2]
-    assert [bool(unit.source.get("pruned")) for unit in model.units()] == (~model.alive).tolist()
+    assert not model.prototypes.alive[0] and not model.prototypes.alive[2]
+    assert [bool(unit.source.get("pruned")) for unit in model.units()] == (~model.prototypes.alive).tolist()
 
 
 @pytest.mark.parametrize("routing", ["greedy", "max_path"])
@@ -142,16 +100,16 @@ def test_what_an_explanation_says_of_absence_is_what_an_edit_does() -> None:
 def test_push_takes_the_nearest_patch_of_any_class() -> None:
     model = prototree().model
     with torch.no_grad():
-        model.prototypes.copy_(torch.rand(model.prototypes.shape, generator=torch.Generator().manual_seed(5)))
-    wanted, images = model.prototypes.detach().clone(), RandomImages()
+        model.prototypes.vectors.copy_(torch.rand(7, 6, generator=torch.Generator().manual_seed(5)))
+    wanted, images = model.prototypes.vectors.detach().clone(), RandomImages()
     model.push(ProjectionSet(images))
     with torch.no_grad():
         patches = model.embed(images.inputs).flatten(2).mT  # (N, HW, D)
     distances = (wanted[:, None] - patches.flatten(0, 1)).square().sum(2)  # (P, N HW)
     nearest = distances.argmin(1)
-    assert model.provenance.index.tolist() == (nearest // patches.shape[1]).tolist()
-    assert model.provenance.cell.tolist() == (nearest % patches.shape[1]).tolist()
-    torch.testing.assert_close(model.prototypes, patches.flatten(0, 1)[nearest])
+    assert model.prototypes.provenance.index.tolist() == (nearest // patches.shape[1]).tolist()
+    assert model.prototypes.provenance.cell.tolist() == (nearest % patches.shape[1]).tolist()
+    torch.testing.assert_close(model.prototypes.vectors, patches.flatten(0, 1)[nearest])
     presence = model.explain(images.inputs).activation  # (N, P)
     torch.testing.assert_close(presence.amax(0), torch.ones(len(wanted)), atol=1e-5, rtol=0)
 
@@ -185,5 +143,5 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match=r"a tree of depth 8 has 256 leaves, but there are \d+ training images; lower"):
         fit(ProtoTree(COLOURS, TINY, depth=8, recipe={"stages": STAGES}), ToyData())
     stages = [{"name": "joint", "epochs": 1, "train": ["addon", "prototypes"]}]
-    with pytest.raises(ValueError, match=r"after its last training, add \{name: push\} and \{name: measure"):
+    with pytest.raises(ValueError, match=r"trains anything, add \{name: push\} and \{name: measure"):
         fit(ProtoTree(COLOURS, TINY, depth=1, recipe={"stages": stages}), ToyData())

@@ -61,7 +61,7 @@ class Watch(Callback):
         self.modes.append({n for n, g in children.items() if all(m.training for m in g.modules())})
         assert all(len({m.training for m in g.modules()}) == 1 for g in children.values())
         self.lr.append({g["name"]: g["lr"] for g in trainer.optimizers[0].param_groups})
-        self.pushed.append(bool(module.pushed))
+        self.pushed.append(bool(module.prototypes.pushed))
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         moved = {n for n, g in module.groups().items() if not torch.equal(self._weights(g), self.before[n])}

@@ -7,21 +7,20 @@ from torch.nn import functional as F
 
 from tests.small_models import IMAGES, RandomImages
 from zoo.networks.image_backbones import convnet
-from zoo.prototypes.layers.grid import grid_of
-from zoo.prototypes.layers.image_bank import Bank
+from zoo.prototypes.layers.image_bank import ImageBank
 from zoo.prototypes.layers.selection import EMPTY, choose, survey
 from zoo.training.projection_set import ProjectionSet
 
 CLASSES = ("circle", "square", "star")
 
 
-def filled(dim: int | None, whiten: float) -> tuple[Bank, Tensor]:
+def filled(dim: int | None, whiten: float) -> tuple[ImageBank, Tensor]:
     """A bank of all nine images, and the maps that it was filled from."""
     backbone = convnet(3, widths=[8], pool=[0]).eval()
-    data, bank = RandomImages(), Bank(IMAGES, 4, 8, (6, 5), dim, whiten, 8)
+    data, bank = RandomImages(), ImageBank(IMAGES, 4, 8, (6, 5), dim, whiten, 8)
     with torch.no_grad():
         found = survey(ProjectionSet(data), backbone)
-        bank.reduce(found)
+        bank.fit_components(found)
         rows = choose(found.pooled, found.target, IMAGES.classes, 4, "medoids")
         list(bank.fill(rows, ProjectionSet(data), backbone, bank))
         return bank, backbone(data.inputs)
@@ -52,8 +51,8 @@ def test_principal_components_keep_distances_and_whitening_makes_them_alike() ->
 
 
 def test_features_beyond_half_precision_are_refused() -> None:
-    bank, rows = Bank(IMAGES, 1, 3, (12, 10), None, 0.0, 8), torch.tensor([[0], [1], [2]])
-    with pytest.raises(ValueError, match=r"features of 'noise-0\.png' and after exceed 65504"):
+    bank, rows = ImageBank(IMAGES, 1, 3, (12, 10), None, 0.0, 8), torch.tensor([[0], [1], [2]])
+    with pytest.raises(ValueError, match=r"features of 'noise-0\.png' or of images after it exceed 65504"):
         list(bank.fill(rows, ProjectionSet(RandomImages()), lambda x: 1e6 * x, bank))
 
 
@@ -69,15 +68,8 @@ def test_features_beyond_half_precision_are_refused() -> None:
 )
 def test_wrong_arguments_of_a_bank_are_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Bank(
+        ImageBank(
             **{"domain": IMAGES, "per_class": 1, "channels": 8, "grid": (2, 2), "dim": None, "whiten": 0.0}
             | {"thumbnail": 4}
             | arguments
         )
-
-
-def test_a_map_of_one_cell_is_refused() -> None:
-    single = convnet(3, widths=[4, 4, 4, 4], pool=[0, 1, 2])
-    assert grid_of(convnet(3, widths=[4], pool=[0]), IMAGES, "Model") == (6, 5)
-    with pytest.raises(ValueError, match="Model compares patches, but this backbone's map of inputs 12 x 10 is 1 x 1"):
-        grid_of(single, IMAGES, "Model")

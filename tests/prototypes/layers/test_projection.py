@@ -110,7 +110,7 @@ def test_shards_merge_to_what_one_process_finds(world: int) -> None:
     for order in (range(world), reversed(range(world))):
         merged = Nearest.start(prototypes.flatten(0, 1))
         for rank in order:
-            merged.take(shares[rank])
+            merged = merged.nearer(shares[rank])
         for name in ("distance", "index", "cell", "vector"):
             assert torch.equal(getattr(merged, name), getattr(alone, name)), name
 
@@ -123,15 +123,16 @@ def test_class_without_images_is_named() -> None:
 
 def test_pushed_prototypes_are_patches_of_their_sources() -> None:
     model, data = protopnet().model, RandomImages()
-    found = nearest_patches(model.vectors().unflatten(0, (3, 2)), ProjectionSet(data, batch_size=4), model.embed)
+    vectors = model.prototypes.compared_vectors().unflatten(0, (3, 2))
+    found = nearest_patches(vectors, ProjectionSet(data, batch_size=4), model.embed)
     assert found.distance.max() < 1e-9  # another batch size rounds the backbone differently
-    source = model.provenance
+    source = model.prototypes.provenance
     for j, (i, cell) in enumerate(zip(source.index.tolist(), source.cell.tolist(), strict=True)):
         assert data.targets[i] == j // model.per_class
         with torch.no_grad():
             patch = model.embed(data.inputs[i : i + 1]).flatten(2)[0, :, cell]
             evidence = model.evidence(data.inputs[i : i + 1])
-        torch.testing.assert_close(model.prototypes[j], patch, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(model.prototypes.vectors[j], patch, rtol=1e-5, atol=1e-6)
         assert evidence.state["distance"][0, j] < 1e-9
         assert evidence.activation[0, j].item() == pytest.approx(np.log(1e4), abs=1e-4)
 

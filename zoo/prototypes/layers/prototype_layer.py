@@ -144,10 +144,10 @@ class PrototypeLayer(nn.Module):
         """
         last = max((i for i, stage in enumerate(stages) if set(stage.trained) - self.free), default=-1)
         if not any(stage.name == "push" for stage in stages[last + 1 :]):
-            which = f"its last stage that trains more than {', '.join(sorted(self.free))}" if self.free else "training"
+            more = f"more than {', '.join(sorted(self.free))}" if self.free else "anything"
             raise ValueError(
-                "the prototypes are not patches of training images at the end of this recipe: after "
-                f"{which}, add {{name: push}} and {self._last_stage()}."
+                "the prototypes are not patches of training images at the end of this recipe: after its last stage "
+                f"that trains {more}, add {{name: push}} and {self._last_stage()}."
             )
 
     def on_stage_start(self, stage: Stage) -> None:
