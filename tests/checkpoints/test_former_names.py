@@ -1,25 +1,32 @@
-"""Checkpoints whose weights have former names."""
+"""Tensors of earlier checkpoints are found under the names that the model has now."""
 
 import torch
 
-from zoo.checkpoints.former_names import current_weights
+from zoo.checkpoints.load import rename_tensors
+
+NAMES = {"percentiles": "annotated.percentiles", "head": "head.linear", "head.linear.old": "unused"}
 
 
-def test_prefixes_are_replaced_where_the_model_has_no_such_weight() -> None:
-    former = {"alive": "prototypes.alive", "prototypes": "prototypes.vectors", "patches": "patches.examples"}
-    needed = {"prototypes.alive", "prototypes.vectors", "patches.first.index", "patches.examples.index", "head.weight"}
-    stored = ("alive", "prototypes::values", "prototypes::shape", "patches.first.index", "patches.index", "head.weight")
-    found = current_weights({name: torch.tensor(i) for i, name in enumerate(stored)}, needed, former)
-    assert {name: int(value) for name, value in found.items()} == {
-        "prototypes.alive": 0,
-        "prototypes.vectors::values": 1,
-        "prototypes.vectors::shape": 2,
-        "patches.first.index": 3,
-        "patches.examples.index": 4,
-        "head.weight": 5,
-    }
-    assert set(current_weights(found, needed, former)) == set(found)  # what is current stays
+def renamed(*stored: str, known: tuple[str, ...] = ()) -> list[str]:
+    return list(rename_tensors({name: torch.zeros(1) for name in stored}, NAMES, known))
 
 
-def test_unknown_weights_keep_their_names() -> None:
-    assert set(current_weights({"aliveness": torch.zeros(1)}, set(), {"alive": "new"})) == {"aliveness"}
+def test_a_tensor_and_all_tensors_of_a_module_are_renamed() -> None:
+    assert renamed("percentiles", "head.weight") == ["annotated.percentiles", "head.linear.weight"]
+
+
+def test_other_names_with_the_same_start_are_left() -> None:
+    assert renamed("percentiles_of", "headless.weight") == ["percentiles_of", "headless.weight"]
+
+
+def test_present_names_are_left() -> None:
+    """Regression: `head.linear.weight` starts with `head`, the former name of `head.linear`."""
+    known = ("head.linear.weight", "annotated.percentiles")
+    assert renamed("head.linear.weight", "annotated.percentiles", known=known) == list(known)
+
+
+def test_parts_of_a_sparse_tensor_are_renamed_together() -> None:
+    assert renamed("head.weight::values", "head.weight::bits") == [
+        "head.linear.weight::values",
+        "head.linear.weight::bits",
+    ]

@@ -62,7 +62,7 @@ def test_show_has_strips(folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert page.count("class='strip'") == len(model.units()) and page.count("<img ") == 5 * len(model.units())
     assert "accuracy</th><td>0.875" in page
     assert main([*show, "--images", str(folder), "--limit", "0"]) == 2
-    assert "--limit must be at least 1; got 0." in capsys.readouterr().err
+    assert "argument --limit: expected a positive integer; got 0" in capsys.readouterr().err
     assert main([*show, "--circuit", str(folder)]) == 2
     assert "cbm has no circuits" in capsys.readouterr().err
 
@@ -71,4 +71,4 @@ def test_only_of_images(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     zoo.save(SMALL["rrl"]().model.eval(), tmp_path / "model")
     arguments = ["show", "--checkpoint", str(tmp_path / "model"), "--output", str(tmp_path / "page.html")]
     assert main([*arguments, "--images", str(tmp_path)]) == 2
-    assert "of which there are no pictures" in capsys.readouterr().err
+    assert "--images requires a model of images; this model reads rows" in capsys.readouterr().err

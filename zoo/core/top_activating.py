@@ -2,8 +2,8 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from zoo.domain.inputs import Input, read
 BATCH = 32
 
 
-class TopActivatingInputs(NamedTuple):
+@dataclass(frozen=True)
+class TopActivatingInputs:
     """The n inputs in which each of K units fires most.
 
     Attributes:

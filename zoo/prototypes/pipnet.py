@@ -123,6 +123,7 @@ class PIPNet(SelfInterpretable):
     default_recipe = published_recipe(addon=False, tail=True)
     former_names = ChannelPrototypes.former_names
     domain: ImageDomain
+    head: nn.Linear
 
     def __init__(
         self,

@@ -105,6 +105,7 @@ class ProtoPNet(SelfInterpretable):
     default_recipe = RECIPE
     former_names = PrototypeLayer.former_names
     domain: ImageDomain
+    head: nn.Linear
     own: Tensor
 
     def __init__(

@@ -114,6 +114,7 @@ class ProtoPool(SelfInterpretable):
     default_recipe = RECIPE
     former_names = PrototypeLayer.former_names
     domain: ImageDomain
+    head: nn.Linear
     own: Tensor
 
     def __init__(

@@ -121,6 +121,7 @@ class ProtoSViT(SelfInterpretable):
     default_recipe = RECIPE
     former_names = ChannelPrototypes.former_names
     domain: ImageDomain
+    head: nn.Linear
 
     def __init__(
         self,
