@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.data.base.arrays import Rows
-from zoo.data.base.module import expand
+from zoo.data.base.items import Rows
 from zoo.data.real.text import TextData, Texts
 from zoo.domain.text import split_words
+from zoo.utils.paths import expand
 
 SPLITS = ("train", "val", "test")
 SENTIMENT = ("negative", "positive")

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zoo.data.base.arrays import Rows
-from zoo.data.base.module import DataModule, expand
+from zoo.data.base.items import Rows
+from zoo.data.base.module import DataModule
 from zoo.data.real.series_files import read_ts, read_tsv
 from zoo.domain import SeriesDomain
+from zoo.utils.paths import expand
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from zoo.data.base.module import expand
 from zoo.data.real.series import Recordings, SeriesData
+from zoo.utils.paths import expand
 
 
 class SeriesArrays(SeriesData):

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from zoo.data.base.arrays import Rows
-from zoo.data.base.module import DataModule, expand, stratified_split
+from zoo.data.base.items import Rows
+from zoo.data.base.module import DataModule
+from zoo.data.base.sampling import stratified_split
 from zoo.domain import read_tokenizer
 from zoo.domain.text import TextDomain, build_vocabulary
+from zoo.utils.paths import expand
 
 BINARY = {"0", "1", ""}
 
