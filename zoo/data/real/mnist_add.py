@@ -24,13 +24,16 @@ class MNISTAdd(ComposedDigits):
     one-hot: 72 concepts in 12 exclusive groups. Each digit is drawn uniformly from all that its operand allows.
 
     Args:
+        root: folder that contains MNIST, see `TorchvisionData`.
         batch_size: items per batch.
         val_fraction: share of MNIST's training digits held out for validation, see `ComposedDigits`.
-        **composed: `root`, `download`, `count`, `test_count`, `workers` and `seed`, see `ComposedDigits`.
+        **composed: `download`, `count`, `test_count`, `workers` and `seed`, see `ComposedDigits`.
     """
 
-    def __init__(self, batch_size: int = 256, val_fraction: float = 0.2, **composed: Any) -> None:
-        super().__init__(batch_size=batch_size, val_fraction=val_fraction, **composed)
+    def __init__(
+        self, root: str | None = None, batch_size: int = 256, val_fraction: float = 0.2, **composed: Any
+    ) -> None:
+        super().__init__(root, batch_size=batch_size, val_fraction=val_fraction, **composed)
 
     def make_domain(self) -> ImageDomain:
         digit = self.digit_domain

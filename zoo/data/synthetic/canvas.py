@@ -33,16 +33,18 @@ class CanvasDigits(ComposedDigits):
     training.
 
     Args:
+        root: folder that contains MNIST, see `TorchvisionData`.
         label: the class, see above.
         side: of the canvas in pixels, at least 56.
         regions: of each digit: "boxes", 28 x 28 pixels, or "strokes", the pixels that are not black.
         count: number of training canvases.
         test_count: number of test canvases.
-        **composed: `root`, `download`, `batch_size`, `workers`, `seed` and `val_fraction`, see `ComposedDigits`.
+        **composed: `download`, `batch_size`, `workers`, `seed` and `val_fraction`, see `ComposedDigits`.
     """
 
     def __init__(
         self,
+        root: str | None = None,
         label: str = "max",
         side: int = 64,
         regions: str = "boxes",
@@ -50,7 +52,7 @@ class CanvasDigits(ComposedDigits):
         test_count: int = 5_000,
         **composed: Any,
     ) -> None:
-        super().__init__(count=count, test_count=test_count, **composed)
+        super().__init__(root, count=count, test_count=test_count, **composed)
         check_choice(LABELS, label=label)
         check_choice(REGIONS, regions=regions)
         check_at_least(2 * SIDE, side=side)
