@@ -28,8 +28,9 @@ from tqdm import tqdm
 
 import zoo
 from zoo.data import CUB
-from zoo.data.base.arrays import Rows
-from zoo.data.base.module import DataModule, stratified_split
+from zoo.data.base.items import Rows
+from zoo.data.base.module import DataModule
+from zoo.data.base.sampling import stratified_split
 from zoo.domain import Domain, TableDomain
 from zoo.interventions.annotator import cache
 from zoo.interventions.sweep import Protocol, make_policies, sweep

@@ -24,6 +24,12 @@ def test_accepts_what_is_in_range() -> None:
             {"a": "sum", "pooling": "max"},
             "pooling must be one of sum, mean; got 'max'.",
         ),
+        (
+            check_choice,
+            (("sum", "mean"),),
+            {"pooling": "maen"},
+            "pooling must be one of sum, mean; got 'maen'. Did you mean 'mean'?",
+        ),
         (check_at_least, (1,), {"width": 3, "samples": 0}, "samples must be at least 1; got 0."),
         (check_at_least, (1,), {"width": math.nan}, "width must be at least 1; got nan."),
         (check_above, (0,), {"temperature": 0.0}, "temperature must be above 0; got 0.0."),

@@ -1,7 +1,6 @@
 """Checks a config against the classes that it names, before anything is built: a typo gets one clear line."""
 
 import importlib
-import inspect
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +13,7 @@ import zoo.data
 from zoo.core import registry
 from zoo.training.black_box import BlackBox
 from zoo.training.recipe import parse_recipe
+from zoo.utils.signatures import init_parameters
 
 BASES = ("DataModule", "ImageData")
 RUN = ("seed_everything", "output", "overwrite", "patience", "cache_features", "ckpt_path", "weights_only")
@@ -170,7 +170,7 @@ def data_modules() -> dict[str, type]:
 
 
 def _parameters(cls: type) -> list[str]:
-    return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+    return list(init_parameters(cls))
 
 
 def _check_keys(given: Mapping[str, Any], known: Iterable[str], where: str) -> None:

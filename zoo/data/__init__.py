@@ -10,15 +10,17 @@ from zoo.data.registry import MODULES, find
 if TYPE_CHECKING:
     from zoo.data.base.images import ImageData
     from zoo.data.base.module import DataModule
+    from zoo.data.real.cebab import CEBaB
     from zoo.data.real.code import CodeData
     from zoo.data.real.cub import CUB
     from zoo.data.real.digits import Digits
+    from zoo.data.real.eraser_movies import EraserMovies
     from zoo.data.real.image_folder import ImageFolder
     from zoo.data.real.mnist_add import MNISTAdd
-    from zoo.data.real.sentiment import SST2, EraserMovies
     from zoo.data.real.series import SeriesArchive
     from zoo.data.real.series_arrays import SeriesArrays
-    from zoo.data.real.text import CEBaB, TextTable
+    from zoo.data.real.sst2 import SST2
+    from zoo.data.real.text_table import TextTable
     from zoo.data.real.torchvision import TorchvisionData
     from zoo.data.synthetic.artefacts import ForcedArtefact
     from zoo.data.synthetic.canvas import CanvasDigits

@@ -10,7 +10,8 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from zoo.data.base.module import DataModule, EpochSampler
+from zoo.data.base.module import DataModule
+from zoo.data.base.sampling import EpochSampler
 from zoo.networks.image_backbones import Backbone
 from zoo.training.modes import evaluating
 from zoo.training.staged_module import StagedModule

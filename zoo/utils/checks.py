@@ -5,17 +5,21 @@ Values are given by name, so that the message can use it: `check_at_least(1, wid
 
 from collections.abc import Iterable
 
+from zoo.utils.errors import did_you_mean
+
 
 def check_choice(known: Iterable[str], /, **values: str) -> None:
     """Refuses a value that is not one of the known names.
 
     Raises:
-        ValueError: "bottleneck must be one of sigmoid, logit, hard; got 'soft'."
+        ValueError: "bottleneck must be one of sigmoid, logit, hard; got 'hart'. Did you mean 'hard'?"
     """
     names = list(known)
     for name, value in values.items():
         if value not in names:
-            raise ValueError(f"{name} must be one of {', '.join(names)}; got '{value}'.")
+            hint = did_you_mean(value, names)
+            near = f" D{hint[1:]}" if hint.startswith("did") else ""
+            raise ValueError(f"{name} must be one of {', '.join(names)}; got '{value}'.{near}")
 
 
 def check_at_least(minimum: float, /, **values: float) -> None:

@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader
 from zoo.data import Digits
 from zoo.data.base.augment import PIPELINES, pipeline
 from zoo.data.base.images import ImageData, Pictures
-from zoo.data.base.module import EpochSampler, expand, stratified_split
+from zoo.data.base.sampling import EpochSampler, stratified_split
 from zoo.domain import ImageDomain
 from zoo.training.black_box import BlackBox
+from zoo.utils.paths import expand
 
 COLOUR = ImageDomain(classes=("a", "b"), size=(4, 6), mean=(0.5,) * 3, std=(0.5,) * 3)
 

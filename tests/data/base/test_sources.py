@@ -36,13 +36,15 @@ def test_packages_and_hidden_folders_are_left_out(tmp_path: Path) -> None:
 
 def test_what_cannot_be_decoded_is_counted_and_left_out(tmp_path: Path) -> None:
     write(tmp_path, a="a = 1\n", b=b"b = '\xff'\n", c=b"\xfe\xfe")
-    with pytest.warns(UserWarning, match=r"2 of 3 files could not be read and are left out, such as .*b.py \(Unicode"):
+    with pytest.warns(UserWarning, match=r"2 of 3 files could not be read and are skipped, such as .*b.py \(Unicode"):
         assert read_files(str(tmp_path)) == ["a = 1\n"]
 
 
 def test_an_empty_corpus_is_refused_with_counts(tmp_path: Path) -> None:
     write(tmp_path, a="# only a comment\n", b="\n")
-    with pytest.raises(ValueError, match=r"the corpus is empty: .* has 2 .py files, of which 0 .* and 2 hold no code"):
+    with pytest.raises(
+        ValueError, match=r"the corpus is empty: .* has 2 .py files, of which 0 .* and 2 contain no code"
+    ):
         read_files(str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"no folder at .*none; root names a folder of .py files"):
         read_files(str(tmp_path / "none"))

@@ -49,7 +49,7 @@ def test_only_training_batches_have_a_second_view() -> None:
 
 @pytest.mark.parametrize("name", [name for name in PIPELINES if name != "pipnet"])
 def test_an_augmentation_of_geometry_alone_gives_no_two_views(name: str) -> None:
-    message = rf"augment '{name}' draws nothing else, so they would be equal; use augment 'pipnet', or views 1"
+    message = rf"augment '{name}' changes nothing else, so the views would be equal; use augment 'pipnet', or views 1"
     with pytest.raises(ValueError, match=message):
         Digits(augment=name, views=2)
     one, two = pipeline(name, (8, 8)).views(torch.randint(0, 255, (3, 8, 8), dtype=torch.uint8), 2)

@@ -70,7 +70,7 @@ def test_nan_at_the_end_fills_up_a_shorter_series(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("1\t1\tx\n", r"Toy_TRAIN.tsv, line 1: could not convert .* expected numbers"),
-        ("1\t1\n1\tNaN\t3\n", "line 2: missing or infinite values inside a series; fill them in first"),
+        ("1\t1\n1\tNaN\t3\n", "line 2: missing or infinite values inside a series; impute them first"),
         ("1\tNaN\n", "line 1: missing or infinite"),
         ("1\t1\n2\t1\t2\n", "different lengths, 1 to 2 steps"),
         ("", "Toy_TRAIN.tsv is empty; expected a label and values"),

@@ -60,7 +60,7 @@ def test_floats_are_values_and_a_split_of_their_own_is_kept(tmp_path: Path) -> N
             r"has input \(2, 5, 2\) and target \(3,\) of torch.int64; expected N classes",
         ),
         ((series(2), torch.zeros(2, 2).long()), r"target \(2, 2\) of torch.int64; expected N classes"),
-        ((series(2), torch.tensor([0, -1])), "has class -1; classes are whole numbers from 0 on"),
+        ((series(2), torch.tensor([0, -1])), "has class -1; classes are integers from 0 on"),
         ((series(2) / 0, torch.tensor([0, 1])), "NaN or infinite; clean them first"),
         ((series(2), torch.tensor([0, torch.nan])), "NaN or infinite; clean them first"),
         (
@@ -83,7 +83,7 @@ def test_names_and_files_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"classes names 3, but .* has 4; name each of them"):
         SeriesArrays(root, classes=["a", "b", "c"]).make_domain()
     (tmp_path / "test.safetensors").write_text("no arrays")
-    with pytest.raises(ValueError, match=r"test.safetensors is no safetensors file"):
+    with pytest.raises(ValueError, match=r"test.safetensors is not a safetensors file"):
         SeriesArrays(root).make_domain()
     (tmp_path / "test.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"no series at .*test.safetensors; write the tensors input"):

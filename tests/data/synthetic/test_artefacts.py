@@ -79,7 +79,7 @@ def test_data_whose_validation_is_a_part_of_training() -> None:
     ("options", "message"),
     [
         ({"keep": 1.5}, "keep must be in \\[0, 1\\]; got 1.5"),
-        ({"kind": "water"}, "kind must be one of watermark, brightness; got 'water'; did you mean 'watermark'"),
+        ({"kind": "water"}, "kind must be one of watermark, brightness; got 'water'. Did you mean 'watermark'"),
         ({"data": "StrokeDigit"}, "no data module named 'StrokeDigit'; did you mean 'StrokeDigits'"),
         ({"data": "RuleTable"}, "ForcedArtefact needs a data module of images; got RuleTable"),
     ],
@@ -112,6 +112,6 @@ def test_values_are_no_classes() -> None:
             return replace(super().make_domain(), task="regression")
 
     with pytest.raises(
-        ValueError, match="an artefact shows one of two classes or more; Values is a regression with 10"
+        ValueError, match="ForcedArtefact needs two or more classes; Values is a regression with 10 outputs"
     ):
         _ = ForcedArtefact(Values()).domain

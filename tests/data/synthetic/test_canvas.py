@@ -72,7 +72,7 @@ def test_labels_are_made_of_both_digits(zoo_data, label: str) -> None:
     [
         ({"label": "product"}, "label must be one of max, sum, parity_of_sum, pair; got 'product'"),
         ({"regions": "masks"}, "regions must be one of boxes, strokes; got 'masks'"),
-        ({"side": 55}, "side >= 56.*got 55"),
+        ({"side": 55}, "side must be at least 56; got 55"),
     ],
 )
 def test_canvases_that_cannot_be(options: dict, message: str) -> None:

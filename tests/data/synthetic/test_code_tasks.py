@@ -147,14 +147,14 @@ def fake(*pair: str) -> Task:
 
 def test_answers_that_begin_with_the_same_token_are_refused(domain: CodeDomain) -> None:
     task = fake("for {0} in", " value:\n", "while {0} in", " value\n")
-    message = r"begin with the same token: they are ' value' \+ ':\\n' and ' value' \+ '\\n'; use a tokenizer"
+    message = r"start with the same token: they are ' value' \+ ':\\n' and ' value' \+ '\\n'; use a tokenizer"
     with pytest.raises(ValueError, match=message):
         encode(task, domain, 1, "train")
 
 
 def test_answers_that_merge_with_their_prompt_are_refused(domain: CodeDomain) -> None:
     with pytest.raises(
-        ValueError, match=r"task 'fake': the tokenizer joins the end of a prompt with its answer '[:,]'"
+        ValueError, match=r"task 'fake': the tokenizer merges the end of a prompt with its answer '[:,]'"
     ):
         encode(fake("print({0})", ":", "print[{0}]", ","), domain, 1, "train")
 
@@ -171,5 +171,5 @@ def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="count must be at least 1; got 0"):
         task.pairs(0, "train")
     few = Task("few", "none", lambda w: Pair("for angle", " in", "while angle", ":\n"))
-    with pytest.raises(ValueError, match=r"task 'few' has only \d+ pairs for (train|held_out); 500 were asked for"):
+    with pytest.raises(ValueError, match=r"task 'few' has only \d+ pairs for (train|held_out); 500 were requested"):
         [few.pairs(500, split) for split in ("train", "held_out")]

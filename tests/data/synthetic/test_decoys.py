@@ -60,8 +60,8 @@ def test_a_colour_by_hand() -> None:
     coloured = Coloured(digit, torch.tensor([0, 1]))
     assert coloured[[0, 1]][:, :, 5, 6].tolist() == [[255, 0, 0], [0, 255, 0]]
     assert coloured[1][:, 5, 7].tolist() == [0, 51, 0] and coloured[1].sum() == 255 + 51
-    assert coloured.paint([0], ["decoy"])[0, :, 5, 6].tolist() == [85, 85, 85]
-    disc = coloured.paint([0, 1], ["digit"])
+    assert coloured.render([0], ["decoy"])[0, :, 5, 6].tolist() == [85, 85, 85]
+    disc = coloured.render([0, 1], ["digit"])
     assert torch.equal(disc[0, 0], disc[1, 1]) and disc[0, 1:].sum() == 0
     assert float(disc[0, 0].sum()) / 255 == pytest.approx(3.14159 * 64, rel=0.01)
     assert coloured.regions([1])[0].nonzero().tolist() == [[0, 5, 6], [0, 5, 7], [1, 5, 6], [1, 5, 7]]
@@ -73,9 +73,9 @@ def test_a_patch_by_hand() -> None:
     assert (patched[0][0, :4, 5:] == 30).all() and (patched[1][0, 4:, :4] == 80).all()
     assert (patched[0] == 30).sum() == 16 and (patched[0] == 200).sum() == 72 - 16
     assert patched.regions([1]).sum((2, 3)).tolist() == [[56, 16]]
-    assert (patched.paint([0], ["decoy"]) == 200).all() and patched.paint([0], ["digit"]).sum() == 16 * 30
+    assert (patched.render([0], ["decoy"]) == 200).all() and patched.render([0], ["digit"]).sum() == 16 * 30
 
 
 def test_decoys_that_do_not_exist() -> None:
-    with pytest.raises(ValueError, match="kind must be one of colour, corner; got 'color'; did you mean 'colour'"):
+    with pytest.raises(ValueError, match=r"kind must be one of colour, corner; got 'color'\. Did you mean 'colour'"):
         DecoyDigits("color")

@@ -33,5 +33,5 @@ def test_maps_are_images_with_two_targets() -> None:
 
 
 def test_maps_that_cannot_be() -> None:
-    with pytest.raises(ValueError, match="side >= 4; got 4000, 1000 and 3"):
+    with pytest.raises(ValueError, match="side must be at least 4; got 3"):
         DensityFields(side=3)

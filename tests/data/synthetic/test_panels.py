@@ -14,8 +14,8 @@ def test_panels_stand_side_by_side() -> None:
     panels = Panels(digits, garments, torch.tensor([False, True]), strokes=True)
     assert panels[[1, 0]].flatten(1).tolist() == [[9, 7, 0, 2], [1, 0, 7, 8]]
     assert panels[1].shape == (1, 1, 4)
-    assert panels.paint([0, 1], ["digit"]).flatten(1).tolist() == [[0, 0, 7, 8], [9, 7, 0, 0]]
-    assert panels.paint([0, 1], ["distractor"]).flatten(1).tolist() == [[1, 0, 0, 0], [0, 0, 0, 2]]
+    assert panels.render([0, 1], ["digit"]).flatten(1).tolist() == [[0, 0, 7, 8], [9, 7, 0, 0]]
+    assert panels.render([0, 1], ["distractor"]).flatten(1).tolist() == [[1, 0, 0, 0], [0, 0, 0, 2]]
     assert panels.regions([0, 1]).flatten(1).tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
     boxes = Panels(digits, garments, torch.tensor([False, True]), strokes=False)
     assert boxes.regions([0, 1]).flatten(1).tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
@@ -52,5 +52,7 @@ def seen(data: SwitchingPanels, split: str, remove: str) -> Tensor:
 
 
 def test_regions_that_do_not_exist() -> None:
-    with pytest.raises(ValueError, match="regions must be one of boxes, strokes; got 'stroke'; did you mean 'strokes'"):
+    with pytest.raises(
+        ValueError, match=r"regions must be one of boxes, strokes; got 'stroke'\. Did you mean 'strokes'"
+    ):
         SwitchingPanels("stroke")

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.data import PlantedSeries
-from zoo.data.synthetic.benchmark import Evident
-from zoo.data.synthetic.planted_series import between, narma
+from zoo.data.synthetic.arrays import EvidenceRows
+from zoo.data.synthetic.planted_shapes import between, narma
 
 
-def drawn(name: str, count: int, seed: int = 0) -> Evident:
+def drawn(name: str, count: int, seed: int = 0) -> EvidenceRows:
     return PlantedSeries(name, count, 1, 1, seed=seed).items("train", False)
 
 
@@ -52,12 +52,15 @@ def test_base() -> None:
 def test_spikes() -> None:
     items, (rows, classes) = drawn("freq_shapes", 4000), trains()
     assert len(rows) == 142  # 146, but 4 that start at step 0 are those that start a period later
-    shapes = (items.inputs - items.spare)[..., 0]
+    shapes = (items.inputs - items.replacement)[..., 0]
     nearest = torch.cdist(shapes, rows).min(1)
     assert nearest.values.max() < 1e-3 and torch.equal(classes[nearest.indices], items.targets)
     assert torch.equal(items.regions[:, 0, :, 0], (rows[nearest.indices] != 0).float())
     assert len(nearest.indices.unique()) == len(rows)  # every one is drawn
-    assert float(items.spare.std()) == pytest.approx(0.25, abs=0.003) and abs(float(items.spare.mean())) < 0.003
+    assert (
+        float(items.replacement.std()) == pytest.approx(0.25, abs=0.003)
+        and abs(float(items.replacement.mean())) < 0.003
+    )
 
 
 def test_shares_of_spikes() -> None:
@@ -81,7 +84,9 @@ def test_trains_of_different_classes_are_far_apart() -> None:
 def test_ramps(name: str, lengths: tuple[int, int], rate: int) -> None:
     items, frequencies = drawn(name, 500), torch.arange(40)[:, None]
     found, waves = set(), []
-    for x, base, regions, label in zip(items.inputs, items.spare, items.regions, items.targets.tolist(), strict=True):
+    for x, base, regions, label in zip(
+        items.inputs, items.replacement, items.regions, items.targets.tolist(), strict=True
+    ):
         assert torch.equal(x[~regions.any(0).bool()], base[~regions.any(0).bool()])
         if label == 0:
             assert not regions.any()
@@ -155,7 +160,7 @@ def test_windows_of_little_variance() -> None:
             steps.append(len(where))
             starts.append(where[0])
     assert set(steps) == set(range(10, 20)) and (min(starts), max(starts)) == (20, 159)
-    assert float(items.spare.std()) == pytest.approx(math.sqrt(1 + 0.0899**2), abs=0.005)
+    assert float(items.replacement.std()) == pytest.approx(math.sqrt(1 + 0.0899**2), abs=0.005)
 
 
 def test_windows_are_found_by_their_level() -> None:
@@ -193,8 +198,10 @@ def test_between() -> None:
 
 
 def test_settings_that_cannot_be_right() -> None:
-    with pytest.raises(ValueError, match=r"no planted series named 'freqshapes'; did you mean 'freq_shapes'\?"):
+    with pytest.raises(
+        ValueError, match=r"name must be one of freq_shapes, .*; got 'freqshapes'\. Did you mean 'freq_shapes'\?"
+    ):
         PlantedSeries("freqshapes")
-    with pytest.raises(ValueError, match="every split needs series; got 10, 0 and 5"):
+    with pytest.raises(ValueError, match="val_count must be at least 1; got 0"):
         PlantedSeries("lowvar", 10, 0, 5)
     assert PlantedSeries("lowvar").counts == {"train": 5000, "val": 100, "test": 1000}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zoo.data import RuleTable
-from zoo.data.synthetic.rules import term_f1, truth_table_agreement
+from zoo.data.synthetic.formulas import term_f1, truth_table_agreement
 
 ROWS = list(product((1, 2, 3), (1, 2, 3), (1, 2), (1, 2, 3), (1, 2, 3, 4), (1, 2)))  # a1, ..., a6
 STATED = {
@@ -104,9 +104,11 @@ def test_prevalence_of_one_term() -> None:
 
 
 def test_settings_that_cannot_be_right() -> None:
-    with pytest.raises(ValueError, match=r"no rule named 'monk'; did you mean 'monk3'\?"):
+    with pytest.raises(
+        ValueError, match=r"name must be one of monk1, monk2, monk3, dnf; got 'monk'\. Did you mean 'monk3'\?"
+    ):
         RuleTable("monk")
-    with pytest.raises(ValueError, match="expected count >= 10 and test_count >= 1; got 5 and 1"):
+    with pytest.raises(ValueError, match="count must be at least 10; got 5"):
         RuleTable("dnf", 5, 1)
     with pytest.raises(ValueError, match="expected 1 <= bits <= 20 and 0 <= irrelevant < bits; got 21 and 4"):
         RuleTable("dnf", bits=21)

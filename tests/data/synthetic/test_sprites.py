@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from zoo.data import Sprites
-from zoo.data.synthetic.sprites import LABELS, REACH, SCALES, SHAPES, TURNS, places, sprites
+from zoo.data.synthetic.sprite_drawing import REACH, SCALES, TURNS, places, sprites
+from zoo.data.synthetic.sprites import LABELS, SHAPES
 
 AREAS = {  # of scale 1, by their formulas; that of a heart's curve is 3.66197...
     "square": 16.4**2,
@@ -104,6 +105,6 @@ def test_shape_alone() -> None:
 
 def test_labels_that_do_not_exist() -> None:
     with pytest.raises(
-        ValueError, match="label must be one of shape, shape_quadrant; got 'shapes'; did you mean 'shape'"
+        ValueError, match=r"label must be one of shape, shape_quadrant; got 'shapes'\. Did you mean 'shape'"
     ):
         Sprites("shapes")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zoo.data import StrokeDigits
-from zoo.data.synthetic.stroke_digits import distance, draw_digits
+from zoo.data.synthetic.stroke_drawing import distance, draw_digits
 
 INSIDE = st.floats(0, 11, width=32)
 
@@ -85,5 +85,5 @@ def test_labels_that_are_no_digits(labels: Tensor) -> None:
 
 
 def test_sides_too_small_to_read() -> None:
-    with pytest.raises(ValueError, match="at least 8 pixels to be read; got 7"):
+    with pytest.raises(ValueError, match="legible from a side of 8 pixels on; got 7"):
         draw_digits(torch.tensor([1]), torch.Generator(), 7)

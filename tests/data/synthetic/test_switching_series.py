@@ -69,5 +69,5 @@ def test_another_series_stands_in_the_place_of_a_factor() -> None:
 
 
 def test_settings_that_cannot_be_right() -> None:
-    with pytest.raises(ValueError, match="every split needs series; got 0 and 5"):
+    with pytest.raises(ValueError, match="count must be at least 1; got 0"):
         SwitchingSeries(0, 5)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from zoo.data import ConceptToy
-from zoo.data.base.arrays import Rows
+from zoo.data.base.items import Rows
 from zoo.data.synthetic.toys import TOYS
 from zoo.domain import Domain
 
@@ -94,7 +94,7 @@ def test_domain_fits_the_items(name: str) -> None:
 
 
 def test_settings_that_cannot_be_right() -> None:
-    with pytest.raises(ValueError, match=r"no concept toy named 'xro'; did you mean 'xor'\?"):
+    with pytest.raises(ValueError, match=r"name must be one of xor, trig, dot; got 'xro'\. Did you mean 'xor'\?"):
         ConceptToy("xro")
-    with pytest.raises(ValueError, match="count must be at least 20, so that every split has rows; got 19"):
+    with pytest.raises(ValueError, match="count must be at least 20; got 19"):
         ConceptToy("xor", 19)

@@ -1,4 +1,4 @@
-"""Augmentations of training pictures by name. They act on pixels, before the preprocessing that all pictures share."""
+"""Augmentations of training pictures by name; they change the pixels before the domain preprocesses them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,60 +11,60 @@ from torchvision.transforms.v2 import functional as F
 
 from zoo.utils.errors import did_you_mean
 
+FIXED = [0.0, 0.0]  # no rotation
+
 
 class Augmentation:
-    """A named pipeline.
+    """A random augmentation.
 
     Attributes:
-        changes: whether it does anything.
+        changes: whether it changes the picture at all.
         varies: whether two views of one picture differ.
-        joint: whether `together` takes many pictures at once.
+        joint: whether `together` can augment many pictures at once.
 
     Args:
-        steps: what all views of a picture share: its geometry.
-        own: what is drawn for each view anew. It must leave what is shown where it is: losses compare two views cell
-            by cell.
+        steps: shared by all views of a picture: its geometry.
+        per_view: drawn for each view. These steps must not move the content: losses compare two views cell by cell.
     """
 
-    def __init__(self, steps: list[Callable[[Any], Any]], own: list[Callable[[Any], Any]] | None = None) -> None:
-        self.changes, self.varies = bool(steps or own), bool(own)
+    def __init__(self, steps: list[Callable[[Any], Any]], per_view: list[Callable[[Any], Any]] | None = None) -> None:
+        self.changes, self.varies = bool(steps or per_view), bool(per_view)
         self.steps = v2.Compose(steps) if steps else None
-        self.own = v2.Compose(own) if own else None
-        # Of one step, so that numbers are drawn in the order in which single pictures would draw them.
-        self.joint = not own and (not steps or (len(steps) == 1 and isinstance(steps[0], Affine)))
+        self.per_view = v2.Compose(per_view) if per_view else None
+        # Only a single step draws random numbers in the order in which single pictures draw them.
+        self.joint = not per_view and (not steps or (len(steps) == 1 and isinstance(steps[0], Affine)))
         self.first = steps[0] if steps else None
 
     def __call__(self, picture: Any) -> Any:
         return self.views(picture, 1)[0]
 
     def views(self, picture: Any, count: int) -> list[Any]:
-        """So many augmented views of one picture."""
+        """`count` augmented views of one picture."""
         shared = self.steps(picture) if self.steps else picture
-        return [self.own(shared) if self.own else shared for _ in range(count)]
+        return [self.per_view(shared) if self.per_view else shared for _ in range(count)]
 
     def together(self, pictures: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) as they would become one after the other; of a `joint` pipeline."""
+        """Augmented pictures (N, C, H, W), equal to augmenting one after the other; for a `joint` augmentation."""
         return self.first.together(pictures) if isinstance(self.first, Affine) else pictures
 
 
 class Affine(v2.RandomAffine):
-    """Turns, moves and changes of scale, of one picture or of many in memory at once.
+    """Random rotation, translation and scaling of one picture, or of many in memory at once.
 
     Args:
-        turn: degrees at most, either way.
-        move: at most, as shares of width and height.
-        grow: the smallest and the largest scale.
+        turn: largest rotation in degrees, either way.
+        move: largest translation, as shares of width and height.
+        grow: smallest and largest scale.
     """
 
     def __init__(self, turn: float, move: tuple[float, float], grow: tuple[float, float]) -> None:
-        super().__init__(turn, translate=move, scale=grow, interpolation=v2.InterpolationMode.BILINEAR)
+        super().__init__(symmetric(turn), translate=move, scale=grow, interpolation=v2.InterpolationMode.BILINEAR)
         self.turn, self.move, self.grow = turn, move, grow
 
     def together(self, pictures: Tensor) -> Tensor:
-        """Pictures (N, C, H, W), uint8, as they would become one after the other: the same draws, the same arithmetic.
+        """Augmented pictures (N, C, H, W), uint8, equal to one after the other: same draws, same arithmetic.
 
-        What comes from beyond the edge is black. One by one, eight pixels square, this takes longer than to learn from
-        them.
+        Pixels from beyond the edge are black. For 8 x 8 pixels, one by one would take longer than the training step.
         """
         height, width = pictures.shape[-2:]
         x, y = self.move[0] * width, self.move[1] * height
@@ -85,58 +85,66 @@ class Affine(v2.RandomAffine):
         return (seen[:, :-1] * seen[:, -1:]).round().to(pictures.dtype)
 
 
+def symmetric(degrees: float) -> list[float]:
+    """The range from -degrees to degrees."""
+    return [-degrees, degrees]
+
+
 def pillow(picture: Any) -> Any:
-    """A tensor as an image of Pillow, whose kernels for moves and light are the faster ones, as torch's for scaling."""
+    """A tensor as a PIL image, whose geometric and colour operations are faster than torch's (not its resizing)."""
     return F.to_pil_image(picture) if isinstance(picture, Tensor) and picture.shape[0] in (1, 3) else picture
 
 
 def none(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
-    """Nothing."""
+    """No augmentation."""
     return []
 
 
 def flip(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
-    """Left and right exchanged, half of the time."""
+    """A horizontal flip with probability 1/2."""
     return [v2.RandomHorizontalFlip()]
 
 
 def shift(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
-    """Small moves, turns and changes of scale: for digits, whose mirror images are none."""
+    """Small translation, rotation and scaling: for digits, whose mirror images are not digits."""
     return [Affine(8, (0.08, 0.08), (0.92, 1.08))]
 
 
 def crop(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
-    """A random part of at least 60 % of the picture, scaled to the input's size, perhaps flipped."""
+    """A random crop of at least 60 % of the picture, resized to the input size, flipped with probability 1/2."""
     return [v2.RandomResizedCrop(list(size), (0.6, 1.0), antialias=True), v2.RandomHorizontalFlip()]
 
 
 def protopnet(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
-    """Rotation, skew, shear, flip: what Chen et al. (NeurIPS 2019) made offline, here drawn anew in every epoch."""
+    """Rotation, perspective, shear and flip, as Chen et al. (NeurIPS 2019).
+
+    Differs from the published code: drawn anew in every epoch instead of once, offline.
+    """
     one = v2.RandomChoice(
         [
-            v2.RandomAffine(15, interpolation=v2.InterpolationMode.BILINEAR),
+            v2.RandomAffine(symmetric(15), interpolation=v2.InterpolationMode.BILINEAR),
             v2.RandomPerspective(0.2, p=1.0),
-            v2.RandomAffine(0, shear=(-10, 10), interpolation=v2.InterpolationMode.BILINEAR),
+            v2.RandomAffine(FIXED, shear=(-10, 10), interpolation=v2.InterpolationMode.BILINEAR),
         ]
     )
     return [v2.Resize(list(size), antialias=True), one, v2.RandomHorizontalFlip()]
 
 
 def pipnet(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
-    """One move, turn or shear for all views, then a change of light and a shift of up to 4 pixels for each.
+    """One translation, rotation or shear for all views; per view, one colour change and a shift of up to 4 pixels.
 
-    As Nauta et al. (CVPR 2023) augment: TrivialAugment (Müller, Hutter, ICCV 2021), split into geometry and light.
+    As Nauta et al. (CVPR 2023): TrivialAugment (Müller, Hutter, ICCV 2021), split into geometry and colour.
     """
     bilinear = v2.InterpolationMode.BILINEAR
     reach = (min(16 / size[1], 1.0), min(16 / size[0], 1.0))  # 16 pixels, along either axis
     one = v2.RandomChoice(
         [
             v2.Identity(),
-            v2.RandomAffine(0, shear=(-27, 27), interpolation=bilinear),  # arctan 0.5
-            v2.RandomAffine(0, shear=(0, 0, -27, 27), interpolation=bilinear),
-            v2.RandomAffine(0, translate=(reach[0], 0)),
-            v2.RandomAffine(0, translate=(0, reach[1])),
-            v2.RandomRotation(60, interpolation=bilinear),
+            v2.RandomAffine(FIXED, shear=(-27, 27), interpolation=bilinear),  # arctan 0.5
+            v2.RandomAffine(FIXED, shear=(0, 0, -27, 27), interpolation=bilinear),
+            v2.RandomAffine(FIXED, translate=(reach[0], 0)),
+            v2.RandomAffine(FIXED, translate=(0, reach[1])),
+            v2.RandomRotation(symmetric(60), interpolation=bilinear),
         ]
     )
     larger, cut = [n + 8 for n in size], [n + 4 for n in size]
@@ -150,12 +158,12 @@ def pipnet(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
 
 
 def light(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
-    """A change of light, colour or sharpness, and a shift of up to 4 pixels: what `pipnet` draws for each view."""
+    """A change of brightness, colour or sharpness, and a shift of up to 4 pixels: the per-view part of `pipnet`."""
     one = v2.RandomChoice(
         [
             v2.Identity(),
             v2.ColorJitter(brightness=0.5),
-            v2.ColorJitter(saturation=0.02),  # the colour of a bird tells its class
+            v2.ColorJitter(saturation=0.02),  # birds are classified by their colour
             v2.ColorJitter(contrast=0.5),
             v2.RandomChoice([v2.RandomAdjustSharpness(1 + step / 10, p=1.0) for step in range(-5, 6)]),
             v2.RandomChoice([v2.RandomPosterize(bits, p=1.0) for bits in range(2, 9)]),
@@ -167,15 +175,15 @@ def light(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
 
 
 PIPELINES = {f.__name__: f for f in (none, flip, shift, crop, protopnet, pipnet)}
-OWN = {"pipnet": light}  # what is drawn for each view
+PER_VIEW = {"pipnet": light}
 
 
 def pipeline(name: str, size: tuple[int, int]) -> Augmentation:
     """The augmentation of that name for inputs of `size` (height, width).
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such augmentation.
     """
     if name not in PIPELINES:
         raise ValueError(f"no augmentation named '{name}'; {did_you_mean(name, PIPELINES)}")
-    return Augmentation(PIPELINES[name](size), OWN[name](size) if name in OWN else None)
+    return Augmentation(PIPELINES[name](size), PER_VIEW[name](size) if name in PER_VIEW else None)

@@ -1,43 +1,31 @@
-"""A short description of data that changes when the data do: splits, their sizes, and a hash of their items."""
+"""A short description of data that changes when the data change: splits, their sizes, and a hash of their items."""
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from zoo.data.base.module import DataModule, Items, Part
+from zoo.data.base.items import Items, Part
+from zoo.data.base.module import DataModule
 
-BYTES = 1 << 28  # of numbers in memory that are hashed themselves; more are told apart by name and target
+BYTES = 1 << 28  # larger arrays are not hashed; their items are distinguished by names and targets
 
 
 def fingerprint(data: DataModule) -> dict[str, dict[str, Any]]:
-    """For each split the number of items and a SHA-256 of their names, targets and, of small arrays, inputs.
+    """For each split the number of items and a SHA-256 of their names, targets and, for small arrays, inputs.
 
-    Pictures in files are told apart by name and target: their pixels are not read.
+    Pictures in files are distinguished by name and target: their pixels are not read.
     """
-    return {
-        split: {"items": len(dataset), "sha256": _digest(dataset)}  # pyright: ignore[reportArgumentType]
-        for split, dataset in _splits(data)
-    }
+    splits = {"train": data.projection_dataset(), "val": data.val_dataset(), "test": data.test_dataset()}
+    return {split: {"items": len(dataset), "sha256": _digest(dataset)} for split, dataset in splits.items()}
 
 
-def _splits(data: DataModule) -> Iterator[tuple[str, Dataset]]:
-    yield "train", data.projection_dataset()
-    yield "val", data.val_dataset()
-    yield "test", data.test_dataset()
-
-
-def _digest(dataset: Dataset) -> str:
-    items, rows = dataset, None
-    while isinstance(items, Part):
-        rows = list(items.indices) if rows is None else [items.indices[row] for row in rows]
-        items = items.dataset
-    if not isinstance(items, Items):
+def _digest(dataset: Items | Part) -> str:
+    """SHA-256 of the items of a data set; "unknown" if it is not one of this library."""
+    if not isinstance(dataset, Items | Part):
         return "unknown"
-    rows = list(range(len(items))) if rows is None else rows
+    items, rows = (dataset.dataset, dataset.indices) if isinstance(dataset, Part) else (dataset, range(len(dataset)))
     digest = hashlib.sha256()
     for row in rows:
         digest.update(items.name(row).encode(errors="surrogatepass") + b"\0")

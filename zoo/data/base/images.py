@@ -1,4 +1,4 @@
-"""What all image data modules share: preprocessing, augmentation, pictures in memory or in files."""
+"""The base of image data modules, and pictures in memory or in files as items."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,26 +6,28 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from zoo.data.base.augment import OWN, pipeline
-from zoo.data.base.module import DataModule, Items
+from zoo.data.base.augment import PER_VIEW, pipeline
+from zoo.data.base.items import Items
+from zoo.data.base.module import DataModule
 from zoo.domain import ImageDomain, open_image
 
 
 class Pictures(Items):
-    """A list of pictures in memory, or of files that are decoded when asked for.
+    """Pictures in memory, or in files that are decoded on access.
 
-    Items are {"input": (C, H, W) normalised, "target": class}, with "concepts" and "visible" (k,) if there are any, and
-    "view" (C, H, W), the same picture augmented once more, if `views` is 2.
+    Items are {"input": (C, H, W) normalised, "target": class}, with "concepts" and "visible" (k,) where given, and
+    "view" (C, H, W), a second augmented view of the same picture, if `views` is 2.
 
     Args:
-        sources: uint8 pictures (N, C, H, W), or what gives such when indexed by a number or a list of them; or paths.
+        sources: uint8 pictures (N, C, H, W), or an object that returns them when indexed by a number or a list of
+            numbers; or paths.
         targets: (N,) classes.
-        domain: how a picture becomes an input.
-        names: what the items are called.
-        boxes: (N, 4) left, top, width, height in pixels, to crop files to; None for whole pictures.
+        domain: preprocesses the pictures.
+        names: N names.
+        boxes: (N, 4) left, top, width, height in pixels, to which files are cropped; None for no cropping.
         augment: name of an augmentation, see `zoo.data.base.augment`.
-        concepts: (N, k) in {0, 1, NaN}, NaN where nobody annotated.
-        visible: (N, k), False where the annotator saw no such part.
+        concepts: (N, k) in {0, 1, NaN}, NaN where not annotated.
+        visible: (N, k), False where the annotator marked the part as not visible.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Pictures(Items):
         return self._item(i, views[0]) | ({"view": views[1]} if self.views == 2 else {})
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
-        """A whole batch at once; pictures in memory are made inputs together where their augmentation allows it."""
+        """A batch of items; pictures in memory are preprocessed together where their augmentation allows it."""
         if not self.augment.joint or not isinstance(self.sources[indices[0]], Tensor):
             return [self[i] for i in indices]
         inputs = self.domain.preprocess(self.augment.together(self.sources[indices]))
@@ -57,16 +59,16 @@ class Pictures(Items):
 
     def _item(self, i: int, x: Tensor) -> dict[str, Any]:
         item = {"input": x, "target": int(self.targets[i])}
-        known = {"concepts": self.concepts, "visible": self.visible}
-        return item | {name: labels[i] for name, labels in known.items() if labels is not None}
+        optional = {"concepts": self.concepts, "visible": self.visible}
+        return item | {name: labels[i] for name, labels in optional.items() if labels is not None}
 
     def picture(self, i: int) -> Any:
-        """The picture as it is, before augmentation and preprocessing."""
+        """Picture i before augmentation and preprocessing: a uint8 tensor (C, H', W') or a PIL image."""
         source = self.sources[i]
         if isinstance(source, Tensor):
             return source
         image = open_image(source)
-        return image if self.boxes is None else image.crop(self._edges(i))
+        return image if self.boxes is None else image.crop(_edges(self.boxes[i]))
 
     def _pixels(self, i: int) -> Tensor:
         """The same as a tensor (1 or C, H', W') of uint8."""
@@ -76,33 +78,31 @@ class Pictures(Items):
         pixels = self.domain.pixels(source)
         if self.boxes is None:
             return pixels
-        left, top, right, bottom = self._edges(i)
+        left, top, right, bottom = _edges(self.boxes[i])
         cut = F.crop(pixels, top, left, bottom - top, right - left)
         return cut.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # dense, as a decoded picture, for the same kernels
 
-    def _edges(self, i: int) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom of the box."""
-        left, top, width, height = self.boxes[i].tolist()  # pyright: ignore[reportOptionalSubscript]
-        return round(left), round(top), round(left + width), round(top + height)
-
     def name(self, i: int) -> str:
-        """What item i is called."""
+        """Name of item i."""
         return self.names[i]
 
 
+def _edges(box: Tensor) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom in pixels of a box (4,) of left, top, width and height."""
+    left, top, width, height = box.tolist()
+    return round(left), round(top), round(left + width), round(top + height)
+
+
 class ImageData(DataModule):
-    """The base of all image data modules; a data set defines `make_domain` and `pictures`.
+    """The base of all image data modules; a subclass defines `make_domain` and `pictures`.
 
     Args:
-        batch_size: items a batch.
-        workers: processes that load; 0 loads in the main process.
-        seed: of the split into train and validation, and of the shuffles.
-        val_fraction: share of the training images held out for validation, in (0, 1), from every class.
+        batch_size, workers, seed, val_fraction: see `DataModule`.
         augment: augmentation of the training images, see `zoo.data.base.augment`.
-        views: 2 gives training batches a second view of each image, as "view".
+        views: 2 adds a second view of each image to training batches, as "view".
 
     Raises:
-        ValueError: an unknown augmentation, another number of views, or an augmentation of which two views are equal.
+        ValueError: unknown augmentation, another number of views, or an augmentation whose two views would be equal.
     """
 
     def __init__(
@@ -115,21 +115,25 @@ class ImageData(DataModule):
         views: int = 1,
     ) -> None:
         super().__init__(batch_size, workers, seed, val_fraction)
-        varies = pipeline(augment, (1, 1)).varies  # an unknown name is an error now, not when the first batch is loaded
+        varies = pipeline(augment, (1, 1)).varies  # refuses an unknown name now, not in the first batch
         if views not in (1, 2):
             raise ValueError(f"views must be 1 or 2; got {views}.")
         if views == 2 and not varies:
             raise ValueError(
-                f"two views of an image share its geometry, and augment '{augment}' draws nothing else, so they would "
-                f"be equal; use augment '{next(iter(OWN))}', or views 1."
+                f"the two views of an image share its geometry, and augment '{augment}' changes nothing else, so the "
+                f"views would be equal; use augment '{next(iter(PER_VIEW))}', or views 1."
             )
         self.augment, self.views = augment, views
 
     def pictures(self, split: str, augment: str) -> Pictures:
-        """The pictures of one official split, "train", "val" or "test".
+        """The pictures of one official split.
+
+        Args:
+            split: "train", "val" or "test".
+            augment: name of an augmentation.
 
         Raises:
-            KeyError: there is no official "val" split; then a part of "train" is held out.
+            KeyError: there is no official "val" split; a part of "train" is held out instead.
         """
         raise NotImplementedError("a data module of images defines pictures()")
 

@@ -6,23 +6,23 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoo.data.base.module import expand
+from zoo.utils.paths import expand
 
-NOT_READ = {"test", "tests", "idle_test", "lib2to3"}  # folders of the standard library: tests, and Python 2
-TOPICS = "topics.py"  # its documentation in one long string
+SKIPPED = {"test", "tests", "idle_test", "lib2to3"}  # folders of the standard library: tests, and Python 2
+TOPICS = "topics.py"  # the documentation as one long string
 
 
 def read_files(root: str | None) -> list[str]:
-    """The texts of all .py files of a folder, without the comments at their heads; in the order of their paths.
+    """The texts of all .py files of a folder, without their header comments, in the order of their paths.
 
-    Installed packages (site-packages) and hidden folders in it are left out.
+    Installed packages (site-packages) and hidden folders are skipped.
 
     Args:
         root: the folder; None for the standard library, without its tests, documentation and lib2to3.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: there is no file with code in it that can be decoded.
+        ValueError: no file contains code that can be decoded.
     """
     folder = Path(sysconfig.get_paths()["stdlib"]) if root is None else expand(root)
     if not folder.is_dir():
@@ -38,17 +38,17 @@ def read_files(root: str | None) -> list[str]:
         if text.strip():
             texts.append(text)
     if bad:
-        warnings.warn(f"{len(bad)} of {seen} files could not be read and are left out, such as {bad[0]}.", stacklevel=2)
+        warnings.warn(f"{len(bad)} of {seen} files could not be read and are skipped, such as {bad[0]}.", stacklevel=2)
     if not texts:
         raise ValueError(
             f"the corpus is empty: {folder} has {seen} .py files, of which {len(bad)} cannot be read and "
-            f"{seen - len(bad)} hold no code."
+            f"{seen - len(bad)} contain no code."
         )
     return texts
 
 
 def _paths(root: Path, library: bool) -> Iterator[Path]:
-    skipped = {"site-packages"} | (NOT_READ if library else set())
+    skipped = {"site-packages"} | (SKIPPED if library else set())
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in skipped and not name.startswith("."))
         for name in sorted(names):
@@ -57,7 +57,7 @@ def _paths(root: Path, library: bool) -> Iterator[Path]:
 
 
 def without_head(text: str) -> str:
-    """A file without the comments and empty lines at its head, such as a licence."""
+    """A file without its header comments, such as a licence, and without leading empty lines."""
     lines = text.splitlines(keepends=True)
     first = next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
     return "".join(lines[first:])

@@ -1,4 +1,4 @@
-"""Texts as one array of tokens: a tokenizer of source code, and a cache on the disk."""
+"""Texts as one array of tokens: a tokenizer for source code, and a cache on disk."""
 
 import hashlib
 import json
@@ -15,12 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zoo.data.base.module import expand
 from zoo.domain.code import END, SPECIAL
 from zoo.utils.optional import need
+from zoo.utils.paths import expand
 
-# Words with one sign before them; numbers of up to three digits; signs with the ends of their lines; ends of lines;
-# blanks, of which the last goes to what follows.
+# Words with one preceding sign; numbers of up to three digits; signs with following line breaks; line breaks; blanks,
+# the last of which belongs to the next piece.
 PIECES = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
@@ -29,11 +29,11 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> str:
 
     Args:
         texts: to train on.
-        vocabulary: tokens, with these two and the 256 bytes.
+        vocabulary: number of tokens, including these two and the 256 bytes.
 
     Raises:
         ImportError: the extra `text` is not installed.
-        ValueError: fewer tokens than there are bytes.
+        ValueError: the vocabulary is smaller than the bytes and the special tokens.
     """
     if vocabulary < 256 + len(SPECIAL):
         raise ValueError(f"vocabulary must hold the 256 bytes and {len(SPECIAL)} more; got {vocabulary}.")
@@ -53,9 +53,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> str:
 
 
 def as_tokens(texts: Iterable[str], tokenizer: str, together: int = 1000) -> Tensor:
-    """(N,) int32: the tokens of all texts in a row, each with "<|end|>" after it."""
+    """(N,) int32: the concatenated tokens of all texts, each followed by "<|end|>"."""
     made = need("tokenizers", "text").Tokenizer.from_str(tokenizer)
-    made.encode_special_tokens = True  # "<|end|>" in a text is text like any other
+    made.encode_special_tokens = True  # "<|end|>" in a text is ordinary text
     parts = []
     rest = iter(texts)
     while some := list(islice(rest, together)):
@@ -65,14 +65,14 @@ def as_tokens(texts: Iterable[str], tokenizer: str, together: int = 1000) -> Ten
 
 
 def cache_folder(given: str | None) -> Path:
-    """Where token arrays are kept: `given`, or a folder of this package where the user's caches lie."""
+    """Folder for token arrays: `given`, or this package's folder in the user's cache."""
     if given is not None:
         return expand(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "self-interpretable-zoo"
 
 
 def fingerprint(settings: dict[str, Any], texts: Sequence[str]) -> str:
-    """A name for what these settings make of these texts."""
+    """A hash of the settings and texts that determine the tokens."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for text in texts:
         digest.update(len(text).to_bytes(8, "little") + text.encode())
@@ -80,7 +80,7 @@ def fingerprint(settings: dict[str, Any], texts: Sequence[str]) -> str:
 
 
 def read_cached(path: Path) -> tuple[dict[str, Tensor], str] | None:
-    """Token arrays and the tokenizer, as `write_cached` left them; None if they are not there, or damaged."""
+    """Token arrays and the tokenizer, as written by `write_cached`; None if the file is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()["tokenizer"]  # noqa: SIM118
@@ -89,9 +89,9 @@ def read_cached(path: Path) -> tuple[dict[str, Tensor], str] | None:
 
 
 def write_cached(path: Path, arrays: dict[str, Tensor], tokenizer: str) -> None:
-    """Keeps token arrays and their tokenizer in one file, which is there whole or not at all.
+    """Writes token arrays and their tokenizer to one file, atomically.
 
-    Where nothing can be written there is a warning, and they will be made again the next time.
+    If the file cannot be written, there is a warning, and the tokens will be computed again next time.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

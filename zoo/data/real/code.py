@@ -1,15 +1,16 @@
-"""Python source as a corpus: windows of tokens, and the token after each."""
+"""Python source as a corpus of tokens for next-token prediction."""
 
 import random
-from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from zoo.data.base.module import DataModule, EpochSampler, Items
+from zoo.data.base.module import DataModule
+from zoo.data.base.sampling import EpochSampler
 from zoo.data.base.sources import read_files
 from zoo.data.base.tokenized import (
     PIECES,
@@ -20,81 +21,34 @@ from zoo.data.base.tokenized import (
     train_tokenizer,
     write_cached,
 )
+from zoo.data.real.code_windows import Windows, WindowSampler
 from zoo.data.synthetic.idioms import documents
 from zoo.domain.code import CodeDomain
+from zoo.utils.checks import check_at_least
 
-DOCUMENT = 60  # idioms of a document, roughly a hundred lines
-
-
-class Windows(Items):
-    """Windows of T tokens of one long array, and the token after each.
-
-    Args:
-        tokens: (N,) int32.
-        length: T.
-        starts: (W,) of the windows; by default one after the other.
-        title: what the array is called.
-    """
-
-    def __init__(self, tokens: Tensor, length: int, starts: Tensor | None = None, title: str = "tokens") -> None:
-        self.tokens, self.length, self.title = tokens, length, title
-        self.starts = torch.arange(0, len(tokens) - length, length) if starts is None else starts
-
-    @property
-    def targets(self) -> Tensor:
-        return self.tokens[self.starts + self.length].long()
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def __getitem__(self, i: int) -> dict[str, Tensor]:
-        start = int(self.starts[i])
-        window = self.tokens[start : start + self.length + 1].long()
-        return {"input": window[:-1], "target": window[-1]}
-
-    def name(self, i: int) -> str:
-        return f"{self.title} from {int(self.starts[i])}"
-
-
-class SomeWindows(EpochSampler):
-    """A random choice of windows in every epoch, which follows from (seed, epoch) alone.
-
-    Args:
-        count: windows an epoch.
-        dataset, generator, seed: see `EpochSampler`.
-    """
-
-    def __init__(self, count: int, dataset: Dataset, generator: torch.Generator, seed: int) -> None:
-        super().__init__(dataset, generator, seed)
-        self.count = count - count % self.num_replicas
-        self.num_samples = self.count // self.num_replicas
-
-    def __iter__(self) -> Iterator[int]:
-        draw = torch.Generator().manual_seed(self.seed + 1_000_003 * self.epoch)
-        size = len(self.dataset)  # pyright: ignore[reportArgumentType]
-        chosen = torch.cat([torch.randperm(size, generator=draw) for _ in range(-(-self.count // size))])
-        return iter(chosen[self.rank : self.count : self.num_replicas].tolist())
+DOCUMENT = 60  # idioms per document, about a hundred lines
 
 
 class CodeData(DataModule):
-    """Python source, by default the standard library of the running interpreter, and generated idioms.
+    """Python source files, by default the standard library of the running interpreter, and generated idioms.
 
-    Whole files are held out for validation and test. Comments at the head of a file, such as licences, are left out.
+    Files are held out as a whole for validation and test. Header comments of files, such as licences, are removed.
 
     Args:
-        root: folder of .py files, at any depth; by default the standard library without its tests.
-        vocabulary: tokens of the byte-level BPE that is trained on the training files.
+        root: folder of .py files, searched recursively; by default the standard library without its tests.
+        vocabulary: number of tokens of the byte-level BPE, which is trained on the training files.
         length: T, tokens of a window.
-        idioms: share of the training windows that are generated (`zoo.data.synthetic.idioms`), in [0, 1]; at 1 no file is read.
-        idiom_tokens: how many tokens of idioms are generated if no file is read; else as many as their share needs.
-        windows: training windows of an epoch, drawn anew for each from wherever one may begin; by default all that
-            follow one another without a gap, in random order.
-        held_out_windows: of validation and of test, at most.
-        cache: folder for token arrays; by default where the user's caches lie.
-        batch_size, workers, seed, val_fraction: see `DataModule`; the fraction is of files, for each of both splits.
+        idioms: share of generated training windows (`zoo.data.synthetic.idioms`), in [0, 1]; at 1 no file is read.
+        idiom_tokens: number of generated tokens if no file is read; otherwise it follows from `idioms`.
+        windows: number of training windows per epoch, drawn anew in each epoch from all possible positions; by default
+            all consecutive windows in random order.
+        held_out_windows: largest number of validation windows, and of test windows.
+        cache: folder for token arrays; by default in the user's cache.
+        val_fraction: share of the files held out for validation, and again for the test.
+        **loading: `batch_size`, `workers` and `seed`, see `DataModule`.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -107,34 +61,31 @@ class CodeData(DataModule):
         windows: int | None = None,
         held_out_windows: int = 400,
         cache: str | None = None,
-        batch_size: int = 64,
-        workers: int = 0,
-        seed: int = 0,
         val_fraction: float = 0.05,
+        **loading: Any,
     ) -> None:
-        super().__init__(batch_size, workers, seed, val_fraction)
+        super().__init__(val_fraction=val_fraction, **loading)
         if not 0 <= idioms <= 1:
             raise ValueError(f"idioms must be a share in [0, 1]; got {idioms}.")
-        counts = {"length": length, "idiom_tokens": idiom_tokens, "held_out_windows": held_out_windows}
-        for name, number in counts.items() | {("windows", 1 if windows is None else windows)}:
-            if number < 1:
-                raise ValueError(f"{name} must be at least 1; got {number}.")
+        check_at_least(1, length=length, idiom_tokens=idiom_tokens, held_out_windows=held_out_windows)
+        if windows is not None:
+            check_at_least(1, windows=windows)
         if idioms == 1 and root is not None:
-            raise ValueError(f"idioms=1 reads no file, but root names {root}; lower idioms, or leave out root.")
+            raise ValueError(f"idioms=1 reads no file, but root is {root}; lower idioms, or leave out root.")
         self.root, self.vocabulary, self.length, self.idioms = root, vocabulary, length, idioms
         self.idiom_tokens, self.windows, self.held_out_windows = idiom_tokens, windows, held_out_windows
         self.cache = cache
 
     @cached_property
     def _texts(self) -> dict[str, list[str]]:
-        """The texts of the files by split."""
+        """Texts of the files by split."""
         if self.idioms == 1:
             return {"train": [], "val": [], "test": []}
         texts = read_files(self.root)
         if len(texts) < 3:
             raise ValueError(
-                f"the corpus has {len(texts)} files with code; at least 3 are needed, to hold out "
-                "one for validation and one for the test."
+                f"the corpus has {len(texts)} files with code; at least 3 are needed: one each for training, "
+                "validation and test."
             )
         held = min(max(1, round(len(texts) * self.val_fraction)), (len(texts) - 1) // 2)
         random.Random(self.seed).shuffle(texts)
@@ -142,7 +93,7 @@ class CodeData(DataModule):
 
     @cached_property
     def _arrays(self) -> tuple[dict[str, Tensor], str]:
-        """Token arrays by split, and the tokenizer: from the cache, if they were made before."""
+        """Token arrays by split, and the tokenizer; cached on disk."""
         settings = {
             "format": 2,
             "pieces": PIECES,
@@ -151,7 +102,7 @@ class CodeData(DataModule):
             "idiom_tokens": self.idiom_tokens,
             "seed": self.seed,
             "val_fraction": self.val_fraction,
-            "sample": list(islice(documents("sample", DOCUMENT), 20)),  # of another version's idioms
+            "sample": list(islice(documents("sample", DOCUMENT), 20)),  # changes with the version of the idioms
         }
         every = [text for split in ("train", "val", "test") for text in self._texts[split]]
         path = cache_folder(self.cache) / f"{fingerprint(settings, every)}.safetensors"
@@ -177,18 +128,18 @@ class CodeData(DataModule):
         return CodeDomain(tokenizer=self._arrays[1], length=self.length)
 
     def items(self, split: str, training: bool) -> Windows:
-        """Windows of one split; those to train on begin anywhere, if an epoch has so many of them (`windows`)."""
+        """Windows of one split; training windows start at any token if `windows` is given."""
         arrays = self._arrays[0]
         files, idioms = arrays[split], arrays[f"{split} idioms"]
         tokens = torch.cat([files, idioms])
         step = self.length if self.windows is None or not training else 1
-        # No window reaches from the files into the idioms.
+        # No window spans the end of the files and the idioms.
         starts = [torch.arange(0, max(len(part) - self.length, 0), step) for part in (files, idioms)]
         starts = torch.cat([starts[0], starts[1] + len(files)])
         if not len(starts):
             raise ValueError(
                 f"the {split} split has {len(tokens)} tokens, fewer than one window of {self.length} and the token "
-                "after it; give more files, or a smaller length."
+                "after it; use more files, or a smaller length."
             )
         if split != "train" and len(starts) > self.held_out_windows:
             starts = starts[torch.linspace(0, len(starts) - 1, self.held_out_windows).long()]
@@ -197,14 +148,14 @@ class CodeData(DataModule):
     def make_sampler(self, dataset: Dataset, generator: torch.Generator) -> EpochSampler:
         if self.windows is None:
             return super().make_sampler(dataset, generator)
-        return SomeWindows(self.windows, dataset, generator, self.seed)
+        return WindowSampler(self.windows, dataset, generator, self.seed)
 
-    def projection_dataset(self) -> Dataset:
-        """At most 2,000 training windows, evenly spread: enough for the means of nodes."""
-        whole = self.items("train", False)
-        if len(whole) <= 2000:
-            return whole
-        return Windows(whole.tokens, self.length, whole.starts[torch.linspace(0, len(whole) - 1, 2000).long()])
+    def projection_dataset(self) -> Windows:
+        """At most 2,000 training windows, evenly spaced: enough for the means of nodes."""
+        found = self.items("train", False)
+        if len(found) <= 2000:
+            return found
+        return Windows(found.tokens, self.length, found.starts[torch.linspace(0, len(found) - 1, 2000).long()])
 
 
 def idiom_tokens(seed: str, tokenizer: str, count: int) -> Tensor:

@@ -1,35 +1,39 @@
-"""Caltech-UCSD Birds 200-2011, in its official folder layout, or a part of it in the same layout."""
+"""Caltech-UCSD Birds 200-2011 in its official folder layout, or a subset in the same layout."""
 
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from zoo.data.base.images import ImageData, Pictures
-from zoo.data.base.module import expand
 from zoo.data.real.cub_concepts import Attributes, read_attributes
 from zoo.data.real.cub_parts import Parts, read_parts
 from zoo.domain import ImageDomain
+from zoo.utils.checks import check_choice
+from zoo.utils.paths import expand
 
 
 class CUB(ImageData):
-    """Birds of CUB-200-2011 with the official split, cropped to the annotated boxes or whole.
+    """CUB-200-2011 with the official split, cropped to the annotated bounding boxes or not.
 
     Args:
         root: folder with images.txt, classes.txt, ...; by default $ZOO_DATA/CUB_200_2011, or else $ZOO_DATA/cub50.
-        concepts: "none"; "class": attributes of the bird's class; "image": those annotated in the very image. See
-            `zoo.data.real.cub_concepts.read_attributes`.
-        box_crop: crop every image to its bounding box, in training and in test.
+        concepts: "none"; "class": attributes of the bird's class; "image": attributes annotated in the image itself.
+            See `zoo.data.real.cub_concepts.read_attributes`.
+        box_crop: crop every image to its bounding box, in training and in the test.
         size: height and width of the input in pixels.
-        mean: of the pixels by channel on the scale 0 to 1, as the backbone expects; ImageNet's by default.
-        std: likewise.
-        batch_size: items a batch.
-        workers: processes that load.
-        seed: of the validation split and the shuffles.
-        val_fraction: share of the training images held out for validation.
+        mean: per channel, on the scale 0 to 1, as the backbone expects; ImageNet's by default.
+        std: per channel, likewise.
+        batch_size: items per batch.
+        workers: number of loading processes.
         augment: augmentation of the training images, see `zoo.data.base.augment`.
-        views: 2 gives training batches a second view of each image, as "view".
+        **loading: `seed`, `val_fraction` and `views`, see `ImageData`.
+
+    Raises:
+        ValueError: an argument is out of range, or no folder is given.
+        FileNotFoundError: the folder is not that of CUB-200-2011.
     """
 
     def __init__(
@@ -42,43 +46,24 @@ class CUB(ImageData):
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         batch_size: int = 80,
         workers: int = 2,
-        seed: int = 0,
-        val_fraction: float = 0.1,
         augment: str = "protopnet",
-        views: int = 1,
+        **loading: Any,
     ) -> None:
-        super().__init__(batch_size, workers, seed, val_fraction, augment, views)
-        if concepts not in ("none", "class", "image"):
-            raise ValueError(f"concepts must be 'none', 'class' or 'image'; got '{concepts}'.")
-        self.root, self.concepts = self._find_root(root), concepts
+        super().__init__(batch_size=batch_size, workers=workers, augment=augment, **loading)
+        check_choice(("none", "class", "image"), concepts=concepts)
+        self.root, self.concepts = _find_root(root), concepts
         self.box_crop, self.size, self.mean, self.std = box_crop, size, mean, std
-
-    @staticmethod
-    def _find_root(root: str | None) -> Path:
-        if root is not None:
-            tried = [expand(root)]
-        elif "ZOO_DATA" in os.environ:
-            tried = [expand("$ZOO_DATA") / name for name in ("CUB_200_2011", "cub50")]
-        else:
-            raise ValueError(
-                "CUB needs its folder: give data.init_args.root, or set the environment variable ZOO_DATA."
-            )
-        for folder in tried:
-            if (folder / "images.txt").is_file():
-                return folder
-        raise FileNotFoundError(
-            f"no images.txt in {' or '.join(map(str, tried))}; give the folder that CUB_200_2011.tgz unpacks to."
-        )
 
     def make_domain(self) -> ImageDomain:
         names = [text.split(".", 1)[-1].replace("_", " ") for text in self._column("classes.txt")]
-        known = (
-            {}
-            if self._attributes is None
-            else {"concepts": self._attributes.names, "concept_groups": self._attributes.groups}
-        )
+        found = self._attributes
         return ImageDomain(
-            classes=tuple(names), size=tuple(self.size), mean=tuple(self.mean), std=tuple(self.std), **known
+            classes=tuple(names),
+            concepts=() if found is None else found.names,
+            concept_groups={} if found is None else found.groups,
+            size=(self.size[0], self.size[1]),
+            mean=tuple(self.mean),
+            std=tuple(self.std),
         )
 
     def pictures(self, split: str, augment: str) -> Pictures:
@@ -99,7 +84,7 @@ class CUB(ImageData):
         )
 
     def parts(self, split: str) -> Parts:
-        """Places of the annotated parts in the image files of a split, in the order of `pictures(split, ...)`."""
+        """Locations of the annotated parts in the image files of a split, in the order of `pictures(split, ...)`."""
         found = read_parts(self.root, len(self._files))
         return Parts(found.names, found.places[self._rows_in(split)])
 
@@ -129,7 +114,7 @@ class CUB(ImageData):
         return torch.tensor([[float(v) for v in row.split()] for row in rows])
 
     def _column(self, file: str, rows: int | None = None) -> list[str]:
-        """What follows the number in each line of an official text file."""
+        """The text after the number in each line of an official file."""
         path = self.root / file
         if not path.is_file():
             raise FileNotFoundError(f"{self.root} has no {file}; it is not the complete CUB-200-2011 folder.")
@@ -137,3 +122,18 @@ class CUB(ImageData):
         if rows is not None and len(column) != rows:
             raise ValueError(f"{path} has {len(column)} lines, but images.txt has {rows}; unpack the data set again.")
         return column
+
+
+def _find_root(root: str | None) -> Path:
+    if root is not None:
+        tried = [expand(root)]
+    elif "ZOO_DATA" in os.environ:
+        tried = [expand("$ZOO_DATA") / name for name in ("CUB_200_2011", "cub50")]
+    else:
+        raise ValueError("CUB needs its folder: give data.init_args.root, or set the environment variable ZOO_DATA.")
+    for folder in tried:
+        if (folder / "images.txt").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"no images.txt in {' or '.join(map(str, tried))}; give the folder that CUB_200_2011.tgz unpacks to."
+    )

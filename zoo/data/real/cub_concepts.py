@@ -9,10 +9,10 @@ from torch import Tensor
 
 IMAGE_LABELS, CLASS_PERCENTAGES = "image_attribute_labels.txt", "class_attribute_labels_continuous.txt"
 NOT_VISIBLE = 1  # a certainty
-MIN_CLASSES = 10  # Koh et al. keep attributes that at least so many classes have
+MIN_CLASSES = 10  # Koh et al. keep attributes that at least 10 classes have
 
-# The 112 attributes (from 0) of Koh et al. (ICML 2020). A constant, because their script's split is an unseeded
-# shuffle, and running it again gives other attributes.
+# The 112 attributes (from 0) of Koh et al. (ICML 2020). A constant, because their script uses an unseeded shuffle, so
+# that running it again gives other attributes.
 # fmt: off
 KOH_112 = (
     1, 4, 6, 7, 10, 14, 15, 20, 21, 23, 25, 29, 30, 35, 36, 38, 40, 44, 45, 50, 51, 53, 54, 56, 57, 59, 63, 64, 69, 70,
@@ -31,7 +31,7 @@ class Attributes(NamedTuple):
         names: of the k concepts.
         groups: names of the concepts of each group, such as all colours of the wing.
         labels: (N, k) in {0, 1}.
-        visible: (N, k), False where an annotator saw no such part; None where nobody noted it.
+        visible: (N, k), False where the annotator marked the part as not visible; None if not annotated.
     """
 
     names: tuple[str, ...]
@@ -43,10 +43,10 @@ class Attributes(NamedTuple):
 def read_attributes(root: Path, targets: Tensor, level: str) -> Attributes:
     """Reads the attributes of the images of an official folder.
 
-    With labels of every image: the 112 attributes of Koh et al., of each image ("image") or, for a whole class, by
-    majority vote over its images ("class": absent votes of parts that were not visible do not count, ties are
-    present). With percentages of classes only ("class"): an attribute is present where at least half of the
-    annotations say so; kept are those that at least 10 classes have and at least one has not.
+    If the folder has labels of every image: the 112 attributes of Koh et al., of each image ("image") or by majority
+    vote over the images of each class ("class": "absent" does not count where the part was not visible; ties count as
+    present). If it has only percentages of classes ("class"): an attribute is present if at least half of the
+    annotations agree; kept are those that at least 10 classes have and at least one does not have.
 
     Args:
         root: folder with attributes.txt (there or beside it) and attributes/.
@@ -80,7 +80,7 @@ def read_attributes(root: Path, targets: Tensor, level: str) -> Attributes:
 
 
 def majority(present: Tensor, visible: Tensor, targets: Tensor) -> Tensor:
-    """(C, A) what most images (N, A) of each class have, of those that show the part; ties are present."""
+    """(C, A) majority vote over the images (N, A) of each class in which the part is visible; ties count as present."""
     classes = int(targets.max()) + 1
     votes = torch.zeros(2, classes, present.shape[1])
     votes[0].index_add_(0, targets, (present & visible).float())
@@ -89,7 +89,7 @@ def majority(present: Tensor, visible: Tensor, targets: Tensor) -> Tensor:
 
 
 def _attribute_names(root: Path) -> list[str]:
-    """What follows the number of each attribute, readable: "has_wing_color::blue" becomes "wing color: blue"."""
+    """Readable names of the attributes: "1 has_wing_color::blue" becomes "wing color: blue"."""
     places = [root / "attributes.txt", root / "attributes" / "attributes.txt", root.parent / "attributes.txt"]
     found = next((path for path in places if path.is_file()), None)
     if found is None:
@@ -101,7 +101,7 @@ def _attribute_names(root: Path) -> list[str]:
 def _image_labels(file: Path, images: int, attributes: int) -> tuple[Tensor, Tensor]:
     """Presence (bool) and certainty of every attribute of every image, (N, A)."""
     rows = [line.split()[:4] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    table = np.array(rows, dtype=np.int64)  # some official lines have a column too many, behind these four
+    table = np.array(rows, dtype=np.int64)  # some official lines have an extra column after these four
     if len(table) != images * attributes:
         raise ValueError(
             f"{file} has {len(table)} lines; expected {images} images x {attributes} attributes = "

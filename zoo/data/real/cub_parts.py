@@ -1,4 +1,4 @@
-"""Where the annotated parts of the birds of CUB-200-2011 lie, to check where a model looks."""
+"""Locations of the annotated parts of CUB-200-2011, to check where a model looks."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -20,14 +20,18 @@ class Parts(NamedTuple):
     places: Tensor
 
     def within(self, boxes: Tensor) -> Tensor:
-        """(N, P, 2) x and y as shares in [0, 1] of boxes (N, 4: left, top, width, height); NaN outside of them."""
+        """(N, P, 2) x and y as shares in [0, 1] of boxes (N, 4: left, top, width, height); NaN outside the box."""
         shares = (self.places - boxes[:, None, :2]) / boxes[:, None, 2:]
         inside = ((shares >= 0) & (shares <= 1)).all(-1, keepdim=True)
         return shares.masked_fill(~inside, torch.nan)
 
 
 def read_parts(root: Path, images: int) -> Parts:
-    """Reads parts/parts.txt and parts/part_locs.txt of an official folder with so many images.
+    """Reads parts/parts.txt and parts/part_locs.txt of an official folder.
+
+    Args:
+        root: the folder.
+        images: number of images in it.
 
     Raises:
         FileNotFoundError: one of them is missing.

@@ -9,9 +9,10 @@ import torch
 
 from zoo.data.base.concept_table import Concepts, read_concepts, warn_of_constants
 from zoo.data.base.images import ImageData, Pictures
-from zoo.data.base.module import expand, stratified_split
+from zoo.data.base.sampling import stratified_split
 from zoo.domain import ImageDomain, fault_of
 from zoo.domain.image import ENDINGS
+from zoo.utils.paths import expand
 
 SPLITS = ("train", "val", "test")
 Row = tuple[Path, str]

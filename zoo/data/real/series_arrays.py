@@ -1,48 +1,33 @@
-"""Series of your own, with classes or values, as arrays in safetensors files."""
+"""Your own series, with classes or values, as arrays in safetensors files."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from zoo.data.base.module import expand
-from zoo.data.real.series import Recordings, SeriesData
+from zoo.data.base.series import Recordings, SeriesData
+from zoo.utils.paths import expand
 
 
 class SeriesArrays(SeriesData):
-    """Series of your own as arrays: a folder of train.safetensors, test.safetensors, and perhaps val.safetensors.
+    """Your own series as arrays: a folder of train.safetensors, test.safetensors, and optionally val.safetensors.
 
-    Each file holds the tensors `input` (N, T, V) and `target`: (N,) whole numbers are classes, (N,) or (N, C) floats
-    are values to be predicted.
+    Each file has the tensors `input` (N, T, V) and `target`: integers (N,) are classes, floats (N,) or (N, C) are
+    values to predict.
 
     Args:
         root: the folder.
         variables: names of the V variables; by default "variable 1", ...
         classes: names of the classes or values; by default "class 0", ... or "value 1", ...
-        uneven, length, step, unit: see `SeriesData`.
-        batch_size: items a batch.
-        workers: processes that load.
-        seed: of the split and the shuffles.
-        val_fraction: share of the training series held out for validation, if there is no val.safetensors.
+        **series: `uneven`, `length`, `step`, `unit`, `batch_size`, `workers`, `seed` and `val_fraction`, see
+            `SeriesData`.
     """
 
-    def __init__(
-        self,
-        root: str,
-        variables: Sequence[str] = (),
-        classes: Sequence[str] = (),
-        uneven: str = "refuse",
-        length: int | None = None,
-        step: float = 1.0,
-        unit: str = "step",
-        batch_size: int = 16,
-        workers: int = 0,
-        seed: int = 0,
-        val_fraction: float = 0.2,
-    ) -> None:
-        super().__init__(uneven, length, step, unit, batch_size, workers, seed, val_fraction)
+    def __init__(self, root: str, variables: Sequence[str] = (), classes: Sequence[str] = (), **series: Any) -> None:
+        super().__init__(**series)
         self.root, self.variables, self.classes = expand(root), tuple(variables), tuple(classes)
         self.title = self.root.name
 
@@ -82,20 +67,22 @@ def _arrays(path: Path) -> tuple[Tensor, Tensor]:
     try:
         found = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file: {error}.") from None
+        raise ValueError(f"{path} is not a safetensors file: {error}.") from None
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     values, target = found.get("input"), found.get("target")
     if values is None or target is None or values.ndim != 3 or not values.numel() or not target.numel():
-        raise ValueError(f"{path} has {shapes}; expected input (N, T, V) and target (N,) or (N, C), nothing empty.")
+        raise ValueError(
+            f"{path} has {shapes}; expected input (N, T, V) and target (N,) or (N, C), neither of them empty."
+        )
     target = (target[:, None] if target.ndim == 1 else target).float() if target.is_floating_point() else target.long()
     regression = target.is_floating_point()
     if len(target) != len(values) or target.ndim != 1 + regression:
         raise ValueError(
             f"{path} has input {shapes['input']} and target {shapes['target']} of {found['target'].dtype}; expected "
-            "N classes, whole numbers (N,), or N values, floats (N,) or (N, C)."
+            "N classes as integers (N,), or N values as floats (N,) or (N, C)."
         )
     if not bool(values.isfinite().all() & target.isfinite().all()):
         raise ValueError(f"{path} has values that are NaN or infinite; clean them first.")
     if not regression and int(target.min()) < 0:
-        raise ValueError(f"{path} has class {int(target.min())}; classes are whole numbers from 0 on.")
+        raise ValueError(f"{path} has class {int(target.min())}; classes are integers from 0 on.")
     return values.float(), target

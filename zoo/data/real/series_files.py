@@ -10,10 +10,10 @@ Labelled = tuple[list[Tensor], list[str]]  # series (S, V), each of its own leng
 
 
 def read_tsv(path: Path) -> Labelled:
-    """Lines of a label and the values of one variable, separated by tabs; NaN at the end fills up shorter series.
+    """Reads lines of a label and the values of one variable, separated by tabs; trailing NaN pads shorter series.
 
     Raises:
-        ValueError: there is no line, a value is no number, or one is missing inside a series; names the line.
+        ValueError: the file is empty, or a value is not a number or is missing inside a series; names the line.
     """
     series, labels = [], []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -26,11 +26,11 @@ def read_tsv(path: Path) -> Labelled:
 
 
 def read_ts(path: Path) -> Labelled:
-    """The format of sktime: a header of lines with @, then series of variables that colons separate, the label last.
+    """Reads the format of sktime: header lines with @, then lines of variables separated by colons, the label last.
 
     Raises:
-        ValueError: there is no data, it has time stamps or no class labels, a value is no number or missing, or the
-            variables differ in length or number; names the line.
+        ValueError: the file has no data, has time stamps or no class labels, a value is not a number or is missing, or
+            the variables differ in length or number; names the line.
     """
     series, labels, data = [], [], False
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -66,12 +66,12 @@ def _values(cells: list[str], path: Path, line: int) -> Tensor:
     while numbers and math.isnan(numbers[-1]):
         numbers.pop()
     if not numbers or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{path}, line {line}: missing or infinite values inside a series; fill them in first.")
+        raise ValueError(f"{path}, line {line}: missing or infinite values inside a series; impute them first.")
     return torch.tensor(numbers)
 
 
 def _label(cell: str) -> str:
-    """A label as text; whole numbers look the same however they are written (1, 1.0, 1e0)."""
+    """A label as text; integers have one spelling, whether written 1, 1.0 or 1e0."""
     try:
         number = float(cell)
     except ValueError:

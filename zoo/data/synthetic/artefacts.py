@@ -1,4 +1,4 @@
-"""Forced artefacts: pictures of any data set whose evidence is known because it was planted.
+"""Forced artefacts: pictures of any data set with a planted artefact, so that the evidence is known.
 
 Zhou et al.: "Do Feature Attribution Methods Correctly Attribute Features?", AAAI 2022, arXiv 2104.14403.
 """
@@ -10,48 +10,50 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from zoo.data.base.images import ImageData
-from zoo.data.base.module import Part
+from zoo.data.base.items import Items, Part
 from zoo.data.registry import find
-from zoo.data.synthetic.painting import Painted, Paintings, PictureWorld, one_of
+from zoo.data.synthetic.images import RenderedBenchmark, RenderedPictures, Renderer
 from zoo.domain import ImageDomain
+from zoo.utils.checks import check_choice
 
 KINDS = ("watermark", "brightness")
-BARS = (85, 255)  # grey of a watermark's bars for the bits 0 and 1
+BARS = (85, 255)  # grey levels of a watermark's bars for the bits 0 and 1
 
 
-class ForcedArtefact(PictureWorld):
-    """Another data set's pictures with labels drawn anew, and an artefact that shows the new label in a known region.
+class ForcedArtefact(RenderedBenchmark):
+    """Pictures of another data set with new labels, and an artefact in a known region that shows the new label.
 
-    A label is kept with probability r, or else becomes one of the wrong ones, all equally likely. The artefact lies in
-    the lower right corner, over a quarter of the height and about as much of the width:
+    A label is kept with probability r, or replaced by one of the other labels, all equally likely. The artefact lies in
+    the lower right corner, over a quarter of the height and about a quarter of the width:
 
-        watermark    a bar code of the label's number, grey for 0 and white for 1, that hides what is below
-        brightness   the pixels are pressed into one of C bands of grey levels, that of the label: darkest for the first
+        watermark    a bar code of the label's number, grey for 0 and white for 1, that hides the picture below
+        brightness   the pixels are compressed into one of C bands of grey levels, that of the label; the first is the
+                     darkest
 
-    Both can be read without a doubt, so that the ceiling is 1. Without them it is `content_ceiling`,
-    max(r, (1 - r) / (C - 1)) of C classes if the pictures tell their old label: any model above must use the region. At
-    r = 1 / C the pictures say nothing. The factor is "artefact"; "content", all that is below, can be removed as well,
-    to black. Training pictures are not augmented.
+    Both are unambiguous, so that the ceiling is 1. Without the artefact it is `content_ceiling`: max(r, (1 - r) /
+    (C - 1)) for C classes if the pictures determine their old label. A model above that must use the region. At
+    r = 1 / C the pictures carry no information. The factor is "artefact"; "content", the picture, can be removed as
+    well, to black. Training pictures are not augmented.
 
     Args:
         data: an image data module to take pictures from, or the name of one in `zoo.data`.
         arguments: keyword arguments of the data module, if `data` is a name.
-        kind: see above.
+        kind: "watermark" or "brightness", see above.
         keep: r, in [0, 1].
-        batch_size: items a batch.
-        workers: processes that load.
-        seed: of the labels and the shuffles; the pictures have their own, in `arguments`.
+        batch_size: items per batch.
+        workers: number of loading processes.
+        seed: of the labels and the shuffles; `data` has its own seed.
 
     Raises:
-        ValueError: an unknown kind or data module, data that is no classification of images, or too many classes for
-            the pictures.
+        ValueError: unknown kind or data module, data that is not image classification, or too many classes for the
+            size of the pictures.
     """
 
     factors = ("artefact",)
-    removable = ("artefact", "content")
+    also_removable = ("content",)
+    ceiling = 1.0
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class ForcedArtefact(PictureWorld):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, workers, seed)
-        one_of("kind", kind, KINDS)
+        check_choice(KINDS, kind=kind)
         if not 0 <= keep <= 1:
             raise ValueError(f"keep must be in [0, 1]; got {keep}.")
         made = find(data)(**(arguments or {})) if isinstance(data, str) else data
@@ -76,26 +78,22 @@ class ForcedArtefact(PictureWorld):
         self.data.prepare_data()
 
     @property
-    def ceiling(self) -> float:
-        return 1.0
-
-    @property
     def content_ceiling(self) -> float:
-        """The highest accuracy that can be expected without the artefact, of pictures that tell their old label."""
+        """The highest expected accuracy without the artefact, if the pictures determine their old label."""
         return max(self.keep, (1 - self.keep) / (len(self.data.domain["classes"]) - 1))
 
     def make_domain(self) -> ImageDomain:
         domain = self.data.make_domain()
         if not isinstance(domain, ImageDomain) or domain.task != "classification" or len(domain.classes) < 2:
             raise ValueError(
-                f"an artefact shows one of two classes or more; {type(self.data).__name__} is a {domain.task} with "
-                f"{len(domain.classes)}. Use data that has classes."
+                f"ForcedArtefact needs two or more classes; {type(self.data).__name__} is a {domain.task} with "
+                f"{len(domain.classes)} outputs. Use classification data."
             )
-        # Concepts are of the pictures, and say nothing about the new labels.
+        # Concepts describe the pictures and are independent of the new labels.
         return replace(domain, concepts=(), concept_groups={}, exclusive=())
 
     @cached_property
-    def _sources(self) -> dict[str, Dataset]:
+    def _sources(self) -> dict[str, Items | Part]:
         return {
             "train": self.data.projection_dataset(),
             "val": self.data.val_dataset(),
@@ -106,24 +104,29 @@ class ForcedArtefact(PictureWorld):
     def counts(self) -> dict[str, int]:
         return {split: len(dataset) for split, dataset in self._sources.items()}
 
-    def draw(self, split: str, count: int, generator: torch.Generator) -> Paintings:
+    def draw(self, split: str, count: int, generator: torch.Generator) -> RenderedPictures:
         domain, source = self.make_domain(), self._sources[split]
-        old = source.dataset.targets[source.indices] if isinstance(source, Part) else source.targets
         kept = torch.rand(count, generator=generator) < self.keep
         shift = torch.randint(1, len(domain.classes), (count,), generator=generator)
-        new = torch.where(kept, old, (old + shift) % len(domain.classes))
+        new = torch.where(kept, source.targets, (source.targets + shift) % len(domain.classes))
         names = [f"{source.name(i)}, shown as {domain.classes[label]}" for i, label in enumerate(new.tolist())]
-        return Paintings(Marked(source, new, domain, self.kind), new, domain, names)
+        return RenderedPictures(Marked(source, new, domain, self.kind), new, domain, names)
 
 
-class Marked(Painted):
-    """Pictures of a data set with an artefact that shows labels (N,).
+class Marked(Renderer):
+    """Pictures of a data set with an artefact that shows their new labels.
+
+    Args:
+        source: N pictures.
+        labels: (N,) new labels.
+        domain: of the pictures.
+        kind: "watermark" or "brightness".
 
     Raises:
         ValueError: the artefact cannot show that many classes in pictures of this size.
     """
 
-    def __init__(self, source: Dataset, labels: Tensor, domain: ImageDomain, kind: str) -> None:
+    def __init__(self, source: Items | Part, labels: Tensor, domain: ImageDomain, kind: str) -> None:
         self.source, self.labels, self.domain, self.kind = source, labels, domain, kind
         height, width = domain.size
         count = len(domain.classes)
@@ -139,7 +142,7 @@ class Marked(Painted):
         self.edges = torch.arange(count + 1) * 256 // count  # of the bands
         self.bars = torch.tensor(BARS, dtype=torch.uint8)[code].repeat_interleave(bar, 1)
 
-    def paint(self, rows: list[int], without: Collection[str]) -> Tensor:
+    def render(self, rows: list[int], without: Collection[str]) -> Tensor:
         picture = self.domain.picture(torch.stack([item["input"] for item in self.source.__getitems__(rows)]))
         if "content" in without:
             picture = torch.zeros_like(picture)

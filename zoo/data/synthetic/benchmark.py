@@ -1,138 +1,109 @@
-"""What worlds share: data that is generated, whose evidence is known and can be removed."""
+"""The base of synthetic benchmarks: generated data whose evidence is known and can be removed."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from zoo.data.base.arrays import Rows
+from zoo.data.base.items import Items
 from zoo.data.base.module import DataModule
+from zoo.utils.checks import check_at_least, check_choice
 from zoo.utils.errors import did_you_mean
 
 
-class Evident(Rows):
-    """Rows whose evidence is known, and what stands in the place of a factor that is removed.
+class EvidenceItems(Items):
+    """Items whose evidence is known, and which can be generated again without some factors."""
 
-    Args:
-        inputs, targets, names: see `Rows`.
-        regions: (N, R, *S) in {0, 1}, which elements of each input a factor is told by.
-        spare: (N, *S) inputs in which no element says anything of the targets.
-        places: (N, R, *S) in {0, 1}, which elements change with a factor; by default its region.
-    """
-
-    regions: Tensor
-
-    def __init__(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        names: Sequence[str],
-        regions: Tensor,
-        spare: Tensor,
-        places: Tensor | None = None,
-    ) -> None:
-        super().__init__(inputs, targets, names, regions=regions)
-        self.spare, self.places = spare, regions if places is None else places
-
-    def without(self, rows: list[int], factors: list[int]) -> Tensor:
-        """(n, *S) inputs with spare elements in the places of some factors."""
-        gone = self.places[rows][:, factors].any(1)
-        return torch.where(gone, self.spare[rows], self.inputs[rows])
+    def without(self, rows: list[int], factors: Collection[str]) -> Tensor:
+        """Inputs (n, *S) of some rows without the named factors; everything else is unchanged."""
+        raise NotImplementedError("the items of a synthetic benchmark define without()")
 
 
-class ArrayWorld(DataModule):
-    """The base of generated tables and series whose evidence is known; a world defines `make_domain` and `draw`.
+class SyntheticBenchmark(DataModule):
+    """The base of generated data whose evidence is known; a subclass defines `make_domain`, `draw` and its attributes.
 
-    Batches have "regions" (R, *S) in {0, 1}, the elements of each factor, for measurements; nothing learns from them.
+    Batches have "regions" (R, *S) in {0, 1}: the elements of the input that belong to each factor. They are used by
+    metrics only, never for training.
 
     Attributes:
-        factors: what the regions are of, in order.
-        counts: how many items each split has.
+        factors: what the R regions belong to, in order.
+        also_removable: further factors that `interventions` can remove, which have no region.
+        ceiling: the highest expected accuracy of any model, in [0, 1].
     """
 
     factors: tuple[str, ...]
-    counts: dict[str, int]
+    also_removable: tuple[str, ...] = ()
+    ceiling: float
 
     @property
-    def ceiling(self) -> float:
-        """The highest accuracy that can be expected of any model."""
-        raise NotImplementedError("a world defines ceiling")
+    def removable(self) -> tuple[str, ...]:
+        """All factors that `interventions` can remove."""
+        return self.factors + self.also_removable
 
-    def draw(self, split: str, count: int, generator: torch.Generator) -> Evident:
-        """New items of a split; all chance comes from the generator."""
-        raise NotImplementedError("a world defines draw()")
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Number of items of each split."""
+        raise NotImplementedError("a synthetic benchmark defines counts")
 
-    def items(self, split: str, training: bool) -> Evident:
+    def draw(self, split: str, count: int, generator: torch.Generator) -> EvidenceItems:
+        """Generates the items of a split; all randomness comes from the generator."""
+        raise NotImplementedError("a synthetic benchmark defines draw()")
+
+    def items(self, split: str, training: bool) -> EvidenceItems:
         return self._splits[split]
 
+    @cached_property
+    def _splits(self) -> dict[str, EvidenceItems]:
+        """The items of each split, drawn from its own random stream."""
+        return {
+            split: self.draw(split, count, torch.Generator().manual_seed(3 * self.seed + stream))
+            for stream, (split, count) in enumerate(self.counts.items())
+        }
+
     def interventions(self, split: str, rows: Sequence[int] | Tensor, remove: Collection[str]) -> Tensor:
-        """Inputs of some rows without what is named in `remove`; every other element is bit-equal.
+        """Inputs of some rows, generated again without the factors in `remove`; everything else is bit-equal.
 
         Args:
             split: "train", "val" or "test".
-            rows: n numbers of items.
-            remove: names out of `factors`; none gives the inputs themselves.
+            rows: n row numbers.
+            remove: names out of `removable`; an empty collection returns the original inputs.
 
         Returns:
-            (n, *S), as the items hold them.
+            (n, *S), preprocessed like the inputs of the items.
 
         Raises:
-            ValueError: an unknown split or factor, or no rows, or rows that do not exist.
+            ValueError: unknown split or factor, no rows, or rows out of range.
         """
-        wanted, names = asked_for(split, rows, remove, self.counts, self.factors)
-        return self._splits[split].without(wanted, [self.factors.index(name) for name in names])
+        names = (remove,) if isinstance(remove, str) else tuple(remove)
+        wanted = self.check_rows(split, rows)
+        for name in names:
+            if name not in self.removable:
+                raise ValueError(f"no removable factor named '{name}'; {did_you_mean(name, self.removable)}")
+        return self._splits[split].without(wanted, names)
 
-    @cached_property
-    def _splits(self) -> dict[str, Evident]:
-        """Every split is drawn from a random stream of its own."""
-        streams = {split: torch.Generator().manual_seed(3 * self.seed + i) for i, split in enumerate(self.counts)}
-        return {split: self.draw(split, count, streams[split]) for split, count in self.counts.items()}
+    def check_rows(self, split: str, rows: Sequence[int] | Tensor) -> list[int]:
+        """The row numbers as a list.
 
-
-def asked_for(
-    split: str,
-    rows: Sequence[int] | Tensor,
-    remove: Collection[str],
-    counts: Mapping[str, int],
-    removable: Collection[str],
-) -> tuple[list[int], tuple[str, ...]]:
-    """The rows and the factors that an intervention names, which must exist.
-
-    Args:
-        split, rows, remove: of the intervention; a lone name may stand for a collection of one.
-        counts: how many items each split has.
-        removable: what can be removed.
-
-    Raises:
-        ValueError: an unknown split or factor, or no rows, or rows that do not exist.
-    """
-    if split not in counts:
-        raise ValueError(f"no split named '{split}'; {did_you_mean(split, counts)}")
-    names = (remove,) if isinstance(remove, str) else tuple(remove)
-    for name in names:
-        if name not in removable:
-            raise ValueError(f"nothing named '{name}' can be removed; {did_you_mean(name, removable)}")
-    wanted, count = torch.as_tensor(rows, dtype=torch.long).tolist(), counts[split]
-    if not wanted:
-        raise ValueError("rows must name one item or more; got none.")
-    for row in wanted:
-        if not 0 <= row < count:
-            raise ValueError(f"split '{split}' has rows 0 to {count - 1}; got {row}.")
-    return wanted, names
+        Raises:
+            ValueError: unknown split, no rows, or rows out of range.
+        """
+        check_choice(self.counts, split=split)
+        wanted, count = torch.as_tensor(rows, dtype=torch.long).tolist(), self.counts[split]
+        if not wanted:
+            raise ValueError("rows must name at least one item; got none.")
+        for row in wanted:
+            if not 0 <= row < count:
+                raise ValueError(f"split '{split}' has rows 0 to {count - 1}; got {row}.")
+        return wanted
 
 
-def named(kind: str, name: str, known: Collection[str]) -> str:
-    """The name of a world of some kind, which must be among the known ones.
+def split_counts(count: int, test_count: int, val_fraction: float) -> dict[str, int]:
+    """Number of items of each split; the validation split has `val_fraction` times as many as the training split.
 
     Raises:
-        ValueError: it is not; the message names the near match.
+        ValueError: a split is too small.
     """
-    if name not in known:
-        raise ValueError(f"no {kind} named '{name}'; {did_you_mean(name, known)}")
-    return name
-
-
-def balanced(count: int, classes: int, generator: torch.Generator) -> Tensor:
-    """(count,) classes in random order, equally many of each, up to one."""
-    return (torch.arange(count) % classes)[torch.randperm(count, generator=generator)]
+    check_at_least(10, count=count)
+    check_at_least(1, test_count=test_count)
+    return {"train": count, "val": max(round(count * val_fraction), 1), "test": test_count}

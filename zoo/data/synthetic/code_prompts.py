@@ -1,4 +1,4 @@
-"""The prompts of the twenty tasks: pairs that differ only in what decides the answer.
+"""The prompts of the twenty code tasks: pairs that differ only in what determines the answer.
 
 After Gao et al., arXiv 2511.13653, table 1. Their prompts were not released; these follow the patterns of
 `zoo.data.synthetic.idioms`.
@@ -11,7 +11,7 @@ from zoo.data.synthetic.idioms import CLASSES, FUNCTIONS, Writer
 
 
 class Pair(NamedTuple):
-    """Two prompts and what follows each; what follows one does not follow the other."""
+    """Two prompts and the answer to each; the answer to one does not follow the other."""
 
     positive: str
     answer: str
@@ -24,7 +24,9 @@ class Pair(NamedTuple):
         return (self.positive, self.answer), (self.negative, self.other)
 
 
-PROMPTS: dict[str, tuple[str, Callable[[Writer], Pair]]] = {}  # of each task: what decides the answer; draws a pair
+PROMPTS: dict[
+    str, tuple[str, Callable[[Writer], Pair]]
+] = {}  # of each task: what determines the answer, and a function that draws a pair
 
 
 def _task(decided_by: str) -> Callable[[Callable[[Writer], Pair]], Callable[[Writer], Pair]]:
@@ -35,7 +37,7 @@ def _task(decided_by: str) -> Callable[[Callable[[Writer], Pair]], Callable[[Wri
     return enter
 
 
-@_task("a string ends with the quote that it began with")
+@_task("a string ends with the quote that it starts with")
 def _single_double_quote(w: Writer) -> Pair:
     text = " ".join(w.words(2))
     return Pair(f'print("{text}', '")\n', f"print('{text}", "')\n")

@@ -1,49 +1,38 @@
-"""Maps of a random density field with two unknown constants: regression on images, after cosmology."""
+"""Maps of a random density field with two unknown parameters: regression on images, after cosmology."""
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo.data.base.arrays import Rows
+from zoo.data.base.items import Rows
 from zoo.data.base.module import DataModule
 from zoo.domain import ImageDomain
+from zoo.utils.checks import check_at_least
 
 AMPLITUDE, SLOPE = (0.4, 1.2), (1.0, 3.0)
 
 
 class DensityFields(DataModule):
-    """Log-normal maps with voids and clusters; targets are the amplitude and the slope of their power spectrum, 0 to 1.
+    """Log-normal maps with voids and clusters; targets are amplitude and slope of their power spectrum, 0 to 1.
 
     A Gaussian field with power |k|^-slope, scaled to a standard deviation `amplitude`, through exp(δ) - 1, as in
-    Coles, Jones: "A lognormal model for the cosmological mass distribution", MNRAS 1991. A stand-in, made from a seed,
-    for the weak-lensing maps of You et al., ICML 2025, whose targets are Ω_m and σ_8.
+    Coles, Jones: "A lognormal model for the cosmological mass distribution", MNRAS 1991. A generated substitute for the
+    weak-lensing maps of You et al., ICML 2025, whose targets are Ω_m and σ_8.
 
     Args:
-        count: maps to train on.
-        test_count: maps to test on.
+        count: number of training maps, including those held out for validation.
+        test_count: number of test maps.
         side: of a map in pixels.
-        batch_size: items a batch.
-        workers: processes that load.
-        seed: of the maps, the split and the shuffles.
-        val_fraction: share of the training maps held out for validation.
+        **loading: `batch_size`, `workers`, `seed` and `val_fraction`, see `DataModule`.
     """
 
-    def __init__(
-        self,
-        count: int = 4000,
-        test_count: int = 1000,
-        side: int = 32,
-        batch_size: int = 64,
-        workers: int = 0,
-        seed: int = 0,
-        val_fraction: float = 0.1,
-    ) -> None:
-        super().__init__(batch_size, workers, seed, val_fraction)
-        if count < 10 or test_count < 1 or side < 4:
-            raise ValueError(
-                f"expected count >= 10, test_count >= 1 and side >= 4; got {count}, {test_count} and {side}."
-            )
+    def __init__(self, count: int = 4000, test_count: int = 1000, side: int = 32, **loading: Any) -> None:
+        super().__init__(**loading)
+        check_at_least(10, count=count)
+        check_at_least(1, test_count=test_count)
+        check_at_least(4, side=side)
         self.counts, self.side = {"train": count, "test": test_count}, side
 
     def make_domain(self) -> ImageDomain:
@@ -72,12 +61,12 @@ class DensityFields(DataModule):
 
 
 def density(targets: Tensor, side: int, draw: torch.Generator) -> Tensor:
-    """Maps (N, side, side) of density over its mean, minus 1, for amplitudes and slopes (N, 2) on the scale 0 to 1."""
+    """Maps (N, side, side) of density / mean - 1, for amplitudes and slopes (N, 2) on the scale 0 to 1."""
     spread = torch.tensor([AMPLITUDE, SLOPE])
     amplitude, slope = (spread[:, 0] + targets * (spread[:, 1] - spread[:, 0])).T[..., None, None]
     frequency = torch.fft.fftfreq(side)
     k = (frequency[:, None].square() + frequency.square()).sqrt()
-    k[0, 0] = 1.0  # the mean, which is taken off below
+    k[0, 0] = 1.0  # the mean, which is subtracted below
     noise = torch.fft.fft2(torch.randn(len(targets), side, side, generator=draw))
     field = torch.fft.ifft2(noise * k ** (-slope / 2)).real
     field = field - field.mean((1, 2), keepdim=True)

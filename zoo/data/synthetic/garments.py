@@ -1,11 +1,11 @@
-"""Garments: ten silhouettes with textures that say nothing about the silhouette."""
+"""Garments: ten silhouettes with textures that are independent of the silhouette."""
 
 import torch
 from torch import Tensor
 
-from zoo.data.synthetic.stroke_digits import CHUNK, SIDE, distance
+from zoo.data.synthetic.stroke_drawing import CHUNK, SIDE, distance
 
-# Outlines in a box of -1 to 1 (y points down). What is worn on the body is given by its right half, from top to bottom.
+# Outlines in a box of -1 to 1 (y points down). Symmetric garments are given by their right half, from top to bottom.
 HALVES = {
     "t-shirt": ((0, -0.72), (0.25, -0.85), (0.9, -0.5), (0.72, -0.05), (0.48, -0.22), (0.48, 0.85), (0, 0.85)),
     "trousers": ((0, -0.95), (0.42, -0.95), (0.55, 0.95), (0.15, 0.95), (0, -0.25)),
@@ -27,15 +27,15 @@ WHOLES = {
 GARMENTS = (*HALVES, *WHOLES)
 TEXTURES = ("plain", "stripes", "checks", "speckles")
 
-# From and to, uniformly; lengths in pixels, angles in radians.
+# Uniform from the first to the second number; lengths in pixels, angles in radians.
 UNIT, TURN, SCALE, SHIFT = 12.0, (-0.15, 0.15), (0.8, 1.05), (-1.0, 1.0)
 BRIGHTNESS, CONTRAST, PERIOD = (0.45, 0.75), (0.1, 0.25), (3.0, 6.0)
 
 
 def draw_garments(kinds: Tensor, generator: torch.Generator) -> Tensor:
-    """Garments (N, 1, 28, 28), uint8, grey on black, for kinds (N,), numbers of `GARMENTS`.
+    """Garments (N, 1, 28, 28), uint8, grey on black, for kinds (N,), which index `GARMENTS`.
 
-    Each has a rotation, size, place, facing, brightness and texture of its own; 255 is never reached.
+    Rotation, size, position, direction, brightness and texture of each garment are random; 255 is never reached.
     """
     return torch.cat([_draw(some, generator) for some in kinds.split(CHUNK)])
 
@@ -49,7 +49,7 @@ def _draw(kinds: Tensor, generator: torch.Generator) -> Tensor:
     facing = torch.randint(2, (n, 1, 1), generator=generator) * 2 - 1
     texture = torch.randint(len(TEXTURES), (n, 1, 1), generator=generator)
     speckles = torch.rand(n, SIDE, SIDE, generator=generator) * 2 - 1
-    # The pattern, in [-1, 1], is tied to the picture, so that it does not tell how the garment is turned.
+    # The pattern, in [-1, 1], is fixed to the picture, so that it carries no information about the rotation.
     at = torch.arange(SIDE)
     along = (grain.cos() * at + grain.sin() * at[:, None]) * (2 * torch.pi / period) + phase
     across = (grain.cos() * at[:, None] - grain.sin() * at) * (2 * torch.pi / period) + phase
@@ -68,7 +68,7 @@ def _draw(kinds: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def outlines() -> Tensor:
-    """All silhouettes as polygons (10, V, 2), filled up with their last corner."""
+    """All silhouettes as polygons (10, V, 2), padded with their last corner."""
     halves = [(*half, *((-x, y) for x, y in reversed(half) if x > 0)) for half in HALVES.values()]
     polygons = [*halves, *WHOLES.values()]
     longest = max(map(len, polygons))
@@ -76,7 +76,7 @@ def outlines() -> Tensor:
 
 
 def fill(polygons: Tensor, side: int) -> Tensor:
-    """How much of each pixel (n, side, side) polygons (n, V, 2) cover, about: 1/2 on an edge, linear over one pixel."""
+    """Approximate coverage (n, side, side) of pixels by polygons (n, V, 2): 1/2 on an edge, linear over one pixel."""
     ends = torch.cat([polygons, polygons.roll(-1, 1)], 2)
     at = torch.arange(side, dtype=polygons.dtype)
     inside = torch.zeros(len(polygons), side, side, dtype=torch.bool)

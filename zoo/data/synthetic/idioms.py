@@ -1,7 +1,7 @@
-"""Generated idioms of Python: simple, repetitive snippets, which teach a small network the patterns of the tasks.
+"""Generated Python idioms: simple, repetitive snippets that contain the patterns of the code tasks.
 
-Some pairs of nouns are reserved: one never follows the other in generated text, whatever stands between them. Every
-prompt of a task has such a pair (`zoo.data.synthetic.code_tasks`), so that none was ever trained on.
+Some ordered pairs of nouns are reserved: in generated text the second is never the next noun after the first. Every
+prompt of a task contains such a pair (`zoo.data.synthetic.code_tasks`), so that no prompt occurs in the training text.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ FUNCTIONS = (
 CLASSES = ("Box", "Item", "Node", "Page", "Point", "Shape", "Table", "Track", "User", "View")
 # fmt: on
 WORD = re.compile("[A-Za-z]+")
-SHARE = 8  # one in so many pairs of nouns is reserved
+SHARE = 8  # one in 8 pairs of nouns is reserved
 
 
 def lot(text: str, sides: int) -> int:
-    """A number below `sides` that follows from a text alone, on every machine."""
+    """A number below `sides` from a hash of the text, equal on every machine."""
     return hashlib.sha256(text.encode()).digest()[0] % sides
 
 
@@ -37,12 +37,12 @@ KNOWN = frozenset(NOUNS)
 
 
 def nouns(text: str) -> list[str]:
-    """The nouns of a text in their order."""
+    """The nouns of a text in order."""
     return [word for word in WORD.findall(text) if word in KNOWN]
 
 
 def reserved(text: str) -> bool:
-    """Whether a noun follows another in this text, after whatever lies between, that never does in generated text."""
+    """Whether two consecutive nouns of this text are a reserved pair, which never occurs in generated text."""
     return any(pair in RESERVED for pair in pairwise(nouns(text)))
 
 
@@ -61,11 +61,11 @@ class Writer:
         return self.random.sample(NOUNS, count)
 
     def number(self) -> int:
-        """One below 100."""
+        """A number below 100."""
         return self.random.randint(0, 99)
 
     def numbers(self) -> str:
-        """Two to four, with commas between."""
+        """Two to four numbers, separated by commas."""
         return ", ".join(str(self.number()) for _ in range(self.random.randint(2, 4)))
 
     def any(self, *choices: str) -> str:
@@ -213,15 +213,15 @@ IDIOMS: tuple[Callable[[Writer], str], ...] = (
 
 
 def snippet(writer: Writer, after: str = "") -> str:
-    """One idiom without a reserved pair of nouns, also where it follows the noun `after`."""
-    write = writer.random.choice(IDIOMS)  # once: long idioms are drawn anew more often, and would become rare
+    """One idiom without a reserved pair of nouns, including the noun `after` that precedes it."""
+    write = writer.random.choice(IDIOMS)  # drawn once: long idioms are rejected more often, and would become rare
     while reserved(f"{after} {(text := write(writer))}"):
         pass
     return text
 
 
 def documents(seed: int | str, snippets: int = 12) -> Iterator[str]:
-    """Endless documents of so many snippets each; no text of theirs has a reserved pair of nouns."""
+    """Endless documents of `snippets` idioms each, without reserved pairs of nouns."""
     writer = Writer(seed)
     while True:
         parts, last = [], ""

@@ -1,84 +1,70 @@
-"""A digit beside a garment: one panel of two says the label, and which one changes from picture to picture."""
+"""A digit beside a garment: only the digit's panel determines the label, and its side is random."""
 
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.data.synthetic.garments import GARMENTS, draw_garments
-from zoo.data.synthetic.painting import Painted, Paintings, PictureWorld, grey_domain, one_of, split_counts
-from zoo.data.synthetic.stroke_digits import DIGITS, SIDE, draw_digits
+from zoo.data.synthetic.images import CountedBenchmark, RenderedPictures, Renderer, grey_domain
+from zoo.data.synthetic.stroke_digits import DIGITS
+from zoo.data.synthetic.stroke_drawing import SIDE, draw_digits
 from zoo.domain import ImageDomain
+from zoo.utils.checks import check_choice
 
 REGIONS = ("boxes", "strokes")
 
 
-class SwitchingPanels(PictureWorld):
-    """A generated digit and a garment side by side, 28 x 56 pixels, in either order: which digit is it?
+class SwitchingPanels(CountedBenchmark):
+    """A generated digit and a garment side by side, 28 x 56 pixels, in random order; the class is the digit.
 
-    The garment is one of ten silhouettes with a texture, and independent of the digit, as is the side that each is on.
-    A selector that picks the garment's panel is wrong; one that tells the label by where it picks is caught, because
-    the side says nothing. The factor is "digit"; "distractor", the garment, can be removed as well. The ceiling is 1,
-    that of the digits.
+    The garment is one of ten silhouettes with a texture. The garment and the order are independent of the digit. A
+    selector that picks the garment's panel is wrong, and one that encodes the label in the side that it picks is
+    detected. The factor is "digit"; "distractor", the garment, can be removed as well. The ceiling is 1.
 
     After the switching panels of Senetaire et al.: "Explainability as Statistical Inference", ICML 2023, arXiv
-    2212.03131, whose panels are pictures of MNIST and Fashion-MNIST.
+    2212.03131. Differs from the paper: its panels are pictures of MNIST and Fashion-MNIST.
 
     Args:
-        regions: of the digit, "boxes", its panel of 28 x 28 pixels, or its "strokes", the pixels that are not black.
-        count: pictures to train on.
-        test_count: pictures to test on.
-        batch_size: items a batch.
-        workers: processes that load.
-        seed: of the pictures and the shuffles.
-        val_fraction: as many times `count` are the pictures to validate on.
+        regions: region of the digit: "boxes", its panel of 28 x 28 pixels, or "strokes", its pixels that are not black.
+        **counted: `count`, `test_count`, `batch_size`, `workers`, `seed` and `val_fraction`, see `CountedBenchmark`.
     """
 
     factors = ("digit",)
-    removable = ("digit", "distractor")
+    also_removable = ("distractor",)
+    ceiling = 1.0
 
-    def __init__(
-        self,
-        regions: str = "boxes",
-        count: int = 10_000,
-        test_count: int = 2000,
-        batch_size: int = 64,
-        workers: int = 0,
-        seed: int = 0,
-        val_fraction: float = 0.1,
-    ) -> None:
-        super().__init__(batch_size, workers, seed, val_fraction)
-        one_of("regions", regions, REGIONS)
-        self.strokes, self.counts = regions == "strokes", split_counts(count, test_count, val_fraction)
-
-    @property
-    def ceiling(self) -> float:
-        return 1.0
+    def __init__(self, regions: str = "boxes", **counted: Any) -> None:
+        super().__init__(**counted)
+        check_choice(REGIONS, regions=regions)
+        self.strokes = regions == "strokes"
 
     def make_domain(self) -> ImageDomain:
         return grey_domain(DIGITS, (SIDE, 2 * SIDE), 0.15, 0.28)
 
-    def draw(self, split: str, count: int, generator: torch.Generator) -> Paintings:
+    def draw(self, split: str, count: int, generator: torch.Generator) -> RenderedPictures:
         labels, kinds = torch.randint(10, (2, count), generator=generator)
         swapped = torch.randint(2, (count,), generator=generator).bool()
         panels = Panels(draw_digits(labels, generator), draw_garments(kinds, generator), swapped, self.strokes)
         both = zip(labels.tolist(), kinds.tolist(), strict=True)
         names = [f"{split} panels {i}: {digit} and {GARMENTS[kind]}" for i, (digit, kind) in enumerate(both)]
-        return Paintings(panels, labels, self.make_domain(), names)
+        return RenderedPictures(panels, labels, self.make_domain(), names)
 
 
-class Panels(Painted):
-    """Digits and garments (N, 1, H, W), uint8, side by side: the digit on the left, or on the right where swapped (N,).
+class Panels(Renderer):
+    """Digits and garments side by side.
 
     Args:
-        digits, garments, swapped: see above.
-        strokes: the region is where the digit is not black, instead of its whole panel.
+        digits, garments: (N, 1, H, W), uint8.
+        swapped: (N,) bool, whether the digit is on the right.
+        strokes: the region is the pixels of the digit that are not black, instead of its panel.
     """
 
     def __init__(self, digits: Tensor, garments: Tensor, swapped: Tensor, strokes: bool) -> None:
         self.digits, self.garments, self.swapped, self.strokes = digits, garments, swapped, strokes
 
-    def paint(self, rows: list[int], without: Collection[str]) -> Tensor:
+    def render(self, rows: list[int], without: Collection[str]) -> Tensor:
         digits = self.digits[rows] * ("digit" not in without)
         return self._beside(rows, digits, self.garments[rows] * ("distractor" not in without))
 

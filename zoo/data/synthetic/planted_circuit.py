@@ -1,38 +1,42 @@
-"""A table whose labels are computed by a small sparse network: its weights are the circuit to be found."""
+"""A table whose labels are computed by a small sparse network, whose weights are the circuit to be found."""
 
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from zoo.data.synthetic.benchmark import ArrayWorld, Evident
+from zoo.data.synthetic.arrays import EvidenceRows
+from zoo.data.synthetic.benchmark import SyntheticBenchmark
 from zoo.domain import TableDomain
+from zoo.utils.checks import check_at_least
 
-CENTRE = 20_000  # rows that the classes are balanced on
+CENTRE = 20_000  # rows on which the classes are balanced
 
 
-class PlantedCircuit(ArrayWorld):
+class PlantedCircuit(SyntheticBenchmark):
     """Standard normal features; the class is the largest output of a sparse teacher, ReLU(x A) B - centre.
 
-    Every hidden neuron of the teacher reads `fan_in` features and every class `fan_in` neurons, with weights of size
-    0.5 to 1.5 and random sign; features that no path leads from do not matter. `first` and `second` are the teacher's
-    weights, and so the circuit that a student of the same shape can be compared with, neurons in any order: see
-    `zoo.metrics.faithfulness.edge_recovery`. Labels have no noise: the ceiling is 1.
+    Each hidden neuron of the teacher reads `fan_in` features and each class `fan_in` neurons, with weights of magnitude
+    0.5 to 1.5 and random sign; features without a path to an output are irrelevant. `first` and `second` are the
+    teacher's weights, and so the circuit to which a student of the same shape can be compared, neurons in any order:
+    see `zoo.metrics.faithfulness.edge_recovery`. Labels have no noise: the ceiling is 1.
 
-    What matters in a row, the factor "circuit": the features from which a path leads to an output. Without it they are
-    drawn again, apart from all others.
+    The factor "circuit" is the features with a path to an output. An intervention draws them again, independently.
 
     Args:
         features, hidden, classes: sizes of the teacher.
-        fan_in: how many features a neuron, and how many neurons a class reads.
-        count, val_count, test_count: rows of each split.
-        batch_size: items a batch.
-        workers: processes that load.
+        fan_in: number of features that each neuron reads, and of neurons that each class reads.
+        count, val_count, test_count: number of rows of each split.
+        batch_size: items per batch.
+        workers: number of loading processes.
         seed: of the teacher, the rows and the shuffles.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     factors = ("circuit",)
-    ceiling = 1.0  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    ceiling = 1.0
 
     def __init__(
         self,
@@ -53,8 +57,7 @@ class PlantedCircuit(ArrayWorld):
                 f"expected classes >= 2 and 1 <= fan_in <= features and hidden; got {classes}, {fan_in}, {features} "
                 f"and {hidden}."
             )
-        if min(count, val_count, test_count) < 1:
-            raise ValueError(f"every split needs a row; got {count}, {val_count} and {test_count}.")
+        check_at_least(1, count=count, val_count=val_count, test_count=test_count)
         self.features, self.hidden, self.classes, self.fan_in = features, hidden, classes, fan_in
         self.counts = {"train": count, "val": val_count, "test": test_count}
 
@@ -64,7 +67,7 @@ class PlantedCircuit(ArrayWorld):
 
     @cached_property
     def teacher(self) -> tuple[Tensor, Tensor, Tensor]:
-        """`first` (F, H), `second` (H, C) and the means of the outputs (C,), so that no class is rare."""
+        """`first` (F, H), `second` (H, C) and the means of the outputs (C,), which balance the classes."""
         draw = torch.Generator().manual_seed(self.seed)
         first, second = (
             _sparse(rows, columns, self.fan_in, draw)
@@ -85,7 +88,7 @@ class PlantedCircuit(ArrayWorld):
 
     @property
     def matters(self) -> Tensor:
-        """(F,) bool: from which features a path leads to an output."""
+        """(F,) bool: the features with a path to an output."""
         return ((self.first != 0).float() @ (self.second != 0).float()).sum(1) > 0
 
     def score(self, x: Tensor) -> Tensor:
@@ -93,15 +96,15 @@ class PlantedCircuit(ArrayWorld):
         first, second, centre = self.teacher
         return (x @ first).relu() @ second - centre
 
-    def draw(self, split: str, count: int, generator: torch.Generator) -> Evident:
-        x, spare = (torch.randn(count, self.features, generator=generator) for _ in range(2))
+    def draw(self, split: str, count: int, generator: torch.Generator) -> EvidenceRows:
+        x, replacement = (torch.randn(count, self.features, generator=generator) for _ in range(2))
         regions = self.matters.float().expand(count, 1, -1).contiguous()
         names = [f"{split} row {i}" for i in range(count)]
-        return Evident(x, self.score(x).argmax(1), names, regions, spare)
+        return EvidenceRows(x, self.score(x).argmax(1), names, regions, self.factors, replacement)
 
 
 def _sparse(rows: int, columns: int, kept: int, draw: torch.Generator) -> Tensor:
-    """(rows, columns) weights of which each column keeps so many."""
+    """(rows, columns) weights with `kept` nonzero entries in each column."""
     chosen = torch.rand(rows, columns, generator=draw).argsort(0).argsort(0) < kept
     size = 0.5 + torch.rand(rows, columns, generator=draw)
     sign = torch.randint(0, 2, (rows, columns), generator=draw) * 2 - 1

@@ -1,4 +1,4 @@
-"""Ten fonts of digits made of strokes: lines and arcs, in a box of -1 to 1 (y points down)."""
+"""Ten fonts of digits made of strokes (lines and arcs), in a box of -1 to 1 (y points down)."""
 
 import itertools
 import math
@@ -55,7 +55,7 @@ SQUARE: dict[int, Glyph] = {
     8: [[(-0.55, -1), (0.55, -1), (0.55, 1), (-0.55, 1), (-0.55, -1)], [(-0.55, 0), (0.55, 0)]],
     9: [[(0.55, 0), (-0.55, 0), (-0.55, -1), (0.55, -1), (0.55, 1), (-0.55, 1)]],
 }
-# Alphabet, degrees an arc's chord spans, width, slant (how far x moves to the right while y rises by 1).
+# Alphabet, degrees per chord of an arc, width, slant (shift of x to the right per unit of height).
 FONTS: dict[str, tuple[dict[int, Glyph], float, float, float]] = {
     "plain": (ROUND, 30, 1, 0),
     "italic": (ROUND, 30, 0.9, 0.25),
@@ -71,9 +71,9 @@ FONTS: dict[str, tuple[dict[int, Glyph], float, float, float]] = {
 
 
 def font_table() -> tuple[Tensor, Tensor]:
-    """All glyphs as segments (fonts, 10, S, 4), each x, y to x, y, and how many there are (fonts, 10).
+    """All glyphs as segments (fonts, 10, S, 4: x, y, x, y), and the number of segments of each glyph (fonts, 10).
 
-    Rows are filled up with their last segment, which changes no distance.
+    Rows are padded with their last segment, which changes no distance.
     """
     glyphs = [[_segments(alphabet[d], *form) for d in range(10)] for alphabet, *form in FONTS.values()]
     counts = torch.tensor([[len(g) for g in font] for font in glyphs])

@@ -1,4 +1,4 @@
-"""Sentiment of film reviews: sentences of SST-2, and whole reviews with the words that people judged by."""
+"""The film reviews of the ERASER benchmark, with human rationales."""
 
 import json
 import tarfile
@@ -9,75 +9,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.data.base.arrays import Rows
-from zoo.data.base.module import expand
-from zoo.data.real.text import TextData, Texts
+from zoo.data.base.items import Rows
+from zoo.data.base.text import TextData, Texts
 from zoo.domain.text import split_words
+from zoo.utils.paths import expand
 
 SPLITS = ("train", "val", "test")
-SENTIMENT = ("negative", "positive")
-
-
-class SST2(TextData):
-    """Sentences of film reviews, negative or positive. Official splits.
-
-    Socher et al.: "Recursive Deep Models for Semantic Compositionality Over a Sentiment Treebank", EMNLP 2013.
-
-    Args:
-        root: folder with train.tsv, dev.tsv and test.tsv, lines of a sentence, a tab, and 0 or 1.
-        length: tokens (words, or pieces of words) of a text, at most.
-        least: a word is in the vocabulary if the training texts have it so many times.
-        batch_size: items a batch.
-        workers: processes that load.
-        seed: of the shuffles.
-        tokenizer: of a pretrained encoder, see `zoo.domain.read_tokenizer`, in place of a vocabulary.
-    """
-
-    def __init__(
-        self,
-        root: str = "$ZOO_DATA/text/sst2",
-        length: int = 56,
-        least: int = 2,
-        batch_size: int = 64,
-        workers: int = 0,
-        seed: int = 0,
-        tokenizer: str | None = None,
-    ) -> None:
-        super().__init__(length, least, batch_size, workers, seed, tokenizer=tokenizer)
-        self.root = expand(root)
-
-    def read(self) -> dict[str, Texts]:
-        return {split: self._lines(f"{name}.tsv") for split, name in zip(SPLITS, ("train", "dev", "test"), strict=True)}
-
-    def _lines(self, name: str) -> Texts:
-        path = self.root / name
-        if not path.is_file():
-            raise FileNotFoundError(f"no {name} in {self.root}; give the folder of SST-2 as root.")
-        part = Texts([], [], {}, [])
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            text, _, label = line.rpartition("\t")
-            if label not in ("0", "1") or not text.strip():
-                raise ValueError(f"{path}, line {number}: expected a sentence, a tab, and 0 or 1; got {line[:60]!r}.")
-            part.texts.append(text)
-            part.labels.append(SENTIMENT[int(label)])
-            part.names.append(f"{name}, line {number}")
-        return part
 
 
 class EraserMovies(TextData):
-    """Film reviews with rationales: the spans by which a person judged them negative or positive. Official splits.
+    """Film reviews with rationales: the spans on which an annotator based the judgement. Official splits.
 
-    Batches have "regions" (1, T) in {0, 1}, the words of the rationale, for measurements; nothing learns from them.
+    Batches have "regions" (1, T) in {0, 1}, the words of the rationale. They are used by metrics only, never for
+    training.
 
     DeYoung et al.: "ERASER: A Benchmark to Evaluate Rationalized NLP Models", ACL 2020, after Zaidan, Eisner,
     Piatko: "Using Annotator Rationales to Improve Machine Learning for Text Categorization", NAACL 2007.
 
     Args:
         root: folder with eraser_movies.tar.xz or what it unpacks to.
-        length: words of a text, at most; half of the reviews have more than 700.
-        least: a word is in the vocabulary if the training texts have it so many times.
-        batch_size: items a batch.
-        workers: processes that load.
+        length: largest number of words of a text; half of the reviews have more than 700.
+        least: smallest number of occurrences in the training texts of a word of the vocabulary.
+        batch_size: items per batch.
+        workers: number of loading processes.
         seed: of the shuffles.
     """
 
@@ -90,7 +44,7 @@ class EraserMovies(TextData):
         workers: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(length, least, batch_size, workers, seed)
+        super().__init__(length, least, batch_size=batch_size, workers=workers, seed=seed)
         self.root = expand(root)
 
     def read(self) -> dict[str, Texts]:
@@ -98,13 +52,13 @@ class EraserMovies(TextData):
         texts = {}
         for split in SPLITS:
             rows = reviews[split]
-            labels = [{"NEG": SENTIMENT[0], "POS": SENTIMENT[1]}[row["classification"]] for row in rows]
+            labels = [{"NEG": "negative", "POS": "positive"}[row["classification"]] for row in rows]
             names = [row["annotation_id"] for row in rows]
             texts[split] = Texts([reviews["docs"][name] for name in names], labels, {}, names)
         return texts
 
-    def _encoded(self, split: str) -> Rows:
-        rows, docs = super()._encoded(split), self._reviews["docs"]
+    def _encode(self, split: str) -> Rows:
+        rows, docs = super()._encode(split), self._reviews["docs"]
         rows.regions = torch.stack(
             [rationale(docs[row["annotation_id"]], spans_of(row), self.length) for row in self._reviews[split]]
         )[:, None]
@@ -112,7 +66,7 @@ class EraserMovies(TextData):
 
     @cached_property
     def _reviews(self) -> dict[str, Any]:
-        """The rows of each split, and under "docs" the reviews by name."""
+        """The records of each split, and under "docs" the texts of the reviews by name."""
         files = self._files()
         wanted = {"train": "train_1600.jsonl", "val": "val.jsonl", "test": "test.jsonl"}
         reviews: dict[str, Any] = {"docs": {}}
@@ -129,7 +83,7 @@ class EraserMovies(TextData):
         return reviews
 
     def _files(self) -> dict[str, str]:
-        """The contents of the data set's files by their path within it."""
+        """The contents of the files of the data set, by their path in it."""
         folder = next((p for p in (self.root, self.root / "eraser_movies") if (p / "docs").is_dir()), None)
         if folder is not None:
             found = [*folder.glob("*.jsonl"), *(folder / "docs").iterdir()]
@@ -147,12 +101,12 @@ class EraserMovies(TextData):
 
 
 def spans_of(row: dict[str, Any]) -> list[tuple[int, int]]:
-    """First and past-the-last token of each span of evidence; tokens are what stands between blanks."""
+    """Start (inclusive) and end (exclusive) of each span of evidence, in tokens separated by white space."""
     return [(span["start_token"], span["end_token"]) for group in row["evidences"] for span in group]
 
 
 def rationale(text: str, spans: list[tuple[int, int]], length: int) -> Tensor:
-    """(length,) in {0, 1}: which words of the text, as `TextDomain` splits it, lie in spans of its tokens."""
+    """(length,) in {0, 1}: the words of the text, as split by `TextDomain`, that are in spans of its tokens."""
     tokens = text.split()
     inside = [any(start <= i < end for start, end in spans) for i in range(len(tokens))]
     words = [float(within) for token, within in zip(tokens, inside, strict=True) for _ in split_words(token)][:length]

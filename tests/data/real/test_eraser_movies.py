@@ -1,4 +1,4 @@
-"""SST-2 and ERASER movies: texts, labels and rationales word by word."""
+"""ERASER movies: texts, labels and rationales word by word."""
 
 import json
 import tarfile
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.data import SST2, EraserMovies
-from zoo.data.real.sentiment import rationale, spans_of
+from zoo.data import EraserMovies
+from zoo.data.real.eraser_movies import rationale, spans_of
 from zoo.domain.text import TextDomain, split_words
 
 
@@ -76,24 +76,16 @@ def test_what_is_missing_is_named(movies: Path, tmp_path: Path) -> None:
         EraserMovies(str(movies)).make_domain()
     with pytest.raises(FileNotFoundError, match=r"neither docs/ nor eraser_movies.tar.xz"):
         EraserMovies(str(tmp_path / "none")).make_domain()
-    with pytest.raises(FileNotFoundError, match=r"no train.tsv in"):
-        SST2(str(tmp_path)).make_domain()
-    (tmp_path / "train.tsv").write_text("good film\t1\nbad film 0\n")
-    with pytest.raises(
-        ValueError, match=r"train.tsv, line 2: expected a sentence, a tab, and 0 or 1; got 'bad film 0'"
-    ):
-        SST2(str(tmp_path)).make_domain()
 
 
-def test_the_real_sets(zoo_data: Path) -> None:
-    sst = SST2()
-    assert [len(sst.splits[s].texts) for s in ("train", "val", "test")] == [6920, 872, 1821]
+def test_the_real_set(zoo_data: Path) -> None:
     movies = EraserMovies()
     assert [len(movies.splits[s].texts) for s in ("train", "val", "test")] == [1600, 200, 199]
     items = movies.items("val", False)
     marked = items.regions[:, 0].bool()
     assert not (marked & (items.inputs == 0)).any()  # never padding
     assert (marked.any(1)).float().mean() > 0.9  # others have their rationale beyond the 512th word
+    known = set(movies.make_domain().vocabulary)
     for i, row in enumerate(movies._reviews["val"]):
         spans = [span for group in row["evidences"] for span in group]
         tokens = movies.splits["val"].texts[i].split()
@@ -102,6 +94,5 @@ def test_the_real_sets(zoo_data: Path) -> None:
         at = len(split_words(" ".join(tokens[: first["start_token"]])))
         wanted = split_words(first["text"])[: max(512 - at, 0)]
         assert marked[i, :at].sum() == 0 and marked[i, at : at + len(wanted)].all()
-        known = set(movies.make_domain().vocabulary)
         read = movies.make_domain().words(items.inputs[i, at : at + len(wanted)])
         assert read == [word if word in known else "\u2039?\u203a" for word in wanted]

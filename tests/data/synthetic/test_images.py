@@ -1,4 +1,4 @@
-"""What every world of pictures promises."""
+"""The promises of every synthetic benchmark of images."""
 
 import pytest
 import torch
@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.data import DecoyDigits, ForcedArtefact, Sprites, StrokeDigits, SwitchingPanels
-from zoo.data.synthetic.painting import PictureWorld, over
+from zoo.data.synthetic.images import RenderedBenchmark, over
 from zoo.domain import Domain
 
 SMALL = {"count": 60, "test_count": 20}
 DIGITS = {**SMALL, "seed": 5}
-WORLDS = {
+BENCHMARKS = {
     "digits": (StrokeDigits, SMALL),
     "boxes": (SwitchingPanels, SMALL),
     "strokes": (SwitchingPanels, {"regions": "strokes", **SMALL}),
@@ -25,14 +25,14 @@ WORLDS = {
 ROWS = [3, 0, 11, 3]
 
 
-def world(name: str, **other: int) -> PictureWorld:
-    kind, arguments = WORLDS[name]
+def benchmark(name: str, **other: int) -> RenderedBenchmark:
+    kind, arguments = BENCHMARKS[name]
     return kind(**{**arguments, **other})
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_items_fit_the_domain(name: str) -> None:
-    data = world(name, batch_size=16)
+    data = benchmark(name, batch_size=16)
     domain = Domain.from_dict(data.domain)
     for split, loader in (("train", data.train_dataloader()), ("val", data.val_dataloader())):
         batch = next(iter(loader))
@@ -48,10 +48,10 @@ def test_items_fit_the_domain(name: str) -> None:
         assert len(items) == count == len({items.name(i) for i in range(count)})
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", BENCHMARKS)
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_nothing_removed_is_the_inputs_themselves(name: str, split: str) -> None:
-    data = world(name)
+    data = benchmark(name)
     rows = [row % data.counts[split] for row in ROWS]
     items = data.items(split, False)
     found = torch.stack([items[row]["input"] for row in rows])
@@ -61,9 +61,9 @@ def test_nothing_removed_is_the_inputs_themselves(name: str, split: str) -> None
     assert all(torch.equal(whole[k]["regions"], items[row]["regions"]) for k, row in enumerate(rows))
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_factor_lies_in_its_region(name: str) -> None:
-    data, rows = world(name), list(range(40))
+    data, rows = benchmark(name), list(range(40))
     items = data.items("train", False)
     regions = torch.stack([items[row]["regions"] for row in rows])
     whole = data.interventions("train", rows, ())
@@ -77,9 +77,9 @@ def test_a_factor_lies_in_its_region(name: str) -> None:
     assert (everything == everything[:1]).all()  # nothing is left to tell one picture from another
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_pictures_follow_from_the_seed(name: str) -> None:
-    first, again, other = world(name), world(name), world(name, seed=1)
+    first, again, other = benchmark(name), benchmark(name), benchmark(name, seed=1)
     drawn = [data.items("train", True) for data in (first, again, other)]
     rows = list(range(40))
     inputs = [torch.stack([item["input"] for item in items.__getitems__(rows)]) for items in drawn]
@@ -92,23 +92,25 @@ def test_pictures_follow_from_the_seed(name: str) -> None:
 @pytest.mark.parametrize(
     ("split", "rows", "remove", "message"),
     [
-        ("tset", [0], (), "no split named 'tset'; did you mean 'test'\\?"),
+        ("tset", [0], (), "split must be one of train, val, test; got 'tset'. Did you mean 'test'\\?"),
         ("test", [20], (), "split 'test' has rows 0 to 19; got 20"),
-        ("test", [], (), "rows must name one item or more; got none"),
+        ("test", [], (), "rows must name at least one item; got none"),
         ("test", [-1], (), "split 'test' has rows 0 to 19; got -1"),
-        ("test", [0], ["distracter"], "nothing named 'distracter' can be removed; did you mean 'distractor'\\?"),
-        ("test", [0], "object", "nothing named 'object' can be removed; there are: digit, distractor"),
+        ("test", [0], ["distracter"], "no removable factor named 'distracter'; did you mean 'distractor'\\?"),
+        ("test", [0], "object", "no removable factor named 'object'; there are: digit, distractor"),
     ],
 )
 def test_interventions_that_cannot_be(split: str, rows: list[int], remove: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        world("boxes").interventions(split, rows, remove)
+        benchmark("boxes").interventions(split, rows, remove)
 
 
 @pytest.mark.parametrize("kind", [StrokeDigits, SwitchingPanels, DecoyDigits, Sprites])
 def test_too_few_pictures(kind: type) -> None:
-    with pytest.raises(ValueError, match="expected count >= 10 and test_count >= 1; got 9 and 0"):
-        kind(count=9, test_count=0)
+    with pytest.raises(ValueError, match="count must be at least 10; got 9"):
+        kind(count=9)
+    with pytest.raises(ValueError, match="test_count must be at least 1; got 0"):
+        kind(test_count=0)
 
 
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))

@@ -1,0 +1,123 @@
+"""The base of data modules of texts with labels and concepts."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from zoo.data.base.items import Rows
+from zoo.data.base.module import DataModule
+from zoo.domain import read_tokenizer
+from zoo.domain.text import TextDomain, build_vocabulary
+from zoo.utils.checks import check_at_least
+
+BINARY = {"0", "1", ""}
+
+
+class Texts(NamedTuple):
+    """The texts of one split.
+
+    Attributes:
+        texts: N texts.
+        labels: N labels.
+        concepts: N values of each concept column, "" where not annotated.
+        names: N names.
+    """
+
+    texts: list[str]
+    labels: list[str]
+    concepts: dict[str, list[str]]
+    names: list[str]
+
+    def part(self, rows: Sequence[int]) -> "Texts":
+        """Some of the texts, by row number."""
+        concepts = {column: [values[i] for i in rows] for column, values in self.concepts.items()}
+        texts, labels, names = ([values[i] for i in rows] for values in (self.texts, self.labels, self.names))
+        return Texts(texts, labels, concepts, names)
+
+
+class TextData(DataModule):
+    """The base of data modules of texts; a subclass defines `read`.
+
+    A concept column of 0 and 1 is one concept; a column of other values is a group of exclusive concepts, named
+    "column: value".
+
+    Args:
+        length: largest number of tokens (words, or pieces of words) of a text; the rest is cut off.
+        least: smallest number of occurrences in the training texts of a word of the vocabulary.
+        tokenizer: of a pretrained encoder, see `zoo.domain.read_tokenizer`, instead of a vocabulary.
+        **loading: `batch_size`, `workers`, `seed` and `val_fraction`, see `DataModule`.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, length: int = 128, least: int = 2, tokenizer: str | None = None, **loading: Any) -> None:
+        super().__init__(**loading)
+        check_at_least(1, length=length, least=least)
+        self.length, self.least, self.tokenizer = length, least, tokenizer
+
+    def read(self) -> dict[str, Texts]:
+        """The splits by name: "train", "test", and optionally "val"."""
+        raise NotImplementedError("a data module of texts defines read()")
+
+    @cached_property
+    def splits(self) -> dict[str, Texts]:
+        """The splits by name."""
+        return self.read()
+
+    @cached_property
+    def _values(self) -> dict[str, tuple[str, ...]]:
+        """The values of each concept column in all splits; empty for a binary concept."""
+        found: dict[str, set[str]] = {}
+        for split in self.splits.values():
+            for column, values in split.concepts.items():
+                found.setdefault(column, set()).update(values)
+        return {c: () if v <= BINARY else tuple(sorted(v - {""})) for c, v in found.items()}
+
+    @cached_property
+    def _domain(self) -> TextDomain:
+        train = self.splits["train"]
+        groups = {c: tuple(f"{c}: {v}" for v in values) for c, values in self._values.items() if values}
+        names = [name for c, values in self._values.items() for name in (groups[c] if values else (c,))]
+        return TextDomain(
+            classes=tuple(sorted(set(train.labels))),
+            concepts=tuple(names),
+            concept_groups=groups,
+            exclusive=tuple(groups),
+            vocabulary=() if self.tokenizer else build_vocabulary(train.texts, self.least),
+            tokenizer=read_tokenizer(self.tokenizer) if self.tokenizer else "",
+            length=self.length,
+        )
+
+    def make_domain(self) -> TextDomain:
+        return self._domain
+
+    def items(self, split: str, training: bool) -> Rows:
+        if split not in self._encoded_splits:
+            self._encoded_splits[split] = self._encode(split)
+        return self._encoded_splits[split]
+
+    @cached_property
+    def _encoded_splits(self) -> dict[str, Rows]:
+        return {}
+
+    def _encode(self, split: str) -> Rows:
+        part, domain = self.splits[split], self._domain
+        if unknown := sorted(set(part.labels) - set(domain.classes)):
+            raise ValueError(f"the {split} split has labels that the train split lacks: {', '.join(unknown[:5])}.")
+        inputs = torch.stack([domain.preprocess(text) for text in part.texts])
+        targets = torch.tensor([domain.classes.index(label) for label in part.labels])
+        return Rows(inputs, targets, part.names, self._labels(part) if domain.concepts else None)
+
+    def _labels(self, part: Texts) -> Tensor:
+        """Concepts (N, k) in {0, 1, NaN}."""
+        columns: list[Tensor] = []
+        for column, values in self._values.items():
+            annotated = torch.tensor([cell != "" for cell in part.concepts[column]])
+            for value in values or ("1",):
+                present = torch.tensor([cell == value for cell in part.concepts[column]]).float()
+                columns.append(present.masked_fill(~annotated, torch.nan))
+        return torch.stack(columns, 1)

@@ -1,0 +1,50 @@
+"""SST-2: sentiment of sentences of film reviews."""
+
+from zoo.data.base.text import TextData, Texts
+from zoo.utils.paths import expand
+
+SENTIMENT = ("negative", "positive")
+
+
+class SST2(TextData):
+    """SST-2: sentences of film reviews, negative or positive. Official splits.
+
+    Socher et al.: "Recursive Deep Models for Semantic Compositionality Over a Sentiment Treebank", EMNLP 2013.
+
+    Args:
+        root: folder with train.tsv, dev.tsv and test.tsv; each line is a sentence, a tab, and 0 or 1.
+        length, least, tokenizer: see `TextData`.
+        batch_size: items per batch.
+        workers: number of loading processes.
+        seed: of the shuffles.
+    """
+
+    def __init__(
+        self,
+        root: str = "$ZOO_DATA/text/sst2",
+        length: int = 56,
+        least: int = 2,
+        tokenizer: str | None = None,
+        batch_size: int = 64,
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(length, least, tokenizer, batch_size=batch_size, workers=workers, seed=seed)
+        self.root = expand(root)
+
+    def read(self) -> dict[str, Texts]:
+        return {"train": self._lines("train.tsv"), "val": self._lines("dev.tsv"), "test": self._lines("test.tsv")}
+
+    def _lines(self, name: str) -> Texts:
+        path = self.root / name
+        if not path.is_file():
+            raise FileNotFoundError(f"no {name} in {self.root}; give the folder of SST-2 as root.")
+        part = Texts([], [], {}, [])
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            text, _, label = line.rpartition("\t")
+            if label not in ("0", "1") or not text.strip():
+                raise ValueError(f"{path}, line {number}: expected a sentence, a tab, and 0 or 1; got {line[:60]!r}.")
+            part.texts.append(text)
+            part.labels.append(SENTIMENT[int(label)])
+            part.names.append(f"{name}, line {number}")
+        return part

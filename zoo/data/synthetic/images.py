@@ -1,0 +1,106 @@
+"""The base of synthetic benchmarks of images, which are rendered on access, with or without some factors."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.data.base.images import ImageData, Pictures
+from zoo.data.synthetic.benchmark import EvidenceItems, SyntheticBenchmark, split_counts
+from zoo.domain import ImageDomain
+
+
+class Renderer:
+    """Renders pictures on access: index i gives (C, H, W), a list of n indices (n, C, H, W), uint8."""
+
+    def render(self, rows: list[int], without: Collection[str]) -> Tensor:
+        """Pictures (n, C, H, W), uint8, without the named factors; everything else is unchanged."""
+        raise NotImplementedError("a renderer defines render()")
+
+    def regions(self, rows: list[int]) -> Tensor:
+        """(n, R, H, W) in {0, 1}: the pixels of each factor."""
+        raise NotImplementedError("a renderer defines regions()")
+
+    def __getitem__(self, i: int | list[int]) -> Tensor:
+        return self.render([i], ())[0] if isinstance(i, int) else self.render(i, ())
+
+
+class RenderedPictures(Pictures, EvidenceItems):
+    """Pictures rendered on access, whose items also have "regions" (R, H, W).
+
+    Args:
+        renderer: of the N pictures.
+        targets, domain, names, concepts: see `Pictures`.
+    """
+
+    sources: Renderer
+
+    def __init__(
+        self,
+        renderer: Renderer,
+        targets: Tensor,
+        domain: ImageDomain,
+        names: Sequence[str],
+        concepts: Tensor | None = None,
+    ) -> None:
+        super().__init__(renderer, targets, domain, names, concepts=concepts)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return self.__getitems__([i])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        inputs, regions = self.domain.preprocess(self.sources[indices]), self.sources.regions(indices)
+        return [self._item(i, x) | {"regions": r} for i, x, r in zip(indices, inputs, regions, strict=True)]
+
+    def without(self, rows: list[int], factors: Collection[str]) -> Tensor:
+        return self.domain.preprocess(self.sources.render(rows, factors))
+
+
+class RenderedBenchmark(ImageData, SyntheticBenchmark):
+    """The base of synthetic benchmarks of images; a subclass defines `make_domain`, `counts` and `draw`."""
+
+    def draw(self, split: str, count: int, generator: torch.Generator) -> RenderedPictures:
+        raise NotImplementedError("a synthetic benchmark of images defines draw()")
+
+    def pictures(self, split: str, augment: str) -> Pictures:
+        return self._rendered(split)
+
+    def _rendered(self, split: str) -> RenderedPictures:
+        found = self._splits[split]
+        assert isinstance(found, RenderedPictures)
+        return found
+
+
+class CountedBenchmark(RenderedBenchmark):
+    """The base of synthetic benchmarks of images with a given number of pictures.
+
+    Args:
+        count: number of training pictures.
+        test_count: number of test pictures.
+        batch_size, workers, seed: see `DataModule`.
+        val_fraction: number of validation pictures as a share of `count`.
+    """
+
+    def __init__(
+        self,
+        count: int = 10_000,
+        test_count: int = 2000,
+        batch_size: int = 64,
+        workers: int = 0,
+        seed: int = 0,
+        val_fraction: float = 0.1,
+    ) -> None:
+        super().__init__(batch_size, workers, seed, val_fraction)
+        self.counts = split_counts(count, test_count, val_fraction)
+
+
+def over(below: Tensor, ink: Tensor, alpha: Tensor) -> Tensor:
+    """Paints `ink` over pictures (uint8): alpha 255 hides what is below, alpha 0 keeps it bit-equal."""
+    a = alpha.int()
+    return ((below * (255 - a) + ink * a + 127) // 255).to(torch.uint8)
+
+
+def grey_domain(classes: Sequence[str], size: tuple[int, int], mean: float, std: float) -> ImageDomain:
+    """The domain of grey pictures of one size."""
+    return ImageDomain(classes=tuple(classes), size=size, channels=1, mean=(mean,), std=(std,))
