@@ -31,7 +31,7 @@ from zoo.data.base.module import DataModule
 from zoo.domain import Domain
 from zoo.parts import SumOfParts
 from zoo.parts.layers.elements import Elements
-from zoo.parts.layers.group_generator import strongest
+from zoo.parts.layers.group_generator import highest
 from zoo.training.black_box import BlackBox
 
 HERE = Path(__file__).parent
@@ -128,7 +128,7 @@ def masked_error(
         with torch.no_grad():
             target = ranked_by(x).argmax(1)
         rank = method(ranked_by, x, target, elements)
-        mask = strongest(rank[:, None], torch.full((len(x),), size))[:, 0]
+        mask = highest(rank[:, None], torch.full((len(x),), size))[:, 0]
         with torch.no_grad():
             wrong += int((judge(elements.hide(x, mask, "zero")).argmax(1) != batch["target"]).sum())
         count += len(x)

@@ -19,7 +19,7 @@ from zoo.cli import config as configs
 from zoo.domain import ImageDomain
 from zoo.metrics import AttributionAgreement, RegionAgreement
 from zoo.parts import SumOfParts
-from zoo.parts.layers.group_generator import strongest
+from zoo.parts.layers.group_generator import highest
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
         if images:
             rank = integrated_gradients(Whole(model).eval(), x, explanation.target, model.elements)
             held = (masks * (explanation.contributions != 0)[..., None]).amax(1).sum(1).long()  # pyright: ignore
-            top = strongest(rank[:, None], held)  # as many elements as the groups hold together
+            top = highest(rank[:, None], held)  # as many elements as the groups hold together
             single.update(top, torch.ones(len(x), 1), regions)
     rows = groups.compute()
     other = single.compute() if images else {}

@@ -211,5 +211,5 @@ VARIANTS: dict[str, Callable[[], Small]] = {
 }
 SUBWORDS: dict[str, Callable[[], Small]] = {
     "c3m-huggingface": partial(of_subwords, "c3m"),
-    "sop-huggingface": partial(of_subwords, "sop", elements={}, groups=4, size=0.5),
+    "sop-huggingface": partial(of_subwords, "sop", elements={}, grouping={"groups": 4, "size": 0.5}),
 }

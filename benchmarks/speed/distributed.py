@@ -88,7 +88,7 @@ def made(name: str) -> tuple[Any, dict[str, Any]]:
         options["recipe"]["lr"] = 0.05
         return zoo.create_model(name, domain=data.domain, **CODE, **options), {"datamodule": data}
     options |= {"protopnet": {"prototypes_per_class": 5, "dim": 64, "thumbnail": 8}}.get(name, {})
-    options |= {"sop": {"elements": {"patch": 4}, "groups": 8}}.get(name, {})
+    options |= {"sop": {"elements": {"patch": 4}, "grouping": {"groups": 8}}}.get(name, {})
     model = zoo.create_model(name, domain=IMAGES, backbone=SMALL, **options)
     return model, {"train_dataloaders": DataLoader(Noise(), BATCH, shuffle=False)}
 

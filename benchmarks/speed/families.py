@@ -35,7 +35,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "prototree": {"depth": 7, "dim": 64, "thumbnail": 8},
     "cbm": {},
     "cem": {},
-    "sop": {"groups": 8, "size": 0.25, "elements": {"patch": 8}},
+    "sop": {"grouping": {"groups": 8, "size": 0.25}, "elements": {"patch": 8}},
     "bagnet": {"widths": [32, 64, 128], "depths": [1, 1, 1], "strides": [2, 2, 1], "wide": 1},
 }
 

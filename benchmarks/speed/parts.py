@@ -72,7 +72,9 @@ def tokens() -> Iterator[Case]:
     x, models = torch.randn(2, *PHOTOS.shape), {}
     for how in ("masked", "dropped"):
         torch.manual_seed(0)
-        models[how] = zoo.create_model("sop", domain=PHOTOS, backbone=VIT, groups=20, tokens=how).eval()
+        models[how] = zoo.create_model(
+            "sop", domain=PHOTOS, backbone=VIT, grouping={"groups": 20}, masking={"tokens": how}
+        ).eval()
     with torch.no_grad():
         masks = models["dropped"].evidence(x).support.flatten(2).bool()
     size = int(masks[0, 0].sum())
@@ -85,7 +87,9 @@ def tokens() -> Iterator[Case]:
 
 
 def chunks() -> Iterator[Case]:
-    model = zoo.create_model("sop", domain=DIGITS, backbone=SMALL, elements={"patch": 4}, groups=16).eval()
+    model = zoo.create_model(
+        "sop", domain=DIGITS, backbone=SMALL, elements={"patch": 4}, grouping={"groups": 16}
+    ).eval()
     x = torch.randn(64, *DIGITS.shape)
     call = partial(model, x)
     yield Case(
@@ -105,7 +109,12 @@ def trained() -> Iterator[Case | Reading]:
     """The shipped model, and its weights in one that weighs groups before it sees them."""
     shipped, x = zoo.load("sop-mnist"), digits()
     first = zoo.create_model(
-        "sop", domain=shipped.domain, backbone=SMALL, elements={"patch": 4}, groups=16, select_by="input"
+        "sop",
+        domain=shipped.domain,
+        backbone=SMALL,
+        elements={"patch": 4},
+        grouping={"groups": 16},
+        selector={"reads": "input"},
     ).eval()
     first.load_state_dict(shipped.state_dict())
     with torch.no_grad():
@@ -130,7 +139,12 @@ def share_run(model: SumOfParts, x: Tensor) -> float:
 def peak_of(groups: int) -> float | None:
     """MiB that the passes of so many groups take under the budget, ResNet-18 at 224 pixels."""
     torch.manual_seed(0)
-    options = {"backbone": {"name": "resnet18"}, "elements": {"patch": 16}, "groups": groups, "memory": BUDGET}
+    options = {
+        "backbone": {"name": "resnet18"},
+        "elements": {"patch": 16},
+        "grouping": {"groups": groups},
+        "masking": {"memory": BUDGET},
+    }
     model = zoo.create_model("sop", domain=PHOTOS, **options).eval()
     x, masks = torch.randn(1, *PHOTOS.shape), torch.rand(1, groups, model.elements.count) < 0.2
     passes(partial(model.backbone.groups, x, masks[:, :2], 1))  # what libraries set up once

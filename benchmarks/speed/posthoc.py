@@ -38,7 +38,7 @@ def cases(device: torch.device) -> Iterator[Case]:
     after = {f"{name}, of the twin": partial(told, method, x) for name, method in methods.items()}
     protopnet = zoo.create_model("protopnet", domain=domain, backbone=BACKBONE, thumbnail=8).to(device)
     protopnet.push(ProjectionSet(data, device=device))
-    options = {"groups": 8, "size": 0.25, "elements": {"patch": 8}}
+    options = {"grouping": {"groups": 8, "size": 0.25}, "elements": {"patch": 8}}
     parts = zoo.create_model("sop", domain=domain, backbone=BACKBONE, **options).to(device)
     for name, model in {"protopnet": protopnet, "sop": parts}.items():
         ways = {"zoo": partial(explain, model.eval(), x), "prediction of the twin": partial(predict, twin, x), **after}

@@ -137,7 +137,9 @@ def by_groups() -> Iterator[Reading]:
     sizes, x = (12, 24, 48, 96, 192), torch.rand(2, 3, 56, 56)
 
     def sop(groups: int) -> SelfInterpretable:
-        return zoo.create_model("sop", domain=domain(side=56), backbone=SMALL, elements={"patch": 4}, groups=groups)
+        return zoo.create_model(
+            "sop", domain=domain(side=56), backbone=SMALL, elements={"patch": 4}, grouping={"groups": groups}
+        )
 
     def train(groups: int) -> Callable[[], None]:
         model = sop(groups)

@@ -100,7 +100,7 @@ def test_an_own_network_is_a_backbone_for_every_model() -> None:
     try:
         assert create_encoder({"name": "striped", "width": 7}, STACK)(torch.randn(2, 5, 8, 8)).shape == (2, 7)
         model = zoo.create_model(
-            "sop", domain=STACK, backbone="striped", elements={"patch": 4}, groups=2, size=1
+            "sop", domain=STACK, backbone="striped", elements={"patch": 4}, grouping={"groups": 2, "size": 1}
         ).eval()
         model.explain(torch.randn(2, 5, 8, 8)).check()
         with pytest.raises(ValueError, match="there is a backbone named 'striped' already"):
@@ -113,7 +113,7 @@ def test_an_own_network_is_a_backbone_for_every_model() -> None:
         with pytest.raises(ValueError, match="did you mean 'striped'"):
             create_encoder("stripped", STACK)
     finally:
-        image_backbones._own.clear()
+        image_backbones._registered.clear()
 
 
 def test_the_series_encoder_reads_around_each_step_and_pools_by_the_mean() -> None:

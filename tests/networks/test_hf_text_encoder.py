@@ -182,7 +182,7 @@ def test_from_a_config_to_a_page(tmp_path: Path) -> None:
             "config must name a model_type of transformers; got 'bertt'; did you mean 'bert'",
         ),
         ({"config": {}}, 10, "config must name a model_type of transformers; got None"),
-        ({"config": {"model_type": "t5"}}, 10, "'t5' is an encoder and a decoder; choose an encoder, such as BERT"),
+        ({"config": {"model_type": "t5"}}, 10, "'t5' has an encoder and a decoder; choose an encoder, such as BERT"),
         (
             {"config": {**BERT, "vocab_size": 5}},
             10,

@@ -1,4 +1,4 @@
-"""BagNet: the receptive field is what it says, and each patch votes alone."""
+"""BagNet: the receptive field is what it says, and each patch is classified by itself."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def test_each_patch_sees_its_support_and_nothing_else() -> None:
     assert model.receptive_field == 5 and model.jump == 2
     evidence, largest = model.evidence(x), 0
     for k in range(evidence.activation.shape[1]):
-        (gradient,) = torch.autograd.grad(evidence.state["votes"][0, k].sum(), x, retain_graph=True)
+        (gradient,) = torch.autograd.grad(evidence.state["unit_logits"][0, k].sum(), x, retain_graph=True)
         seen = gradient[0].abs().sum(0) > 0
         field = evidence.support[0, k].repeat_interleave(2, 0).repeat_interleave(2, 1)[:12, :10] > 0
         assert not (seen & ~field).any()

@@ -14,7 +14,7 @@ def full_stability(model, x: torch.Tensor) -> torch.Tensor:
     for row in x:
         of_score = jacobian(lambda t: model.readout(model.evidence(t[None]))[0], row)  # (C, *shape)
         of_concepts = jacobian(lambda t: model.evidence(t[None]).activation[0], row)  # (K, *shape)
-        theta = model.evidence(row[None]).state["votes"][0]
+        theta = model.evidence(row[None]).state["unit_logits"][0]
         linear = torch.einsum("kc,k...->c...", theta, of_concepts)
         total = total + (of_score - linear).square().sum()
     return total / len(x)
@@ -59,8 +59,8 @@ def test_elements_are_the_inputs_own_values() -> None:
 @pytest.mark.parametrize(
     ("domain", "options", "message"),
     [
-        (SENTENCES, {}, "words have none"),
-        (ROWS, {"concepts": "given"}, "concepts must be 'learned' or 'elements'; got 'given'"),
+        (SENTENCES, {}, "requires continuous inputs"),
+        (ROWS, {"concepts": "given"}, "concepts must be one of learned, elements; got 'given'"),
         (IMAGES, {"count": 0}, "count must be at least 1; got 0"),
     ],
 )

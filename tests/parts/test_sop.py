@@ -11,9 +11,10 @@ from torch.nn import functional as F
 import zoo
 from tests.small_models import IMAGES, ROWS, SENTENCES, TINY_VIT, RandomImages, build, sop
 from tests.toy import COLOURS, ToyData, fit
-from zoo.parts.layers.elements import Grouping
-from zoo.parts.layers.group_generator import membership, strongest
+from zoo.parts import SumOfParts
+from zoo.parts.layers.group_generator import highest, straight_through
 from zoo.parts.layers.group_selector import GroupSelector
+from zoo.parts.layers.grouping import Grouping
 from zoo.training.projection_set import ProjectionSet
 from zoo.utils.functional import sparsemax
 
@@ -61,7 +62,7 @@ def test_scores_and_groups_are_those_of_the_formulas() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 17])
-@pytest.mark.parametrize("options", [{}, {"select_by": "input"}, {"heads": 3, "groups": 9}])
+@pytest.mark.parametrize("options", [{}, {"selector": {"reads": "input"}}, {"grouping": {"heads": 3, "groups": 9}}])
 def test_contributions_add_up_at_any_batch_size(rows: int, options: dict) -> None:
     """Against the official flat_masks, which sorts a singleton axis at batch 1 and mixes samples above."""
     model, x = sop(**options).model, RandomImages(rows, seed=5).inputs
@@ -77,7 +78,9 @@ def test_contributions_add_up_at_any_batch_size(rows: int, options: dict) -> Non
 def test_with_the_groups_held_pixels_outside_change_nothing(backbone: dict, tokens: str) -> None:
     if tokens == "dropped" and backbone is CONVNET:
         pytest.skip("a convolution cannot drop pixels")
-    model = sop(backbone=backbone, tokens=tokens, elements={} if backbone is TINY_VIT else {"patch": 2}).model
+    model = sop(
+        backbone=backbone, masking={"tokens": tokens}, elements={} if backbone is TINY_VIT else {"patch": 2}
+    ).model
     x = RandomImages(4, seed=2).inputs
     masks = model.evidence(x).support.flatten(2).bool()
     size = int(masks[0, 0].sum())
@@ -91,7 +94,7 @@ def test_with_the_groups_held_pixels_outside_change_nothing(backbone: dict, toke
 
 def test_a_negative_mass_is_said_at_the_start_and_cured_by_the_recipe() -> None:
     """With flat attention c = 2 * 0.2 - 1 = -0.6, which would turn the sign of every contribution."""
-    model = sop(sharpness=1e-4).model.train()
+    model = sop(generator={"sharpness": 1e-4}).model.train()
     with pytest.warns(UserWarning, match=r"mean c = -0\.60.*raise sharpness"):
         model.step(RandomImages(5).inputs)
     model = sop().model
@@ -105,12 +108,12 @@ def test_a_negative_mass_is_said_at_the_start_and_cured_by_the_recipe() -> None:
 def test_the_published_gradient_raises_all_of_a_group_alike_and_straight_through_tells_elements_apart() -> None:
     """dL/dA is one number inside and its negative outside; only the relaxed mask knows which element helps."""
     scores = torch.randn(1, 1, 10, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    mask = strongest(scores.detach(), torch.tensor([3]))
+    mask = highest(scores.detach(), torch.tensor([3]))
     attention = scores.softmax(2)
     (inside,) = torch.autograd.grad(((attention * mask).sum() - (attention * ~mask).sum()), attention)
     assert inside[mask].unique().tolist() == [1.0] and inside[~mask].unique().tolist() == [-1.0]
     worth = torch.arange(10.0)
-    passed = membership(scores, mask)
+    passed = straight_through(scores, mask)
     assert torch.equal(passed, mask.float())
     (through,) = torch.autograd.grad((passed * worth).sum(), scores)
     assert through.flatten().unique().numel() == 10
@@ -129,7 +132,7 @@ def test_regression_is_not_rescaled_without_the_mass() -> None:
     domain = replace(IMAGES, task="regression", classes=("star", "square"))
     for scale, expected in (("none", True), ("mass", False)):
         model = zoo.create_model(
-            "sop", domain=domain, backbone=CONVNET, elements={"patch": 2}, groups=6, scale=scale
+            "sop", domain=domain, backbone=CONVNET, elements={"patch": 2}, grouping={"groups": 6}, scale=scale
         ).eval()
         with torch.no_grad():
             model.head.weight.zero_()
@@ -140,7 +143,7 @@ def test_regression_is_not_rescaled_without_the_mass() -> None:
 
 
 def test_identical_groups_run_once_and_unneeded_ones_not_at_all() -> None:
-    for options in ({}, {"select_by": "input"}):
+    for options in ({}, {"selector": {"reads": "input"}}):
         model = sop(**options).model
         rows = []
         model.backbone.encoder.register_forward_hook(lambda m, i, o, rows=rows: rows.append(len(o)))
@@ -167,7 +170,7 @@ def test_no_gradients_are_kept_for_a_frozen_backbone() -> None:
 
 
 def test_groups_size_and_heads_of_one_explanation() -> None:
-    model, x = sop(heads=2).model, RandomImages(4).inputs
+    model, x = sop(grouping={"groups": 6, "heads": 2}).model, RandomImages(4).inputs
     usual = model.explain(x)
     fewer = model.explain(x, groups=3, size=0.5, heads=1)
     assert fewer.contributions.shape == (4, 3) and len(fewer.units) == 3
@@ -178,7 +181,7 @@ def test_groups_size_and_heads_of_one_explanation() -> None:
     for options, message in (
         ({"groups": 61}, "groups must be 1 to 60.*2 heads x 30 elements; got 61"),
         ({"heads": 3}, "heads must be 1 to 2, as the model has; got 3"),
-        ({"size": 0.01}, "size must leave a group 1 to 30 .*got 0.01, which is 0"),
+        ({"size": 0.01}, "size must give a group 1 to 30 .*got 0.01, which is 0"),
         ({"colour": 1}, "SumOfParts has no option 'colour' for an explanation; it has groups, size, heads"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -192,13 +195,13 @@ def test_texts_are_grouped_by_the_words_that_they_have() -> None:
     words = (small.inputs != 0)[:, None]
     assert not (support.bool() & ~words).any()
     assert torch.equal(support.sum(2), (words.sum(2) // 2).clamp_min(1).float().expand(-1, 4))
-    dropped = build("sop", "texts", tokens="dropped")
+    dropped = build("sop", "texts", masking={"tokens": "dropped"})
     dropped.model.load_state_dict(small.model.state_dict())
     torch.testing.assert_close(dropped.model(small.inputs), small.model(small.inputs))
 
 
 def test_only_used_rows_of_attention_are_computed_and_equal_the_full_matrix() -> None:
-    model, x = sop(heads=2, groups=7).model, RandomImages(3).inputs
+    model, x = sop(grouping={"heads": 2, "groups": 7}).model, RandomImages(3).inputs
     few, _ = model.generator(model.projection(x), None, Grouping(7, 0.2, 2))
     every, _ = model.generator(model.projection(x), None, Grouping(60, 0.2, 2))
     torch.testing.assert_close(few, every[:, [j * 60 // 7 for j in range(7)]])
@@ -223,7 +226,12 @@ STAGES = [
 
 def test_the_recipe_trains_what_it_says() -> None:
     model = zoo.create_model(
-        "sop", domain=COLOURS, backbone=CONVNET, elements={"patch": 2}, groups=4, recipe={"stages": STAGES}
+        "sop",
+        domain=COLOURS,
+        backbone=CONVNET,
+        elements={"patch": 2},
+        grouping={"groups": 4},
+        recipe={"stages": STAGES},
     )
     seen, step = [], model.backbone.groups
 
@@ -249,21 +257,35 @@ def test_the_recipe_trains_what_it_says() -> None:
     ("options", "message"),
     [
         ({"scale": "area"}, "scale must be one of mass, none; got 'area'"),
-        ({"tokens": "dropped"}, "tokens='dropped' needs a network of tokens.*Pooled has none"),
-        ({"size": 0}, "size must leave a group 1 to 30 .*got 0, which is 0"),
-        ({"size": 31}, "got 31, which is 31"),
-        ({"groups": 31}, "groups must be 1 to 30, the number of candidates, 1 heads x 30 elements; got 31"),
-        ({"groups": 0}, "groups must be 1 to 30"),
-        ({"blur": 2}, "an odd blur >= 1"),
-        ({"projection": "deep"}, "projection must be 'auto', 'copy' or 'patch'; got 'deep'"),
+        ({"selector": {"reads": "all"}}, "reads must be one of output, input; got 'all'"),
+        ({"selector": {"scale": 0}}, "scale must be above 0; got 0"),
+        ({"masking": {"memory": 0}}, "memory must be above 0; got 0"),
+        ({"generator": {"sharpness": 0}}, "expected a sharpness above 0 .* got sharpness 0, blur 3"),
+        ({"grouping": {"anchor": "all"}}, "grouping has no option 'anchor'; did you mean 'anchors'"),
+        ({"masking": {"tokens": "dropped"}}, "tokens='dropped' needs a network of tokens.*Pooled has none"),
+        ({"grouping": {"size": 0}}, "size must give a group 1 to 30 .*got 0, which is 0"),
+        ({"grouping": {"size": 31}}, "got 31, which is 31"),
+        (
+            {"grouping": {"groups": 31}},
+            "groups must be 1 to 30, the number of candidates, 1 heads x 30 elements; got 31",
+        ),
+        ({"grouping": {"groups": 0}}, "groups must be 1 to 30"),
+        ({"generator": {"blur": 2}}, "an odd blur >= 1"),
+        ({"projection": "deep"}, "projection must be one of auto, copy, patch; got 'deep'"),
         ({"backbone": {"name": "convnet", "widths": [8, 8, 8, 8], "pool": [0, 1, 2, 3]}}, "the backbone cannot read"),
         ({"backbone": TINY_VIT | {"patch_size": 4}, "elements": {}}, "patches of 4 pixels, and images of 12 x 10"),
-        ({"backbone": TINY_VIT, "tokens": "dropped", "elements": {"patch": 3}}, "network's own patches, 2 pixels"),
-        ({"backbone": TINY_VIT, "tokens": "dropped", "elements": {}, "fill": "mean"}, "nothing is filled; got"),
+        (
+            {"backbone": TINY_VIT, "masking": {"tokens": "dropped"}, "elements": {"patch": 3}},
+            "network's own patches, 2 pixels",
+        ),
+        (
+            {"backbone": TINY_VIT, "masking": {"tokens": "dropped", "fill": "mean"}, "elements": {}},
+            "nothing is filled; got",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_at_construction(options: dict, message: str) -> None:
-    arguments = {"domain": IMAGES, "backbone": CONVNET, "elements": {"patch": 2}, "groups": 4, **options}
+    arguments = {"domain": IMAGES, "backbone": CONVNET, "elements": {"patch": 2}, "grouping": {"groups": 4}, **options}
     with pytest.raises(ValueError, match=message):
         zoo.create_model("sop", **arguments)
 
@@ -271,16 +293,30 @@ def test_what_cannot_be_is_refused_at_construction(options: dict, message: str) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fill": "blur"}, "words have no blur"),
-        ({"gradient": "straight_through"}, "inputs that are numbers"),
-        ({"projection": "patch"}, "reads numbers, and words are none"),
+        ({"masking": {"fill": "blur"}}, "words have no blur"),
+        ({"gradient": "straight_through"}, "requires continuous inputs"),
+        ({"projection": "patch"}, "requires continuous inputs"),
     ],
 )
 def test_what_texts_cannot_have(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        zoo.create_model("sop", domain=SENTENCES, backbone="transformer", groups=4, **options)
+        zoo.create_model("sop", domain=SENTENCES, backbone="transformer", grouping={"groups": 4}, **options)
 
 
 def test_rows_of_a_table_have_no_map_to_copy() -> None:
     with pytest.raises(ValueError, match="needs a backbone with a map of features; use 'patch'"):
-        zoo.create_model("sop", domain=ROWS, backbone="mlp", groups=2, size=1, projection="copy")
+        zoo.create_model("sop", domain=ROWS, backbone="mlp", grouping={"groups": 2, "size": 1}, projection="copy")
+
+
+def test_arguments_of_older_checkpoints_are_grouped() -> None:
+    """They held all options side by side, and a stage was masked if that was its name."""
+    stages = [
+        {"name": "masked", "epochs": 1, "train": ["head"]},
+        {"name": "groups", "epochs": 1, "train": ["selector"]},
+    ]
+    flat = {"domain": IMAGES, "groups": 3, "select_by": "input", "blur": 5, "tokens": "masked", "stages": stages}
+    upgraded = SumOfParts.upgrade_arguments(flat)
+    assert [stage["masked"] for stage in upgraded["recipe"]["stages"]] == [True, False]
+    model = SumOfParts(**upgraded, backbone=CONVNET, elements={"patch": 2})
+    assert model.grouping == Grouping(3) and model.by_input and model.generator.blur == 5
+    assert SumOfParts.upgrade_arguments(dict(model.hparams)) == dict(model.hparams)

@@ -7,6 +7,7 @@ import torch
 
 from zoo.cli.main import main
 from zoo.data import Digits
+from zoo.networks.image_backbones import FeatureMaps
 from zoo.prototypes import PIPNet, ProtoPNet
 from zoo.training.cached_features import CachedFeatures
 from zoo.training.stages import parse_stages
@@ -41,7 +42,8 @@ def test_maps_are_what_the_backbone_makes(tmp_path: Path) -> None:
             torch.testing.assert_close(train[i]["input"], expected, rtol=1e-3, atol=1e-3)
             assert train[i]["target"] == images[i]["target"]
             x = images[i]["input"][None]
-            torch.testing.assert_close(model(x), model.step(train[i]["input"][None])[0], rtol=2e-2, atol=2e-2)
+            maps = train[i]["input"][None].as_subclass(FeatureMaps)
+            torch.testing.assert_close(model(x), model.step(maps)[0], rtol=2e-2, atol=2e-2)
 
 
 def test_both_views_are_drawn(tmp_path: Path) -> None:
@@ -81,6 +83,19 @@ def test_a_pair_of_views_is_drawn_once(tmp_path: Path) -> None:
     assert pairs[0]["input"].shape == (6, 4, 4) and not torch.equal(pairs[0]["input"], pairs[0]["view"])
     assert pairs[0]["target"] == data.projection_dataset()[3]["target"]
     assert "view" not in cached.val_dataloader().dataset[0]
+
+
+def test_only_batches_to_learn_from_are_maps(tmp_path: Path) -> None:
+    """What a batch holds is said by its type, whatever the number of channels."""
+    cached, model, _ = parts(tmp_path)
+    batch = {"input": torch.randn(2, 6, 4, 4), "target": torch.zeros(2)}
+    marked = cached.on_after_batch_transfer(batch, 0)
+    assert type(marked["input"]) is FeatureMaps and type(marked["target"]) is type(batch["input"]) is torch.Tensor
+    found = model.backbone(marked["input"])
+    assert type(found) is torch.Tensor and torch.equal(found, batch["input"])
+    assert type(marked["input"] + 1) is torch.Tensor
+    with pytest.raises(RuntimeError, match="to have 1 channels, but got 6"):
+        model.backbone(batch["input"])
 
 
 def test_tests_and_actions_see_images(tmp_path: Path) -> None:

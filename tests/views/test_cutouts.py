@@ -40,7 +40,7 @@ def test_elements_that_do_not_divide_the_input_keep_their_size() -> None:
 def test_the_printed_factors_multiply_to_the_contribution() -> None:
     small = sop()
     html = page(small.model.explain(small.inputs[:1]), ["noise"], top=1)
-    found = re.search(r"<b>(.{1,9})</b> concentration × <b>(.{1,9})</b> weight × <b>(.{1,9})</b> score alone", html)
+    found = re.search(r"<b>(.{1,9})</b> concentration × <b>(.{1,9})</b> weight × <b>(.{1,9})</b> group logit", html)
     c, theta, alone = (float(v.replace("\u2212", "-")) for v in found.groups())
     total = float(re.search(r"= <b>(.{1,9})</b></span>", html).group(1).replace("\u2212", "-"))
     assert c * theta * alone == pytest.approx(total, abs=2e-3)

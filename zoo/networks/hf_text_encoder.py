@@ -1,4 +1,4 @@
-"""Text encoders of Hugging Face, for texts that their own tokenizer has cut."""
+"""Pretrained text encoders of Hugging Face, for texts cut by their own tokenizer."""
 
 import json
 import os
@@ -11,33 +11,41 @@ from torch import Tensor, nn
 
 from zoo.domain import TextDomain
 from zoo.domain.text import FIRST, PAD, UNKNOWN
+from zoo.networks.base import StateEncoder
+from zoo.networks.text_encoders import check_pooling, masked_mean
 from zoo.utils.errors import did_you_mean
 from zoo.utils.optional import need
 
-OF_ITS_ORIGIN = ("_name_or_path", "auto_map", "transformers_version")  # what a config tells that is not of the network
+PROVENANCE = ("_name_or_path", "auto_map", "transformers_version")  # config entries that do not describe the network
 
 
-class HuggingFaceText(nn.Module):
+class HuggingFaceText(StateEncoder):
     """A text encoder of the library `transformers`, pooled by the mean: token numbers (B, T) to (B, `channels`).
 
-    The special tokens of the tokenizer, such as [CLS] and [SEP] of BERT, are put around each text here, so the network
-    reads T positions and two more, say. Whether it learns is told by the stages of the recipe, as for every backbone.
+    The special tokens of the tokenizer, such as [CLS] and [SEP] of BERT, are added around each text here, so the
+    network reads a few more than T positions.
 
-    A checkpoint needs no hub: it keeps `spec`, which has the network's config as plain data.
+    A checkpoint does not need the hub: it keeps `spec`, which has the network's config as plain data.
 
     Args:
         domain: of the texts, with the network's own tokenizer.
-        model: name of a model on the Hugging Face hub, or a folder as `save_pretrained` writes it, with safetensors.
-        config: of the network, as in its config.json: instead of a model, to start from random weights.
-        pooling: "masked": the mean over the text's tokens; "padded": over all positions, special tokens and padding
-            included, as in the code of Tan et al. (PAKDD 2024).
+        model: name of a model on the Hugging Face hub, or a folder written by `save_pretrained`, with safetensors.
+        config: the network's architecture as in its config.json. Without `model`, the weights start at random.
+        pooling: "masked": the mean over the text's tokens; "padded": the mean over all positions, special tokens and
+            padding included, as in the code of Tan et al. (PAKDD 2024).
+
+    Attributes:
+        spec: the arguments as plain data, with the config of the network.
 
     Raises:
         ImportError: the extra `text` is not installed.
         FileNotFoundError: no such model.
-        ValueError: a domain without a tokenizer, a tokenizer or a length that is too large for the network, a network
-            of another kind, or an unknown choice.
+        ValueError: a domain without a tokenizer, a tokenizer or a length too large for the network, an encoder-decoder,
+            or an unknown pooling.
     """
+
+    before: Tensor  # numbers of the special tokens before a text
+    after: Tensor  # and behind it
 
     def __init__(
         self,
@@ -47,8 +55,7 @@ class HuggingFaceText(nn.Module):
         pooling: str = "masked",
     ) -> None:
         super().__init__()
-        if pooling not in ("masked", "padded"):
-            raise ValueError(f"pooling must be 'masked' or 'padded'; got '{pooling}'.")
+        check_pooling(pooling)
         if model is None and config is None:
             raise ValueError("the backbone 'hf' needs a model, such as bert-base-uncased or a folder; got none.")
         if not domain.tokenizer:
@@ -59,7 +66,7 @@ class HuggingFaceText(nn.Module):
         found = _read_config(model) if config is None else _make_config(config)
         if found.is_encoder_decoder:
             raise ValueError(
-                f"'{model or found.model_type}' is an encoder and a decoder; choose an encoder, such as BERT."
+                f"'{model or found.model_type}' has an encoder and a decoder; choose an encoder, such as BERT."
             )
         tokens, subwords = found.vocab_size, domain.subwords
         if len(subwords.pieces) > tokens:
@@ -76,14 +83,14 @@ class HuggingFaceText(nn.Module):
         self.spec: dict[str, Any] = {
             "name": "hf",
             **({"model": model} if model else {}),
-            "config": {key: value for key, value in kept.items() if key not in OF_ITS_ORIGIN},
+            "config": {key: value for key, value in kept.items() if key not in PROVENANCE},
             "pooling": pooling,
         }
-        self.network = _build(model, found)
+        self.network: Any = _build(model, found)
         self.channels = self._probe(domain.length)
 
     def states(self, x: Tensor) -> Tensor:
-        """One vector for each token (B, T, `channels`)."""
+        """Encodes each token: token numbers (B, T) to (B, T, `channels`)."""
         return self._hidden(x)[:, len(self.before) : len(self.before) + x.shape[1]]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,14 +98,14 @@ class HuggingFaceText(nn.Module):
         if self.pooling == "padded":
             return h.mean(1)
         h = h[:, len(self.before) : len(self.before) + x.shape[1]]
-        return (h * words[..., None]).sum(1) / words.sum(1, keepdim=True).clamp_min(1)
+        return masked_mean(h, words)
 
     def _hidden(self, x: Tensor) -> Tensor:
-        """(B, before + T + after, `channels`) the network's last layer."""
+        """States of the network's last layer (B, before + T + after, `channels`)."""
         rows, words = x.shape[0], x != PAD
         own = torch.where(words, x - FIRST, self.padding).masked_fill(x == UNKNOWN, self.unknown)
         place = torch.arange(1, x.shape[1] + 1, device=x.device)
-        end = len(self.before) + (words * place).amax(1, keepdim=True)  # of the text; where what comes after it stands
+        end = len(self.before) + (words * place).amax(1, keepdim=True)  # (B, 1) the position after the text
         behind = end + torch.arange(len(self.after), device=x.device)
         room = x.new_full((rows, len(self.after)), self.padding)
         ids = torch.cat([self.before.expand(rows, -1), own, room], 1).scatter(1, behind, self.after.expand(rows, -1))
@@ -107,7 +114,11 @@ class HuggingFaceText(nn.Module):
         return self.network(input_ids=ids, attention_mask=there).last_hidden_state
 
     def _probe(self, length: int) -> int:
-        """Width of the vectors; found with one text of full length, which also tells whether the network reads it."""
+        """Width of the vectors, measured on one text of full length.
+
+        Raises:
+            ValueError: the network cannot read texts of this length.
+        """
         self.network.eval()
         try:
             with torch.no_grad():
@@ -171,7 +182,7 @@ def _build(model: str | None, config: Any) -> nn.Module:
         except OSError as error:
             raise _not_found(model, error) from error
     if getattr(network, "pooler", None) is not None:
-        network.pooler = None  # reads the first position alone, which nothing here asks for
+        network.pooler = None  # reads the first position only; this encoder does not use it
     return network
 
 

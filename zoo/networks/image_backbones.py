@@ -1,4 +1,4 @@
-"""Image backbones behind one function: a name, or a name with options, gives a network from images to a feature map."""
+"""Image backbones: a name, or a mapping of a name and options, gives a network from images to a feature map."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,18 +7,27 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from zoo.networks.base import Encoder
 from zoo.networks.weights import load_weights
 from zoo.utils.errors import did_you_mean
+
+
+class FeatureMaps(Tensor):
+    """Feature maps (B, D, h, w) that a frozen `Backbone` computed before.
+
+    In place of images, the backbone returns them as they are. The result of any operation on them is a plain tensor.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
 
 
 class Backbone(nn.Module):
     """A network from images (B, C, H, W) to a feature map (B, `channels`, h, w).
 
-    A batch of `channels` channels, which no image has, is taken for maps that were made before, see `zoo.training.cached_features`.
-
-    Attributes:
-        in_channels: of the images.
-        channels: of the feature map.
+    Args:
+        network: gives a feature map, or a list of maps of which the last is taken.
+        in_channels: C.
+        channels: channels of the feature map.
     """
 
     def __init__(self, network: nn.Module, in_channels: int, channels: int) -> None:
@@ -26,17 +35,35 @@ class Backbone(nn.Module):
         self.network, self.in_channels, self.channels = network, in_channels, channels
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[1] == self.channels != self.in_channels:
-            return x
+        if isinstance(x, FeatureMaps):
+            return x.as_subclass(Tensor)
         out = self.network(x.contiguous(memory_format=torch.channels_last))  # 1.6 to 2.4 times as fast on a CPU
         return out[-1] if isinstance(out, list) else out
 
 
-_own: dict[str, Callable[..., Backbone]] = {}
+class Pooled(Encoder):
+    """An image backbone with global average pooling: (B, C, H, W) to (B, `channels`).
+
+    Args:
+        backbone: of all C channels, or of one.
+        separate: number of channels that the backbone reads one by one, its vectors concatenated; 0: reads all at once.
+    """
+
+    def __init__(self, backbone: Backbone, separate: int = 0) -> None:
+        super().__init__()
+        self.backbone, self.separate, self.channels = backbone, separate, backbone.channels * max(separate, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.separate:
+            return self.backbone(x).mean((2, 3))
+        return self.backbone(x.flatten(0, 1)[:, None]).mean((2, 3)).view(x.shape[0], self.channels)
+
+
+_registered: dict[str, Callable[..., Backbone]] = {}
 
 
 def register_backbone(name: str) -> Callable[[Callable[..., Backbone]], Callable[..., Backbone]]:
-    """Decorator that makes an own network a backbone for every model here: `backbone: {name: ..., options}`.
+    """Decorator that makes your own network a backbone for every model: `backbone: {name: ..., options}`.
 
     It decorates a function from the number of input channels, and any options by name, to a `Backbone`. A checkpoint
     keeps name and options, so the function must be registered before the checkpoint is loaded. The options `weights`
@@ -45,11 +72,11 @@ def register_backbone(name: str) -> Callable[[Callable[..., Backbone]], Callable
     Raises:
         ValueError: the name is taken.
     """
-    if name in _own or name == "convnet" or timm.is_model(name):
+    if name in _registered or name == "convnet" or timm.is_model(name):
         raise ValueError(f"there is a backbone named '{name}' already; choose another name.")
 
     def enter(build: Callable[..., Backbone]) -> Callable[..., Backbone]:
-        _own[name] = build
+        _registered[name] = build
         return build
 
     return enter
@@ -59,36 +86,38 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     """Builds a backbone.
 
     Args:
-        backbone: a name, or a dict with `name` and options: "convnet" (a few 3x3 convolutions; options `widths`,
-            `pool`: see `convnet`), or any network of timm (options of `timm.create_model`, such as `pad_type`, and
-            `weights`, a safetensors file, in place of `pretrained`), or an own one, see `register_backbone`.
-        in_channels: of the images.
+        backbone: a name, or a mapping of `name` and options: "convnet" (options of `convnet`); any network of timm
+            (options of `timm.create_model`, such as `pad_type` or `pretrained`, and `weights`, a safetensors file, in
+            place of `pretrained`); or a name given to `register_backbone`.
+        in_channels: channels of the images.
 
     Raises:
-        ValueError: unknown name, unknown option, or weights that do not fit.
+        ValueError: an unknown name, or weights that do not fit.
+        TypeError: an unknown option.
         FileNotFoundError: no weights file.
     """
-    options = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
+    options: dict[str, Any] = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
     name = options.pop("name", None)
     if name is None:
         raise ValueError(f"backbone needs a 'name'; got only {', '.join(options) or 'nothing'}.")
     if name == "convnet":
         return convnet(in_channels, **options)
-    if name in _own:
-        made = _own[name](in_channels, **options)
+    if name in _registered:
+        made = _registered[name](in_channels, **options)
         if not isinstance(made, Backbone):
             raise ValueError(
-                f"the function of backbone '{name}' must return a Backbone of zoo.networks.image_backbones; got {made!r}."
+                f"the function of backbone '{name}' must return a Backbone of zoo.networks.image_backbones; got "
+                f"{made!r}."
             )
         return made
     if not timm.is_model(name):
-        near = did_you_mean(name, ["convnet", *_own, *timm.list_models()])
+        near = did_you_mean(name, ["convnet", *_registered, *timm.list_models()])
         raise ValueError(f"no backbone named '{name}' ('convnet' or a model of timm); {near}")
     weights = options.pop("weights", None)
     if weights and options.get("pretrained"):
         raise ValueError("backbone has both 'weights' (a file) and 'pretrained' (a download); give one of them.")
     network = create_timm(name, in_chans=in_channels, num_classes=0, global_pool="", **options)
-    if hasattr(network, "num_prefix_tokens"):  # a transformer: have timm fold its tokens back into a map
+    if hasattr(network, "num_prefix_tokens"):  # a transformer: timm folds its tokens back into a map
         network = create_timm(name, in_chans=in_channels, features_only=True, out_indices=(-1,), **options)
         channels = network.feature_info.channels()[-1]
     else:
@@ -98,13 +127,13 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     return Backbone(network, in_channels, channels)
 
 
-def create_timm(name: str, **options: Any) -> nn.Module:
-    """A network of timm by its name, for which no file is unpickled.
+def create_timm(name: str, **options: Any) -> Any:
+    """Builds a network of timm, an `nn.Module` with timm's attributes such as `num_features`.
 
     Raises:
-        ValueError: timm is asked to unpickle weights.
+        ValueError: an option makes timm unpickle weights.
     """
-    if "checkpoint_path" in options:  # a config, and so a checkpoint of somebody else, could have any file unpickled
+    if "checkpoint_path" in options:  # a pickle runs code, and a config may come from anybody
         raise ValueError(
             f"backbone '{name}' has the option checkpoint_path, by which timm unpickles a file; give 'weights', a "
             "safetensors file, instead."
@@ -115,13 +144,13 @@ def create_timm(name: str, **options: Any) -> nn.Module:
 def convnet(
     in_channels: int, widths: Sequence[int] = (32, 64), pool: Sequence[int] = (1,), strided: bool = False
 ) -> Backbone:
-    """A small backbone for small images: two 3x3 convolutions with batch norm for each width.
+    """A small backbone for small images: two 3x3 convolutions with batch norm and ReLU for each width.
 
     Args:
-        in_channels: of the images.
+        in_channels: channels of the images.
         widths: channels of each block.
-        pool: the blocks, counted from 0, that end with a 2x2 max pooling.
-        strided: one convolution of stride 2 for each width instead, and no pooling.
+        pool: blocks, counted from 0, that end with a 2x2 max pooling.
+        strided: use one convolution of stride 2 for each width instead, without pooling.
     """
     layers: list[nn.Module] = []
     first = in_channels

@@ -1,4 +1,4 @@
-"""BagNet: every patch of the image votes alone, and the score is the mean of the votes.
+"""BagNet: a classifier reads every small patch of the image by itself; the score is the mean of their logits.
 
 Brendel, Bethge: "Approximating CNNs with Bag-of-local-Features Models Works Surprisingly Well on ImageNet", ICLR 2019,
 arXiv 1904.00760.
@@ -15,8 +15,9 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
-from zoo.parts.layers.unit_logits import Voting
+from zoo.parts.layers.unit_logits import attribute_logits, sum_logits
 from zoo.training.batch import Batch
+from zoo.training.modes import evaluating
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
@@ -36,33 +37,39 @@ RECIPE = Recipe(
     paper="Brendel and Bethge, ICLR 2019",
     small=Small({"widths": [8, 16], "depths": [1, 2], "strides": [2, 1], "wide": 1}),
 )
-class BagNet(Voting, SelfInterpretable):
-    """A residual network that sees small patches only: score = bias + mean over the patches of W z.
+class BagNet(SelfInterpretable):
+    """A residual network whose cells each see a small patch: score = bias + mean over the patches of W z.
 
-        z = backbone(x)              (B, D, h, w)    each cell sees a patch of `receptive_field` pixels and nothing else
-        vote_i = W z_i / (h w)       (B, h w, C)
+        z = backbone(x)              (B, D, h, w)    a cell depends on a patch of `receptive_field` pixels only
+        logits_i = W z_i / (h w)     (B, h w, C)
 
-    Every patch is a unit of activation 1 with its vote as contribution, and pixels outside of a patch do not change its
-    vote. The backbone is a ResNet whose 3 x 3 convolutions are 1 x 1 but for the first block of the stages that `wide`
-    names, and convolutions have no padding.
+    Every patch is a unit of activation 1, whose logit is its contribution; pixels outside of the patch do not change
+    it. The backbone is a ResNet whose 3 x 3 convolutions are 1 x 1, except in the first block of the first `wide`
+    stages; convolutions have no padding.
 
-    How this differs from the official code: widths, depths and strides are arguments (there: those of ResNet-50,
-    `widths: [256, 512, 1024, 2048]`, `depths: [3, 4, 6, 3]`, `strides: [2, 2, 2, 1]`, with `wide` 4, 3 or 2 stages for
-    33, 17 or 9 pixels); the bottleneck is a quarter of the width in both.
+    Differs from the published code: widths, depths and strides are arguments (there: those of ResNet-50,
+    `widths: [256, 512, 1024, 2048]`, `depths: [3, 4, 6, 3]`, `strides: [2, 2, 2, 1]`, with `wide` 4, 3 or 2 for patches
+    of 33, 17 or 9 pixels); the bottleneck is a quarter of the width in both.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`): images.
-        widths: channels of the stages.
+        widths: channels of each stage.
         depths: blocks of each stage.
-        strides: of each stage's first block.
-        wide: how many stages, from the first, begin with a block that has a 3 x 3 convolution.
+        strides: stride of each stage's first block.
+        wide: number of stages, from the first, whose first block has a 3 x 3 convolution.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, head.
 
+    Attributes:
+        receptive_field: side of a patch in pixels.
+        jump: pixels between neighbouring patches.
+        grid: rows and columns of patches (h, w).
+
     Raises:
-        ValueError: inputs that are no images, stages that do not fit each other, or an image smaller than a patch.
+        ValueError: inputs other than images, stages that do not fit each other, or an image smaller than a patch.
     """
 
     default_recipe = RECIPE
+    field: Tensor  # (h w, H', W') bool, see `_fields`
 
     def __init__(
         self,
@@ -108,14 +115,12 @@ class BagNet(Voting, SelfInterpretable):
         self.register_buffer("field", self._fields(), persistent=False)
 
     def _grid(self) -> tuple[int, int]:
-        was = self.backbone.training
-        with torch.no_grad():
-            h, w = self.backbone.eval()(torch.zeros(1, *self.domain.shape)).shape[2:]
-        self.backbone.train(was)
+        with torch.no_grad(), evaluating(self.backbone):
+            h, w = self.backbone(torch.zeros(1, *self.domain.shape)).shape[2:]
         return int(h), int(w)
 
     def _fields(self) -> Tensor:
-        """(h w, H', W') bool, what each cell sees, in blocks of as many pixels as lie between two cells."""
+        """(h w, H', W') bool, the patch of each cell, on a grid with one point for every `jump` pixels."""
         lines = []
         for cells, side in zip(self.grid, self.domain.shape[1:], strict=True):
             start = torch.arange(cells)[:, None] * self.jump
@@ -124,11 +129,20 @@ class BagNet(Voting, SelfInterpretable):
         return (lines[0][:, None, :, None] & lines[1][None, :, None, :]).flatten(0, 1)
 
     def evidence(self, x: Tensor) -> Evidence:
-        votes = self.head(self.backbone(x).flatten(2).mT) - self.head.bias  # (B, h w, C)
-        votes = votes / votes.shape[1]
+        logits = self.head(self.backbone(x).flatten(2).mT) - self.head.bias  # (B, h w, C)
+        logits = logits / logits.shape[1]
         support = None if self.training else self.field.float().expand(x.shape[0], -1, -1, -1)
         bias = self.head.bias.expand(x.shape[0], -1)
-        return Evidence(torch.ones_like(votes[..., 0]), support, {"votes": votes, "bias": bias})
+        return Evidence(torch.ones_like(logits[..., 0]), support, {"unit_logits": logits, "bias": bias})
+
+    def readout(self, evidence: Evidence) -> Tensor:
+        return sum_logits(evidence)
+
+    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
+        return attribute_logits(evidence, target)
+
+    def slopes(self, evidence: Evidence) -> Tensor:
+        return evidence.state["unit_logits"]
 
     def units(self) -> tuple[Unit, ...]:
         return tuple(
@@ -154,12 +168,13 @@ class Stem(nn.Sequential):
 
 
 class Bottleneck(nn.Module):
-    """A residual block of three convolutions without padding; the shortcut is cut to the same size.
+    """A residual block of three convolutions without padding; the shortcut is cropped to the same size.
 
     Args:
-        in_channels, channels: of its input and output.
-        kernel: of the middle convolution, 1 or 3.
-        stride: likewise.
+        in_channels: channels of the input.
+        channels: channels of the output.
+        kernel: size of the middle convolution, 1 or 3.
+        stride: of the middle convolution.
     """
 
     def __init__(self, in_channels: int, channels: int, kernel: int, stride: int) -> None:

@@ -1,4 +1,4 @@
-"""Self-explaining networks: a sum of concepts, each weighed by a relevance that varies slowly with the input.
+"""Self-explaining networks (SENN): a sum of concepts, weighted by relevances that vary slowly with the input.
 
 Alvarez-Melis, Jaakkola: "Towards Robust Interpretability with Self-Explaining Neural Networks", NeurIPS 2018,
 arXiv 1806.07538.
@@ -17,11 +17,12 @@ from zoo.core.registry import Small, register
 from zoo.domain import Domain, TextDomain
 from zoo.networks.encoders import create_encoder
 from zoo.parts.layers.elements import Elements
-from zoo.parts.layers.unit_logits import Voting
+from zoo.parts.layers.unit_logits import attribute_logits, sum_logits
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
+from zoo.utils.checks import check_at_least, check_choice
 
 RECIPE = Recipe(
     stages=(Stage("train", epochs=30, train=("backbone", "relevance")),),
@@ -45,36 +46,36 @@ RECIPE = Recipe(
         },
     ),
 )
-class SENN(Voting, SelfInterpretable):
+class SENN(SelfInterpretable):
     """A locally linear model: score = θ(x)ᵀ h(x), with θ nearly constant around each x.
 
         h = concepts of x                       (B, K)       learned by an autoencoder, or the input's own elements
         θ = relevance(backbone(x))              (B, K, C)
         score_c = Σ_k θ_kc h_k
 
-        loss = task + 0.01 stability + 1 reconstruction + 1e-4 sparsity
+        loss = task + 0.01 stability + 1 reconstruction + 1e-4 sparsity     (default coefficients)
         stability = |∇ₓ f - θᵀ ∇ₓ h|²           summed over classes, mean over the batch (section 3.3)
         reconstruction = |x - decoder(h)|²,  sparsity = |h|₁      of learned concepts only (section 4)
 
     With `concepts="elements"`, h are the means of x over its elements (patches, features), so that the model is a
-    per-feature attribution with context: nothing is hidden from θ, which sees the whole input.
+    attribution to features in context: θ depends on the complete input.
 
-    How this differs from the official code: as f = θᵀ h, the difference of gradients is hᵀ ∇ₓ θ, one product with a
-    Jacobian instead of two; one random sign for each class, the same over a batch, then gives an unbiased estimate of
-    its square over all C classes with a single backward pass (there: a pass for every class). It is squared and a mean
-    over the batch (there: a norm over the whole batch). Reconstruction and sparsity stay in the loss when stability is
-    in it (there they drop out). There is no constant concept, whose relevance could carry everything.
+    Differs from the published code: as f = θᵀ h, the difference of gradients is hᵀ ∇ₓ θ, one product with a Jacobian
+    instead of two; one random sign for each class, the same over a batch, then gives an unbiased estimate of its square
+    over all C classes with a single backward pass (there: a pass for every class). It is squared and averaged over the
+    batch (there: a norm over the batch). Reconstruction and sparsity stay in the loss together with stability (there
+    they are left out). There is no constant concept, whose relevance could make up the entire score.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`); no texts, as their gradients mean nothing.
+        domain: what inputs and outputs mean (`data.domain`); not texts, whose tokens have no gradients.
         backbone: of θ, see `zoo.networks.encoders.create_encoder`.
         concepts: "learned" or "elements".
-        count: K of learned concepts.
+        count: K, number of learned concepts.
         elements: `patch`, see `zoo.parts.layers.elements.Elements`; for concepts="elements".
-        encoder: of learned concepts; by default as `backbone`.
-        bounded: tanh on θ.
+        encoder: of learned concepts; by default the same as `backbone`.
+        bounded: apply tanh to θ.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, relevance, and for learned concepts
-            encoder and decoder. By default all learn for 30 epochs.
+            encoder and decoder. By default all are trained for 30 epochs.
 
     Raises:
         ValueError: texts, an unknown choice, or fewer than one concept.
@@ -98,11 +99,9 @@ class SENN(Voting, SelfInterpretable):
         super().__init__(domain, recipe, default_recipe=replace(RECIPE, stages=(everything,)))
         self.keep_arguments(locals())
         if isinstance(self.domain, TextDomain):
-            raise ValueError("SENN needs inputs with gradients, and words have none; use 'sop' for texts.")
-        if concepts not in ("learned", "elements"):
-            raise ValueError(f"concepts must be 'learned' or 'elements'; got '{concepts}'.")
-        if count < 1:
-            raise ValueError(f"count must be at least 1; got {count}.")
+            raise ValueError("SENN requires continuous inputs; text tokens are discrete. Use 'sop' for texts.")
+        check_choice(("learned", "elements"), concepts=concepts)
+        check_at_least(1, count=count)
         self.learned, self.bounded = concepts == "learned", bounded
         self.elements = Elements(self.domain, **(elements or {}))
         self.count = count if self.learned else self.elements.count
@@ -111,7 +110,7 @@ class SENN(Voting, SelfInterpretable):
         self.relevance = nn.Linear(self.backbone.channels, self.count * classes)
         if self.learned:
             features = create_encoder(encoder or backbone, self.domain)
-            self.encoder = nn.Sequential(features, nn.Linear(int(features.channels), count))  # pyright: ignore
+            self.encoder = nn.Sequential(features, nn.Linear(features.channels, count))
             size = int(torch.Size(self.domain.shape).numel())
             self.decoder = nn.Sequential(nn.Linear(count, 256), nn.ReLU(), nn.Linear(256, size))
         self.space = "logit" if self.domain.task == "classification" else "value"
@@ -123,7 +122,7 @@ class SENN(Voting, SelfInterpretable):
         theta = self.relevance(self.backbone(inputs)).unflatten(1, (self.count, -1))
         theta = theta.tanh() if self.bounded else theta
         h = self.encoder(inputs) if self.learned else self._means(inputs)
-        state, support = {"votes": theta}, None
+        state, support = {"unit_logits": theta}, None
         if self.training:
             state["inputs"] = inputs
         elif not self.learned:
@@ -131,8 +130,17 @@ class SENN(Voting, SelfInterpretable):
             support = here.expand(x.shape[0], *here.shape)
         return Evidence(h, support, state)
 
+    def readout(self, evidence: Evidence) -> Tensor:
+        return sum_logits(evidence)
+
+    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
+        return attribute_logits(evidence, target)
+
+    def slopes(self, evidence: Evidence) -> Tensor:
+        return evidence.state["unit_logits"]
+
     def _means(self, x: Tensor) -> Tensor:
-        """(B, L) the mean of each element."""
+        """Mean of each element (B, L)."""
         if self.domain.modality == "image":
             return F.avg_pool2d(x.mean(1, keepdim=True), self.elements.patch, ceil_mode=True).flatten(1)
         if self.domain.modality == "series":
@@ -157,8 +165,8 @@ class SENN(Voting, SelfInterpretable):
         return terms
 
     def _stability(self, evidence: Evidence) -> Tensor:
-        """An unbiased estimate of |hᵀ ∇ₓ θ|², summed over classes, mean over the batch."""
-        theta, inputs = evidence.state["votes"], evidence.state["inputs"]
+        """Unbiased estimate of |hᵀ ∇ₓ θ|², summed over classes and averaged over the batch."""
+        theta, inputs = evidence.state["unit_logits"], evidence.state["inputs"]
         sign = torch.randint(0, 2, theta.shape[2:], device=theta.device, dtype=theta.dtype) * 2 - 1
         product = torch.einsum("bk,bkc,c->", evidence.activation.detach(), theta, sign)
         (gradient,) = torch.autograd.grad(product, inputs, create_graph=True)

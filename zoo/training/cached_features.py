@@ -1,4 +1,4 @@
-"""Features of a frozen backbone, computed once: what is trained on top then learns many times faster."""
+"""Features of a frozen backbone, computed once and kept in a file, so that what is trained on top trains faster."""
 
 import tempfile
 from pathlib import Path
@@ -7,71 +7,104 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningDataModule
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from zoo.data.base.module import DataModule
+from zoo.data.base.images import ImageData
 from zoo.data.base.sampling import EpochSampler
-from zoo.networks.image_backbones import Backbone
+from zoo.networks.image_backbones import Backbone, FeatureMaps
 from zoo.training.modes import evaluating
+from zoo.training.projection_set import size_of
 from zoo.training.staged_module import StagedModule
 
 VIEWS = {"none": 1, "flip": 2}  # augmentations of which every view can be kept: the image, and its mirror image
+INPUTS = ("input", "view")  # keys of a batch that hold images
 
 
 class CachedFeatures(LightningDataModule):
-    """Stands in for a data module of images while a model with a frozen backbone is fitted.
+    """Training and validation batches of feature maps in place of images, for a model with a frozen backbone.
 
-    Training and validation batches hold the backbone's maps instead of images, in half precision, in a file that is
-    gone with the run; actions such as push, and the final test, see the images themselves. Memory does not grow with
-    the data set. Of data that gives two views of each image, one pair is drawn and kept, under "input" and "view".
+    Before the first epoch, the backbone's maps of all images are written to a file in half precision, so memory does
+    not grow with the data set; the file is removed with the run. Batches of maps have the type `FeatureMaps`, which
+    `Backbone` returns as they are. Actions such as push, and the final test, read the images themselves. For data with
+    two views of each image, one pair is drawn and kept.
 
     Args:
-        data: what to read images from; augmented by "flip" or not at all, unless it gives two views.
-        model: with a backbone that no stage of its recipe trains.
-        folder: for the file.
+        data: images, augmented by "flip" or not at all, unless it gives two views.
+        model: with one backbone that no stage of its recipe trains.
+        folder: of the temporary file.
+
+    Attributes:
+        data: the images.
+        backbone: the frozen backbone.
 
     Raises:
-        ValueError: another augmentation, or a recipe that trains the backbone.
+        ValueError: another augmentation, data without images, or a recipe that trains the backbone.
     """
 
-    def __init__(self, data: DataModule, model: StagedModule, folder: Path) -> None:
+    def __init__(self, data: LightningDataModule, model: StagedModule, folder: Path) -> None:
         super().__init__()
-        augment = getattr(data, "augment", None)
-        self.paired = getattr(data, "views", 1) == 2
-        if augment not in VIEWS and not self.paired:
+        if not isinstance(data, ImageData):
             raise ValueError(
-                f"cache_features keeps every view of an image, so it needs augment 'none' or 'flip'; got {augment!r}. "
-                "Change data.init_args.augment, or leave cache_features out."
+                f"cache_features keeps feature maps of images, and {type(data).__name__} has none; leave "
+                "cache_features out."
+            )
+        if data.augment not in VIEWS and data.views != 2:
+            raise ValueError(
+                "cache_features keeps every view of an image, so it needs augment 'none' or 'flip'; got "
+                f"{data.augment!r}. Change data.init_args.augment, or leave cache_features out."
             )
         learning = [s.name for s in model.stages if "backbone" in s.trained]
-        found = [m for m in model.groups().get("backbone", torch.nn.Module()).modules() if isinstance(m, Backbone)]  # pyright: ignore
+        group = model.groups().get("backbone")
+        modules = group.modules() if isinstance(group, nn.Module) else ()
+        found = [module for module in modules if isinstance(module, Backbone)]
         if learning or len(found) != 1:
             raise ValueError(
                 f"cache_features needs one image backbone that stays frozen; {len(found)} found, and it learns in "
                 f"{', '.join(learning) or 'no stage'}. Leave cache_features out, or 'backbone' out of 'train'."
             )
-        self.data, self.backbone, self.folder, self.views = data, found[0], folder, VIEWS.get(augment, 1)
-        self.parts: dict[str, Maps] = {}
+        self.data, self.backbone, self.folder = data, found[0], folder
+        self.parts: dict[str, MapDataset] = {}
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or "data" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self.__dict__["data"], name)  # domain, projection_dataset, concept_labels, ...
+    @property
+    def domain(self) -> dict[str, Any]:
+        """The meaning of inputs and outputs, as plain data."""
+        return self.data.domain
 
     def prepare_data(self) -> None:
         self.data.prepare_data()
 
+    def projection_dataset(self) -> Dataset:
+        """The training images in fixed order, not augmented."""
+        return self.data.projection_dataset()
+
+    def test_dataset(self) -> Dataset:
+        """The test images."""
+        return self.data.test_dataset()
+
+    def concept_labels(self) -> Tensor:
+        """The concepts (N, k) of the training images in {0, 1, NaN}.
+
+        Raises:
+            ValueError: this data has no annotated concepts.
+        """
+        return self.data.concept_labels()
+
     def train_dataloader(self) -> DataLoader:
-        images = self.data.train_dataset() if self.paired else self.data.projection_dataset()
-        with torch.random.fork_rng(devices=[]):  # a run that is continued draws the same pairs
-            torch.manual_seed(self.data.seed)
-            part = self._part("train", images, self.views)
-        generator = torch.Generator().manual_seed(self.data.seed)
-        sampler = EpochSampler(part, generator, self.data.seed)
-        sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0)
-        size = self.data.batch_size
-        return DataLoader(part, size, sampler=sampler, generator=generator, drop_last=len(sampler) % size == 1)
+        data, paired = self.data, self.data.views == 2
+        with torch.random.fork_rng(devices=[]):  # a resumed run draws the same pairs
+            torch.manual_seed(data.seed)
+            part = self._part(
+                "train",
+                data.train_dataset() if paired else data.projection_dataset(),
+                1 if paired else VIEWS[data.augment],
+            )
+        generator = torch.Generator().manual_seed(data.seed)
+        sampler = EpochSampler(part, generator, data.seed)
+        sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
+        drop_last = len(sampler) % data.batch_size == 1  # batch norm is undefined for a single value
+        return DataLoader(part, data.batch_size, sampler=sampler, generator=generator, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(self._part("val", self.data.val_dataset(), 1), self.data.batch_size)
@@ -79,44 +112,56 @@ class CachedFeatures(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self.data.test_dataloader()
 
-    def _part(self, split: str, images: Dataset, views: int) -> "Maps":
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Marks the inputs of training and validation batches as feature maps."""
+        if self.trainer is not None and self.trainer.testing:
+            return batch
+        return batch | {key: batch[key].as_subclass(FeatureMaps) for key in INPUTS if key in batch}
+
+    def _part(self, split: str, images: Dataset, views: int) -> "MapDataset":
         if split not in self.parts:
             loader = DataLoader(images, self.data.batch_size, num_workers=self.data.workers)
-            self.parts[split] = Maps(loader, self.backbone, views, self.folder, f"features ({split})")
+            self.parts[split] = MapDataset(loader, self.backbone, views, self.folder, f"features ({split})")
         return self.parts[split]
 
 
-class Maps(Dataset):
-    """Maps (V, C, h, w) of every image in half precision in a file, one view of them drawn at a time.
+class MapDataset(Dataset):
+    """Feature maps (C, h, w) of images, read from a file; a random view of each image where several are kept.
 
-    Where the batches have a "view", the two maps are given together.
+    Images that come with a "view" keep the maps of both, under "input" and "view".
 
     Args:
-        loader: of the images, in order.
-        backbone: makes the maps.
-        views: V; 2 for the image and its mirror image.
-        folder: for the file.
+        loader: batches of the images, in order.
+        backbone: computes the maps.
+        views: views kept of each image; 2 for the image and its mirror image.
+        folder: of the temporary file.
         title: of the progress bar.
+
+    Raises:
+        ValueError: the loader has no images.
     """
 
     def __init__(self, loader: DataLoader, backbone: Backbone, views: int, folder: Path, title: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        count = len(loader.dataset)  # pyright: ignore[reportArgumentType]
-        self.rest: list[dict[str, Any]] = []
-        self.maps: np.ndarray | None = None
+        device = next(backbone.parameters()).device
+        self.rest: list[dict[str, Any]] = []  # what items hold besides images
         self.paired = False
-        # A file without a name: the system drops it with the last process that reads it.
+        maps = None
+        # A file without a name: the system removes it with the last process that reads it.
         with tempfile.TemporaryFile(dir=folder) as file, torch.no_grad(), evaluating(backbone):
             for batch in tqdm(loader, title, leave=False):
-                device, x = next(backbone.parameters()).device, batch.pop("input")
+                x = batch.pop("input")
                 self.paired = "view" in batch
                 seen = (x, batch.pop("view")) if self.paired else (x, x.flip(-1))[:views]
-                made = torch.stack([backbone(v.to(device)).half() for v in seen], 1).cpu().numpy()
-                if self.maps is None:
-                    self.maps = np.memmap(file, np.float16, "w+", shape=(count, *made.shape[1:]))
+                made = torch.stack([backbone(v.to(device)).half() for v in seen], 1).cpu().numpy()  # (B, V, C, h, w)
+                if maps is None:
+                    maps = np.memmap(file, np.float16, "w+", shape=(size_of(loader.dataset), *made.shape[1:]))
                 start = len(self.rest)
-                self.maps[start : start + len(made)] = made
+                maps[start : start + len(made)] = made
                 self.rest += [{k: v[i] for k, v in batch.items()} for i in range(len(made))]
+        if maps is None:
+            raise ValueError(f"{title}: there are no images to compute features of.")
+        self.maps = maps  # (N, V, C, h, w)
 
     def __len__(self) -> int:
         return len(self.rest)
@@ -125,13 +170,13 @@ class Maps(Dataset):
         return self.__getitems__([i])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
-        """A whole batch, read and widened at once."""
-        count = self.maps.shape[1]  # pyright: ignore[reportOptionalMemberAccess]
+        """Items of a batch, read from the file and converted at once."""
+        count = self.maps.shape[1]
         if self.paired or count == 1:
-            read = self.maps[indices]  # pyright: ignore[reportOptionalSubscript]
+            read = self.maps[indices]
         else:
             view = torch.cat([torch.randint(count, (1,)) for _ in indices]).numpy()
-            read = self.maps[indices, view][:, None]  # pyright: ignore[reportOptionalSubscript]
+            read = self.maps[indices, view][:, None]
         maps = torch.from_numpy(read).float()
-        names = ("input", "view") if self.paired else ("input",)
+        names = INPUTS if self.paired else INPUTS[:1]
         return [dict(zip(names, views, strict=True)) | self.rest[i] for i, views in zip(indices, maps, strict=True)]

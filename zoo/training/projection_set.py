@@ -1,6 +1,6 @@
-"""The training set as the actions of a recipe see it: unaugmented, in a fixed order, this rank's share of it."""
+"""The training set that a recipe's actions read: unaugmented, in a fixed order, this rank's share of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Any
 
 import torch
@@ -16,13 +16,17 @@ class ProjectionSet:
     """Streams batches of a map-style data set as dicts of its tensors, with the "index" of each item.
 
     Args:
-        dataset: items are dicts with "input" and "target", or pairs. Its method `name(i)`, if it has one, tells what
-            item i is called.
-        batch_size: items a batch.
-        device: where the tensors go.
-        workers: processes that load.
-        rank, world: this process's number and how many there are; it sees items rank, rank + world, ...
-        title: what the progress bar says; no bar without one.
+        dataset: items are dicts with "input" and "target", or pairs of these. If it has a method `name(i)`, that is the
+            name of item i.
+        batch_size: items per batch.
+        device: where the tensors are moved.
+        workers: processes that load; 0 loads in the main process.
+        rank: number of this process; it reads the items rank, rank + world, rank + 2 world, ...
+        world: number of processes.
+        title: of the progress bar; without one there is no bar.
+
+    Raises:
+        TypeError: the data set has no length.
     """
 
     def __init__(
@@ -37,37 +41,45 @@ class ProjectionSet:
         title: str = "",
     ) -> None:
         self.dataset, self.device, self.rank, self.world, self.title = dataset, device, rank, world, title
-        share = Subset(dataset, range(rank, len(dataset), world))  # pyright: ignore[reportArgumentType]
+        self.size = size_of(dataset)
+        share = Subset(dataset, range(rank, self.size, world))
         self.loader = DataLoader(share, batch_size, num_workers=workers, pin_memory=torch.device(device).type == "cuda")
 
     @classmethod
     def of(cls, trainer: Trainer, device: torch.device, title: str) -> "ProjectionSet":
-        """The reference set of a running fit: the data module's `projection_dataset()`, or the training set as it is."""
-        data, loader = getattr(trainer, "datamodule", None), trainer.train_dataloader
-        if hasattr(data, "projection_dataset"):
-            dataset = data.projection_dataset()
-        else:
-            dataset = loader.dataset
+        """The projection set of a running fit.
+
+        It is the data module's `projection_dataset()`. If there is none, the training set is read as it is, with a
+        warning.
+
+        Args:
+            trainer: of the fit.
+            device: where the tensors are moved.
+            title: of the progress bar, such as the name of the action.
+        """
+        find = getattr(getattr(trainer, "datamodule", None), "projection_dataset", None)
+        loader: Any = trainer.train_dataloader
+        if find is None:
             rank_zero_warn(
                 f"{title}: the data module has no projection_dataset(), so the training set is read as it is; "
                 "if it augments, prototypes will come from augmented inputs."
             )
-        quiet = title if trainer.progress_bar_callback is not None and trainer.is_global_zero else ""
+        shown = trainer.progress_bar_callback is not None and trainer.is_global_zero
         return cls(
-            dataset,
+            loader.dataset if find is None else find(),
             batch_size=loader.batch_size or 64,
             device=device,
             workers=loader.num_workers,
             rank=trainer.global_rank,
             world=trainer.world_size,
-            title=quiet,
+            title=title if shown else "",
         )
 
     def __len__(self) -> int:
-        return len(self.dataset)  # pyright: ignore[reportArgumentType]
+        return self.size
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        index = torch.arange(self.rank, len(self), self.world)
+        index = torch.arange(self.rank, self.size, self.world)
         start = 0
         for item in tqdm(self.loader, desc=self.title, leave=False, disable=not self.title):
             batch = item if isinstance(item, dict) else dict(zip(("input", "target"), item, strict=True))
@@ -77,21 +89,21 @@ class ProjectionSet:
             start += size
 
     def gather(self, rows: Tensor) -> Tensor:
-        """What each rank has of a value for every item (N / world, ...), as one tensor in the order of the items."""
+        """Joins the rows (N / world, ...) of all ranks, one for each item, in the order of the items (N, ...)."""
         if self.world == 1:
             return rows
-        counts = [len(range(rank, len(self), self.world)) for rank in range(self.world)]
+        counts = [len(range(rank, self.size, self.world)) for rank in range(self.world)]
         padded = rows.new_zeros(max(counts), *rows.shape[1:])
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in range(self.world)]
         dist.all_gather(parts, padded)
-        whole = rows.new_empty(len(self), *rows.shape[1:])
+        joined = rows.new_empty(self.size, *rows.shape[1:])
         for rank, part in enumerate(parts):
-            whole[rank :: self.world] = part[: counts[rank]]
-        return whole
+            joined[rank :: self.world] = part[: counts[rank]]
+        return joined
 
     def total(self, value: Tensor) -> Tensor:
-        """The sum of what each rank has of a value."""
+        """Sums a value over all ranks."""
         if self.world > 1:
             value = value.clone()
             dist.all_reduce(value)
@@ -103,5 +115,17 @@ class ProjectionSet:
         return (item["input"] if isinstance(item, dict) else item[0]).to(self.device)
 
     def name(self, i: int) -> str:
-        """What item i is called; its number if the data set has no names."""
-        return self.dataset.name(i) if hasattr(self.dataset, "name") else f"item {i}"  # pyright: ignore[reportAttributeAccessIssue]
+        """Name of item i; its number if the data set has no names."""
+        name = getattr(self.dataset, "name", None)
+        return f"item {i}" if name is None else name(i)
+
+
+def size_of(dataset: Dataset) -> int:
+    """Number of items of a map-style data set.
+
+    Raises:
+        TypeError: it has no length.
+    """
+    if not isinstance(dataset, Sized):
+        raise TypeError(f"expected a map-style data set, with a length; got {type(dataset).__name__}.")
+    return len(dataset)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from zoo.core.explanation import Explanation, Term
 
-FACTORS = ("weight", "score alone")  # with the activation, the factors of a group's contribution
+FACTORS = ("weight", "group logit")  # with the activation, the factors of a group's contribution
 
 
 class Sum(NamedTuple):

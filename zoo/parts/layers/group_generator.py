@@ -1,57 +1,78 @@
-"""The group generator of Sum-of-Parts: attention among the elements, cut to the strongest of each row."""
+"""The group generator of Sum-of-Parts: attention among the elements, cut to the highest scores of each row."""
 
 import math
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from zoo.parts.layers.elements import Elements, Grouping, smooth
+from zoo.domain import ImageDomain
+from zoo.parts.layers.elements import Elements
+from zoo.parts.layers.grouping import Grouping
+from zoo.parts.layers.smoothing import smooth
+
+START = 4.0  # sharpness until the action `clone` sets it
+
+
+@dataclass(frozen=True)
+class GeneratorOptions:
+    """Options of the group generator."""
+
+    sharpness: float | None = None
+    """Factor s of the attention's scores; the paper's s_g is s / sqrt(E). By default, the action `clone` sets it so
+    that the mean of c is 0.5 at the start. If it is low, c starts below 0, which gives a warning."""
+    blur: int = 3
+    """Side of the Gaussian over the scores in cells, odd; 1 for none. Published: 3 (images), 15 (texts), 1 (maps)."""
+    normalise: bool = True
+    """Scale features to unit variance before the attention, so that the sharpness means the same for every encoder."""
+
+    def __post_init__(self) -> None:
+        if (self.sharpness is not None and not self.sharpness > 0) or self.blur < 1 or self.blur % 2 == 0:
+            raise ValueError(
+                f"expected a sharpness above 0 and an odd blur >= 1; got sharpness {self.sharpness}, blur {self.blur}."
+            )
 
 
 class GroupGenerator(nn.Module):
-    """Candidate groups as rows of attention: features (B, L, E) to attention (B, M, L), each row sums to 1.
+    """Computes candidate groups as rows of attention: features (B, L, E) to attention (B, M, L), each row sums to 1.
 
-        S = s (W_q e_anchor) · (W_k e) / √E, blurred over the grid, softmax over the elements that are there
+        S = s (W_q e_anchor) · (W_k e) / √E, blurred over the grid, softmax over the elements that are present
 
-    A candidate is a pair of a head and an anchor. `anchors` says where the queries come from: "stride" takes M pairs
-    at equal distances, the published choice (only these are computed); "all" takes all K L of them; "learned" takes
-    M learned queries instead of elements, which then are no places but kinds of groups.
+    A candidate is a pair of a head and an anchor. With anchors "stride", M pairs at equal distances are used, the
+    published choice (only these are computed); with "all", all K L pairs; with "learned", M learned queries take the
+    place of elements as anchors, so that a group stands for a kind of group instead of a place.
 
     Args:
         features: E.
         elements: of the input.
-        groups: M, for "learned".
-        heads: K.
-        anchors: "stride", "all" or "learned".
-        sharpness: s; the paper's s_g is s / √E.
-        blur: side of the Gaussian kernel in cells, odd, standard deviation 1; 1 for none.
-        normalise: features to unit variance before, so that s means the same for every encoder.
+        grouping: number of groups M and heads K, and the anchors.
+        options: of the attention.
     """
 
-    def __init__(
-        self,
-        features: int,
-        elements: Elements,
-        groups: int,
-        heads: int,
-        anchors: str,
-        sharpness: float,
-        blur: int,
-        normalise: bool,
-    ) -> None:
+    sharpness: Tensor
+
+    def __init__(self, features: int, elements: Elements, grouping: Grouping, options: GeneratorOptions) -> None:
         super().__init__()
-        self.elements, self.blur = elements, blur
-        self.register_buffer("sharpness", torch.tensor(float(sharpness)))
-        self.norm = nn.LayerNorm(features, elementwise_affine=False) if normalise else nn.Identity()
-        shape = (heads, features, features)
+        self.elements, self.blur = elements, options.blur
+        self.register_buffer("sharpness", torch.tensor(float(options.sharpness or START)))
+        self.norm = nn.LayerNorm(features, elementwise_affine=False) if options.normalise else nn.Identity()
+        shape = (grouping.heads, features, features)
         self.query, self.key = (nn.Parameter(torch.empty(shape)) for _ in range(2))
         for matrix in (*self.query, *self.key):
             nn.init.xavier_uniform_(matrix)
-        self.places = nn.Parameter(torch.randn(groups, features)) if anchors == "learned" else None
+        learned = grouping.anchors == "learned"
+        self.places = nn.Parameter(torch.randn(grouping.groups, features)) if learned else None
 
     def forward(self, features: Tensor, present: Tensor | None, grouping: Grouping) -> tuple[Tensor, Tensor]:
-        """Scores before the softmax (B, M, L), -inf where nothing is, and attention (B, M, L)."""
+        """Computes scores before the softmax (B, M, L), -inf where no element is present, and attention (B, M, L).
+
+        Args:
+            features: (B, L, E).
+            present: (B, L) bool, the elements that each input has; None for all.
+            grouping: number of groups and heads to use, at most those that the generator was built with.
+        """
         e = self.norm(features)
         heads = grouping.heads
         head, place = self.candidates(grouping, e.device)
@@ -73,11 +94,12 @@ class GroupGenerator(nn.Module):
         pairs = number * (grouping.heads * count) // grouping.groups
         return pairs // count, pairs % count
 
+    @torch.no_grad()
     def sharpen(self, seen: Sequence[tuple[Tensor, Tensor]], inside: float = 0.75) -> None:
-        """Sets s so that groups hold a share of the attention in the mean, by bisection.
+        """Sets the sharpness so that groups hold a given share of the attention on average, by bisection.
 
         Args:
-            seen: batches of scores (B, M, L) at the present s, and of their groups (B, M, L).
+            seen: batches of scores (B, M, L) at the present sharpness, and of their groups (B, M, L).
             inside: the share.
         """
         low, high = 0.01, 1000.0
@@ -88,32 +110,41 @@ class GroupGenerator(nn.Module):
         self.sharpness.fill_(low)
 
     def blurred(self, scores: Tensor) -> Tensor:
-        """Scores (B, M, L) smoothed over the grid; along time, not across variables, for series."""
+        """Blurs scores (B, M, L) over the grid; those of series along time only, not across variables."""
         if self.blur == 1:
             return scores
         maps = scores.unflatten(2, self.elements.grid)
-        axes = range(2, 2 + min(len(self.elements.grid), 2 if self.elements.domain.modality == "image" else 1))
-        for axis in axes:
+        for axis in (2, 3) if isinstance(self.elements.domain, ImageDomain) else (2,):
             maps = smooth(maps, 1.0, axis, self.blur // 2)
         return maps.flatten(2)
 
 
-def strongest(scores: Tensor, count: Tensor) -> Tensor:
-    """(B, M, L) bool: the `count` (B,) highest of each row, ties to the lowest number."""
+def highest(scores: Tensor, count: Tensor) -> Tensor:
+    """(B, M, L) bool: the `count` (B,) highest scores of each row; ties go to the lowest index."""
     order = scores.argsort(dim=2, descending=True, stable=True)
     place = torch.arange(scores.shape[2], device=scores.device).expand_as(order)
     rank = torch.empty_like(order).scatter(2, order, place)
     return rank < count[:, None, None]
 
 
-def membership(scores: Tensor, mask: Tensor) -> Tensor:
-    """The mask (B, M, L) as numbers whose gradient reaches the scores: straight through a relaxed threshold.
+def straight_through(scores: Tensor, mask: Tensor) -> Tensor:
+    """The mask (B, M, L) as floats whose gradient reaches the scores through a relaxed threshold.
 
-    The relaxation is σ(s - t) with t halfway between the weakest score inside and the strongest outside.
+    The relaxation is σ(s - t), with t halfway between the lowest score inside and the highest outside.
     """
     low, high = torch.finfo(scores.dtype).min, torch.finfo(scores.dtype).max
     inside = scores.masked_fill(~mask, high).amin(2, keepdim=True)
     outside = scores.masked_fill(mask, low).amax(2, keepdim=True)
     threshold = torch.where(outside > low, (inside + outside) / 2, inside).detach()
     soft = torch.sigmoid(scores - threshold)
-    return mask.to(soft.dtype) + (soft - soft.detach())  # in this order, exactly the mask
+    return mask.to(soft.dtype) + (soft - soft.detach())  # in this order, the values are exactly those of the mask
+
+
+def warn_if_negative(mass: Tensor) -> None:
+    """Warns if the mean of c (B, M), the attention inside groups minus outside, is negative."""
+    if (mean := float(mass.mean())) < 0:
+        warnings.warn(
+            f"the groups hold less than half of the attention (mean c = {mean:.2f}), which turns the signs of all "
+            "contributions; raise sharpness, or use larger groups.",
+            stacklevel=2,
+        )

@@ -1,8 +1,7 @@
-"""One input, many masked passes: what a backbone says of each group alone, in bounded memory and without waste."""
+"""Many masked passes of a backbone over each input, in bounded memory and without duplicates."""
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,18 +12,17 @@ Run = Callable[[Tensor, Tensor], Tensor]  # rows of the batch (N,), masks (N, L)
 
 
 def run_groups(run: Run, masks: Tensor, wanted: Tensor | None, rows: int) -> Tensor:
-    """States (B, M, D) of M groups of each of B inputs.
+    """Runs the masked pass of M groups of each of B inputs; returns states (B, M, D).
 
-    While no gradient is needed, identical masks of an input run once and unwanted ones not at all (their states are
-    0); in any case at most `rows` masked inputs exist at a time, in training too, where a chunk is computed again in
-    the backward pass. Under `torch.compile` and `torch.export` all groups run at once, as shapes must not depend on
-    values there.
+    With boolean masks, identical masks of an input run once and unwanted ones not at all (their states are 0). At most
+    `rows` masked inputs exist at a time, in training too, where a chunk is computed again in the backward pass. Under
+    `torch.compile` and `torch.export` all groups run at once, as shapes must not depend on values there.
 
     Args:
         run: the masked pass.
         masks: (B, M, L), bool, or float where gradients pass through the mask.
         wanted: (B, M) bool, the groups whose state is needed; None for all.
-        rows: of a chunk.
+        rows: masked inputs of a chunk.
     """
     batch, groups = masks.shape[:2]
     if torch.compiler.is_compiling():
@@ -37,15 +35,15 @@ def run_groups(run: Run, masks: Tensor, wanted: Tensor | None, rows: int) -> Ten
     parts = []
     for here, number in zip(index.split(rows), todo.split(rows), strict=True):
         again = torch.is_grad_enabled() and len(todo) > rows
-        step = partial(checkpoint, run, use_reentrant=False) if again else run
-        parts.append(step(here, flat[number]))  # pyright: ignore[reportCallIssue]
+        mask = flat[number]
+        parts.append(checkpoint(run, here, mask, use_reentrant=False) if again else run(here, mask))
     done = torch.cat(parts)
     states = done.new_zeros(batch * groups, done.shape[1]).index_copy(0, todo, done).unflatten(0, (batch, groups))
     return states if first is None else states.gather(1, first[..., None].expand_as(states))
 
 
 def _todo(masks: Tensor, first: Tensor | None, wanted: Tensor | None) -> Tensor:
-    """Numbers b * M + m of the passes to run, in order; at least one."""
+    """Indices b * M + m of the passes to run, in order; at least one."""
     batch, groups = masks.shape[:2]
     if first is None:
         return torch.arange(batch * groups, device=masks.device)
@@ -56,9 +54,9 @@ def _todo(masks: Tensor, first: Tensor | None, wanted: Tensor | None) -> Tensor:
 
 
 def first_of_equals(masks: Tensor) -> Tensor:
-    """(B, M) for each mask (B, M, L) the number of the first mask of the same input that is equal to it.
+    """(B, M) for each mask (B, M, L) the index of the first equal mask of the same input.
 
-    Two sets are equal if their overlap is as large as both of them: one matrix product, no sorting of rows.
+    Two sets are equal if their overlap is as large as each of them: one matrix product, no sorting of rows.
     """
     cells = masks.float()
     overlap, size = cells @ cells.mT, cells.sum(2)
@@ -69,8 +67,12 @@ def first_of_equals(masks: Tensor) -> Tensor:
 class Footprint:
     """Bytes of memory that one row of a batch takes in a network, measured once with forward hooks.
 
+    Args:
+        network: to measure.
+        call: runs the network on a batch of one.
+
     Attributes:
-        forward: the largest input plus output of any layer, twice: what lives at one time without gradients.
+        forward: the largest input plus output of any layer, twice: what exists at one time without gradients.
         training: the outputs of all layers, which the backward pass needs.
     """
 

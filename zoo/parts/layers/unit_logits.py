@@ -1,4 +1,9 @@
-"""What the models share whose units each cast a vote: score = bias + sum over units of activation x vote."""
+"""Readout of models whose units each have their own logits: score = bias + sum over units of activation x logit.
+
+    score_c = bias_c + Σ_i a_i v_ic        a: activation (B, K), v: state "unit_logits" (B, K, C)
+
+The evidence of such a model has the state "unit_logits" and, if there is a bias, the state "bias" (B, C).
+"""
 
 import torch
 from torch import Tensor
@@ -6,26 +11,20 @@ from torch import Tensor
 from zoo.core.evidence import Evidence
 
 
-class Voting:
-    """Mixin, written before `SelfInterpretable`: the readout of units with a vote for every class.
+def sum_logits(evidence: Evidence) -> Tensor:
+    """Scores (B, C): the `readout` of such a model."""
+    scores = torch.einsum("bk,bkc->bc", evidence.activation, evidence.state["unit_logits"])
+    return scores + evidence.state["bias"] if "bias" in evidence.state else scores
 
-        score_c = bias_c + Σ_i a_i v_ic        a: activation (B, K), v: state "votes" (B, K, C)
 
-    A model's evidence has the votes and, if it has a bias, the state "bias" (B, C). Without a unit its activation is 0,
-    and so is all that it adds.
-    """
+def attribute_logits(evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Contributions (B, K) and bias (B,) of the score of `target` (B,): the `attribute` of such a model."""
+    contributions = evidence.activation * of_target(evidence.state["unit_logits"], target)
+    if "bias" not in evidence.state:
+        return contributions, contributions.new_zeros(target.shape)
+    return contributions, evidence.state["bias"].gather(1, target[:, None])[:, 0]
 
-    def readout(self, evidence: Evidence) -> Tensor:
-        scores = torch.einsum("bk,bkc->bc", evidence.activation, evidence.state["votes"])
-        return scores + evidence.state["bias"] if "bias" in evidence.state else scores
 
-    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        votes = evidence.state["votes"]
-        chosen = votes.gather(2, target[:, None, None].expand(-1, votes.shape[1], 1))[..., 0]
-        contributions = evidence.activation * chosen
-        if "bias" not in evidence.state:
-            return contributions, contributions.new_zeros(target.shape)
-        return contributions, evidence.state["bias"].gather(1, target[:, None])[:, 0]
-
-    def slopes(self, evidence: Evidence) -> Tensor:
-        return evidence.state["votes"]
+def of_target(values: Tensor, target: Tensor) -> Tensor:
+    """Values (B, K, C) of all classes as values (B, K) of the class `target` (B,)."""
+    return values.gather(2, target[:, None, None].expand(-1, values.shape[1], 1))[..., 0]
