@@ -1,5 +1,6 @@
 """Reading a checkpoint into a model, strictly: hashes, names, shapes and types must all match."""
 
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def load(folder: str | Path) -> SelfInterpretable:
     check_hashes(folder, config["sha256"])
     model = build(config, folder)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    own = sparse_tensors.unpack(read_tensors(folder / WEIGHTS), shapes, folder / WEIGHTS)
+    stored = rename_tensors(read_tensors(folder / WEIGHTS), model.former_names, shapes)
+    own = sparse_tensors.unpack(stored, shapes, folder / WEIGHTS)
     for name, tensor in own.items():
         if name in shapes and is_picture(name, tensor) and not tensor.numel():  # left out when it was saved
             prefix, _, buffer = name.rpartition(".")
@@ -69,6 +71,27 @@ def build(config: dict[str, Any], folder: Path) -> SelfInterpretable:
     # Where the weights came from is kept, so that a copy of the checkpoint has the same config.
     model.hparams.update({name: value for name, value in arguments.items() if value != offline[name]})
     return model
+
+
+def rename_tensors(
+    tensors: Mapping[str, Tensor], former_names: Mapping[str, str], known: Container[str]
+) -> dict[str, Tensor]:
+    """Gives stored tensors the names that they have in the present model.
+
+    Args:
+        tensors: tensors, or their parts (see `zoo.utils.sparse_tensors`), by name.
+        former_names: earlier name of a tensor or module -> present name, see `SelfInterpretable.former_names`.
+        known: names of the model's tensors, which are left unchanged.
+    """
+
+    def present(key: str) -> str:
+        name, mark, part = key.partition(sparse_tensors.MARK)
+        for old, new in former_names.items():
+            if name not in known and (name == old or name.startswith(f"{old}.")):
+                return f"{new}{name[len(old) :]}{mark}{part}"
+        return key
+
+    return {present(key): tensor for key, tensor in tensors.items()}
 
 
 def fill(model: SelfInterpretable, tensors: dict[str, Tensor], path: Path) -> None:

@@ -30,12 +30,15 @@ class SelfInterpretable(StagedModule):
         additive: whether the score is a sum over the units. If not, explanations carry no contributions.
         space: what a score is: "logit", "probability" or "value".
         adjustable: what may be set anew for one explanation, such as the number of groups.
+        former_names: earlier name of a parameter, buffer or module -> its present name, for checkpoints saved before
+            it was renamed.
     """
 
+    former_names: ClassVar[Mapping[str, str]] = {}
     adjustable: ClassVar[tuple[str, ...]] = ()
     additive: bool = True
     space: str = "logit"
-    head: nn.Module
+    head: Any  # a linear layer, unless the model overrides readout() and attribute()
     _checked: bool = False
 
     def evidence(self, x: Tensor) -> Evidence:

@@ -10,13 +10,14 @@ from torch.nn import functional as F
 
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.domain.text import PAD
+from zoo.networks.encoder import Encoder
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import Backbone, create_backbone
 
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
 
-class Pooled(nn.Module):
+class Pooled(Encoder):
     """An image backbone with global average pooling: (B, C, H, W) to (B, `channels`).
 
     Args:
@@ -34,7 +35,7 @@ class Pooled(nn.Module):
         return self.backbone(x.flatten(0, 1)[:, None]).mean((2, 3)).view(x.shape[0], self.channels)
 
 
-class MLP(nn.Module):
+class MLP(Encoder):
     """Linear layers with an activation after each: (B, F) to (B, `channels`).
 
     Args:
@@ -59,7 +60,7 @@ class MLP(nn.Module):
         return self.layers(x)
 
 
-class Identity(nn.Module):
+class Identity(Encoder):
     """Rows of a table as they are, such as features of a frozen network: (B, F) to (B, `channels` = F)."""
 
     def __init__(self, features: int) -> None:
@@ -70,7 +71,7 @@ class Identity(nn.Module):
         return x
 
 
-class SeriesConvNet(nn.Module):
+class SeriesConvNet(Encoder):
     """Convolutions over time with batch norm, pooled by the mean: series (B, T, V) to (B, `channels`).
 
     The fully convolutional network of Wang, Yan, Oates: "Time Series Classification from Scratch with Deep Neural
@@ -113,7 +114,7 @@ class SeriesConvNet(nn.Module):
         return self.states(x).mean(1)
 
 
-class TextTransformer(nn.Module):
+class TextTransformer(Encoder):
     """A small Transformer over words, pooled by the mean: token numbers (B, T) to (B, `channels`).
 
     Args:
@@ -186,7 +187,7 @@ class TextBlock(nn.Module):
         return h + self.drop(self.feed(self.norms[1](h)))
 
 
-def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> nn.Module:
+def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
     """Builds the network from an input of `domain` to a vector; its attribute `channels` is the vector's length.
 
     Args:

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from zoo.domain import TextDomain
 from zoo.domain.text import FIRST, PAD, UNKNOWN
+from zoo.networks.encoder import Encoder
 from zoo.utils.errors import did_you_mean
 from zoo.utils.optional import need
 
 OF_ITS_ORIGIN = ("_name_or_path", "auto_map", "transformers_version")  # what a config tells that is not of the network
 
 
-class HuggingFaceText(nn.Module):
+class HuggingFaceText(Encoder):
     """A text encoder of the library `transformers`, pooled by the mean: token numbers (B, T) to (B, `channels`).
 
     The special tokens of the tokenizer, such as [CLS] and [SEP] of BERT, are put around each text here, so the network
