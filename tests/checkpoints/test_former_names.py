@@ -26,4 +26,7 @@ def test_present_names_are_left() -> None:
 
 
 def test_parts_of_a_sparse_tensor_are_renamed_together() -> None:
-    assert renamed("head.weight::values", "head.weight::bits") == ["head.linear.weight::values", "head.linear.weight::bits"]
+    assert renamed("head.weight::values", "head.weight::bits") == [
+        "head.linear.weight::values",
+        "head.linear.weight::bits",
+    ]

@@ -62,9 +62,9 @@ class LabelFreeCBM(SelfInterpretable):
     Recipe: the actions `project` and `sparsify`, then an epoch that only measures. Nothing needs gradients through the
     backbone. These concepts have no ground truth, so an intervention is hypothetical.
 
-    Differs from the published code: the concepts to keep and the step to stop at are chosen on held-out *training* items
-    (published: on the evaluation split). `scores="random"` is the control with random directions; compare with it to
-    see how much of the accuracy is due to the concepts.
+    Differs from the published code: the concepts to keep and the step to stop at are chosen on held-out *training*
+    items (published: on the evaluation split). `scores="random"` is the control with random directions; compare with it
+    to see how much of the accuracy is due to the concepts.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
@@ -130,7 +130,7 @@ class LabelFreeCBM(SelfInterpretable):
         return Evidence(self.standardised(self.backbone(x)))
 
     def standardised(self, features: Tensor) -> Tensor:
-        """Concept scores (B, M) of features (B, d): mean 0 and standard deviation 1 on the training set; 0 if dropped."""
+        """Concept scores (B, M) of features (B, d), standardised on the training set; 0 if the concept is dropped."""
         return (self.concepts(features).float() - self.mean) / self.std * self.alive
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:

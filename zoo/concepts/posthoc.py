@@ -61,8 +61,8 @@ class PostHocCBM(SelfInterpretable):
         score = W m + b                                              sparse: cross-entropy + λ (0.99 |W|₁ + 0.005 |W|²)
         score = W m + b + W_r h                                      with `residual` (PCBM-h)
 
-    The residual path is a unit of its own, named "residual", with activation 1 and contribution W_r[c]·h to class c. Set
-    it to 0 to see the model without it.
+    The residual path is a unit of its own, named "residual", with activation 1 and contribution W_r[c]·h to class c.
+    Set it to 0 to see the model without it.
 
     Recipe: the actions `learn_bank` (a linear support vector machine for each concept, its strength chosen on held-out
     items) and `sparsify`, then an epoch that only measures; with a residual, a stage that trains the group `residual`

@@ -27,6 +27,10 @@ class Gallery(nn.Module):
         thumbnail: t, side of a picture in pixels.
     """
 
+    index: Tensor
+    strength: Tensor
+    picture: Tensor
+
     def __init__(self, concepts: int, channels: int, count: int, thumbnail: int) -> None:
         super().__init__()
         self.count, self.thumbnail = count, thumbnail

@@ -71,7 +71,7 @@ class ConceptLoss(nn.Module):
         return concept_loss(logits, concepts, self.exclusive, self.weighting, self.weights)
 
     def measure_weights(self, data: object) -> None:
-        """Computes the weights from the labels `data.concept_labels()` of a data module; nothing if there is no weighting.
+        """Computes the weights from the labels `data.concept_labels()` of a data module, unless weighting is "none".
 
         Raises:
             ValueError: the data module has no such method.

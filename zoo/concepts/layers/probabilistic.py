@@ -43,7 +43,7 @@ class ProbabilisticConcepts(nn.Module):
         return F.normalize(self.anchor.float(), dim=2)
 
     def presence(self, z: Tensor) -> Tensor:
-        """Probability (..., k) that concepts with embeddings (..., k, d) are present, by the distances to both anchors."""
+        """Probability (..., k) of embeddings (..., k, d), from their distances to both anchors."""
         absent, present = self.anchors()
         gap = _distance(z, absent) - _distance(z, present)
         return torch.sigmoid(self.log_scale.exp() * gap)  # equals the softmax over both anchors

@@ -38,7 +38,7 @@ def random_directions(weight: Tensor) -> Tensor:
 
 
 def cubed_cosine(q: Tensor, p: Tensor) -> Tensor:
-    """Similarity (M,) of the columns of q and p (N, M): the cosine after centring and cubing (Label-free CBM, eq. 2)."""
+    """Similarity (M,) of the columns of q and p (N, M): cosine after centring and cubing (Label-free CBM, eq. 2)."""
     q, p = ((t - t.mean(0)).pow(3) for t in (q, p))
     return torch.nn.functional.cosine_similarity(q, p, dim=0)
 

@@ -24,7 +24,8 @@ def position_code(dim: int, height: int, width: int, device: torch.device) -> Te
 
     Args:
         dim: a multiple of 4.
-        height, width: of the feature map.
+        height: of the feature map.
+        width: of the feature map.
         device: of the result.
     """
     wave = 10_000 ** (-torch.arange(0, dim // 2, 2, device=device) / (dim // 2))  # (dim / 4,)
