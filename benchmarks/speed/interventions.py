@@ -16,8 +16,10 @@ from benchmarks.harness import Case, Goal, Reading, peak_memory
 from zoo.concepts.cem import CEM
 from zoo.core.evidence import Evidence
 from zoo.domain import TableDomain
-from zoo.interventions.annotator import Cached
-from zoo.interventions.sweep import Protocol, make_policies, sweep
+from zoo.interventions.cached_evidence import CachedEvidence
+from zoo.interventions.policies import make_policies
+from zoo.interventions.protocol import Protocol
+from zoo.interventions.sweep import sweep
 
 ROWS, FEW, CONCEPTS, GROUPS, CLASSES, WIDTH = 5794, 4, 112, 28, 200, 16
 POLICIES = ("random", "uncertainty", "lcp", "cctp", "ectp", "eudtp", "coop", "greedy")
@@ -42,7 +44,7 @@ def make_model(kind: type[CEM]) -> CEM:
 
 
 @torch.no_grad()
-def make_evidence(model: CEM, rows: int) -> Cached:
+def make_evidence(model: CEM, rows: int) -> CachedEvidence:
     """Embeddings of a spread that gives confident answers, and the class of highest score if all concepts were true."""
     draw = torch.Generator().manual_seed(0)
     positive, negative = torch.randn(2, rows, CONCEPTS, WIDTH, generator=draw)
@@ -51,10 +53,10 @@ def make_evidence(model: CEM, rows: int) -> Cached:
     evidence = Evidence(logit.sigmoid(), state={"positive": positive, "negative": negative, "logit": logit})
     model.head.weight.mul_(4)
     target = model.readout(Evidence(truth, state=evidence.state)).argmax(1)
-    return Cached(evidence, target, truth)
+    return CachedEvidence(evidence, target, truth)
 
 
-def curves(model: CEM, cached: Cached, rescore: bool | None, names: Sequence[str] = POLICIES) -> list[Tensor]:
+def curves(model: CEM, cached: CachedEvidence, rescore: bool | None, names: Sequence[str] = POLICIES) -> list[Tensor]:
     """The accuracies after each number of groups, of each policy."""
     found = sweep(model, cached, make_policies(names, model, cached), Protocol(rescore=rescore))
     return [curve.accuracy for curve in found]

@@ -1,6 +1,4 @@
-"""BotCL: closed forms against pairwise loops, attention as described, galleries and deactivation."""
-
-import math
+"""BotCL: attention and features as described, the loss of each stage, galleries and deactivation."""
 
 import pytest
 import torch
@@ -10,63 +8,10 @@ from torch.nn import functional as F
 import zoo
 from tests.small_models import IMAGES, ROWS, RandomImages, botcl
 from zoo.concepts import BotCL
-from zoo.concepts.botcl import position_code, rescaled
-from zoo.concepts.layers.regularisers import consistency, distinctiveness, present, quantity, retrieval
+from zoo.concepts.layers.slot_attention import position_code
 from zoo.training.projection_set import ProjectionSet
 
 X = RandomImages(5, seed=1).inputs
-
-
-def case(rows: int = 9, concepts: int = 4, dim: int = 6) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(2)
-    return torch.randn(rows, concepts, dim, generator=draw), torch.rand(rows, concepts, generator=draw)
-
-
-def pairwise_consistency(features: Tensor, mass: Tensor) -> float:
-    means = []
-    for k in range(mass.shape[1]):
-        here = [i for i in range(len(mass)) if mass[i, k] > mass[:, k].mean()]
-        cosines = [F.cosine_similarity(features[i, k], features[j, k], 0).item() for i in here for j in here]
-        means.append(sum(cosines) / len(cosines))
-    return sum(means) / len(means)
-
-
-def test_consistency_is_the_mean_over_all_pairs() -> None:
-    features, mass = case()
-    assert consistency(features, mass).item() == pytest.approx(pairwise_consistency(features, mass), abs=1e-6)
-
-
-def test_distinctiveness_is_the_mean_over_all_pairs_of_concepts() -> None:
-    features, mass = case()
-    centres = [features[mass[:, k] > mass[:, k].mean(), k].mean(0) for k in range(4)]
-    cosines = [F.cosine_similarity(a, b, 0).item() for a in centres for b in centres]
-    assert distinctiveness(features, mass).item() == pytest.approx(sum(cosines) / 16, abs=1e-6)
-
-
-def test_retrieval_is_a_weighted_mean_over_all_pairs() -> None:
-    codes, target = torch.rand(6, 4) * 2 - 1, torch.tensor([0, 0, 1, 2, 1, 0])
-    same = [[int(a == b) for b in target.tolist()] for a in target.tolist()]
-    positive = sum(map(sum, same))
-    total = 0.0
-    for i in range(6):
-        for j in range(6):
-            s = 10 / 32 * float(codes[i] @ codes[j])
-            weight = 36 / positive if same[i][j] else 36 / (36 - positive)
-            total += weight * (math.log1p(math.exp(s)) - same[i][j] * s)
-    assert retrieval(codes, target).item() == pytest.approx(total / 36, abs=1e-6)
-
-
-def test_retrieval_does_not_overflow() -> None:
-    codes = torch.full((3, 2000), 1.0)
-    assert retrieval(codes, torch.tensor([0, 0, 1])).isfinite()
-
-
-def test_quantity_is_zero_for_binary_codes() -> None:
-    assert quantity(torch.tensor([[1.0, -1.0]])) == 0 and quantity(torch.zeros(2, 2)) == 1
-
-
-def test_present_is_above_the_mean_of_the_batch() -> None:
-    assert present(torch.tensor([[1.0, 5.0], [2.0, 5.0], [6.0, 5.0]])).tolist() == [[0, 0], [0, 0], [1, 0]]
 
 
 @pytest.mark.parametrize("attention", ["sigmoid", "softmax"])
@@ -99,13 +44,6 @@ def test_features_are_weighted_by_the_attention(attention: str) -> None:
             torch.testing.assert_close(state["features"][i, k], cells[i] @ weight / total, rtol=1e-4, atol=1e-5)
 
 
-def test_rows_of_scores_keep_away_from_a_sum_of_zero() -> None:
-    scores = torch.tensor([[[1.0, -1.0], [1.0, 2.0]]], requires_grad=True)  # the first row sums to 0
-    out = rescaled(scores)
-    assert out.isfinite().all() and out.abs().max() <= 3 / 1e-3
-    torch.testing.assert_close(out[0, 1], torch.tensor([1.0, 2.0]))  # its own sum is the sum of all
-
-
 def test_sums_saturate_at_the_start_and_means_do_not() -> None:
     """Sums of 49 sigmoids leave the tanh no gradient, which is why the area term is there."""
     domain = zoo.domain.ImageDomain(classes=("a", "b"), size=(28, 28), channels=1, mean=(0.1,), std=(0.3,))
@@ -117,12 +55,6 @@ def test_sums_saturate_at_the_start_and_means_do_not() -> None:
         model = BotCL(domain, backbone=backbone, concepts=6, dim=8, pooling=pooling).eval()
         shares[pooling] = (model.explain(x).activation > 0.999).float().mean().item()
     assert shares["sum"] > 0.9 and shares["mean"] == 0
-
-
-def test_position_code_tells_every_cell_apart() -> None:
-    code = position_code(8, 5, 7, torch.device("cpu"))
-    assert code.shape == (8, 35) and code.abs().max() <= 1
-    assert torch.cdist(code.T, code.T).add(torch.eye(35) * 9).min() > 0.05
 
 
 def batch() -> dict[str, Tensor]:
@@ -211,6 +143,6 @@ def test_gallery_is_forgotten_when_concepts_learn_on() -> None:
         ({"domain": ROWS}, "BotCL classifies images; got the modality 'table'"),
     ],
 )
-def test_what_cannot_be(change: dict, message: str) -> None:
+def test_bad_arguments(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         zoo.create_model("botcl", **{"domain": IMAGES, "backbone": "convnet", **change})

@@ -64,7 +64,7 @@ def test_mixup_mixes_vectors_and_both_losses(monkeypatch: pytest.MonkeyPatch) ->
     terms = model.losses(scores, evidence, data)
     both = [F.cross_entropy(scores, data["target"]), F.cross_entropy(scores, data["target"][partner])]
     torch.testing.assert_close(terms["task"], 0.3 * both[0] + 0.7 * both[1])
-    groups = model.exclusive
+    groups = model.annotated.exclusive
     both = [aspect_loss(evidence.state["logit"], c, groups) for c in (data["concepts"], data["concepts"][partner])]
     torch.testing.assert_close(terms["concepts"], 0.3 * both[0] + 0.7 * both[1])
 
@@ -88,10 +88,10 @@ def test_aspects_are_answered_by_percentiles_or_by_one_hot() -> None:
     small.model.calibrate(ProjectionSet(data))
     with torch.no_grad():
         logits = small.model.concepts(small.model.backbone(small.inputs)).sort(0).values
-    torch.testing.assert_close(small.model.percentiles, logits[[0, 4]])
+    torch.testing.assert_close(small.model.annotated.percentiles, logits[[0, 4]])
     answer = torch.tensor([[1.0, 0, 0, 1]])
-    torch.testing.assert_close(small.model.concept_values(answer)[0, 0], logits[4, 0])
-    assert torch.equal(c3m(bottleneck="softmax").model.concept_values(answer), answer)
+    torch.testing.assert_close(small.model.annotated.values(answer)[0, 0], logits[4, 0])
+    assert torch.equal(c3m(bottleneck="softmax").model.annotated.values(answer), answer)
 
 
 def test_probabilities_of_an_aspect_sum_to_one() -> None:
@@ -103,14 +103,17 @@ def test_probabilities_of_an_aspect_sum_to_one() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"domain": ROWS, "backbone": "mlp"}, "every concept in an exclusive group, .*; 'large' is in none"),
-        ({"domain": replace(SENTENCES, exclusive=("food",))}, "'noise: high' is in none"),
+        (
+            {"domain": ROWS, "backbone": "mlp"},
+            "every concept in an exclusive group, .*; 'large' is in no exclusive group",
+        ),
+        ({"domain": replace(SENTENCES, exclusive=("food",))}, "'noise: high' is in no exclusive group"),
         ({"bottleneck": "sigmoid"}, "bottleneck must be one of logit, softmax; got 'sigmoid'"),
         ({"concept_loss": "bce"}, "concept_loss must be one of softmax, sigmoid; got 'bce'"),
         ({"mixup": -1.0}, "mixup must be at least 0; got -1.0"),
         ({"backbone": "mlp"}, "the backbone of a text is 'transformer' or 'hf'; got 'mlp'"),
     ],
 )
-def test_what_cannot_be(change: dict, message: str) -> None:
+def test_bad_arguments(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         zoo.create_model("c3m", **{"domain": SENTENCES, "backbone": "transformer", **change})

@@ -1,4 +1,4 @@
-"""CBM: how it learns is what its name says; interventions and counterfactuals are exact."""
+"""CBM: what each kind of training learns from, and its bottlenecks."""
 
 from dataclasses import replace
 
@@ -11,8 +11,6 @@ import zoo
 from tests.small_models import ROWS, cbm
 from tests.toy import fit
 from zoo.concepts import CBM
-from zoo.concepts.layers.groups import labelled
-from zoo.concepts.layers.losses import concept_loss, imbalance, probabilities
 from zoo.data import ConceptToy
 from zoo.domain import TableDomain
 
@@ -80,8 +78,8 @@ def test_calibrate_takes_percentiles_of_the_training_logits() -> None:
     with torch.no_grad():
         logits = model.concepts(model.backbone(inputs)).sort(0).values
     low, high = (logits[round(share * (len(logits) - 1))] for share in (0.05, 0.95))
-    torch.testing.assert_close(model.percentiles, torch.stack([low, high]))
-    torch.testing.assert_close(model.concept_values(torch.tensor([[0.0, 1.0]])), torch.stack([low[0], high[1]])[None])
+    torch.testing.assert_close(model.annotated.percentiles, torch.stack([low, high]))
+    torch.testing.assert_close(model.annotated.values(torch.tensor([[0.0, 1.0]])), torch.stack([low[0], high[1]])[None])
 
 
 def test_hard_bottleneck_is_binary_and_still_passes_a_gradient() -> None:
@@ -92,64 +90,12 @@ def test_hard_bottleneck_is_binary_and_still_passes_a_gradient() -> None:
     assert small.model.concepts.weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("options", [{}, {"bottleneck": "logit"}, {"bottleneck": "hard"}, {"hidden": [4]}])
-def test_absent_and_present_are_the_scores_of_a_real_intervention(options: dict) -> None:
-    small = cbm(**options)
-    model, explanation = small.model, small.model.explain(small.inputs)
-    with torch.no_grad():
-        evidence = model.step(small.inputs)[1]
-        p = model.concept_probability(evidence)
-        for k in range(5):
-            others = [j for j in (2, 3, 4) if k > 1 and j != k]  # of the colours one is present
-            for key, truth in (("absent", 0), ("present", 1)):
-                labels = torch.zeros_like(p)
-                labels[:, k] = truth
-                for j in others:
-                    total = sum(p[:, i].clamp_min(1e-6) for i in others)
-                    labels[:, j] = (1 - truth) * p[:, j].clamp_min(1e-6) / total
-                values = model.concept_values(labels)
-                scores = model.readout(model.edit(evidence, {j: values[:, j] for j in (k, *others)}))
-                expected = scores.gather(1, explanation.target[:, None])[:, 0]
-                torch.testing.assert_close(explanation.details[key][:, k], expected, rtol=1e-5, atol=1e-5)
-
-
-def test_a_colour_that_is_present_excludes_the_others() -> None:
-    """Regression: setting one of the group and leaving the others as they were describes nothing that can be."""
-    small = cbm()
-    model, explanation = small.model, small.model.explain(small.inputs, 1)
-    evidence = model.step(small.inputs)[1]
-    only_red = model.edit(evidence, {"red": 1.0, "green": 0.0, "blue": 0.0})
-    torch.testing.assert_close(explanation.details["present"][:, 2], model.readout(only_red)[:, 1])
-
-
-def test_a_group_of_which_a_label_is_missing_is_left_as_it_is() -> None:
-    labels = torch.tensor([[1.0, torch.nan, 1.0, torch.nan, 0.0], [torch.nan, 0.0, 0.0, 1.0, 0.0]])
-    assert labelled(labels, [[2, 3, 4]]).tolist() == [
-        [True, False, False, False, False],
-        [False, True, True, True, True],
-    ]
-    assert torch.equal(labelled(labels, []), labels.isfinite())
-
-
-def test_concepts_of_an_exclusive_group_share_one_softmax() -> None:
-    model = cbm().model
-    shares = model.explain(torch.randn(4, 3)).details["probability"]
-    torch.testing.assert_close(shares[:, 2:].sum(1), torch.ones(4))
-    assert not torch.allclose(shares[:, :2].sum(1), torch.ones(4))
-
-
-def test_units_say_who_annotated_them() -> None:
-    units = cbm().model.units()
-    assert units[0].source == {"supervision": "annotated"}
-    assert units[2].source == {"supervision": "annotated", "group": "colour"}
-
-
 def test_weights_come_from_the_training_labels() -> None:
     model = toy_model(weighting="pos_weight")
     fit(model, DATA)
     labels = DATA.concept_labels()
     expected = (labels == 0).sum(0) / (labels == 1).sum(0)
-    torch.testing.assert_close(model.concept_weights, expected)
+    torch.testing.assert_close(model.concept_loss.weights, expected)
 
 
 @pytest.mark.parametrize(
@@ -162,54 +108,9 @@ def test_weights_come_from_the_training_labels() -> None:
         ({"domain": TableDomain(classes=("a", "b"), features=("x",))}, "CBM learns annotated concepts, and this data"),
     ],
 )
-def test_choice_that_does_not_exist(change: dict, message: str) -> None:
+def test_bad_arguments(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         zoo.create_model("cbm", **{"domain": ROWS, "backbone": "mlp", **change})
-
-
-def test_concept_loss_by_hand() -> None:
-    logits, nan = torch.tensor([[0.3, -1.2], [2.0, 0.5]]), torch.nan
-    labels = torch.tensor([[1.0, 0.0], [nan, 1.0]])
-    p = logits.sigmoid()
-    terms = [-p[0, 0].log(), -(1 - p[0, 1]).log(), -p[1, 1].log()]
-    torch.testing.assert_close(concept_loss(logits, labels), sum(terms) / 3)
-    weights = torch.tensor([2.0, 5.0])
-    both = 2 * terms[0] + 5 * terms[1] + 5 * terms[2]
-    torch.testing.assert_close(concept_loss(logits, labels, weighting="weight", weights=weights), both / 3)
-    only_present = 2 * terms[0] + terms[1] + 5 * terms[2]
-    torch.testing.assert_close(concept_loss(logits, labels, weighting="pos_weight", weights=weights), only_present / 3)
-
-
-def test_exclusive_group_costs_one_cross_entropy() -> None:
-    logits = torch.randn(4, 5)
-    labels = torch.cat([torch.randint(0, 2, (4, 2)).float(), torch.eye(3)[[0, 2, 1, 1]]], 1)
-    labels[3, 2] = torch.nan  # one unknown, so the group of this row does not count
-    found = concept_loss(logits, labels, exclusive=[[2, 3, 4]])
-    binary = F.binary_cross_entropy_with_logits(logits[:, :2], labels[:, :2], reduction="sum")
-    groups = F.cross_entropy(logits[:3, 2:], torch.tensor([0, 2, 1]), reduction="sum")
-    torch.testing.assert_close(found, (binary + groups) / (8 + 9))
-    torch.testing.assert_close(probabilities(logits, [[2, 3, 4]])[:, 2:], logits[:, 2:].softmax(1))
-
-
-def test_loss_of_nothing_is_zero_with_a_gradient_of_zero() -> None:
-    logits = torch.randn(3, 2, requires_grad=True)
-    loss = concept_loss(logits, torch.full((3, 2), torch.nan))
-    loss.backward()
-    assert loss == 0 and bool((logits.grad == 0).all())
-
-
-def test_imbalance_is_absent_over_present() -> None:
-    labels = torch.tensor([[1.0, 0, 1], [0, 0, 1], [0, 0, 1], [torch.nan, 0, 1]])
-    assert imbalance(labels).tolist() == [2.0, 1.0, 1.0]
-
-
-def test_intervening_on_nothing_and_with_the_same_value_changes_nothing() -> None:
-    small = cbm()
-    with torch.no_grad():
-        scores, evidence = small.model.step(small.inputs)
-    none = torch.zeros_like(evidence.activation, dtype=torch.bool)
-    assert torch.equal(small.model.readout(small.model.intervene(evidence, none, 1 - evidence.activation)), scores)
-    assert torch.equal(small.model.readout(small.model.intervene(evidence, ~none, evidence.activation)), scores)
 
 
 def test_regression_is_told_by_its_space() -> None:

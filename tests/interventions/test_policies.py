@@ -7,19 +7,28 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.concepts.caching import MODELS, cached_rows, make
+from tests.interventions.caching import MODELS, cached_rows, make
 from tests.small_models import ROWS
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
 from zoo.interventions import effects, outcome_distributions
-from zoo.interventions.annotator import Cached
-from zoo.interventions.policies import POLICIES, CooP, ValidationError, ValidationImprovement, check_names, reduced
-from zoo.interventions.policy_state import Situation
-from zoo.interventions.sweep import Protocol, group_members, make_policies, sweep
+from zoo.interventions.cached_evidence import CachedEvidence
+from zoo.interventions.policies import (
+    POLICIES,
+    CooP,
+    ValidationError,
+    ValidationImprovement,
+    check_names,
+    make_policies,
+)
+from zoo.interventions.policies.base import reduce_to_groups
+from zoo.interventions.policy_state import PolicyState
+from zoo.interventions.protocol import Protocol, group_members
+from zoo.interventions.sweep import sweep
 
 GROUPS = ROWS.group_columns()
 MEMBERS = group_members(GROUPS, len(ROWS.concepts))
-ASKED = (GROUPS["large"], list(GROUPS).index("large"))
+DONE = (GROUPS["large"], list(GROUPS).index("large"))
 
 
 @pytest.fixture(params=MODELS)
@@ -27,24 +36,24 @@ def model(request: pytest.FixtureRequest) -> SelfInterpretable:
     return make(request.param)
 
 
-def situation(model: SelfInterpretable, cached: Cached) -> Situation:
-    """After the group "large" was answered."""
-    head = effects.head_of(model, cached.evidence, MEMBERS)
-    asked = torch.zeros(len(cached), len(GROUPS))
-    asked[:, ASKED[1]] = 1
-    gains = head.gains(cached.concepts)
-    return Situation(
+def state_of(model: SelfInterpretable, cached: CachedEvidence) -> PolicyState:
+    """After the group "large" is set."""
+    found_effects = effects.intervention_effects(model, cached.evidence, MEMBERS)
+    intervened = torch.zeros(len(cached), len(GROUPS))
+    intervened[:, DONE[1]] = 1
+    changes = found_effects.changes(cached.concepts)
+    return PolicyState(
         model=model,
-        head=head,
-        probability=model.concept_probability(cached.evidence),
+        effects=found_effects,
+        probability=model.annotated.probability(cached.evidence),
         truth=cached.concepts,
         target=cached.target,
-        answers=cached.concepts,
-        gains=gains,
-        true_gains=gains,
-        asked=asked,
+        labels=cached.concepts,
+        changes=changes,
+        true_changes=changes,
+        intervened=intervened,
         noise=torch.rand(len(cached), len(GROUPS)),
-        names=tuple(GROUPS),
+        groups=tuple(GROUPS),
         columns=range(len(GROUPS)),
     )
 
@@ -52,23 +61,23 @@ def situation(model: SelfInterpretable, cached: Cached) -> Situation:
 class Naive:
     """One row at a time, one readout for each question."""
 
-    def __init__(self, model: SelfInterpretable, cached: Cached, row: int) -> None:
+    def __init__(self, model: SelfInterpretable, cached: CachedEvidence, row: int) -> None:
         self.model = model
         evidence = cached.part(slice(row, row + 1), "cpu").evidence
-        self.p = model.concept_probability(evidence)[0].tolist()
+        self.p = model.annotated.probability(evidence)[0].tolist()
         self.c, self.y = cached.concepts[row], int(cached.target[row])
-        self.evidence = self.set(evidence, {k: float(self.c[k]) for k in ASKED[0]})
+        self.evidence = self.set(evidence, {k: float(self.c[k]) for k in DONE[0]})
 
     def set(self, evidence: Evidence, truths: dict[int, float]) -> Evidence:
         labels = torch.zeros(1, len(self.p))
         for k, truth in truths.items():
             labels[0, k] = truth
-        values = self.model.concept_values(labels)
+        values = self.model.annotated.values(labels)
         return self.model.edit(evidence, {k: float(values[0, k]) for k in truths})
 
     def alone(self, k: int, truth: float) -> dict[int, float]:
         """Concept k at absent or present, and what the others of its exclusive group then are."""
-        others = next((set(c) - {k} for c in self.model.exclusive if k in c), set())
+        others = next((set(c) - {k} for c in self.model.annotated.exclusive if k in c), set())
         total = sum(self.p[j] for j in others)
         return {k: truth} | {j: 0.0 if truth else self.p[j] / total for j in others}
 
@@ -114,8 +123,8 @@ def test_scores_equal_a_naive_loop(name: str, model: SelfInterpretable) -> None:
     if policy.missing(model, cached):
         assert name == "cctp" and not model.additive
         return
-    found = policy.concepts(situation(model, cached))
-    open_ = [k for k in range(len(ROWS.concepts)) if k not in ASKED[0]]
+    found = policy.concept_scores(state_of(model, cached))
+    open_ = [k for k in range(len(ROWS.concepts)) if k not in DONE[0]]
     for row in range(len(cached)):
         naive = Naive(model, cached, row)
         expected = torch.tensor([naive.score(name, k) for k in open_])
@@ -125,11 +134,11 @@ def test_scores_equal_a_naive_loop(name: str, model: SelfInterpretable) -> None:
 @torch.no_grad()
 def test_greedy_equals_a_naive_loop(model: SelfInterpretable) -> None:
     cached = cached_rows(model).part(slice(0, 6), "cpu")
-    found = POLICIES["greedy"]().groups(situation(model, cached), "mean").exp()
+    found = POLICIES["greedy"]().group_scores(state_of(model, cached), "mean").exp()
     for row in range(len(cached)):
         naive = Naive(model, cached, row)
         for g, columns in enumerate(GROUPS.values()):
-            if g == ASKED[1]:
+            if g == DONE[1]:
                 continue
             expected = naive.shares({k: float(naive.c[k]) for k in columns})[naive.y]
             assert found[row, g].item() == pytest.approx(expected, abs=1e-5)
@@ -139,22 +148,24 @@ def test_greedy_equals_a_naive_loop(model: SelfInterpretable) -> None:
 def test_learned_is_the_models_own_policy() -> None:
     model = make("intcem")
     cached = cached_rows(model)
-    now = situation(model, cached)
+    now = state_of(model, cached)
     edited = model.edit(cached.evidence, {"large": cached.concepts[:, 1]})
-    torch.testing.assert_close(POLICIES["learned"]().groups(now, "mean"), model.next_group(edited, now.asked))
+    torch.testing.assert_close(
+        POLICIES["learned"]().group_scores(now, "mean"), model.next_group(edited, now.intervened)
+    )
 
 
 @torch.no_grad()
 def test_global_policies() -> None:
     model = make("cem")
     cached = cached_rows(model)
-    now = situation(model, cached)
+    now = state_of(model, cached)
     from sklearn.metrics import roc_auc_score
 
     areas = [roc_auc_score(cached.concepts[:, k], now.probability[:, k]) for k in range(5)]
-    found = ValidationError().fit(model, cached, MEMBERS).concepts(now)
+    found = ValidationError().fit(model, cached, MEMBERS).concept_scores(now)
     torch.testing.assert_close(found[7], torch.tensor([1 / abs(a - 0.5) for a in areas]).float(), rtol=1e-4, atol=1e-4)
-    gains = ValidationImprovement().fit(model, cached, MEMBERS).groups(now, "mean")[3]
+    gains = ValidationImprovement().fit(model, cached, MEMBERS).group_scores(now, "mean")[3]
     for g, columns in enumerate(GROUPS.values()):
         edited = model.edit(cached.evidence, {k: cached.concepts[:, k] for k in columns})
         assert gains[g].item() == pytest.approx(
@@ -172,30 +183,32 @@ def test_global_policies_must_be_fitted() -> None:
 def test_groups_take_the_mean_or_maximum() -> None:
     scores = torch.tensor([[1.0, 2.0, 3.0, 4.0, -8.0]])
     assert list(GROUPS) == ["colour", "round", "large"]
-    torch.testing.assert_close(reduced(scores, MEMBERS, "mean"), torch.tensor([[-1 / 3, 1.0, 2.0]]))
-    torch.testing.assert_close(reduced(scores, MEMBERS, "max"), torch.tensor([[4.0, 1.0, 2.0]]))
+    torch.testing.assert_close(reduce_to_groups(scores, MEMBERS, "mean"), torch.tensor([[-1 / 3, 1.0, 2.0]]))
+    torch.testing.assert_close(reduce_to_groups(scores, MEMBERS, "max"), torch.tensor([[4.0, 1.0, 2.0]]))
 
 
 @torch.no_grad()
 def test_costs_are_subtracted() -> None:
     model = make("cem")
-    now = situation(model, cached_rows(model))
-    free, dear = (CooP(costs=costs).groups(now, "mean") for costs in ({}, {"colour": 0.7}))
+    now = state_of(model, cached_rows(model))
+    free, dear = (CooP(costs=costs).group_scores(now, "mean") for costs in ({}, {"colour": 0.7}))
     torch.testing.assert_close(free - dear, torch.tensor([0.7, 0.0, 0.0]).expand_as(free))
     (curve,) = sweep(model, cached_rows(model), [CooP(costs={"round": 1e6})])
     (none,) = sweep(
         model, cached_rows(model), [CooP(costs={"round": 1e6})], Protocol(groups=("colour", "large", "round"))
     )
     assert torch.equal(curve.mean, none.mean)  # the dearest comes last, wherever it stands
-    with pytest.raises(ValueError, match=r"costs names 'color', which cannot be asked for; did you mean 'colour'\?"):
-        CooP(costs={"color": 1.0}).groups(now, "mean")
+    with pytest.raises(
+        ValueError, match=r"costs names 'color', which is not among the groups of the protocol; did you mean 'colour'\?"
+    ):
+        CooP(costs={"color": 1.0}).group_scores(now, "mean")
 
 
 @torch.no_grad()
 def test_greedy_is_no_worse_than_any_other_first_step(model: SelfInterpretable) -> None:
     cached = cached_rows(model)
-    now = replace(situation(model, cached), asked=torch.zeros(40, 3))
-    shares = POLICIES["greedy"]().groups(now, "mean")
+    now = replace(state_of(model, cached), intervened=torch.zeros(40, 3))
+    shares = POLICIES["greedy"]().group_scores(now, "mean")
     first = now.after(shares.argmax(1, keepdim=True)).scores.log_softmax(1).gather(1, cached.target[:, None])
     torch.testing.assert_close(first[:, 0], shares.amax(1), rtol=1e-4, atol=1e-5)
 
@@ -222,18 +235,20 @@ def test_factored_equals_direct_in_every_range(spread: float) -> None:
         model.head.weight.mul_(spread)
     cached = cached_rows(model)
     with torch.no_grad():
-        head = effects.head_of(model, cached.evidence, MEMBERS)
-        now = situation(model, cached)
-        found = head.outlook(now.scores, now.asked, now.answers)
-        assert isinstance(found, outcome_distributions.Direct if spread == 200 else outcome_distributions.Factored)
+        found_effects = effects.intervention_effects(model, cached.evidence, MEMBERS)
+        now = state_of(model, cached)
+        found = found_effects.outcomes(now.scores, now.intervened, now.labels)
+        assert isinstance(
+            found, outcome_distributions.DirectOutcomes if spread == 200 else outcome_distributions.FactoredOutcomes
+        )
         evidence = now.evidence()
-        both = model.scores_if(evidence).double()
-        expected = outcome_distributions.Direct(both, now.scores.double().log_softmax(1))
+        both = model.annotated.counterfactual_scores(model, evidence).double()
+        expected = outcome_distributions.DirectOutcomes(both, now.scores.double().log_softmax(1))
         open_ = [0, 2, 3, 4]
         for measure in ("entropy", "divergence"):
             ours, theirs = getattr(found, measure)(), getattr(expected, measure)()
             torch.testing.assert_close(ours[..., open_].double(), theirs[..., open_], rtol=1e-3, atol=1e-4 * spread)
-        ours, theirs = found.share(cached.target), expected.share(cached.target)
+        ours, theirs = found.probability(cached.target), expected.probability(cached.target)
         torch.testing.assert_close(ours[..., open_].double(), theirs[..., open_], rtol=1e-3, atol=1e-5)
 
 
@@ -245,7 +260,9 @@ def test_names_of_policies(model: SelfInterpretable) -> None:
     assert ("learned" in lacks) == (not hasattr(model, "next_group")) and ("cctp" in lacks) == (not model.additive)
     with pytest.raises(ValueError, match=r"no intervention policy named 'cop'; did you mean 'coop'\?"):
         check_names(["cop"])
-    with pytest.raises(ValueError, match=r"'all' stands alone, for every intervention policy; got random, all"):
+    with pytest.raises(
+        ValueError, match=r"'all' selects every intervention policy and must be the only name; got random, all"
+    ):
         check_names(["random", "all"])
     for name in lacks:
         with pytest.raises(ValueError, match=rf"the policy '{name}' needs .*; \w+ has none. Leave it out."):
@@ -255,11 +272,11 @@ def test_names_of_policies(model: SelfInterpretable) -> None:
 def test_learned_asks_for_whole_groups() -> None:
     model = make("intcem")
     cached = cached_rows(model)
-    with pytest.raises(ValueError, match="the policy 'learned' asks for whole concept groups"):
+    with pytest.raises(ValueError, match="the policy 'learned' requests whole concept groups"):
         sweep(model, cached, make_policies(["learned"], model, cached), Protocol(individually=True))
 
 
-def naive_sweep(model: SelfInterpretable, cached: Cached, name: str) -> Tensor:
+def naive_sweep(model: SelfInterpretable, cached: CachedEvidence, name: str) -> Tensor:
     """CooP, row by row and readout by readout."""
     right = torch.zeros(len(GROUPS) + 1)
     for row in range(len(cached)):

@@ -7,16 +7,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.concepts.caching import MODELS, batches, cached_rows, make
+from tests.interventions.caching import MODELS, batches, cached_rows, make
 from tests.small_models import ROWS, protopnet
 from tests.toy import fit
 from zoo.concepts import CBM
 from zoo.core.module import SelfInterpretable
 from zoo.data import ConceptToy
 from zoo.interventions import effects
-from zoo.interventions.annotator import Annotator, Cached, class_labels
-from zoo.interventions.policies import CooP, Policy, Random
-from zoo.interventions.sweep import GRID, Curve, Protocol, cache, group_members, make_policies, sweep, tune
+from zoo.interventions.annotator import SimulatedAnnotator, class_labels
+from zoo.interventions.cached_evidence import CachedEvidence, cache_evidence
+from zoo.interventions.curve import Curve
+from zoo.interventions.policies import CooP, Policy, Random, make_policies
+from zoo.interventions.policy_state import PolicyState
+from zoo.interventions.protocol import Protocol, group_members
+from zoo.interventions.sweep import GRID, sweep, tune
 
 GROUPS = ROWS.group_columns()
 MEMBERS = group_members(GROUPS, len(ROWS.concepts))
@@ -28,10 +32,10 @@ def model(request: pytest.FixtureRequest) -> SelfInterpretable:
 
 
 @torch.no_grad()
-def scores_after(model: SelfInterpretable, cached: Cached, asked: Tensor, labels: Tensor) -> Tensor:
+def scores_after(model: SelfInterpretable, cached: CachedEvidence, asked: Tensor, labels: Tensor) -> Tensor:
     """By the engine, of groups asked (N, G)."""
-    head = effects.head_of(model, cached.evidence, MEMBERS)
-    return head.scores(asked[:, None].float(), head.gains(labels))[:, 0]
+    found_effects = effects.intervention_effects(model, cached.evidence, MEMBERS)
+    return found_effects.scores(asked[:, None].float(), found_effects.changes(labels))[:, 0]
 
 
 def asked(*names: str, rows: int = 40) -> Tensor:
@@ -58,7 +62,7 @@ def test_every_order_ends_at_the_same_scores(model: SelfInterpretable) -> None:
         evidence = cached.evidence
         for group in order:
             mask = asked(group) @ MEMBERS
-            evidence = effects.intervened(model, evidence, mask, cached.concepts)
+            evidence = effects.set_concepts(model, evidence, mask, cached.concepts)
         ends.append(model.readout(evidence))
     assert all(torch.equal(end, ends[0]) for end in ends)
     every = scores_after(model, cached, asked(*GROUPS), cached.concepts)
@@ -70,7 +74,7 @@ def test_matrix_products_equal_full_readouts(model: SelfInterpretable) -> None:
     cached = cached_rows(model, missing=True)
     for names in (("colour",), ("round",), ("large", "colour")):
         mask = asked(*names) @ MEMBERS
-        expected = model.readout(effects.intervened(model, cached.evidence, mask, cached.concepts))
+        expected = model.readout(effects.set_concepts(model, cached.evidence, mask, cached.concepts))
         found = scores_after(model, cached, asked(*names), cached.concepts)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -80,9 +84,9 @@ class FixedOrder(Policy):
 
     name = "fixed"
 
-    def groups(self, now: Any, reduce: str) -> Tensor:
+    def group_scores(self, state: PolicyState, reduce: str) -> Tensor:
         wanted = {"colour": 3.0, "large": 2.0, "round": 1.0}
-        return torch.tensor([wanted[name] for name in now.names]).expand_as(now.asked)
+        return torch.tensor([wanted[name] for name in state.groups]).expand_as(state.intervened)
 
 
 def test_cached_sweep_equals_a_sweep_of_the_whole_model(model: SelfInterpretable) -> None:
@@ -95,7 +99,7 @@ def test_cached_sweep_equals_a_sweep_of_the_whole_model(model: SelfInterpretable
                 evidence = model.step(batch["input"])[1]
                 for group in ("colour", "large", "round")[:n]:
                     for k in GROUPS[group]:
-                        value = model.concept_values(batch["concepts"])[:, k]
+                        value = model.annotated.values(batch["concepts"])[:, k]
                         evidence = model.edit(evidence, {ROWS.concepts[k]: value})
                 right[n] += (model.readout(evidence).argmax(1) == batch["target"]).sum()
     assert torch.equal(curve.accuracy[0], right / 40)
@@ -144,7 +148,7 @@ def test_wrong_answers_let_a_trained_bottleneck_fall() -> None:
         recipe={"stages": [{"name": "joint", "epochs": 25, "train": ["backbone", "concepts", "head"]}], "lr": 0.01},
     )
     fit(model, data)
-    cached = cache(model, data.test_dataloader())
+    cached = cache_evidence(model, data.test_dataloader())
     right, wrong = sweep(model, cached, [Random()], Protocol(competences=(1.0, 0.0)))
     assert right.mean[-1] > 0.95 and right.mean[-1] >= right.mean[0]
     assert wrong.mean[1] < 0.2  # one of the two coordinates lied about turns the answer of an exclusive or
@@ -153,15 +157,15 @@ def test_wrong_answers_let_a_trained_bottleneck_fall() -> None:
 def test_competence() -> None:
     truth = batches()[0]["concepts"]
     colours = [GROUPS["colour"]]
-    wrong = Annotator(competence=0).answers(truth, colours)
+    wrong = SimulatedAnnotator(competence=0).annotate(truth, colours)
     assert torch.equal(wrong[:, :2], 1 - truth[:, :2])
     assert torch.equal(wrong[:, 2:].sum(1), torch.ones(25)) and not (wrong[:, 2:] * truth[:, 2:]).any()
-    assert torch.equal(Annotator(competence=1).answers(truth, colours), truth)
+    assert torch.equal(SimulatedAnnotator(competence=1).annotate(truth, colours), truth)
     many = torch.zeros(20_000, 1)
-    assert Annotator(competence=0.7).answers(many).mean() == pytest.approx(0.3, abs=0.02)
+    assert SimulatedAnnotator(competence=0.7).annotate(many).mean() == pytest.approx(0.3, abs=0.02)
     unknown = truth.clone()
     unknown[0, 0] = torch.nan
-    assert Annotator(competence=0).answers(unknown, colours).isnan().sum() == 1
+    assert SimulatedAnnotator(competence=0).annotate(unknown, colours).isnan().sum() == 1
 
 
 def test_class_level_labels() -> None:
@@ -170,19 +174,21 @@ def test_class_level_labels() -> None:
     found = class_labels(concepts, torch.tensor([0, 0, 1, 1]), [[2, 3]])
     expected = torch.tensor([[1, 1, 1, 0.0], [1, 1, 1, 0], [0, nan, 0, 1], [0, nan, 0, 1]])
     torch.testing.assert_close(found, expected, equal_nan=True)
-    cached = Cached(cached_rows(make("cbm")).evidence, torch.tensor([0, 0, 1, 1]), concepts)
-    torch.testing.assert_close(Annotator(level="class").truth(cached, [[2, 3]]), expected, equal_nan=True)
+    cached = CachedEvidence(cached_rows(make("cbm")).evidence, torch.tensor([0, 0, 1, 1]), concepts)
+    torch.testing.assert_close(
+        SimulatedAnnotator(level="class").true_labels(cached, [[2, 3]]), expected, equal_nan=True
+    )
 
 
 def test_what_annotators_did_not_see() -> None:
     model, seen = make("cbm"), torch.tensor([True, False, True, True, True])
-    cached = cache(model, [{**batch, "visible": seen.expand_as(batch["concepts"])} for batch in batches()])
-    assert torch.equal(Annotator().truth(cached), cached.concepts)
-    skipped = Annotator(invisible="skip").truth(cached)
+    cached = cache_evidence(model, [{**batch, "visible": seen.expand_as(batch["concepts"])} for batch in batches()])
+    assert torch.equal(SimulatedAnnotator().true_labels(cached), cached.concepts)
+    skipped = SimulatedAnnotator(invisible="skip").true_labels(cached)
     assert skipped[:, 1].isnan().all() and torch.equal(skipped[:, 2:], cached.concepts[:, 2:])
-    assert not Annotator(invisible="absent").truth(cached)[:, 1].any()
-    with pytest.raises(ValueError, match=r"needs to know what the annotators saw.*mask 'visible'"):
-        Annotator(invisible="skip").truth(cached_rows(model))
+    assert not SimulatedAnnotator(invisible="absent").true_labels(cached)[:, 1].any()
+    with pytest.raises(ValueError, match=r"needs to know which concepts the annotators could see.*mask 'visible'"):
+        SimulatedAnnotator(invisible="skip").true_labels(cached_rows(model))
 
 
 def test_random_orders_are_averaged_and_repeatable() -> None:
@@ -235,8 +241,8 @@ def test_tuned_coop_is_the_best_of_the_grid() -> None:
         ({"groups": ("color",)}, "no concept group named 'color'; did you mean 'colour'"),
         ({"groups": ("gren",), "individually": True}, "no concept named 'gren'; did you mean 'green'"),
         ({"reduce": "sum"}, "reduce must be one of mean, max; got 'sum'"),
-        ({"orders": 0}, "expected orders >= 1"),
-        ({"competences": (1.2,)}, r"competence is a probability, in \[0, 1\]; got 1.2"),
+        ({"orders": 0}, "orders must be at least 1; got 0"),
+        ({"competences": (1.2,)}, r"competence must be in \[0, 1\]; got 1.2"),
         ({"level": "row"}, "level must be one of instance, class; got 'row'"),
         ({"invisible": "no"}, "invisible must be one of label, skip, absent; got 'no'"),
     ],
@@ -250,13 +256,13 @@ def test_mistakes_in_a_protocol(settings: dict[str, Any], message: str) -> None:
 def test_models_and_data_without_concepts_are_refused() -> None:
     small = protopnet()
     with pytest.raises(ValueError, match=r"ProtoPNet has none; use a model with annotated concepts"):
-        cache(small.model, [])
+        cache_evidence(small.model, [])
     model = make("cbm")
     plain = [{k: v for k, v in batch.items() if k != "concepts"} for batch in batches()]
     with pytest.raises(ValueError, match=r"true concepts \(B, 5\) in each batch, under 'concepts'; got none"):
-        cache(model, plain)
+        cache_evidence(model, plain)
     with pytest.raises(ValueError, match="there are no batches to cache"):
-        cache(model, [])
+        cache_evidence(model, [])
 
 
 def test_unknown_concept_of_an_edit_names_the_nearest() -> None:

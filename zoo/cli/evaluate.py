@@ -17,9 +17,11 @@ from zoo.cli.evaluate_faithfulness import report_truth
 from zoo.cli.evaluate_sparsity import report_sparsity
 from zoo.core.module import SelfInterpretable
 from zoo.interventions.annotator import INVISIBLE, LEVELS
-from zoo.interventions.policies import POLICIES, CooP, check_names
-from zoo.interventions.protocol import SHARES
-from zoo.interventions.sweep import Curve, Protocol, cache, group_members, make_policies, sweep, tune
+from zoo.interventions.cached_evidence import cache_evidence
+from zoo.interventions.curve import SHARES, Curve
+from zoo.interventions.policies import POLICIES, CooP, check_names, make_policies
+from zoo.interventions.protocol import Protocol, group_members
+from zoo.interventions.sweep import sweep, tune
 from zoo.metrics.faithfulness import CONTROLS
 from zoo.metrics.faithfulness.suite import METRICS
 from zoo.views.curves import Line, curves_page, save_png, svg
@@ -66,16 +68,18 @@ def report_interventions(model: SelfInterpretable, data: Any, options: argparse.
         invisible=options.invisible,
         seed=options.seed,
     )
-    groups = protocol.asked_for(model.domain)
+    groups = protocol.groups_of(model.domain)
     members = group_members(groups, len(model.domain.concepts), model.device)
     names = options.interventions.split(",")
     check_names(names)
-    cached = cache(model, loader(data, options.split), f"evidence of the {options.split} data")
+    cached = cache_evidence(model, loader(data, options.split), f"evidence of the {options.split} data")
     policies = make_policies(names, model, cached)
     if names == ["all"] and options.individually:
-        policies = [policy for policy in policies if not policy.whole]
-    if options.tune or any(policy.fitted for policy in policies):
-        validation = cached if options.split == "val" else cache(model, loader(data, "val"), "evidence to fit on")
+        policies = [policy for policy in policies if not policy.whole_groups]
+    if options.tune or any(policy.needs_fit for policy in policies):
+        validation = (
+            cached if options.split == "val" else cache_evidence(model, loader(data, "val"), "evidence to fit on")
+        )
         policies = [policy.fit(model, validation, members) for policy in policies]
         if options.tune:
             tuned = tune(model, validation, protocol, "tuning coop")

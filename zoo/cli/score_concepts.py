@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from zoo.cli import config
-from zoo.concepts.layers import projected
+from zoo.concepts.layers import image_text, score_file
 from zoo.concepts.layers.image_text import OpenCLIP, read_phrases
 from zoo.training.projection_set import ProjectionSet
 
@@ -44,9 +44,9 @@ def score_concepts(arguments: list[str]) -> int:
         workers=getattr(data, "workers", 0),
         title="images",
     )
-    scores = projected.score_concepts(projection_set, encoder, concepts).cpu()
+    scores = image_text.score_concepts(projection_set, encoder, concepts).cpu()
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    projected.save_scores(
+    score_file.save_scores(
         options.output, scores, concepts, [projection_set.name(i) for i in range(len(projection_set))]
     )
     _report(scores, concepts, options.output)

@@ -1,11 +1,11 @@
-"""Concept bottlenecks: first named concepts are predicted, then the answer from these alone."""
+"""Concept bottleneck models: they predict named concepts, and the class from the concepts alone."""
 
 from zoo.core.lazy import lazy_family
 
 OTHERS = {
     "OpenCLIP": "layers.image_text",
-    "save_scores": "layers.projected",
-    "score_concepts": "layers.projected",
+    "save_scores": "layers.score_file",
+    "score_concepts": "layers.image_text",
 }
 
 __getattr__, __dir__ = lazy_family(__name__, OTHERS)

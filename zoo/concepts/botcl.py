@@ -1,4 +1,4 @@
-"""BotCL: concepts that nobody annotated, found by attention and kept honest by self-supervision.
+"""BotCL: concepts discovered by attention and self-supervision, without annotation.
 
 Wang, Li, Nakashima, Nagahara: "Learning Bottleneck Concepts in Image Classification", CVPR 2023, arXiv 2304.10131.
 """
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from zoo.concepts.layers.gallery import Gallery
 from zoo.concepts.layers.regularisers import consistency, distinctiveness, quantity, retrieval
+from zoo.concepts.layers.slot_attention import position_code, rescaled
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
@@ -23,6 +24,7 @@ from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage, stage_at
+from zoo.utils.checks import check_at_least, check_choice
 
 CONCEPTS = ("project", "slots", "keys", "decoder", "head")
 RECIPE = Recipe(
@@ -45,7 +47,7 @@ RECIPE = Recipe(
         "distinctiveness": 0.05,
     },
 )
-OF_DIGITS = {"area": 5.0, "consistency": 0.0, "distinctiveness": 0.0}  # published for reconstruction
+RECONSTRUCTION = {"area": 5.0, "consistency": 0.0, "distinctiveness": 0.0}  # published weights for this supervision
 
 
 @register(
@@ -58,7 +60,7 @@ OF_DIGITS = {"area": 5.0, "consistency": 0.0, "distinctiveness": 0.0}  # publish
     ),
 )
 class BotCL(SelfInterpretable):
-    """Discovers k concepts as slots that attend to the image; classes are scored from how much each one finds.
+    """Discovers k concepts as slots that attend to the image, and scores classes from their total attention.
 
         f = ReLU(BN(conv1x1(backbone(x))))            (B, d, L), L = h·w cells
         Z = Q K' / sqrt(d), K = keys(f + position)    (B, k, L), Q learned slots; rows rescaled: Z_k ΣZ / ΣZ_k
@@ -71,15 +73,15 @@ class BotCL(SelfInterpretable):
         supervision "contrastive":    0.1 retrieval, 0.1 area, 0.1 quantity, 0.01 consistency, 0.05 distinctiveness
         supervision "reconstruction": 0.1 reconstruction, 5 area, 0.1 quantity
 
-    Two stages for natural images: the backbone learns with a max-pool classifier, then everything learns with the
-    full loss. `gallery` keeps the training images in which each concept fires most. An intervention deactivates a
-    concept: its t becomes 0.
+    Two stages for natural images: first the backbone learns with a max-pool classifier, then the whole model learns
+    with the full loss. The action `gallery` keeps the top-activating training images of each concept. An intervention
+    deactivates a concept: it sets t to 0.
 
-    How this differs from the official code: all of the backbone learns in the second stage (there its first two
-    blocks are frozen); the official test split stays out of training; one pass of attention
-    (there: three identical ones); row sums near 0 are kept away from 0 in the rescaling, and `pooling="mean"` is
-    offered, because sums of 49 sigmoids saturate the tanh at the start; closed forms of all regularisers;
-    the decoder reconstructs pixels scaled to [-1, 1], which its tanh can reach.
+    Differs from the published code: the whole backbone learns in the second stage (published: its first two blocks are
+    frozen); the test split is not used in training; one pass of attention (published: three identical ones); row sums
+    near 0 are bounded away from 0 in the rescaling; `pooling="mean"` is available, because sums of 49 sigmoids saturate
+    the tanh at the start of training; closed forms of all regularisers; the decoder reconstructs pixels scaled to
+    [-1, 1], the range of its tanh.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
@@ -89,13 +91,13 @@ class BotCL(SelfInterpretable):
         supervision: "contrastive" or "reconstruction".
         attention: "sigmoid" or "softmax".
         pooling: "sum" (as published) or "mean" of attention before the tanh.
-        gallery_size: images of each concept in the gallery.
-        thumbnail: side in pixels of a picture in the gallery.
+        gallery_size: number of training images per concept in the gallery.
+        thumbnail: side of a picture in the gallery, in pixels.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, classifier, project,
             slots, keys, decoder (reconstruction only), head.
 
     Raises:
-        ValueError: inputs that are no images, an unknown choice or a number out of range.
+        ValueError: inputs other than images, a regression task, an unknown choice or a number out of range.
     """
 
     default_recipe = RECIPE
@@ -103,6 +105,7 @@ class BotCL(SelfInterpretable):
         "images.strength": "images.examples.value",
         "images.index": "images.examples.index",
     }
+    domain: ImageDomain
 
     def __init__(
         self,
@@ -117,24 +120,20 @@ class BotCL(SelfInterpretable):
         thumbnail: int = 48,
         recipe: Recipe | None = None,
     ) -> None:
-        for name, value, known in (
-            ("supervision", supervision, ("contrastive", "reconstruction")),
-            ("attention", attention, ("sigmoid", "softmax")),
-            ("pooling", pooling, ("sum", "mean")),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}; got '{value}'.")
-        for name, value in {"concepts": concepts, "gallery_size": gallery_size, "thumbnail": thumbnail}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1; got {value}.")
-        if dim < 4 or dim % 4:
-            raise ValueError(f"dim must be a multiple of 4, for the position code; got {dim}.")
-        domain = Domain.from_dict(domain)
-        if not isinstance(domain, ImageDomain) or domain.task != "classification":
-            raise ValueError(f"BotCL classifies images; got the modality '{domain.modality}', task '{domain.task}'.")
-        weights = {**(RECIPE.coefficients or {}), **(OF_DIGITS if supervision == "reconstruction" else {})}
+        check_choice(("contrastive", "reconstruction"), supervision=supervision)
+        weights = {**(RECIPE.coefficients or {}), **(RECONSTRUCTION if supervision == "reconstruction" else {})}
         super().__init__(domain, recipe, default_recipe=replace(RECIPE, coefficients=weights))
         self.keep_arguments(locals())
+        if not isinstance(self.domain, ImageDomain) or self.domain.task != "classification":
+            raise ValueError(
+                f"BotCL classifies images; got the modality '{self.domain.modality}', task '{self.domain.task}'."
+            )
+        check_choice(("sigmoid", "softmax"), attention=attention)
+        check_choice(("sum", "mean"), pooling=pooling)
+        check_at_least(1, concepts=concepts, gallery_size=gallery_size, thumbnail=thumbnail)
+        if dim < 4 or dim % 4:
+            raise ValueError(f"dim must be a multiple of 4, for the position code; got {dim}.")
+        domain = self.domain
         self.attention, self.pooling, self.count = attention, pooling, concepts
         self.backbone = create_backbone(backbone, domain.channels)
         self.classifier = nn.Linear(self.backbone.channels, len(domain.classes))
@@ -164,10 +163,11 @@ class BotCL(SelfInterpretable):
             attention = scores.softmax(1) * attention
         mass = attention.sum(2) if self.pooling == "sum" else attention.mean(2)
         state = {"mass": mass}
-        if self.training:
-            weight = attention / (cells.shape[1] if self.attention == "softmax" else attention.sum(2, keepdim=True))
-            state |= {"maps": maps, "attention": attention, "features": weight @ cells.float().mT}
-        return Evidence(mass.tanh(), None if self.training else attention.unflatten(2, (height, width)), state)
+        if not self.training:
+            return Evidence(mass.tanh(), attention.unflatten(2, (height, width)), state)
+        weight = attention / (cells.shape[1] if self.attention == "softmax" else attention.sum(2, keepdim=True))
+        state |= {"maps": maps, "attention": attention, "features": weight @ cells.float().mT}
+        return Evidence(mass.tanh(), None, state)
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         target, t = batch["target"], evidence.activation
@@ -191,9 +191,8 @@ class BotCL(SelfInterpretable):
 
     @property
     def _only_the_backbone_learns(self) -> bool:
-        return "slots" not in stage_at(self.stages, self.current_epoch).stage.trained and (
-            "classifier" in stage_at(self.stages, self.current_epoch).stage.trained
-        )
+        trained = stage_at(self.stages, self.current_epoch).stage.trained
+        return "classifier" in trained and "slots" not in trained
 
     def _pixels(self, x: Tensor) -> Tensor:
         """Inputs as pixels in [-1, 1]."""
@@ -201,7 +200,7 @@ class BotCL(SelfInterpretable):
         return 2 * (x * std + mean) - 1
 
     def reconstruct(self, evidence: Evidence) -> Tensor:
-        """Pictures (B, C, H, W) in [0, 1] that the concepts alone remember.
+        """Images (B, C, H, W) in [0, 1] that the decoder reconstructs from the concepts.
 
         Raises:
             ValueError: the model has no decoder.
@@ -229,26 +228,13 @@ class BotCL(SelfInterpretable):
 
     @action
     def gallery(self, projection_set: ProjectionSet) -> None:
-        """Keeps the training images in which each concept fires most, with where it looks."""
-        of = lambda name: lambda x: getattr(self.evidence(x), name)  # noqa: E731
-        self.images.fill(projection_set, self.domain, lambda x: self.evidence(x).state["mass"], of("support"))
+        """Finds the top-activating training images of each concept, and draws its attention on them."""
+        self.images.fill(projection_set, self.domain, self._mass, self._attention)
 
+    def _mass(self, x: Tensor) -> Tensor:
+        return self.evidence(x).state["mass"]
 
-def rescaled(scores: Tensor, smallest: float = 1e-3) -> Tensor:
-    """Scores (B, k, L) with every row multiplied by (sum over all) / (sum of the row), section 3.1.
-
-    A row's sum is kept at least `smallest` away from 0, on its own side, because the division would explode there.
-    """
-    row = scores.sum(2, keepdim=True)
-    row = torch.where(row.abs() < smallest, torch.where(row < 0, -smallest, smallest), row)
-    return scores / row * scores.sum((1, 2), keepdim=True)
-
-
-def position_code(dim: int, height: int, width: int, device: torch.device) -> Tensor:
-    """Sines and cosines of the row and of the column of each cell, (dim, height·width); dim is a multiple of 4."""
-    wave = 10_000 ** (-torch.arange(0, dim // 2, 2, device=device) / (dim // 2))  # (dim / 4,)
-    parts = []
-    for size, shape in ((height, (-1, height, 1)), (width, (-1, 1, width))):
-        angle = wave[:, None] * torch.linspace(0, 2 * torch.pi, size + 1, device=device)[1:]
-        parts += [f(angle).view(shape).expand(-1, height, width) for f in (torch.sin, torch.cos)]
-    return torch.cat(parts).flatten(1)
+    def _attention(self, x: Tensor) -> Tensor:
+        support = self.evidence(x).support
+        assert support is not None  # actions run in evaluation mode
+        return support

@@ -1,21 +1,19 @@
-"""C3M: concept bottlenecks for text, whose concepts are negative, positive or unknown, with mixup of concepts.
+"""C3M: concept bottlenecks for text with concepts such as negative, positive and unknown, and mixup of concepts.
 
 Tan, Cheng, Wang, Yuan, Li, Liu: "Interpreting Pretrained Language Models via Concept Bottlenecks", PAKDD 2024,
 arXiv 2311.05014.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchmetrics import Metric
 
-from zoo.concepts.layers.annotated import Annotated
-from zoo.concepts.layers.groups import labelled
-from zoo.concepts.layers.losses import probabilities
-from zoo.core.evidence import Evidence
+from zoo.concepts.layers.bottleneck import Bottleneck
+from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain
@@ -25,7 +23,8 @@ from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
-from zoo.training.tasks import task_loss
+from zoo.training.tasks import score_space, task_loss
+from zoo.utils.checks import check_at_least, check_choice
 
 RECIPE = Recipe(
     stages=(
@@ -46,41 +45,42 @@ RECIPE = Recipe(
     paper="Tan et al., PAKDD 2024",
     small=Small(variants={"softmax": Small({"bottleneck": "softmax"})}),
 )
-class C3M(Annotated, SelfInterpretable):
-    """Scores a text from what it says of each aspect: every aspect is a group of exclusive concepts.
+class C3M(SelfInterpretable):
+    """Scores a text from the concepts of each aspect; every aspect is a group of exclusive concepts.
 
         h = mean over words of encoder(x)          (B, d)
-        a = concepts(h)                            (B, k) scores; the concepts of an aspect share a softmax
+        a = concepts(h)                            (B, k) logits; the concepts of an aspect share a softmax
         v = a (bottleneck "logit", as published) or the softmax of each aspect ("softmax")
         score = W v + b
 
         loss = task + 0.5 concepts (cross-entropy of each aspect, mean over aspects that are labelled)
 
-    Mixup of concepts: in training h becomes λ h + (1 - λ) h', of the same batch in another order, λ ~ Beta(0.4, 0.4)
-    once a batch, and both losses are mixed alike.
+    Mixup of concepts: in training h becomes λ h + (1 - λ) h', where h' is the batch in another order and
+    λ ~ Beta(0.4, 0.4) is drawn once per batch; both losses are mixed with the same λ.
 
-    An intervention answers an aspect: with the bottleneck "logit" the 5th or 95th percentile of each score on the
-    training set, which the action `calibrate` measures (±5 before).
+    An intervention sets an aspect. With the bottleneck "logit" it sets the 5th or 95th percentile of each logit on the
+    training set, which the action `calibrate` measures (-5 and 5 without it).
 
-    How this differs from the official code: padding does not enter the mean (there: all 128 positions; choose with
-    the encoder's `pooling`); the concept loss is a cross-entropy of scores. `concept_loss="sigmoid"` is the published
+    Differs from the published code: padding is excluded from the mean (published: all 128 positions; select with the
+    encoder's `pooling`); the concept loss is a cross-entropy of logits. `concept_loss="sigmoid"` is the published
     cross-entropy *of sigmoids*, which cannot fall below log(1 + 2/e) = 0.551 for three concepts.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`); all its concepts are in exclusive groups.
+        domain: what inputs and outputs mean (`data.domain`); every concept must be in an exclusive group.
         backbone: see `zoo.networks.encoders.create_encoder`.
         bottleneck: "logit" or "softmax".
         concept_loss: "softmax" or "sigmoid".
-        training: "joint"; "sequential": the head learns on predicted, "independent": on true concepts, and in both
-            the task never reaches the concepts.
-        mixup: parameter of the Beta distribution; 0 for none.
+        training: "joint", "sequential" (the head learns on predicted concepts) or "independent" (on true ones); in the
+            latter two the gradient of the task does not reach the concepts.
+        mixup: parameter of the Beta distribution; 0 disables mixup.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, concepts, head.
 
     Raises:
-        ValueError: concepts outside of exclusive groups, or an unknown choice.
+        ValueError: concepts outside of exclusive groups, an unknown choice or a negative mixup.
     """
 
     default_recipe = RECIPE
+    former_names: ClassVar[Mapping[str, str]] = {"percentiles": "annotated.percentiles"}
 
     def __init__(
         self,
@@ -92,32 +92,23 @@ class C3M(Annotated, SelfInterpretable):
         mixup: float = 0.4,
         recipe: Recipe | None = None,
     ) -> None:
-        domain = self.require_concepts(domain, "C3M")
-        loose = set(domain.concepts) - {c for g in domain.exclusive for c in domain.concept_groups[g]}
-        if loose:
-            raise ValueError(
-                f"C3M needs every concept in an exclusive group, such as negative, positive and unknown of an aspect; "
-                f"'{min(loose)}' is in none."
-            )
-        for name, value, known in (
-            ("bottleneck", bottleneck, ("logit", "softmax")),
-            ("concept_loss", concept_loss, ("softmax", "sigmoid")),
-            ("training", training, ("joint", "sequential", "independent")),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}; got '{value}'.")
-        if mixup < 0:
-            raise ValueError(f"mixup must be at least 0; got {mixup}.")
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
-        self.bottleneck, self.kind, self.how, self.mixup = bottleneck, concept_loss, training, mixup
-        count = len(domain.concepts)
-        self.backbone = create_encoder(backbone, domain)
-        self.concepts = nn.Linear(self.backbone.channels, count)
-        self.head = nn.Linear(count, len(domain.classes))
-        self.space = "logit" if domain.task == "classification" else "value"
-        self.register_buffer("percentiles", torch.tensor([[-5.0], [5.0]]).repeat(1, count))  # 5th, 95th
-        self.concept_cards = self.concept_metric_sets()
+        check_choice(("logit", "softmax"), bottleneck=bottleneck)
+        check_choice(("softmax", "sigmoid"), concept_loss=concept_loss)
+        check_at_least(0, mixup=mixup)
+        self.annotated = Bottleneck(self.domain, "C3M", bottleneck, training)
+        grouped = {c for group in self.domain.exclusive for c in self.domain.concept_groups[group]}
+        if ungrouped := set(self.domain.concepts) - grouped:
+            raise ValueError(
+                f"C3M needs every concept in an exclusive group, such as negative, positive and unknown of an aspect; "
+                f"'{min(ungrouped)}' is in no exclusive group."
+            )
+        self.kind, self.mixup = concept_loss, mixup
+        self.backbone = create_encoder(backbone, self.domain)
+        self.concepts = nn.Linear(self.backbone.channels, self.annotated.count)
+        self.head = nn.Linear(self.annotated.count, len(self.domain.classes))
+        self.space = score_space(self.domain)
 
     def evidence(self, x: Tensor) -> Evidence:
         h, state = self.backbone(x), {}
@@ -125,16 +116,14 @@ class C3M(Annotated, SelfInterpretable):
             share = torch.distributions.Beta(self.mixup, self.mixup).sample().to(h)
             partner = torch.randperm(len(h), device=h.device)
             h, state = mix(h, share, partner), {"share": share.expand(len(h)), "partner": partner}
-        logits = self.concepts(h).float()
-        seen = logits if self.bottleneck == "logit" else probabilities(logits, self.exclusive)
-        return Evidence(seen, state={"logit": logits, **state})
+        found = self.annotated.evidence(self.concepts(h).float())
+        return Evidence(found.activation, state={**found.state, **state})
 
-    def concept_probability(self, evidence: Evidence) -> Tensor:
-        return probabilities(evidence.state["logit"], self.exclusive)
+    def units(self) -> tuple[Unit, ...]:
+        return self.annotated.units()
 
-    def concept_values(self, concepts: Tensor) -> Tensor:
-        low, high = self.percentiles
-        return low + (high - low) * concepts if self.bottleneck == "logit" else concepts
+    def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
+        return self.annotated.details(self, evidence, target)
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         labels = (batch["target"], batch["concepts"])
@@ -146,41 +135,36 @@ class C3M(Annotated, SelfInterpretable):
         return {name: torch.lerp(others[name], term, share) for name, term in terms.items()}
 
     def _terms(self, scores: Tensor, evidence: Evidence, target: Tensor, concepts: Tensor) -> dict[str, Tensor]:
-        if self.training and self.how != "joint":
-            seen = evidence.activation.detach()
-            if self.how == "independent":
-                seen = torch.where(
-                    labelled(concepts, self.exclusive), self.concept_values(concepts.nan_to_num(0.0)), seen
-                )
-            scores = self.readout(replace(evidence, activation=seen))
+        if self.training:
+            scores = self.readout(self.annotated.evidence_for_head(evidence, concepts))
         return {
             "task": task_loss(scores, target, self.domain),
-            "concepts": aspect_loss(evidence.state["logit"], concepts, self.exclusive, self.kind),
+            "concepts": aspect_loss(evidence.state["logit"], concepts, self.annotated.exclusive, self.kind),
         }
+
+    def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
+        found = super().update_metrics(split, scores, evidence, batch)
+        return {**found, **self.annotated.update_metrics(split, evidence, batch)}
 
     @action
     def calibrate(self, projection_set: ProjectionSet) -> None:
-        """Measures the 5th and 95th percentile of each concept's score on the training set."""
-        logits = projection_set.gather(
-            torch.cat([self.concepts(self.backbone(b["input"])).float() for b in projection_set])
-        )
-        for row, share in enumerate((0.05, 0.95)):
-            self.percentiles[row] = logits.kthvalue(1 + round(share * (len(logits) - 1)), dim=0).values
+        """Measures the 5th and 95th percentile of each concept's logit on the training set."""
+        self.annotated.calibrate(projection_set, lambda x: self.concepts(self.backbone(x)))
 
 
 def mix(h: Tensor, share: Tensor, partner: Tensor) -> Tensor:
-    """λ h + (1 - λ) h[partner] of pooled vectors (B, d)."""
+    """Mixup of pooled vectors (B, d): λ h + (1 - λ) h[partner], λ the `share`."""
     return torch.lerp(h[partner], h, share)
 
 
 def aspect_loss(logits: Tensor, concepts: Tensor, aspects: Sequence[Sequence[int]], kind: str = "softmax") -> Tensor:
-    """Mean cross-entropy of the aspects that are labelled.
+    """Mean cross-entropy over the labelled aspects of all rows.
 
     Args:
         logits: (B, k).
         concepts: (B, k), one-hot within each aspect, or NaN.
-        aspects: columns of each.
-        kind: "softmax" of the scores, or of their sigmoids ("sigmoid", as published).
+        aspects: columns of each aspect.
+        kind: "softmax" (of the logits) or "sigmoid" (a softmax of their sigmoids, as published).
     """
     total, count = logits.new_zeros(()), logits.new_zeros(())
     scores = logits if kind == "softmax" else logits.sigmoid()

@@ -1,20 +1,18 @@
-"""Concept bottleneck models: predict the concepts, then the label from the concepts alone.
+"""Concept bottleneck models: predict concepts, then the label from the concepts alone.
 
 Koh, Nguyen, Tang, Mussmann, Pierson, Kim, Liang: "Concept Bottleneck Models", ICML 2020, arXiv 2007.04612.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 
-from zoo.concepts.layers.annotated import Annotated
-from zoo.concepts.layers.groups import labelled
-from zoo.concepts.layers.losses import check_weighting, concept_loss, probabilities
-from zoo.core.evidence import Evidence
+from zoo.concepts.layers.bottleneck import Bottleneck
+from zoo.concepts.layers.losses import ConceptLoss
+from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain
@@ -24,10 +22,10 @@ from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
-from zoo.training.tasks import task_loss
+from zoo.training.tasks import score_space, task_loss
+from zoo.utils.checks import check_choice
 
 BOTTLENECKS = ("sigmoid", "logit", "hard")
-TRAINING = ("joint", "sequential", "independent")
 RECIPE = Recipe(
     stages=(Stage("joint", epochs=100, train=("backbone", "concepts", "head")),),
     lr=1e-3,
@@ -51,7 +49,7 @@ RECIPE = Recipe(
         },
     ),
 )
-class CBM(Annotated, SelfInterpretable):
+class CBM(SelfInterpretable):
     """Scores classes from predicted, annotated concepts and from nothing else.
 
         a = concepts(backbone(x))          (B, k)   concept logits, one matrix product; p = sigmoid(a)
@@ -60,27 +58,28 @@ class CBM(Annotated, SelfInterpretable):
 
         loss = task (cross-entropy) + λ concepts (binary cross-entropy, mean over rows and concepts)
 
-    How it learns is `training` together with the stages (section 3 of the paper):
-    - "joint": one stage; the task's gradient reaches the concepts through v.
-    - "sequential": first backbone and concepts, then the head on the predicted v; the task never reaches the concepts.
-    - "independent": likewise, but the head learns on the true concepts and meets predicted ones only afterwards.
+    `training` and the stages of the recipe together select how the model learns (section 3 of the paper):
+    - "joint": one stage; the gradient of the task reaches the concepts through v.
+    - "sequential": backbone and concepts first, then the head on the predicted v; the gradient of the task never
+      reaches the concepts.
+    - "independent": as "sequential", but the head learns on the true concepts.
 
-    An intervention sets a concept to 0 or 1. With the bottleneck "logit" that is its 5th or 95th percentile on the
-    training set, which the action `calibrate` measures (±5 before).
+    An intervention sets a concept to 0 or 1. With the bottleneck "logit" it sets the 5th or 95th percentile of the
+    concept's logit on the training set, which the action `calibrate` measures (-5 and 5 without it).
 
-    How this differs from the official code: one matrix product instead of k layers; λ weighs a mean over concepts
-    (the published 0.01 times a sum over 112 concepts is λ = 1.12 here); percentiles come from the training set
-    instead of the test set; concepts may be exclusive (a softmax over their group) and labels may be missing.
+    Differs from the published code: one matrix product instead of k layers; λ weights a mean over concepts (the
+    published 0.01 times a sum over 112 concepts is λ = 1.12 here); percentiles come from the training set instead of
+    the test set; concepts may be exclusive (a softmax over their group) and labels may be missing.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`); it names the concepts.
+        domain: what inputs and outputs mean (`data.domain`); names the concepts.
         backbone: see `zoo.networks.encoders.create_encoder`.
-        bottleneck: "sigmoid", "logit" or "hard" (straight-through gradient).
+        bottleneck: "sigmoid", "logit" or "hard" (with a straight-through gradient).
         training: "joint", "sequential" or "independent".
-        hidden: widths of a ReLU head instead of the linear one. Such a score is no sum of concepts, so explanations
-            then have no contributions.
-        weighting: "none", "weight" or "pos_weight", see `zoo.concepts.layers.losses.concept_loss`; weights are absent /
-            present of the training labels.
+        hidden: widths of the hidden layers of a ReLU head, which replaces the linear one. The model is then not
+            additive, and its explanations have no contributions.
+        weighting: "none", "weight" or "pos_weight", see `zoo.concepts.layers.losses.concept_loss`; the weights are
+            absent / present of the training labels.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, concepts, head.
 
     Raises:
@@ -88,6 +87,10 @@ class CBM(Annotated, SelfInterpretable):
     """
 
     default_recipe = RECIPE
+    former_names: ClassVar[Mapping[str, str]] = {
+        "percentiles": "annotated.percentiles",
+        "concept_weights": "concept_loss.weights",
+    }
 
     def __init__(
         self,
@@ -99,69 +102,51 @@ class CBM(Annotated, SelfInterpretable):
         weighting: str = "none",
         recipe: Recipe | None = None,
     ) -> None:
-        domain = self.require_concepts(domain, "CBM")
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
-        for name, value, known in (("bottleneck", bottleneck, BOTTLENECKS), ("training", training, TRAINING)):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}; got '{value}'.")
-        self.bottleneck, self.how, self.weighting = bottleneck, training, check_weighting(weighting)
-        count = len(domain.concepts)
-        self.backbone = create_encoder(backbone, domain)
-        self.concepts = nn.Linear(self.backbone.channels, count)
-        sizes = [count, *hidden, len(domain.classes)]
+        check_choice(BOTTLENECKS, bottleneck=bottleneck)
+        self.annotated = Bottleneck(self.domain, "CBM", bottleneck, training)
+        self.concept_loss = ConceptLoss(self.annotated.count, self.annotated.exclusive, weighting)
+        self.backbone = create_encoder(backbone, self.domain)
+        self.concepts = nn.Linear(self.backbone.channels, self.annotated.count)
+        sizes = [self.annotated.count, *hidden, len(self.domain.classes)]
         layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())][:-1]
         self.head = nn.Sequential(*layers) if hidden else layers[0]
         self.additive = not hidden  # an MLP of concepts has no exact decomposition
-        self.space = "logit" if domain.task == "classification" else "value"
-        self.register_buffer("percentiles", torch.tensor([[-5.0], [5.0]]).repeat(1, count))  # 5th, 95th
-        self.register_buffer("concept_weights", torch.ones(count))
-        self.concept_cards = self.concept_metric_sets()
+        self.space = score_space(self.domain)
 
     def evidence(self, x: Tensor) -> Evidence:
-        logits = self.concepts(self.backbone(x)).float()
-        return Evidence(self.activate(logits), state={"logit": logits})
+        return self.annotated.evidence(self.logits(x))
 
-    def activate(self, logits: Tensor) -> Tensor:
-        """What the head reads of concept logits (B, k)."""
-        if self.bottleneck == "logit":
-            return logits
-        shares = probabilities(logits, self.exclusive)
-        if self.bottleneck == "sigmoid":
-            return shares
-        hard = (shares > 0.5).to(shares)
-        return hard + shares - shares.detach() if self.training else hard
+    def logits(self, x: Tensor) -> Tensor:
+        """Concept logits (B, k)."""
+        return self.concepts(self.backbone(x)).float()
 
     def readout(self, evidence: Evidence) -> Tensor:
         return super().readout(evidence) if self.additive else self.head(evidence.activation)
 
-    def concept_probability(self, evidence: Evidence) -> Tensor:
-        return probabilities(evidence.state["logit"], self.exclusive)
+    def units(self) -> tuple[Unit, ...]:
+        return self.annotated.units()
 
-    def concept_values(self, concepts: Tensor) -> Tensor:
-        low, high = self.percentiles
-        return low + (high - low) * concepts if self.bottleneck == "logit" else concepts
+    def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
+        return self.annotated.details(self, evidence, target)
+
+    def on_fit_start(self) -> None:
+        self.concept_loss.measure_weights(getattr(self.trainer, "datamodule", None))
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        concepts = batch["concepts"]
-        if self.training and self.how != "joint":
-            seen = evidence.activation.detach()
-            if self.how == "independent":
-                seen = torch.where(
-                    labelled(concepts, self.exclusive), self.concept_values(concepts.nan_to_num(0.0)), seen
-                )
-            scores = self.readout(replace(evidence, activation=seen))
+        if self.training:
+            scores = self.readout(self.annotated.evidence_for_head(evidence, batch["concepts"]))
         return {
             "task": task_loss(scores, batch["target"], self.domain),
-            "concepts": concept_loss(
-                evidence.state["logit"], concepts, self.exclusive, self.weighting, self.concept_weights
-            ),
+            "concepts": self.concept_loss(evidence.state["logit"], batch["concepts"]),
         }
+
+    def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
+        found = super().update_metrics(split, scores, evidence, batch)
+        return {**found, **self.annotated.update_metrics(split, evidence, batch)}
 
     @action
     def calibrate(self, projection_set: ProjectionSet) -> None:
         """Measures the 5th and 95th percentile of each concept's logit on the training set."""
-        logits = [self.concepts(self.backbone(batch["input"])).float() for batch in projection_set]
-        logits = projection_set.gather(torch.cat(logits))
-        for row, share in enumerate((0.05, 0.95)):  # by nearest rank, as torch.quantile refuses large tensors
-            self.percentiles[row] = logits.kthvalue(1 + round(share * (len(logits) - 1)), dim=0).values
+        self.annotated.calibrate(projection_set, self.logits)

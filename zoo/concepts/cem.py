@@ -1,17 +1,21 @@
-"""Concept embedding models: a concept speaks with a vector, so that an incomplete set of concepts costs no accuracy.
+"""Concept embedding models: each concept is a vector, so that an incomplete set of concepts costs no accuracy.
 
 Espinosa Zarlenga, Barbiero, Ciravegna, Marra, Giannini, Diligenti, Shams, Precioso, Melacci, Weller, Lio, Jamnik:
 "Concept Embedding Models: Beyond the Accuracy-Explainability Trade-Off", NeurIPS 2022, arXiv 2209.09056.
 """
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torchmetrics import Metric
 
-from zoo.concepts.layers.embeddings import ConceptEmbedding, Embedded
-from zoo.concepts.layers.losses import check_weighting, concept_loss
-from zoo.core.evidence import Evidence
+from zoo.concepts.layers.annotated import AnnotatedConcepts
+from zoo.concepts.layers.embeddings import ConceptEmbedding, EmbeddingHead, without_embeddings
+from zoo.concepts.layers.groups import complete_labels
+from zoo.concepts.layers.losses import ConceptLoss
+from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain
@@ -19,7 +23,8 @@ from zoo.networks.encoders import create_encoder
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
-from zoo.training.tasks import task_loss
+from zoo.training.tasks import score_space, task_loss
+from zoo.utils.checks import check_at_least, check_between, check_choice
 
 RECIPE = Recipe(
     stages=(Stage("joint", epochs=100, train=("backbone", "concepts", "head")),),
@@ -36,8 +41,8 @@ RECIPE = Recipe(
     paper="Espinosa Zarlenga et al., NeurIPS 2022",
     small=Small({"width": 3}, on="table"),
 )
-class CEM(Embedded, SelfInterpretable):
-    """Scores classes from concept embeddings, each mixed of "present" and "absent" by the concept's probability.
+class CEM(SelfInterpretable):
+    """Scores classes from concept embeddings, mixed from "present" and "absent" by the probability of the concept.
 
         c⁺, c⁻ = LeakyReLU(W_e h)            (B, k, m) each, h = backbone(x)
         p = sigmoid(s · [c⁺; c⁻])            (B, k), s shared by all concepts; a softmax in exclusive groups
@@ -47,19 +52,20 @@ class CEM(Embedded, SelfInterpretable):
         loss = task + λ concepts, λ = 5 (CUB)
 
     RandInt (section 3.2): in training each concept takes its true value with probability 0.25, so that the model
-    learns to profit from interventions.
+    learns to benefit from interventions.
 
-    A concept's vector may carry more than the concept (leakage): measure it before trusting the name.
+    The vector of a concept may carry other information than the concept (leakage); measure it before relying on the
+    names.
 
-    How this differs from the official code: RandInt is drawn for every row (there: once for a whole batch; choose
-    with `randint`), and for exclusive groups as a whole; the latent is the pooled feature, not 1000 ImageNet logits.
+    Differs from the published code: RandInt is drawn for every row (published: once per batch; select with `randint`)
+    and for exclusive groups as a unit; the latent is the pooled feature, not 1000 ImageNet logits.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`); it names the concepts.
+        domain: what inputs and outputs mean (`data.domain`); names the concepts.
         backbone: see `zoo.networks.encoders.create_encoder`.
         width: m, length of an embedding.
-        randint: "sample" or "batch": what one draw of RandInt is for.
-        randint_probability: of taking the true value, in [0, 1].
+        randint: "sample" or "batch": draw RandInt for every row or once per batch.
+        randint_probability: probability of taking the true value, in [0, 1].
         weighting: "none", "weight" or "pos_weight", see `zoo.concepts.layers.losses.concept_loss`.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, concepts, head.
 
@@ -68,6 +74,8 @@ class CEM(Embedded, SelfInterpretable):
     """
 
     default_recipe = RECIPE
+    former_names: ClassVar[Mapping[str, str]] = {"concept_weights": "concept_loss.weights"}
+    head: EmbeddingHead
 
     def __init__(
         self,
@@ -79,24 +87,43 @@ class CEM(Embedded, SelfInterpretable):
         weighting: str = "none",
         recipe: Recipe | None = None,
     ) -> None:
-        domain = self.require_concepts(domain, "CEM")
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
-        if randint not in ("sample", "batch"):
-            raise ValueError(f"randint must be 'sample' or 'batch'; got '{randint}'.")
-        if width < 1 or not 0 <= randint_probability <= 1:
-            raise ValueError(
-                f"expected width >= 1 and randint_probability in [0, 1]; got {width} and {randint_probability}."
-            )
+        check_choice(("sample", "batch"), randint=randint)
+        check_at_least(1, width=width)
+        check_between(0, 1, randint_probability=randint_probability)
         self.randint, self.randint_probability = randint, randint_probability
-        self.weighting = check_weighting(weighting)
-        count = len(domain.concepts)
-        self.backbone = create_encoder(backbone, domain)
+        self.annotated = AnnotatedConcepts(self.domain, "CEM")
+        count = self.annotated.count
+        self.concept_loss = ConceptLoss(count, self.annotated.exclusive, weighting)
+        self.backbone = create_encoder(backbone, self.domain)
         self.concepts = ConceptEmbedding(self.backbone.channels, count, width, shared=True)
-        self.head = nn.Linear(count * width, len(domain.classes))
-        self.space = "logit" if domain.task == "classification" else "value"
-        self.register_buffer("concept_weights", torch.ones(count))
-        self.concept_cards = self.concept_metric_sets()
+        self.head = EmbeddingHead(count, width, len(self.domain.classes))
+        self.space = score_space(self.domain)
+
+    def evidence(self, x: Tensor) -> Evidence:
+        return self.concepts.evidence(self.backbone(x), self.annotated.exclusive)
+
+    def readout(self, evidence: Evidence) -> Tensor:
+        return self.head.scores(evidence)
+
+    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
+        return self.head.attribute(evidence, target)
+
+    def slopes(self, evidence: Evidence) -> Tensor:
+        return self.head.slopes(evidence)
+
+    def ablate(self, evidence: Evidence, units: Iterable[str | int]) -> Evidence:
+        return without_embeddings(evidence, [self.unit_index(unit) for unit in units])
+
+    def units(self) -> tuple[Unit, ...]:
+        return self.annotated.units()
+
+    def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
+        return self.annotated.details(self, evidence, target)
+
+    def on_fit_start(self) -> None:
+        self.concept_loss.measure_weights(getattr(self.trainer, "datamodule", None))
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         concepts = batch["concepts"]
@@ -105,17 +132,17 @@ class CEM(Embedded, SelfInterpretable):
             scores = self.readout(self.intervene(evidence, self._randint(concepts), truth))
         return {
             "task": task_loss(scores, batch["target"], self.domain),
-            "concepts": concept_loss(
-                evidence.state["logit"], concepts, self.exclusive, self.weighting, self.concept_weights
-            ),
+            "concepts": self.concept_loss(evidence.state["logit"], concepts),
         }
 
+    def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
+        found = super().update_metrics(split, scores, evidence, batch)
+        return {**found, **self.annotated.update_metrics(split, evidence, batch)}
+
     def _randint(self, concepts: Tensor) -> Tensor:
-        """(B, k) which concepts take their true value; never one whose label is missing."""
+        """(B, k) bool: concepts that take their true value; never one whose label is missing."""
         rows = len(concepts) if self.randint == "sample" else 1
         draw = torch.rand(rows, concepts.shape[1], device=concepts.device)
-        known = concepts.isfinite()
-        for columns in self.exclusive:
+        for columns in self.annotated.exclusive:
             draw[:, columns] = draw[:, columns[:1]]
-            known[:, columns] = known[:, columns].all(1, keepdim=True)
-        return (draw < self.randint_probability) & known
+        return (draw < self.randint_probability) & complete_labels(concepts, self.annotated.exclusive)

@@ -1,4 +1,4 @@
-"""Label-free concept bottleneck models: concepts from a list of phrases and an image-text encoder, no annotation.
+"""Label-free concept bottleneck models: concepts from phrases and an image-text encoder, without annotation.
 
 Oikarinen, Das, Nguyen, Weng: "Label-Free Concept Bottleneck Models", ICLR 2023, arXiv 2304.06129.
 """
@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.concepts.layers.projected import align, collect, columns_of, fit_projection, read_scores, refuse_scores
+from zoo.concepts.layers.projection import collect, fit_projection, random_directions
+from zoo.concepts.layers.score_file import align, columns_of, read_scores, refuse_scores
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
@@ -21,7 +22,7 @@ from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
-from zoo.training.tasks import task_loss
+from zoo.training.tasks import check_classification, task_loss
 
 RECIPE = Recipe(
     stages=(
@@ -47,42 +48,46 @@ RECIPE = Recipe(
     ),
 )
 class LabelFreeCBM(SelfInterpretable):
-    """Turns a frozen backbone into a bottleneck of named concepts with a sparse head.
+    """Converts a frozen backbone into a bottleneck of named concepts with a sparse head.
 
-        P                                     (N, M)   scores of the M concepts for the N training items, given
+        P                                     (N, M)   given scores of the M concepts for the N training items
         q = W_c h, h = backbone(x)            (B, M)   W_c maximises the mean over concepts of cos(q³, P³), columns
                                                        centred over the batch, then cubed (eq. 2)
         z = (q - mean) / std                  (B, M)   over the training set: the activation
         score = W z + b                                sparse: cross-entropy + λ (0.99 |W|₁ + 0.005 |W|²)
 
-    Concepts are dropped, their activation is then 0, if the mean of their five highest scores is at most `cutoff`, or
-    if W_c follows them less than `min_similarity` on held-out items (section 3.1).
+    A concept is dropped, so that its activation is 0, if the mean of its five highest scores is at most `cutoff`, or if
+    its cubed cosine on held-out items is at most `min_similarity` (section 3.1).
 
-    Recipe: the actions `project` and `sparsify`, then an epoch that measures. Nothing needs gradients through the
-    backbone. There is no ground truth of these concepts: an intervention is a what-if.
+    Recipe: the actions `project` and `sparsify`, then an epoch that only measures. Nothing needs gradients through the
+    backbone. These concepts have no ground truth, so an intervention is hypothetical.
 
-    How this differs from the official code: the concepts to keep and the moment to stop are decided on held-out
-    *training* items (there: on the evaluation split). `scores="random"` is the control with random directions,
-    which every report of such a model needs: it tells how much of the accuracy the concepts are responsible for.
+    Differs from the published code: the concepts to keep and the step to stop at are chosen on held-out *training*
+    items (published: on the evaluation split). `scores="random"` is the control with random directions; compare with it
+    to see how much of the accuracy is due to the concepts.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
-        scores: where P comes from: a file of `train.py score-concepts`, "annotations" (the data's own concepts, so
-            not label-free, but a check), or "random" (with `concepts` as the names).
+        scores: source of P: a file of `train.py score-concepts`, "annotations" (the annotated concepts of the data, for
+            comparison), or "random" (named by `concepts`).
         concepts: names; by default those of the file or of the data.
         backbone: see `zoo.networks.encoders.create_encoder`; frozen.
-        cutoff: on the mean of the five highest scores of a concept.
-        min_similarity: on the cubed cosine, in [-1, 1].
+        cutoff: lower bound of the mean of the five highest scores of a concept.
+        min_similarity: lower bound of the cubed cosine, in [-1, 1].
         lam: λ.
-        epochs: of the solver of the head, at most.
+        epochs: maximum number of epochs of the solver of the head.
         recipe: see `zoo.training.recipe.Recipe`.
 
     Raises:
-        ValueError: no concepts, or a classification domain is missing.
-        FileNotFoundError: no file of scores.
+        ValueError: no concepts, or a regression task.
+        FileNotFoundError: there is no file of scores.
     """
 
     default_recipe = RECIPE
+    mean: Tensor
+    std: Tensor
+    alive: Tensor
+    similarity: Tensor
 
     def __init__(
         self,
@@ -98,12 +103,11 @@ class LabelFreeCBM(SelfInterpretable):
     ) -> None:
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
-        if self.domain.task != "classification":
-            raise ValueError(f"LabelFreeCBM classifies; the task of these data is '{self.domain.task}'.")
+        check_classification(self.domain, "LabelFreeCBM")
         if not concepts:
             concepts = self.domain.concepts if scores in ("annotations", "random") else read_scores(scores)[1]
         if not concepts:
-            raise ValueError("LabelFreeCBM needs names of concepts: give `concepts`, or data that has annotated ones.")
+            raise ValueError("LabelFreeCBM needs names of concepts: give `concepts`, or data with annotated ones.")
         self.names = list(concepts)
         self.hparams["concepts"] = self.names  # so that a checkpoint needs no file
         self.scores, self.cutoff, self.min_similarity = scores, cutoff, min_similarity
@@ -126,55 +130,57 @@ class LabelFreeCBM(SelfInterpretable):
         return Evidence(self.standardised(self.backbone(x)))
 
     def standardised(self, features: Tensor) -> Tensor:
-        """Concept scores (B, M) of features (B, d): mean 0 and deviation 1 on the training set, 0 if dropped."""
+        """Concept scores (B, M) of features (B, d), standardised on the training set; 0 if the concept is dropped."""
         return (self.concepts(features).float() - self.mean) / self.std * self.alive
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         return {"task": task_loss(scores, batch["target"], self.domain)}
 
     def units(self) -> tuple[Unit, ...]:
-        who = "random control" if self.scores == "random" else "projected"
-        rows = zip(self.names, self.alive.tolist(), self.similarity.tolist(), strict=True)
-        about = [(name, {"supervision": who, "similarity": round(s, 4)}, alive) for name, alive, s in rows]
-        return tuple(Unit(n, "concept", source=a if alive else {**a, "dropped": True}) for n, a, alive in about)
+        supervision = "random control" if self.scores == "random" else "projected"
+        units = []
+        for name, alive, similarity in zip(self.names, self.alive.tolist(), self.similarity.tolist(), strict=True):
+            source = {"supervision": supervision, "similarity": round(similarity, 4)}
+            units.append(Unit(name, "concept", source=source if alive else {**source, "dropped": True}))
+        return tuple(units)
 
     @action
     def project(self, projection_set: ProjectionSet) -> None:
-        """Learns the directions of the concepts, and drops those that the features cannot follow."""
+        """Fits the directions of the concepts and drops the concepts that cannot be projected."""
         if self.scores == "random":
-            draw = torch.Generator().manual_seed(0)
-            directions = torch.randn(self.concepts.weight.shape, generator=draw).to(self.device)
-            (features,) = collect(self, projection_set)
+            directions = random_directions(self.concepts.weight)
+            (features,) = collect(self.backbone, projection_set)
         else:
-            features, wanted = self._features_and_scores(projection_set)
-            directions, similarity = fit_projection(features, wanted)
-            strongest = wanted.topk(min(5, len(wanted)), 0).values.mean(0)
+            features, scores = self.features_and_scores(projection_set)
+            directions, similarity = fit_projection(features, scores)
+            strongest = scores.topk(min(5, len(scores)), 0).values.mean(0)
             self.similarity.copy_(similarity)
             self.alive.copy_((strongest > self.cutoff) & (similarity > self.min_similarity))
             if not self.alive.any():
                 raise ValueError(
-                    f"no concept is left of {len(self.names)}: the highest similarity is {similarity.max():.3f} "
-                    f"(min_similarity {self.min_similarity}), the highest scores {strongest.max():.3f} (cutoff "
-                    f"{self.cutoff}). Lower them, or choose other concepts."
+                    f"all {len(self.names)} concepts were dropped: the highest similarity is {similarity.max():.3f} "
+                    f"(min_similarity {self.min_similarity}), the highest score {strongest.max():.3f} (cutoff "
+                    f"{self.cutoff}). Lower min_similarity or cutoff, or choose other concepts."
                 )
         self.concepts.weight.copy_(directions)
         q = features @ directions.T
         self.mean.copy_(q.mean(0))
         self.std.copy_(q.std(0).clamp_min(1e-6))
 
-    def _features_and_scores(self, projection_set: ProjectionSet) -> tuple[Tensor, Tensor]:
+    def features_and_scores(self, projection_set: ProjectionSet) -> tuple[Tensor, Tensor]:
+        """Features (N, d) and given scores P (N, M) of the training set."""
         if self.scores == "annotations":
-            features, concepts = collect(self, projection_set, "concepts")
+            features, concepts = collect(self.backbone, projection_set, "concepts")
             return features, concepts.nan_to_num(0.5)
-        (features,) = collect(self, projection_set)
-        wanted, names, items = read_scores(self.scores)
+        (features,) = collect(self.backbone, projection_set)
+        scores, names, items = read_scores(self.scores)
         columns = columns_of(self.names, names, self.scores)
-        return features, align(wanted, items, projection_set, self.scores)[:, columns].to(features)
+        return features, align(scores, items, projection_set, self.scores)[:, columns].to(features)
 
     @action
     def sparsify(self, projection_set: ProjectionSet) -> None:
-        """Solves for the sparse head on the standardised concepts."""
-        features, target = collect(self, projection_set, "target")
+        """Fits the sparse head on the standardised concepts."""
+        features, target = collect(self.backbone, projection_set, "target")
         found = saga(self.standardised(features), target, len(self.domain.classes), self.lam, epochs=self.epochs)
         self.head.weight.copy_(found.weight)
         self.head.bias.copy_(found.bias)

@@ -1,4 +1,4 @@
-"""Logic explained networks: a small network a class that reads few concepts, so that it can be written as a formula.
+"""Logic explained networks: one small network per class over few concepts, which can be written as a formula.
 
 Barbiero, Ciravegna, Giannini, Lio, Gori, Melacci: "Entropy-based Logic Explanations of Neural Networks", AAAI 2022,
 arXiv 2106.06804.
@@ -10,10 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchmetrics import Metric
 
-from zoo.concepts.layers.annotated import Annotated
+from zoo.concepts.layers.annotated import AnnotatedConcepts
+from zoo.concepts.layers.entropy_head import EntropyHead
+from zoo.concepts.layers.formulas import extract_formula, formula_holds, formula_text
 from zoo.concepts.layers.losses import concept_loss, probabilities
-from zoo.core.evidence import Evidence
+from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain
@@ -23,6 +26,8 @@ from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
+from zoo.training.tasks import check_classification
+from zoo.utils.checks import check_above, check_at_least
 
 RECIPE = Recipe(
     stages=(
@@ -36,7 +41,6 @@ RECIPE = Recipe(
     optimizer="adamw",
     coefficients={"task": 1.0, "concepts": 1.0, "entropy": 1e-4},
 )
-KEPT = 0.5  # concepts of at least half the attention of the strongest one are in the formula
 
 
 @register(
@@ -45,8 +49,8 @@ KEPT = 0.5  # concepts of at least half the attention of the strongest one are i
     paper="Barbiero et al., AAAI 2022",
     small=Small({"hidden": 3}, on="table"),
 )
-class LEN(Annotated, SelfInterpretable):
-    """Scores each class by a network of its own whose attention to concepts has low entropy.
+class LEN(SelfInterpretable):
+    """Scores each class by its own network, whose attention to concepts has low entropy.
 
         p = sigmoid(concepts(backbone(x)))                     (B, k) the activation
         α_c = softmax(|W_c|₁ / τ) over concepts                (C, k), |W_c|₁ summed over hidden neurons
@@ -54,30 +58,32 @@ class LEN(Annotated, SelfInterpretable):
 
         loss = task + λ entropy (mean over classes of -Σ α log α) + concepts; the head learns on true concepts
 
-    The action `extract` reads a formula in disjunctive normal form off each class: the concepts that the network keeps,
-    as they are in the training items that it gets right, shortened as long as the formula loses no accuracy.
-    `formulas()` gives them as text.
+    The action `extract` finds a formula in disjunctive normal form for each class: the values of the attended concepts
+    in correctly predicted training items, shortened as long as the accuracy does not fall (section 3.2). `formulas()`
+    returns them as text.
 
-    The score is no sum of concepts, so explanations have no contributions.
+    The score is not a sum over concepts, so explanations have no contributions.
 
-    How this differs from the official code: the task is a binary cross-entropy of each class (there: a softmax, with
-    which one of two classes may do all the work and the other's formula is arbitrary); formulas are evaluated as
-    columns of bits instead of symbolically; the softmax of the attention does not overflow.
+    Differs from the published code: the task loss is a binary cross-entropy of each class (published: a softmax, with
+    which one of two classes may decide alone and the formula of the other is arbitrary); formulas are evaluated on
+    tensors of bits instead of symbolically; the softmax of the attention does not overflow.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`); it names the concepts.
+        domain: what inputs and outputs mean (`data.domain`); names the concepts.
         backbone: see `zoo.networks.encoders.create_encoder`.
-        hidden: neurons of each class's network.
+        hidden: hidden neurons of each class.
         temperature: τ.
-        terms: of a class's formula, at most.
+        terms: maximum number of terms in the formula of a class.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, concepts, head.
 
     Raises:
-        ValueError: a domain without concepts, or a number out of range.
+        ValueError: a domain without concepts, a regression task, or a number out of range.
     """
 
     additive = False
     default_recipe = RECIPE
+    head: EntropyHead
+    formula: Tensor
 
     def __init__(
         self,
@@ -88,168 +94,96 @@ class LEN(Annotated, SelfInterpretable):
         terms: int = 8,
         recipe: Recipe | None = None,
     ) -> None:
-        domain = self.require_concepts(domain, "LEN")
-        if domain.task != "classification":
-            raise ValueError(f"LEN classifies; the task of these data is '{domain.task}'.")
-        if hidden < 1 or temperature <= 0 or terms < 1:
-            raise ValueError(f"expected hidden, terms >= 1 and temperature > 0; got {hidden}, {terms}, {temperature}.")
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
-        count, classes = len(domain.concepts), len(domain.classes)
-        self.backbone = create_encoder(backbone, domain)
+        check_classification(self.domain, "LEN")
+        check_at_least(1, hidden=hidden, terms=terms)
+        check_above(0, temperature=temperature)
+        self.annotated = AnnotatedConcepts(self.domain, "LEN")
+        count, classes = self.annotated.count, len(self.domain.classes)
+        self.backbone = create_encoder(backbone, self.domain)
         self.concepts = nn.Linear(self.backbone.channels, count)
         self.head = EntropyHead(count, classes, hidden, temperature)
         self.register_buffer("formula", torch.zeros(classes, terms, count, dtype=torch.int8))
-        self.concept_cards = self.concept_metric_sets()
 
     def evidence(self, x: Tensor) -> Evidence:
         logits = self.concepts(self.backbone(x)).float()
-        return Evidence(probabilities(logits, self.exclusive), state={"logit": logits})
+        return Evidence(probabilities(logits, self.annotated.exclusive), state={"logit": logits})
 
     def readout(self, evidence: Evidence) -> Tensor:
         return self.head(evidence.activation)
 
+    def units(self) -> tuple[Unit, ...]:
+        return self.annotated.units()
+
+    def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
+        return self.annotated.details(self, evidence, target)
+
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         concepts = batch["concepts"]
         if self.training:
-            scores = self.head(torch.where(concepts.isfinite(), concepts.nan_to_num(0.0), evidence.activation.detach()))
+            known = concepts.isfinite()
+            scores = self.head(torch.where(known, concepts.nan_to_num(0.0), evidence.activation.detach()))
         return {
             "task": F.binary_cross_entropy_with_logits(scores, F.one_hot(batch["target"], scores.shape[1]).to(scores)),
-            "concepts": concept_loss(evidence.state["logit"], concepts, self.exclusive),
+            "concepts": concept_loss(evidence.state["logit"], concepts, self.annotated.exclusive),
             "entropy": self.head.entropy(),
         }
 
+    def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
+        found = super().update_metrics(split, scores, evidence, batch)
+        return {**found, **self.annotated.update_metrics(split, evidence, batch)}
+
     @action
     def extract(self, projection_set: ProjectionSet) -> None:
-        """Reads the formulas off the training set."""
-        rows = [(self(batch["input"]).argmax(1), batch) for batch in projection_set]
-        present = torch.cat([self.evidence(batch["input"]).activation > 0.5 for _, batch in rows])
-        predicted, target = torch.cat([p for p, _ in rows]), torch.cat([batch["target"] for _, batch in rows])
-        present, predicted, target = (projection_set.gather(t) for t in (present, predicted, target))
+        """Extracts the formulas from the training set."""
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        for batch in projection_set:
+            scores, evidence = self.step(batch["input"])
+            parts.append((evidence.activation > 0.5, scores.argmax(1), batch["target"]))
+        present, predicted, target = (projection_set.gather(torch.cat(rows)) for rows in zip(*parts, strict=True))
         self.formula.zero_()
-        for c in range(len(self.domain.classes)):
-            found = formula_of(present, predicted == c, target == c, self.head.kept()[c], self.formula.shape[1])
+        for c, kept in enumerate(self.head.kept()):
+            found = extract_formula(present, predicted == c, target == c, kept, self.formula.shape[1])
             self.formula[c, : len(found)] = found
 
     def formulas(self) -> dict[str, str]:
-        """The formula of each class in words; empty for a class without one."""
-        names = self.domain.concepts
-        texts = {}
-        for name, terms in zip(self.domain.classes, self.formula.tolist(), strict=True):
-            literals = [[("" if sign > 0 else "not ") + names[i] for i, sign in enumerate(t) if sign] for t in terms]
-            words = [" and ".join(term) for term in literals if term]
-            texts[name] = " or ".join(f"({w})" if " and " in w else w for w in words)
-        return texts
+        """The formula of each class as text; empty for a class without one."""
+        rows = zip(self.domain.classes, self.formula.tolist(), strict=True)
+        return {name: formula_text(formula, self.domain.concepts) for name, formula in rows}
 
     def holds(self, present: Tensor) -> Tensor:
-        """(B, C) whether each class's formula is true of concepts (B, k) that are present or not; of none it is not."""
-        signs = present.to(torch.int8) * 2 - 1
-        literals = self.formula.flatten(0, 1)  # (C T, k)
-        missed = (signs[:, None] * literals != literals.abs()).any(2).unflatten(1, self.formula.shape[:2])
-        return (~missed & self.formula.any(2)).any(2)
+        """Whether the formula of each class holds (B, C) for concepts (B, k) bool; an empty formula does not."""
+        return formula_holds(self.formula, present)
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
         """The formula of each row's target, and whether it is true here."""
         formulas, classes = list(self.formulas().values()), self.domain.classes
-        true = self.holds(terms["activation"] > 0.5).gather(1, terms["target"][:, None])[:, 0].tolist()
+        holds = self.holds(terms["activation"] > 0.5).gather(1, terms["target"][:, None])[:, 0].tolist()
         return tuple(
-            f"{classes[c]} if {formulas[c]}: {'true' if yes else 'not true'} here" if formulas[c] else ""
-            for c, yes in zip(terms["target"].tolist(), true, strict=True)
+            f"{classes[c]} if {formulas[c]}: {'true' if true else 'not true'} here" if formulas[c] else ""
+            for c, true in zip(terms["target"].tolist(), holds, strict=True)
         )
 
     def fidelity(self, scores: Tensor, activation: Tensor) -> Tensor:
-        """(C,) how often a class's formula on concepts (B, k) agrees with whether scores (B, C) are highest for it."""
+        """Fraction of inputs (C,) on which the formula of a class agrees with its prediction.
+
+        Args:
+            scores: (B, C).
+            activation: (B, k) concept probabilities.
+        """
         best = F.one_hot(scores.argmax(1), scores.shape[1]).bool()
         return (self.holds(activation > 0.5) == best).float().mean(0)
 
     def formula_accuracy(self, activation: Tensor, target: Tensor) -> Tensor:
-        """(C,) how often a class's formula agrees with the label (B,) on concepts (B, k)."""
+        """Fraction of inputs (C,) on which the formula of a class agrees with the label.
+
+        Args:
+            activation: (B, k) concept probabilities.
+            target: (B,) classes.
+        """
         return (self.holds(activation > 0.5) == F.one_hot(target, len(self.domain.classes)).bool()).float().mean(0)
 
     def complexity(self) -> Tensor:
-        """(C,) literals of each formula."""
+        """Number of literals (C,) in each formula."""
         return (self.formula != 0).sum((1, 2))
-
-
-class EntropyHead(nn.Module):
-    """Networks of C classes over k concepts, side by side: (B, k) to (B, C).
-
-    Args:
-        concepts: k.
-        classes: C.
-        hidden: neurons of each.
-        temperature: of the attention to concepts.
-    """
-
-    def __init__(self, concepts: int, classes: int, hidden: int, temperature: float) -> None:
-        super().__init__()
-        self.temperature = temperature
-        self.weight = nn.Parameter(torch.empty(classes, hidden, concepts).uniform_(-1, 1) * concepts**-0.5)
-        self.bias = nn.Parameter(torch.zeros(classes, hidden))
-        self.out = nn.Parameter(torch.empty(classes, hidden).uniform_(-1, 1) * hidden**-0.5)
-        self.offset = nn.Parameter(torch.zeros(classes))
-
-    def _log_attention(self) -> Tensor:
-        return (self.weight.abs().sum(1) / self.temperature).log_softmax(1)
-
-    def attention(self) -> Tensor:
-        """α divided by its largest value, (C, k) in [0, 1]."""
-        log = self._log_attention()
-        return (log - log.amax(1, keepdim=True)).exp()
-
-    def kept(self) -> Tensor:
-        """(C, k) the concepts that count for a class."""
-        return self.attention() > KEPT
-
-    def entropy(self) -> Tensor:
-        """Mean over classes of the entropy of α."""
-        log = self._log_attention()
-        return -(log.exp() * log).sum(1).mean()
-
-    def forward(self, concepts: Tensor) -> Tensor:
-        scaled = self.weight * self.attention()[:, None]
-        hidden = F.leaky_relu(torch.einsum("bk,chk->bch", concepts, scaled) + self.bias)
-        return (hidden * self.out).sum(2) + self.offset
-
-
-def formula_of(present: Tensor, predicted: Tensor, target: Tensor, kept: Tensor, terms: int) -> Tensor:
-    """A short formula in disjunctive normal form for one class, (T, k) in {-1 absent, 0 any, 1 present}.
-
-    Terms come from the items that are rightly predicted, the most frequent first. Each loses literals as long as its
-    accuracy does not fall, and joins the formula if it improves the formula's accuracy (section 3.2).
-
-    Args:
-        present: (N, k) which concepts the items have.
-        predicted: (N,) whether the class is predicted.
-        target: (N,) whether it is right.
-        kept: (k,) the concepts that may be in the formula.
-        terms: T, at most.
-    """
-    right, columns = predicted & target, kept.nonzero().flatten()
-    if not right.any() or not len(columns):
-        return present.new_zeros(0, present.shape[1], dtype=torch.int8)
-    seen, counts = present[right][:, columns].unique(dim=0, return_counts=True)
-    signs = present.to(torch.int8) * 2 - 1  # (N, k) in {-1, 1}
-    fits = lambda literals: (signs * literals == literals.abs()).all(1)  # noqa: E731
-    chosen: list[Tensor] = []
-    covered, best = torch.zeros_like(target), (~target).float().mean()
-    for i in counts.argsort(descending=True, stable=True)[: 4 * terms].tolist():
-        literals = signs.new_zeros(signs.shape[1])
-        literals[columns] = seen[i].to(torch.int8) * 2 - 1
-        literals = _shortened(literals, columns, fits, target)
-        joined = covered | fits(literals)
-        accuracy = (joined == target).float().mean()
-        if accuracy > best and len(chosen) < terms:
-            chosen, covered, best = [*chosen, literals], joined, accuracy
-    return torch.stack(chosen) if chosen else signs.new_zeros(0, signs.shape[1])
-
-
-def _shortened(literals: Tensor, columns: Tensor, fits: Any, target: Tensor) -> Tensor:
-    """The term without the literals whose loss does not make it less accurate."""
-    accuracy = (fits(literals) == target).float().mean()
-    for column in columns.tolist():
-        shorter = literals.clone()
-        shorter[column] = 0
-        if shorter.any() and (fits(shorter) == target).float().mean() >= accuracy:
-            literals, accuracy = shorter, (fits(shorter) == target).float().mean()
-    return literals

@@ -1,4 +1,4 @@
-"""Post-hoc concept bottleneck models: concept activation vectors on a frozen backbone, and what they leave over.
+"""Post-hoc concept bottleneck models: concept activation vectors on a frozen backbone, with an optional residual.
 
 Yuksekgonul, Wang, Zou: "Post-hoc Concept Bottleneck Models", ICLR 2023, arXiv 2205.15480.
 """
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.concepts.layers.projected import align, collect, columns_of, read_scores, refuse_scores
+from zoo.concepts.layers.hyperplane import fit_hyperplane
+from zoo.concepts.layers.projection import collect, random_directions
+from zoo.concepts.layers.score_file import align, columns_of, read_scores, refuse_scores
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
@@ -23,7 +25,8 @@ from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
-from zoo.training.tasks import task_loss
+from zoo.training.tasks import check_classification, task_loss
+from zoo.utils.checks import check_at_least
 
 RECIPE = Recipe(
     stages=(
@@ -36,7 +39,6 @@ RECIPE = Recipe(
     optimizer="adam",
     coefficients={"task": 1.0, "residual": 1e-3},
 )
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C of the support vector machines
 
 
 @register(
@@ -53,41 +55,43 @@ STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C of the support vector machines
     ),
 )
 class PostHocCBM(SelfInterpretable):
-    """Reads concepts off a frozen backbone as distances to hyperplanes, and scores classes sparsely from them.
+    """Computes concepts from a frozen backbone as distances to hyperplanes, and sparse scores from the concepts.
 
         m_j = (v_j · h + b_j) / |v_j|, h = backbone(x)      (B, k)   signed margin to the concept's hyperplane
         score = W m + b                                              sparse: cross-entropy + λ (0.99 |W|₁ + 0.005 |W|²)
         score = W m + b + W_r h                                      with `residual` (PCBM-h)
 
-    The residual path is one more unit, named "residual", of activation 1: its contribution to class c is W_r[c]·h,
-    exactly what the concepts do not account for. Set it to 0 to see the model without it.
+    The residual path is a unit of its own, named "residual", with activation 1 and contribution W_r[c]·h to class c.
+    Set it to 0 to see the model without it.
 
     Recipe: the actions `learn_bank` (a linear support vector machine for each concept, its strength chosen on held-out
-    items) and `sparsify`, then an epoch that measures; with a residual, a stage that trains the group
-    `residual` alone (published: Adam 0.01, 20 epochs).
+    items) and `sparsify`, then an epoch that only measures; with a residual, a stage that trains the group `residual`
+    alone (published: Adam 0.01, 20 epochs).
 
-    How this differs from the official code: one multinomial head instead of one classifier against the rest; concepts
-    without annotation may come from an image-text encoder for any backbone (there: the vectors of the phrases, for
-    CLIP's own); `bank="random"` is the control with random hyperplanes, which every report of such a model needs.
+    Differs from the published code: one multinomial head instead of one-against-rest classifiers; concepts without
+    annotation come from the scores of an image-text encoder, for any backbone (published: the text vectors, for the
+    backbone of CLIP); `bank="random"` is the control with random hyperplanes, to compare with.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
         backbone: see `zoo.networks.encoders.create_encoder`; frozen.
-        bank: "annotations", "random", or a file of `train.py score-concepts`: of each concept, the training items that
-            score highest are then taken for present, and those that score lowest for absent.
-        examples: present and absent training items of each concept, at most.
+        bank: source of the hyperplanes: "annotations", "random", or a file of `train.py score-concepts`, whose highest
+            scores of a concept mark present items and whose lowest scores mark absent ones.
+        examples: maximum number of present and of absent training items for each concept.
         concepts: names; by default those of the data, or of the file.
         lam: λ.
-        epochs: of the solver of the head, at most.
-        residual: whether features may also speak past the concepts.
+        epochs: maximum number of epochs of the solver of the head.
+        residual: add the residual path W_r h.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: concepts, head, residual.
 
     Raises:
-        ValueError: no concepts, a domain of regression, or an unknown choice.
-        FileNotFoundError: no file of scores.
+        ValueError: no concepts, a regression task, or too few examples.
+        FileNotFoundError: there is no file of scores.
     """
 
     default_recipe = RECIPE
+    accuracy: Tensor
+    residual: nn.Linear | None
 
     def __init__(
         self,
@@ -103,8 +107,8 @@ class PostHocCBM(SelfInterpretable):
     ) -> None:
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
-        if self.domain.task != "classification":
-            raise ValueError(f"PostHocCBM classifies; the task of these data is '{self.domain.task}'.")
+        check_classification(self.domain, "PostHocCBM")
+        check_at_least(2, examples=examples)  # some to fit the hyperplane and some to choose its strength
         self.scored = bank not in ("annotations", "random")
         if self.scored and not concepts and not Path(bank).is_file():
             raise FileNotFoundError(
@@ -112,10 +116,8 @@ class PostHocCBM(SelfInterpretable):
             )
         self.names = list(concepts) or list(read_scores(bank)[1] if self.scored else self.domain.concepts)
         if not self.names:
-            raise ValueError("PostHocCBM needs names of concepts: give `concepts`, or data that has annotated ones.")
+            raise ValueError("PostHocCBM needs names of concepts: give `concepts`, or data with annotated ones.")
         self.hparams["concepts"] = self.names  # so that a checkpoint needs no file
-        if examples < 2:
-            raise ValueError(f"examples must be at least 2, some to learn from and some to choose by; got {examples}.")
         self.bank, self.examples, self.lam, self.epochs = bank, examples, lam, epochs
         self.backbone = create_encoder(backbone, self.domain)
         count, classes = len(self.names), len(self.domain.classes)
@@ -136,15 +138,15 @@ class PostHocCBM(SelfInterpretable):
         margins = self.concepts(features)
         if self.residual is None:
             return Evidence(margins)
-        there = torch.ones_like(margins[:, :1])
-        return Evidence(torch.cat([margins, there], 1), state={"residual": self.residual(features)})
+        present = torch.ones_like(margins[:, :1])
+        return Evidence(torch.cat([margins, present], 1), state={"residual": self.residual(features)})
 
     def readout(self, evidence: Evidence) -> Tensor:
         if self.residual is None:
             return super().readout(evidence)
-        margins, there = evidence.activation[:, :-1], evidence.activation[:, -1:]
+        margins, present = evidence.activation[:, :-1], evidence.activation[:, -1:]
         concepts = F.linear(margins, self.head.weight.float(), self.head.bias.float())
-        return concepts + there * evidence.state["residual"]
+        return concepts + present * evidence.state["residual"]
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         if self.residual is None:
@@ -167,22 +169,20 @@ class PostHocCBM(SelfInterpretable):
         return terms
 
     def units(self) -> tuple[Unit, ...]:
-        who = "random control" if self.bank == "random" else "projected"
+        supervision = "random control" if self.bank == "random" else "projected"
         found = [
-            Unit(name, "concept", source={"supervision": who, "held-out accuracy": round(right, 4)})
-            for name, right in zip(self.names, self.accuracy.tolist(), strict=True)
+            Unit(name, "concept", source={"supervision": supervision, "held-out accuracy": round(accuracy, 4)})
+            for name, accuracy in zip(self.names, self.accuracy.tolist(), strict=True)
         ]
         rest = [] if self.residual is None else [Unit("residual", "residual", source={"supervision": "none"})]
         return (*found, *rest)
 
     @action
     def learn_bank(self, projection_set: ProjectionSet) -> None:
-        """Finds a hyperplane for each concept."""
+        """Fits a hyperplane for each concept."""
         if self.bank == "random":
-            draw = torch.Generator().manual_seed(0)
-            directions = torch.randn(self.concepts.weight.shape, generator=draw).to(self.device)
-            self.concepts.weight.copy_(F.normalize(directions, dim=1))
-            (features,) = collect(self, projection_set)
+            self.concepts.weight.copy_(F.normalize(random_directions(self.concepts.weight), dim=1))
+            (features,) = collect(self.backbone, projection_set)
             self.concepts.bias.copy_(-(features @ self.concepts.weight.T).mean(0))
             return
         features, examples = self._examples(projection_set)
@@ -190,24 +190,23 @@ class PostHocCBM(SelfInterpretable):
             if min(map(len, rows)) < 4:
                 raise ValueError(
                     f"concept '{name}' has {len(rows[0])} present and {len(rows[1])} absent training items; at least 4 "
-                    "of each are needed to learn it. Annotate more, or leave it out."
+                    "of each are needed. Annotate more items, or leave the concept out."
                 )
             count = min(self.examples, *map(len, rows))
             chosen = torch.cat([r[:count] for r in rows])
-            vector, offset, right = hyperplane(features[chosen], torch.arange(2 * count) < count)
-            self.concepts.weight[j], self.concepts.bias[j], self.accuracy[j] = vector.to(self.device), offset, right
+            vector, offset, accuracy = fit_hyperplane(features[chosen], torch.arange(2 * count) < count)
+            self.concepts.weight[j], self.concepts.bias[j], self.accuracy[j] = vector.to(self.device), offset, accuracy
 
     def _examples(self, projection_set: ProjectionSet) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-        """Features (N, d), and for each concept the items to take for present and for absent, the best first."""
+        """Features (N, d), and the numbers of the present and of the absent items of each concept, best first."""
         if self.scored:
-            features = collect(self, projection_set)[0].cpu()
-            values, names, items = read_scores(self.bank)
-            order = align(values, items, projection_set, self.bank)[
-                :, columns_of(self.names, names, self.bank)
-            ].argsort(0)
+            features = collect(self.backbone, projection_set)[0].cpu()
+            scores, names, items = read_scores(self.bank)
+            columns = columns_of(self.names, names, self.bank)
+            order = align(scores, items, projection_set, self.bank)[:, columns].argsort(0)
             half = len(order) // 2
             return features, [(c.flip(0)[:half], c[:half]) for c in order.T]
-        features, concepts = (t.cpu() for t in collect(self, projection_set, "concepts"))
+        features, concepts = (t.cpu() for t in collect(self.backbone, projection_set, "concepts"))
         columns = columns_of(self.names, self.domain.concepts, "the data")
         draw = torch.Generator().manual_seed(0)
         found = [[(concepts[:, j] == value).nonzero().flatten() for value in (1, 0)] for j in columns]
@@ -215,27 +214,8 @@ class PostHocCBM(SelfInterpretable):
 
     @action
     def sparsify(self, projection_set: ProjectionSet) -> None:
-        """Solves for the sparse head on the margins."""
-        features, target = collect(self, projection_set, "target")
+        """Fits the sparse head on the margins."""
+        features, target = collect(self.backbone, projection_set, "target")
         found = saga(self.concepts(features), target, len(self.domain.classes), self.lam, epochs=self.epochs)
         self.head.weight.copy_(found.weight)
         self.head.bias.copy_(found.bias)
-
-
-def hyperplane(features: Tensor, labels: Tensor) -> tuple[Tensor, float, float]:
-    """A concept activation vector (d,) of unit length, its offset, and its accuracy on every fourth, held-out item.
-
-    Args:
-        features: (N, d), present ones first.
-        labels: (N,) in {0, 1}, or bool.
-    """
-    from sklearn.svm import LinearSVC  # scikit-learn takes most of a second, and most of the zoo does without
-
-    x, y = features.double().numpy(), labels.numpy()
-    held = torch.arange(len(y)).numpy() % 4 == 3
-    machines = [LinearSVC(C=c, dual="auto", random_state=0, max_iter=5000).fit(x[~held], y[~held]) for c in STRENGTHS]
-    accuracy = [float(machine.score(x[held], y[held])) for machine in machines]
-    best = machines[accuracy.index(max(accuracy))]
-    vector = torch.from_numpy(best.coef_[0]).float()
-    length = vector.norm().clamp_min(1e-12)
-    return vector / length, float(best.intercept_[0]) / length.item(), max(accuracy)

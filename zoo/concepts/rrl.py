@@ -1,16 +1,16 @@
-"""Rule-based representation learner: rules that are learned by gradients and are exactly what the model computes.
+"""Rule-based representation learner: rules learned by gradient descent, which the model evaluates exactly.
 
 Wang, Zhang, Liu, Wang: "Scalable Rule-Based Representation Learning for Interpretable Classification", NeurIPS 2021,
 arXiv 2109.15103; the activation functions are those of "Learning Interpretable Rules for Scalable Data Representation
 and Classification", TPAMI 2024, arXiv 2310.14336.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from zoo.concepts.layers.rule_layer import RuleLayer
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
@@ -18,7 +18,8 @@ from zoo.domain import Domain, TableDomain
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
-from zoo.training.tasks import task_loss
+from zoo.training.tasks import score_space, task_loss
+from zoo.utils.checks import check_above, check_at_least
 
 RECIPE = Recipe(
     stages=(Stage("train", epochs=400, train=("rules", "head"), decay_every=200, decay=0.75),),
@@ -36,37 +37,39 @@ RECIPE = Recipe(
     small=Small({"rules": 3, "thresholds": 2}, scale={"rules.conjunctions": 2.0, "rules.disjunctions": 1.2}),
 )
 class RRL(SelfInterpretable):
-    """Classifies rows of a table by rules; the score is the sum of the weights of the rules that hold.
+    """Scores rows of a table by rules; the score is the sum of the weights of the rules that hold.
 
         b = literals of x                     (B, L) in {0, 1}: "feature > t" and "feature <= t" for thresholds t
-        r = rules(b)                          (B, 2n) n conjunctions and n disjunctions of literals, W > 0.5 are in
+        r = rules(b)                          (B, 2n) n conjunctions and n disjunctions of the literals with W > 0.5
         score = (V r + d) / exp(t)            t is learned
 
-    In training the forward value is that of these rules; the gradient is that of their continuous form at the same
-    point (gradient grafting). Conjunctions (1 + q(1 - b) q(W)')^-γ and disjunctions 1 - (1 + q(b) q(W)')^-γ, with
-    q(a) = 1 - 1 / (1 - (α a)^β), are matrix products.
+    In training the forward value is that of these rules, and the gradient is that of their continuous form at the same
+    point (gradient grafting), see `zoo.concepts.layers.rule_layer.RuleLayer`.
 
         loss = task + 1e-4 weight (sum of squares of W)
 
-    Every unit is a rule, named by its text; its contribution is exactly V r / exp(t).
+    Every unit is a rule, named by its text; its contribution is V r / exp(t).
 
-    How this differs from the official code: one logical layer; thresholds are quantiles of a standard normal (rows are
-    standardised) instead of random numbers.
+    Differs from the published code: one logical layer; thresholds are quantiles of a standard normal distribution (rows
+    are standardised) instead of random numbers.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`); a table.
         rules: n.
-        thresholds: of each feature; with 1 (for features of 0 and 1) it is 0.5.
-        negations: whether there are also literals "feature <= t".
-        activation: α, β, γ.
-        temperature: exp(t) at the start.
+        thresholds: number of thresholds per feature; a single one is 0.5, for features in {0, 1}.
+        negations: also use the literals "feature <= t".
+        activation: α, β, γ of the continuous form.
+        temperature: exp(t) at the start of training.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: rules, head, log_temperature.
 
     Raises:
-        ValueError: inputs that are no rows of a table, or a number out of range.
+        ValueError: inputs other than rows of a table, or a number out of range.
     """
 
     default_recipe = RECIPE
+    domain: TableDomain
+    places: Tensor
+    rules: RuleLayer
 
     def __init__(
         self,
@@ -78,37 +81,35 @@ class RRL(SelfInterpretable):
         temperature: float = 1.0,
         recipe: Recipe | None = None,
     ) -> None:
-        domain = Domain.from_dict(domain)
-        if not isinstance(domain, TableDomain):
-            raise ValueError(f"RRL reads rows of a table; the data are of modality '{domain.modality}'.")
-        if rules < 1 or thresholds < 1 or temperature <= 0:
-            raise ValueError(
-                f"expected rules, thresholds >= 1 and temperature > 0; got {rules}, {thresholds} and {temperature}."
-            )
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
+        if not isinstance(self.domain, TableDomain):
+            raise ValueError(f"RRL reads rows of a table; the data are of modality '{self.domain.modality}'.")
+        check_at_least(1, rules=rules, thresholds=thresholds)
+        check_above(0, temperature=temperature)
         share = torch.arange(1, thresholds + 1) / (thresholds + 1)
         places = torch.tensor([0.5]) if thresholds == 1 else torch.distributions.Normal(0.0, 1.0).icdf(share)
         self.register_buffer("places", places)
         self.negations = negations
-        count = len(domain.features) * len(places) * (2 if negations else 1)
-        self.rules = Rules(count, rules, activation)
-        self.head = nn.Linear(2 * rules, len(domain.classes))
+        count = len(self.domain.features) * len(places) * (2 if negations else 1)
+        self.rules = RuleLayer(count, rules, activation)
+        self.head = nn.Linear(2 * rules, len(self.domain.classes))
         self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
-        self.space = "logit" if domain.task == "classification" else "value"
+        self.space = score_space(self.domain)
 
     def literals(self, x: Tensor) -> Tensor:
-        """Which literals hold, (B, L) in {0, 1}, in the order of `literal_names`."""
+        """Truth of the literals (B, L) in {0, 1}, in the order of `literal_names`."""
         above = (x[..., None] > self.places).flatten(1).float()
         return torch.cat([above, 1 - above], 1) if self.negations else above
 
     def literal_names(self) -> list[str]:
-        """What each literal says, in the units of the table."""
-        raw = self.domain.values(self.places[:, None].expand(-1, len(self.domain.features)).cpu())  # (T, F)
+        """Text of each literal, with thresholds in the units of the table."""
+        features = self.domain.features
+        raw = self.domain.values(self.places[:, None].expand(-1, len(features)).cpu())  # (T, F)
         binary = len(self.places) == 1
         names = []
         for signs in (">", "<=") if self.negations else (">",):
-            for f, feature in enumerate(self.domain.features):
+            for f, feature in enumerate(features):
                 if binary:
                     names.append(feature if signs == ">" else f"not {feature}")
                 else:
@@ -118,7 +119,7 @@ class RRL(SelfInterpretable):
     def evidence(self, x: Tensor) -> Evidence:
         literals = self.literals(x)
         holds = self.rules.holds(literals)
-        if self.training:  # the value of the rules, with the gradient of their continuous form
+        if self.training:  # the value of the rules with the gradient of their continuous form
             soft = self.rules(literals)
             holds = soft + (holds - soft).detach()
         return Evidence(holds)
@@ -139,7 +140,7 @@ class RRL(SelfInterpretable):
             "weight": self.rules.conjunctions.square().sum() + self.rules.disjunctions.square().sum(),
         }
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.rules.clamp()
 
     def units(self) -> tuple[Unit, ...]:
@@ -153,40 +154,3 @@ class RRL(SelfInterpretable):
                 name = text if taken[text] == 1 else f"{text} ({taken[text]})"
                 units.append(Unit(name, "rule", source={"literals": len(parts)}))
         return tuple(units)
-
-
-class Rules(nn.Module):
-    """n conjunctions and n disjunctions of L literals: (B, L) to (B, 2n).
-
-    Args:
-        literals: L.
-        count: n.
-        activation: α, β, γ of the continuous form.
-    """
-
-    def __init__(self, literals: int, count: int, activation: Sequence[float]) -> None:
-        super().__init__()
-        self.alpha, self.beta, self.gamma = activation
-        self.conjunctions, self.disjunctions = (nn.Parameter(0.5 * torch.rand(count, literals)) for _ in range(2))
-
-    def _q(self, a: Tensor) -> Tensor:
-        return 1 - 1 / (1 - (self.alpha * a) ** self.beta)
-
-    def forward(self, literals: Tensor) -> Tensor:
-        """The continuous form, in [0, 1]."""
-        both = (1 + self._q(1 - literals) @ self._q(self.conjunctions).T) ** -self.gamma
-        either = 1 - (1 + self._q(literals) @ self._q(self.disjunctions).T) ** -self.gamma
-        return torch.cat([both, either], 1)
-
-    @torch.no_grad()
-    def holds(self, literals: Tensor) -> Tensor:
-        """The rules themselves, in {0, 1}."""
-        broken = (1 - literals) @ (self.conjunctions > 0.5).float().T
-        found = literals @ (self.disjunctions > 0.5).float().T
-        return torch.cat([broken == 0, found > 0], 1).float()
-
-    @torch.no_grad()
-    def clamp(self) -> None:
-        """Keeps the weights in [0, 1], where they mean something."""
-        self.conjunctions.clamp_(0, 1)
-        self.disjunctions.clamp_(0, 1)

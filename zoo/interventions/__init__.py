@@ -1,1 +1,1 @@
-"""Interventions: correct concepts and see how the scores follow."""
+"""Test-time interventions on annotated concepts: simulated annotators, policies and accuracy curves."""

@@ -1,134 +1,156 @@
-"""What the scores become when concepts are set: exactly, from the evidence, and without the network."""
+"""Exact effects of interventions on the scores, computed from the evidence without the network."""
 
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo.concepts.layers.groups import effects, labelled
+from zoo.concepts.layers.annotated import AnnotatedConcepts, repeat_rows
+from zoo.concepts.layers.groups import complete_labels
 from zoo.core.evidence import Evidence
-from zoo.interventions.annotator import Cached
-from zoo.interventions.outcome_distributions import RANGE, Direct, Factored
+from zoo.core.module import SelfInterpretable
+from zoo.interventions.cached_evidence import CachedEvidence, concepts_of
+from zoo.interventions.outcome_distributions import RANGE, DirectOutcomes, FactoredOutcomes
 
-ELEMENTS = 2**22  # of the largest tensor, (B, k, C); a handful of its kind are alive at once
+ELEMENTS = 2**22  # entries of the largest tensor, (B, k, C); several of this size exist at the same time
 
 
-class Affine:
-    """What-if of a chunk of rows whose scores are affine in the activations: matrix products, no readout.
+class AffineEffects:
+    """Effects on scores that are affine in the activations: matrix products, no readout.
 
-        score after asking groups = base + Σ over the groups of Σ_{j in g} (answer_j - a_j) D_j
+        score after setting groups = base + Σ over the groups of Σ_{j in g} (value_j - a_j) D_j
 
     Args:
-        model: with annotated concepts.
+        model: whose scores are affine.
+        concepts: of the model.
         evidence: of B rows.
         members: (G, k) in {0, 1}, the concepts of each group.
-        slopes: (B or 1, k, C).
+        slopes: (B or 1, k, C), D.
     """
 
-    def __init__(self, model: Any, evidence: Evidence, members: Tensor, slopes: Tensor) -> None:
-        self.model, self.evidence, self.members, self.slopes = model, evidence, members, slopes
+    def __init__(
+        self,
+        model: SelfInterpretable,
+        concepts: AnnotatedConcepts,
+        evidence: Evidence,
+        members: Tensor,
+        slopes: Tensor,
+    ) -> None:
+        self.concepts, self.evidence, self.members, self.slopes = concepts, evidence, members, slopes
         self.base = model.readout(evidence)
 
-    def steepness(self) -> Tensor:
-        """(B or 1, k): how much all scores change together per unit of each activation."""
+    def sensitivity(self) -> Tensor:
+        """Sum over classes of |slope|, (B or 1, k)."""
         return self.slopes.abs().sum(2)
 
-    def gains(self, labels: Tensor) -> Tensor:
-        """(B, G, C): what each group adds to the scores when it is set to labels (B, k); NaN leaves as it is."""
-        known = labelled(labels, self.model.exclusive)
-        values = self.model.concept_values(labels.nan_to_num(0.0))
+    def changes(self, labels: Tensor) -> Tensor:
+        """Changes (B, G, C) of the scores when each group is set to labels (B, k); a missing label changes nothing."""
+        known = complete_labels(labels, self.concepts.exclusive)
+        values = self.concepts.values(labels.nan_to_num(0.0))
         shift = torch.where(known, values - self.evidence.activation, 0.0)
-        slopes = self.slopes[0] if len(self.slopes) == 1 else self.slopes  # one for all rows is one product
+        slopes = self.slopes[0] if len(self.slopes) == 1 else self.slopes  # shared slopes: one product for all rows
         return (self.members * shift[:, None]) @ slopes
 
-    def scores(self, asked: Tensor, gains: Tensor) -> Tensor:
-        """(B, S, C): scores after the groups `asked` (B, S, G) were set."""
-        return torch.baddbmm(self.base[:, None], asked, gains)
+    def scores(self, intervened: Tensor, changes: Tensor) -> Tensor:
+        """Scores (B, S, C) after setting groups.
 
-    def after_each(self, scores: Tensor, asked: Tensor, answers: Tensor, more: Tensor) -> Tensor:
-        """(B, G, C): scores after the answers of `asked`, and then each group alone by the answers `more`.
-
-        Of groups that were asked already the scores mean nothing.
+        Args:
+            intervened: (B, S, G) in {0, 1}, S sets of groups.
+            changes: of the labels, see `changes`.
         """
-        return scores[:, None] + more
+        return torch.baddbmm(self.base[:, None], intervened, changes)
 
-    def outlook(self, scores: Tensor, asked: Tensor, answers: Tensor) -> Factored | Direct:
-        """The distributions were one concept more absent or present."""
-        log_shares = scores.log_softmax(1)
+    def scores_after_each(self, scores: Tensor, intervened: Tensor, labels: Tensor, changes: Tensor) -> Tensor:
+        """Scores (B, G, C) after setting each group alone, in addition to the groups that are set already.
+
+        Args:
+            scores: (B, C) with the groups `intervened`.
+            intervened: (B, G) in {0, 1}; the result is meaningless for these groups.
+            labels: (B, k) of the groups `intervened`.
+            changes: of the labels of the additional group, see `changes`.
+        """
+        return scores[:, None] + changes
+
+    def outcomes(self, scores: Tensor, intervened: Tensor, labels: Tensor) -> FactoredOutcomes | DirectOutcomes:
+        """Class distributions if one more concept were absent or present; arguments as for `scores_after_each`."""
+        log_probability = scores.log_softmax(1)
         if self._effects is None:
-            return Direct(scores[:, None, None] + effects(self.model, self.evidence, self.slopes), log_shares)
-        return Factored(self._effects, log_shares)
+            changes = self.concepts.score_changes(self.evidence, self.slopes)
+            return DirectOutcomes(scores[:, None, None] + changes, log_probability)
+        return FactoredOutcomes(self._effects, log_probability)
 
     @cached_property
     def _effects(self) -> tuple[Tensor, Tensor] | None:
-        changes = effects(self.model, self.evidence, self.slopes).flatten(1, 2)
-        changes -= changes.amax(2, keepdim=True)  # a distribution stays the same, and nothing overflows
+        """E_v and E_v log E_v, see `zoo.interventions.outcome_distributions`; None if their range is too large."""
+        changes = self.concepts.score_changes(self.evidence, self.slopes).flatten(1, 2)
+        changes -= changes.amax(2, keepdim=True)  # does not change a distribution, and prevents overflow
         if bool(changes.amin() < -RANGE):
             return None
         effect = changes.exp()
         return effect, changes.mul_(effect)
 
 
-class ByReadout:
-    """The same where the readout is no sum: every what-if is a row more in a batched readout."""
+class ReadoutEffects:
+    """The same effects for any readout, by a batched readout with one row per intervention.
 
-    def __init__(self, model: Any, evidence: Evidence, members: Tensor) -> None:
-        self.model, self.evidence, self.members = model, evidence, members
+    Args:
+        model: with annotated concepts.
+        concepts: of the model.
+        evidence: of B rows.
+        members: (G, k) in {0, 1}, the concepts of each group.
+    """
 
-    def steepness(self) -> None:
-        """There are no slopes."""
-        return
+    def __init__(
+        self, model: SelfInterpretable, concepts: AnnotatedConcepts, evidence: Evidence, members: Tensor
+    ) -> None:
+        self.model, self.concepts, self.evidence, self.members = model, concepts, evidence, members
 
-    def gains(self, labels: Tensor) -> Tensor:
-        """(B, k): nothing is a sum here, so the labels themselves stand for what they change."""
+    def changes(self, labels: Tensor) -> Tensor:
+        """The labels (B, k) themselves, because effects are not sums of changes."""
         return labels
 
-    def scores(self, asked: Tensor, gains: Tensor) -> Tensor:
-        """(B, S, C): scores after the groups `asked` (B, S, G) were set."""
-        steps = (self.model.readout(self.now(one, gains)) for one in asked.unbind(1))
-        return torch.stack(list(steps), 1)
+    def scores(self, intervened: Tensor, changes: Tensor) -> Tensor:
+        """Scores (B, S, C) after setting groups, see `AffineEffects.scores`."""
+        return torch.stack([self.model.readout(self._edited(one, changes)) for one in intervened.unbind(1)], 1)
 
-    def after_each(self, scores: Tensor, asked: Tensor, answers: Tensor, more: Tensor) -> Tensor:
-        """(B, G, C): scores after the answers of `asked`, and then each group alone by the answers `more`."""
-        groups, rows = len(self.members), len(asked)
-        many = repeated(self.now(asked, answers), groups)
-        labels = more.repeat_interleave(groups, 0)
-        mask = self.members.bool().repeat(rows, 1) & labelled(labels, self.model.exclusive)
-        values = self.model.concept_values(labels.nan_to_num(0.0))
-        return self.model.readout(self.model.intervene(many, mask, values)).unflatten(0, (rows, groups))
+    def scores_after_each(self, scores: Tensor, intervened: Tensor, labels: Tensor, changes: Tensor) -> Tensor:
+        """Scores (B, G, C) after setting each group alone, see `AffineEffects.scores_after_each`."""
+        groups, rows = len(self.members), len(intervened)
+        repeated = repeat_rows(self._edited(intervened, labels), groups)
+        mask = self.members.repeat(rows, 1)
+        edited = set_concepts(self.model, repeated, mask, changes.repeat_interleave(groups, 0))
+        return self.model.readout(edited).unflatten(0, (rows, groups))
 
-    def outlook(self, scores: Tensor, asked: Tensor, answers: Tensor) -> Direct:
-        """The distributions were one concept more absent or present."""
-        now = self.now(asked, answers)
-        return Direct(self.model.scores_if(now), scores.log_softmax(1))
+    def outcomes(self, scores: Tensor, intervened: Tensor, labels: Tensor) -> DirectOutcomes:
+        """Class distributions if one more concept were absent or present, see `AffineEffects.outcomes`."""
+        after = self.concepts.counterfactual_scores(self.model, self._edited(intervened, labels))
+        return DirectOutcomes(after, scores.log_softmax(1))
 
-    def now(self, asked: Tensor, labels: Tensor) -> Evidence:
-        """The evidence after the groups `asked` (B, G) were set to labels (B, k)."""
-        return intervened(self.model, self.evidence, asked @ self.members, labels)
+    def _edited(self, intervened: Tensor, labels: Tensor) -> Evidence:
+        return set_concepts(self.model, self.evidence, intervened @ self.members, labels)
 
 
-def head_of(model: Any, evidence: Evidence, members: Tensor) -> Affine | ByReadout:
-    """What-if of a chunk of rows: by matrix products if the model has slopes, else by readouts."""
-    slopes = model.slopes(evidence)
-    return ByReadout(model, evidence, members) if slopes is None else Affine(model, evidence, members, slopes)
+Effects = AffineEffects | ReadoutEffects
 
 
-def intervened(model: Any, evidence: Evidence, mask: Tensor, labels: Tensor) -> Evidence:
-    """The evidence with the concepts of a mask (B, k) set to their labels (B, k), where there are any."""
-    values = model.concept_values(labels.nan_to_num(0.0))
-    return model.intervene(evidence, (mask > 0.5) & labelled(labels, model.exclusive), values)
+def intervention_effects(model: SelfInterpretable, evidence: Evidence, members: Tensor) -> Effects:
+    """The effects of interventions on some rows: by matrix products if the model has slopes, otherwise by readouts."""
+    slopes, concepts = model.slopes(evidence), concepts_of(model)
+    if slopes is None:
+        return ReadoutEffects(model, concepts, evidence, members)
+    return AffineEffects(model, concepts, evidence, members, slopes)
 
 
-def repeated(evidence: Evidence, times: int) -> Evidence:
-    """Every row of the evidence that many times in a row."""
-    state = {name: tensor.repeat_interleave(times, 0) for name, tensor in evidence.state.items()}
-    return Evidence(evidence.activation.repeat_interleave(times, 0), state=state)
+def set_concepts(model: SelfInterpretable, evidence: Evidence, mask: Tensor, labels: Tensor) -> Evidence:
+    """The evidence with the concepts of a mask (B, k) set to labels (B, k); a missing label changes nothing."""
+    concepts = concepts_of(model)
+    known = complete_labels(labels, concepts.exclusive)
+    return model.intervene(evidence, (mask > 0.5) & known, concepts.values(labels.nan_to_num(0.0)))
 
 
-def chunk_rows(model: Any, cached: Cached) -> int:
-    """How many rows to work on at once, so that memory stays bounded."""
-    rows = cached.part(slice(0, 1), model.device)
+def chunk_rows(model: SelfInterpretable, cached: CachedEvidence) -> int:
+    """Number of rows to process at once, so that memory stays bounded."""
+    row = cached.part(slice(0, 1), model.device).evidence
     count, classes = len(model.domain.concepts), len(model.domain.classes)
-    copied = 0 if model.slopes(rows.evidence) is not None else sum(t.numel() for t in rows.evidence.state.values())
+    copied = 0 if model.slopes(row) is not None else sum(tensor.numel() for tensor in row.state.values())
     return max(1, ELEMENTS // (count * max(classes, count + copied)))

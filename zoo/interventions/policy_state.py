@@ -1,71 +1,72 @@
-"""What a policy knows at the moment when it chooses what to ask for next."""
+"""The state in which a policy chooses the next concept group."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.core.evidence import Evidence
-from zoo.interventions.effects import Affine, ByReadout, intervened
-from zoo.interventions.outcome_distributions import Direct, Factored
+from zoo.core.module import SelfInterpretable
+from zoo.interventions.effects import Effects, set_concepts
+from zoo.interventions.outcome_distributions import DirectOutcomes, FactoredOutcomes
 
 
 @dataclass(frozen=True, eq=False)
-class Situation:
-    """What a policy knows when it chooses what to ask for next, of a chunk of B rows.
+class PolicyState:
+    """B rows after some interventions.
 
     Attributes:
         model: being intervened on.
-        head: its what-ifs.
-        probability: (B, k) of each concept, as predicted.
+        effects: of interventions on the scores.
+        probability: (B, k) of the concepts, as predicted.
         truth: (B, k) in {0, 1, NaN}, for oracles only.
         target: (B,) true classes, for oracles only.
-        answers: (B, k) in {0, 1, NaN}, what was or would be answered; only those of `asked` groups are known.
-        gains, true_gains: what the head makes of the answers and of the truth.
-        asked: (B, G) in {0, 1}.
-        noise: (B, G) in [0, 1), luck.
-        names: of the G groups.
+        labels: (B, k) in {0, 1, NaN}, of the annotator; a policy may use only those of the groups `intervened`.
+        changes, true_changes: of `labels` and of `truth`, see `AffineEffects.changes`.
+        intervened: (B, G) in {0, 1}, groups that are set to their labels.
+        noise: (B, G) in [0, 1), for stochastic policies.
+        groups: names of the G groups.
         columns: of the G groups among all groups of the domain.
     """
 
-    model: Any
-    head: Affine | ByReadout
+    model: SelfInterpretable
+    effects: Effects
     probability: Tensor
     truth: Tensor
     target: Tensor
-    answers: Tensor
-    gains: Tensor
-    true_gains: Tensor
-    asked: Tensor
+    labels: Tensor
+    changes: Tensor
+    true_changes: Tensor
+    intervened: Tensor
     noise: Tensor
-    names: Sequence[str]
+    groups: Sequence[str]
     columns: Sequence[int]
 
-    def after(self, group: Tensor) -> "Situation":
-        """The same once the groups (B, 1) were answered too."""
-        return replace(self, asked=self.asked.scatter(1, group, 1.0))
+    def after(self, group: Tensor) -> "PolicyState":
+        """The state after one more group (B, 1) is set."""
+        return replace(self, intervened=self.intervened.scatter(1, group, 1.0))
 
     @cached_property
     def scores(self) -> Tensor:
-        """(B, C): after the answers so far."""
-        return self.head.scores(self.asked[:, None], self.gains)[:, 0]
+        """Scores (B, C) after the interventions."""
+        return self.effects.scores(self.intervened[:, None], self.changes)[:, 0]
 
     @cached_property
-    def outlook(self) -> Factored | Direct:
-        """The distributions were one concept more absent or present."""
-        return self.head.outlook(self.scores, self.asked, self.answers)
+    def outcomes(self) -> FactoredOutcomes | DirectOutcomes:
+        """Class distributions if one more concept were absent or present."""
+        return self.effects.outcomes(self.scores, self.intervened, self.labels)
 
-    def after_each(self) -> Tensor:
-        """(B, G, C): scores after the truth about each group alone, on top of the answers so far."""
-        return self.head.after_each(self.scores, self.asked, self.answers, self.true_gains)
+    def scores_after_each(self) -> Tensor:
+        """Scores (B, G, C) after one more group is set to its truth."""
+        return self.effects.scores_after_each(self.scores, self.intervened, self.labels, self.true_changes)
 
     def evidence(self) -> Evidence:
-        """After the answers so far."""
-        return intervened(self.model, self.head.evidence, self.asked @ self.head.members, self.answers)
+        """The evidence after the interventions."""
+        mask = self.intervened @ self.effects.members
+        return set_concepts(self.model, self.effects.evidence, mask, self.labels)
 
     def expected(self, values: Tensor) -> Tensor:
-        """(B, k): the mean of values (B, 2, k) for absent and present, by the concepts' probabilities."""
+        """Mean (B, k) of values (B, 2, k) for absent and present, weighted by the predicted probabilities."""
         return torch.lerp(values[:, 0], values[:, 1], self.probability)

@@ -1,156 +1,153 @@
-"""Interventions: correct one concept group after another and see how the accuracy moves.
+"""Intervention sweeps: set one concept group after another and measure the accuracy.
 
-Everything works on cached evidence, so that the network runs once, however many policies, orders and answers follow:
+A sweep works on cached evidence, so the network runs once for all policies, orders and annotators:
 
-    cached = cache(model, data.test_dataloader())
+    cached = cache_evidence(model, data.test_dataloader())
     curves = sweep(model, cached, make_policies(["random", "coop"], model, cached))
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from zoo.core.module import SelfInterpretable
 from zoo.domain import Domain
-from zoo.interventions.annotator import Cached, cache, require_annotated
-from zoo.interventions.effects import chunk_rows, head_of
-from zoo.interventions.policies import CooP, Policy, make_policies
-from zoo.interventions.policy_state import Situation
-from zoo.interventions.protocol import Curve, Protocol
+from zoo.interventions.cached_evidence import CachedEvidence, concepts_of
+from zoo.interventions.curve import Curve
+from zoo.interventions.effects import chunk_rows, intervention_effects
+from zoo.interventions.policies import CooP, Policy
+from zoo.interventions.policy_state import PolicyState
+from zoo.interventions.protocol import Protocol, group_members
 from zoo.training.modes import evaluating
 
-GRID = (0.1, 1.0, 10.0, 100.0)  # of CooP's alpha and beta
+GRID = (0.1, 1.0, 10.0, 100.0)  # values of CooP's alpha and beta
 
 
 @torch.no_grad()
 def sweep(
-    model: Any, cached: Cached, policies: Sequence[Policy], protocol: Protocol | None = None, title: str = ""
+    model: SelfInterpretable,
+    cached: CachedEvidence,
+    policies: Sequence[Policy],
+    protocol: Protocol | None = None,
+    title: str = "",
 ) -> list[Curve]:
-    """One curve for each competence and policy.
+    """Runs every policy with every annotator; returns one curve for each competence and policy, in this order.
 
-    Every chunk of rows goes through all policies and steps before the next, so that what-ifs are prepared once.
+    Each chunk of rows passes through all policies and steps before the next chunk, so that the effects of
+    interventions are computed once per row.
 
     Args:
         model: with annotated concepts.
-        cached: its evidence, see `cache`.
-        policies: see `zoo.interventions.policies`; those with `fitted` must have been fitted.
-        protocol: how to run; the default of `Protocol` if there is none.
-        title: what the progress bar says; no bar without one.
+        cached: its evidence, see `cache_evidence`.
+        policies: see `zoo.interventions.policies`; those with `needs_fit` must be fitted.
+        protocol: how to run; by default `Protocol()`.
+        title: of the progress bar; empty for none.
 
     Raises:
-        ValueError: a model that cannot be intervened on, an unknown group, or a policy that cannot run this protocol.
+        ValueError: a model that does not support interventions, an unknown group, or a policy that does not support
+            the protocol.
     """
-    require_annotated(model)
-    protocol = protocol or Protocol()
-    asked_for = protocol.asked_for(model.domain)
-    columns = _columns(asked_for, model.domain, policies)
-    members = group_members(asked_for, len(model.domain.concepts), model.device)
-    truth, *answers = _answers(cached, model.domain, protocol)
-    draw = torch.Generator().manual_seed(protocol.seed)
-    noise = torch.rand(protocol.orders, len(cached), len(members), generator=draw)
-    orders = [protocol.orders if policy.lucky else 1 for policy in policies]
-    right = [[torch.zeros(n, len(members) + 1, dtype=torch.long) for n in orders] for _ in answers]
+    concepts, protocol = concepts_of(model), protocol or Protocol()
+    groups = protocol.groups_of(model.domain)
+    columns = _columns(groups, model.domain, policies)
+    members = group_members(groups, concepts.count, model.device)
+    truth, *labels = _labels(cached, concepts.exclusive, protocol)
+    generator = torch.Generator().manual_seed(protocol.seed)
+    noise = torch.rand(protocol.orders, len(cached), len(members), generator=generator)
+    orders = [protocol.orders if policy.stochastic else 1 for policy in policies]
+    correct = [[torch.zeros(n, len(members) + 1, dtype=torch.long) for n in orders] for _ in labels]
 
     size = chunk_rows(model, cached)
     with evaluating(model), tqdm(total=len(cached), desc=title, unit="row", leave=False, disable=not title) as bar:
         for start in range(0, len(cached), size):
             rows = slice(start, start + size)
-            part = cached.part(rows, model.device)
-            head, truths = head_of(model, part.evidence, members), truth[rows].to(model.device)
-            true_gains, luck = head.gains(truths), noise[:, rows].to(model.device)
-            for counts, given in zip(right, answers, strict=True):
-                labels = given[rows].to(model.device)
-                begin = Situation(
+            part, chunk_noise = cached.part(rows, model.device), noise[:, rows].to(model.device)
+            effects, chunk_truth = intervention_effects(model, part.evidence, members), truth[rows].to(model.device)
+            true_changes = effects.changes(chunk_truth)
+            for counts, annotated in zip(correct, labels, strict=True):
+                chunk_labels = annotated[rows].to(model.device)
+                start_state = PolicyState(
                     model=model,
-                    head=head,
-                    probability=model.concept_probability(part.evidence),
-                    truth=truths,
+                    effects=effects,
+                    probability=concepts.probability(part.evidence),
+                    truth=chunk_truth,
                     target=part.target,
-                    answers=labels,
-                    gains=head.gains(labels),
-                    true_gains=true_gains,
-                    asked=members.new_zeros(len(part), len(members)),
-                    noise=luck[0],
-                    names=tuple(asked_for),
+                    labels=chunk_labels,
+                    changes=effects.changes(chunk_labels),
+                    true_changes=true_changes,
+                    intervened=members.new_zeros(len(part), len(members)),
+                    noise=chunk_noise[0],
+                    groups=tuple(groups),
                     columns=columns,
                 )
                 for policy, count in zip(policies, counts, strict=True):
-                    found = [_run(policy, replace(begin, noise=luck[i]), protocol) for i in range(len(count))]
-                    count += torch.stack(found).cpu()
+                    for order, total in enumerate(count):
+                        total += _run(policy, replace(start_state, noise=chunk_noise[order]), protocol).cpu()
             bar.update(len(part))
     return [
         Curve(policy.name, competence, count / len(cached), policy.settings)
-        for competence, counts in zip(protocol.competences, right, strict=True)
+        for competence, counts in zip(protocol.competences, correct, strict=True)
         for policy, count in zip(policies, counts, strict=True)
     ]
 
 
-def tune(model: Any, validation: Cached, protocol: Protocol | None = None, title: str = "") -> CooP:
-    """The CooP whose alpha and beta, each of `GRID`, reach the highest sum of accuracy (1 - n / G) on validation data.
+def tune(
+    model: SelfInterpretable, validation: CachedEvidence, protocol: Protocol | None = None, title: str = ""
+) -> CooP:
+    """The CooP with alpha and beta from `GRID` and the highest Σ_n accuracy_n (1 - n / G) on validation data.
 
-    Of ties, the smallest alpha and then beta.
+    Ties go to the smallest alpha, then to the smallest beta. See `sweep` for the arguments.
     """
     policies = [CooP(alpha, beta) for alpha, beta in product(GRID, GRID)]
     protocol = replace(protocol or Protocol(), competences=(1.0,))
     curves = sweep(model, validation, policies, protocol, title)
-    gains = [float((curve.mean * torch.linspace(1, 0, len(curve.mean))).sum()) for curve in curves]
-    return policies[max(range(len(gains)), key=gains.__getitem__)]
+    values = [float((curve.mean * torch.linspace(1, 0, len(curve.mean))).sum()) for curve in curves]
+    return policies[max(range(len(values)), key=values.__getitem__)]
 
 
-def _columns(asked_for: Mapping[str, list[int]], domain: Domain, policies: Sequence[Policy]) -> list[int]:
-    """Which of the domain's groups each group is; -1 for a concept that is asked for without its group."""
-    whole = list(domain.group_columns().values())
-    columns = [whole.index(c) if c in whole else -1 for c in asked_for.values()]
+def _columns(groups: Mapping[str, list[int]], domain: Domain, policies: Sequence[Policy]) -> list[int]:
+    """Number of each group among all groups of the domain; -1 for a single concept of a larger group."""
+    known = list(domain.group_columns().values())
+    columns = [known.index(c) if c in known else -1 for c in groups.values()]
     for policy in policies:
-        if policy.whole and -1 in columns:
+        if policy.whole_groups and -1 in columns:
             raise ValueError(
-                f"the policy '{policy.name}' asks for whole concept groups; do not ask individually, or leave it out."
+                f"the policy '{policy.name}' requests whole concept groups; run it without `individually`, or leave it "
+                "out."
             )
     return columns
 
 
-def group_members(groups: Mapping[str, list[int]], concepts: int, device: torch.device | str = "cpu") -> Tensor:
-    """(G, k) in {0, 1}: which concepts each group has."""
-    members = torch.zeros(len(groups), concepts)
-    for row, columns in zip(members, groups.values(), strict=True):
-        row[columns] = 1
-    return members.to(device)
-
-
-def _answers(cached: Cached, domain: Domain, protocol: Protocol) -> list[Tensor]:
-    """The truth (N, k), and what each annotator answers."""
-    groups = domain.group_columns()
-    exclusive = [groups[name] for name in domain.exclusive]
+def _labels(cached: CachedEvidence, exclusive: Sequence[Sequence[int]], protocol: Protocol) -> list[Tensor]:
+    """The truth (N, k), and the labels of each annotator."""
     annotators = protocol.annotators()
-    truth = annotators[0].truth(cached, exclusive)
-    alone = [] if protocol.individually else exclusive  # one concept at a time can only be denied
-    return [truth, *(annotator.answers(truth, alone) for annotator in annotators)]
+    truth = annotators[0].true_labels(cached, exclusive)
+    together = [] if protocol.individually else exclusive  # the wrong label of a single concept is its negation
+    return [truth, *(annotator.annotate(truth, together) for annotator in annotators)]
 
 
-def _run(policy: Policy, begin: Situation, protocol: Protocol) -> Tensor:
-    """(G + 1,): how many rows are right after each number of groups."""
-    rescore = policy.rescored if protocol.rescore is None else protocol.rescore
-    first = policy.groups(begin, protocol.reduce)
-    if policy.lucky or not rescore:
-        place = first.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        steps = torch.arange(first.shape[1] + 1, device=first.device)
-        asked = (place[:, None] < steps[None, :, None]).to(begin.asked)  # (B, G + 1, G)
-        return _right(begin.head.scores(asked, begin.gains), begin.target)
-    now, counts = begin, [_right(begin.scores[:, None], begin.target)]
-    for step in range(first.shape[1]):
-        wanted = first if step == 0 else policy.groups(now, protocol.reduce)
-        chosen = wanted.masked_fill(now.asked > 0, -torch.inf).argmax(1, keepdim=True)
-        now = now.after(chosen)
-        counts.append(_right(now.scores[:, None], now.target))
+def _run(policy: Policy, state: PolicyState, protocol: Protocol) -> Tensor:
+    """Number of correct rows (G + 1,) after each number of groups."""
+    rescore = policy.rescores if protocol.rescore is None else protocol.rescore
+    scores = policy.group_scores(state, protocol.reduce)
+    if policy.stochastic or not rescore:
+        place = scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        steps = torch.arange(scores.shape[1] + 1, device=scores.device)
+        intervened = (place[:, None] < steps[None, :, None]).to(state.intervened)  # (B, G + 1, G)
+        return _correct(state.effects.scores(intervened, state.changes), state.target)
+    counts = [_correct(state.scores[:, None], state.target)]
+    for step in range(scores.shape[1]):
+        if step:
+            scores = policy.group_scores(state, protocol.reduce)
+        state = state.after(scores.masked_fill(state.intervened > 0, -torch.inf).argmax(1, keepdim=True))
+        counts.append(_correct(state.scores[:, None], state.target))
     return torch.cat(counts)
 
 
-def _right(scores: Tensor, target: Tensor) -> Tensor:
+def _correct(scores: Tensor, target: Tensor) -> Tensor:
+    """Number of correct rows (S,) for scores (B, S, C)."""
     return (scores.argmax(2) == target[:, None]).sum(0)
-
-
-__all__ = ["Curve", "Protocol", "cache", "group_members", "make_policies", "sweep", "tune"]

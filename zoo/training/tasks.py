@@ -82,6 +82,21 @@ def concept_metrics() -> MetricCollection:
     return MetricCollection(metrics, compute_groups=False)
 
 
+def score_space(domain: Domain) -> str:
+    """The space of linear scores: "logit" for classes, "value" for regression targets."""
+    return "logit" if domain.task == "classification" else "value"
+
+
+def check_classification(domain: Domain, model: str) -> None:
+    """Refuses a domain of regression targets.
+
+    Raises:
+        ValueError: the task is not classification.
+    """
+    if domain.task != "classification":
+        raise ValueError(f"{model} is a classifier; the task of these data is '{domain.task}'.")
+
+
 def task_loss(scores: Tensor, target: Tensor, domain: Domain) -> Tensor:
     """Cross-entropy for classes (target (B,)), mean squared error for values (target (B, C))."""
     return (

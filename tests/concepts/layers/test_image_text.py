@@ -11,12 +11,13 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import save_file
+from torch import Tensor
 
-from tests.small_models import IMAGES, ROWS
+from tests.small_models import IMAGES, ROWS, AnnotatedRows
 from zoo.cli.main import main
 from zoo.concepts import LabelFreeCBM, OpenCLIP, PostHocCBM
-from zoo.concepts.layers.image_text import read_phrases
-from zoo.concepts.layers.projected import read_scores
+from zoo.concepts.layers.image_text import read_phrases, score_concepts
+from zoo.concepts.layers.score_file import read_scores
 from zoo.data import Digits
 from zoo.domain import ImageDomain
 from zoo.training.projection_set import ProjectionSet
@@ -79,7 +80,7 @@ def test_ways_to_fit(how: str, seen: float, border: float, weights: Path) -> Non
     """The left eighth of a wide picture is cut off, or seen beside an empty border above, or seen up to the border."""
     wide = ImageDomain(classes=("a", "b"), size=(16, 64), mean=(0.0,) * 3, std=(1.0,) * 3)
     encoder = OpenCLIP(wide, "zoo-tiny", str(weights))
-    encoder.how = how
+    encoder.resize_mode = how
     picture = torch.zeros(1, 3, 16, 64)
     picture[..., :8] = 1
     fitted = (encoder.prepare(picture) * encoder.std + encoder.mean)[0, 0]
@@ -132,9 +133,12 @@ def test_scores_from_the_command_line_are_learned_from(
             {"domain": replace(IMAGES, channels=2, mean=(0.5,) * 2, std=(0.5,) * 2)},
             "1 or 3 channels; got a domain of images of 2 channels",
         ),
-        ({"prompt": "a photo"}, "prompt must have one {}, where the phrase goes; got 'a photo'"),
+        ({"prompt": "a photo"}, "prompt must contain {} once, in place of the phrase; got 'a photo'"),
         ({"model": "ViT-B-33"}, "open_clip has no model 'ViT-B-33'; did you mean 'ViT-B-32'"),
-        ({"model": "ViT-B-32", "pretrained": "laion2b"}, "no weights 'laion2b' for 'ViT-B-32', and they are no file"),
+        (
+            {"model": "ViT-B-32", "pretrained": "laion2b"},
+            "no weights 'laion2b' for 'ViT-B-32', and there is no such file",
+        ),
         ({"model": "ViT-B-32"}, "no weights 'None' for 'ViT-B-32'"),
         ({"model": "hf-hub:a/b", "pretrained": "x"}, "'hf-hub:a/b' brings its own weights; leave out pretrained, 'x'"),
     ],
@@ -153,9 +157,9 @@ def test_without_the_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\n  \n", "phrases.txt names no concept; write one phrase a line"),
-        (b"red\nblue\n red \n", "phrases.txt, line 3: 'red' is in line 1 already; leave out one"),
-        (b"\xff\xfe\x00", "phrases.txt is no UTF-8 text"),
+        (b"\n  \n", "phrases.txt is empty; write one phrase per line"),
+        (b"red\nblue\n red \n", "phrases.txt, line 3: 'red' duplicates line 1; remove one"),
+        (b"\xff\xfe\x00", "phrases.txt is not UTF-8 text"),
     ],
 )
 def test_phrases_that_cannot_be_right(content: bytes, message: str, tmp_path: Path) -> None:
@@ -167,7 +171,7 @@ def test_phrases_that_cannot_be_right(content: bytes, message: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--concepts", "none.txt"], "no file of concepts at none.txt; write one phrase a line"),
+        (["--concepts", "none.txt"], "no file of concepts at none.txt; write one phrase per line"),
         (["--batch_size", "0"], "--batch_size must be at least 1; got 0"),
         (["--bach_size", "8"], "score-concepts has no option '--bach_size'"),
         (["--data.init_args.sede", "8"], "data.init_args of Digits has no key 'sede'; did you mean 'seed'?"),
@@ -179,3 +183,16 @@ def test_mistakes_on_the_command_line(change: list[str], message: str, tmp_path:
     command = ["score-concepts", "--config", str(tmp_path / "data.yaml"), "--concepts", str(tmp_path / "phrases.txt")]
     assert main([*command, "--output", str(tmp_path / "s"), *change]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_any_encoder_of_images_and_texts_scores_concepts() -> None:
+    class Encoder:
+        def encode_images(self, x: Tensor) -> Tensor:
+            return x[:, :2]
+
+        def encode_texts(self, texts: list[str]) -> Tensor:
+            return torch.eye(2)[[len(text) % 2 for text in texts]]
+
+    scores = score_concepts(ProjectionSet(AnnotatedRows(), batch_size=7), Encoder(), ["ab", "abc", "a"])
+    inputs = AnnotatedRows().inputs
+    assert torch.equal(scores, inputs[:, [0, 1, 1]])

@@ -1,1 +1,1 @@
-"""What concept models are made of."""
+"""Building blocks of concept models."""

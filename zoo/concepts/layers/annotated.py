@@ -1,119 +1,133 @@
-"""What all models with annotated concepts share: units, metrics, and what an explanation tells of a concept."""
+"""Annotated concepts as the units of a model: names, metrics, interventions and counterfactual scores."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
-from zoo.concepts.layers.groups import answered, effects
-from zoo.concepts.layers.losses import imbalance
+from zoo.concepts.layers.groups import score_changes, set_each
 from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
 from zoo.domain import Domain
-from zoo.training.batch import Batch
 from zoo.training.tasks import concept_metrics
 
 
-class Annotated:
-    """Mixin, written before `SelfInterpretable`, of models whose units are the domain's annotated concepts.
+class AnnotatedConcepts(nn.Module):
+    """The annotated concepts of a domain, owned by a model as `annotated`.
 
-    An activation is the concept's probability unless a model overrides `concept_probability` and `concept_values`.
+    It names the units, updates the metrics of the concepts and converts labels to activations. Here an activation is
+    the probability of the concept; `zoo.concepts.layers.bottleneck.Bottleneck` has other activations.
+
+    Args:
+        domain: names the concepts and their groups.
+        model: name of the model, for error messages.
+
+    Attributes:
+        exclusive: columns of each exclusive group, of which exactly one concept is present.
+
+    Raises:
+        ValueError: the domain has no annotated concepts.
     """
 
-    if TYPE_CHECKING:  # what SelfInterpretable brings
-
-        def __getattr__(self, name: str) -> Any: ...
-
-    domain: Domain
-
-    @staticmethod
-    def require_concepts(domain: Mapping[str, Any] | Domain, model: str) -> Domain:
-        """The domain, if it has annotated concepts.
-
-        Raises:
-            ValueError: it has none.
-        """
-        domain = Domain.from_dict(domain)
+    def __init__(self, domain: Domain, model: str) -> None:
+        super().__init__()
         if not domain.concepts:
             raise ValueError(
                 f"{model} learns annotated concepts, and this data has none; use data with concepts "
                 "(`python train.py list data`), or a model that discovers its own."
             )
-        return domain
+        groups = domain.group_columns()
+        self.domain = domain
+        self.exclusive = [groups[name] for name in domain.exclusive]
+        self.val_metrics, self.test_metrics = concept_metrics(), concept_metrics()
 
     @property
-    def exclusive(self) -> list[list[int]]:
-        """Columns of each exclusive concept group."""
-        groups = self.domain.group_columns()
-        return [groups[name] for name in self.domain.exclusive]
+    def count(self) -> int:
+        """k, the number of concepts."""
+        return len(self.domain.concepts)
 
     def units(self) -> tuple[Unit, ...]:
+        """One unit for each concept."""
         group = {c: {"group": name} for name, members in self.domain.concept_groups.items() for c in members}
-        about = {"supervision": "annotated"}
-        return tuple(Unit(name, "concept", source=about | group.get(name, {})) for name in self.domain.concepts)
+        source = {"supervision": "annotated"}
+        return tuple(Unit(name, "concept", source=source | group.get(name, {})) for name in self.domain.concepts)
 
-    def concept_probability(self, evidence: Evidence) -> Tensor:
-        """(B, k) how probable each concept is, in [0, 1]."""
+    def probability(self, evidence: Evidence) -> Tensor:
+        """Predicted probabilities (B, k) of the concepts."""
         return evidence.activation
 
-    def concept_values(self, concepts: Tensor) -> Tensor:
-        """The activations (B, k) that stand for concepts (B, k) in [0, 1] that somebody vouches for."""
-        return concepts
+    def values(self, labels: Tensor) -> Tensor:
+        """Activations (B, k) that stand for labels (B, k) in [0, 1], given by the user (ground truth or intervention).
 
-    def scores_if(self, evidence: Evidence) -> Tensor:
-        """(B, 2, k, C): the exact scores were each concept absent or present, and its exclusive group as it then is.
-
-        One addition where the scores are linear in the activations (`slopes`), else one readout of 2 k rows an input.
-        See `zoo.concepts.layers.groups` for what the rest of a group then is.
+        Affine in the labels.
         """
-        slopes = self.slopes(evidence)
+        return labels
+
+    def score_changes(self, evidence: Evidence, slopes: Tensor) -> Tensor:
+        """Changes (B, 2, k, C) of scores with these slopes when one concept is set to absent or present.
+
+        Args:
+            evidence: of B inputs.
+            slopes: (B or 1, k, C), see `SelfInterpretable.slopes`.
+        """
+        down, up = (
+            (self.values(torch.full_like(evidence.activation, value)) - evidence.activation)[..., None] * slopes
+            for value in (0.0, 1.0)
+        )  # (B, k, C)
+        return score_changes(self.probability(evidence), self.exclusive, down, up)
+
+    def counterfactual_scores(self, model: SelfInterpretable, evidence: Evidence) -> Tensor:
+        """Exact scores (B, 2, k, C) of all classes if each concept, one at a time, were absent or present.
+
+        The rest of an exclusive group follows, see `zoo.concepts.layers.groups`. Costs one addition if the model has
+        slopes, otherwise a readout of 2 k rows per input.
+        """
+        slopes = model.slopes(evidence)
         if slopes is not None:
-            return self.readout(evidence)[:, None, None] + effects(self, evidence, slopes)
+            return model.readout(evidence)[:, None, None] + self.score_changes(evidence, slopes)
         rows, count = evidence.activation.shape
-        many = Evidence(
-            evidence.activation.repeat_interleave(count, 0),
-            state={name: state.repeat_interleave(count, 0) for name, state in evidence.state.items()},
-        )
+        repeated = repeat_rows(evidence, count)
         scores = []
-        for truth in (0.0, 1.0):
-            mask, labels = answered(self, evidence, truth)
-            values = self.concept_values(labels.flatten(0, 1))
-            scores.append(self.readout(self.intervene(many, mask.repeat(rows, 1), values)).unflatten(0, (-1, count)))
+        for value in (0.0, 1.0):
+            mask, labels = set_each(self.probability(evidence), self.exclusive, value)
+            edited = model.intervene(repeated, mask.repeat(rows, 1), self.values(labels.flatten(0, 1)))
+            scores.append(model.readout(edited).unflatten(0, (rows, count)))
         return torch.stack(scores, 1)
 
-    def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
-        """The probability of each concept, and the target's exact score were it absent or present."""
-        slopes, (rows, count) = self.slopes(evidence), evidence.activation.shape
+    def details(self, model: SelfInterpretable, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
+        """Details of an explanation: "probability", and the target's score if the concept were "absent" or "present".
+
+        Args:
+            model: the owner of this object.
+            evidence: of B inputs.
+            target: (B,) classes.
+
+        Returns:
+            (B, k) each.
+        """
+        slopes, (rows, count) = model.slopes(evidence), evidence.activation.shape
         if slopes is None:
-            scores = self.scores_if(evidence).gather(3, target[:, None, None, None].expand(-1, 2, count, 1))
-        else:  # of the target alone: the other classes would cost as much each
+            columns = target[:, None, None, None].expand(-1, 2, count, 1)
+            scores = self.counterfactual_scores(model, evidence).gather(3, columns)
+        else:  # only of the target: every further class would cost as much
             own = slopes.expand(rows, -1, -1).gather(2, target[:, None, None].expand(-1, count, 1))
-            scores = self.readout(evidence).gather(1, target[:, None])[..., None, None] + effects(self, evidence, own)
+            score = model.readout(evidence).gather(1, target[:, None])  # (B, 1)
+            scores = score[..., None, None] + self.score_changes(evidence, own)
         absent, present = scores[..., 0].unbind(1)
-        return {"probability": self.concept_probability(evidence), "absent": absent, "present": present}
+        return {"probability": self.probability(evidence), "absent": absent, "present": present}
 
-    def on_fit_start(self) -> None:
-        """Weighs concepts by how rare they are among the training labels, where the model asks for that."""
-        if getattr(self, "weighting", "none") == "none":
-            return
-        data = getattr(self.trainer, "datamodule", None)
-        if not hasattr(data, "concept_labels"):
-            raise ValueError(
-                f"weighting '{self.weighting}' needs the training labels; give the Trainer a data module with "
-                "concept_labels(), or use weighting 'none'."
-            )
-        self.concept_weights.copy_(imbalance(data.concept_labels()))
-
-    def concept_metric_sets(self) -> nn.ModuleDict:
-        """Metrics of the concepts by split; kept as `self.concept_cards`."""
-        return nn.ModuleDict({f"{split}_metrics": concept_metrics() for split in ("val", "test")})
-
-    def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
-        """Updates the metrics of the task, and outside training also those of the concepts."""
-        found = super().update_metrics(split, scores, evidence, batch)
+    def update_metrics(self, split: str, evidence: Evidence, batch: Mapping[str, Any]) -> dict[str, Metric]:
+        """Updates the metrics of the concepts and returns them by name; none in training or without labels."""
         if split == "train" or "concepts" not in batch:
-            return found
-        card = self.concept_cards[f"{split}_metrics"]
-        card.update(self.concept_probability(evidence).detach(), batch["concepts"])
-        return {**found, **card}
+            return {}
+        metrics: MetricCollection = self.val_metrics if split == "val" else self.test_metrics
+        metrics.update(self.probability(evidence).detach(), batch["concepts"])
+        return dict(metrics.items())
+
+
+def repeat_rows(evidence: Evidence, times: int) -> Evidence:
+    """The evidence with every row repeated, copies of a row next to each other: B rows to B * times."""
+    state = {name: tensor.repeat_interleave(times, 0) for name, tensor in evidence.state.items()}
+    return Evidence(evidence.activation.repeat_interleave(times, 0), state=state)

@@ -1,30 +1,29 @@
-"""Concept embeddings: two vectors for each concept, mixed by its probability. Shared by CEM and IntCEM.
+"""Concept embeddings: two vectors per concept, mixed by its probability. Used by CEM, IntCEM and DCR.
 
 Espinosa Zarlenga et al.: "Concept Embedding Models", NeurIPS 2022, arXiv 2209.09056, section 3.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.concepts.layers.annotated import Annotated
 from zoo.concepts.layers.losses import probabilities
 from zoo.core.evidence import Evidence
 
 
 class ConceptEmbedding(nn.Module):
-    """Vectors (B, d) to the embeddings c⁺ and c⁻ (B, k, m) of every concept, and its logit (B, k).
+    """Maps vectors (B, d) to the embeddings c⁺ and c⁻ (B, k, m) of every concept, and its logit (B, k).
 
-    All 2mk numbers come from one matrix product instead of one layer a concept.
+    One matrix product computes all 2mk numbers, instead of one layer per concept.
 
     Args:
         channels: d.
         concepts: k.
         width: m.
-        shared: one scoring layer for all concepts (CEM) instead of one for each (IntCEM).
+        shared: one scoring layer for all concepts (CEM) instead of one per concept (IntCEM).
     """
 
     def __init__(self, channels: int, concepts: int, width: int, shared: bool) -> None:
@@ -40,41 +39,58 @@ class ConceptEmbedding(nn.Module):
         logit = (both * self.score).sum(2) + self.bias
         return both[..., : self.width], both[..., self.width :], logit
 
+    def evidence(self, h: Tensor, exclusive: Sequence[Sequence[int]]) -> Evidence:
+        """Evidence of vectors (B, d): the probabilities, and the state "positive", "negative" and "logit".
 
-class Embedded(Annotated):
-    """Mixin of models that score classes linearly from mixed embeddings c = c⁻ + p (c⁺ - c⁻)."""
-
-    head: nn.Linear
-
-    def evidence(self, x: Tensor) -> Evidence:
-        positive, negative, logit = self.concepts(self.backbone(x))
+        Args:
+            h: (B, d).
+            exclusive: columns of each exclusive group, whose concepts share a softmax.
+        """
+        positive, negative, logit = self(h)
         logit = logit.float()
         state = {"positive": positive, "negative": negative, "logit": logit}
-        return Evidence(probabilities(logit, self.exclusive), state=state)
+        return Evidence(probabilities(logit, exclusive), state=state)
 
-    def mixed(self, evidence: Evidence) -> Tensor:
-        """The embeddings (B, k, m) that the head reads."""
-        positive, negative = evidence.state["positive"], evidence.state["negative"]
-        return torch.lerp(negative, positive, evidence.activation[..., None])
+
+class EmbeddingHead(nn.Linear):
+    """Linear scores of the mixed embeddings: score_y = Σ_i W_yi · c_i + b_y, so concept i contributes W_yi · c_i.
+
+    Args:
+        concepts: k.
+        width: m.
+        classes: C.
+    """
+
+    def __init__(self, concepts: int, width: int, classes: int) -> None:
+        super().__init__(concepts * width, classes)
+        self.concepts = concepts
 
     def blocks(self) -> Tensor:
-        """The head's weights by concept, (C, k, m)."""
-        return self.head.weight.float().unflatten(1, (len(self.domain.concepts), -1))
+        """The weights by concept, (C, k, m)."""
+        return self.weight.float().unflatten(1, (self.concepts, -1))
 
-    def readout(self, evidence: Evidence) -> Tensor:
-        return F.linear(self.mixed(evidence).flatten(1), self.head.weight.float(), self.head.bias.float())
+    def scores(self, evidence: Evidence) -> Tensor:
+        """Scores (B, C)."""
+        return F.linear(mixed_embeddings(evidence).flatten(1), self.weight.float(), self.bias.float())
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        return (self.mixed(evidence) * self.blocks()[target]).sum(2), self.head.bias.float()[target]
+        """Contributions (B, k) and bias (B,) of the target's score, see `SelfInterpretable.attribute`."""
+        return (mixed_embeddings(evidence) * self.blocks()[target]).sum(2), self.bias.float()[target]
 
     def slopes(self, evidence: Evidence) -> Tensor:
+        """Slopes (B, k, C) of the scores in the probabilities: (c⁺_i - c⁻_i) · W_yi."""
         difference = evidence.state["positive"] - evidence.state["negative"]
         return torch.einsum("bkm,ckm->bkc", difference, self.blocks())
 
-    def ablate(self, evidence: Evidence, units: Iterable[str | int]) -> Evidence:
-        """The evidence without some concepts: both their embeddings become 0, as c⁻ speaks too."""
-        columns = [self.unit_index(unit) for unit in units]
-        keep = torch.ones_like(evidence.activation)
-        keep[:, columns] = 0
-        embeddings = {name: evidence.state[name] * keep[..., None] for name in ("positive", "negative")}
-        return replace(evidence, activation=evidence.activation * keep, state={**evidence.state, **embeddings})
+
+def mixed_embeddings(evidence: Evidence) -> Tensor:
+    """The embeddings (B, k, m) that the head reads, c = c⁻ + p (c⁺ - c⁻)."""
+    return torch.lerp(evidence.state["negative"], evidence.state["positive"], evidence.activation[..., None])
+
+
+def without_embeddings(evidence: Evidence, columns: Sequence[int]) -> Evidence:
+    """The evidence with both embeddings of some concepts set to 0, because c⁻ contributes to the scores as well."""
+    keep = torch.ones_like(evidence.activation)
+    keep[:, list(columns)] = 0
+    embeddings = {name: evidence.state[name] * keep[..., None] for name in ("positive", "negative")}
+    return replace(evidence, activation=evidence.activation * keep, state={**evidence.state, **embeddings})

@@ -1,62 +1,87 @@
-"""What an answer about one concept says of the others in its exclusive group: a group has one concept present.
+"""Exclusive concept groups, of which exactly one concept is present: the consequences of setting one concept.
 
-Present means that the others are absent. Absent means that one of the others is present, each as probable as before
-among them (equally, where all of them were impossible).
+If the concept is present, the other concepts of its group are absent. If it is absent, one of the others is present;
+their probabilities are the predicted ones, normalised (uniform if all of them are 0).
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo.core.evidence import Evidence
-
-IMPOSSIBLE = 1e-6  # the least probability that a concept has among the others of its group
+SMALLEST = 1e-6  # lower bound of the probabilities that are normalised
 
 
-def siblings(exclusive: Sequence[Sequence[int]], count: int, device: torch.device) -> Tensor | None:
-    """(k, k) in {0, 1}, which pairs of different concepts exclude each other; None if none do."""
+def exclusive_pairs(exclusive: Sequence[Sequence[int]], count: int, device: torch.device) -> Tensor | None:
+    """Pairs of different concepts that exclude each other.
+
+    Args:
+        exclusive: columns of each exclusive group.
+        count: k, the number of concepts.
+        device: of the result.
+
+    Returns:
+        (k, k) in {0, 1}, or None if there is no exclusive group.
+    """
     if not exclusive:
         return None
     pairs = torch.zeros(count, count, device=device)
     for columns in exclusive:
-        of = torch.tensor(columns, device=device)
-        pairs[of[:, None], of] = 1.0
+        members = torch.tensor(columns, device=device)
+        pairs[members[:, None], members] = 1.0
     return pairs.fill_diagonal_(0)
 
 
-def labelled(labels: Tensor, exclusive: Sequence[Sequence[int]]) -> Tensor:
-    """(B, k) which labels (B, k) in {0, 1, NaN} can be put in: of an exclusive group all members or none."""
+def complete_labels(labels: Tensor, exclusive: Sequence[Sequence[int]]) -> Tensor:
+    """Which labels (B, k) in {0, 1, NaN} a concept can be set to.
+
+    Returns:
+        (B, k) bool: the label is known, and so are the labels of all concepts of its exclusive group.
+    """
     known = labels.isfinite()
-    pairs = siblings(exclusive, labels.shape[1], labels.device)
+    pairs = exclusive_pairs(exclusive, labels.shape[1], labels.device)
     return known if pairs is None else known & ((~known).float() @ pairs == 0)
 
 
-def answered(model: Any, evidence: Evidence, truth: float) -> tuple[Tensor, Tensor]:
-    """For each concept alone at `truth` in {0, 1}: which concepts are then set (k, k), and to what (B, k, k)."""
-    probability = model.concept_probability(evidence)
+def set_each(probability: Tensor, exclusive: Sequence[Sequence[int]], value: float) -> tuple[Tensor, Tensor]:
+    """The interventions that set one concept, and with it its exclusive group.
+
+    Args:
+        probability: (B, k) of the concepts.
+        exclusive: columns of each exclusive group.
+        value: 0 (absent) or 1 (present).
+
+    Returns:
+        (k, k) bool, row j: the concepts that are set when concept j is set; and (B, k, k), row j: their values.
+    """
     count = probability.shape[1]
     own = torch.eye(count, device=probability.device)
-    pairs = siblings(model.exclusive, count, probability.device)
+    pairs = exclusive_pairs(exclusive, count, probability.device)
     if pairs is None:
-        return own.bool(), (truth * own).expand(probability.shape[0], -1, -1)
-    share = probability.clamp_min(IMPOSSIBLE)
-    others = pairs * share[:, None] / (share @ pairs).clamp_min(IMPOSSIBLE)[..., None]  # (B, k, k)
-    return (own + pairs).bool(), truth * own + (1 - truth) * others
+        return own.bool(), (value * own).expand(probability.shape[0], -1, -1)
+    weight = probability.clamp_min(SMALLEST)
+    others = pairs * weight[:, None] / (weight @ pairs).clamp_min(SMALLEST)[..., None]  # (B, k, k)
+    return (own + pairs).bool(), value * own + (1 - value) * others
 
 
-def effects(model: Any, evidence: Evidence, slopes: Tensor) -> Tensor:
-    """(B, 2, k, C): what each concept alone at absent and at present adds to scores that are affine in activations.
+def score_changes(probability: Tensor, exclusive: Sequence[Sequence[int]], down: Tensor, up: Tensor) -> Tensor:
+    """Changes of affine scores when one concept, and with it its exclusive group, is set.
 
-    The same as a readout of `answered`: activations are affine in the labels that they stand for.
+    Equals a readout of each intervention of `set_each`, without forming them.
+
+    Args:
+        probability: (B, k) of the concepts.
+        exclusive: columns of each exclusive group.
+        down: (B, k, C) changes of the scores when the activation of a single concept is set to that of "absent".
+        up: (B, k, C) likewise, to that of "present".
+
+    Returns:
+        (B, 2, k, C) for absent and present.
     """
-    absent, present = (model.concept_values(torch.full_like(evidence.activation, t)) for t in (0.0, 1.0))
-    down, up = ((value - evidence.activation)[..., None] * slopes for value in (absent, present))  # (B, k, C)
-    pairs = siblings(model.exclusive, down.shape[1], down.device)
+    pairs = exclusive_pairs(exclusive, down.shape[1], down.device)
     if pairs is None:
         return torch.stack([down, up], 1)
-    share = model.concept_probability(evidence).clamp_min(IMPOSSIBLE)
+    weight = probability.clamp_min(SMALLEST)
     all_down = pairs @ down
-    raised = pairs @ (share[..., None] * (up - down)) / (share @ pairs).clamp_min(IMPOSSIBLE)[..., None]
+    raised = pairs @ (weight[..., None] * (up - down)) / (weight @ pairs).clamp_min(SMALLEST)[..., None]
     return torch.stack([down + all_down + raised, up + all_down], 1)

@@ -14,7 +14,7 @@ NEEDS = {
     "additive": ("scores that are sums of its units", lambda s: s.additive),
     "classes": ("two classes or more", lambda s: s.domain.task == "classification" and len(s.domain.classes) > 1),
     "images": ("images as inputs", lambda s: s.domain.modality == "image"),
-    "concepts": ("units that are annotated concepts", lambda s: hasattr(s.model, "concept_values")),
+    "concepts": ("units that are annotated concepts", lambda s: hasattr(s.model, "annotated")),
     "numbers": ("inputs that are numbers, not tokens", lambda s: s.domain.modality not in ("text", "code")),
 }
 

@@ -48,7 +48,8 @@ class InterventionResponse(FaithfulnessMetric):
                 for i, group in enumerate(columns):
                     mask[:, group] |= (order[:, step - 1] == i)[:, None]
             for kept, values in ((right, truth), (chance, wrong)):
-                edited = model.intervene(evidence, mask & ~truth.isnan(), model.concept_values(values.nan_to_num(0.0)))
+                activation = model.annotated.values(values.nan_to_num(0.0))
+                edited = model.intervene(evidence, mask & ~truth.isnan(), activation)
                 scores = model.readout(edited)
                 kept.append((scores.argmax(1) == case.labels).double())
                 if kept is right:

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from tests.small_models import ROWS, build, cbm, cem
 from zoo.core.module import SelfInterpretable
-from zoo.interventions.annotator import Cached, cache
+from zoo.interventions.cached_evidence import CachedEvidence, cache_evidence
 
 MODELS = {
     "cbm": cbm,
@@ -44,5 +44,5 @@ def batches(count: int = 40, missing: bool = False, seed: int = 3) -> list[dict[
     return [{key: t[:25] for key, t in rows.items()}, {key: t[25:] for key, t in rows.items()}]
 
 
-def cached_rows(model: SelfInterpretable, **options: bool) -> Cached:
-    return cache(model, batches(**options))
+def cached_rows(model: SelfInterpretable, **options: bool) -> CachedEvidence:
+    return cache_evidence(model, batches(**options))

@@ -1,0 +1,60 @@
+"""LEN: formulas of known rules are found, evaluated and printed."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import zoo
+from tests.small_models import ROWS
+from tests.toy import fit
+from zoo.concepts import LEN
+from zoo.data import ConceptToy
+
+
+def test_logic_explained_network_from_inputs_to_formulas() -> None:
+    torch.manual_seed(0)
+    data = ConceptToy("xor", count=900, batch_size=128)
+    stages = [
+        {"name": "concepts", "epochs": 40, "train": ["backbone", "concepts"]},
+        {"name": "head", "epochs": 40, "train": ["head"]},
+        {"name": "extract"},
+        {"name": "measure", "epochs": 1, "train": []},
+    ]
+    model = LEN(data.domain, backbone={"name": "mlp", "widths": [32]}, recipe={"stages": stages, "lr": 0.01})
+    trainer = fit(model, data)
+    trainer.test(model, datamodule=data, verbose=False)
+    assert trainer.callback_metrics["test/accuracy"] > 0.95
+    assert model.complexity().tolist() == [4, 4]
+    x, y = "x above 0.5", "y above 0.5"
+    assert set(model.formulas()["different"].split(" or ")) == {f"({x} and not {y})", f"(not {x} and {y})"}
+    assert set(model.formulas()["same"].split(" or ")) == {f"({x} and {y})", f"(not {x} and not {y})"}
+
+
+def test_an_explanation_says_the_formula_and_whether_it_holds() -> None:
+    model = LEN(ROWS, backbone={"name": "mlp", "widths": [4]}).eval()
+    model.formula[0, 0, 0], model.formula[0, 1, 1], model.formula[0, 1, 2] = 1, -1, 1  # round or (not large and red)
+    activation = torch.tensor([[0.9, 0.9, 0.1, 0.8, 0.1], [0.1, 0.2, 0.9, 0.0, 0.1], [0.1, 0.9, 0.9, 0.0, 0.1]])
+    assert model.holds(activation > 0.5).tolist() == [[True, False, False], [True, False, False], [False] * 3]
+    said = model.statements({"activation": activation, "target": torch.tensor([0, 0, 0])})
+    start = "circle if round or (not large and red): "
+    assert said == (f"{start}true here", f"{start}true here", f"{start}not true here")
+    assert model.statements({"activation": activation, "target": torch.tensor([1, 2, 1])}) == ("", "", "")
+    scores = torch.tensor([[2.0, 0, 0], [0, 1.0, 0], [0, 1.0, 0]])
+    torch.testing.assert_close(model.fidelity(scores, activation), torch.tensor([2 / 3, 1 / 3, 1.0]))
+    accuracy = model.formula_accuracy(activation, torch.tensor([0, 0, 0]))
+    torch.testing.assert_close(accuracy, torch.tensor([2 / 3, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": 0}, "hidden must be at least 1; got 0"),
+        ({"terms": 0}, "terms must be at least 1; got 0"),
+        ({"temperature": 0.0}, "temperature must be above 0; got 0.0"),
+        ({"domain": replace(ROWS, task="regression")}, "LEN is a classifier; the task of these data is 'regression'"),
+    ],
+)
+def test_bad_arguments(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        zoo.create_model("len", **{"domain": ROWS, "backbone": "mlp", **change})

@@ -1,0 +1,113 @@
+"""RRL: scores are those of its rules, gradients those of their continuous form; known rules are found."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+import zoo
+from tests.small_models import IMAGES, ROWS
+from zoo.concepts import RRL
+from zoo.core.evidence import Evidence
+from zoo.domain import TableDomain
+
+
+def test_training_has_the_value_of_rules_and_the_gradient_of_their_continuous_form() -> None:
+    torch.manual_seed(0)
+    model = zoo.create_model("rrl", domain=ROWS, rules=4, thresholds=2).train()
+    x = torch.randn(6, 3)
+    literals = model.literals(x)
+    evidence = model.evidence(x)
+    torch.testing.assert_close(evidence.activation, model.rules.holds(literals))
+    (grafted,) = torch.autograd.grad(evidence.activation.sum(), model.rules.conjunctions)
+    (soft,) = torch.autograd.grad(model.rules(literals).sum(), model.rules.conjunctions)
+    torch.testing.assert_close(grafted, soft)
+    assert isinstance(evidence, Evidence)
+
+
+def test_literals_speak_in_the_units_of_the_table() -> None:
+    domain = TableDomain(classes=("a", "b"), features=("age",), mean=(40.0,), std=(10.0,))
+    model = zoo.create_model("rrl", domain=domain, rules=2, thresholds=3).eval()
+    assert model.literal_names() == [
+        *(f"age > {v}" for v in ("33.26", "40", "46.74")),
+        *(f"age <= {v}" for v in ("33.26", "40", "46.74")),
+    ]
+    assert model.literals(domain.normalise(torch.tensor([[41.0]]))).tolist() == [[1, 1, 0, 0, 0, 1]]
+
+
+def end_games() -> tuple[Tensor, Tensor]:
+    """All 958 final boards of tic-tac-toe if x begins: 27 one-hot features, and whether x has won."""
+    lines = [(0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8), (0, 4, 8), (2, 4, 6)]
+    boards: set[tuple[int, ...]] = set()
+
+    def wins(board: tuple[int, ...], who: int) -> bool:
+        return any(all(board[i] == who for i in line) for line in lines)
+
+    def play(board: tuple[int, ...], who: int) -> None:
+        if wins(board, 1) or wins(board, 2) or 0 not in board:
+            boards.add(board)
+            return
+        for i in range(9):
+            if board[i] == 0:
+                play((*board[:i], who, *board[i + 1 :]), 3 - who)
+
+    play((0,) * 9, 1)
+    ordered = sorted(boards)
+    x = F.one_hot(torch.tensor(ordered), 3).flatten(1).float()
+    return x, torch.tensor([int(wins(board, 1)) for board in ordered])
+
+
+class EndGames(Dataset):
+    def __init__(self) -> None:
+        self.inputs, self.targets = end_games()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        return {"input": self.inputs[i], "target": self.targets[i]}
+
+
+def test_rules_of_tic_tac_toe() -> None:
+    data = EndGames()
+    assert len(data) == 958 and int(data.targets.sum()) == 626
+    features = tuple(f"{cell} is {what}" for cell in range(9) for what in ("empty", "x", "o"))
+    domain = TableDomain(classes=("no win", "x wins"), features=features)
+    torch.manual_seed(0)
+    model = RRL(domain, rules=64, thresholds=1, negations=False, recipe={"coefficients": {"weight": 1e-5}})
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1000])
+    for _ in range(1500):
+        model.train()
+        scores, evidence = model.step(data.inputs)
+        terms = model.losses(scores, evidence, {"target": data.targets})
+        loss = sum(model.coefficients[name] * term for name, term in terms.items())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        model.rules.clamp()
+    model.eval()
+    explanation = model.explain(data.inputs).check()
+    assert torch.equal(explanation.scores.argmax(1), data.targets)
+    slopes = (model.head.weight[1] - model.head.weight[0]).tolist()
+    found = {unit.name for unit, weight in zip(model.units(), slopes, strict=True) if weight > 0.1}
+    rows = [
+        f"{a} is x and {b} is x and {c} is x" for a, b, c in ((0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 4, 8), (2, 4, 6))
+    ]
+    assert sum(row in found for row in rows) >= 3  # rules of three literals: a line of x
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rules": 0}, "rules must be at least 1; got 0"),
+        ({"thresholds": 0}, "thresholds must be at least 1; got 0"),
+        ({"temperature": 0.0}, "temperature must be above 0; got 0.0"),
+        ({"domain": IMAGES}, "RRL reads rows of a table; the data are of modality 'image'"),
+    ],
+)
+def test_bad_arguments(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        zoo.create_model("rrl", **{"domain": ROWS, **change})

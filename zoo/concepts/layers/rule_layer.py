@@ -1,0 +1,50 @@
+"""A layer of conjunctions and disjunctions with a continuous form for training (RRL).
+
+Wang, Zhang, Liu, Wang: "Learning Interpretable Rules for Scalable Data Representation and Classification", TPAMI 2024,
+arXiv 2310.14336.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class RuleLayer(nn.Module):
+    """n conjunctions and n disjunctions of L literals: (B, L) to (B, 2n).
+
+        conjunction = (1 + q(1 - b) · q(W))^-γ,    disjunction = 1 - (1 + q(b) · q(W))^-γ,
+        q(a) = 1 - 1 / (1 - (α a)^β)
+
+    Args:
+        literals: L.
+        count: n.
+        activation: α, β, γ of the continuous form.
+    """
+
+    def __init__(self, literals: int, count: int, activation: Sequence[float]) -> None:
+        super().__init__()
+        self.alpha, self.beta, self.gamma = activation
+        self.conjunctions, self.disjunctions = (nn.Parameter(0.5 * torch.rand(count, literals)) for _ in range(2))
+
+    def _q(self, a: Tensor) -> Tensor:
+        return 1 - 1 / (1 - (self.alpha * a) ** self.beta)
+
+    def forward(self, literals: Tensor) -> Tensor:
+        """Continuous truth of the rules (B, 2n) in [0, 1]."""
+        both = (1 + self._q(1 - literals) @ self._q(self.conjunctions).T) ** -self.gamma
+        either = 1 - (1 + self._q(literals) @ self._q(self.disjunctions).T) ** -self.gamma
+        return torch.cat([both, either], 1)
+
+    @torch.no_grad()
+    def holds(self, literals: Tensor) -> Tensor:
+        """Truth of the rules (B, 2n) in {0, 1}; a literal is in a rule if its weight exceeds 0.5."""
+        broken = (1 - literals) @ (self.conjunctions > 0.5).float().T
+        found = literals @ (self.disjunctions > 0.5).float().T
+        return torch.cat([broken == 0, found > 0], 1).float()
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Clamps the weights to [0, 1], where the continuous form is defined."""
+        self.conjunctions.clamp_(0, 1)
+        self.disjunctions.clamp_(0, 1)
