@@ -1,18 +1,20 @@
-"""Networks with few weights, whose computations can be drawn as circuits."""
+"""Transformers with few weights or few active units, whose computations can be drawn as circuits."""
 
 from zoo.core.lazy import lazy_family
 
 OTHERS = {
-    "Choice": "analysis.token_pair_task",
-    "Circuit": "analysis.circuit",
+    "Circuit": "network.circuit",
     "Modular": "analysis.modular",
     "Paths": "analysis.acdc",
-    "Pruning": "analysis.pruning",
-    "ReadNode": "analysis.steering",
+    "Positions": "network.options",
+    "Pruning": "analysis.mask_search",
+    "ReadNode": "analysis.read_nodes",
+    "Sparsity": "network.options",
     "Steering": "analysis.steering",
+    "TokenPairTask": "analysis.token_pair_task",
     "acdc": "analysis.acdc",
     "prune": "analysis.pruning",
-    "rank_reads": "analysis.steering",
+    "rank_reads": "analysis.read_nodes",
     "steer": "analysis.steering",
 }
 

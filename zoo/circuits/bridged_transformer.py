@@ -1,11 +1,12 @@
-"""Sparse transformers that are trained beside a dense one and bridged to it, so that they explain the dense one.
+"""Sparse transformers that are trained together with bridges to a dense one, and so explain the dense one.
 
-Gao et al.: "Weight-sparse transformers have interpretable circuits", 2025, arXiv 2511.13653, section 2.3.
+Gao et al.: "Weight-sparse transformers have interpretable circuits", arXiv 2511.13653, 2025, section 2.3.
 """
 
+import inspect
 import math
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from zoo.circuits.kernels.topk import abs_topk
-from zoo.circuits.network.bridge_losses import divergence, log_probabilities, nmse, splice, streams
-from zoo.circuits.network.dense_reference import arguments, read_twin
+from zoo.circuits.network.bridge_losses import kl_divergence, log_probabilities, nmse, residual_streams, run_from_sites
+from zoo.circuits.network.dense_reference import find_reference, load_network
 from zoo.circuits.network.optimizer import SparseAdam
+from zoo.circuits.network.schedule import steps_per_epoch
+from zoo.circuits.network.transformer import SparseNetwork
 from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
@@ -28,7 +31,8 @@ from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
-from zoo.utils.errors import outside_checkpoint
+from zoo.utils.errors import did_you_mean, outside_checkpoint
+from zoo.utils.modules import TypedModuleList
 
 GROUPS = ("sparse", "encoders", "decoders")
 RECIPE = Recipe(
@@ -38,7 +42,7 @@ RECIPE = Recipe(
         Stage("average"),
         Stage("measure", epochs=1, train=()),
     ),
-    lr={"sparse": 1.28e-2, "encoders": 2e-4, "decoders": 5e-2},  # as the sizes of what they make differ
+    lr={"sparse": 1.28e-2, "encoders": 2e-4, "decoders": 5e-2},  # in proportion to the sizes of their outputs
     weight_decay={"sparse": 0.1},
     optimizer="adam",
     coefficients={
@@ -61,61 +65,61 @@ RECIPE = Recipe(
                 "width": 16,
                 "layers": 2,
                 "head_width": 8,
-                "density": 1.0,
-                "activation_density": 1.0,
+                "sparsity": {"density": 1.0, "activation_density": 1.0},
                 "weights": None,
             },
-            "sparse": {"width": 32, "layers": 2, "head_width": 8, "density": 0.25},
+            "sparse": {"width": 32, "layers": 2, "head_width": 8, "sparsity": {"density": 0.25}},
         }
     ),
 )
 class BridgedTransformer(SelfInterpretable):
-    """A sparse transformer trained from scratch beside a frozen dense one, with bridges between their residual streams.
+    """A sparse transformer trained from scratch, with bridges to the residual stream of a frozen dense transformer.
 
     There is a bridge at each of the 2 L sites i, before every attention and every MLP (section 2.3, appendix A.3):
 
         f_i(h) = AbsTopK(A_i h + a_i)      encoder, dense stream (T, d_dense) -> sparse stream (T, d)
         g_i(h) = B_i h + b_i               decoder, sparse stream -> dense stream
 
-    and five losses, all with coefficient 1 unless told otherwise, where h^d_i and h^s_i are the streams of the two
-    networks, p^d is what the dense one predicts, and S_i(h), D_i(h) are the predictions of the sparse and of the dense
-    network that is run from site i on, given h:
+    There are five losses, where h^d_i and h^s_i are the streams of the dense and the sparse network, p^d the prediction
+    of the dense network, and S_i(h), D_i(h) the predictions of the sparse and the dense network run from site i on with
+    the stream h:
 
         language               mean cross-entropy of all next tokens in the sparse network
-        nmse_dense_to_sparse   sum_i NMSE(f_i(h^d_i), h^s_i)      NMSE(e, t) = E |e - t|^2 / E |t - E t|^2
-        nmse_sparse_to_dense   sum_i NMSE(g_i(h^s_i), h^d_i)
-        kl_dense_to_sparse     sum_i KL(p^d || S_i(f_i(h^d_i)))
-        kl_sparse_to_dense     sum_i KL(p^d || D_i(g_i(h^s_i)))
+        nmse_dense_to_sparse   Σ_i NMSE(f_i(h^d_i), h^s_i)      NMSE(e, t) = E |e - t|² / E |t - E t|²
+        nmse_sparse_to_dense   Σ_i NMSE(g_i(h^s_i), h^d_i)
+        kl_dense_to_sparse     Σ_i KL(p^d || S_i(f_i(h^d_i)))
+        kl_sparse_to_dense     Σ_i KL(p^d || D_i(g_i(h^s_i)))
 
-    Expectations are over tokens, in nats where they are entropies. One switch of networks in each term is the paper's
-    first-order stand-in for all 2^L ways to mix them. The gradient reaches sparse network and bridges, also through the
-    dense network, but none of its weights. Scores, units and contributions are those of the sparse network, `sparse`,
-    a whole `SparseTransformer` that may be pruned and saved by itself; `dense` is the other network.
+    Expectations are over tokens; entropies are in nats. One change of network per term is the paper's first-order
+    approximation of all 2^L ways to combine the networks. Gradients reach the sparse network and the bridges, also
+    through the dense network, whose weights are frozen. Scores, units and contributions are those of `sparse`, a
+    complete `SparseTransformer` that can be pruned and saved on its own; `dense` is the other network.
 
-    How this differs from the paper: it gives neither the normalisation of NMSE nor the weights of the losses; here the
-    normalisation is the target's variance about its mean over the batch, without gradient, and all weights are 1. With
-    `sites_per_step`, the KL terms of a training step are those of so many sites, drawn by the step's seed, times
-    2 L / sites_per_step, which is unbiased and bounds memory and time. Bridges learn in the same SparseAdam as the
-    sparse network but stay dense and do not decay, and the gradients of each group are normalised by themselves: those
-    of untrained bridges are thousands of times larger, and would leave the sparse network none beside Adam's epsilon.
-    They start at the ratio of both streams' sizes, and have learning rates to match: a young sparse network's stream is
-    a hundred times smaller than a trained one's, and an encoder whose output overshoots it drives it to zero.
+    Differs from the paper, which specifies neither the normalisation of NMSE nor the weights of the losses: here the
+    normalisation is the variance of the target over the batch, without gradient, and all weights are 1 by default. With
+    `sites_per_step`, the KL terms of a training step use that many random sites, scaled by 2 L / sites_per_step, an
+    unbiased estimate that limits memory and time. Bridges are trained by the same `SparseAdam` but are dense and do not
+    decay. Gradients are normalised in each parameter group separately: those of untrained bridges are thousands of
+    times larger, and joint normalisation would reduce those of the sparse network below Adam's epsilon. Bridges are
+    initialised to the ratio of the sizes of both streams, and their learning rates match it: the stream of an untrained
+    sparse network is a hundred times smaller than that of a trained one, and an encoder with too large an output drives
+    it to zero.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`); the classes are the tokens.
-        dense: the frozen network: folder of the checkpoint of a `sparse_transformer` of density 1 that was trained on
-            the same tokens, or its arguments, and `weights` (such a folder, or a safetensors file). Its weights become
-            part of this model's own, so that a checkpoint needs nothing else.
-        sparse: arguments of the `SparseTransformer`; as many layers as the dense network has.
-        encoder_density: share of entries that an encoder's AbsTopK keeps; by default the sparse network's
-            activation_density.
-        sites_per_step: how many sites the KL terms of a training step are taken at; None for all.
+        domain: inputs and outputs (`data.domain`); the classes are the tokens.
+        dense: the frozen network, as the checkpoint folder of a `sparse_transformer` of density 1 trained on the same
+            tokens; or its arguments and `weights`: such a folder, a safetensors file, or None for random weights. Its
+            weights are part of this model's checkpoint.
+        sparse: arguments of the `SparseTransformer`; it needs as many layers as the dense network.
+        encoder_density: share of entries that the AbsTopK of an encoder keeps; by default the `activation_density` of
+            the sparse network.
+        sites_per_step: number of sites of the KL terms in a training step; None for all.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: sparse, encoders, decoders. By default only the
             weights of the sparse network decay.
 
     Raises:
-        ValueError: networks of different numbers of layers, or what is wrong with their arguments.
-        FileNotFoundError: no dense network where it should be.
+        ValueError: networks of different numbers of layers, or invalid arguments of one of them.
+        FileNotFoundError: the dense network does not exist.
     """
 
     default_recipe = RECIPE
@@ -132,27 +136,32 @@ class BridgedTransformer(SelfInterpretable):
     ) -> None:
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
-        self.dense, self.hparams["dense"] = read_twin(dense, self.domain)  # so that a checkpoint needs no file
-        self.dense.requires_grad_(False)
+        self.dense = self._build_dense(dense).requires_grad_(False)
         self.sparse = SparseTransformer(
-            self.domain, **arguments(sparse or {}, "sparse"), recipe=Recipe(stages=self.stages)
+            self.domain, **network_arguments(sparse or {}, "sparse"), recipe=Recipe(stages=self.stages)
         )
         ours, theirs = self.sparse.network.layout, self.dense.layout
         if ours.layers != theirs.layers:
             raise ValueError(
-                f"bridges join networks of equally many layers; the sparse one has {ours.layers}, the dense one "
-                f"{theirs.layers}. Give sparse: {{layers: {theirs.layers}}}."
+                f"bridges require networks of the same number of layers; the sparse network has {ours.layers}, the "
+                f"dense one {theirs.layers}. Give sparse: {{layers: {theirs.layers}}}."
             )
         self.sites = 2 * ours.layers
-        share = self.sparse.hparams["activation_density"] if encoder_density is None else encoder_density
+        share = self.sparse.sparsity.activation_density if encoder_density is None else encoder_density
         if not 0 < share <= 1:
             raise ValueError(f"encoder_density must be in (0, 1]; got {share}.")
         if sites_per_step is not None and not 1 <= sites_per_step <= self.sites:
             raise ValueError(f"sites_per_step must be from 1 to the {self.sites} sites; got {sites_per_step}.")
         self.kept, self.sites_per_step = max(1, int(share * ours.width)), sites_per_step
-        ratios = self._ratios()
-        self.encoders = nn.ModuleList([_linear(theirs.width, ours.width, ratio) for ratio in ratios])
-        self.decoders = nn.ModuleList([_linear(ours.width, theirs.width, 1 / ratio) for ratio in ratios])
+        ratios = self._stream_ratios()
+        self.encoders = TypedModuleList([_scaled_linear(theirs.width, ours.width, ratio) for ratio in ratios])
+        self.decoders = TypedModuleList([_scaled_linear(ours.width, theirs.width, 1 / ratio) for ratio in ratios])
+
+    @classmethod
+    def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        given = super().upgrade_arguments(arguments)
+        nested = {name: given[name] for name in ("dense", "sparse") if isinstance(given.get(name), Mapping)}
+        return {**given, **{name: SparseTransformer.upgrade_arguments(value) for name, value in nested.items()}}
 
     @classmethod
     def offline_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,26 +171,42 @@ class BridgedTransformer(SelfInterpretable):
         offline = super().offline_arguments(arguments)
         return {**offline, "dense": {**dense, "weights": None}} if isinstance(dense, Mapping) else offline
 
+    def _build_dense(self, dense: str | dict[str, Any]) -> SparseNetwork:
+        """Builds the dense network and keeps its arguments, so that a checkpoint of this model needs no other file."""
+        arguments, weights = find_reference(dense, self.domain)
+        if isinstance(dense, str):
+            arguments = SparseTransformer.upgrade_arguments(arguments)
+        elif "weights" not in dense:
+            raise ValueError(
+                "the dense model has arguments but no weights; add 'weights' (a checkpoint folder or a safetensors "
+                "file), or give the folder instead of the arguments."
+            )
+        self.hparams["dense"] = arguments
+        network = SparseTransformer(self.domain, **network_arguments(arguments, "dense")).network
+        if weights is not None:
+            load_network(network, weights)
+        return network
+
     @torch.no_grad()
-    def _ratios(self) -> list[float]:
-        """Size of the sparse network's stream over that of the dense one at each site, on random tokens."""
+    def _stream_ratios(self) -> list[float]:
+        """Size of the sparse stream divided by that of the dense stream at each site, on random tokens."""
         tokens = self.domain.example(8, torch.Generator().manual_seed(0))
-        pairs = zip(streams(self.sparse.network, tokens), streams(self.dense, tokens), strict=True)
+        pairs = zip(residual_streams(self.sparse.network, tokens), residual_streams(self.dense, tokens), strict=True)
         sizes = [(ours.square().mean().sqrt(), theirs.square().mean().sqrt()) for ours, theirs in pairs]
         return [float(ours / theirs) for ours, theirs in sizes[: self.sites]]
 
     def encode(self, site: int, stream: Tensor) -> Tensor:
-        """f_i: the dense stream (B, T, d_dense) of a site as a sparse one (B, T, d)."""
+        """f_i: maps the dense stream (B, T, d_dense) of a site to a sparse one (B, T, d)."""
         return abs_topk(self.encoders[site](stream), self.kept)
 
     def decode(self, site: int, stream: Tensor) -> Tensor:
-        """g_i: the sparse stream (B, T, d) of a site as a dense one (B, T, d_dense)."""
+        """g_i: maps the sparse stream (B, T, d) of a site to a dense one (B, T, d_dense)."""
         return self.decoders[site](stream)
 
     # Training
 
     def groups(self) -> dict[str, nn.Module | nn.Parameter]:
-        """The parameter groups by name; the dense network is none."""
+        """The parameter groups by name, without the dense network."""
         return {name: group for name, group in super().groups().items() if name != "dense"}
 
     def configure_optimizers(self) -> SparseAdam:
@@ -192,37 +217,37 @@ class BridgedTransformer(SelfInterpretable):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        each = -(-self.trainer.num_training_batches // self.trainer.accumulate_grad_batches)
-        self.trainer.optimizers[0].schedule = self.sparse.schedule(int(each))
+        SparseAdam.of(self.trainer).schedule = self.sparse.schedule(steps_per_epoch(self.trainer))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self.trainer.optimizers[0].at = self.global_step
+        SparseAdam.of(self.trainer).step_index = self.global_step
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         tokens, net = batch["input"], self.sparse.network
-        real = tokens != PAD
-        ours = streams(net, tokens)
+        real, sites = tokens != PAD, range(self.sites)
+        ours = residual_streams(net, tokens)
         with torch.no_grad():
-            theirs = streams(self.dense, tokens)
-            wanted = log_probabilities(self.dense, theirs[-1], tokens)
-        encoded = [self.encode(i, theirs[i]) for i in range(self.sites)]
-        decoded = [self.decode(i, ours[i]) for i in range(self.sites)]
+            theirs = residual_streams(self.dense, tokens)
+            reference = log_probabilities(self.dense, theirs[-1], tokens)
+        encoded = [self.encode(i, theirs[i]) for i in sites]
+        decoded = [self.decode(i, ours[i]) for i in sites]
         chosen = self.sites_of_step()
-        to_sparse, to_dense = (splice(n, {i: h[i] for i in chosen}) for n, h in ((net, encoded), (self.dense, decoded)))
-        into_sparse = [divergence(net, h, tokens, wanted) for h in to_sparse.values()]
-        into_dense = [divergence(self.dense, h, tokens, wanted) for h in to_dense.values()]
-        whole = self.sites / len(chosen)
+        to_sparse = run_from_sites(net, {i: encoded[i] for i in chosen})
+        to_dense = run_from_sites(self.dense, {i: decoded[i] for i in chosen})
+        kl_sparse = [kl_divergence(net, h, tokens, reference) for h in to_sparse.values()]
+        kl_dense = [kl_divergence(self.dense, h, tokens, reference) for h in to_dense.values()]
+        scale = self.sites / len(chosen)
         language = self.sparse.losses(scores, replace(evidence, state={"residual": ours[-1]}), batch)
         return {
             **language,
-            "nmse_dense_to_sparse": torch.stack([nmse(encoded[i], ours[i], real) for i in range(self.sites)]).sum(),
-            "nmse_sparse_to_dense": torch.stack([nmse(decoded[i], theirs[i], real) for i in range(self.sites)]).sum(),
-            "kl_dense_to_sparse": torch.stack(into_sparse).sum() * whole,
-            "kl_sparse_to_dense": torch.stack(into_dense).sum() * whole,
+            "nmse_dense_to_sparse": torch.stack([nmse(encoded[i], ours[i], real) for i in sites]).sum(),
+            "nmse_sparse_to_dense": torch.stack([nmse(decoded[i], theirs[i], real) for i in sites]).sum(),
+            "kl_dense_to_sparse": torch.stack(kl_sparse).sum() * scale,
+            "kl_sparse_to_dense": torch.stack(kl_dense).sum() * scale,
         }
 
     def sites_of_step(self) -> list[int]:
-        """The sites at which networks are switched: all, or in training a draw of `sites_per_step`, in order."""
+        """Sites of the KL terms, in order: all, or `sites_per_step` random ones while training."""
         if self.sites_per_step is None or not self.training:
             return list(range(self.sites))
         return sorted(torch.randperm(self.sites)[: self.sites_per_step].tolist())
@@ -232,10 +257,10 @@ class BridgedTransformer(SelfInterpretable):
 
     @action
     def average(self, projection_set: ProjectionSet) -> None:
-        """Measures the mean of every node of the sparse network over all training windows, see `SparseTransformer`."""
+        """Measures the node means of the sparse network over all training windows, see `SparseTransformer`."""
         self.sparse.average(projection_set)
 
-    # The contract: that of the sparse network
+    # Contract: that of the sparse network
 
     def evidence(self, x: Tensor) -> Evidence:
         return self.sparse.evidence(x)
@@ -246,18 +271,38 @@ class BridgedTransformer(SelfInterpretable):
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         return self.sparse.attribute(evidence, target)
 
-    def slopes(self, evidence: Evidence) -> Tensor | None:
-        return self.sparse.slopes(evidence)
+    def slopes(self, evidence: Evidence) -> None:
+        """None, because (B, K, V) numbers would be too many."""
 
     def units(self) -> tuple[Unit, ...]:
         return self.sparse.units()
 
-    def adjusted(self, **options: Any) -> AbstractContextManager[None]:
-        return self.sparse.adjusted(**options)
+    @contextmanager
+    def adjusted(self, **options: Any) -> Iterator[None]:
+        """Ablates everything outside the given `circuit` of the sparse network in this context."""
+        with self.sparse.adjusted(**options):
+            yield
 
 
-def _linear(inputs: int, outputs: int, ratio: float) -> nn.Linear:
-    """A linear layer whose outputs are, to begin with, `ratio` times as large as its inputs."""
+def network_arguments(given: Mapping[str, Any], argument: str) -> dict[str, Any]:
+    """Checks that a mapping holds only arguments of `SparseTransformer` that describe its network.
+
+    Args:
+        given: the mapping.
+        argument: name of the constructor's argument, for error messages.
+
+    Raises:
+        ValueError: an unknown key.
+    """
+    known = [name for name in inspect.signature(SparseTransformer).parameters if name not in ("domain", "recipe")]
+    for name in given:
+        if name not in known:
+            raise ValueError(f"'{argument}' has no key '{name}'; {did_you_mean(name, known)}")
+    return dict(given)
+
+
+def _scaled_linear(inputs: int, outputs: int, ratio: float) -> nn.Linear:
+    """A linear layer whose outputs are initially `ratio` times as large as its inputs."""
     linear = nn.Linear(inputs, outputs)
     nn.init.normal_(linear.weight, std=ratio / math.sqrt(inputs))
     nn.init.zeros_(linear.bias)

@@ -1,19 +1,23 @@
-"""Weight-sparse transformers, whose few weights make circuits that can be read.
+"""Weight-sparse transformers, whose few non-zero weights form readable circuits.
 
-Gao et al.: "Weight-sparse transformers have interpretable circuits", 2025, arXiv 2511.13653.
+Gao et al.: "Weight-sparse transformers have interpretable circuits", arXiv 2511.13653, 2025.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torchmetrics import MeanMetric, Metric
+from torch import Tensor
+from torchmetrics import Metric
 
-from zoo.circuits.network.optimizer import Schedule, Sparse, SparseAdam
-from zoo.circuits.network.residual_writes import Writing
+from zoo.circuits.network.language import Nats, language_loss
+from zoo.circuits.network.optimizer import SparseAdam, SparseParameter
+from zoo.circuits.network.options import Positions, Sparsity, check_sizes, parse_options
+from zoo.circuits.network.residual_writes import ResidualWrites
+from zoo.circuits.network.schedule import Schedule, steps_per_epoch
 from zoo.circuits.network.transformer import SparseNetwork
-from zoo.core.evidence import Evidence
+from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain
@@ -36,7 +40,15 @@ RECIPE = Recipe(
     optimizer="adam",
     coefficients={"language": 1.0},
 )
-BASE = 256  # the width at which embeddings are as dense as blocks; wider ones are denser in proportion
+# Fields of `sparsity` by the names that they had as separate arguments.
+SPARSITY_FIELDS = {
+    "density": "density",
+    "embedding_density": "embedding_density",
+    "activation_density": "activation_density",
+    "alive": "alive",
+    "sparse_biases": "biases",
+    "power": "power",
+}
 
 
 @register(
@@ -44,58 +56,57 @@ BASE = 256  # the width at which embeddings are as dense as blocks; wider ones a
     modality="code",
     paper="Gao et al., arXiv 2511.13653, 2025",
     small=Small(
-        {"width": 32, "layers": 2, "head_width": 8, "density": 0.25},
+        {"width": 32, "layers": 2, "head_width": 8, "sparsity": {"density": 0.25}},
         variants={
-            "plain": Small({"bigram": False, "sink": False, "positions": "sinusoid"}),
-            "dense": Small({"density": 1.0, "activation_density": 1.0}),
+            "plain": Small({"bigram": False, "sink": False, "positions": {"kind": "sinusoid"}}),
+            "dense": Small({"sparsity": {"density": 1.0, "activation_density": 1.0}}),
         },
     ),
 )
-class SparseTransformer(Writing, SelfInterpretable):
-    """Predicts the next token of a prompt; every unit is a write to the residual stream at the prompt's last token.
+class SparseTransformer(SelfInterpretable):
+    """Predicts the next token of a prompt; each unit is a write to the residual stream at the last token.
 
         h = E[token] + Σ_layers g ∘ (W_out y + b_out) + g' ∘ (W_down n + b_down)      residual stream (d,)
         score = W_U (γ ∘ h / rms(h)) + bigram[token]                                   (V,)
 
-    with y (d,) the values that attention gathered, n (m,) the neurons and g, g' (d,) the gates of AbsTopK. Units are
-    the channels of y and the neurons of every layer, the biases of each write, the token's embedding and its row of
-    the bigram table. Their contributions are exact for the gates and the scale 1 / rms(h) of this prompt, which an
-    intervention holds: removing a unit moves the score by its contribution.
+    where y (d,) are the values that attention gathered, n (m,) the neurons, and g, g' (d,) the gates of AbsTopK. The
+    units are the channels of y and the neurons of every layer, the bias of each write, the token's embedding and its
+    row of the bigram table. Contributions are exact for the gates and the scale 1 / rms(h) of the prompt. Interventions
+    keep both fixed, so that removing a unit changes the score by its contribution.
 
-    Every matrix keeps `density` of its entries, projected after each step (`SparseAdam`). A density of 1 with
-    `activation_density` 1 is the dense twin.
+    Each matrix keeps the share `sparsity.density` of its entries, by a projection after every step (`SparseAdam`). With
+    `density` and `activation_density` of 1, the model is a dense transformer, for comparison.
 
-    Training: mean cross-entropy of all next tokens (nats), of windows of T tokens and the one after. By the
-    end of the recipe's stage with `anneal` the density has fallen from 1 to its target; the action `average` measures the mean of
-    every node over the training windows, which circuits put in the place of what they leave out.
+    Training: mean cross-entropy in nats of all next tokens, on windows of T tokens and the token after each window. The
+    density falls from 1 to its target until the end of the recipe's stage with `anneal`. The action `average` measures
+    the mean of every node over the training windows; circuits replace ablated nodes by these means.
 
-    How this differs from the official code: gradients are normalised in fp32 or bf16 without a loss scaler; the density
-    of embeddings follows a straight line (the paper's own runs kept a fault that held them dense at first, and found
-    the difference very slight); position codes are absent, as in most of the paper, or read-only channels.
+    Differs from the published code: gradients are normalised in fp32 or bf16 without a loss scaler; the density of the
+    embeddings is annealed linearly (because of a bug, the paper's runs kept embeddings dense at first; the authors
+    found the difference to be small); there are no position embeddings, as in most of the paper, or read-only position
+    channels.
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`); the classes are the tokens.
+        domain: inputs and outputs (`data.domain`); the classes are the tokens.
         width: d.
-        layers: L.
-        head_width: channels of an attention head.
-        expansion: neurons of an MLP for each channel.
-        density: share of non-zeros in every matrix of the blocks, in (0, 1].
-        embedding_density: of embedding and unembedding; by default `density` times width / 256, if that is more.
-        activation_density: share of its entries that AbsTopK keeps at each of the eight sites, in (0, 1].
-        alive: the least number of non-zeros of each neuron and attention channel.
-        bigram: add a dense table of logits, so that circuits need not hold what follows from one token alone.
-        sink: a learned logit for each head that takes part in its softmax and adds nothing.
-        sparse_biases: biases get the density of embeddings; the published script leaves them dense, as is the default.
-        positions: None, "learned" or "sinusoid".
-        position_width: channels of positions.
-        power: anneal along a power law.
-        recipe: see `zoo.training.recipe.Recipe`; the only group is `network`.
+        layers: number of layers L.
+        head_width: channels per attention head.
+        expansion: neurons per channel, m / d.
+        sparsity: densities of weights and activations, see `zoo.circuits.network.options.Sparsity`.
+        bigram: add a dense table of logits, so that circuits need not represent bigram statistics.
+        sink: give each head a learned logit that enters its softmax and has no value.
+        positions: read-only position channels, see `zoo.circuits.network.options.Positions`; by default none.
+        recipe: see `zoo.training.recipe.Recipe`; the only parameter group is `network`.
 
     Raises:
-        ValueError: sizes that do not fit each other, or a density that cannot hold `alive` non-zeros for each neuron.
+        ValueError: sizes that do not match, or a density too small for `sparsity.alive` non-zeros in each neuron.
     """
 
     default_recipe = RECIPE
+    adjustable = ("circuit",)
+    means: Tensor
+    gathered: Tensor
+    averaged: Tensor
 
     def __init__(
         self,
@@ -104,59 +115,48 @@ class SparseTransformer(Writing, SelfInterpretable):
         layers: int = 8,
         head_width: int = 16,
         expansion: int = 4,
-        density: float = 1 / 32,
-        embedding_density: float | None = None,
-        activation_density: float = 0.25,
-        alive: int = 4,
+        sparsity: Sparsity | None = None,
         bigram: bool = True,
         sink: bool = True,
-        sparse_biases: bool = False,
-        positions: str | None = None,
-        position_width: int = 32,
-        power: bool = False,
+        positions: Positions | None = None,
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(domain, recipe)
+        sparsity = parse_options(Sparsity, sparsity or {}, "sparsity")
+        positions = None if positions is None else parse_options(Positions, positions, "positions")
         self.keep_arguments(locals())
-        if min(width, layers, head_width, expansion) < 1 or width % head_width:
-            raise ValueError(
-                f"width must be a multiple of head_width, and layers and expansion at least 1; got width={width}, "
-                f"head_width={head_width}, layers={layers}, expansion={expansion}."
-            )
-        wide = min(1.0, density * max(1.0, width / BASE)) if embedding_density is None else embedding_density
-        for name, share in (
-            ("density", density),
-            ("embedding_density", wide),
-            ("activation_density", activation_density),
-        ):
-            if not 0 < share <= 1:
-                raise ValueError(f"{name} must be in (0, 1]; got {share}.")
-        if positions not in (None, "learned", "sinusoid"):
-            raise ValueError(f"positions must be None, 'learned' or 'sinusoid'; got '{positions}'.")
-        if alive < 0:
-            raise ValueError(f"alive must be at least 0; got {alive}.")
-        self.density, self.embedding_density, self.alive = density, wide, alive
-        self.sparse_biases, self.power = sparse_biases, power
-        count, length = len(self.domain.classes), self.domain.shape[0]
+        check_sizes(width, layers, head_width, expansion)
+        self.sparsity = sparsity
+        self.density, self.embedding_density = sparsity.densities(width)
         self.network = SparseNetwork(
-            count,
-            length,
+            len(self.domain.classes),
+            self.domain.shape[0],
             width,
             layers,
             head_width,
             expansion * width,
-            activation_density,
+            sparsity.activation_density,
             bigram,
             sink,
             positions,
-            position_width,
         )
         self._check_budgets()
-        self.nats = nn.ModuleDict({f"{split}_nats": MeanMetric() for split in ("train", "val", "test")})
-        layout = self.network.layout
-        self.register_buffer("means", torch.zeros(layers, layout.nodes))
+        self.writes = ResidualWrites(self.network)
+        self.nats = Nats()
+        self.register_buffer("means", torch.zeros(layers, self.network.layout.nodes))
         self.register_buffer("gathered", torch.zeros(layers, width))
         self.register_buffer("averaged", torch.tensor(False))
+
+    @classmethod
+    def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        given = super().upgrade_arguments(arguments)
+        sparsity = {field: given.pop(name) for name, field in SPARSITY_FIELDS.items() if name in given}
+        if sparsity:
+            given["sparsity"] = sparsity
+        width = given.pop("position_width", Positions.width)
+        if isinstance(given.get("positions"), str):
+            given["positions"] = {"kind": given["positions"], "width": width}
+        return given
 
     def _check_budgets(self) -> None:
         for sparse in self.sparse_parameters():
@@ -164,22 +164,22 @@ class SparseTransformer(Writing, SelfInterpretable):
             neurons = sparse.weight.shape[sparse.axis] if sparse.alive else 0
             if sparse.alive * neurons > keep:
                 raise ValueError(
-                    f"a density of {self.density:.4g} leaves {keep} of {sparse.weight.numel()} entries of a matrix, "
-                    f"but alive={sparse.alive} for each of its {neurons} neurons needs {sparse.alive * neurons}; "
-                    "raise density, or lower alive."
+                    f"a density of {self.density:.4g} keeps {keep} of the {sparse.weight.numel()} entries of a matrix, "
+                    f"but alive={sparse.alive} for each of its {neurons} neurons requires {sparse.alive * neurons}; "
+                    "increase sparsity.density or decrease sparsity.alive."
                 )
 
-    def sparse_parameters(self) -> list[Sparse]:
-        """The parameters that are kept sparse, with the axes of their neurons."""
+    def sparse_parameters(self) -> list[SparseParameter]:
+        """The parameters that are kept sparse."""
         net, found = self.network, []
         for block in net.blocks:
             for linear, axis in ((block.qkv, 0), (block.out, 1), (block.up, 0), (block.down, 1)):
-                alive = min(self.alive, linear.weight.shape[1 - axis])
-                found.append(Sparse(linear.weight, alive=alive, axis=axis))
-                if self.sparse_biases:
-                    found.append(Sparse(linear.bias[None], embedding=True))
-        found += [Sparse(w, embedding=True) for w in (net.embedding.weight, net.unembedding.weight)]
-        return found if net.positions is None else [*found, Sparse(net.positions, embedding=True)]
+                alive = min(self.sparsity.alive, linear.weight.shape[1 - axis])
+                found.append(SparseParameter(linear.weight, alive=alive, axis=axis))
+                if self.sparsity.biases:
+                    found.append(SparseParameter(linear.bias[None], embedding=True))
+        found += [SparseParameter(w, embedding=True) for w in (net.embedding.weight, net.unembedding.weight)]
+        return found if net.positions is None else [*found, SparseParameter(net.positions, embedding=True)]
 
     # Training
 
@@ -190,34 +190,31 @@ class SparseTransformer(Writing, SelfInterpretable):
         return SparseAdam([group | {"weight_decay": decay}], self.sparse_parameters(), exempt)
 
     def schedule(self, steps_per_epoch: int) -> Schedule:
-        """Density and learning rate over the recipe: the anneal ends with the last stage that has `anneal`."""
+        """Density and learning rate over the recipe; the anneal ends with the last stage that has `anneal`."""
         training = [stage for stage in self.stages if stage.trained]
         epochs, end = sum(stage.epochs for stage in training), 0
         for i, stage in enumerate(training):
             if stage.anneal:
                 end = sum(s.epochs for s in training[: i + 1])
-        return Schedule(
-            steps_per_epoch * epochs, self.density, self.embedding_density, end=end / epochs, power=self.power
-        )
+        densities, power = (self.density, self.embedding_density), self.sparsity.power
+        return Schedule(steps_per_epoch * epochs, *densities, end=end / epochs, power=power)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        each = -(-self.trainer.num_training_batches // self.trainer.accumulate_grad_batches)
-        self.trainer.optimizers[0].schedule = self.schedule(int(each))
+        SparseAdam.of(self.trainer).schedule = self.schedule(steps_per_epoch(self.trainer))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self.trainer.optimizers[0].at = self.global_step
+        SparseAdam.of(self.trainer).step_index = self.global_step
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         tokens = batch["input"]
-        following = torch.cat([tokens[:, 1:], batch["target"][:, None]], 1)
         logits = self.network.logits(evidence.state["residual"], tokens)
-        return {"language": F.cross_entropy(logits.flatten(0, 1).float(), following.flatten(), ignore_index=PAD)}
+        return {"language": language_loss(logits, tokens, batch["target"])}
 
+    @torch.no_grad()
     def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
-        nats = self.nats[f"{split}_nats"]
-        nats.update(self.losses(scores, evidence, batch)["language"].detach(), len(scores))
-        return {**super().update_metrics(split, scores, evidence, batch), "nats": nats}  # pyright: ignore[reportReturnType]
+        nats = self.nats.record(split, self.losses(scores, evidence, batch)["language"], len(scores))
+        return {**super().update_metrics(split, scores, evidence, batch), "nats": nats}
 
     @action
     def average(self, projection_set: ProjectionSet) -> None:
@@ -226,14 +223,41 @@ class SparseTransformer(Writing, SelfInterpretable):
         gathered, count = torch.zeros_like(self.gathered, dtype=torch.float64), total.new_zeros(())
         for batch in projection_set:
             tokens = batch["input"]
-            visit = self.network.visit(record=True)
-            self.network(tokens, visit, torch.zeros_like(tokens[:, 0]))
+            trace = self.network.trace(record=True)
+            self.network(tokens, trace, torch.zeros_like(tokens[:, 0]))
             real = (tokens != PAD)[..., None]
-            for (layer, site), value in visit.values.items():
+            for (layer, site), value in trace.values.items():
                 place = gathered[layer] if site == "gathered" else total[layer, self.network.layout.part(site)]
                 place += (value * real).sum((0, 1)).double()
             count += real.sum()
-        everything = projection_set.total(count)
-        self.means.copy_(projection_set.total(total) / everything)
-        self.gathered.copy_(projection_set.total(gathered) / everything)
+        count = projection_set.total(count)
+        self.means.copy_(projection_set.total(total) / count)
+        self.gathered.copy_(projection_set.total(gathered) / count)
         self.averaged.fill_(True)
+
+    # Contract
+
+    def evidence(self, x: Tensor) -> Evidence:
+        return self.writes.evidence(x)
+
+    def readout(self, evidence: Evidence) -> Tensor:
+        return self.writes.readout(evidence)
+
+    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
+        return self.writes.attribute(evidence, target)
+
+    def slopes(self, evidence: Evidence) -> None:
+        """None, because (B, K, V) numbers would be too many."""
+
+    def units(self) -> tuple[Unit, ...]:
+        return self.writes.units()
+
+    def edges(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The weights of the circuit that is explained, between columns of the activation; None without a circuit."""
+        return self.writes.edges(evidence)
+
+    @contextmanager
+    def adjusted(self, **options: Any) -> Iterator[None]:
+        """Ablates everything outside the given `circuit` (a `Circuit`) in this context."""
+        with self.writes.within(options.get("circuit")):
+            yield

@@ -10,7 +10,7 @@ import torch
 
 import zoo
 from zoo.checkpoints.pretrained import find
-from zoo.circuits import Choice, Circuit, Pruning, SparseTransformer, prune
+from zoo.circuits import Circuit, Pruning, SparseTransformer, TokenPairTask, prune
 from zoo.circuits.analysis.controls import controls
 from zoo.cli.evaluate import data_of
 from zoo.data.synthetic.code_tasks import Task, encode, find_task, tasks
@@ -61,12 +61,14 @@ def search(
 ) -> Circuit:
     """The circuit of a task, with its controls in the report if there are windows of training data."""
     assert isinstance(model.domain, CodeDomain)
-    train, held_out = (_choice(task, model.domain, pairs, split, how.seed) for split in ("train", "held_out"))
+    train, held_out = (_token_pairs(task, model.domain, pairs, split, how.seed) for split in ("train", "held_out"))
     circuit = prune(model, task.name, train, held_out, how, quiet)
     report: dict[str, Any] = {**circuit.report, "description": task.description}
     report["comparison"] = encode(task, model.domain, 1, "train", how.seed).comparison
     if windows is not None:
-        nonsense = tuple(_choice(task, model.domain, pairs, s, how.seed, nonsense=True) for s in ("train", "held_out"))
+        nonsense = tuple(
+            _token_pairs(task, model.domain, pairs, s, how.seed, nonsense=True) for s in ("train", "held_out")
+        )
         report["controls"] = controls(model, circuit, train, held_out, nonsense, windows, how)
     return replace(circuit, report=report)
 
@@ -81,9 +83,11 @@ def write(circuit: Circuit, domain: CodeDomain, folder: Path) -> Path:
     return path
 
 
-def _choice(task: Task, domain: CodeDomain, pairs: int, split: str, seed: int, nonsense: bool = False) -> Choice:
+def _token_pairs(
+    task: Task, domain: CodeDomain, pairs: int, split: str, seed: int, nonsense: bool = False
+) -> TokenPairTask:
     found = encode(task, domain, pairs, split, seed, nonsense=nonsense)
-    return Choice.of_pairs(found.prompts, found.answers)
+    return TokenPairTask.of_pairs(found.prompts, found.answers)
 
 
 def _windows(checkpoint: Path) -> ProjectionSet | None:

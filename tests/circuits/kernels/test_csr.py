@@ -82,7 +82,7 @@ def test_wrong_inputs() -> None:
     linear = sparse(6, 4)
     with pytest.raises(ValueError, match=r"a weight \(6, 4\) needs inputs \(..., 4\); got \(2, 5\)"):
         csr_linear(torch.ones(2, 5), to_csr(linear.weight))
-    with pytest.raises(ValueError, match=r"must be in compressed sparse rows \(see to_csr\); got torch.strided"):
+    with pytest.raises(ValueError, match=r"must be in CSR format \(see to_csr\); got layout torch.strided"):
         csr_linear(torch.ones(2, 4), linear.weight)
     with pytest.raises(ValueError, match=r"expected a matrix \(m, n\) .* got shape \(3,\)"):
         to_csr(torch.ones(3))

@@ -17,7 +17,7 @@ from zoo.circuits.kernels.topk import abs_topk, fused, plain
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def projection_set(x: Tensor, k: int) -> Tensor:
+def by_sorting(x: Tensor, k: int) -> Tensor:
     """Which entries are kept, by a stable sort."""
     order = x.abs().double().sort(dim=-1, descending=True, stable=True).indices[..., :k]
     return torch.zeros_like(x, dtype=torch.bool).scatter(-1, order, True)
@@ -40,7 +40,7 @@ def test_it_keeps_what_a_stable_sort_keeps(dtype: torch.dtype, n: int, share: fl
     k = min(max(int(share * n), 1), n - 1)
     x = rows(n, dtype).requires_grad_()
     out = abs_topk(x, k)
-    kept = projection_set(x, k)
+    kept = by_sorting(x, k)
     assert torch.equal(out.nan_to_num(7.0), torch.where(kept, x, 0).nan_to_num(7.0)) and out.dtype == dtype
     weight = torch.rand(out.shape).to(dtype) + 1
     (out * weight).sum().backward()
@@ -62,7 +62,7 @@ def test_k_beyond_the_width_changes_nothing_and_empty_batches_pass() -> None:
 
 
 def test_k_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="AbsTopK keeps at least 1 entry; got k = 0"):
+    with pytest.raises(ValueError, match="AbsTopK requires k >= 1; got k=0"):
         abs_topk(torch.randn(2, 5), 0)
 
 
@@ -98,7 +98,7 @@ def test_the_cuda_kernel_equals_the_cpu(dtype: torch.dtype, n: int) -> None:
         out = abs_topk(device, k)
         assert torch.equal(out.cpu().nan_to_num(7.0), abs_topk(x, k).nan_to_num(7.0))
         (grad,) = torch.autograd.grad(out.sum(), device)
-        assert torch.equal(grad.cpu() != 0, projection_set(x, k))
+        assert torch.equal(grad.cpu() != 0, by_sorting(x, k))
 
 
 def in_interpreter(code: str) -> None:

@@ -73,9 +73,9 @@ def test_empty_prompts_and_batches() -> None:
     [
         (
             ((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 5, 4), (3,)),
-            r"one shape \(B, H, T, D\); got \(2, 3, 5, 4\), \(2, 3, 6, 4",
+            r"the same shape \(B, H, T, D\); got \(2, 3, 5, 4\), \(2, 3, 6, 4",
         ),
-        (((2, 3, 5, 4),) * 3 + ((4,),), r"one sink logit a head is needed, 3 in all; got \(4,\)"),
+        (((2, 3, 5, 4),) * 3 + ((4,),), r"expected one sink logit per head, shape \(3,\); got \(4,\)"),
     ],
 )
 def test_wrong_shapes(shapes: tuple[tuple[int, ...], ...], message: str) -> None:

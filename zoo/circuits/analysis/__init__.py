@@ -1,1 +1,1 @@
-"""Finding circuits and measuring them."""
+"""Search, measurement and comparison of circuits, and steering."""

@@ -1,75 +1,84 @@
-"""What is measured of a circuit: is it enough, is it needed, and what does each of its nodes and edges do."""
+"""Measurements of a circuit: sufficiency, necessity, and the effect of each of its nodes and edges."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.circuits.analysis.circuit import Circuit, Edges, edges_of, hold, places
-from zoo.circuits.analysis.token_pair_task import Choice, calibrated, margins, score, task_loss
-from zoo.circuits.network.transformer import Ablation
+from zoo.circuits.analysis.token_pair_task import (
+    TokenPairTask,
+    calibrated_loss,
+    evaluate_task,
+    logit_differences,
+    task_loss,
+)
+from zoo.circuits.network.circuit import Circuit
+from zoo.circuits.network.edges import Edges, edges_between, mean_ablation, weight_matrices
+from zoo.circuits.network.trace import Ablation
 from zoo.circuits.sparse_transformer import SparseTransformer
 
-ROWS = 4096  # prompts in one pass, when many ablations are measured at once
-SAMPLES = 8  # prompts whose activations are kept
+ROWS = 4096  # prompts per pass when many ablations are measured together
+SAMPLES = 8  # prompts whose activations are stored
 
 
 @torch.no_grad()
-def describe(
+def measure_circuit(
     model: SparseTransformer,
-    task: str,
-    train: Choice,
-    held_out: Choice,
+    name: str,
+    train: TokenPairTask,
+    held_out: TokenPairTask,
     mask: Tensor,
     edges: Edges,
     removed: Edges,
     target: float,
 ) -> Circuit:
-    """A circuit of these nodes and edges with all that is measured of it.
+    """Builds a circuit of the given nodes and edges and measures it.
 
-    The report has, as {"loss", "accuracy"} on held-out prompts: the `whole` network; the `circuit` (sufficiency);
-    `without` it, everything else kept (necessity: the loss must rise to chance); also the loss `calibrated` by a scale
-    and a shift, and on the `train` prompts. And its size: nodes, edges, possible edges between its nodes, the density
-    (their ratio), and all nodes and edges of the network.
+    The report contains {"loss", "accuracy"} on held-out prompts for the `whole` network, for the `circuit`
+    (sufficiency) and for the network `without` the circuit's nodes (necessity: the accuracy must fall to chance). It
+    also contains the `calibrated` loss, the scores on the `train` prompts, and sizes: nodes, edges, possible edges
+    between the nodes, their ratio (`density`), and the numbers of all nodes and edges of the network.
 
     Args:
         model: with measured means.
-        task: name.
-        train, held_out: prompts, two of each pair in a row.
-        mask: (L, N) bool.
-        edges: between its nodes.
+        name: name of the task.
+        train: prompts of the search; the two of a pair are adjacent.
+        held_out: other prompts.
+        mask: (L, N) bool, nodes of the circuit.
+        edges: between these nodes.
         removed: edges that carry their mean.
-        target: task loss that was asked for.
+        target: task loss of the search.
     """
     network = model.network
-    ablation = hold(network, model.means, model.gathered, mask, removed)
+    ablation = mean_ablation(network, model.means, model.gathered, mask, removed)
     rest = Ablation(1 - mask.float(), model.means, network.layout)
     first = torch.arange(len(held_out), device=model.device) % 2 == 0
-    possible = _possible(model, mask)
+    possible = _possible_edges(model, mask)
     report = {
         "target": target,
         "prompts": {"train": len(train), "held_out": len(held_out)},
-        "whole": score(network, held_out),
-        "circuit": score(network, held_out, ablation),
-        "without": score(network, held_out, rest),
-        "calibrated": calibrated(margins(network, held_out, ablation), first),
-        "train": score(network, train, ablation),
+        "whole": evaluate_task(network, held_out),
+        "circuit": evaluate_task(network, held_out, ablation),
+        "without": evaluate_task(network, held_out, rest),
+        "calibrated": calibrated_loss(logit_differences(network, held_out, network.trace(ablation)), first),
+        "train": evaluate_task(network, train, ablation),
         "nodes": int(mask.sum()),
         "edges": len(edges.source),
         "possible_edges": possible,
         "density": len(edges.source) / max(possible, 1),
         "all_nodes": mask.numel(),
-        "all_edges": len(edges_of(network, torch.ones_like(mask)).source),
+        "all_edges": len(edges_between(network, torch.ones_like(mask)).source),
     }
     some = held_out.rows(slice(SAMPLES))
-    visit = network.visit(ablation, record=True)
-    network.last_logits(some.tokens, visit)
-    values = torch.cat([_by_layer(model, visit.values, layer) for layer in range(network.layout.layers)], -1)
+    trace = network.trace(ablation, record=True)
+    network.last_logits(some.tokens, trace)
+    layout = network.layout
+    values = torch.cat([trace.values[layer, site] for layer in range(layout.layers) for site in layout.sizes], -1)
     return Circuit(
-        task=task,
-        layout=network.layout,
+        task=name,
+        layout=layout,
         mask=mask.cpu(),
-        edges=Edges(*(t.cpu() for t in edges)),
-        removed=Edges(*(t.cpu() for t in removed)),
+        edges=edges.to("cpu"),
+        removed=removed.to("cpu"),
         means=model.means.cpu().clone(),
         gathered=model.gathered.cpu().clone(),
         node_effect=_node_effects(model, held_out, mask, ablation).cpu(),
@@ -80,40 +89,37 @@ def describe(
     )
 
 
-def _possible(model: SparseTransformer, mask: Tensor) -> int:
-    """How many weights there could be between the nodes, were no matrix sparse."""
+def _possible_edges(model: SparseTransformer, mask: Tensor) -> int:
+    """Number of weights between the nodes if all matrices were dense."""
     kept = mask.flatten()
     return sum(
-        int(kept[p.rows.start : p.rows.stop].sum()) * int(kept[p.columns.start : p.columns.stop].sum())
-        for p in places(model.network)
+        int(kept[m.rows.start : m.rows.stop].sum()) * int(kept[m.columns.start : m.columns.stop].sum())
+        for m in weight_matrices(model.network)
     )
 
 
-def _by_layer(model: SparseTransformer, values: dict[tuple[int, str], Tensor], layer: int) -> Tensor:
-    """(S, T, N) of one block."""
-    return torch.cat([values[layer, site] for site in model.network.layout.sizes], -1)
-
-
-def _node_effects(model: SparseTransformer, choice: Choice, mask: Tensor, ablation: Ablation) -> Tensor:
-    """(n,) rise of the task loss when a node is ablated too; many nodes in one pass."""
+def _node_effects(model: SparseTransformer, task: TokenPairTask, mask: Tensor, ablation: Ablation) -> Tensor:
+    """Increase (n,) of the task loss when a node is ablated too; many nodes are measured in one pass."""
     network, nodes = model.network, mask.flatten().nonzero().flatten()
-    base = task_loss(margins(network, choice, ablation))
+    base = task_loss(logit_differences(network, task, network.trace(ablation)))
     found = []
-    for some in nodes.split(max(1, ROWS // len(choice))):
+    for some in nodes.split(max(1, ROWS // len(task))):
         masks = mask.float().expand(len(some), *mask.shape).clone()
         masks.flatten(1)[torch.arange(len(some)), some] = 0
-        index = torch.arange(len(choice), device=mask.device).repeat(len(some))
-        each = Ablation(masks.repeat_interleave(len(choice), 0), model.means, network.layout, ablation.rewired)
-        margin = margins(network, choice.rows(index), each).view(len(some), -1)
-        found.append(F.softplus(-margin).mean(1) - base)
+        index = torch.arange(len(task), device=mask.device).repeat(len(some))
+        each = Ablation(masks.repeat_interleave(len(task), 0), model.means, network.layout, ablation.rewired)
+        difference = logit_differences(network, task.rows(index), network.trace(each)).view(len(some), -1)
+        found.append(F.softplus(-difference).mean(1) - base)
     return torch.cat(found) if found else mask.new_zeros(0, dtype=torch.float)
 
 
-def _edge_effects(model: SparseTransformer, choice: Choice, mask: Tensor, edges: Edges, removed: Edges) -> Tensor:
-    """(E,) rise of the task loss when an edge is ablated too."""
-    found = []
-    for k in range(-1, len(edges.source)):  # first the circuit as it is
-        more = removed.and_(edges.chosen(slice(k, k + 1))) if k >= 0 else removed
-        ablation = hold(model.network, model.means, model.gathered, mask, more)
-        found.append(task_loss(margins(model.network, choice, ablation)))
-    return torch.stack(found[1:]) - found[0] if len(found) > 1 else edges.weight.new_zeros(0)
+def _edge_effects(model: SparseTransformer, task: TokenPairTask, mask: Tensor, edges: Edges, removed: Edges) -> Tensor:
+    """Increase (E,) of the task loss when an edge is ablated too."""
+    network = model.network
+
+    def loss(ablated: Edges) -> Tensor:
+        ablation = mean_ablation(network, model.means, model.gathered, mask, ablated)
+        return task_loss(logit_differences(network, task, network.trace(ablation)))
+
+    each = [loss(removed.concat(edges.select(slice(k, k + 1)))) for k in range(len(edges.source))]
+    return torch.stack(each) - loss(removed) if each else edges.weight.new_zeros(0)

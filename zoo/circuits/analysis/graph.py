@@ -1,4 +1,4 @@
-"""A transformer as a graph of what writes to its residual stream and what reads it."""
+"""A transformer as a graph of the writers and readers of its residual stream."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,17 +9,17 @@ from torch.nn import functional as F
 
 from zoo.circuits.kernels.topk import abs_topk
 from zoo.circuits.network.attention import sink_attention
-from zoo.circuits.network.transformer import Block, SparseNetwork, beside
-from zoo.domain.text import PAD
+from zoo.circuits.network.language import last_positions
+from zoo.circuits.network.transformer import Block, SparseNetwork, with_positions
 
 
 class Run(NamedTuple):
-    """One pass along some of the paths.
+    """A forward pass along some of the paths.
 
     Attributes:
-        written: by each source, (B, T, d).
-        streams: everything written before each sublayer and after the last, (B, T, d).
-        logits: (B, V) after the last token.
+        written: output of each source, (B, T, d).
+        streams: residual stream before each sublayer and after the last, (B, T, d).
+        logits: (B, V), after the last token.
     """
 
     written: list[Tensor]
@@ -28,19 +28,20 @@ class Run(NamedTuple):
 
 
 class Graph:
-    """The paths of a network, from each source to each destination behind it.
+    """The paths of a network, from each source to each later destination.
 
     Sources are the embedding, heads and MLPs; destinations are the queries, keys and values of each head, MLPs and the
-    logits. Biases of attention's writes belong to no head, and always count.
+    logits. The biases of attention's writes do not belong to a head and are always included.
 
     Args:
         network: the transformer.
 
     Attributes:
-        sources, destinations: their names.
-        exist: (S, D) bool, the paths that there are.
-        sublayer: of each destination, as many as the 2 L of the network; that of the logits is 2 L.
-        leads_to: the source that each destination is part of; None for the logits.
+        sources: names of the sources.
+        destinations: names of the destinations.
+        exist: (S, D) bool, the existing paths.
+        sublayer: index of the sublayer of each destination; 2 L for the logits.
+        leads_to: index of the source that each destination belongs to; None for the logits.
     """
 
     def __init__(self, network: SparseNetwork) -> None:
@@ -48,7 +49,7 @@ class Graph:
         self.sources, self.destinations = ["embedding"], []
         self.sublayer: list[int] = []
         self.leads_to: list[int | None] = []
-        after = []  # how many sources come before each destination
+        after = []  # number of sources before each destination
 
         def reader(name: str, sublayer: int, source: int | None) -> None:
             self.destinations.append(name)
@@ -76,14 +77,14 @@ class Graph:
         prefix: Run | None = None,
         start: int = 0,
     ) -> Run:
-        """One pass along the kept paths.
+        """Runs the network along the kept paths.
 
         Args:
             tokens: (B, T).
-            kept: (S, D) bool, on the CPU; by default all.
-            others: what the other paths carry, by source, (B, T, d).
-            prefix: a run whose sublayers before `start` are those of this one, and are not run again.
-            start: the first sublayer to run.
+            kept: (S, D) bool, on the CPU; by default all paths.
+            others: value (B, T, d) that removed paths carry, for each source.
+            prefix: a run with the same sublayers before `start`, whose results are reused.
+            start: first sublayer to run.
         """
         net, kept = self.network, self.exist if kept is None else kept
         written, streams = [net.embedding(tokens)], []
@@ -94,11 +95,11 @@ class Graph:
         positions, per_layer = net.position_channels(tokens.shape[1]), 3 * self.heads + 1
 
         def reads(first: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-            """Which of `count` readers see the same, and what they see."""
+            """Groups `count` readers from `first` on by their paths: indices of a group, and its stream."""
             same, group = kept[: len(written), first : first + count].unique(dim=1, return_inverse=True)
             for g, column in enumerate(same.T):
-                left_out = (~column).nonzero()[:, 0].tolist()
-                seen = streams[-1] + sum((others[s] - written[s] for s in left_out), torch.zeros_like(streams[-1]))
+                removed = (~column).nonzero()[:, 0].tolist()
+                seen = streams[-1] + sum((others[s] - written[s] for s in removed), torch.zeros_like(streams[-1]))
                 yield (group == g).nonzero()[:, 0].to(tokens.device), seen
 
         for sublayer in range(start, 2 * len(net.blocks)):
@@ -106,7 +107,7 @@ class Graph:
             block, first = net.blocks[layer], layer * per_layer
             if is_mlp:
                 ((_, stream),) = reads(first + 3 * self.heads, 1)
-                seen = beside(abs_topk(block.mlp_norm(stream), net.kept["mlp_in"]), positions)
+                seen = with_positions(abs_topk(block.mlp_norm(stream), net.kept["mlp_in"]), positions)
                 neurons = abs_topk(F.gelu(block.up(seen)), net.kept["mlp_neuron"])
                 written.append(abs_topk(block.down(neurons), net.kept["mlp_out"]))
                 streams.append(streams[-1] + written[-1])
@@ -114,18 +115,18 @@ class Graph:
                 writes, bias = self._attend(block, reads(first, 3 * self.heads), positions)
                 written += writes
                 streams.append(streams[-1] + sum(writes, bias))
-        rows, last = torch.arange(len(tokens), device=tokens.device), (tokens != PAD).sum(1) - 1
+        rows, last = last_positions(tokens)
         ((_, stream),) = reads(len(self.destinations) - 1, 1)
         return Run(written, streams, net.logits(stream[rows, last], tokens[rows, last]))
 
     def _attend(
         self, block: Block, reads: Iterator[tuple[Tensor, Tensor]], positions: Tensor | None
     ) -> tuple[list[Tensor], Tensor]:
-        """What each head writes (B, T, d), and what their bias does."""
+        """Output (B, T, d) of each head, and of their bias."""
         kept, readers, parts = self.network.kept, 3 * self.heads, {}
         weight, bias = block.qkv.weight.unflatten(0, (readers, -1)), block.qkv.bias.unflatten(0, (readers, -1))
         for which, stream in reads:
-            seen = beside(abs_topk(block.attn_norm(stream), kept["attn_in"]), positions)
+            seen = with_positions(abs_topk(block.attn_norm(stream), kept["attn_in"]), positions)
             found = F.linear(seen, weight[which].flatten(0, 1), bias[which].flatten())
             parts |= dict(zip(which.tolist(), found.unflatten(-1, (len(which), -1)).unbind(-2), strict=True))
         qkv = torch.stack([parts[r] for r in range(readers)], -2).unflatten(-2, (3, self.heads))
@@ -134,6 +135,6 @@ class Graph:
             for name, t in zip("qkv", qkv.unbind(-3), strict=True)
         )
         gathered = sink_attention(q, k, v, block.sink).transpose(1, 2)  # (B, T, H, D)
-        gate = abs_topk(block.out(gathered.flatten(2)), kept["attn_out"]) != 0  # of what the heads write together
+        gate = abs_topk(block.out(gathered.flatten(2)), kept["attn_out"]) != 0  # of the sum over heads and bias
         columns = block.out.weight.unflatten(1, (self.heads, -1)).unbind(1)
         return [gate * F.linear(g, c) for g, c in zip(gathered.unbind(2), columns, strict=True)], gate * block.out.bias

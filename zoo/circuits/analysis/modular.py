@@ -1,7 +1,7 @@
-"""Modular training: weights that connect clusters are discouraged, in any model.
+"""Modular training: a regulariser, for any model, that penalises weights between clusters of neurons.
 
-"Studying Cross-cluster Modularity in Neural Networks", arXiv 2502.02470, first called "Modular Training of Neural
-Networks aids Interpretability".
+"Studying Cross-cluster Modularity in Neural Networks", arXiv 2502.02470, 2025 (first version: "Modular Training of
+Neural Networks aids Interpretability").
 """
 
 from collections.abc import Sequence
@@ -16,32 +16,32 @@ from zoo.utils.functional import clusterability, equal_clusters
 
 
 class Modular(Callback):
-    """Adds -strength · mean clusterability of some linear layers to the training loss.
+    """Adds -strength · (mean clusterability of some linear layers) to the training loss.
 
-    Clusters are equal parts of rows and of columns that lie side by side; where a network is trained from scratch, any
-    other choice is the same up to the order of its neurons. The term is added to the gradients after the backward pass,
-    so that no model needs to know of it; the mean is logged as `train/clusterability`. In a config:
+    Clusters are contiguous parts of equal size of the rows and of the columns; for a network trained from scratch, any
+    other choice is equivalent up to the order of the neurons. The gradient of the term is added after the backward
+    pass, so that it works with any model. The mean is logged as `train/clusterability`. In a config:
 
         trainer:
           callbacks:
             - class_path: zoo.circuits.Modular
               init_args: {strength: 0.7, layers: ["network.blocks.*.up"]}
 
-    How this differs from the official code: clusters are not re-fitted during training (there, for pretrained networks,
-    by spectral clustering: `zoo.metrics.spectral_clusters` finds such clusters to measure with).
+    Differs from the published code: clusters are not refitted during training (there, by spectral clustering for
+    pretrained networks; `zoo.metrics.spectral_clusters` finds such clusters for a measurement).
 
     Args:
-        strength: λ; published: 0.7 for small networks, 40 for fine-tuning of language models.
-        clusters: how many, at least 2.
+        strength: λ > 0; published: 0.7 for small networks, 40 for fine-tuning language models.
+        clusters: number of clusters, at least 2.
         layers: patterns of names of linear layers, such as "network.blocks.*.up".
 
     Raises:
-        ValueError: a number out of range; on fit: no linear layer has such a name, or one is smaller than `clusters`.
+        ValueError: a number out of range; on fit: no linear layer matches, or one is too small for the clusters.
     """
 
     def __init__(self, strength: float = 0.7, clusters: int = 4, layers: Sequence[str] = ("*",)) -> None:
         if strength <= 0 or clusters < 2:
-            raise ValueError(f"expected strength above 0 and clusters >= 2; got {strength} and {clusters}.")
+            raise ValueError(f"expected strength > 0 and clusters >= 2; got {strength} and {clusters}.")
         self.strength, self.clusters, self.layers = strength, clusters, tuple(layers)
         self.chosen: list[nn.Linear] = []
 
@@ -50,13 +50,14 @@ class Modular(Callback):
         found = {name: m for name, m in linears.items() if any(fnmatch(name, pattern) for pattern in self.layers)}
         if not found:
             raise ValueError(
-                f"no linear layer of {type(pl_module).__name__} is called like {', '.join(self.layers)}; it has "
+                f"no linear layer of {type(pl_module).__name__} matches {', '.join(self.layers)}; its layers are "
                 f"{', '.join(list(linears)[:8]) or 'none'}."
             )
         for name, linear in found.items():
             if min(linear.weight.shape) < self.clusters:
                 raise ValueError(
-                    f"'{name}' has a weight of {tuple(linear.weight.shape)}, too small for {self.clusters} clusters."
+                    f"the weight of '{name}' has shape {tuple(linear.weight.shape)}, too small for {self.clusters} "
+                    "clusters; choose other layers or fewer clusters."
                 )
         self.chosen = list(found.values())
 
@@ -65,14 +66,15 @@ class Modular(Callback):
         if not learning:
             return
         with torch.enable_grad():
-            score = torch.stack([self._of(weight) for weight in learning]).mean()
+            score = torch.stack([self._clusterability(weight) for weight in learning]).mean()
         scaler: Any = getattr(trainer.precision_plugin, "scaler", None)
         scale = self.strength / trainer.accumulate_grad_batches * (1.0 if scaler is None else scaler.get_scale())
         for weight, gradient in zip(learning, torch.autograd.grad(score, learning), strict=True):
-            weight.grad.sub_(scale * gradient)
+            if weight.grad is not None:
+                weight.grad.sub_(scale * gradient)
         pl_module.log("train/clusterability", score.detach(), on_step=False, on_epoch=True)
 
-    def _of(self, weight: torch.Tensor) -> torch.Tensor:
+    def _clusterability(self, weight: torch.Tensor) -> torch.Tensor:
         m, n = weight.shape
         rows, columns = (equal_clusters(size, self.clusters, weight.device) for size in (m, n))
         return clusterability(weight, rows, columns)

@@ -1,24 +1,24 @@
-"""Tasks of two answers: which of two tokens follows, and how well a network, or a part of it, knows."""
+"""Token-pair tasks: which of two tokens follows a prompt, and how well a network or a circuit predicts it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.circuits.network.transformer import Ablation, SparseNetwork
+from zoo.circuits.network.trace import Ablation, Trace
+from zoo.circuits.network.transformer import SparseNetwork
 from zoo.domain.text import PAD
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Prompts with a right and a wrong answer each.
+class TokenPairTask:
+    """Prompts, each with a right and a wrong next token.
 
     Attributes:
         tokens: (B, T), padded on the right with 0.
-        right: (B,) token number of the right answer.
-        wrong: (B,) of the wrong one.
+        right: (B,), the right answer.
+        wrong: (B,), the wrong answer.
     """
 
     tokens: Tensor
@@ -26,8 +26,15 @@ class Choice:
     wrong: Tensor
 
     @classmethod
-    def of_pairs(cls, prompts: Tensor, answers: Tensor) -> "Choice":
-        """Prompts (N, 2, T) with answers (N, 2): answer 0 is right after prompt 0 of a pair, answer 1 after prompt 1.
+    def of_pairs(cls, prompts: Tensor, answers: Tensor) -> "TokenPairTask":
+        """Builds a task from pairs of prompts; the right answer of each prompt is the wrong one of its partner.
+
+        Args:
+            prompts: (N, 2, T).
+            answers: (N, 2), the right answer of each prompt.
+
+        Returns:
+            Task of 2 N prompts; the two prompts of a pair are adjacent.
 
         Raises:
             ValueError: other shapes, or a pair whose answers are equal.
@@ -37,7 +44,7 @@ class Choice:
                 f"expected prompts (N, 2, T) and answers (N, 2); got {tuple(prompts.shape)} and {tuple(answers.shape)}."
             )
         if bool((answers[:, 0] == answers[:, 1]).any()):
-            raise ValueError("the two answers of a pair are the same token, so there is nothing to choose.")
+            raise ValueError("the two answers of a pair are the same token; give pairs with different answers.")
         tokens = prompts.flatten(0, 1)
         tokens = tokens[:, : int((tokens != PAD).sum(1).max())]
         return cls(tokens, answers.flatten(), answers.flip(1).flatten())
@@ -45,55 +52,62 @@ class Choice:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def rows(self, which: Tensor | slice) -> "Choice":
+    def rows(self, which: Tensor | slice) -> "TokenPairTask":
         """Some of the prompts."""
-        return Choice(self.tokens[which], self.right[which], self.wrong[which])
+        return TokenPairTask(self.tokens[which], self.right[which], self.wrong[which])
 
-    def to(self, device: torch.device | str) -> "Choice":
-        """The same on another device."""
-        return Choice(self.tokens.to(device), self.right.to(device), self.wrong.to(device))
+    def to(self, device: torch.device | str) -> "TokenPairTask":
+        """The task on another device."""
+        return TokenPairTask(self.tokens.to(device), self.right.to(device), self.wrong.to(device))
 
-
-def margins(
-    network: SparseNetwork, choice: Choice, ablation: Ablation | None = None, scales: Sequence[Tensor] | None = None
-) -> Tensor:
-    """(B,) logit of the right answer minus that of the wrong one."""
-    logits = network.last_logits(choice.tokens, network.visit(ablation, scales=scales)).float()
-    return (logits.gather(1, choice.right[:, None]) - logits.gather(1, choice.wrong[:, None]))[:, 0]
+    def logit_difference(self, logits: Tensor) -> Tensor:
+        """Logit of the right answer minus that of the wrong one, (B,), for logits (B, V)."""
+        return (logits.gather(1, self.right[:, None]) - logits.gather(1, self.wrong[:, None]))[:, 0]
 
 
-def task_loss(margin: Tensor) -> Tensor:
-    """Mean two-way cross-entropy in nats a prompt, of margins (B,); chance is ln 2 = 0.693."""
-    return F.softplus(-margin).mean()
+def logit_differences(network: SparseNetwork, task: TokenPairTask, trace: Trace | None = None) -> Tensor:
+    """Logit differences (B,) of a network on a task, in a pass `trace`; by default without ablation."""
+    logits = network.last_logits(task.tokens, network.trace() if trace is None else trace)
+    return task.logit_difference(logits.float())
+
+
+def task_loss(difference: Tensor) -> Tensor:
+    """Mean two-way cross-entropy in nats per prompt, of logit differences (B,); chance is ln 2 = 0.693."""
+    return F.softplus(-difference).mean()
+
+
+def scores_of(difference: Tensor) -> dict[str, float]:
+    """Task loss and accuracy of logit differences (B,)."""
+    return {"loss": task_loss(difference).item(), "accuracy": (difference > 0).float().mean().item()}
 
 
 @torch.no_grad()
-def score(network: SparseNetwork, choice: Choice, ablation: Ablation | None = None) -> dict[str, float]:
-    """Task loss and accuracy of a network, or of a part of it."""
-    margin = margins(network, choice, ablation)
-    return {"loss": task_loss(margin).item(), "accuracy": (margin > 0).float().mean().item()}
+def evaluate_task(network: SparseNetwork, task: TokenPairTask, ablation: Ablation | None = None) -> dict[str, float]:
+    """Task loss and accuracy of a network, optionally ablated."""
+    return scores_of(logit_differences(network, task, network.trace(ablation)))
 
 
-def calibrated(margin: Tensor, first: Tensor, steps: int = 16) -> float:
-    """The task loss with the best scale, and shift towards one answer, of the margins: by L-BFGS.
+def calibrated_loss(difference: Tensor, first: Tensor, steps: int = 16) -> float:
+    """Task loss after fitting a scale of the logit differences, and a shift towards one answer, by L-BFGS.
 
-    Pruned networks are not calibrated (Gao et al., appendix A.5).
+    Pruned networks are not calibrated (Gao et al., arXiv 2511.13653, 2025, appendix A.5).
 
     Args:
-        margin: (B,).
-        first: (B,) whether the right answer is the first of its pair, which the shift speaks for.
+        difference: (B,).
+        first: (B,) bool, whether the right answer is the first of its pair; the shift favours the first answers.
         steps: of L-BFGS.
     """
-    margin, sign = margin.detach().double(), torch.where(first, 1.0, -1.0).to(margin.device).double()
+    difference = difference.detach().double()
+    sign = torch.where(first, 1.0, -1.0).to(difference)
     with torch.enable_grad():
-        free = torch.tensor([1.0, 0.0], dtype=torch.double, device=margin.device, requires_grad=True)
+        free = torch.tensor([1.0, 0.0], dtype=torch.double, device=difference.device, requires_grad=True)
         optimizer = torch.optim.LBFGS([free], max_iter=steps, line_search_fn="strong_wolfe")
 
-        def closure() -> Tensor:
+        def closure() -> float:
             optimizer.zero_grad()
-            loss = F.softplus(-(free[0] * margin + free[1] * sign)).mean()
+            loss = F.softplus(-(free[0] * difference + free[1] * sign)).mean()
             loss.backward()
-            return loss
+            return loss.item()
 
         optimizer.step(closure)
-        return closure().item()
+        return closure()

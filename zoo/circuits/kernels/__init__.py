@@ -1,1 +1,1 @@
-"""Fast selection and sparse products."""
+"""Fast selection of the largest magnitudes, and products with sparse matrices."""

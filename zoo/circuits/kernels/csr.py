@@ -1,26 +1,30 @@
-"""Inference with the non-zeros of a weight alone, on the CPU: compressed sparse rows instead of a dense matrix."""
+"""Inference on the CPU with weights in compressed sparse row (CSR) format."""
 
 import copy
 import warnings
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 Network = TypeVar("Network", bound=nn.Module)
-SMALL = 32  # below so many inputs, the library's product of matrices is the faster one
-BLOCK = 256  # inputs at a time, so that they stay in the cache
+SMALL = 32  # for fewer inputs, torch.mm is faster than embedding_bag
+BLOCK = 256  # inputs per step, so that they stay in the cache
 
 
 def to_csr(weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A matrix (m, n) as compressed sparse rows with 32-bit indices, which the fast kernels take as they are.
+    """Converts a matrix to CSR format with 32-bit indices, which the fast kernels use without conversion.
 
-    A bias (m,) becomes a last column, whose input is always 1: one pass over the outputs less.
+    A bias becomes an additional last column, whose input is always 1; this saves one pass over the outputs.
+
+    Args:
+        weight: (m, n).
+        bias: (m,), or None.
 
     Raises:
-        ValueError: no matrix, or one of 2^31 entries or more.
+        ValueError: the weight is not a matrix, or has 2^31 or more entries.
     """
     if weight.ndim != 2 or weight.numel() >= 2**31:
         raise ValueError(f"expected a matrix (m, n) of fewer than 2^31 entries; got shape {tuple(weight.shape)}.")
@@ -33,17 +37,20 @@ def to_csr(weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def csr_linear(x: Tensor, weight: Tensor) -> Tensor:
-    """X W^T + b (..., m) of inputs (..., n), as `torch.nn.functional.linear` has it.
+    """Computes X W^T + b, as `torch.nn.functional.linear` does, for a weight in CSR format.
 
     Args:
         x: (..., n), fp32 or fp64.
-        weight: (m, n) from `to_csr`, or (m, n + 1) with a bias, of the dtype of x.
+        weight: from `to_csr`, (m, n), or (m, n + 1) with a bias; of the dtype of x.
+
+    Returns:
+        (..., m).
 
     Raises:
-        ValueError: the weight is not in compressed sparse rows, or the shapes do not fit.
+        ValueError: the weight is not in CSR format, or the shapes do not match.
     """
     if weight.layout != torch.sparse_csr:
-        raise ValueError(f"the weight must be in compressed sparse rows (see to_csr); got {weight.layout}.")
+        raise ValueError(f"the weight must be in CSR format (see to_csr); got layout {weight.layout}.")
     if x.ndim == 0 or weight.shape[1] - x.shape[-1] not in (0, 1):
         raise ValueError(f"a weight {tuple(weight.shape)} needs inputs (..., {weight.shape[1]}); got {tuple(x.shape)}.")
     rows = x.reshape(x.shape[:-1].numel(), x.shape[-1])  # (B, n)
@@ -57,7 +64,7 @@ def csr_linear(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _product(weight: Tensor, rows: Tensor) -> Tensor:
-    """(m, B): each output is a weighted sum of the few inputs (B,) that it reads, as in a bag of embeddings."""
+    """Output (m, B) for rows (B, n): each output is a weighted sum of a few inputs, as in an embedding bag."""
     biased = weight.shape[1] > rows.shape[1]
     inputs = torch.cat([rows.T, rows.new_ones(1, rows.shape[0])]) if biased else rows.T.contiguous()
     if rows.shape[0] == 1:
@@ -69,14 +76,19 @@ def _product(weight: Tensor, rows: Tensor) -> Tensor:
 
 
 class SparseLinear(nn.Module):
-    """A linear layer that holds and computes with its non-zeros alone; for inference on the CPU.
+    """A linear layer that stores and multiplies only its non-zero weights; for inference on the CPU.
 
-    All-zero columns are dropped, as the inputs that they would read change nothing, and rows whose output is always 0.
-    Both are exact for finite inputs.
+    All-zero columns, and rows whose output is always 0, are dropped. The result is exact for finite inputs.
 
     Args:
-        linear: the layer whose weight has few non-zeros; it is copied.
+        linear: a layer whose weight has few non-zeros; it is not changed.
     """
+
+    rows: Tensor | None
+    columns: Tensor | None
+    start: Tensor
+    column: Tensor
+    values: Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -95,7 +107,7 @@ class SparseLinear(nn.Module):
         self.live = tuple(csr.shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., m) of inputs (..., n)."""
+        """Outputs (..., m) for inputs (..., n)."""
         if x.shape[-1:] != (self.in_features,):
             raise ValueError(f"expected inputs (..., {self.in_features}); got {tuple(x.shape)}.")
         out = csr_linear(x if self.columns is None else x.index_select(-1, self.columns), self.csr())
@@ -104,43 +116,43 @@ class SparseLinear(nn.Module):
         return x.new_zeros(*x.shape[:-1], self.out_features).index_copy_(-1, self.rows, out)
 
     def csr(self) -> Tensor:
-        """What is left of weight and bias, see `to_csr`."""
+        """The remaining rows and columns of weight and bias in CSR format, see `to_csr`."""
         return _csr(self.start, self.column, self.values, self.live)
 
     @property
     def weight(self) -> Tensor:
-        """The dense weight (m, n), made anew: for whoever reads single edges of the network."""
+        """A dense copy of the weight (m, n), for code that reads single weights."""
         return self._dense()[:, : self.in_features]
 
     @property
     def bias(self) -> Tensor | None:
-        """(m,), made anew."""
+        """A dense copy of the bias (m,); None without a bias."""
         return self._dense()[:, -1] if self.biased else None
 
     def _dense(self) -> Tensor:
-        rows, columns = range(self.out_features), range(self.in_features)
-        rows = torch.tensor(rows, device=self.start.device) if self.rows is None else self.rows
-        columns = torch.tensor(columns, device=self.start.device) if self.columns is None else self.columns
+        device = self.start.device
+        rows = torch.arange(self.out_features, device=device) if self.rows is None else self.rows
+        columns = torch.arange(self.in_features, device=device) if self.columns is None else self.columns
         columns = torch.cat([columns, columns.new_tensor([self.in_features])]) if self.biased else columns
         dense = self.values.new_zeros(self.out_features, self.in_features + self.biased)
         dense[rows[:, None], columns] = self.csr().to_dense()
         return dense
 
     def extra_repr(self) -> str:
-        """What is printed of it."""
+        """Sizes and number of non-zeros, for `print`."""
         return f"{self.in_features}, {self.out_features}, non-zeros={len(self.values)}"
 
 
 def compress(network: Network, density: float = 1 / 16, leave: Iterable[str] = ()) -> Network:
-    """A copy of a network whose linear layers with few non-zeros compute with these alone.
+    """Returns a copy of a network in which sparse linear layers are replaced by `SparseLinear`.
 
     Args:
-        network: not changed.
-        density: the share of non-zeros up to which a layer is replaced.
-        leave: names of layers to leave as they are.
+        network: it is not changed.
+        density: largest share of non-zeros of a layer that is replaced.
+        leave: names of layers that are not replaced.
 
     Raises:
-        ValueError: no layer is so sparse.
+        ValueError: no layer has such a density.
     """
     leave, network, found = set(leave), copy.deepcopy(network), []
     for name, module in list(network.named_modules()):
@@ -151,10 +163,10 @@ def compress(network: Network, density: float = 1 / 16, leave: Iterable[str] = (
         if share <= density and name:
             network.set_submodule(name, SparseLinear(module))
         elif share <= density:
-            return SparseLinear(module)  # pyright: ignore[reportReturnType]
+            return cast(Network, SparseLinear(module))
     if not any(share <= density for share, _ in found):
         sparsest = f"the sparsest, '{min(found)[1]}', has {min(found)[0]:.3g}" if found else "it has no linear layer"
-        raise ValueError(f"no linear layer has a density of at most {density:.3g} ({sparsest}); raise `density`.")
+        raise ValueError(f"no linear layer has a density of at most {density:.3g} ({sparsest}); raise density.")
     return network
 
 

@@ -1,7 +1,7 @@
-"""The largest magnitudes, exactly: by the bits of the numbers, which order them as integers do.
+"""Exact selection of the largest magnitudes, by integer comparison of the bits of floating-point numbers.
 
-On the CPU the threshold comes from `numpy.partition`, which is vectorised on integers. Equal magnitudes go to the
-lowest index everywhere.
+Without the sign bit, the bits of floating-point numbers order like their magnitudes. On the CPU the threshold is found
+by `numpy.partition`, which is vectorised for integers. Ties are always broken by the lowest index.
 """
 
 import os
@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-
 Part = TypeVar("Part")
 
 
 def in_threads(work: Callable[[Part], object], parts: Sequence[Part], most: int | None = None) -> None:
-    """Does all parts of a work, in as many threads as torch uses; numpy lets go of the interpreter meanwhile."""
+    """Calls `work` on each part, in up to `most` threads; by default as many as torch uses.
+
+    Numpy releases the interpreter lock while it computes, so the threads run in parallel.
+    """
     if min(most or torch.get_num_threads(), len(parts)) < 2:
         for part in parts:
             work(part)
@@ -33,27 +34,27 @@ def in_threads(work: Callable[[Part], object], parts: Sequence[Part], most: int 
 
 @cache
 def _threads(process: int) -> ThreadPoolExecutor:
-    """Of one process, because threads do not survive a fork."""
+    """The thread pool of a process; it is cached by process number because threads do not survive a fork."""
     return ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="zoo-selection")
 
 
-def words(x: Tensor) -> Tensor:
-    """The bits of floating-point numbers, as integers of their size, in the same memory."""
-    return x.detach().view(WORDS[x.element_size()])
+def bit_view(x: Tensor) -> Tensor:
+    """Views floating-point numbers as integers of the same size, without a copy."""
+    return x.detach().view(INTEGERS[x.element_size()])
 
 
 def magnitudes(bits: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Integers of the order of the magnitudes, from the bits of the numbers; at least 32 bits wide."""
+    """Clears the sign bits, which gives integers in the order of the magnitudes, of at least 32 bits."""
     wide = np.int64 if bits.dtype == np.int64 else np.int32  # partition is not vectorised everywhere for 16 bits
     sign = np.iinfo(bits.dtype).max
     return np.bitwise_and(bits, sign, out=np.empty(bits.shape, wide) if out is None else out)
 
 
 def largest_of_rows(sizes: np.ndarray, k: int) -> np.ndarray:
-    """Which k of each row (R, n) are the largest, as (R, n) bool; k from 1 to n. Writes into `sizes`."""
+    """Marks the k largest entries of each row: (R, n) bool for `sizes` (R, n), which is overwritten; 1 <= k <= n."""
     n = sizes.shape[1]
     zero = sizes == 0
-    if zero.any():  # the common tie, and slow to partition; told apart by index it is none
+    if zero.any():  # ties of zeros are common and slow to partition; numbering them resolves the ties
         sizes -= zero * np.arange(1, n + 1, dtype=sizes.dtype)
     threshold = np.partition(sizes, n - k, axis=1)[:, n - k : n - k + 1]
     kept = sizes >= threshold
@@ -67,10 +68,13 @@ def largest_of_rows(sizes: np.ndarray, k: int) -> np.ndarray:
 
 
 def largest_of_all(sizes: np.ndarray, keep: int, scratch: np.ndarray) -> np.ndarray:
-    """Which `keep` of (N,) are the largest, as (N,) bool; more than `keep` are not 0. Writes into `scratch` (N,)."""
+    """Marks the `keep` largest entries: (N,) bool for `sizes` (N,) with more than `keep` non-zeros.
+
+    `scratch` (N,) is overwritten.
+    """
     nonzero = np.count_nonzero(sizes)
     if 2 * nonzero < len(sizes):
-        candidates = sizes[sizes != 0]  # many equal numbers are slow to partition
+        candidates = sizes[sizes != 0]  # many equal values are slow to partition
     else:
         candidates = scratch
         candidates[...] = sizes
@@ -83,9 +87,9 @@ def largest_of_all(sizes: np.ndarray, keep: int, scratch: np.ndarray) -> np.ndar
 
 
 def largest_of_each(sizes: Tensor, keep: int) -> Tensor:
-    """Which `keep` of each of the rows (n, N) are the largest, as bool, by bisection over the bits.
+    """Marks the `keep` largest entries of each row of `sizes` (n, N) by bisection over the bits.
 
-    Nothing waits for the device, and nothing but the counts depends on the data.
+    There is no synchronisation with the device, and the sequence of operations does not depend on the data.
     """
     threshold = torch.zeros(len(sizes), 1, dtype=sizes.dtype, device=sizes.device)
     for bit in range(torch.iinfo(sizes.dtype).bits - 2, -1, -1):

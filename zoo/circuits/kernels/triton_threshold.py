@@ -1,8 +1,11 @@
-"""The largest entries of many long vectors at once, in Triton: a search for thresholds by counting.
+"""The k largest entries of each of several long vectors, in Triton: a search for the threshold by counting.
 
-A pass compares every entry with 15 thresholds, so that 8 passes would find any; the first of them, around the last
-step's threshold, mostly leaves less than half of the rest to do. Passes of a vector that is done return at once.
+Each pass compares every entry with 15 thresholds, so 8 passes find any 31-bit threshold. A first pass around the
+threshold of the previous step usually removes more than half of the remaining work. Passes over a vector whose
+threshold is already known return immediately.
 """
+
+from typing import Any
 
 import torch
 import triton
@@ -12,20 +15,30 @@ from torch import Tensor
 MAX = 2**31 - 1
 BUCKETS = 16
 PASSES = 9
-BLOCK, STEPS = 1024, 8  # entries at a time, and times, of one program
+BLOCK, STEPS = 1024, 8  # entries per step and steps per program
 
 
 @triton.jit
-def _entries(sizes_ptr, vector, first, size, BLOCK: tl.constexpr):
+def _entries(
+    sizes_ptr: tl.tensor, vector: tl.tensor, first: tl.tensor, size: tl.tensor, BLOCK: tl.constexpr
+) -> tl.tensor:
+    """Loads a block of entries; positions beyond the vector are -1."""
     place = first + tl.arange(0, BLOCK)
     found = tl.load(sizes_ptr + vector.to(tl.int64) * size + place, mask=place < size, other=-1)
-    return tl.minimum(found, 0x7FFFFFFE)  # below the first upper end
+    return tl.minimum(found, 0x7FFFFFFE)  # below the initial upper bound
 
 
 @triton.jit
 def _count(
-    sizes_ptr, tried_ptr, state_ptr, counts_ptr, size, BLOCK: tl.constexpr, STEPS: tl.constexpr, BUCKETS: tl.constexpr
-):
+    sizes_ptr: tl.tensor,
+    tried_ptr: tl.tensor,
+    state_ptr: tl.tensor,
+    counts_ptr: tl.tensor,
+    size: tl.tensor,
+    BLOCK: tl.constexpr,
+    STEPS: tl.constexpr,
+    BUCKETS: tl.constexpr,
+) -> None:
     """Adds to counts (n, 16) how many entries reach exactly j of the 15 ascending thresholds in `tried` (n, 16)."""
     vector = tl.program_id(1)
     if tl.load(state_ptr + vector * 4 + 3) == 0:
@@ -41,8 +54,13 @@ def _count(
 
 
 @triton.jit
-def _narrow(tried_ptr, state_ptr, counts_ptr, keep, BUCKETS: tl.constexpr):
-    """One vector: state (low, high, entries that reach high, done), where more than `keep` reach low but not high."""
+def _narrow(
+    tried_ptr: tl.tensor, state_ptr: tl.tensor, counts_ptr: tl.tensor, keep: tl.tensor, BUCKETS: tl.constexpr
+) -> None:
+    """Narrows the interval of one vector's threshold and writes the thresholds of the next pass.
+
+    The state is (low, high, number of entries >= high, done); more than `keep` entries reach low, at most `keep` high.
+    """
     vector = tl.program_id(0)
     state = state_ptr + vector * 4
     if tl.load(state + 3) == 0:
@@ -50,7 +68,7 @@ def _narrow(tried_ptr, state_ptr, counts_ptr, keep, BUCKETS: tl.constexpr):
         low, high, reach_high = tl.load(state), tl.load(state + 1), tl.load(state + 2)
         tried = tl.load(tried_ptr + vector * BUCKETS + lanes)
         counts = tl.load(counts_ptr + vector * BUCKETS + lanes)
-        reach = tl.sum(counts, axis=0) - tl.cumsum(counts, axis=0) + counts  # that bucket or a higher one
+        reach = tl.sum(counts, axis=0) - tl.cumsum(counts, axis=0) + counts  # entries in this bucket or a higher one
         low = tl.maximum(low, tl.max(tl.where((lanes > 0) & (reach > keep), tried, 0), axis=0))
         fits = (lanes > 0) & (reach <= keep) & (tried < high)
         first = tl.min(tl.where(fits, tried, high), axis=0)
@@ -67,8 +85,16 @@ def _narrow(tried_ptr, state_ptr, counts_ptr, keep, BUCKETS: tl.constexpr):
 
 
 @triton.jit
-def _ties(sizes_ptr, state_ptr, ties_ptr, size, blocks, keep, BLOCK: tl.constexpr):
-    """Writes how many entries of each block equal the threshold, where not all that do have room."""
+def _ties(
+    sizes_ptr: tl.tensor,
+    state_ptr: tl.tensor,
+    ties_ptr: tl.tensor,
+    size: tl.tensor,
+    blocks: tl.tensor,
+    keep: tl.tensor,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Counts the entries of each block that equal the threshold, if only some of them can be kept."""
     vector, block = tl.program_id(1), tl.program_id(0)
     state = state_ptr + vector * 4
     low, reach_high = tl.load(state), tl.load(state + 2)
@@ -80,8 +106,17 @@ def _ties(sizes_ptr, state_ptr, ties_ptr, size, blocks, keep, BLOCK: tl.constexp
 
 
 @triton.jit
-def _keep(sizes_ptr, state_ptr, before_ptr, kept_ptr, size, blocks, keep, BLOCK: tl.constexpr):
-    """Writes what is kept: all that reach high, and the first that equal low; `before` of those are in other blocks."""
+def _keep(
+    sizes_ptr: tl.tensor,
+    state_ptr: tl.tensor,
+    before_ptr: tl.tensor,
+    kept_ptr: tl.tensor,
+    size: tl.tensor,
+    blocks: tl.tensor,
+    keep: tl.tensor,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Writes the mask: all entries >= high, and the first of those equal to low (`before`: ties in earlier blocks)."""
     vector, block = tl.program_id(1), tl.program_id(0)
     state = state_ptr + vector * 4
     low, high, reach_high = tl.load(state), tl.load(state + 1), tl.load(state + 2)
@@ -96,14 +131,18 @@ def _keep(sizes_ptr, state_ptr, before_ptr, kept_ptr, size, blocks, keep, BLOCK:
 
 
 def largest_of_each(sizes: Tensor, keep: int, near: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Which `keep` of each of the rows (n, N) are the largest, as bool, and the threshold (n,) of each.
+    """Marks the `keep` largest entries of each row and returns the threshold of each row.
 
-    Ties go to the lowest index; zeros may be left out where there are fewer non-zeros. Nothing waits for the device.
+    Ties are broken by the lowest index. If a row has fewer than `keep` non-zeros, zeros may be left out. There is no
+    synchronisation with the device.
 
     Args:
-        sizes: int32, not negative; N below 2^31.
+        sizes: (n, N) int32, non-negative; N < 2^31.
         keep: from 1 to N - 1.
-        near: thresholds to look around first, or None; the result does not depend on them.
+        near: (n,) thresholds to search around first, such as those of the previous step; they affect only the speed.
+
+    Returns:
+        Mask (n, N), bool, and thresholds (n,), int32.
     """
     count, size = sizes.shape
     device = sizes.device
@@ -119,12 +158,16 @@ def largest_of_each(sizes: Tensor, keep: int, near: Tensor | None = None) -> tup
     counts = torch.zeros(count, BUCKETS, dtype=torch.int32, device=device)
     wide = triton.cdiv(size, BLOCK * STEPS)
     for _ in range(PASSES):
-        _count[(wide, count)](sizes, tried, state, counts, size, BLOCK, STEPS, BUCKETS)
-        _narrow[(count,)](tried, state, counts, keep, BUCKETS)
+        _launch(_count, (wide, count), sizes, tried, state, counts, size, BLOCK, STEPS, BUCKETS)
+        _launch(_narrow, (count,), tried, state, counts, keep, BUCKETS)
     blocks = triton.cdiv(size, BLOCK)
     ties = torch.empty(count, blocks, dtype=torch.int32, device=device)
-    _ties[(blocks, count)](sizes, state, ties, size, blocks, keep, BLOCK)
+    _launch(_ties, (blocks, count), sizes, state, ties, size, blocks, keep, BLOCK)
     before = ties.cumsum(1, dtype=torch.int32) - ties
     kept = torch.empty(count, size, dtype=torch.bool, device=device)
-    _keep[(blocks, count)](sizes, state, before, kept, size, blocks, keep, BLOCK)
+    _launch(_keep, (blocks, count), sizes, state, before, kept, size, blocks, keep, BLOCK)
     return kept, state[:, 1].clone()
+
+
+def _launch(kernel: Any, grid: tuple[int, ...], *arguments: Any) -> None:
+    kernel[grid](*arguments)

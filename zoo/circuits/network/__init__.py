@@ -1,1 +1,1 @@
-"""The networks whose circuits are found."""
+"""Networks, optimizer, losses and circuits of the models."""

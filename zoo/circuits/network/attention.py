@@ -1,4 +1,4 @@
-"""Causal attention with a sink: a learned logit per head that takes part in the softmax and adds nothing."""
+"""Causal attention with a sink: a learned logit per head that enters the softmax and has no value."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,36 +12,41 @@ CPU_TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def sink_attention(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None) -> Tensor:
-    """Causal attention (B, H, T, D) with weights exp(s_ij) / (exp(sink_h) + sum over j' <= i of exp(s_ij')).
+    """Causal attention with weights exp(s_ij) / (exp(sink_h) + Σ_{j' <= i} exp(s_ij')), where s = q k / sqrt(D).
 
-    Plain causal attention out_i, with the logarithm lse_i of its denominator, gives it exactly, and keeps its speed:
-    sigmoid(lse_i - sink_h) out_i. Where there is no kernel that tells lse, and in exported graphs, the softmax is
-    taken over the scores with one column more.
+    It equals sigmoid(lse_i - sink_h) out_i exactly, where out_i is the output of causal attention without a sink and
+    lse_i the logarithm of its denominator, so a fused kernel can be used. If no kernel returns lse, and in exported
+    graphs, the softmax is computed over the scores and one additional column.
 
     Args:
-        q, k, v: (B, H, T, D), of one dtype; s = q k / sqrt(D).
-        sink: (H,), or None for plain attention.
+        q: queries (B, H, T, D).
+        k: keys (B, H, T, D).
+        v: values (B, H, T, D).
+        sink: (H,), or None for attention without a sink.
+
+    Returns:
+        (B, H, T, D).
 
     Raises:
-        ValueError: shapes other than these.
+        ValueError: other shapes.
 
-    Gao et al., arXiv 2511.13653, appendix A.1.
+    Gao et al., arXiv 2511.13653, 2025, appendix A.1.
     """
     if q.ndim != 4 or k.shape != q.shape or v.shape != q.shape:
         raise ValueError(
-            "attention expects q, k and v of one shape (B, H, T, D); got "
+            "attention expects q, k and v of the same shape (B, H, T, D); got "
             f"{tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}."
         )
     if sink is None:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     if sink.shape != q.shape[1:2]:
-        raise ValueError(f"one sink logit a head is needed, {q.shape[1]} in all; got {tuple(sink.shape)}.")
+        raise ValueError(f"expected one sink logit per head, shape ({q.shape[1]},); got {tuple(sink.shape)}.")
     kernel = None if torch.compiler.is_compiling() else _kernel(q, k, v)
     return explicit(q, k, v, sink) if kernel is None else _SinkAttention.apply(q, k, v, sink, kernel)
 
 
 def explicit(q: Tensor, k: Tensor, v: Tensor, sink: Tensor) -> Tensor:
-    """The definition: a softmax over the scores and the sink, in memory of order T squared."""
+    """Sink attention by its definition, a softmax over the scores and the sink; needs O(T^2) memory."""
     scores = (q @ k.mT) / q.shape[-1] ** 0.5  # (B, H, T, T)
     future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
     scores = scores.masked_fill(future, -torch.inf)
@@ -50,14 +55,14 @@ def explicit(q: Tensor, k: Tensor, v: Tensor, sink: Tensor) -> Tensor:
 
 
 class _Kernel(NamedTuple):
-    """Plain causal attention: forward gives out, lse and what backward needs beside them."""
+    """Causal attention without a sink: forward returns out, lse, and further arguments of backward."""
 
     forward: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, tuple[Any, ...]]]
-    backward: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    backward: Callable[..., tuple[Tensor, ...]]
 
 
 def _kernel(q: Tensor, k: Tensor, v: Tensor) -> _Kernel | None:
-    """The fastest kernel for these inputs that gives lse, if there is one."""
+    """The fastest kernel for these inputs that returns lse; None if there is none."""
     if q.numel() == 0 or type(q) not in (Tensor, torch.nn.Parameter) or not q.dtype == k.dtype == v.dtype:
         return None
     if q.device.type == "cpu":
@@ -72,33 +77,37 @@ def _kernel(q: Tensor, k: Tensor, v: Tensor) -> _Kernel | None:
 
 
 class _SinkAttention(torch.autograd.Function):
-    """The sink's gate belongs to the softmax, so the kernel's backward is right once it is told the whole of it.
+    """Sink attention by a kernel of causal attention, whose backward pass is given the lse that includes the sink.
 
-    With p_ij = exp(s_ij - lse'_i), lse' = log(exp(lse) + exp(sink)), and the gated output, the derivatives of the
-    scores are p_ij (dout_i v_j - delta_i), delta_i = dout_i out_i: what the kernel computes from lse' and out. That
-    of the sink, whose value is 0, is - sum of exp(sink - lse'_i) delta_i.
+    With p_ij = exp(s_ij - lse'_i), lse' = log(exp(lse) + exp(sink)) and the gated output out, the gradient of the
+    scores is p_ij (dout_i v_j - delta_i), where delta_i = dout_i out_i. The kernel computes this from lse' and out. The
+    gradient of the sink, whose value is 0, is -Σ_i exp(sink - lse'_i) delta_i.
     """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, sink: Tensor, kernel: _Kernel) -> Tensor:
         out, lse, rest = kernel.forward(q, k, v)
         logit = sink.to(lse)[:, None]
-        gate = torch.sigmoid(lse[..., : q.shape[2]] - logit)  # one kernel pads lse
+        gate = torch.sigmoid(lse[..., : q.shape[2]] - logit)  # one of the kernels pads lse
         out = out * gate[..., None].to(out)
         ctx.save_for_backward(q, k, v, sink, out, torch.logaddexp(lse, logit).contiguous())
         ctx.kernel, ctx.rest = kernel, rest
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, sink, out, lse = ctx.saved_tensors
-        dsink = None
-        if ctx.needs_input_grad[3]:
-            delta = (grad * out).sum(-1, dtype=lse.dtype)  # (B, H, T)
-            share = (sink.to(lse)[:, None] - lse[..., : q.shape[2]]).exp()
-            dsink = -(share * delta).sum((0, 2)).to(sink)
-        return *ctx.kernel.backward(grad, q, k, v, out, lse, *ctx.rest), dsink, None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        return _sink_backward(ctx, *grad_outputs)
+
+
+@torch.autograd.function.once_differentiable
+def _sink_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    q, k, v, sink, out, lse = ctx.saved_tensors
+    dsink = None
+    if ctx.needs_input_grad[3]:
+        delta = (grad * out).sum(-1, dtype=lse.dtype)  # (B, H, T)
+        share = (sink.to(lse)[:, None] - lse[..., : q.shape[2]]).exp()
+        dsink = -(share * delta).sum((0, 2)).to(sink)
+    return *ctx.kernel.backward(grad, q, k, v, out, lse, *ctx.rest), dsink, None
 
 
 def _cpu(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
@@ -112,7 +121,7 @@ def _cpu_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, ls
 
 def _flash(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
     out, lse, *rest = aten._scaled_dot_product_flash_attention(q, k, v, 0.0, True)
-    return out, lse, tuple(rest[:6])  # the last is for debugging
+    return out, lse, tuple(rest[:6])  # the last output is for debugging only
 
 
 def _flash_backward(
@@ -132,7 +141,7 @@ def _efficient(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, tuple[A
 def _efficient_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *random: Any
 ) -> tuple[Tensor, ...]:
-    wanted = [True, True, True, False]  # no gradient of a bias
+    wanted = [True, True, True, False]  # no gradient of the attention bias
     return aten._scaled_dot_product_efficient_attention_backward(
         grad, q, k, v, None, out, lse, *random, 0.0, wanted, True
     )[:3]

@@ -1,63 +1,69 @@
-"""What bridges are trained and measured by: residual streams at every sublayer, runs that switch networks, and losses.
+"""Losses of bridges: residual streams at every sublayer, runs that start at a sublayer, NMSE and KL divergence.
 
-A site is a sublayer of a network: 0 is the attention of layer 0, 1 its MLP, 2 the attention of layer 1, ... and 2 L - 1
-the last MLP. The stream of a site is the residual stream that its sublayer reads.
+A site is a sublayer of a network: site 0 is the attention of layer 0, 1 its MLP, 2 the attention of layer 1, ...,
+2 L - 1 the last MLP. The stream of a site is the residual stream that its sublayer reads.
 """
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from zoo.circuits.network.transformer import SparseNetwork, Visit
+from zoo.circuits.network.trace import Trace
+from zoo.circuits.network.transformer import SparseNetwork
 from zoo.domain.text import PAD
 
-SMALLEST = 1e-12  # variance of a target that does not vary
+MIN_VARIANCE = 1e-12  # for targets that do not vary
 
 
-def sublayer(network: SparseNetwork, site: int, stream: Tensor, visit: Visit) -> Tensor:
-    """The residual stream (B, T, d) after the sublayer of a site that is given `stream` (B, T, d)."""
+def run_sublayer(network: SparseNetwork, site: int, stream: Tensor, trace: Trace) -> Tensor:
+    """The residual stream (B, T, d) after the sublayer of a site, for the stream (B, T, d) before it."""
     block, start = network.blocks[site // 2], torch.zeros(stream.shape[0], dtype=torch.long, device=stream.device)
-    run = block.transform if site % 2 else block.attend
-    return run(stream, network.position_channels(stream.shape[1]), visit, start)[0]
+    sublayer = block.transform if site % 2 else block.attend
+    return sublayer(stream, network.position_channels(stream.shape[1]), trace, start)[0]
 
 
-def streams(network: SparseNetwork, tokens: Tensor) -> list[Tensor]:
-    """The streams (B, T, d) of all 2 L sites, and after them the final residual stream, for tokens (B, T)."""
-    found = [network.embedding(tokens)]
+def residual_streams(network: SparseNetwork, tokens: Tensor) -> list[Tensor]:
+    """The streams (B, T, d) of all 2 L sites, followed by the final residual stream, for tokens (B, T)."""
+    streams: list[Tensor] = [network.embedding(tokens)]
     for site in range(2 * network.layout.layers):
-        found.append(sublayer(network, site, found[-1], network.visit()))
-    return found
+        streams.append(run_sublayer(network, site, streams[-1], network.trace()))
+    return streams
 
 
-def splice(network: SparseNetwork, entering: Mapping[int, Tensor]) -> dict[int, Tensor]:
-    """Final residual streams (B, T, d) of runs that each begin at one site, with a given stream.
+def run_from_sites(network: SparseNetwork, entering: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    """Runs the network from several sites on, each with a given stream.
 
-    The runs go side by side as one batch, which the next one joins at its site.
+    All runs are computed as one batch, which each run joins at its site.
 
     Args:
         network: to run.
-        entering: the stream (B, T, d) at which a run begins, by site; at least one.
+        entering: stream (B, T, d) at which a run begins, by site; at least one.
+
+    Returns:
+        Final residual stream (B, T, d) of each run, by site.
     """
     sites = sorted(entering)
-    together = entering[sites[0]]
+    batch = entering[sites[0]]
     for site in range(sites[0], 2 * network.layout.layers):
         if site in entering and site != sites[0]:
-            together = torch.cat([together, entering[site]])
-        together = sublayer(network, site, together, network.visit())
-    return dict(zip(sites, together.chunk(len(sites)), strict=True))
+            batch = torch.cat([batch, entering[site]])
+        batch = run_sublayer(network, site, batch, network.trace())
+    return dict(zip(sites, batch.chunk(len(sites)), strict=True))
 
 
 def nmse(estimate: Tensor, target: Tensor, real: Tensor) -> Tensor:
-    """Normalised squared error: E |estimate - target|^2 / E |target - E target|^2, over the positions that count.
+    """Normalised mean squared error: E |estimate - target|^2 / E |target - E target|^2, over the real positions.
 
-    The denominator is no way to a smaller error: no gradient goes through it.
+    The denominator has no gradient, so that the error cannot be reduced by increasing the variance of the target.
 
     Args:
-        estimate, target: (B, T, d).
-        real: (B, T), True where there is a token.
+        estimate: (B, T, d).
+        target: (B, T, d).
+        real: (B, T), False at padding.
     """
     weight = real[..., None] / real.sum()
     target = target.float()
@@ -65,19 +71,19 @@ def nmse(estimate: Tensor, target: Tensor, real: Tensor) -> Tensor:
     with torch.no_grad():
         mean = (target * weight).sum((0, 1))
         variance = ((target - mean).square() * weight).sum()
-    return error / variance.clamp_min(SMALLEST)
+    return error / variance.clamp_min(MIN_VARIANCE)
 
 
-def divergence(network: SparseNetwork, residual: Tensor, tokens: Tensor, reference: Tensor) -> Tensor:
-    """KL(p || q) in nats a token, of p from another network and q of final residual streams in this one.
+def kl_divergence(network: SparseNetwork, residual: Tensor, tokens: Tensor, reference: Tensor) -> Tensor:
+    """KL(p || q) in nats per token, where p is given and q is predicted from final residual streams.
 
-    The logits are made again on the way back, so that those of one run at a time are in memory.
+    The logits are recomputed in the backward pass, so that only those of one run are in memory at a time.
 
     Args:
-        network: whose unembedding makes q.
+        network: whose unembedding predicts q.
         residual: (B, T, d).
         tokens: (B, T).
-        reference: (B, T, V) logarithms of p, fp32.
+        reference: log p, (B, T, V) fp32.
     """
 
     def run(residual: Tensor) -> Tensor:
@@ -87,11 +93,9 @@ def divergence(network: SparseNetwork, residual: Tensor, tokens: Tensor, referen
 
     if not torch.is_grad_enabled():
         return run(residual)
-    found = checkpoint(run, residual, use_reentrant=False, preserve_rng_state=False)
-    assert isinstance(found, Tensor)
-    return found
+    return cast(Tensor, checkpoint(run, residual, use_reentrant=False, preserve_rng_state=False))
 
 
 def log_probabilities(network: SparseNetwork, residual: Tensor, tokens: Tensor) -> Tensor:
-    """(B, T, V) of the next token, fp32, for final residual streams (B, T, d) at `tokens` (B, T)."""
+    """Log probabilities of the next token (B, T, V), fp32, for final residual streams (B, T, d) at `tokens` (B, T)."""
     return network.logits(residual, tokens).float().log_softmax(-1)

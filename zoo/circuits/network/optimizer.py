@@ -1,4 +1,4 @@
-"""The sparse optimizer: normalise the gradient, step, project to few non-zeros, decay; in this order."""
+"""The sparse optimizer. Each step normalises the gradients, updates, projects to few non-zeros, and decays."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,64 +6,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning import Trainer
 from torch import Tensor
 
+from zoo.circuits.network.schedule import Schedule
 from zoo.circuits.network.weight_projection import Budget, Projector
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """Density and learning rate of every step: pure functions of its number.
-
-    The density falls from 1 to its target between the shares `start` and `end` of all steps, in a straight line or,
-    as a power law, in a straight line of logarithms. The learning rate is warmed up, falls to 0 in a straight line, and
-    is multiplied by sqrt(target / density), which lets it rise as the network becomes sparse (Gao et al., appendix
-    A.2; "sharkfin").
-
-    Attributes:
-        steps: in all.
-        density: the target, of the blocks' matrices.
-        embedding_density: the target of embedding and unembedding.
-        start, end: of the anneal, shares of all steps; end 0: the target from the first step on.
-        warmup: share of all steps.
-        power: whether the density falls as a power law.
-    """
-
-    steps: int
-    density: float
-    embedding_density: float
-    start: float = 0.01
-    end: float = 0.5
-    warmup: float = 0.01
-    power: bool = False
-
-    def densities(self, step: int) -> tuple[float, float]:
-        """Of the blocks' matrices, and of embedding and unembedding, after `step` steps."""
-        if self.end == 0:
-            return self.density, self.embedding_density
-        done = (step / max(self.steps, 1) - self.start) / max(self.end - self.start, 1e-9)
-        done = min(max(done, 0.0), 1.0)
-        if self.power:
-            return self.density**done, self.embedding_density**done
-        return tuple(1 + done * (target - 1) for target in (self.density, self.embedding_density))  # pyright: ignore
-
-    def lr_factor(self, step: int) -> float:
-        """What the learning rate of step number `step` (from 0) is multiplied with."""
-        warm = self.warmup * self.steps
-        rise = min(1.0, (step + 1) / warm) if warm else 1.0
-        fall = 1 - step / max(self.steps, 1)
-        return rise * max(fall, 0.0) * math.sqrt(self.density / self.densities(step)[0])
+aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
-class Sparse:
+class SparseParameter:
     """A parameter that is kept sparse.
 
     Attributes:
         weight: (m, n).
-        embedding: whether it has the density of embeddings.
-        alive: the least number of non-zeros of each neuron, and
-        axis: the axis of the neurons.
+        embedding: whether it has the density of the embeddings.
+        alive: smallest number of non-zeros of each neuron.
+        axis: axis of the neurons.
     """
 
     weight: Tensor
@@ -72,34 +32,38 @@ class Sparse:
     axis: int = 0
 
     def budget(self, densities: tuple[float, float]) -> Budget:
-        """How many entries stay at these densities."""
+        """Number of entries to keep, given the densities of the blocks and of the embeddings."""
         return Budget(max(1, round(densities[self.embedding] * self.weight.numel())), self.alive, self.axis)
 
 
 class SparseAdam(torch.optim.Adam):
-    """Adam whose weights stay sparse while its gradients and moments are dense, so that weights can grow again.
+    """Adam with sparse weights, and dense gradients and moments, so that zero weights can become non-zero again.
 
-    A step, in the order of the official code: (1) every gradient is divided by the root mean square of all gradients
-    of its parameter group together, plus 1e-5; (2) Adam, with a large epsilon that this makes sense of; (3) each sparse
-    matrix keeps its largest magnitudes; (4) decay, p <- p - decay lr p, of every matrix that is not exempt.
+    A step, in the order of the official code: (1) the gradients of each parameter group are divided by their joint root
+    mean square plus 1e-5; (2) an Adam step with a large epsilon, which the normalisation makes meaningful; (3) each
+    sparse matrix keeps only its largest magnitudes; (4) p <- p - decay * lr * p for every matrix that is not exempt.
 
-    How this differs from the paper: it says that the root mean square is clipped to 1; the official code normalises
-    always, which is what its epsilon needs.
+    Differs from the paper: the paper clips the root mean square to 1; like the official code, this class always
+    normalises, which its epsilon requires.
 
     Args:
-        groups: parameter groups as any optimizer takes them; "weight_decay" is the decoupled one of (4).
+        groups: parameter groups as for any optimizer; "weight_decay" is the decoupled decay of (4).
         sparse: the parameters of (3).
         exempt: matrices without decay.
-        schedule: of density and learning rate; may be set later.
-        betas, eps: of Adam.
+        schedule: density and learning rate of each step; can be set later.
+        betas: of Adam.
+        eps: of Adam.
 
-    Gao et al.: "Weight-sparse transformers have interpretable circuits", arXiv 2511.13653, appendix A.2.
+    Attributes:
+        step_index: number of the next step, counted from 0; the training loop sets it.
+
+    Gao et al.: "Weight-sparse transformers have interpretable circuits", arXiv 2511.13653, 2025, appendix A.2.
     """
 
     def __init__(
         self,
         groups: Iterable[Mapping[str, Any]],
-        sparse: Sequence[Sparse],
+        sparse: Sequence[SparseParameter],
         exempt: Sequence[Tensor] = (),
         schedule: Schedule | None = None,
         betas: tuple[float, float] = (0.9, 0.95),
@@ -110,26 +74,37 @@ class SparseAdam(torch.optim.Adam):
         super().__init__(groups, betas=betas, eps=eps)
         self.sparse, self.exempt, self.schedule = list(sparse), {id(p) for p in exempt}, schedule
         self.projector = Projector([s.weight for s in self.sparse])
-        self.at = 0  # the number of the next step, set by who trains
+        self.step_index = 0
+
+    @staticmethod
+    def of(trainer: Trainer) -> "SparseAdam":
+        """The optimizer of a running fit.
+
+        Raises:
+            TypeError: the fit uses another optimizer.
+        """
+        found = trainer.optimizers[0]
+        if not isinstance(found, SparseAdam):
+            raise TypeError(f"a sparse transformer trains with SparseAdam; got {type(found).__name__}.")
+        return found
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        learning = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        if not learning:  # an epoch that only measures
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):  # a stage that trains nothing
             return loss
         if self.schedule is None:
             raise RuntimeError("SparseAdam has no schedule yet; set optimizer.schedule before the first step.")
         for group in self.param_groups:
             if gradients := [p.grad for p in group["params"] if p.grad is not None]:
                 normalise(gradients)
-        given, factor = [group["lr"] for group in self.param_groups], self.schedule.lr_factor(self.at)
+        given, factor = [group["lr"] for group in self.param_groups], self.schedule.lr_factor(self.step_index)
         for group in self.param_groups:
             group["lr"] = group["lr"] * factor
         super().step()
-        densities = self.schedule.densities(self.at + 1)
+        densities = self.schedule.densities(self.step_index + 1)
         self.projector([s.budget(densities) for s in self.sparse])
         self._decay()
         for group, lr in zip(self.param_groups, given, strict=True):
@@ -141,12 +116,12 @@ class SparseAdam(torch.optim.Adam):
         for group, decay in zip(self.param_groups, self.decays, strict=True):
             matrices = [p for p in group["params"] if p.ndim > 1 and p.grad is not None and id(p) not in self.exempt]
             if matrices and decay:
-                torch._foreach_mul_(matrices, 1 - decay * group["lr"])
+                aten._foreach_mul_.Scalar(matrices, 1 - decay * group["lr"])
 
 
 @torch.no_grad()
 def normalise(gradients: Sequence[Tensor]) -> None:
-    """Divides gradients by the root mean square of all of them together plus 1e-5, in place and on the device."""
+    """Divides gradients in place by their joint root mean square plus 1e-5, without synchronising with the device."""
     count = sum(g.numel() for g in gradients)
-    norm = torch.stack(torch._foreach_norm(list(gradients))).norm()
-    torch._foreach_div_(list(gradients), norm / math.sqrt(count) + 1e-5)
+    norm = torch.stack(aten._foreach_norm.Scalar(list(gradients))).norm()
+    aten._foreach_div_.Tensor(list(gradients), norm / math.sqrt(count) + 1e-5)

@@ -1,4 +1,4 @@
-"""The projection of weights to few non-zeros: each matrix keeps exactly its k largest magnitudes."""
+"""Projection of weights to few non-zeros: each matrix keeps exactly its k largest magnitudes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,29 +10,29 @@ from torch import Tensor
 
 from zoo.circuits.kernels.selection import (
     FLOATS,
+    bit_view,
     in_threads,
     largest_of_all,
     largest_of_each,
     largest_of_rows,
     magnitudes,
-    words,
 )
 from zoo.circuits.kernels.topk import fused, has_triton
 
-SMALL = 2**17  # entries of a matrix that is no work for a thread
+SMALL = 2**17  # smaller matrices are not distributed over threads
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How many entries of a matrix stay.
+    """Number of non-zeros of a matrix.
 
     Attributes:
-        keep: non-zeros in all.
-        alive: the least that every neuron keeps, the largest of its own.
-        axis: the neurons' axis: 0 if they are rows, 1 if they are columns.
+        keep: non-zeros in total.
+        alive: smallest number of non-zeros of each neuron, which keeps its own largest.
+        axis: axis of the neurons, 0 for rows or 1 for columns.
 
     Raises:
-        ValueError: keep is less than 1, alive is negative, or axis neither 0 nor 1.
+        ValueError: `keep` is less than 1, `alive` is negative, or `axis` is neither 0 nor 1.
     """
 
     keep: int
@@ -41,55 +41,61 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.keep < 1 or self.alive < 0 or self.axis not in (0, 1):
-            raise ValueError(f"a budget needs keep >= 1, alive >= 0 and axis 0 or 1; got {self}.")
+            raise ValueError(f"a budget requires keep >= 1, alive >= 0 and axis 0 or 1; got {self}.")
 
     def check(self, shape: Sequence[int]) -> None:
-        """Raises ValueError if a matrix of this shape cannot keep so few and have so many alive."""
+        """Checks that a matrix of this shape can satisfy the budget.
+
+        Raises:
+            ValueError: `keep` is too small for `alive` non-zeros of each neuron.
+        """
         rows, columns = shape
         neurons, width = (rows, columns) if self.axis == 0 else (columns, rows)
-        if neurons * min(self.alive, width) > self.keep:
+        least = neurons * min(self.alive, width)
+        if least > self.keep:
             raise ValueError(
-                f"a matrix ({rows}, {columns}) that keeps {self.keep} entries cannot hold {self.alive} in each of its "
-                f"{neurons} {'rows' if self.axis == 0 else 'columns'}, which are {neurons * min(self.alive, width)}; "
-                f"raise the density above {neurons * min(self.alive, width) / (rows * columns):.3g} or lower alive."
+                f"a matrix ({rows}, {columns}) with {self.keep} non-zeros cannot have {self.alive} in each of its "
+                f"{neurons} {'rows' if self.axis == 0 else 'columns'}, which requires {least}; increase the density "
+                f"above {least / (rows * columns):.3g} or decrease alive."
             )
 
 
 class Projector:
-    """Projects matrices in place, step after step; what it remembers saves time and never changes a result.
+    """Projects matrices in place in every step. Results of earlier steps speed up the search and never change it.
 
-    A zero is never among what a neuron keeps alive, so a matrix with no more than `keep` non-zeros stays as it is. On
-    the CPU a neuron's own largest are looked for only where the matrix's largest leave it fewer than `alive`: where
-    they do not, they contain them. On other devices matrices of equal shape and budget are searched in one go, and
-    nothing waits for the device.
+    A matrix with at most `keep` non-zeros is not changed, since zeros do not count as alive. On the CPU, the largest
+    entries of a neuron are searched only if the largest of the matrix include fewer than `alive` of them. On other
+    devices, matrices of equal shape and budget are searched together, without synchronisation.
 
     Args:
-        weights: the matrices (m, n), each on one device.
+        weights: matrices (m, n).
 
     Raises:
-        ValueError: a weight is no floating-point matrix.
+        ValueError: a weight is not a floating-point matrix.
 
-    Gao et al., arXiv 2511.13653, appendix A.1 and A.2.
+    Gao et al., arXiv 2511.13653, 2025, appendix A.1 and A.2.
     """
 
     def __init__(self, weights: Sequence[Tensor]) -> None:
         for weight in weights:
             if weight.ndim != 2 or weight.dtype not in FLOATS:
-                raise ValueError(f"only matrices of floats are projected; got {weight.dtype} {tuple(weight.shape)}.")
+                raise ValueError(
+                    f"projection requires floating-point matrices; got {weight.dtype} of shape {tuple(weight.shape)}."
+                )
         self.weights = list(weights)
-        self._short: dict[int, np.ndarray] = {}  # by weight: which neurons were too few lately
+        self._short: dict[int, np.ndarray] = {}  # by weight: neurons that recently kept too few entries
         self._thresholds: dict[tuple[int, ...], Tensor] = {}  # by group of weights
         self._scratch: dict[int, dict[type, tuple[np.ndarray, np.ndarray]]] = {}  # by thread
 
     @torch.no_grad()
     def __call__(self, budgets: Sequence[Budget]) -> None:
-        """Leaves the `keep` largest entries of each matrix; ties go to the lowest index.
+        """Keeps the `keep` largest entries of each matrix; ties are broken by the lowest index.
 
         Raises:
-            ValueError: not one budget for each weight, or one that cannot be met; nothing was changed then.
+            ValueError: not one budget per weight, or a budget that cannot be satisfied; then no weight is changed.
         """
         if len(budgets) != len(self.weights):
-            raise ValueError(f"{len(self.weights)} weights need as many budgets; got {len(budgets)}.")
+            raise ValueError(f"expected {len(self.weights)} budgets, one per weight; got {len(budgets)}.")
         groups: dict[tuple, list[int]] = {}
         for i, (weight, budget) in enumerate(zip(self.weights, budgets, strict=True)):
             budget.check(weight.shape)
@@ -100,29 +106,31 @@ class Projector:
             if device.type != "cpu":
                 self._on_device(tuple(numbers), budget)
         on_cpu = [(i, key[-1]) for key, numbers in groups.items() if key[0].type == "cpu" for i in numbers]
-        on_cpu.sort(key=lambda one: -self.weights[one[0]].numel())  # the largest first, so that threads end together
+        on_cpu.sort(
+            key=lambda one: -self.weights[one[0]].numel()
+        )  # largest first, so that threads finish at the same time
         small = bool(on_cpu) and self.weights[on_cpu[0][0]].numel() < SMALL
         in_threads(lambda one: self._on_cpu(*one), on_cpu, 1 if small else None)
 
-    @torch.no_grad()  # a thread of its own does not inherit it
+    @torch.no_grad()  # worker threads do not inherit this mode
     def _on_cpu(self, number: int, budget: Budget) -> None:
         weight = self.weights[number]
         whole = weight.contiguous()
-        bits = words(whole).numpy()
+        bits = bit_view(whole).numpy()
         sizes, scratch = self._scratches(np.int64 if bits.dtype == np.int64 else np.int32, bits.size)
         sizes = magnitudes(bits, sizes.reshape(bits.shape))
         if np.count_nonzero(sizes) <= budget.keep:
             return
         kept, short = _largest(sizes, budget, scratch, self._short.get(number))
         self._short[number] = short
-        np.multiply(bits, kept, out=bits)  # of the bits, so that infinity times 0 is 0
+        np.multiply(bits, kept, out=bits)  # on bits, so that infinity * 0 is 0
         if whole.data_ptr() == weight.data_ptr():
-            torch.autograd.graph.increment_version(weight)  # torch did not see that it changed
+            torch.autograd.graph.increment_version(weight)  # numpy changed it behind the back of autograd
         else:
             weight.copy_(whole)
 
     def _scratches(self, kind: type, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Two arrays of a thread, used again for every matrix: fresh memory costs more than what is done in it."""
+        """Two work arrays of this thread, reused for every matrix because allocation would dominate the time."""
         own = self._scratch.setdefault(get_ident(), {})
         if kind not in own:
             most = max(weight.numel() for weight in self.weights)
@@ -132,7 +140,7 @@ class Projector:
 
     def _on_device(self, numbers: tuple[int, ...], budget: Budget) -> None:
         weights = [self.weights[i] for i in numbers]
-        bits = torch.stack([words(w) for w in weights])  # (n, rows, columns)
+        bits = torch.stack([bit_view(w) for w in weights])  # (n, rows, columns)
         sizes = bits.bitwise_and_(torch.iinfo(bits.dtype).max)
         sizes = sizes if sizes.dtype == torch.int64 else sizes.int()
         if budget.alive:
@@ -147,16 +155,16 @@ class Projector:
         else:
             kept = largest_of_each(flat, budget.keep)
         for weight, mask in zip(weights, kept.view_as(sizes), strict=True):
-            words(weight).mul_(mask)
+            bit_view(weight).mul_(mask)
 
 
 def _largest(
     sizes: np.ndarray, budget: Budget, scratch: np.ndarray, before: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The mask of what stays, and which neurons needed help; `before` are those that did so in the last step.
+    """Mask of the kept entries, and the neurons that needed their own selection (`before`: those of the last step).
 
-    Each round gives the neurons that were left with too few their own largest, which raises the threshold for the rest.
-    It ends when all have enough: every neuron's largest are then among what stays.
+    Each round selects the largest entries of the neurons that have too few, which raises the threshold for all others,
+    until every neuron has `alive` entries.
     """
     neurons = sizes if budget.axis == 0 else sizes.T
     short = np.zeros(len(neurons), bool) if before is None or len(before) != len(neurons) else before
@@ -166,7 +174,9 @@ def _largest(
             own = np.ascontiguousarray(neurons[short])
             best = largest_of_rows(own.copy(), budget.alive)
             best &= own > 0
-            own |= best * own.dtype.type(np.iinfo(own.dtype).max)  # all bits: faster than to assign by a mask
+            own |= best * own.dtype.type(
+                np.iinfo(own.dtype).max
+            )  # sets all bits, which is faster than assignment by a mask
             neurons[short] = own
             helped = helped | short
         kept = largest_of_all(sizes.reshape(-1), budget.keep, scratch).reshape(sizes.shape)
@@ -180,7 +190,7 @@ def _largest(
 
 
 def _alive(neurons: Tensor, count: int) -> Tensor:
-    """Which entries are the `count` largest of each neuron, as bool, of sizes (n, neurons, width) on a device."""
+    """Marks the `count` largest entries of each neuron, for `neurons` (n, neurons, width) on a device."""
     floats = neurons.view(torch.float32) if neurons.dtype == torch.int32 else None
     if floats is not None and fused(floats):
         from zoo.circuits.kernels.triton_topk import fused_abs_topk

@@ -1,0 +1,101 @@
+"""Removal of the edges and nodes of a circuit that a task does not need.
+
+In the manner of ACDC (Conmy et al., arXiv 2304.14997, 2023). Differs from it: candidates are removed in groups that are
+halved until the needed ones are known, and the criterion is a target loss instead of a threshold per edge.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from zoo.circuits.analysis.token_pair_task import TokenPairTask, logit_differences, task_loss
+from zoo.circuits.network.edges import Edges, edges_between, mean_ablation, weight_matrices
+from zoo.circuits.network.trace import Ablation
+from zoo.circuits.sparse_transformer import SparseTransformer
+
+
+@torch.no_grad()
+def remove_unneeded(
+    model: SparseTransformer, task: TokenPairTask, mask: Tensor, target: float, quiet: bool
+) -> tuple[Tensor, Edges, Edges]:
+    """Removes edges, then nodes, as long as the task loss stays at or below the target, least important first.
+
+    Args:
+        model: with measured means.
+        task: prompts.
+        mask: (L, N) bool, nodes that reach the target.
+        target: task loss.
+        quiet: show no progress bar.
+
+    Returns:
+        Mask of the remaining nodes, remaining edges, and removed edges.
+    """
+    network, mask = model.network, mask.clone()
+    edges = edges_between(network, mask)
+    alive = torch.ones(len(edges.source), dtype=torch.bool, device=mask.device)
+
+    def loss() -> float:
+        ablation = mean_ablation(network, model.means, model.gathered, mask, edges.select(~alive))
+        return task_loss(logit_differences(network, task, network.trace(ablation))).item()
+
+    def switch_edges(which: Tensor, on: bool) -> None:
+        alive[which] = on
+
+    def switch_nodes(which: Tensor, on: bool) -> None:
+        mask.view(-1)[which] = on
+
+    importance = edge_importance(model, task, mask, edges)
+    _switch_off(importance.argsort(stable=True), switch_edges, loss, target, "edges", quiet)
+    nodes, used = mask.flatten().nonzero().flatten(), torch.zeros(mask.numel(), device=mask.device)
+    for ends in (edges.source, edges.destination):
+        used.index_add_(0, ends[alive], importance[alive])
+    _switch_off(nodes[used[nodes].argsort(stable=True)], switch_nodes, loss, target, "nodes", quiet)
+    between = mask.view(-1)[edges.source] & mask.view(-1)[edges.destination]
+    return mask, edges.select(alive & between), edges.select(~alive)
+
+
+def edge_importance(model: SparseTransformer, task: TokenPairTask, mask: Tensor, edges: Edges) -> Tensor:
+    """First-order estimate (E,) of the change of the task loss when an edge is ablated: |gradient of its gate|."""
+    network, matrices, rewired = model.network, weight_matrices(model.network), {}
+    for matrix in matrices:
+        rewired[matrix.layer, matrix.name] = tuple(
+            t.detach().clone().requires_grad_() for t in (matrix.linear.weight, matrix.linear.bias)
+        )
+    with torch.enable_grad():
+        trace = network.trace(Ablation(mask.float(), model.means, network.layout, rewired))
+        loss = task_loss(logit_differences(network, task, trace))
+        gradients = torch.autograd.grad(loss, [t for pair in rewired.values() for t in pair])
+    found = torch.zeros_like(edges.weight)
+    for matrix, by_weight, by_bias in zip(matrices, gradients[::2], gradients[1::2], strict=True):
+        row, column, which = matrix.find(edges)
+        # The gate g of an edge enters the weight as g w, and the bias as (1 - g) w mean.
+        mean = matrix.input_means(model.means, model.gathered)[column]
+        found[which] = (edges.weight[which] * (by_weight[row, column] - by_bias[row] * mean)).abs()
+    return found
+
+
+def _switch_off(
+    order: Tensor,
+    switch: Callable[[Tensor, bool], None],
+    loss: Callable[[], float],
+    target: float,
+    what: str,
+    quiet: bool,
+) -> None:
+    """Switches off, in this order, everything that the target does not need; in groups where possible."""
+    size = max(1, len(order) // 8)
+    waiting = list(order.split(size))[::-1]
+    with tqdm(total=len(order), desc=f"removing {what}", leave=False, disable=quiet) as bar:
+        while waiting:
+            some = waiting.pop()
+            switch(some, False)
+            if loss() <= target:
+                bar.update(len(some))
+                continue
+            switch(some, True)
+            if len(some) == 1:
+                bar.update(1)
+            else:
+                waiting += list(some.split(-(-len(some) // 2)))[::-1]

@@ -1,0 +1,110 @@
+"""Read nodes: the coordinates that sublayers of the sparse network read, ranked by their effect on a task."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from zoo.circuits.analysis.token_pair_task import TokenPairTask, logit_differences
+from zoo.circuits.bridged_transformer import BridgedTransformer
+from zoo.circuits.network.trace import Trace
+from zoo.circuits.network.transformer import SparseNetwork
+from zoo.domain.text import PAD
+
+READS = ("attn_in", "mlp_in")  # in the order of the sublayers of a layer
+
+
+class ReadNode(NamedTuple):
+    """A coordinate that a sublayer of the sparse network reads, after its norm.
+
+    Attributes:
+        layer: index of the layer.
+        site: "attn_in" or "mlp_in".
+        channel: index of the coordinate.
+    """
+
+    layer: int
+    site: str
+    channel: int
+
+    @property
+    def sublayer(self) -> int:
+        """Index of the sublayer, which is the site of its bridge."""
+        return 2 * self.layer + READS.index(self.site)
+
+
+class ProbedTrace(Trace):
+    """A forward pass that records what all sublayers read, with probes for the gradients.
+
+    Args:
+        network: to run.
+
+    Attributes:
+        reads: values (B, T, d) by (layer, site).
+        probes: zeros that were added to these values.
+    """
+
+    def __init__(self, network: SparseNetwork) -> None:
+        super().__init__(network.kept)
+        self.reads: dict[tuple[int, str], Tensor] = {}
+        self.probes: dict[tuple[int, str], Tensor] = {}
+
+    def at(self, layer: int, site: str, x: Tensor) -> Tensor:
+        x = super().at(layer, site, x)
+        if site not in READS:
+            return x
+        self.reads[layer, site] = x.detach()
+        self.probes[layer, site] = torch.zeros_like(x, requires_grad=True)
+        return x + self.probes[layer, site]
+
+
+def rank_reads(model: BridgedTransformer, task: TokenPairTask, counterfactual: Tensor) -> list[tuple[ReadNode, float]]:
+    """Ranks the read nodes of the sparse network by their effect on the logit difference.
+
+    The effect is a first-order estimate: the change of the node's value from the prompt to its counterfactual, times
+    the gradient, summed over tokens and averaged over prompts.
+
+    Args:
+        model: a trained model.
+        task: prompts (B, T).
+        counterfactual: (B, T), prompts of the same numbers of tokens.
+
+    Returns:
+        Nodes and their mean effects towards the counterfactual's answer, largest first.
+
+    Raises:
+        ValueError: prompts and counterfactuals do not correspond.
+    """
+    check_prompts(task, counterfactual)
+    network = model.sparse.network
+    task, counterfactual = task.to(model.device), counterfactual.to(model.device)
+    here, there = ProbedTrace(network), ProbedTrace(network)
+    with torch.enable_grad():
+        towards = -logit_differences(network, task, here).sum()
+        gradients = torch.autograd.grad(towards, list(here.probes.values()))
+    with torch.no_grad():
+        network.last_logits(counterfactual, there)
+    found = []
+    for (place, value), gradient in zip(here.reads.items(), gradients, strict=True):
+        effect = ((there.reads[place] - value) * gradient).sum((0, 1)) / len(task)
+        found += [(ReadNode(*place, index), rise) for index, rise in enumerate(effect.tolist())]
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+def check_prompts(task: TokenPairTask, counterfactual: Tensor) -> None:
+    """Checks that each prompt has a counterfactual of the same number of tokens.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if counterfactual.shape != task.tokens.shape:
+        raise ValueError(
+            f"expected one counterfactual per prompt, shape {tuple(task.tokens.shape)}; got "
+            f"{tuple(counterfactual.shape)}."
+        )
+    differs = ((task.tokens != PAD).sum(1) != (counterfactual != PAD).sum(1).to(task.tokens.device)).nonzero()
+    if len(differs):
+        raise ValueError(
+            f"prompt {int(differs[0])} and its counterfactual have different numbers of tokens, so their positions do "
+            f"not correspond ({len(differs)} of {len(task)} such prompts); leave these prompts out."
+        )

@@ -1,0 +1,93 @@
+"""Groups of constructor arguments of the sparse transformer, as plain data or as dataclasses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from zoo.utils.checks import check_at_least, check_choice
+from zoo.utils.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Options = TypeVar("Options", bound="DataclassInstance")
+BASE_WIDTH = 256  # wider networks have denser embeddings by default, in proportion to their width
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """How many weights and activations of a network are non-zero."""
+
+    density: float = 1 / 32
+    """Share of non-zeros in every matrix of the blocks, in (0, 1]."""
+    embedding_density: float | None = None
+    """Share of non-zeros in embedding and unembedding; by default `density` times max(1, width / 256)."""
+    activation_density: float = 0.25
+    """Share of the entries that AbsTopK keeps at each of the eight sites, in (0, 1]."""
+    alive: int = 4
+    """Smallest number of non-zero weights of each neuron and attention channel."""
+    biases: bool = False
+    """Whether biases are sparse too, with the density of the embeddings; the published script keeps them dense."""
+    power: bool = False
+    """Whether the density is annealed by a power law instead of linearly."""
+
+    def __post_init__(self) -> None:
+        for name in ("density", "embedding_density", "activation_density"):
+            share = getattr(self, name)
+            if share is not None and not 0 < share <= 1:
+                raise ValueError(f"{name} must be in (0, 1]; got {share}.")
+        check_at_least(0, alive=self.alive)
+
+    def densities(self, width: int) -> tuple[float, float]:
+        """Final densities of the matrices of the blocks, and of embedding and unembedding."""
+        wide = min(1.0, self.density * max(1.0, width / BASE_WIDTH))
+        return self.density, wide if self.embedding_density is None else self.embedding_density
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Position channels that every sublayer can read and none can write."""
+
+    kind: Literal["learned", "sinusoid"] = "learned"
+    """Learned vectors, or sines and cosines."""
+    width: int = 32
+    """Number of channels."""
+
+    def __post_init__(self) -> None:
+        check_choice(("learned", "sinusoid"), **{"positions.kind": self.kind})
+        check_at_least(1, **{"positions.width": self.width})
+
+
+def parse_options(kind: type[Options], given: Options | Mapping[str, Any], argument: str) -> Options:
+    """Converts plain data to a dataclass of options.
+
+    Args:
+        kind: the dataclass.
+        given: an instance of it, or a mapping of some of its fields.
+        argument: name of the constructor's argument, for error messages.
+
+    Raises:
+        ValueError: `given` is neither of these, has an unknown key, or a value is out of range.
+    """
+    if isinstance(given, kind):
+        return given
+    known = [f.name for f in fields(kind)]
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{argument} must be a mapping with some of the keys {', '.join(known)}; got {given!r}.")
+    for key in given:
+        if key not in known:
+            raise ValueError(f"{argument} has no key '{key}'; {did_you_mean(key, known)}")
+    return kind(**given)
+
+
+def check_sizes(width: int, layers: int, head_width: int, expansion: int) -> None:
+    """Checks the sizes of a transformer.
+
+    Raises:
+        ValueError: a size is less than 1, or `width` is not a multiple of `head_width`.
+    """
+    if min(width, layers, head_width, expansion) < 1 or width % head_width:
+        raise ValueError(
+            f"width must be a multiple of head_width, and layers and expansion at least 1; got width={width}, "
+            f"head_width={head_width}, layers={layers}, expansion={expansion}."
+        )

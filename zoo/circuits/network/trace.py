@@ -1,0 +1,126 @@
+"""A forward pass through a sparse network: AbsTopK at every site, mean ablation, and recorded values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.circuits.kernels.topk import abs_topk
+from zoo.circuits.network.layout import Layout
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Mean ablation of nodes: the value x of a node becomes m x + (1 - m) mean.
+
+    Attributes:
+        mask: m in [0, 1], (L, N) for all prompts or (B, L, N) for each prompt.
+        means: (L, N).
+        layout: of the N nodes of a block.
+        rewired: weight and bias that replace those of a matrix, by (layer, name); this ablates single edges.
+    """
+
+    mask: Tensor
+    means: Tensor
+    layout: Layout
+    rewired: Mapping[tuple[int, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def kept(self, layer: int, site: str) -> Tensor:
+        """The mask of a site, (n,) or (B, 1, n)."""
+        mask = self.mask[..., layer, self.layout.part(site)]
+        return mask if mask.ndim == 1 else mask[:, None]
+
+    def constant(self, layer: int, site: str) -> Tensor:
+        """The term (1 - m) mean of a site, of the shape of `kept`."""
+        return (1 - self.kept(layer, site)) * self.means[layer, self.layout.part(site)]
+
+
+class ResidualWrite(NamedTuple):
+    """What one sublayer writes to the residual stream at one position: gate * (W value + b) + constant.
+
+    Attributes:
+        value: (B, n), attention channels or neurons.
+        gate: (B, d), 1 where AbsTopK and ablation keep the written channel.
+        constant: (B, d), means of the ablated channels.
+    """
+
+    value: Tensor
+    gate: Tensor
+    constant: Tensor
+
+
+class Trace:
+    """One forward pass. It applies AbsTopK and ablation at every site and can record the values.
+
+    Args:
+        kept: number of entries that AbsTopK keeps at each site.
+        ablation: mean ablation of nodes, or None.
+        record: record the values (B, T, n) of all sites by (layer, site), those that attention gathered under the site
+            name "gathered", and the scales of all norms.
+        scales: scales of the norms recorded by another pass over the same tokens, used instead of this pass's own.
+
+    Attributes:
+        values: recorded values.
+        scales: recorded scales 1 / rms(x), (B, T, 1), in the order of the norms.
+    """
+
+    def __init__(
+        self,
+        kept: Mapping[str, int],
+        ablation: Ablation | None = None,
+        record: bool = False,
+        scales: Sequence[Tensor] | None = None,
+    ) -> None:
+        self.kept, self.ablation, self.record = kept, ablation, record
+        self.values: dict[tuple[int, str], Tensor] = {}
+        self.scales: list[Tensor] = []
+        self._given_scales = None if scales is None else iter(scales)
+
+    def norm(self, norm: nn.RMSNorm, x: Tensor) -> Tensor:
+        """Applies a norm to the residual stream, with its own scale or the given one."""
+        if self._given_scales is not None:
+            return x * next(self._given_scales) * norm.weight
+        if self.record:
+            self.scales.append((x.float().square().mean(-1, keepdim=True) + epsilon(norm)).rsqrt())
+        return norm(x)
+
+    def at(self, layer: int, site: str, x: Tensor) -> Tensor:
+        """Applies AbsTopK and ablation to the value x (B, T, n) of a site."""
+        x = abs_topk(x, self.kept[site])
+        if self.ablation is not None:
+            x = self.ablation.kept(layer, site).to(x) * x + self.ablation.constant(layer, site).to(x)
+        if self.record:
+            self.values[layer, site] = x
+        return x
+
+    def linear(self, layer: int, name: str, linear: nn.Linear, x: Tensor) -> Tensor:
+        """Applies a linear layer of a block, with its edges ablated if the ablation rewires it."""
+        rewired = {} if self.ablation is None else self.ablation.rewired
+        return F.linear(x, *rewired[layer, name]) if (layer, name) in rewired else linear(x)
+
+    def write(self, layer: int, site: str, value: Tensor, before: Tensor, read: Tensor) -> ResidualWrite:
+        """Describes the write of a sublayer at the positions `read` (B,).
+
+        Args:
+            layer: of the sublayer.
+            site: "attn_out" or "mlp_out".
+            value: (B, T, n), input of the writing matrix.
+            before: (B, T, d), output of the writing matrix before AbsTopK and ablation.
+            read: (B,).
+        """
+        rows = torch.arange(read.shape[0], device=read.device)
+        gate = (abs_topk(before[rows, read], self.kept[site]) != 0).float()
+        constant = torch.zeros_like(gate)
+        if self.ablation is not None:
+            mask = self.ablation.kept(layer, site)
+            constant = constant + self.ablation.constant(layer, site).flatten(-1 if mask.ndim == 1 else 1)
+            gate = gate * (mask if mask.ndim == 1 else mask[:, 0])
+        return ResidualWrite(value[rows, read], gate, constant)
+
+
+def epsilon(norm: nn.RMSNorm) -> float:
+    """The value that a norm adds to the mean square, in fp32."""
+    return torch.finfo(torch.float32).eps if norm.eps is None else norm.eps
