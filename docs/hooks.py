@@ -80,7 +80,9 @@ def _index() -> str:
                 package = (ROOT / where.replace(".", "/")).is_dir()
                 rows.append((f"zoo.{alias.asname or alias.name}", where, f"({where}.md)" if package else f"[{where}]"))
     lines = [f"| `{public}` | [{where}]{link} |" for public, where, link in sorted(rows)]
-    return "\n".join(["# Public names", "", "What `import zoo` offers.", "", "| name | defined in |", "|---|---|", *lines])
+    return "\n".join(
+        ["# Public names", "", "What `import zoo` offers.", "", "| name | defined in |", "|---|---|", *lines]
+    )
 
 
 def _docstring(path: Path) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.data.real.series import SeriesArchive
     from zoo.data.real.series_arrays import SeriesArrays
     from zoo.data.real.sst2 import SST2
+    from zoo.data.real.table_file import TableFile
     from zoo.data.real.text_table import TextTable
     from zoo.data.real.torchvision import TorchvisionData
     from zoo.data.synthetic.artefacts import ForcedArtefact
@@ -71,6 +72,7 @@ __all__ = [
     "SwitchingPanels",
     "SwitchingSeries",
     "SyntheticTable",
+    "TableFile",
     "TextTable",
     "TorchvisionData",
 ]

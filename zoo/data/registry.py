@@ -18,6 +18,7 @@ MODULES = {
     "SeriesArchive": "zoo.data.real.series",
     "SeriesArrays": "zoo.data.real.series_arrays",
     "CEBaB": "zoo.data.real.cebab",
+    "TableFile": "zoo.data.real.table_file",
     "TextTable": "zoo.data.real.text_table",
     "TorchvisionData": "zoo.data.real.torchvision",
     "ForcedArtefact": "zoo.data.synthetic.artefacts",
