@@ -1,9 +1,8 @@
-"""Trains every checkpoint of the package, measures it and writes it with its card: `python -m benchmarks.train_all`.
+"""Trains every shipped checkpoint, measures it and writes it with its card: `python -m benchmarks.train_all`.
 
-What there is to train stands in train_all.yaml. A checkpoint, or a run, whose config has not changed since is left as
-it is, so an interrupted command goes on where it was; `--again` packages runs anew. Two to twelve minutes a model on
-one core, two hours in all. At the end the table of README.md between its two marks is written anew, unless the
-checkpoints go elsewhere.
+The checkpoints are listed in train_all.yaml. A run or a checkpoint whose config has not changed is kept, so an
+interrupted command resumes; `--again` writes all checkpoints anew from their runs. A model takes two to twelve minutes
+on one core, all of them two hours. At the end docs/models.md is written anew, unless --output names another folder.
 """
 
 import argparse
@@ -23,6 +22,7 @@ import yaml
 from torch import Tensor
 
 import zoo
+from benchmarks import models_page
 from zoo.checkpoints.config_file import ABOUT, CONFIG, read_config
 from zoo.checkpoints.save import save
 from zoo.checkpoints.shared_backbone import frozen_backbones
@@ -33,9 +33,8 @@ from zoo.data import PartBirds
 from zoo.domain import ImageDomain
 
 ROOT = Path(__file__).resolve().parents[1]
-CHECKPOINTS, README = ROOT / "checkpoints", ROOT / "README.md"
+CHECKPOINTS = ROOT / "checkpoints"
 PLAN = Path(__file__).with_suffix(".yaml")
-START, END = "<!-- checkpoints -->", "<!-- end of checkpoints -->"
 USE = "To try the method, to compare it with others, and as a start for own models; not to decide about people."
 LIMIT = 64  # test rows for the gates of truth
 
@@ -63,9 +62,7 @@ def main() -> int:
             failed.append(name)
             print(f"{name} failed: {error}\n{getattr(error, 'stderr', '')}", file=sys.stderr, flush=True)
     if options.output.resolve() == CHECKPOINTS:
-        text = README.read_text(encoding="utf-8")
-        before, after = text.split(START)[0], text.split(END)[1]
-        README.write_text(f"{before}{START}\n{table(options.output)}{END}{after}", encoding="utf-8")
+        models_page.main()
     return 1 if failed else 0
 
 
@@ -197,40 +194,6 @@ def wilson(share: float, rows: int, z: float = 1.96) -> list[float]:
     middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
     half = z / (1 + z * z / rows) * sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
     return [round(max(middle - half, 0), 4), round(min(middle + half, 1), 4)]
-
-
-def table(folder: Path) -> str:
-    """The checkpoints as a table in Markdown, by family."""
-    plan = yaml.safe_load(PLAN.read_text(encoding="utf-8"))
-    head = (
-        "family",
-        "checkpoint",
-        "model",
-        "data",
-        "accuracy",
-        "black-box twin",
-        "gap",
-        "randomised",
-        "size",
-        "made by",
-    )
-    told = []
-    for path in folder.glob(f"[!.]*/{CONFIG}"):
-        saved, name = read_config(path.parent), path.parent.name
-        about, value = saved["about"], next(iter(saved["metrics"].values()))
-        size = sum(p.stat().st_size for p in path.parent.iterdir()) / 1e6
-        cells = (
-            f"`{name}`",
-            f"`{saved['model']}`",
-            plan["data"][plan["checkpoints"][name]["data"]]["name"],
-            f"{value:.1%}",
-            f"{about['twin']['value']:.1%}" if about["twin"] else "",
-            *(gate.split(":")[0] if isinstance(gate, str) else f"{gate:.2g}" for gate in about["truth"].values()),
-            f"{size:.1f} MB",
-            f"`{about['command'].removeprefix('python train.py ')}`",
-        )
-        told.append((registry.find(saved["model"]).family, *cells))
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *sorted(told))) + "\n"
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def main() -> int:
     """Renders the tutorials given by name, by default all; each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="such as images (default: all)")
-    parser.add_argument("--output", type=Path, default=PAGES, help="folder of the pages (default: docs/pages/tutorials)")
+    parser.add_argument("--output", type=Path, default=PAGES, help="folder of the pages (default: %(default)s)")
     options = parser.parse_args()
     for name in options.names or tutorials():
         pid = os.fork() if len(options.names) != 1 else 0  # so that none sees the seeds and modules of another

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import zoo
-from benchmarks import train_all
+from benchmarks import models_page, train_all
 from tests.checkpoints.test_pretrained import ABOUT
 from tests.small_models import protopnet
 from zoo.checkpoints.config_file import CONFIG
@@ -75,7 +75,7 @@ def test_a_checkpoint_is_up_to_date_by_its_recipe(tmp_path: Path) -> None:
     assert not train_all.up_to_date(folder, entry)  # damaged
 
 
-def test_the_readme_tells_of_the_checkpoints_of_the_package_alone(
+def test_the_page_of_models_is_of_the_shipped_checkpoints_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     torch.manual_seed(0)
@@ -85,20 +85,19 @@ def test_the_readme_tells_of_the_checkpoints_of_the_package_alone(
         packaged.append(name)
         return zoo.save(protopnet().model, output / name, metrics={"accuracy": 0.5}, about=ABOUT)
 
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{train_all.START}\nold\n{train_all.END}\nafter\n")
-    monkeypatch.setattr(train_all, "README", readme)
+    monkeypatch.setattr(models_page, "PAGE", tmp_path / "models.md")
     monkeypatch.setattr(train_all, "package", package)
     arguments = ["train_all", "--only", "rrl-xor", "--output"]
     monkeypatch.setattr(sys, "argv", [*arguments, str(tmp_path / "elsewhere")])
     assert train_all.main() == 0 and packaged == ["rrl-xor"]
-    assert "\nold\n" in readme.read_text()
+    assert not models_page.PAGE.exists()
     monkeypatch.setattr(train_all, "CHECKPOINTS", tmp_path / "here")
+    monkeypatch.setattr(models_page, "CHECKPOINTS", tmp_path / "here")
     monkeypatch.setattr(sys, "argv", [*arguments, str(tmp_path / "here")])
     assert train_all.main() == 0
-    told = readme.read_text()
-    assert told.startswith("before\n") and told.endswith("after\n") and "\nold\n" not in told
-    assert "| prototypes | `rrl-xor` | `protopnet` | XOR | 50.0% | 75.0% | 1e-07 |" in told
+    page = models_page.PAGE.read_text()
+    assert "## Prototypes" in page and "## Parts" not in page
+    assert "| [`rrl-xor`](../checkpoints/rrl-xor/README.md) | `protopnet` | XOR | 50.0% |" in page
     monkeypatch.setattr(sys, "argv", [*arguments[:2], "rrl-xr"])
     with pytest.raises(SystemExit):
         train_all.main()

@@ -8,7 +8,7 @@ import yaml
 from torchvision.io import write_png
 
 import zoo
-from benchmarks.train_all import END, PLAN, START, table, up_to_date, wilson
+from benchmarks.train_all import PLAN, up_to_date, wilson
 from zoo.checkpoints.config_file import CONFIG, GOLDEN, read_config
 from zoo.checkpoints.model_card import require_complete
 from zoo.checkpoints.shipped import PACKAGE
@@ -51,11 +51,6 @@ def test_photographs_that_may_not_be_passed_on_are_not_in_them() -> None:
     for name in (name for name in NAMES if name.endswith("cub50")):
         assert all(unit.picture is None for unit in zoo.load(name).units()), name
         assert read_tensors(ROOT / name / GOLDEN)["inputs"].dtype == torch.uint8
-
-
-def test_the_table_of_the_readme_is_theirs() -> None:
-    text = (ROOT.parent / "README.md").read_text()
-    assert text.split(START)[1].split(END)[0] == "\n" + table(ROOT)
 
 
 @pytest.mark.parametrize("name", NAMES)
