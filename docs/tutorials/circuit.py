@@ -58,6 +58,8 @@ for what in ("whole", "circuit", "without"):
 # ## A picture
 #
 # One column for each site of each layer, in the order of the computation; a line for each weight, blue if positive.
+# The number of a node is its channel or neuron. A channel that is written can be read by every later column under the
+# same number: here channel 3, written by the attention of layer 0, is read by its MLP.
 
 # %%
 from matplotlib.figure import Figure

@@ -100,7 +100,7 @@ import torch
 
 test = data.test_dataset()
 x = torch.stack([test[i]["input"] for i in (0, 40, 80)])
-model.explain(x).figure(top=6).savefig("images.png", dpi=80)
+model.explain(x).figure(top=6).savefig("images.png", dpi=100)
 
 # %% [markdown]
 # ![The evidence for three digits: boxes in the image, and a bar for each prototype](images.png)

@@ -75,7 +75,7 @@ print(why.versus(other))
 # ## A picture
 
 # %%
-why.figure(top=6).savefig("table.png", dpi=80)
+why.figure(top=6).savefig("table.png", dpi=100)
 
 # %% [markdown]
 # ![A bar for each rule that holds, and the sum](table.png)

@@ -112,7 +112,7 @@ for name, before, after in zip(data.domain["classes"], scores.softmax(1)[0], cor
 # ## A picture
 
 # %%
-why.figure(top=6).savefig("text.png", dpi=80)
+why.figure(top=6).savefig("text.png", dpi=100)
 
 # %% [markdown]
 # ![A bar for each concept, and the sum](text.png)
