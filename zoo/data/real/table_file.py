@@ -10,9 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zoo.data.base.arrays import Rows
-from zoo.data.base.module import DataModule, expand, stratified_split
+from zoo.data.base.items import Rows
+from zoo.data.base.module import DataModule
+from zoo.data.base.sampling import stratified_split
 from zoo.domain import TableDomain
+from zoo.utils.paths import expand
 
 SPLITS = ("train", "val", "test")
 
