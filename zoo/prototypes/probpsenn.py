@@ -43,13 +43,7 @@ RECIPE = Recipe(
     lr=2e-3,
     weight_decay=0.0,
     optimizer="adam",
-    coefficients={
-        "cross_entropy": 20.0,
-        "reconstruction": 1.0,
-        "r1": 1.0,
-        "r2": 1.0,
-        "kl": 0.01,
-    },
+    coefficients={"cross_entropy": 20.0, "reconstruction": 1.0, "r1": 1.0, "r2": 1.0, "kl": 0.01},
 )
 
 
@@ -233,25 +227,8 @@ class ProbPSENN(SelfInterpretable):
         }
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
-        details, scores = terms["details"], terms["scores"]
-        total, mutual = (details[name].sum(1).tolist() for name in ("predictive entropy", "mutual information"))
-        probability, label = (t.tolist() for t in scores.max(1))
-        near, k = (t.tolist() for t in details["distance"].min(1))
-        typical, names = details["typical"].any(1).tolist(), [unit.name for unit in self.units()]
-        usual = f"{self.coverage:.0%} of the training images are within {self.decoded.threshold:.2f} of one"
-        texts = []
-        for i, c in enumerate(label):
-            text = (
-                f"{self.domain.classes[c]} with probability {probability[i]:.2f}; entropy {total[i]:.2f} nats, "
-                f"{mutual[i]:.2f} of it because the prototypes are uncertain"
-            )
-            if not typical[i]:
-                text = (
-                    f"no valid explanation, abstain: even the nearest prototype, {names[k[i]]}, is {near[i]:.2f} away; "
-                    f"{usual} ({text})"
-                )
-            texts.append(text)
-        return tuple(texts)
+        names = [unit.name for unit in self.units()]
+        return self.decoded.statements(terms, self.domain.classes, names, self.coverage)
 
     def units(self) -> tuple[Unit, ...]:
         deviation = self.prototypes.deviation().mean(1)

@@ -1,6 +1,7 @@
 """Decoded pictures of latent prototypes, and the distance beyond which a model abstains."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -123,3 +124,32 @@ class DecodedPrototypes(nn.Module):
             known = (source, picture) if self.drawn else ({}, None)
             units.append(Unit(name, "prototype", target, *known))
         return tuple(units)
+
+    def statements(
+        self, terms: Mapping[str, Any], classes: Sequence[str], names: Sequence[str], coverage: float
+    ) -> tuple[str, ...]:
+        """One sentence for each row: its class with the uncertainty, or the advice to abstain.
+
+        Args:
+            terms: of an explanation.
+            classes: their names.
+            names: of the prototypes.
+            coverage: share of the training images within `threshold` of a prototype.
+        """
+        details, scores = terms["details"], terms["scores"]
+        total, mutual = (details[name].sum(1).tolist() for name in ("predictive entropy", "mutual information"))
+        probability, label = (t.tolist() for t in scores.max(1))
+        near, k = (t.tolist() for t in details["distance"].min(1))
+        usual = f"{coverage:.0%} of the training images are within {self.threshold:.2f} of one"
+        texts = []
+        for i, typical in enumerate(details["typical"].any(1).tolist()):
+            text = (
+                f"{classes[label[i]]} with probability {probability[i]:.2f}; entropy {total[i]:.2f} nats, "
+                f"{mutual[i]:.2f} of it because the prototypes are uncertain"
+            )
+            abstain = (
+                f"no valid explanation, abstain: even the nearest prototype, {names[k[i]]}, is {near[i]:.2f} away; "
+                f"{usual} ({text})"
+            )
+            texts.append(text if typical else abstain)
+        return tuple(texts)
