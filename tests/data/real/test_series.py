@@ -100,7 +100,9 @@ def test_faults_of_ts_files(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_splits_that_do_not_fit_each_other(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Toy_TEST.tsv has labels that .* do not have: 3; those have 1, 2"):
+    with pytest.raises(
+        ValueError, match=r"Toy_TEST.tsv has labels that .* do not have: 3; the training labels are 1, 2"
+    ):
         archive(tmp_path, "1\t1\n2\t1\n", "3\t1\n").make_domain()
     data = archive(tmp_path, "1\t1\n2\t1\n", "1\t1\n2\t1\t2\n")
     with pytest.raises(ValueError, match="Toy test: a series of 2 steps; expected 1"):
@@ -121,7 +123,7 @@ def test_files_are_found_by_their_whole_name(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(FileNotFoundError, match=r"no To_TRAIN.tsv or .ts in .*series/ucr.*give its folder as root"):
         SeriesArchive("To")
     monkeypatch.delenv("ZOO_DATA")
-    with pytest.raises(ValueError, match=r"give the folder that holds Toy as root, or set .* ZOO_DATA"):
+    with pytest.raises(ValueError, match=r"give the folder that contains Toy as root, or set .* ZOO_DATA"):
         SeriesArchive("Toy")
 
 

@@ -3,7 +3,6 @@
 import hashlib
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from zoo.data.base.items import Items, Part
@@ -21,15 +20,15 @@ def fingerprint(data: DataModule) -> dict[str, dict[str, Any]]:
     return {split: {"items": len(dataset), "sha256": _digest(dataset)} for split, dataset in splits.items()}
 
 
-def _digest(dataset: Items | Part) -> str:
+def _digest(items: Any) -> str:
     """SHA-256 of the items of a data set; "unknown" if it is not one of this library."""
-    if not isinstance(dataset, Items | Part):
+    if not isinstance(items, Items):
         return "unknown"
-    items, rows = (dataset.dataset, dataset.indices) if isinstance(dataset, Part) else (dataset, range(len(dataset)))
     digest = hashlib.sha256()
-    for row in rows:
-        digest.update(items.name(row).encode(errors="surrogatepass") + b"\0")
-    for numbers in (items.targets, getattr(items, "inputs", None)):
+    for i in range(len(items)):
+        digest.update(items.name(i).encode(errors="surrogatepass") + b"\0")
+    whole, rows = (items.dataset, items.indices) if isinstance(items, Part) else (items, slice(None))
+    for numbers in (whole.targets, getattr(whole, "inputs", None)):
         if isinstance(numbers, Tensor) and numbers.nbytes <= BYTES:
-            digest.update(numbers[torch.tensor(rows, dtype=torch.long)].contiguous().cpu().numpy().tobytes())
+            digest.update(numbers[rows].contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
 
 class Items(Dataset):
@@ -30,7 +30,7 @@ class Items(Dataset):
         raise NotImplementedError("a data set defines name()")
 
 
-class Part(Subset):
+class Part(Items):
     """Some items of a data set.
 
     Args:
@@ -38,19 +38,20 @@ class Part(Subset):
         indices: numbers of the items.
     """
 
-    dataset: Items
-
     def __init__(self, dataset: Items, indices: Sequence[int]) -> None:
-        super().__init__(dataset, indices)
+        self.dataset, self.indices = dataset, list(indices)
+        self.targets = dataset.targets[self.indices]
+        self.concepts = None if dataset.concepts is None else dataset.concepts[self.indices]
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return self.dataset[self.indices[i]]
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        return self.dataset.__getitems__([self.indices[i] for i in indices])
 
     def name(self, i: int) -> str:
         """Name of item i."""
         return self.dataset.name(self.indices[i])
-
-    @property
-    def targets(self) -> Tensor:
-        """The targets of these items."""
-        return self.dataset.targets[list(self.indices)]
 
 
 class Rows(Items):

@@ -64,15 +64,15 @@ class DataModule(LightningDataModule):
         """Row numbers of the official training split: for training, and held out for validation."""
         return stratified_split(self.items("train", False).targets, self.val_fraction, self.seed)
 
-    def train_dataset(self) -> Items | Part:
+    def train_dataset(self) -> Items:
         """The training items, augmented as configured."""
         return self._training_part(True)
 
-    def projection_dataset(self) -> Items | Part:
+    def projection_dataset(self) -> Items:
         """The training items in fixed order and without augmentation, from which prototypes are projected."""
         return self._training_part(False)
 
-    def _training_part(self, augmented: bool) -> Items | Part:
+    def _training_part(self, augmented: bool) -> Items:
         items = self.items("train", augmented)
         return items if self._has_val else Part(items, self._train_and_val_rows[0])
 
@@ -82,18 +82,18 @@ class DataModule(LightningDataModule):
         Raises:
             ValueError: this data has no annotated concepts.
         """
-        concepts = self.items("train", False).concepts
+        concepts = self._training_part(False).concepts
         if concepts is None:
             raise ValueError(f"{type(self).__name__} has no annotated concepts; use data with concepts.")
-        return concepts if self._has_val else concepts[self._train_and_val_rows[0]]
+        return concepts
 
-    def val_dataset(self) -> Items | Part:
+    def val_dataset(self) -> Items:
         """The validation items: the official split, or the held-out part of the training items."""
         if self._has_val:
             return self.items("val", False)
         return Part(self.items("train", False), self._train_and_val_rows[1])
 
-    def test_dataset(self) -> Items | Part:
+    def test_dataset(self) -> Items:
         """The test items, which only the final test uses."""
         return self.items("test", False)
 

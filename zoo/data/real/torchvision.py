@@ -124,10 +124,10 @@ class NumberedNames(Sequence[str]):
     """
 
     def __init__(self, prefix: str, count: int) -> None:
-        self.prefix, self.count = prefix, count
+        self.prefix, self.numbers = prefix, range(count)
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.numbers)
 
     def __getitem__(self, i: Any) -> Any:
-        return f"{self.prefix} {range(self.count)[i]}"
+        return f"{self.prefix} {self.numbers[i]}"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.base.images import ImageData
-from zoo.data.base.items import Items, Part
+from zoo.data.base.items import Items
 from zoo.data.registry import find
 from zoo.data.synthetic.images import RenderedBenchmark, RenderedPictures, Renderer
 from zoo.domain import ImageDomain
@@ -93,7 +93,7 @@ class ForcedArtefact(RenderedBenchmark):
         return replace(domain, concepts=(), concept_groups={}, exclusive=())
 
     @cached_property
-    def _sources(self) -> dict[str, Items | Part]:
+    def _sources(self) -> dict[str, Items]:
         return {
             "train": self.data.projection_dataset(),
             "val": self.data.val_dataset(),
@@ -126,7 +126,7 @@ class Marked(Renderer):
         ValueError: the artefact cannot show that many classes in pictures of this size.
     """
 
-    def __init__(self, source: Items | Part, labels: Tensor, domain: ImageDomain, kind: str) -> None:
+    def __init__(self, source: Items, labels: Tensor, domain: ImageDomain, kind: str) -> None:
         self.source, self.labels, self.domain, self.kind = source, labels, domain, kind
         height, width = domain.size
         count = len(domain.classes)

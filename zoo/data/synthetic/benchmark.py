@@ -50,7 +50,7 @@ class SyntheticBenchmark(DataModule):
         """Generates the items of a split; all randomness comes from the generator."""
         raise NotImplementedError("a synthetic benchmark defines draw()")
 
-    def items(self, split: str, training: bool) -> EvidenceItems:
+    def items(self, split: str, training: bool) -> Items:
         return self._splits[split]
 
     @cached_property

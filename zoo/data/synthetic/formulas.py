@@ -113,7 +113,8 @@ def monotone_formula(terms: int, width: int, features: Sequence[str], generator:
         )
     chosen = subsets[torch.randperm(len(subsets), generator=generator)[:terms]].tolist()
     signs = torch.randint(2, (len(features),), generator=generator).bool().tolist()
-    return Formula(tuple(frozenset((features[i], signs[i]) for i in term) for term in chosen), tuple(features))
+    literals = list(zip(features, signs, strict=True))
+    return Formula(tuple(frozenset(literals[i] for i in term) for term in chosen), tuple(features))
 
 
 def truth_table_agreement(
