@@ -11,7 +11,10 @@ import yaml
 import zoo
 from zoo.cli.main import main
 from zoo.data import ConceptToy
-from zoo.interventions.sweep import Protocol, cache, make_policies, sweep
+from zoo.interventions.cached_evidence import cache_evidence
+from zoo.interventions.policies import make_policies
+from zoo.interventions.protocol import Protocol
+from zoo.interventions.sweep import sweep
 
 RECIPE = {
     "model": {
@@ -52,7 +55,7 @@ def test_all_policies(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) 
     names = [curve["policy"] for curve in record["curves"]]
     assert len(names) == 22 and {"random", "lcp", "coop", "val_improvement"} <= set(names) and "learned" not in names
     model = zoo.load(run / "checkpoint")
-    cached = cache(model, ConceptToy("trig", count=300).test_dataloader())
+    cached = cache_evidence(model, ConceptToy("trig", count=300).test_dataloader())
     curves = sweep(model, cached, make_policies(["random", "coop"], model, cached), Protocol())
     for curve in curves:
         (theirs,) = (c for c in record["curves"] if c["policy"] == curve.policy and c["competence"] == 1)
@@ -146,6 +149,6 @@ def test_missing_labels_are_no_obstacle(run: Path) -> None:
     model = zoo.load(run / "checkpoint")
     batch = next(iter(ConceptToy("trig", count=300).test_dataloader()))
     batch["concepts"][::2] = torch.nan
-    cached = cache(model, [batch])
+    cached = cache_evidence(model, [batch])
     curves = sweep(model, cached, make_policies(["lcp", "greedy"], model, cached))
     assert all(bool(curve.mean.isfinite().all()) for curve in curves)
