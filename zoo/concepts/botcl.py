@@ -17,6 +17,7 @@ from zoo.concepts.layers.slot_attention import position_code, rescaled
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
+from zoo.core.unit_cache import UnitCache
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.training.batch import Batch
@@ -134,7 +135,7 @@ class BotCL(SelfInterpretable):
         if dim < 4 or dim % 4:
             raise ValueError(f"dim must be a multiple of 4, for the position code; got {dim}.")
         domain = self.domain
-        self.attention, self.pooling, self.count = attention, pooling, concepts
+        self.attention, self.pooling = attention, pooling
         self.backbone = create_backbone(backbone, domain.channels)
         self.classifier = nn.Linear(self.backbone.channels, len(domain.classes))
         self.project = nn.Sequential(nn.Conv2d(self.backbone.channels, dim, 1), nn.BatchNorm2d(dim), nn.ReLU())
@@ -147,7 +148,7 @@ class BotCL(SelfInterpretable):
             self.decoder = None
         self.head = nn.Linear(concepts, len(domain.classes))
         self.images = Gallery(concepts, domain.channels, gallery_size, thumbnail)
-        self._units: tuple[tuple[int, int], tuple[Unit, ...]] | None = None
+        self._units = UnitCache()
 
     def evidence(self, x: Tensor) -> Evidence:
         maps = self.backbone(x)
@@ -210,17 +211,16 @@ class BotCL(SelfInterpretable):
         return (self.decoder(evidence.activation).unflatten(1, self.domain.shape) + 1) / 2
 
     def units(self) -> tuple[Unit, ...]:
-        index = self.images.examples.index
-        state = (index._version, self.images.picture._version)  # rebuilt only after a gallery or a load
-        if self._units is None or self._units[0] != state:
-            index, pictures = index.tolist(), self.images.picture.cpu()
-            units = []
-            for k in range(self.count):
-                seen = [i for i in index[k] if i >= 0]
-                source = {"supervision": "discovered"} | ({"training images": seen} if seen else {})
-                units.append(Unit(f"concept {k + 1}", "concept", None, source, pictures[k] if seen else None))
-            self._units = state, tuple(units)
-        return self._units[1]
+        return self._units.get((self.images.examples.index, self.images.picture), self._build_units)
+
+    def _build_units(self) -> list[Unit]:
+        units = []
+        pictures = self.images.picture.cpu()
+        for k, row in enumerate(self.images.examples.index.tolist()):
+            found = [i for i in row if i >= 0]
+            source = {"supervision": "discovered"} | ({"training images": found} if found else {})
+            units.append(Unit(f"concept {k + 1}", "concept", None, source, pictures[k] if found else None))
+        return units
 
     def on_stage_start(self, stage: Stage) -> None:
         if set(stage.trained) - {"head", "decoder"}:

@@ -1,4 +1,4 @@
-"""Pictures of the training images in which each concept fires most, dark where the concept does not look."""
+"""Pictures of the top-activating training images of each concept, darkened where its attention is low."""
 
 from collections.abc import Callable
 
@@ -11,19 +11,19 @@ from zoo.domain import ImageDomain
 from zoo.training.projection_set import ProjectionSet
 from zoo.utils.functional import upsample
 
-FAINT = 0.25  # brightness of what a concept does not look at
+FAINT = 0.25  # brightness where the attention is 0
 
 
 class Gallery(nn.Module):
     """The n top-activating training images of each of k concepts, and their pictures.
 
-    Buffers: `examples` · `picture` (k, C, t, n t) uint8, the images side by side, dark where the concept does not look.
+    Buffer: `picture` (k, C, t, n t) uint8, the images side by side, darkened where the attention is low.
 
     Args:
         concepts: k.
         channels: C.
         count: n.
-        thumbnail: t, side of a picture in pixels.
+        thumbnail: t, side of an image in pixels.
     """
 
     picture: Tensor
@@ -50,9 +50,9 @@ class Gallery(nn.Module):
 
         Args:
             projection_set: the training set.
-            domain: turns inputs back into pictures.
-            strength: from images (B, C, H, W) to how strongly each concept fires (B, k).
-            maps: from images to where each concept looks, (B, k, h, w) >= 0.
+            domain: converts inputs back to pixels.
+            strength: maps images (B, C, H, W) to the activation of each concept (B, k).
+            maps: maps images to the attention of each concept (B, k, h, w), at least 0.
         """
         for k, row in enumerate(self.examples.find(projection_set, strength).index.tolist()):
             x = torch.stack([projection_set.input(i) for i in row])
