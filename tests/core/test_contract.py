@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import zoo
 from tests.small_models import IMAGES
+from zoo.core import registry
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.training.recipe import Recipe
@@ -175,3 +176,18 @@ def test_a_model_without_readout_and_head_is_named(x: Tensor) -> None:
     del model.head
     with pytest.raises(ContractError, match=r"Good must define readout\(\), or have a linear layer `self.head`"):
         model.explain(x)
+
+
+def test_a_model_that_keeps_no_arguments_cannot_be_saved_and_is_told_why(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_entries", "_classes", "_small"):  # the model of this test leaves the registry with it
+        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
+
+    @registry.register("forgetful", modality="image", paper="")
+    class Forgetful(Good):
+        def __init__(self, domain: Any, width: int = 3, recipe: Recipe | None = None) -> None:
+            super().__init__(domain, recipe)
+
+    with pytest.raises(ContractError, match=r"Forgetful.__init__\(\) must call self.keep_arguments\(.*not kept: width"):
+        zoo.save(Forgetful(IMAGES), tmp_path / "forgetful")

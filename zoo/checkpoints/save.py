@@ -113,9 +113,9 @@ def arguments_of(model: SelfInterpretable) -> dict[str, Any]:
     """The constructor's arguments; a text encoder of the hub is given by its config, so that it is built offline."""
     found = next((m.spec for m in model.modules() if isinstance(m, HuggingFaceText)), None)
     if found is None:
-        return dict(model.hparams)
-    given = model.hparams["backbone"]
-    return {**model.hparams, "backbone": {**(given if isinstance(given, Mapping) else {}), **found}}
+        return model.arguments
+    given = model.arguments["backbone"]
+    return {**model.arguments, "backbone": {**(given if isinstance(given, Mapping) else {}), **found}}
 
 
 def _write(

@@ -105,6 +105,22 @@ class StagedModule(LightningModule):
         return {name: value if name in kept else without_weights(value, name) for name, value in arguments.items()}
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """What the constructor was given, as plain data.
+
+        Raises:
+            ContractError: the constructor did not keep it.
+        """
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        if missing := [name for name in names if name not in self.hparams]:
+            cls = type(self).__name__
+            raise ContractError(
+                f"{cls}.__init__() must call self.keep_arguments(locals()) right after super().__init__(domain, "
+                f"recipe), so that a checkpoint can build it again; not kept: {', '.join(missing)}."
+            )
+        return {name: self.hparams[name] for name in names}
+
+    @property
     def max_epochs(self) -> int:
         """How many epochs the recipe lasts; what to give to the Trainer."""
         return total_epochs(self.stages)
