@@ -103,7 +103,7 @@ def measure(checkpoint: Path, images: int) -> dict[str, Any]:
     consistency, stability, purity = (
         PartConsistency(units, parts),
         PartStability(units, parts),
-        PartPurity(units, parts, least=1e-6),
+        PartPurity(units, parts, minimum=1e-6),
     )
     draw, spent, placed = torch.Generator().manual_seed(0), 0.0, True
     counted = torch.zeros(units)

@@ -129,8 +129,8 @@ def test_weight_is_what_the_activation_was_multiplied_with() -> None:
     one = of_terms([3.0], 0.0, activation=2.0)
     term = one.top(1)[0][0]
     assert weight_of(term, one) == 1.5
-    assert weight_of(term._replace(activation=0.0), one) is None
-    assert weight_of(term._replace(contribution=None), one) is None
+    assert weight_of(replace(term, activation=0.0), one) is None
+    assert weight_of(replace(term, contribution=None), one) is None
     of_concepts = replace(one, details={"absent": torch.zeros(1, 1), "present": torch.ones(1, 1)})
     assert weight_of(term, of_concepts) is None  # what if absent or present says more
 

@@ -15,12 +15,12 @@ import zoo
 from zoo.core.module import SelfInterpretable
 from zoo.metrics.concepts.report import plain
 from zoo.metrics.faithfulness import CONTROLS, EncodingGap, Subject, train_evaluator
-from zoo.metrics.faithfulness.error_control import Without
+from zoo.metrics.faithfulness.error_control import RemoveFactor
 from zoo.metrics.faithfulness.streams import uniform
 from zoo.metrics.faithfulness.suite import Result, choose, measure
 from zoo.training.batch import as_batch
 from zoo.training.modes import evaluating
-from zoo.views.faithfulness import Row, truth_page, truth_svg
+from zoo.views.faithfulness import Row, faithfulness_page, faithfulness_svg
 
 REFERENCE = 256  # training inputs that means, draws and covariances come from
 
@@ -64,9 +64,9 @@ def report_truth(model: SelfInterpretable, data: Any, options: argparse.Namespac
     lines = table(results)
     what = f"{options.control} of {record['model']}" if options.control else record["model"]
     about = f"{what} · {len(batches.rows):,} {options.split} rows · 95 % intervals over rows"
-    drawing = truth_svg(lines)
+    drawing = faithfulness_svg(lines)
     (options.output / "truth.svg").write_text(drawing, encoding="utf-8")
-    (options.output / "truth.html").write_text(truth_page(about, drawing, lines), encoding="utf-8")
+    (options.output / "truth.html").write_text(faithfulness_page(about, drawing, lines), encoding="utf-8")
     print(about)
     print_table(lines)
     print(f"figure {options.output / 'truth.html'} · numbers {options.output / 'truth.json'} · {seconds:.1f} s")
@@ -79,7 +79,7 @@ def spread_inputs(dataset: Dataset, count: int) -> Tensor:
     return torch.stack([as_batch(dataset[i])["input"] for i in rows])
 
 
-def world_of(data: Any, split: str) -> tuple[tuple[str, ...], Without | None]:
+def world_of(data: Any, split: str) -> tuple[tuple[str, ...], RemoveFactor | None]:
     """The factors of a world, and how its inputs are drawn again without one; nothing of other data."""
     if not hasattr(data, "interventions"):
         return (), None

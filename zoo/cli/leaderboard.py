@@ -23,7 +23,8 @@ from zoo.cli.evaluate_faithfulness import REFERENCE, Numbered, spread_inputs, to
 from zoo.metrics.concepts.report import plain
 from zoo.metrics.faithfulness import Subject
 from zoo.metrics.faithfulness.encoding import Evaluator, train_evaluator
-from zoo.metrics.faithfulness.funnybirds import protocol, react
+from zoo.metrics.faithfulness.funnybirds import protocol
+from zoo.metrics.faithfulness.part_reactions import react
 from zoo.metrics.faithfulness.posthoc import POSTHOC
 from zoo.metrics.faithfulness.suite import choose, measure
 from zoo.training.batch import as_batch

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 BATCHED = ("scores", "target", "contributions", "bias", "activation", "support", "inputs", "effects", "slopes")
 
 
-class Term(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Term:
     """One unit in one explanation; `contribution` is None for models that are not additive."""
 
     unit: Unit

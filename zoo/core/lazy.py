@@ -1,7 +1,10 @@
 """Packages whose names are imported when they are asked for."""
 
+import ast
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from zoo.core.registry import classes_of
@@ -33,6 +36,18 @@ def lazy_names(
         raise AttributeError(f"module '{package}' has no attribute '{name}'; {did_you_mean(name, names())}")
 
     return get, lambda: sorted(names())
+
+
+@cache
+def type_checking_imports(file: str) -> dict[str, str]:
+    """Name -> module for the imports in the `if TYPE_CHECKING:` block of a file, so that names are listed only once."""
+    blocks = [
+        node
+        for node in ast.parse(Path(file).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    ]
+    imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom) and node.module]
+    return {alias.asname or alias.name: str(node.module) for node in imports for alias in node.names}
 
 
 def lazy_family(

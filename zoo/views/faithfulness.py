@@ -47,7 +47,7 @@ def number(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def truth_svg(rows: Sequence[Row]) -> str:
+def faithfulness_svg(rows: Sequence[Row]) -> str:
     """A self-contained SVG: a dot and its interval for each number between -0.5 and 1.5, a diamond for chance.
 
     Args:
@@ -113,7 +113,7 @@ def _fits(row: Row) -> bool:
     return value is not None and LOW <= value <= HIGH and row.name not in COUNTS
 
 
-def truth_page(about: str, drawing: str, rows: Sequence[Row]) -> str:
+def faithfulness_page(about: str, drawing: str, rows: Sequence[Row]) -> str:
     """A page with the figure and all numbers as a table."""
     header = ("metric", "number", "value", "95 % interval", "chance", "ideal", "undefined", "")
     cells = []

@@ -76,5 +76,5 @@ def test_mistakes() -> None:
     a, b = torch.rand(5, 3), torch.rand(3, 2)
     with pytest.raises(ValueError, match=r"got \(5, 2\), \(2, 2\), \(5, 3\) and \(3, 2\)"):
         edge_recovery((torch.rand(5, 2), torch.rand(2, 2)), (a, b))
-    with pytest.raises(ValueError, match="no edge"):
+    with pytest.raises(ValueError, match="at least one non-zero entry"):
         edge_recovery((a, b), (torch.zeros(5, 3), torch.zeros(3, 2)))

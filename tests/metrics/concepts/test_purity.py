@@ -210,8 +210,8 @@ def test_standardise_goes_by_some_rows_and_hides_the_unknown() -> None:
         (torch.zeros(5, 4), torch.zeros(5, 3), r"each of the 3 concepts, \(B, 3\) or \(B, 3, m\); got \(5, 4\)"),
         (torch.zeros(5, 3), torch.zeros(5), r"expects concepts \(B, k\); got \(5,\)"),
         (torch.full((5, 3), torch.inf), torch.zeros(5, 3), "NaN or infinite representations"),
-        (torch.zeros(5, 3), torch.full((5, 3), 0.7), "got 0.7 in row 0, column 0. Give the true labels"),
-        (torch.zeros(4, 3), torch.zeros(5, 3), "as many rows of everything; got representation of 4, concepts of 5"),
+        (torch.zeros(5, 3), torch.full((5, 3), 0.7), "got 0.7 in row 0, column 0. Pass the true labels"),
+        (torch.zeros(4, 3), torch.zeros(5, 3), "equal numbers of rows; got representation of 4, concepts of 5"),
     ],
 )
 def test_refuses_what_is_no_representation(make, representation: Tensor, concepts: Tensor, message: str) -> None:

@@ -98,7 +98,7 @@ def test_metrics_say_how_to_read_them() -> None:
     [
         (torch.zeros(2, 3), torch.zeros(2, 3), r"of 2 concepts, \(B, 2\); got \(2, 3\) and \(2, 3\)"),
         (torch.zeros(2, 2), torch.full((2, 2), 0.5), "0, 1, or NaN where unknown; got 0.5 in row 0, column 0"),
-        (torch.full((2, 2), 1.5), torch.zeros(2, 2), r"expects probabilities in \[0, 1\]; give sigmoid\(logits\)"),
+        (torch.full((2, 2), 1.5), torch.zeros(2, 2), r"expects probabilities in \[0, 1\]; pass sigmoid\(logits\)"),
     ],
 )
 def test_what_is_no_probability_or_label(make, probability: Tensor, concepts: Tensor, message: str) -> None:

@@ -74,5 +74,5 @@ def test_bar_is_optional(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_names_must_fit() -> None:
-    with pytest.raises(ValueError, match="names must be one for each of the 3 concepts; got 2"):
+    with pytest.raises(ValueError, match="names must have one entry for each of the 3 concepts; got 2"):
         concept_report(**model(), names=["a", "b"])

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 
-from tests.metrics.faithfulness.linear_world import SIDE, Pixels, linear_case
+from tests.metrics.faithfulness.linear_model import SIDE, Pixels, linear_case
+from zoo.metrics.cover import smallest_cover
 from zoo.metrics.faithfulness import Case, Compactness, GroundTruthRecovery, LocalityLeak, MaskOutAgreement, Subject
-from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering, spearman
+from zoo.metrics.faithfulness.base import Column, FaithfulnessMetric, spearman
 from zoo.metrics.faithfulness.compactness import Compactness as M6
 from zoo.metrics.faithfulness.deletion import EvidenceDeletionGain
 from zoo.metrics.faithfulness.imputers import Mean, NoisyLinear
@@ -22,7 +23,7 @@ def cases(model: Pixels, parts: list[list[int]]) -> list[Case]:
     """The first 24 inputs of the linear world in other batches."""
     x = torch.randn(24, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     truth = model.own[model(x).argmax(1)].view(-1, 1, SIDE, SIDE).float()
-    return [Case(Subject(model), x[rows], torch.tensor(rows), truth=truth[rows]) for rows in parts]
+    return [Case(Subject(model), x[rows], torch.tensor(rows), regions=truth[rows]) for rows in parts]
 
 
 def all_metrics(model: Pixels) -> list[FaithfulnessMetric]:
@@ -61,7 +62,7 @@ def test_neither_batches_nor_shards_nor_order_change_a_result() -> None:
 class Given(FaithfulnessMetric):
     """Values that are given: two columns."""
 
-    key, title, names, directions, chances = "M0", "given", ("a", "b"), (1, 1), (0.0, None)
+    key, title, columns = "M0", "given", (Column("a", 1, 0.0), Column("b", 1))
 
     def __init__(self, rows: Tensor) -> None:
         super().__init__()
@@ -98,7 +99,7 @@ def test_ranks_are_those_of_scipy(values: list[int]) -> None:
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=10), st.sampled_from([0.5, 0.8, 0.9, 1.0]))
 def test_covering_is_the_fewest(values: list[int], share: float) -> None:
-    chosen = covering(torch.tensor(values), share)
+    chosen = smallest_cover(torch.tensor(values), share)
     total, held = sum(values), sum(v for v, c in zip(values, chosen.tolist(), strict=True) if c)
     assert held >= share * total - 1e-9
     largest = sorted(values, reverse=True)
@@ -115,9 +116,9 @@ def test_compactness_of_four_two_one_one() -> None:
         explanation = type("Told", (), {"support": None})
 
     metric = M6()
-    found = metric.measure(Told())  # pyright: ignore[reportArgumentType]
+    found = metric.per_sample(Told())  # pyright: ignore[reportArgumentType]
     assert found[0, :3].tolist() == pytest.approx([3.3636, 2.9091, 4], abs=1e-4)
-    assert metric.units_used() == 4 and found[0, 3].isnan() and int(covering(Told.weight.abs(), 0.8).sum()) == 3
+    assert metric.units_used() == 4 and found[0, 3].isnan() and int(smallest_cover(Told.weight.abs(), 0.8).sum()) == 3
 
 
 @given(st.lists(st.integers(0, 4), min_size=3, max_size=12), st.data())
@@ -131,11 +132,11 @@ def test_average_precision_is_that_of_sklearn(values: list[int], data: st.DataOb
 
 def test_what_is_missing_is_named() -> None:
     subject = Subject(Pixels())
-    assert GroundTruthRecovery.missing(subject, True, False) == "needs data that knows its evidence (regions)"
-    assert MaskOutAgreement.missing(subject, False, True) == "needs units with a place in the input (supports)"
+    assert GroundTruthRecovery.missing(subject, True, False) == "needs data with ground-truth regions"
+    assert MaskOutAgreement.missing(subject, False, True) == "needs units with a location in the input (supports)"
     subject.additive = False
-    assert MaskOutAgreement.missing(subject, True, True) == "needs scores that are sums of its units"
+    assert MaskOutAgreement.missing(subject, True, True) == "needs an additive model"
     case = linear_case(Subject(Pixels()), 4)
-    case.truth = None
-    with pytest.raises(ValueError, match=r"ground-truth recovery does not apply to Pixels: it needs data that knows"):
+    case.regions = None
+    with pytest.raises(ValueError, match=r"ground-truth recovery does not apply to Pixels: it needs data with"):
         GroundTruthRecovery().update(case)

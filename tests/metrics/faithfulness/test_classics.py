@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr
 from sklearn.metrics import auc, precision_recall_curve
 
-from tests.metrics.faithfulness.linear_world import SIDE, Pixels, linear_case
+from tests.metrics.faithfulness.linear_model import SIDE, Pixels, linear_case
 from zoo.metrics.faithfulness import CONTROLS, Subject
 from zoo.metrics.faithfulness.classics import (
     comprehensiveness_sufficiency,

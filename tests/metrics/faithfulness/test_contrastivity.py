@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.metrics.faithfulness.linear_world import SIDE, Pixels, linear_case
+from tests.metrics.faithfulness.linear_model import SIDE, Pixels, linear_case
+from zoo.metrics.cover import smallest_cover
 from zoo.metrics.faithfulness import CONTROLS, Case, Contrastivity, Subject
-from zoo.metrics.faithfulness.base import covering
 from zoo.metrics.faithfulness.imputers import Imputer, Marginal, Mean, NoisyLinear
 
 REFERENCE = torch.randn(50, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
@@ -55,7 +55,7 @@ def test_by_hand() -> None:
         for one in told:
             weight = one.contributions[i].clamp_min(0) @ one.support[i].flatten(1)
             x = case.x[i].clone()
-            x.view(-1)[covering(weight)] = 0
+            x.view(-1)[smallest_cover(weight)] = 0
             scores = case.subject.scores(x[None])[0].double()
             gaps.append((scores[first] - scores[second]).item())
         expected = 0.5 if abs(gaps[0] - gaps[1]) < 1e-6 else float(gaps[0] < gaps[1])

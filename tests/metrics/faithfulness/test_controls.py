@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.metrics.faithfulness.linear_world import SIDE, Pixels, linear_case
+from tests.metrics.faithfulness.linear_model import SIDE, Pixels, linear_case
 from zoo.metrics.faithfulness import (
     CONTROLS,
     Case,

@@ -5,13 +5,13 @@ import torch
 from scipy.stats import kstest
 from torch import Tensor, nn
 
-from tests.metrics.faithfulness.linear_world import SIDE, Pixels, linear_case
+from tests.metrics.faithfulness.linear_model import SIDE, Pixels, linear_case
 from zoo.data import ConceptToy
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.metrics.cover import smallest_cover
 from zoo.metrics.faithfulness import CONTROLS, Case, EncodingGap, Evaluator, Subject, train_evaluator
-from zoo.metrics.faithfulness.base import covering
 from zoo.metrics.faithfulness.encoding import random_kept, small_network
-from zoo.metrics.faithfulness.sufficiency import elsewhere
+from zoo.metrics.faithfulness.sufficiency import shifted
 
 DOMAINS: dict[str, Domain] = {
     "image": ImageDomain(classes=("a", "b", "c"), size=(21, 30), channels=3),
@@ -59,10 +59,10 @@ def test_evidence_that_is_nearly_everything_is_near_the_ceiling(measured: dict[s
 
 def test_by_hand(linear: Evaluator) -> None:
     case = linear_case(count=30)
-    metric = EncodingGap(linear, moved=1, seed=2)
+    metric = EncodingGap(linear, shifts=1, seed=2)
     metric.update(case)
-    kept = covering(case.evidence_map)
-    for column, mask in ((1, kept), (2, elsewhere(kept, case, 0, 2)), (3, torch.ones_like(kept))):
+    kept = smallest_cover(case.evidence_map)
+    for column, mask in ((1, kept), (2, shifted(kept, case, 0, 2)), (3, torch.ones_like(kept))):
         shown = case.x * mask.view(case.x.shape)
         right = (linear.network(shown).argmax(1) == case.labels).double()
         assert metric.samples()[:, column].equal(right)
@@ -149,14 +149,14 @@ def test_data_modules_are_trained_on() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     data, domain = world(4), Pixels().domain
-    with pytest.raises(ValueError, match=r"needs to know what they mean; give domain=\.\.\."):
+    with pytest.raises(ValueError, match=r"trained on tensors needs their domain; pass domain=\.\.\."):
         train_evaluator(data)
     with pytest.raises(ValueError, match="epochs must be at least 1; got 0"):
         train_evaluator(data, domain, epochs=0)
     with pytest.raises(ValueError, match="one target for each input; got 4 inputs and 3 targets"):
         train_evaluator((data[0], data[1][:3]), domain)
     values = TableDomain(classes=("price",), features=("a", "b"), task="regression")
-    with pytest.raises(ValueError, match="tells classes apart; these targets are of a regression"):
+    with pytest.raises(ValueError, match="an evaluator is a classifier; these targets are of a regression"):
         train_evaluator((torch.rand(4, 2), torch.rand(4)), values)
     case = linear_case(count=3)
     case.labels = None

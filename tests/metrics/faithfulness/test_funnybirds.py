@@ -13,10 +13,10 @@ from zoo.metrics.faithfulness.funnybirds import (
     distances,
     part_drops,
     protocol,
-    rivals_of,
     scores_at,
     target_sensitivity,
 )
+from zoo.metrics.faithfulness.part_reactions import rivals_of
 
 
 def oracle(data: PartBirds, rows: int, seed: int = 0) -> tuple[Reactions, list[list[tuple[int, ...]]]]:

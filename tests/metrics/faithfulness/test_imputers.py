@@ -21,7 +21,7 @@ from zoo.metrics.faithfulness.imputers import (
     NoisyLinear,
     imputers_for,
 )
-from zoo.metrics.faithfulness.streams import normal, uniform, whole
+from zoo.metrics.faithfulness.streams import integers, normal, uniform
 
 IMAGE = ImageDomain(classes=("a", "b"), size=(12, 16), channels=3)
 TABLE = TableDomain(classes=("a", "b"), features=tuple("abcdef"))
@@ -45,7 +45,7 @@ def test_streams_are_uniform_normal_and_independent() -> None:
     for other in (uniform(ids, 100, 2), uniform(ids, 100, 1, "masks"), uniform(ids + 1, 100, 1)):
         assert abs(torch.corrcoef(torch.stack([draws.flatten(), other.flatten()]))[0, 1]) < 0.03
     assert uniform(ids[50:60], 30, 1).equal(draws[50:60, :30])  # neither the batch nor the count matters
-    counts = torch.bincount(whole(ids, 100, 7, 3).flatten(), minlength=7)
+    counts = torch.bincount(integers(ids, 100, 7, 3).flatten(), minlength=7)
     assert counts.sum() == 20_000 and (counts / 20_000 - 1 / 7).abs().max() < 0.02
 
 
@@ -59,7 +59,7 @@ def test_cells_are_even(rows: int, columns: int, tall: int, wide: int) -> None:
 def test_a_grid_of_time_spreads_over_variables() -> None:
     cells = cells_of((4,), (8, 3)).view(8, 3)
     assert cells.equal((torch.arange(8) // 2)[:, None].expand(8, 3))
-    with pytest.raises(ValueError, match=r"supports lie on a grid \(2, 2\), which does not fit elements \(5,\)"):
+    with pytest.raises(ValueError, match=r"a support grid \(2, 2\) has more axes than the elements of the input"):
         cells_of((2, 2), (5,))
 
 

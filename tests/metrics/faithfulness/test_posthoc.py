@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.metrics.faithfulness.linear_world import SIDE, Pixels, linear_case
+from tests.metrics.faithfulness.linear_model import SIDE, Pixels, linear_case
 from zoo.domain import TextDomain
 from zoo.metrics.faithfulness import CompletenessGap, Subject
 from zoo.training.black_box import BlackBox
@@ -59,5 +59,5 @@ def test_the_global_seed_is_untouched() -> None:
 def test_tokens_are_refused() -> None:
     domain = TextDomain(classes=("a", "b"), vocabulary=("good", "bad"), length=5)
     model = BlackBox(domain, "transformer")
-    with pytest.raises(ValueError, match="occlusion is compared on numbers; inputs of modality text are tokens"):
+    with pytest.raises(ValueError, match="occlusion requires continuous inputs; text tokens are discrete"):
         Occlusion(model, torch.zeros(5))

@@ -8,7 +8,7 @@ from lightning import Trainer
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from tests.metrics.faithfulness.linear_world import SIDE, Pixels, linear_case
+from tests.metrics.faithfulness.linear_model import RECIPE, SIDE, Pixels, linear_case
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.explanation import Explanation
 from zoo.core.module import SelfInterpretable
@@ -23,9 +23,11 @@ PLANES = 3
 class Maps(SelfInterpretable):
     """A convolution whose pixels are units, with prototypes of its own, and a linear head."""
 
+    default_recipe = RECIPE
+
     def __init__(self) -> None:
         domain = ImageDomain(classes=("a", "b", "c"), size=(SIDE, SIDE), channels=1, mean=(0.0,), std=(1.0,))
-        super().__init__(domain=domain, recipe={"stages": [{"name": "fit", "epochs": 1, "train": ["head"]}]})
+        super().__init__(domain=domain)
         self.trunk = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
         self.prototypes = nn.Parameter(torch.randn(PLANES, 8))
         self.register_buffer("scale", torch.rand(PLANES) + 0.5)
@@ -193,7 +195,7 @@ def test_models_without_a_head_have_two_values() -> None:
 
 def test_cases_of_another_subject_are_refused() -> None:
     metric = ParameterRandomisation(Subject(Maps()))
-    with pytest.raises(ValueError, match="has random copies of Maps, and got a case of Pixels; make one metric for"):
+    with pytest.raises(ValueError, match=r"was made for Maps; got a case of Pixels\. Make a metric for each"):
         metric.update(linear_case(count=3))
 
 

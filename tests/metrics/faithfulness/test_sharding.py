@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing as mp
 
-from tests.metrics.faithfulness.linear_world import SIDE, Pixels
+from tests.metrics.faithfulness.linear_model import SIDE, Pixels
 from zoo.metrics.faithfulness import (
     Case,
     Compactness,

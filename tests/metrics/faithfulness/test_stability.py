@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.metrics.faithfulness.linear_world import SIDE, Pixels, linear_case
+from tests.metrics.faithfulness.linear_model import SIDE, Pixels, linear_case
 from zoo.core.explanation import Explanation
+from zoo.metrics.cover import smallest_cover
 from zoo.metrics.faithfulness import CONTROLS, Case, EvidenceStability, Subject
-from zoo.metrics.faithfulness.base import covering
 from zoo.metrics.faithfulness.controls import Control
 from zoo.metrics.faithfulness.perturbations import Noise, Perturbation, Shift
 
@@ -60,7 +60,7 @@ def test_by_hand() -> None:
         before, after = (weight[case.target[i]] * v[i].flatten().double() for v in (case.x, moved))
         scores, others = (weight @ v[i].flatten().double() for v in (case.x, moved))
         cosine = torch.dot(before, after) / (before.norm() * after.norm())
-        sets = [set(covering(v.abs()).nonzero().flatten().tolist()) for v in (before, after)]
+        sets = [set(smallest_cover(v.abs()).nonzero().flatten().tolist()) for v in (before, after)]
         jaccard = len(sets[0] & sets[1]) / len(sets[0] | sets[1])
         expected = {"contributions": cosine.item(), "units": jaccard, "places": jaccard}  # a unit is a pixel
         for name, value in expected.items():

@@ -54,7 +54,7 @@ def test_stability_counts_only_what_is_somewhere() -> None:
 
 def test_purity_is_that_of_the_best_patches() -> None:
     activation = torch.tensor([[4.0, 1, 1, 0], [3, 4, 4, 0], [2, 3, 3, 0], [1, 2, 2, 0]])
-    metric = PartPurity(4, 2, width=0.2, top=3, least=0.0)
+    metric = PartPurity(4, 2, width=0.2, top=3, minimum=0.0)
     for i in range(4):
         metric.update(PLACES[i : i + 1], PARTS[i : i + 1], activation[i : i + 1])
     # best images of the second: 1 (tail), 2 (beak), 3 (nothing); of the third: 1 (tail), 2, 3 (nothing)

@@ -180,7 +180,7 @@ def test_other_inputs_that_cannot_be() -> None:
         RegionAgreement().update(torch.ones(2, 2, 8), torch.ones(2, 2), regions, torch.ones(2, 7))
     with pytest.raises(ValueError, match=r"expected an attribution \(B, L\); got \(2, 2, 8\)"):
         AttributionAgreement().update(torch.ones(2, 2, 8), regions)
-    with pytest.raises(ValueError, match="values that are not finite; give 0"):
+    with pytest.raises(ValueError, match="values that are not finite; set elements"):
         AttributionAgreement().update(torch.full((2, 8), math.nan), regions)
     with pytest.raises(ValueError, match=r"share must be in \(0, 1\], or None .*; got 1.5"):
         AttributionAgreement(share=1.5)

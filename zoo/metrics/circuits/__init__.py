@@ -1,1 +1,1 @@
-"""Metrics of circuits and of weights."""
+"""Metrics of circuits and of weight matrices."""

@@ -1,4 +1,4 @@
-"""Is the circuit that was found the one that is there? Edges against edges that are known."""
+"""Agreement of the edges of a circuit with ground-truth edges."""
 
 from typing import NamedTuple
 
@@ -8,12 +8,13 @@ from torch import Tensor
 
 
 class EdgeRecovery(NamedTuple):
-    """How well found edges agree with true ones.
+    """Agreement of found edges with true ones.
 
     Attributes:
-        auc: area under the staircase of true over false positive rates, over all thresholds; see `pessimistic_area`.
-        true_positive_rate, false_positive_rate: of as many of the strongest edges as there are true ones.
-        order: (H,) which found neuron stands for each true one.
+        auc: area under the curve of true over false positive rates, over all thresholds; see `pessimistic_area`.
+        true_positive_rate: of the n strongest edges, for n true ones.
+        false_positive_rate: of the same edges.
+        order: (H,) the found neuron that is matched to each true one.
     """
 
     auc: float
@@ -23,17 +24,17 @@ class EdgeRecovery(NamedTuple):
 
 
 def edge_recovery(found: tuple[Tensor, Tensor], true: tuple[Tensor, Tensor]) -> EdgeRecovery:
-    """Compares the weights of a two-layer network with those of a teacher, whatever the order of the neurons.
+    """Compares the weights of a two-layer network with those of a teacher, up to a permutation of the neurons.
 
-    A neuron's weights may be scaled, as those after it undo it, so each is scaled by its largest first weight. Found
-    neurons are assigned to true ones so that |found| · |true| is largest.
+    The scale of a neuron is arbitrary, because the second layer can undo it, so each neuron is normalised by its
+    largest first-layer weight. Found neurons are matched to true ones so that the sum of |found| · |true| is maximal.
 
     Args:
         found: weights (F, H') and (H', C), H' >= H.
-        true: weights (F, H) and (H, C); their non-zero ones are the edges.
+        true: weights (F, H) and (H, C); the non-zero ones are the edges.
 
     Raises:
-        ValueError: shapes that do not fit, or no true edge.
+        ValueError: incompatible shapes, or no true edge.
     """
     (first, second), (above, below) = found, true
     fits = first.shape[0] == above.shape[0] and second.shape[1] == below.shape[1]
@@ -47,7 +48,7 @@ def edge_recovery(found: tuple[Tensor, Tensor], true: tuple[Tensor, Tensor]) -> 
     order = torch.as_tensor(linear_sum_assignment(similar.cpu().numpy(), maximize=True)[1])
     strength, edges = rows[order].flatten(), truth.flatten() > 0
     if not bool(edges.any()):
-        raise ValueError("the true weights have no edge, so there is nothing to recover.")
+        raise ValueError("expected true weights with at least one non-zero entry; all are 0.")
     top = strength.sort(descending=True, stable=True).indices[: int(edges.sum())]
     hits = int(edges[top].sum())
     return EdgeRecovery(
@@ -59,7 +60,7 @@ def edge_recovery(found: tuple[Tensor, Tensor], true: tuple[Tensor, Tensor]) -> 
 
 
 def pessimistic_area(false_positive: Tensor, true_positive: Tensor) -> float:
-    """Area under a staircase through rates (n,) at some thresholds; between two of them the lower one holds.
+    """Area under the step curve through rates (n,) at some thresholds, with the lower value between two points.
 
     Conmy et al.: "Towards Automated Circuit Discovery for Mechanistic Interpretability", NeurIPS 2023, arXiv
     2304.14997, section 4. Points in any order; (0, 0) and (1, 1) are added.
@@ -72,7 +73,7 @@ def pessimistic_area(false_positive: Tensor, true_positive: Tensor) -> float:
 
 
 def _rows(first: Tensor, second: Tensor) -> Tensor:
-    """(H, F + C) absolute weights into and out of each neuron, freed of its scale."""
+    """(H, F + C) absolute weights into and out of each neuron, normalised."""
     into, out = first.abs().double().T, second.abs().double()
     scale = into.amax(1, keepdim=True).clamp_min(1e-12)
     return torch.cat([into / scale, out * scale], 1)

@@ -1,1 +1,1 @@
-"""Metrics of concept predictions and of what concepts leak."""
+"""Metrics of concept predictions: quality, leakage, purity and sparsity."""

@@ -1,9 +1,10 @@
-"""Leakage: what predicted concepts tell of the task, or of each other, beyond what the true concepts tell.
+"""Leakage: information of predicted concepts about the task, or about each other, beyond that of the true concepts.
 
 CTL and ICL: Parisini et al., "Leakage and Interpretability in Concept-Based Models", 2025, arXiv 2504.14094.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from scipy.stats import binom  # SciPy comes with scikit-learn
@@ -20,17 +21,20 @@ class ConceptTaskLeakage(Pooled):
         CTL_j = max(0, I(ĉ_j; y) / H(y) - I(c_j; y) / H(y)),   CTL = mean_j;  0 for the true labels
 
     I as in `mutual_information`: Ross for scores and classes, Kraskov for scores and values, plug-in for labels. The
-    H(y) of values is Kraskov's I(y; y). Scores count in all rows, labels where they are known.
+    H(y) of values is Kraskov's I(y; y). Scores use all rows, labels the rows where they are known.
 
-    How this differs from the official code: each score is scaled to unit variance before its neighbours are searched,
-    noise has a seed, and a score of few values is discrete by itself and not only if all of them are.
+    Differs from the published code: each score is scaled to unit variance before the neighbour search, noise is
+    seeded, and each score with few distinct values is discrete, not only if all scores are.
 
     Args:
-        neighbours, repeats, seed: see `mutual_information`.
-        average: give the mean instead of (k,).
+        neighbours: see `mutual_information`.
+        repeats: see `mutual_information`.
+        seed: of the noise.
+        average: return the mean instead of (k,).
     """
 
     higher_is_better, title, chance = False, "concepts-task leakage (CTL)", 0.0
+    options: dict[str, Any]
 
     def __init__(self, neighbours: int = 3, repeats: int = 1, seed: int = 0, average: bool = True) -> None:
         super().__init__("scores", "concepts", "target")
@@ -38,12 +42,12 @@ class ConceptTaskLeakage(Pooled):
         self.average = average
 
     def update(self, scores: Tensor, concepts: Tensor, target: Tensor) -> None:
-        """Adds predicted concepts (B, k) or (B, k, m), labels (B, k) in {0, 1, NaN}, and the task's targets.
+        """Adds predicted concepts (B, k) or (B, k, m), labels (B, k) in {0, 1, NaN}, and targets of the task.
 
         Targets are classes (B,), or values (B,) or (B, C).
 
         Raises:
-            ValueError: other shapes or labels, or scores that are not finite.
+            ValueError: wrong shapes or labels, or scores that are not finite.
         """
         check_representation(scores, concepts, "ConceptTaskLeakage")
         if target.ndim != 1 and not (target.ndim == 2 and target.is_floating_point()):
@@ -54,7 +58,7 @@ class ConceptTaskLeakage(Pooled):
         self.keep(scores=scores, concepts=concepts, target=target)
 
     def compute(self) -> Tensor:
-        """CTL, or (k,) without `average`; NaN if all rows have the same target."""
+        """CTL, or (k,) if `average` is False; NaN if all rows have the same target."""
         scores, concepts, target = self.pooled()
         entropy = mutual_information(target[:, None], **self.options)
         found, true = (mutual_information(c, target[:, None], **self.options) / entropy for c in (scores, concepts))
@@ -69,19 +73,22 @@ class InterConceptLeakage(Pooled):
         ICL_i  = mean over j ≠ i,   ICL = mean_i;  0 for the true labels
 
     I as in `mutual_information`; H is the information of a variable about itself by the same estimator. For a score
-    without ties that is ψ(N) - ψ(neighbours + 1), which grows with the logarithm of the rows and far exceeds the
-    entropy of a label (at most log 2). So ICL by its definition is small for smooth scores, and only comparable at
-    like N.
+    without ties that is ψ(N) - ψ(neighbours + 1), which grows with the logarithm of the number of rows and is much
+    larger than the entropy of a label (at most log 2). So ICL is small for continuous scores, and only comparable at
+    equal N.
 
-    How this differs from the official code: see `ConceptTaskLeakage`.
+    Differs from the published code: see `ConceptTaskLeakage`.
 
     Args:
-        neighbours, repeats, seed: see `mutual_information`.
-        average: give the mean instead of (k,).
-        progress: show a progress bar; there are k² / 2 pairs.
+        neighbours: see `mutual_information`.
+        repeats: see `mutual_information`.
+        seed: of the noise.
+        average: return the mean instead of (k,).
+        progress: show a progress bar over the k² / 2 pairs.
     """
 
     higher_is_better, title, chance = False, "interconcept leakage (ICL)", 0.0
+    options: dict[str, Any]
 
     def __init__(
         self, neighbours: int = 3, repeats: int = 1, seed: int = 0, average: bool = True, progress: bool = False
@@ -94,20 +101,20 @@ class InterConceptLeakage(Pooled):
         """Adds predicted concepts (B, k) or (B, k, m) and labels (B, k) in {0, 1, NaN}.
 
         Raises:
-            ValueError: other shapes or labels, fewer than 2 concepts, or scores that are not finite.
+            ValueError: wrong shapes or labels, fewer than 2 concepts, or scores that are not finite.
         """
         check_representation(scores, concepts, "InterConceptLeakage")
         if concepts.shape[1] < 2:
-            raise ValueError("InterConceptLeakage is about pairs and needs at least 2 concepts; got 1.")
+            raise ValueError("InterConceptLeakage compares pairs and needs at least 2 concepts; got 1.")
         self.keep(scores=scores, concepts=concepts)
 
     def compute(self) -> Tensor:
-        """ICL, or (k,) without `average`."""
+        """ICL, or (k,) if `average` is False."""
         leaks = self.pairs()
         return leaks.nanmean() if self.average else leaks.nanmean(1)
 
     def pairs(self) -> Tensor:
-        """(k, k) ICL_ij, symmetric; NaN for i = j and for pairs never labelled together."""
+        """(k, k) ICL_ij, symmetric; NaN for i = j and for pairs that are never labelled together."""
         scores, concepts = self.pooled()
         progress = self.title if self.progress else ""
         found = normalised(mutual_information(scores, **self.options, progress=progress))
@@ -116,20 +123,22 @@ class InterConceptLeakage(Pooled):
 
 
 def normalised(information: Tensor) -> Tensor:
-    """Information (k, k) over the root of both entropies, its diagonal; 0 for what never varies."""
+    """Information (k, k) divided by the geometric mean of both entropies, its diagonal; 0 for constant variables."""
     entropy = information.diagonal()
     scale = (entropy[:, None] * entropy).sqrt()
     return (information / scale).where((scale > 1e-12) | scale.isnan(), 0.0)
 
 
 class CompletenessRatio(Metric):
-    """Accuracy through the concepts over accuracy of a black box on the same rows: 1 if the concepts are enough.
+    """Accuracy of the concept model divided by that of a black box on the same rows; 1 if the concepts are sufficient.
 
-    Leakage without it misleads: an incomplete set of concepts can only be made up for by leaking.
+    Read leakage beside it: a model with an incomplete set of concepts can reach high accuracy only by leakage.
     """
 
     is_differentiable, higher_is_better, full_state_update = False, True, False
     title, chance = "completeness ratio", None
+    right: Tensor
+    black_box_right: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,7 +146,7 @@ class CompletenessRatio(Metric):
         self.add_state("black_box_right", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, black_box: Tensor, target: Tensor) -> None:
-        """Adds class scores (B, C) of the concept model and of the black box, and classes (B,)."""
+        """Adds scores (B, C) of the concept model and of the black box, and classes (B,)."""
         self.right += (scores.argmax(1) == target).sum()
         self.black_box_right += (black_box.argmax(1) == target).sum()
 
@@ -147,7 +156,7 @@ class CompletenessRatio(Metric):
 
 
 class ConceptCeiling(Pooled):
-    """The best accuracy that a classifier of the true concepts can reach, see `concept_ceiling`."""
+    """The highest accuracy of any classifier of the true concepts; see `concept_ceiling`."""
 
     higher_is_better, title = True, "ceiling of true concepts"
 
@@ -160,34 +169,35 @@ class ConceptCeiling(Pooled):
         self.keep(concepts=concepts, target=target)
 
     def compute(self) -> Tensor:
-        """The ceiling, fp64."""
-        return concept_ceiling(*self.pooled())
+        """The ceiling, float64."""
+        concepts, target = self.pooled()
+        return concept_ceiling(concepts, target)
 
 
 def concept_ceiling(concepts: Tensor, targets: Tensor) -> Tensor:
-    """Accuracy of the best classifier of hard, true concepts: each combination is given its most frequent class.
+    """Accuracy of the best classifier of the true concepts, which predicts the most frequent class per combination.
 
-    It is found on the very rows that it is measured on, so with few rows a combination it is too high, and 1 where
-    every combination is seen once. Rows with an unknown concept are left out.
+    The classifier is evaluated on the rows that it is fitted on, so the ceiling is too high with few rows per
+    combination, and 1 if every combination occurs once. Rows with an unknown concept are excluded.
 
     Args:
         concepts: (N, k) in {0, 1, NaN}.
-        targets: (N,) classes, whole numbers from 0.
+        targets: (N,) classes, integers from 0.
 
     Returns:
-        A scalar in (0, 1], fp64.
+        A float64 scalar in (0, 1].
 
     Raises:
-        ValueError: classes of another form, or no row with all concepts known.
+        ValueError: targets that are not classes, or no row with all concepts known.
     """
     if targets.is_floating_point() or targets.shape != concepts.shape[:1]:
         raise ValueError(
-            f"a ceiling needs one class a row, whole numbers ({len(concepts)},); got {targets.dtype} of shape "
+            f"concept_ceiling() needs one class per row, integers ({len(concepts)},); got {targets.dtype} of shape "
             f"{tuple(targets.shape)}."
         )
     known = concepts.isfinite().all(1)
     if not bool(known.any()):
-        raise ValueError("a ceiling needs rows whose concepts are all known; every row has an unknown one (NaN).")
+        raise ValueError("concept_ceiling() needs rows without unknown concepts; every row has one (NaN).")
     combination = torch.unique(concepts[known], dim=0, return_inverse=True)[1]
     classes = dense_codes(targets[known, None].double())[:, 0]
     cell, count = torch.unique(combination * (classes.max() + 1) + classes, return_counts=True)
@@ -198,13 +208,13 @@ def concept_ceiling(concepts: Tensor, targets: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LeakTest:
-    """Whether a model is right more often than the true concepts allow.
+    """Whether the accuracy of a model exceeds the ceiling of the true concepts.
 
     Attributes:
         accuracy: of the model.
         ceiling: of a classifier of the true concepts.
-        p_value: probability of an accuracy as high or higher at the ceiling.
-        leaks: the p-value is below the level: the concepts carry more than their names say.
+        p_value: probability of at least this accuracy if the true accuracy is the ceiling.
+        leaks: whether the p-value is below the level, so that concepts carry information beyond their labels.
     """
 
     accuracy: float
@@ -219,17 +229,17 @@ def leak_test(predictions: Tensor, targets: Tensor, ceiling: float | Tensor, lev
     Args:
         predictions: (N,) classes that a model predicts from its soft concepts.
         targets: (N,) true classes.
-        ceiling: of `concept_ceiling`, best from other and many rows. From the same rows it is too high, and the test
-            then misses leaks.
-        level: of the test.
+        ceiling: a result of `concept_ceiling`, preferably from many other rows. From the same rows it is too high,
+            and the test misses leakage.
+        level: of significance.
 
     Raises:
-        ValueError: shapes that differ, no rows, or a ceiling outside (0, 1].
+        ValueError: different shapes, no rows, or a ceiling outside (0, 1].
     """
     ceiling = float(ceiling)
     if predictions.shape != targets.shape or targets.ndim != 1 or not len(targets):
         raise ValueError(
-            f"a leak test needs predicted and true classes of the same rows, (N,); got {tuple(predictions.shape)} and "
+            f"leak_test() needs predicted and true classes of the same rows, (N,); got {tuple(predictions.shape)} and "
             f"{tuple(targets.shape)}."
         )
     if not 0 < ceiling <= 1:

@@ -1,4 +1,4 @@
-"""Small networks that ask what a representation tells: many of them, trained side by side in one computation."""
+"""Probes: many small networks that are trained in parallel to predict labels from representations."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,14 +11,14 @@ Layers = list[tuple[Tensor, Tensor]]  # weights (G, a, b) and biases (G, 1, b)
 
 
 def split_rows(count: int, seed: int, test: float = 0.2) -> tuple[Tensor, Tensor]:
-    """Numbers of the rows to train on and of those to test on, drawn by `seed`."""
+    """Random row numbers for training and for testing."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     held_out = round(count * test)
     return order[held_out:], order[:held_out]
 
 
 def standardise(inputs: Tensor, rows: Tensor) -> Tensor:
-    """Inputs (N, ...) with mean 0 and variance 1 on some rows; NaN, and what is constant there, becomes 0."""
+    """Inputs (N, ...) scaled to mean 0 and variance 1 on the given rows; NaN and constant columns become 0."""
     known = inputs[rows]
     mean = known.nanmean(0)
     spread = (known - mean).square().nanmean(0).sqrt()
@@ -34,16 +34,18 @@ def fit_probes(
     lr: float = 0.01,
     seed: int = 0,
 ) -> Layers:
-    """Trains G ReLU networks, network g from inputs[g] to all labels, with Adam on binary cross-entropy.
+    """Trains G ReLU networks, network g from inputs[g] to all labels, with Adam and binary cross-entropy.
 
-    All have the same order of batches, and nothing in common but that: the result for one does not depend on others.
+    The networks are independent, apart from the order of batches, so each result does not depend on the others.
 
     Args:
         inputs: (G, N, d).
-        labels: (N, k) in {0, 1, NaN}; NaN counts for nothing.
+        labels: (N, k) in {0, 1, NaN}; NaN is ignored.
         hidden: widths of the hidden layers.
-        epochs, batch, lr: of the training.
-        seed: of the first weights and the batches.
+        epochs: passes over the data.
+        batch: rows of a batch.
+        lr: learning rate.
+        seed: of the initial weights and the batches.
 
     Returns:
         A weight (G, a, b) and a bias (G, 1, b) for each layer.
@@ -64,15 +66,14 @@ def fit_probes(
                 truth = labels[rows].nan_to_num(0.0).expand_as(logits)
                 terms = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * known
                 optimizer.zero_grad()
-                (
-                    terms.sum() / known.sum().clamp_min(1)
-                ).backward()  # a sum over networks: Adam acts on each number alone
+                loss = terms.sum() / known.sum().clamp_min(1)  # a sum over networks; Adam is elementwise
+                loss.backward()
                 optimizer.step()
     return [(weight.detach(), bias.detach()) for weight, bias in layers]
 
 
 def run_probes(layers: Layers, inputs: Tensor) -> Tensor:
-    """Logits (G, N, k) of the networks for inputs (G, N, d)."""
+    """Logits (G, N, k) of the networks on inputs (G, N, d)."""
     for weight, bias in layers[:-1]:
         inputs = torch.baddbmm(bias, inputs, weight).relu()
     weight, bias = layers[-1]

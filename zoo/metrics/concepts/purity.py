@@ -1,8 +1,10 @@
-"""Impurity of concept representations: what they tell of concepts other than their own.
+"""Impurity of concept representations: information about concepts other than their own.
 
 Espinosa Zarlenga, Barbiero, Shams, Kazhdan, Bhatt, Weller, Jamnik: "Towards Robust Metrics for Concept
 Representation Evaluation", AAAI 2023, arXiv 2301.10367.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,19 +14,22 @@ from zoo.metrics.concepts.pooled import Pooled, check_representation
 from zoo.metrics.concepts.probes import fit_probes, run_probes, split_rows, standardise
 from zoo.utils.functional import area_under_roc
 
-BLOCK = 2**24  # numbers at a time
+BLOCK = 2**24  # values computed at a time
 
 
 class Impurity(Pooled):
-    """What the two impurity scores share: their data, and how they train networks on it.
+    """Base class of the two impurity scores: stores the data and splits it for the probes.
 
     Args:
-        epochs, batch, lr: of the networks.
-        seed: of the split (80 % to train the networks on, 20 % to measure), the first weights and the batches.
-        average: give one number instead of (k,).
+        epochs: of the training of probes.
+        batch: rows of a batch.
+        lr: learning rate.
+        seed: of the split (80 % to train probes, 20 % to evaluate them), the initial weights and the batches.
+        average: return one number instead of (k,).
     """
 
     higher_is_better = False
+    average: bool
 
     def __init__(
         self, epochs: int = 50, batch: int = 512, lr: float = 0.01, seed: int = 0, average: bool = True
@@ -33,16 +38,16 @@ class Impurity(Pooled):
         self.epochs, self.batch, self.lr, self.seed, self.average = epochs, batch, lr, seed, average
 
     def update(self, representation: Tensor, concepts: Tensor) -> None:
-        """Adds a number or a vector for each concept, (B, k) or (B, k, m), and labels (B, k) in {0, 1, NaN}.
+        """Adds a scalar or a vector per concept, (B, k) or (B, k, m), and labels (B, k) in {0, 1, NaN}.
 
         Raises:
-            ValueError: other shapes or labels, or representations that are not finite.
+            ValueError: wrong shapes or labels, or representations that are not finite.
         """
         check_representation(representation, concepts, type(self).__name__)
         self.keep(representation=representation, concepts=concepts)
 
     def split(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Representations (N, k, m), labels (N, k), rows to train on and rows to measure on."""
+        """Representations (N, k, m), labels (N, k), and the row numbers for training and evaluation."""
         representation, concepts = self.pooled()
         if len(concepts) < 10:
             raise ValueError(f"{type(self).__name__} needs at least 10 rows to split; got {len(concepts)}.")
@@ -51,44 +56,44 @@ class Impurity(Pooled):
 
 
 class OracleImpurity(Impurity):
-    """Oracle impurity score (OIS): do representations tell other concepts better than the true concepts do?
+    """Oracle impurity score (OIS): do representations predict other concepts better than the true concepts do?
 
         π_ij  test AUC of a network (one hidden layer of 32) from representation i to concept j
         O_ij  the same from the true concept i
-        OIS = ‖O - π‖_F / (k / 2) = 2 · root mean square of O - π;  0 is pure, 1 the worst
+        OIS = ‖O - π‖_F / (k / 2) = 2 · root mean square of O - π;  0 is pure, 1 is worst
 
-    Section 4.1 of the paper. π_ii is an estimate where O_ii is 1, so a concept that is predicted badly looks impure;
-    `diagonal=False` leaves i = j out, and divides by √(k (k - 1)) / 2. A concept with one kind of label among the test
-    rows counts in neither.
+    Section 4.1 of the paper. π_ii is estimated and O_ii is 1, so a badly predicted concept looks impure;
+    `diagonal=False` excludes i = j, and divides by √(k (k - 1)) / 2. A concept with only one label among the test rows
+    is excluded.
 
-    How this differs from the official code: π and O have one and the same split, and all randomness has a seed; inputs
-    are standardised; the k networks of π (each with k outputs, as in the CEM library) train as one computation, at a
-    learning rate of 0.01 instead of 0.001, at which 50 epochs of few rows end before the networks have learned.
+    Differs from the published code: π and O use the same split, and all randomness is seeded; inputs are standardised;
+    the k networks of π (each with k outputs, as in the CEM library) are trained in parallel; the learning rate is 0.01
+    instead of 0.001, because 50 epochs on few rows are not enough for the networks to converge at 0.001.
 
     Args:
-        diagonal: count how well a representation tells its own concept.
-        epochs, batch, lr, seed, average: see `Impurity`; without `average`, the root mean square of each row i.
+        diagonal: include the prediction of a concept from its own representation.
+        options: see `Impurity`; if `average` is False, the result is the root mean square of each row i.
     """
 
     title, chance = "oracle impurity (OIS)", 0.0
 
-    def __init__(self, diagonal: bool = True, **options: float) -> None:
+    def __init__(self, diagonal: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.diagonal = diagonal
 
     def compute(self) -> Tensor:
-        """OIS, or (k,) without `average`."""
+        """OIS, or (k,) if `average` is False."""
         return oracle_impurity(self.gaps(), self.diagonal, self.average)
 
     def gaps(self) -> Tensor:
-        """(k, k) O - π; NaN for a concept without both labels among the test rows."""
+        """(k, k) O - π; NaN for a concept with only one label among the test rows."""
         representation, concepts, train, test = self.split()
         found, oracle = (self.areas(x, concepts, train, test) for x in (representation, concepts[..., None]))
         own = torch.eye(len(found), dtype=torch.bool, device=found.device)
         return oracle.masked_fill(own & oracle.isfinite(), 1.0) - found
 
     def areas(self, inputs: Tensor, concepts: Tensor, train: Tensor, test: Tensor) -> Tensor:
-        """(k, k) test AUC of concept j by a network that sees inputs (N, k, d) of concept i."""
+        """(k, k) test AUC of concept j predicted from inputs (N, k, d) of concept i."""
         inputs = standardise(inputs, train).transpose(0, 1)
         layers = fit_probes(inputs[:, train], concepts[train], (32,), self.epochs, self.batch, self.lr, self.seed)
         logits, labels = run_probes(layers, inputs[:, test]), concepts[test]
@@ -101,41 +106,40 @@ class OracleImpurity(Impurity):
 
 
 def oracle_impurity(gaps: Tensor, diagonal: bool = True, average: bool = True) -> Tensor:
-    """OIS of gaps O - π (k, k), or the root mean square of each row (k,) without `average`; see `OracleImpurity`."""
+    """OIS from gaps O - π (k, k), or (k,) for each row if `average` is False; see `OracleImpurity`."""
     own = torch.eye(len(gaps), dtype=torch.bool, device=gaps.device)
     squares = (gaps if diagonal else gaps.masked_fill(own, torch.nan)).square()
     return 2 * (squares.nanmean() if average else squares.nanmean(1)).sqrt()
 
 
 class NicheImpurity(Impurity):
-    """Niche impurity score (NIS): is a concept still told when the representations that correlate with it are hidden?
+    """Niche impurity score (NIS): can a concept be predicted without the representations that correlate with it?
 
         ν_ij    largest |correlation| of concept j with a dimension of representation i
         N_j(β)  the niche {i: ν_ij > β}
-        NIS   = ∫₀¹ mean_j AUC_j(β) dβ, of a network (two hidden layers of 20) that was trained on all representations
-                and is tested with those of N_j(β) hidden;  0.5 is pure
+        NIS   = ∫₀¹ mean_j AUC_j(β) dβ, for a network (two hidden layers of 20) that is trained on all representations
+                and tested with those in N_j(β) hidden;  0.5 is pure
 
-    Section 4.2 of the paper. Two things besides impurity raise it: true concepts that tell of each other (compare with
-    the NIS of the true labels), and a representation that is pure but not sharp, since nothing is hidden above
-    β = max_i ν_ij.
+    Section 4.2 of the paper. It also increases if the true concepts are correlated (compare with the NIS of the true
+    labels), and if a representation is pure but noisy, because nothing is hidden above β = max_i ν_ij.
 
-    How this differs from the official code, whose evaluation of (B, k, m) arrays hides what is outside of the niche
-    and takes dimensions for concepts: here the niche is hidden, representation by representation; correlations count
-    by their size; the integral goes to 1 (midpoint rule) instead of 0.95; hidden means set to the training mean.
+    Differs from the published code, whose evaluation of (B, k, m) arrays hides the dimensions outside of the niche and
+    treats dimensions as concepts: here the niche is hidden, representation by representation; absolute correlations
+    are used; the integral goes to 1 (midpoint rule) instead of 0.95; hidden inputs are set to the training mean.
 
     Args:
-        steps: values of β.
-        epochs, batch, lr, seed, average: see `Impurity`; without `average`, the integral of each concept.
+        steps: number of values of β.
+        options: see `Impurity`; if `average` is False, the result is the integral of each concept.
     """
 
     title, chance = "niche impurity (NIS)", 0.5
 
-    def __init__(self, steps: int = 20, **options: float) -> None:
+    def __init__(self, steps: int = 20, **options: Any) -> None:
         super().__init__(**options)
         self.steps = steps
 
     def compute(self) -> Tensor:
-        """NIS, or (k,) without `average`."""
+        """NIS, or (k,) if `average` is False."""
         representation, concepts, train, test = self.split()
         inputs = standardise(representation, train).flatten(1)  # (N, k m), representation by representation
         layers = fit_probes(inputs[None, train], concepts[train], (20, 20), self.epochs, self.batch, self.lr, self.seed)
@@ -149,9 +153,9 @@ class NicheImpurity(Impurity):
 
 
 def correlation(inputs: Tensor, labels: Tensor) -> Tensor:
-    """(d, k) Pearson correlation of inputs (N, d) with labels (N, k), over the rows whose label is known.
+    """(d, k) Pearson correlation of inputs (N, d) with labels (N, k), over the rows with known labels.
 
-    0 where one of the two is constant there.
+    0 if the input or the label is constant on these rows.
     """
     known, x = labels.isfinite().double(), inputs.double()
     truth, count = labels.double().nan_to_num(0.0), known.sum(0).clamp_min(1)
@@ -163,7 +167,7 @@ def correlation(inputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def masked_logits(layers: list[tuple[Tensor, Tensor]], inputs: Tensor, shown: Tensor) -> Tensor:
-    """(N, k) logit of concept j by one network when it sees of the inputs (N, d) what shown[:, j] (d, k) tells."""
+    """(N, k) logit of concept j from the inputs (N, d) selected by shown[:, j] (d, k), by one network."""
     (first, first_bias), *middle, (last, last_bias) = [(weight[0], bias[0]) for weight, bias in layers]
     parts = []
     for mask, out, bias in zip(
@@ -173,7 +177,7 @@ def masked_logits(layers: list[tuple[Tensor, Tensor]], inputs: Tensor, shown: Te
         ),
         strict=True,
     ):
-        weight = (mask[:, :, None] * first[:, None]).flatten(1)  # hiding an input is the same as cutting its weights
+        weight = (mask[:, :, None] * first[:, None]).flatten(1)  # hiding an input is equivalent to zeroing its weights
         hidden = F.relu((inputs @ weight).unflatten(1, (-1, first.shape[1])) + first_bias)  # (N, some, width)
         for inner, inner_bias in middle:
             hidden = F.relu(hidden @ inner + inner_bias)

@@ -1,4 +1,4 @@
-"""How well concepts are predicted: which, how sharply, and with what honesty about doubt."""
+"""Quality of concept predictions: accuracy, AUC, F1 and calibration."""
 
 from typing import ClassVar
 
@@ -13,99 +13,107 @@ __all__ = ["ConceptAUC", "ConceptAccuracy", "ConceptCalibrationError", "ConceptF
 
 
 class ConceptF1(Metric):
-    """Macro F1 of each concept at a probability of 0.5, the mean of F1 for present and F1 for absent.
+    """Macro F1 of each concept at a threshold of 0.5: the mean of F1 for present and F1 for absent.
 
         F1 = 2 TP / (2 TP + FP + FN)
 
-    What has but one kind of label is left out, as in `ConceptAUC`.
+    Concepts with only one label are undefined, as in `ConceptAUC`.
 
     Args:
         count: number of concepts k.
-        average: give the mean (NaN if no concept is defined) instead of (k,) with NaN where it is undefined.
+        average: return the mean of the defined concepts (NaN if there are none) instead of (k,).
     """
 
     is_differentiable, higher_is_better, full_state_update = False, True, False
     title: ClassVar[str] = "concept macro F1"
     chance: ClassVar[float | None] = None
+    true_positives: Tensor
+    false_positives: Tensor
+    false_negatives: Tensor
+    true_negatives: Tensor
 
     def __init__(self, count: int, average: bool = True) -> None:
         super().__init__()
         self.average = average
-        for name in ("hits", "false_alarms", "misses", "rejections"):
+        for name in ("true_positives", "false_positives", "false_negatives", "true_negatives"):
             self.add_state(name, torch.zeros(count, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, probability: Tensor, concepts: Tensor) -> None:
         """Adds probabilities (B, k) and labels (B, k) in {0, 1, NaN}.
 
         Raises:
-            ValueError: other shapes or labels.
+            ValueError: wrong shapes or labels.
         """
-        check_probability(probability, concepts, len(self.hits), "ConceptF1")
-        said, present, absent = probability > 0.5, concepts == 1, concepts == 0
-        self.hits += (said & present).sum(0)
-        self.false_alarms += (said & absent).sum(0)
-        self.misses += (~said & present).sum(0)
-        self.rejections += (~said & absent).sum(0)
+        check_probability(probability, concepts, len(self.true_positives), "ConceptF1")
+        predicted, present, absent = probability > 0.5, concepts == 1, concepts == 0
+        self.true_positives += (predicted & present).sum(0)
+        self.false_positives += (predicted & absent).sum(0)
+        self.false_negatives += (~predicted & present).sum(0)
+        self.true_negatives += (~predicted & absent).sum(0)
 
     def compute(self) -> Tensor:
-        """The mean, or (k,) fp64."""
-        wrong = self.false_alarms + self.misses
-        both = sum(2 * right.double() / (2 * right + wrong) for right in (self.hits, self.rejections)) / 2
-        defined = (self.hits + self.misses > 0) & (self.rejections + self.false_alarms > 0)
+        """The mean, or (k,) float64."""
+        wrong = self.false_positives + self.false_negatives
+        right = torch.stack([self.true_positives, self.true_negatives]).double()
+        both = (2 * right / (2 * right + wrong)).mean(0)
+        defined = (self.true_positives + self.false_negatives > 0) & (self.true_negatives + self.false_positives > 0)
         scores = both.where(defined, torch.nan)
         return scores.nanmean() if self.average else scores
 
 
 class ConceptCalibrationError(Metric):
-    """Expected calibration error of each concept: |probability - frequency|, averaged over bins by their size.
+    """Expected calibration error of each concept: |probability - frequency|, averaged over bins weighted by size.
 
         ECE = Σ_bins (n_bin / n) |mean probability in bin - share of present in bin|
 
-    It is about the probability that the concept is present, not about the more probable of the two answers.
+    It uses the probability that the concept is present, not the probability of the predicted label.
 
     Args:
         count: number of concepts k.
-        bins: of equal width in [0, 1].
-        average: give the mean (NaN if nothing is labelled) instead of (k,) with NaN for concepts without labels.
+        bins: number of bins of equal width in [0, 1].
+        average: return the mean over concepts with labels (NaN if there are none) instead of (k,).
     """
 
     is_differentiable, higher_is_better, full_state_update = False, False, False
     title: ClassVar[str] = "concept calibration error"
     chance: ClassVar[float | None] = None
+    rows: Tensor
+    probability_sum: Tensor
+    present: Tensor
 
     def __init__(self, count: int, bins: int = 15, average: bool = True) -> None:
         super().__init__()
         self.average, self.bins = average, bins
-        for name in ("rows", "believed", "present"):
+        for name in ("rows", "probability_sum", "present"):
             self.add_state(name, torch.zeros(count, bins, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, probability: Tensor, concepts: Tensor) -> None:
         """Adds probabilities (B, k) in [0, 1] and labels (B, k) in {0, 1, NaN}.
 
         Raises:
-            ValueError: other shapes or labels, or no probabilities.
+            ValueError: wrong shapes or labels, or values outside [0, 1].
         """
         check_probability(probability, concepts, len(self.rows), "ConceptCalibrationError")
         place = (probability.double() * self.bins).long().clamp_max(self.bins - 1).T
         known = concepts.isfinite().T
         for state, values in (
             (self.rows, known),
-            (self.believed, probability.T * known),
+            (self.probability_sum, probability.T * known),
             (self.present, concepts.T == 1),
         ):
             state.scatter_add_(1, place, values.double())
 
     def compute(self) -> Tensor:
-        """The mean, or (k,) fp64."""
-        errors = (self.believed - self.present).abs().sum(1) / self.rows.sum(1)
+        """The mean, or (k,) float64."""
+        errors = (self.probability_sum - self.present).abs().sum(1) / self.rows.sum(1)
         return errors.nanmean() if self.average else errors
 
 
 def check_probability(probability: Tensor, concepts: Tensor, count: int, who: str) -> None:
-    """Refuses what is no probability for each label.
+    """Checks probabilities and labels.
 
     Raises:
-        ValueError: shapes other than (B, count), labels other than 0, 1 and NaN, or values outside [0, 1].
+        ValueError: the shapes are not (B, count), a label is not 0, 1 or NaN, or a probability is outside [0, 1].
     """
     if probability.shape != concepts.shape or concepts.shape[1:] != (count,):
         raise ValueError(
@@ -114,4 +122,4 @@ def check_probability(probability: Tensor, concepts: Tensor, count: int, who: st
         )
     check_concepts(concepts, who)
     if not bool(((probability >= 0) & (probability <= 1)).all()):
-        raise ValueError(f"{who} expects probabilities in [0, 1]; give sigmoid(logits).")
+        raise ValueError(f"{who} expects probabilities in [0, 1]; pass sigmoid(logits).")

@@ -1,4 +1,4 @@
-"""All concept metrics of one model in one go."""
+"""All concept metrics of a model in one call."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -31,34 +31,33 @@ def concept_report(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Every concept metric of a model on some rows, as plain data.
+    """Every concept metric of a model, as plain data.
 
     Args:
-        probability: (N, k) of each concept; quality and leakage are measured on it.
-        representation: (N, k) or (N, k, m), what the head reads of each concept, on which purity is measured; None for
-            the probabilities.
+        probability: (N, k) of each concept, for quality and leakage.
+        representation: (N, k) or (N, k, m), the input of the head for each concept, for purity; None for the
+            probabilities.
         concepts: (N, k) true labels in {0, 1, NaN}.
         targets: (N,) classes, or values of a regression.
         scores: (N, C) of the model, for the leak test.
-        black_box: (N, C) of a model without a bottleneck, for the completeness ratio.
-        ceiling: what the leak test compares with, such as `concept_ceiling` of more rows; by default that of these.
-        names: of the k concepts, for the values of each.
+        black_box: (N, C) scores of a model without a bottleneck, for the completeness ratio.
+        ceiling: for the leak test, such as `concept_ceiling` of more rows; by default that of these rows.
+        names: of the k concepts, to report the values of each.
         seed: of splits, networks and noise.
-        progress: show a bar.
+        progress: show a progress bar.
 
     Returns:
-        By metric: "title", "value" (None where undefined), "chance" (None where that depends on the data),
-        "higher_is_better" and, for names, "concepts" with a value for each (where the metric has them).
-        "nis_of_labels" is what true labels have, and "nis" is to be compared with. The ceiling, completeness and leak
-        test are there for classes only; the value of the leak test is its p-value, and the other fields of
-        `LeakTest` are beside it. One concept alone has no "icl".
+        By metric: "title", "value" (None if undefined), "chance" (None if that depends on the data),
+        "higher_is_better" and, if names are given, "concepts" with a value for each. "nis_of_labels" is the NIS of the
+        true labels, the reference for "nis". The ceiling, completeness and leak test exist for classes only; the value
+        of the leak test is its p-value, beside the other fields of `LeakTest`. A single concept has no "icl".
 
     Raises:
-        ValueError: shapes, labels or values that a metric refuses, or not as many names as concepts.
+        ValueError: a metric rejects shapes, labels or values, or the number of names is not k.
     """
     count = concepts.shape[1]
     if names and len(names) != count:
-        raise ValueError(f"names must be one for each of the {count} concepts; got {len(names)}.")
+        raise ValueError(f"names must have one entry for each of the {count} concepts; got {len(names)}.")
     inner = probability if representation is None else representation
     seeded: dict[str, Any] = {"seed": seed, "average": False}
     jobs: dict[str, tuple[Metric, tuple[Tensor, ...]]] = {
@@ -80,15 +79,17 @@ def concept_report(
             jobs["completeness"] = (CompletenessRatio(), (scores, black_box, targets))
     report = {}
     for key, (metric, data) in (bar := tqdm(jobs.items(), "concept metrics", disable=not progress, leave=False)):
-        bar.set_postfix_str(metric.title)
-        metric.to(concepts.device).update(*data)
-        if key == "ois":  # both variants from one training
+        bar.set_postfix_str(str(metric.title))
+        metric.to(concepts.device)
+        metric.update(*data)
+        if isinstance(metric, OracleImpurity):  # both variants from one training
             gaps = metric.gaps()
             for variant, diagonal in (("ois", True), ("ois_off_diagonal", False)):
                 each = oracle_impurity(gaps, diagonal, average=False)
                 report[variant] = described(metric, each, names, oracle_impurity(gaps, diagonal))
         else:
-            report[key] = described(metric, metric.compute(), names)
+            values: Tensor = metric.compute()
+            report[key] = described(metric, values, names)
     if classes and scores is not None:
         found = leak_test(scores.argmax(1), targets, report["concept_ceiling"]["value"] if ceiling is None else ceiling)
         report["leak_test"] = {"title": "leak test", "value": found.p_value, "chance": None, "higher_is_better": True}
@@ -97,7 +98,7 @@ def concept_report(
 
 
 def described(metric: Metric, values: Tensor, names: Sequence[str], mean: Tensor | None = None) -> dict[str, Any]:
-    """A metric's result, one number or one for each concept, as plain data that says how to read it."""
+    """The result of a metric, a scalar or (k,), as plain data with title, chance level and direction."""
     value = values.nanmean() if mean is None else mean
     about = {
         "title": metric.title,
@@ -111,5 +112,5 @@ def described(metric: Metric, values: Tensor, names: Sequence[str], mean: Tensor
 
 
 def plain(value: float) -> float | None:
-    """The number, or None for NaN and infinities, which JSON does not know."""
+    """The number, or None for NaN and infinities, which JSON does not support."""
     return value if abs(value) < float("inf") else None

@@ -1,8 +1,8 @@
-"""How few concepts explain the classes: NEC, ANEC and NCC, and what random concepts would reach.
+"""Number of concepts per class (NEC, NCC), and accuracy at a fixed number (ANEC), with a random bottleneck as control.
 
 Srivastava, Yan, Weng: "VLG-CBM: Training Concept Bottleneck Models with Vision-Language Guidance", NeurIPS 2024,
-arXiv 2408.01432, section 4. Accuracy at a number of effective concepts (NEC) limits how much information leaks past the
-names; without that limit a random bottleneck does well, so its numbers always stand beside those of the concepts.
+arXiv 2408.01432, section 4. A fixed number of effective concepts (NEC) limits leakage; without this limit a bottleneck
+of random directions is accurate too, so its results are reported beside those of the concepts.
 """
 
 from collections.abc import Sequence
@@ -11,26 +11,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from zoo.metrics.cover import smallest_cover
 from zoo.networks.sparse_linear import LENGTH, Solution, path, truncate
 
 LEVELS = (5, 10, 15, 20, 25, 30)
 
 
 def effective_concepts(weight: Tensor) -> float:
-    """NEC: how many concepts count for a class, the mean over the classes of weights (C, k) that are not 0."""
+    """NEC: the number of non-zero weights per class, averaged over the classes of weights (C, k)."""
     return (weight != 0).sum(1).float().mean().item()
 
 
 def covering_concepts(activation: Tensor, weight: Tensor, share: float = 0.95, chunk: int = 256) -> float:
-    """NCC: the fewest concepts whose |contributions| make up `share` of their sum, mean over rows and classes.
+    """NCC: the fewest concepts that hold a share of the sum of |contributions|, averaged over rows and classes.
 
-    At a share of 1 this is NEC, where no activation is 0.
+    At a share of 1 this equals NEC if no activation is 0.
 
     Args:
         activation: (N, k).
         weight: (C, k).
         share: in (0, 1].
-        chunk: rows at a time, so that memory is bounded.
+        chunk: rows computed at a time, which limits memory.
 
     Raises:
         ValueError: a share outside (0, 1].
@@ -39,17 +40,14 @@ def covering_concepts(activation: Tensor, weight: Tensor, share: float = 0.95, c
         raise ValueError(f"share must be in (0, 1]; got {share}.")
     total = 0.0
     for rows in activation.split(chunk):
-        parts = (rows[:, None] * weight).abs().sort(2, descending=True).values.double()  # (n, C, k)
-        filled = parts.cumsum(2)
-        goal = share * filled[..., -1:]
-        needed = (filled < goal * (1 - 1e-12)).sum(2) + 1
-        total += torch.where(goal[..., 0] > 0, needed, 0).double().mean(1).sum().item()
+        needed = smallest_cover((rows[:, None] * weight).abs(), share).sum(2)  # (n, C)
+        total += needed.double().mean(1).sum().item()
     return total / len(activation)
 
 
 @dataclass(frozen=True)
 class Level:
-    """Accuracy with exactly `concepts` effective concepts a class, of the concepts and of the random control."""
+    """Accuracy of the concepts and of the random control with exactly `concepts` effective concepts per class."""
 
     concepts: int
     accuracy: float | None
@@ -65,31 +63,31 @@ def accuracy_at_levels(
     length: int = LENGTH,
     title: str = "",
 ) -> list[float | None]:
-    """ANEC: test accuracy with exactly n effective concepts a class, for each n of `levels`.
+    """ANEC: test accuracy with exactly n effective concepts per class, for each n in `levels`.
 
-    A path of sparse heads is fitted; the first of density n / k or more is cut to its n·C largest weights.
+    A path of sparse heads is fitted; the first head of density at least n / k is truncated to its n·C largest weights.
 
     Args:
-        train: scores (N, k) and classes (N,) to fit on; scores are standardised by them.
-        test: likewise, to measure on.
+        train: scores (N, k) and classes (N,) to fit on; both sets are standardised by these scores.
+        test: scores and classes to evaluate on.
         classes: C.
         levels: n, in any order.
         length: of the path.
-        title: of a progress bar; none without.
+        title: of a progress bar; none if empty.
 
     Returns:
-        In the order of `levels`; None where the path never becomes so dense, or n is above k.
+        In the order of `levels`; None if the path does not reach this density, or n > k.
     """
     mean, std = train[0].mean(0), train[0].std(0).clamp_min(1e-6)
     z, z_test = ((part[0] - mean) / std for part in (train, test))
     width = z.shape[1]
-    left = sorted({n for n in levels if n <= width})
+    remaining = sorted({n for n in levels if n <= width})
     found: dict[int, float] = {}
     for solution in path(z, train[1], classes, length=length, title=title):
-        while left and int((solution.weight != 0).sum()) >= left[0] * classes:
-            level = left.pop(0)
+        while remaining and int((solution.weight != 0).sum()) >= remaining[0] * classes:
+            level = remaining.pop(0)
             found[level] = _accuracy(solution, level, z_test, test[1])
-        if not left:
+        if not remaining:
             break
     return [found.get(n) for n in levels]
 
@@ -105,22 +103,23 @@ def sparsity_report(
     seed: int = 0,
     progress: bool = False,
 ) -> list[Level]:
-    """ANEC of concept scores, and of as many random directions in the same features.
+    """ANEC of concept scores, and of the same number of random directions in the features.
 
     Args:
-        concepts: scores (N, k) of the training and of the test items.
-        features: (N, d) of the same items, which the concepts are read from.
-        targets: (N,) classes of the same.
+        concepts: scores (N, k) of the training items and of the test items.
+        features: (N, d) of the same items, from which the concepts are computed.
+        targets: (N,) classes of the same items.
         classes: C.
-        levels: effective concepts a class.
+        levels: effective concepts per class.
         length: of the path.
         seed: of the random directions.
-        progress: show a bar.
+        progress: show a progress bar.
     """
     draw = torch.Generator().manual_seed(seed)
     directions = torch.randn(features[0].shape[1], concepts[0].shape[1], generator=draw).to(features[0])
     rows: list[list[float | None]] = []
-    for title, (train, test) in (("concepts", concepts), ("random", tuple(f @ directions for f in features))):
+    control = (features[0] @ directions, features[1] @ directions)
+    for title, (train, test) in (("concepts", concepts), ("random", control)):
         name = f"path ({title})" if progress else ""
         pairs = (train, targets[0]), (test, targets[1])
         rows.append(accuracy_at_levels(*pairs, classes, levels, length=length, title=name))

@@ -1,7 +1,7 @@
-"""The classic measures of explanations by their names, with the pitfalls of common implementations mended and named.
+"""Classic metrics of explanations under their usual names, without the pitfalls of common implementations.
 
-Most are answered better by the metrics M1 to M14; they are here because people look for them. Functions of maps take
-values (B, N) over the elements of the input; functions of a `Case` ask the model.
+The metrics M1 to M14 answer most of these questions better; these are provided for comparison with the literature.
+Functions of maps take values (B, N) over the elements of the input; functions of a `Case` also evaluate the model.
 """
 
 import torch
@@ -16,12 +16,12 @@ BINS = (0.01, 0.05, 0.1, 0.2, 0.5)
 
 
 def deletion_insertion(case: Case, imputer: Imputer, steps: int = 20, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """(B,) areas under the target's probability as elements are removed, and as they are inserted into the blank input.
+    """(B,) areas under the probability of the target as elements are removed, or inserted into the blank input.
 
     Petsiuk, Das, Saenko: "RISE", BMVC 2018, arXiv 1806.07421, section 4.3. The most relevant elements come first, and
     the axis is the share of elements, so areas lie in [0, 1]; implementations that sum over steps of length 1 depend on
-    their number. Lower is better for deletion, higher for insertion. The imputer decides much of either: M3 takes the
-    difference to the reverse order, which it does not.
+    the number of steps. Lower is better for deletion, higher for insertion. Both depend strongly on the imputer; the
+    difference to the reverse order (M3) does not.
     """
     place = _most_relevant_first(case, seed)
     masks = removed(place, case.present, steps, last=False)
@@ -37,7 +37,7 @@ def deletion_insertion(case: Case, imputer: Imputer, steps: int = 20, seed: int 
 def comprehensiveness_sufficiency(
     case: Case, imputer: Imputer, bins: tuple[float, ...] = BINS, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """(B,) AOPC: by how much the target's probability drops without the most relevant elements, and with these alone.
+    """(B,) drops of the target's probability without the most relevant elements, and with only these (AOPC).
 
     DeYoung et al.: "ERASER", ACL 2020, arXiv 1911.03429, section 4.2: means over the most relevant 1, 5, 10, 20 and
     50 % of the elements, at least one. Higher is better for comprehensiveness, lower for sufficiency, which may be
@@ -46,9 +46,9 @@ def comprehensiveness_sufficiency(
     place, count = _most_relevant_first(case, seed), case.present.sum(1, keepdim=True)
     sizes = (torch.tensor(bins, device=place.device) * count).round().clamp_min(1)
     chosen = (place[:, None] < sizes[..., None]) & case.present[:, None]
-    whole = case.explanation.scores.double().softmax(1).gather(1, case.target[:, None])
+    full = case.explanation.scores.double().softmax(1).gather(1, case.target[:, None])
     drops = [
-        (whole - _probability(case.scores_without(masks, imputer), case.target)).mean(1)
+        (full - _probability(case.scores_without(masks, imputer), case.target)).mean(1)
         for masks in (chosen, ~chosen & case.present[:, None])
     ]
     return drops[0], drops[1]
@@ -57,10 +57,10 @@ def comprehensiveness_sufficiency(
 def faithfulness_correlation(
     case: Case, imputer: Imputer, subsets: int = 100, share: float = 0.2, seed: int = 0
 ) -> Tensor:
-    """(B,) Pearson's correlation of the sum of attributions in random subsets and the drop of the score without them.
+    """(B,) Pearson correlation of the sum of attributions in random subsets with the drop of the score without them.
 
     Bhatt, Weller, Moura: "Evaluating and Aggregating Feature-based Model Explanations", IJCAI 2020, arXiv 2005.00631,
-    section 3: over subsets of each sample, not over samples or over growing prefixes. NaN where either is constant.
+    section 3: over subsets of each sample, not over samples or growing prefixes. NaN if either is constant.
     """
     keys = uniform(case.ids, subsets * case.present.shape[1], seed, "subsets").view(len(case), subsets, -1)
     sizes = (share * case.present.sum(1)).round().clamp_min(1)
@@ -71,29 +71,29 @@ def faithfulness_correlation(
     return (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt()
 
 
-def infidelity(told: Tensor, measured: Tensor, rescale: bool = True) -> Tensor:
-    """(B,) mean square of what perturbations should do to the score less what they do; 0 is ideal.
+def infidelity(predicted: Tensor, measured: Tensor, rescale: bool = True) -> Tensor:
+    """(B,) mean squared difference of predicted and measured effects of perturbations on the score; 0 is ideal.
 
     Yeh et al.: "On the (In)fidelity and Sensitivity of Explanations", NeurIPS 2019, arXiv 1901.09392, section 2. The
-    raw form depends on the scale of the attributions; rescaled, they are multiplied by the factor that fits best.
+    raw form depends on the scale of the attributions; with `rescale` they are multiplied by the best factor.
 
     Args:
-        told: (B, n) I · φ, the change that attributions φ promise under perturbations I.
-        measured: (B, n) f(x) - f(x - I), each perturbation by itself.
-        rescale: by E[told · measured] / E[told²].
+        predicted: (B, n) I · φ, the change that attributions φ predict for perturbations I.
+        measured: (B, n) f(x) - f(x - I) for each perturbation.
+        rescale: by E[predicted · measured] / E[predicted²].
     """
     if rescale:
-        factor = (told * measured).sum(1) / told.square().sum(1).clamp_min(1e-300)
-        told = told * factor[:, None]
-    return (told - measured).square().mean(1)
+        factor = (predicted * measured).sum(1) / predicted.square().sum(1).clamp_min(1e-300)
+        predicted = predicted * factor[:, None]
+    return (predicted - measured).square().mean(1)
 
 
 @torch.no_grad()
 def max_sensitivity(case: Case, radius: float = 0.02, draws: int = 10, seed: int = 0) -> Tensor:
     """(B,) the largest relative change of the attributions under noise uniform in [-radius, radius]; lower is better.
 
-    Yeh et al., 2019, section 3. A constant explanation is perfect: read it beside contrastivity (M8). The predicted
-    class of the input is explained throughout. NaN where there are no attributions.
+    Yeh et al., 2019, section 3. A constant explanation is perfect, so read this metric beside contrastivity (M8). The
+    predicted class of the original input is explained throughout. NaN if all attributions are 0.
     """
     size, worst = case.attribution.norm(dim=1), torch.zeros(len(case), device=case.x.device)
     for draw in range(draws):
@@ -104,49 +104,50 @@ def max_sensitivity(case: Case, radius: float = 0.02, draws: int = 10, seed: int
     return torch.where(size > 0, worst / size, torch.nan)
 
 
-def pointing_game(values: Tensor, matters: Tensor) -> Tensor:
-    """(B,) 1 where the highest of values (B, N) lies on what matters (B, N) bool; of several, their share that does.
+def pointing_game(values: Tensor, relevant: Tensor) -> Tensor:
+    """(B,) 1 if the highest of values (B, N) is relevant (B, N) bool; with ties, the share of them that is.
 
-    Zhang et al.: "Top-down Neural Attention by Excitation Backprop", ECCV 2016. Chance is the share that matters.
+    Zhang et al.: "Top-down Neural Attention by Excitation Backprop", ECCV 2016. Chance is the share of relevant
+    elements.
     """
     top = values == values.amax(1, keepdim=True)
-    return (top & matters).sum(1).double() / top.sum(1)
+    return (top & relevant).sum(1).double() / top.sum(1)
 
 
-def relevance_mass(values: Tensor, matters: Tensor) -> Tensor:
-    """(B,) the share of the positive values that lies on what matters; negative ones would make it no share.
+def relevance_mass(values: Tensor, relevant: Tensor) -> Tensor:
+    """(B,) the share of the positive values on relevant elements; negative values are set to 0.
 
     Arras, Osman, Samek: "CLEVR-XAI", Information Fusion 2022, arXiv 2003.07258, section 3.2. Chance is the share of
-    elements that matter; M11 subtracts it.
+    relevant elements, which M11 subtracts.
     """
     positive = values.double().clamp_min(0)
-    return (positive * matters).sum(1) / positive.sum(1)
+    return (positive * relevant).sum(1) / positive.sum(1)
 
 
-def relevance_rank(values: Tensor, matters: Tensor) -> Tensor:
-    """(B,) the share of the |matters| highest values that lie on what matters (Arras et al., as above)."""
-    return top_intersection(values, matters, matters.sum(1))
+def relevance_rank(values: Tensor, relevant: Tensor) -> Tensor:
+    """(B,) the share of relevant elements among the |relevant| highest values (Arras et al., as above)."""
+    return top_intersection(values, relevant, relevant.sum(1))
 
 
-def top_intersection(values: Tensor, matters: Tensor, k: Tensor | int) -> Tensor:
-    """(B,) the share of the k highest values that lie on what matters; equal values are taken from the first on."""
+def top_intersection(values: Tensor, relevant: Tensor, k: Tensor | int) -> Tensor:
+    """(B,) the share of relevant elements among the k highest values; ties go to the lowest index."""
     k = torch.as_tensor(k, device=values.device).expand(len(values))
     rank = values.argsort(dim=1, descending=True, stable=True).argsort(1)
-    return ((rank < k[:, None]) & matters).sum(1).double() / k
+    return ((rank < k[:, None]) & relevant).sum(1).double() / k
 
 
-def threshold_areas(values: Tensor, matters: Tensor) -> tuple[Tensor, Tensor]:
-    """(B,) AUP and AUR: areas under precision and under recall as functions of the threshold, of values in [0, 1].
+def threshold_areas(values: Tensor, relevant: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) AUP and AUR: areas under precision and under recall as functions of the threshold on values in [0, 1].
 
     Queen et al. (TimeX), NeurIPS 2023, section 5. They depend on the calibration of the values: a perfect binary mask
-    of two in five has an AUP of 0.7. The thresholds are the values themselves, as in scikit-learn from version 1.3 on,
-    scaled to [0, 1] in each sample. Constant values have none, NaN. Prefer the average precision of M11.
+    of two in five elements has an AUP of 0.7. The thresholds are the values themselves, as in scikit-learn >= 1.3,
+    scaled to [0, 1] in each sample. NaN for constant values. Prefer the average precision of M11.
     """
     low, high = values.amin(1, keepdim=True), values.amax(1, keepdim=True)
     ordered, rank = ((values - low) / (high - low)).double().nan_to_num(0.0).sort(dim=1)
-    hits = matters.gather(1, rank).double()
-    first = torch.searchsorted(ordered.contiguous(), ordered.contiguous())  # of equal values
-    kept = hits.flip(1).cumsum(1).flip(1).gather(1, first)  # that matter, from each threshold on
+    hits = relevant.gather(1, rank).double()
+    first = torch.searchsorted(ordered.contiguous(), ordered.contiguous())  # the first of equal values
+    kept = hits.flip(1).cumsum(1).flip(1).gather(1, first)  # relevant elements above each threshold
     chosen = values.shape[1] - first
     shares = (kept / chosen, kept / hits.sum(1, keepdim=True))
     aup, aur = (torch.trapezoid(share, ordered, dim=1).masked_fill((low == high)[:, 0], torch.nan) for share in shares)
@@ -158,5 +159,5 @@ def _most_relevant_first(case: Case, seed: int) -> Tensor:
 
 
 def _probability(scores: Tensor, target: Tensor) -> Tensor:
-    """(B, n) of the target in scores (B, n, C)."""
+    """(B, n) probability of the target from scores (B, n, C)."""
     return scores.softmax(2).gather(2, target[:, None, None].expand(-1, scores.shape[1], 1))[..., 0]

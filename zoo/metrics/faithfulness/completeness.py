@@ -1,25 +1,23 @@
-"""M1: do the contributions add up to the score? A gate, not a score: every additive model passes by construction."""
+"""M1: do the contributions sum to the score? A gate, not a ranking: additive models pass by construction."""
 
 import torch
 from torch import Tensor
 
-from zoo.metrics.faithfulness.base import FaithfulnessMetric
+from zoo.metrics.faithfulness.base import Column, FaithfulnessMetric
 from zoo.metrics.faithfulness.subject import Case
 
 
 class CompletenessGap(FaithfulnessMetric):
-    """|score - bias - sum of contributions|, in units of the standard deviation of the scores; the 95th percentile.
+    """|score - bias - sum of contributions| in standard deviations of the scores; the 95th percentile over samples.
 
-    Of a single score, in units of its own size. What passes is at most 1e-3.
+    With a single score, in units of its absolute value. A gap of at most 1e-3 passes the gate.
     """
 
     key, title = "M1", "completeness gap"
-    names, directions, chances = ("gap",), (-1,), (None,)
-    ideals = (0.0,)
+    columns = (Column("gap", -1, None, 0.0),)
     needs = ("additive",)
-    passes = 1e-3
 
-    def measure(self, case: Case) -> Tensor:
+    def per_sample(self, case: Case) -> Tensor:
         scores = case.explanation.scores.double()
         scale = scores.std(1) if scores.shape[1] > 1 else scores.abs()[:, 0]
         return (case.explanation.gap() / scale.clamp_min(1e-12))[:, None]

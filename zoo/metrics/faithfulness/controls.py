@@ -1,6 +1,6 @@
-"""Negative controls: explanations that are wrong by construction, of a model that is real.
+"""Negative controls: explanations of a real model that are wrong by construction.
 
-Each passes some of the metrics; together the metrics must catch them all.
+Each control passes some metrics; together the metrics must detect all of them.
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from zoo.metrics.faithfulness.subject import Subject
 
 
 class Control(Subject):
-    """A subject whose scores are those of another, and whose explanations are spoilt."""
+    """A subject with the scores of another and corrupted explanations."""
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject.model, subject.limit)
@@ -26,9 +26,9 @@ class Control(Subject):
 
 
 class Monolith(Control):
-    """One unit for each class, which is the class's score and lies everywhere: a black box that is complete.
+    """One unit per class, which is the score of the class and covers the whole input: a complete black box.
 
-    Passes completeness, has one effective unit, and never leaks; says nothing of where.
+    It passes completeness, has one effective unit and never leaks, but does not localise the evidence.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -59,9 +59,9 @@ class Monolith(Control):
 
 
 class RotatedBasis(Control):
-    """The same readout in a random orthogonal basis of the activations: (R h) (R W), which sums to the same score.
+    """The same readout in a random orthogonal basis R of the activations, (R h) (R W), which sums to the same score.
 
-    Supports are mixed by the squares of R. For models whose scores are linear in the activations.
+    Supports are mixed by the squares of R.
 
     Raises:
         ValueError: the model's scores are not linear in its activations.
@@ -79,18 +79,19 @@ class RotatedBasis(Control):
 
     @torch.no_grad()
     def explain(self, x: Tensor, target: Tensor | None = None) -> Explanation:
-        told = self.subject.explain(x, target)
+        original = self.subject.explain(x, target)
         parts, activation = self._rotated(x)
         basis = self.basis(activation.shape[1]).to(activation)
-        own = parts.gather(2, told.target[:, None, None].expand(-1, parts.shape[1], 1))[..., 0]
-        support = told.support
+        own = parts.gather(2, original.target[:, None, None].expand(-1, parts.shape[1], 1))[..., 0]
+        support = original.support
         if support is not None:
+            grid = support.shape[2:]
             support = torch.einsum("vu,bvg->bug", basis.square().to(support), support.flatten(2))
-            support = (support / support.amax(2, keepdim=True).clamp_min(1e-12)).unflatten(2, told.support.shape[2:])
+            support = (support / support.amax(2, keepdim=True).clamp_min(1e-12)).unflatten(2, grid)
         units = tuple(Unit(f"direction {u + 1}", "direction") for u in range(len(basis)))
-        bias = told.score - own.sum(1)
+        bias = original.score - own.sum(1)
         return replace(
-            told,
+            original,
             contributions=own,
             bias=bias,
             activation=activation,
@@ -112,41 +113,43 @@ class RotatedBasis(Control):
         evidence = self.model.step(x)[1]
         slopes = self.model.slopes(evidence)
         if slopes is None:
-            raise ValueError(f"{self.subject.name} is not linear in its activations, so it has no rotated basis.")
+            raise ValueError(
+                f"{self.subject.name} is not linear in its activations; this control needs a linear readout."
+            )
         basis = self.basis(evidence.activation.shape[1]).to(evidence.activation)
         activation = evidence.activation @ basis
         return activation[..., None] * torch.einsum("vu,bvc->buc", basis, slopes.to(basis)), activation
 
 
 class ShuffledSupports(Control):
-    """The right units and numbers, but each unit shows the place of another."""
+    """The original units and numbers, but each unit has the support of another."""
 
     def __init__(self, subject: Subject, seed: int = 0) -> None:
         super().__init__(subject)
         self.seed = seed
 
     def explain(self, x: Tensor, target: Tensor | None = None) -> Explanation:
-        told = self.subject.explain(x, target)
-        if told.support is None:
-            return told
-        return replace(told, support=told.support[:, shuffled(told.support.shape[1], self.seed)])
+        original = self.subject.explain(x, target)
+        if original.support is None:
+            return original
+        return replace(original, support=original.support[:, shuffled(original.support.shape[1], self.seed)])
 
     def margins(self, x: Tensor, target: Tensor) -> Tensor:
         return self.subject.margins(x, target)
 
 
 class ShuffledContributions(Control):
-    """The right units and places, but each unit shows the number of another; the sum is as before."""
+    """The original units and supports, but each unit has the contribution of another; the sum is unchanged."""
 
     def __init__(self, subject: Subject, seed: int = 0) -> None:
         super().__init__(subject)
         self.seed = seed
 
     def explain(self, x: Tensor, target: Tensor | None = None) -> Explanation:
-        told = self.subject.explain(x, target)
-        if told.contributions is None:
-            return told
-        return replace(told, contributions=told.contributions[:, shuffled(told.contributions.shape[1], self.seed)])
+        original = self.subject.explain(x, target)
+        if (parts := original.contributions) is None:
+            return original
+        return replace(original, contributions=parts[:, shuffled(parts.shape[1], self.seed)])
 
     def margins(self, x: Tensor, target: Tensor) -> Tensor:
         margins = self.subject.margins(x, target)
@@ -154,10 +157,10 @@ class ShuffledContributions(Control):
 
 
 class EncoderCheat(Control):
-    """One unit whose place is a code of the class: where it lies tells the label, what lies there does not matter.
+    """One unit whose location encodes the class, whatever the input shows there.
 
-    A selector can learn this (Jethani et al.: "Have We Learned to Explain?", AISTATS 2021); evidence that is removed
-    with its shape left visible then still gives the label away.
+    A selector can learn this (Jethani et al.: "Have We Learned to Explain?", AISTATS 2021). If evidence is removed but
+    its shape stays visible, the location still reveals the label.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -191,7 +194,7 @@ class EncoderCheat(Control):
 
 
 def shuffled(count: int, seed: int) -> Tensor:
-    """(K,) a random order of units in which, of two or more, none keeps its place."""
+    """(K,) a random permutation without fixed points, for K >= 2."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     moved = torch.empty_like(order)
     moved[order] = order.roll(1)

@@ -1,6 +1,6 @@
-"""Elements: what an input is made of (pixels, values of a series, features, tokens), and masks over them.
+"""Elements of an input (pixels, values of a series, features, tokens), and masks over them.
 
-A mask (B, N) bool or float lies over the N elements, flattened; 1 is removed, or belongs.
+A mask (B, N) covers the N flattened elements; True marks the elements that are removed or selected.
 """
 
 import math
@@ -11,37 +11,37 @@ from torch import Tensor
 from zoo.domain import Domain
 from zoo.metrics.faithfulness.streams import uniform
 
-TOKENS = ("text", "code")  # modalities whose inputs are numbers of tokens, 0 for padding
+TOKENS = ("text", "code")  # modalities whose inputs are token ids, 0 for padding
 
 
 def element_shape(domain: Domain) -> tuple[int, ...]:
-    """(H, W) of images, whose channels belong together; of all others the shape of the input."""
+    """(H, W) for images, whose channels form one element; the input shape for all other modalities."""
     return domain.shape[-2:] if domain.modality == "image" else domain.shape
 
 
 def present(x: Tensor, domain: Domain) -> Tensor:
-    """(B, N) bool, the elements that there are: all but the padding of tokens."""
+    """(B, N) bool: all elements except the padding of token sequences."""
     if domain.modality in TOKENS:
         return x != 0
     return torch.ones(len(x), math.prod(element_shape(domain)), dtype=torch.bool, device=x.device)
 
 
 def over_input(mask: Tensor, domain: Domain) -> Tensor:
-    """A mask (..., N) in a shape that broadcasts with inputs (..., *shape)."""
+    """A mask (..., N) reshaped to broadcast with inputs (..., *shape)."""
     mask = mask.unflatten(-1, element_shape(domain))
     return mask.unsqueeze(-3) if domain.modality == "image" else mask
 
 
 def cells_of(grid: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
-    """(N,) int64: in which cell of a feature grid each element lies, where elements outnumber cells.
+    """(N,) int64: the cell of a feature grid that contains each element, for grids coarser than the input.
 
-    A grid of fewer axes, such as the time of a series, spreads over the missing ones.
+    A grid with fewer axes than the input, such as time only, covers all values of the missing axes.
 
     Raises:
-        ValueError: a grid that has more axes than the input.
+        ValueError: a grid with more axes than the input.
     """
     if len(grid) > len(shape):
-        raise ValueError(f"supports lie on a grid {grid}, which does not fit elements {shape}.")
+        raise ValueError(f"a support grid {grid} has more axes than the elements of the input {shape}.")
     cells = torch.zeros(shape, dtype=torch.long)
     for axis, size in enumerate(shape):
         if axis < len(grid):
@@ -51,27 +51,27 @@ def cells_of(grid: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
 
 
 def random_masks(x: Tensor, ids: Tensor, domain: Domain, shares: tuple[float, ...], count: int, seed: int) -> Tensor:
-    """(B, n, N) bool: n masks a sample that know nothing of the model, of the given shares of the elements in turn.
+    """(B, n, N) bool: n random masks per sample, independent of the model.
 
-    Rectangles of images, spans of time on some variables of series, spans of tokens, sets of features.
+    Rectangles for images, time spans on some variables for series, spans of tokens, sets of features for tables.
 
     Args:
         x: (B, ...) inputs.
-        ids: (B,) of the samples.
+        ids: (B,) sample ids.
         domain: of the inputs.
-        shares: of the elements, in (0, 1).
+        shares: shares of the elements that masks cover in turn, in (0, 1).
         count: n.
         seed: of the masks.
     """
     share = torch.tensor(shares, dtype=torch.float64, device=x.device).repeat(-(-count // len(shares)))[:count]
     draw = uniform(ids, 3 * count, seed, "masks").view(len(x), 3, count)
-    there = present(x, domain)
+    existing = present(x, domain)
     if domain.modality == "image":
-        return _rectangles(share, draw, *element_shape(domain)) & there[:, None]
+        return _rectangles(share, draw, *element_shape(domain)) & existing[:, None]
     if domain.modality in TOKENS:
-        length = there.sum(1, keepdim=True)
+        length = existing.sum(1, keepdim=True)
         wide = (share * length).round().clamp_min(1)
-        return _spans(wide, draw[:, 0], length, x.shape[1]) & there[:, None]
+        return _spans(wide, draw[:, 0], length, x.shape[1]) & existing[:, None]
     if domain.modality == "series":
         steps, variables = element_shape(domain)
         some = 1 + (draw[:, 1] * variables).floor()  # variables that lose a span
@@ -80,13 +80,13 @@ def random_masks(x: Tensor, ids: Tensor, domain: Domain, shares: tuple[float, ..
         keys = uniform(ids, count * variables, seed, "variables").view(len(x), count, variables)
         chosen = keys.argsort(2).argsort(2) < some[..., None]
         return (span[..., None] & chosen[:, :, None]).flatten(2)
-    features = there.shape[1]
+    features = existing.shape[1]
     keys = uniform(ids, count * features, seed, "features").view(len(x), count, features)
     return keys.argsort(2).argsort(2) < (share * features).round().clamp_min(1)[:, None]
 
 
 def _rectangles(share: Tensor, draw: Tensor, height: int, width: int) -> Tensor:
-    """(B, n, H W): of sides in a ratio from 1 : 2 to 2 : 1, anywhere within the image."""
+    """(B, n, H W): rectangles with aspect ratios from 1 : 2 to 2 : 1, anywhere in the image."""
     tall = ((share * height * width).sqrt() * 2 ** (draw[:, 2] - 0.5)).round().clamp(1, height)
     wide = (share * height * width / tall).round().clamp(1, width)
     rows = _spans(tall, draw[:, 0], torch.tensor(height, device=draw.device), height)
@@ -95,7 +95,7 @@ def _rectangles(share: Tensor, draw: Tensor, height: int, width: int) -> Tensor:
 
 
 def _spans(wide: Tensor, draw: Tensor, length: Tensor, size: int) -> Tensor:
-    """(B, n, size): runs of `wide` elements that start anywhere so that they end before `length`."""
+    """(B, n, size): runs of `wide` elements within the first `length` ones."""
     start = (draw * (length - wide + 1).clamp_min(1)).floor()
     place = torch.arange(size, device=draw.device)
     return (place >= start[..., None]) & (place < (start + wide)[..., None])

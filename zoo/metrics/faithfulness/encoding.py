@@ -1,4 +1,4 @@
-"""M10: does the evidence carry the label by what it shows, or by where it is?"""
+"""M10: is the label encoded in the content of the evidence, or only in its location?"""
 
 import math
 from collections.abc import Iterator
@@ -10,53 +10,58 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from zoo.domain import Domain
-from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering
+from zoo.domain import CodeDomain, Domain, ImageDomain, TextDomain
+from zoo.metrics.cover import smallest_cover
+from zoo.metrics.faithfulness.base import Column, FaithfulnessMetric
 from zoo.metrics.faithfulness.elements import TOKENS, cells_of, element_shape, over_input
 from zoo.metrics.faithfulness.subject import Case
-from zoo.metrics.faithfulness.sufficiency import elsewhere
+from zoo.metrics.faithfulness.sufficiency import shifted
 
 if TYPE_CHECKING:
     from zoo.data.base.module import DataModule
 
-UNKNOWN = 1  # the token that stands for removed ones
+UNKNOWN = 1  # token id that replaces masked ones
 
 
 class EncodingGap(FaithfulnessMetric):
-    """What the model is right about, less what a second network sees in the model's evidence alone.
+    """The accuracy of the model minus the accuracy of a second network that sees only the model's evidence.
 
         gap                      accuracy of the model - accuracy of the evaluator on the evidence
-        evaluator on evidence    accuracy of the evaluator where all but the evidence is removed
-        evaluator elsewhere      the same for the evidence moved elsewhere by a random shift: equal area and shape
-        evaluator on everything  its accuracy on the whole input: the ceiling
+        evaluator on evidence    accuracy of the evaluator with all elements but the evidence removed
+        evaluator elsewhere      the same for the evidence moved by a random shift, of equal area and shape
+        evaluator on everything  accuracy of the evaluator on the whole input, the ceiling
         model                    accuracy of the model
 
-    The evidence is the fewest elements that hold nine tenths of the positive contributions laid out over the input. The
-    evaluator has learned on random masks, so the place of a mask tells it nothing: evidence that tells the label by its
-    place alone (a selector can learn this) leaves a wide gap. 0 is ideal. Read it beside the ceiling, as a weak
-    evaluator leaves a gap as well. Samples without evidence have no value. After Jethani et al.: "Have We Learned to
-    Explain?", AISTATS 2021, arXiv 2103.01890, section 4 (EVAL-X).
+    The evidence is the fewest elements that hold 90 % of the positive contributions spread over the input. The
+    evaluator is trained on random masks, so the location of a mask carries no information for it. Evidence that
+    encodes the label in its location only (a selector can learn this) has a large gap. 0 is ideal. Read the gap beside
+    the ceiling, because a weak evaluator has a gap too. Samples without evidence have no value. After Jethani et al.:
+    "Have We Learned to Explain?", AISTATS 2021, arXiv 2103.01890, section 4 (EVAL-X).
 
     Args:
-        evaluator: what `train_evaluator` returned for the same data; one serves all models.
-        moved: how many shifts to compare with.
+        evaluator: a result of `train_evaluator` for the same data; one evaluator serves all models.
+        shifts: number of shifts to compare with.
         seed: of the shifts.
     """
 
     key, title = "M10", "encoding gap"
-    names = ("gap", "evaluator on evidence", "evaluator elsewhere", "evaluator on everything", "model")
-    directions, chances, ideals = (-1, 1, 0, 0, 0), (None,) * 5, (0.0, None, None, None, None)
+    columns = (
+        Column("gap", -1, None, 0.0),
+        Column("evaluator on evidence", 1),
+        Column("evaluator elsewhere"),
+        Column("evaluator on everything"),
+        Column("model"),
+    )
     needs = ("support", "classes")
 
-    def __init__(self, evaluator: "Evaluator | None", moved: int = 2, seed: int = 0) -> None:
+    def __init__(self, evaluator: "Evaluator | None", shifts: int = 2, seed: int = 0) -> None:
         super().__init__()
-        self.evaluator, self.moved, self.seed = evaluator, moved, seed
+        self.evaluator, self.shifts, self.seed = evaluator, shifts, seed
 
     def lacking(self) -> str | None:
-        """Why it cannot be measured, if so."""
-        return None if self.evaluator is not None else "needs an evaluator; name M10 itself to have one trained"
+        return None if self.evaluator is not None else "needs an evaluator; request M10 by name to train one"
 
-    def measure(self, case: Case) -> Tensor:
+    def per_sample(self, case: Case) -> Tensor:
         labels, evaluator = case.labels, self.evaluator
         if labels is None:
             raise ValueError(f"{self.title} needs the true classes, Case(labels=...).")
@@ -64,24 +69,25 @@ class EncodingGap(FaithfulnessMetric):
             raise ValueError(f"{self.title} {self.lacking()}.")
         evaluator.eval().to(case.x.device)
         right = lambda kept: (evaluator(case.x, kept).argmax(1) == labels).double()  # noqa: E731
-        chosen = covering(case.evidence_map)
+        chosen = smallest_cover(case.evidence_map)
         with torch.no_grad():
             here, everything = right(chosen), right(case.present)
-            away = sum(right(elsewhere(chosen, case, i, self.seed)) for i in range(self.moved)) / self.moved
+            sets = [shifted(chosen, case, i, self.seed) for i in range(self.shifts)]
+            away = torch.stack([right(moved) for moved in sets]).mean(0)
         model = (case.explanation.scores.argmax(1) == labels).double()
         none = ~chosen.any(1, keepdim=True)
         return torch.stack([model - here, here, away, everything, model], 1).masked_fill(none, torch.nan)
 
 
 class Evaluator(nn.Module):
-    """A classifier of inputs of which only some elements are there; the others are blank, 0 or the unknown token."""
+    """A classifier of masked inputs; masked elements are 0 or the unknown token."""
 
     def __init__(self, network: nn.Module, domain: Domain) -> None:
         super().__init__()
         self.network, self.domain = network, domain
 
     def forward(self, x: Tensor, kept: Tensor) -> Tensor:
-        """Scores (B, C) of inputs (B, *shape) of which elements kept (B, N) bool are there."""
+        """Scores (B, C) of inputs (B, *shape) with only the elements kept (B, N) bool visible."""
         blank = (x != 0).to(x) * UNKNOWN if self.domain.modality in TOKENS else torch.zeros_like(x)
         return self.network(torch.where(over_input(kept, self.domain), x, blank))
 
@@ -97,33 +103,33 @@ def train_evaluator(
     lr: float = 1e-3,
     device: str | torch.device = "cpu",
 ) -> Evaluator:
-    """Trains a network on inputs under random masks, whose share of kept elements is uniform in [0, 1].
+    """Trains a network on inputs under random masks, with the share of visible elements uniform in [0, 1].
 
-    A network that is given, such as the black-box twin of the models to be measured, is copied; it should be able to do
-    what these can. No random state outside is touched.
+    A given network, such as the black-box counterpart of the models to evaluate, is copied; it should have at least
+    their capacity. The global random state is not changed.
 
     Args:
-        data: a data module, of which the training items are taken, or inputs (N, *shape) and targets (N,).
-        domain: of the inputs; of a data module its own by default.
-        network: from inputs (B, *shape) to scores (B, C); by default a small one that suits the modality.
+        data: a data module, whose training items are used, or inputs (N, *shape) and targets (N,).
+        domain: of the inputs; by default that of the data module.
+        network: maps inputs (B, *shape) to scores (B, C); by default a small network for the modality.
         epochs: passes over the data.
         seed: of parameters, order and masks.
-        progress: title of a bar, none if empty.
-        batch_size: of inputs and targets; a data module has its own.
-        lr: of Adam.
-        device: to train on, and where the evaluator stays.
+        progress: title of the progress bar; none if empty.
+        batch_size: for tensors; a data module has its own.
+        lr: learning rate of Adam.
+        device: to train on; the evaluator stays there.
 
     Raises:
-        ValueError: tensors without a domain, targets that are no classes, another number of targets than of inputs,
-            or less than one epoch.
+        ValueError: tensors without a domain, targets that are not classes, different numbers of inputs and targets, or
+            fewer than one epoch.
     """
     pair = isinstance(data, tuple | list)
     if domain is None:
         if pair:
-            raise ValueError("an evaluator of tensors needs to know what they mean; give domain=..., such as data's.")
+            raise ValueError("an evaluator trained on tensors needs their domain; pass domain=...")
         domain = Domain.from_dict(data.domain)
     if domain.task != "classification":
-        raise ValueError(f"an evaluator tells classes apart; these targets are of a {domain.task}.")
+        raise ValueError(f"an evaluator is a classifier; these targets are of a {domain.task}.")
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1; got {epochs}.")
     if pair and len(data[0]) != len(data[1]):
@@ -134,7 +140,7 @@ def train_evaluator(
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         draw = torch.Generator().manual_seed(seed)
-        trainer = getattr(network, "_trainer", None)  # is not copied
+        trainer = getattr(network, "_trainer", None)  # must not be copied
         own = small_network(domain) if network is None else deepcopy(network, {id(trainer): None})
         evaluator = Evaluator(own, domain).to(device).train()
         optimizer = torch.optim.Adam(evaluator.parameters(), lr=lr)
@@ -148,10 +154,10 @@ def train_evaluator(
 
 
 def random_kept(x: Tensor, domain: Domain, draw: torch.Generator) -> Tensor:
-    """(B, N) bool: which elements stay, in shares uniform in [0, 1].
+    """(B, N) bool: random visible elements, with shares uniform in [0, 1].
 
-    Single elements, or cells of a coarser grid of neighbours: one grid for the batch, from fine to two cells an axis.
-    Features of tables have no neighbours.
+    Masks consist of single elements or of cells of a coarser grid, drawn once for the batch, down to two cells per
+    axis. Features of tables have no neighbours, so their masks have single elements only.
     """
     shape = element_shape(domain)
     levels = 1 if domain.modality == "table" else max(int(math.log2(max(shape))), 1)
@@ -162,19 +168,20 @@ def random_kept(x: Tensor, domain: Domain, draw: torch.Generator) -> Tensor:
 
 
 def small_network(domain: Domain) -> nn.Module:
-    """Of images a convolutional network, of tokens a mean of embeddings, of other numbers a perceptron."""
+    """A convolutional network for images, a mean of embeddings for tokens, a perceptron for other inputs."""
     classes = len(domain.classes)
-    if domain.modality == "image":
-        return _convolutions(*domain.shape, classes)
-    if domain.modality in TOKENS:
+    if isinstance(domain, ImageDomain):
+        return _convolutions(domain.channels, domain.size, classes)
+    if isinstance(domain, TextDomain | CodeDomain):
         return _BagOfTokens(domain.size, classes)
     first = nn.Linear(math.prod(domain.shape), 256)
     return nn.Sequential(nn.Flatten(), first, nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, classes))
 
 
-def _convolutions(channels: int, height: int, width: int, classes: int) -> nn.Module:
-    """Halves the sides until they are 8 at most; the map that is left is read with its places."""
-    layers, wide = [nn.Conv2d(channels, 32, 3, padding=1), nn.GroupNorm(8, 32), nn.ReLU()], 32
+def _convolutions(channels: int, size: tuple[int, int], classes: int) -> nn.Module:
+    """Halves the sides until both are at most 8, then classifies the flattened map."""
+    (height, width), wide = size, 32
+    layers: list[nn.Module] = [nn.Conv2d(channels, wide, 3, padding=1), nn.GroupNorm(8, wide), nn.ReLU()]
     while max(height, width) > 8:
         height, width, more = -(-height // 2), -(-width // 2), min(2 * wide, 256)
         layers += [nn.Conv2d(wide, more, 3, stride=2, padding=1), nn.GroupNorm(8, more), nn.ReLU()]
@@ -184,7 +191,7 @@ def _convolutions(channels: int, height: int, width: int, classes: int) -> nn.Mo
 
 
 class _BagOfTokens(nn.Module):
-    """The mean embedding of the tokens that are known, whatever their order."""
+    """Classifies the mean embedding of all known tokens, in any order."""
 
     def __init__(self, size: int, classes: int, width: int = 128) -> None:
         super().__init__()
@@ -195,11 +202,14 @@ class _BagOfTokens(nn.Module):
         return self.head(self.bag(x.masked_fill(x == UNKNOWN, 0)))
 
 
-def _batches(data: "DataModule | tuple[Tensor, Tensor]", epoch: int, size: int, draw: torch.Generator) -> Iterator:
+def _batches(
+    data: "DataModule | tuple[Tensor, Tensor]", epoch: int, size: int, draw: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Inputs and targets of one epoch, in random order."""
     if isinstance(data, tuple | list):
         yield from ((data[0][rows], data[1][rows]) for rows in torch.randperm(len(data[0]), generator=draw).split(size))
         return
     loader = data.train_dataloader()
-    loader.sampler.set_epoch(epoch)
+    if callable(set_epoch := getattr(loader.sampler, "set_epoch", None)):
+        set_epoch(epoch)
     yield from ((batch["input"], batch["target"]) for batch in loader)

@@ -1,7 +1,7 @@
-"""Perturbations: small changes of an input that should not matter, and the way back for maps where places move.
+"""Perturbations: small input changes that should not change an explanation, with inverses for maps.
 
-Each is called with inputs (B, *shape) and the ids (B,) of the samples, and returns inputs of the same shape. Random
-ones follow from (seed, id).
+A perturbation maps inputs (B, *shape) and sample ids (B,) to inputs of the same shape. Random perturbations depend on
+(seed, id) only.
 """
 
 import math
@@ -12,29 +12,29 @@ from torchvision.io import decode_jpeg, encode_jpeg
 
 from zoo.domain import Domain, ImageDomain
 from zoo.metrics.faithfulness.elements import TOKENS, element_shape
-from zoo.metrics.faithfulness.streams import normal_like, uniform, whole
+from zoo.metrics.faithfulness.streams import integers, normal_like, uniform
 
-CLIP = 0.25  # at most so much noise, in units of the model's input
-UNKNOWN = 1  # the number of the token for words that are not known
+CLIP = 0.25  # largest noise, in the scale of the model's input
+UNKNOWN = 1  # id of the unknown token
 
 
 class Perturbation:
-    """The base: `severity` is in the unit of its kind."""
+    """Base class. The unit of `severity` depends on the subclass."""
 
     name: str
     severity: float
 
     def __call__(self, x: Tensor, ids: Tensor) -> Tensor:
         """The perturbed inputs (B, *shape)."""
-        raise NotImplementedError("a perturbation defines how it changes inputs")
+        raise NotImplementedError(f"{type(self).__name__} does not define __call__().")
 
     def undo(self, values: Tensor, x: Tensor, ids: Tensor) -> Tensor:
-        """(B, N) a map over the elements of the perturbed inputs, back in the places of x; 0 where these are gone."""
+        """(B, N) a map over the perturbed inputs moved back to the elements of x; 0 for elements that were lost."""
         return values
 
 
 class Noise(Perturbation):
-    """Gaussian noise of standard deviation `severity`, clipped, in units of the model's input."""
+    """Clipped Gaussian noise of standard deviation `severity`, in the scale of the model's input."""
 
     name = "noise"
 
@@ -47,7 +47,7 @@ class Noise(Perturbation):
 
 
 class Jpeg(Perturbation):
-    """The picture as JPEG of quality `severity` and back, 8 bits a channel; other than RGB, each channel for itself."""
+    """JPEG compression with quality `severity`; channels that are not RGB are compressed one by one."""
 
     name = "JPEG"
 
@@ -58,11 +58,12 @@ class Jpeg(Perturbation):
         picture = self.domain.picture(x).cpu()
         planes = picture if x.shape[1] == 3 else picture.flatten(0, 1)[:, None]
         files = encode_jpeg(list(planes.contiguous()), quality=int(self.severity))
-        return self.domain.normalise(torch.stack(decode_jpeg(files)).view_as(picture)).to(x)
+        decoded = torch.stack(decode_jpeg(files))  # pyright: ignore[reportArgumentType] # a list of files gives a list
+        return self.domain.normalise(decoded.view_as(picture)).to(x)
 
 
 class Brightness(Perturbation):
-    """Every pixel brighter by the share `severity`, or darker where that is negative; clipped at black and white."""
+    """Pixels multiplied by 1 + `severity`, clipped at black and white."""
 
     name = "brightness"
 
@@ -75,7 +76,7 @@ class Brightness(Perturbation):
 
 
 class Shift(Perturbation):
-    """The image moved by `severity` pixels in one of eight directions; what comes in repeats the border."""
+    """A shift by `severity` pixels in one of eight random directions; the border is repeated."""
 
     name = "shift"
 
@@ -91,13 +92,13 @@ class Shift(Perturbation):
         return values.gather(1, source) * inside
 
     def steps(self, ids: Tensor) -> Tensor:
-        """(B, 2) by how many pixels down and to the right."""
-        turn = whole(ids, 1, 8, self.seed, f"shift {self.severity}")[:, 0]
-        turn = turn + (turn >= 4)  # of nine neighbours all but the centre
+        """(B, 2) shift in pixels, down and to the right."""
+        turn = integers(ids, 1, 8, self.seed, f"shift {self.severity}")[:, 0]
+        turn = turn + (turn >= 4)  # all of nine neighbours except the centre
         return int(self.severity) * torch.stack([turn // 3 - 1, turn % 3 - 1], 1)
 
     def source(self, by: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N) the element that many steps (B, 2) from each, or the nearest on the border; whether it is inside."""
+        """(B, N) the element at offset `by` (B, 2) from each, clamped to the border; and whether it is inside."""
         places = [torch.arange(n, device=by.device) + by[:, a, None] for a, n in enumerate(self.shape)]
         within = [(p >= 0) & (p < n) for p, n in zip(places, self.shape, strict=True)]
         rows, columns = (p.clamp(0, n - 1) for p, n in zip(places, self.shape, strict=True))
@@ -106,12 +107,12 @@ class Shift(Perturbation):
 
 
 class Quantise(Perturbation):
-    """Numbers of `severity` bits, over the range of each feature or variable in reference inputs.
+    """Quantisation to `severity` bits over the range of each feature or variable in reference inputs.
 
     Args:
-        reference: (M, *shape).
+        reference: (M, *shape) inputs.
         domain: of the inputs.
-        bits: of each number.
+        bits: number of bits.
     """
 
     name = "bits"
@@ -128,7 +129,7 @@ class Quantise(Perturbation):
 
 
 class UnknownTokens(Perturbation):
-    """The share `severity` of a text's tokens as words that are not known: at least one token, never all."""
+    """Replaces a share `severity` of the tokens by the unknown token: at least one, never all."""
 
     name = "unknown tokens"
 
@@ -140,7 +141,7 @@ class UnknownTokens(Perturbation):
 
 
 class DroppedTokens(Perturbation):
-    """A text without the share `severity` of its tokens, at least one, never all; what follows them moves up."""
+    """Deletes a share `severity` of the tokens: at least one, never all; later tokens move up."""
 
     name = "dropped tokens"
 
@@ -156,31 +157,31 @@ class DroppedTokens(Perturbation):
         return torch.zeros_like(values).scatter_(1, order, values * kept)
 
     def order(self, x: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T) which token of x stands at each place, and whether there still is one."""
+        """(B, T) the token of x at each place, and whether the place is still used."""
         kept = (x != 0) & ~some_tokens(x, ids, self.severity, self.seed, self.name)
         place = torch.arange(x.shape[1], device=x.device)
         return (~kept).long().argsort(dim=1, stable=True), place < kept.sum(1, keepdim=True)
 
 
 def some_tokens(x: Tensor, ids: Tensor, share: float, seed: int, stream: str) -> Tensor:
-    """(B, T) bool: the share of the tokens of x (B, T), at least one, never all; padding is none of them."""
-    there = x != 0
-    length = there.sum(1, keepdim=True)
+    """(B, T) bool: a random share of the tokens of x (B, T): at least one, never all, never padding."""
+    existing = x != 0
+    length = existing.sum(1, keepdim=True)
     count = (share * length).round().clamp_min(1).minimum(length - 1)
-    keys = uniform(ids, x.shape[1], seed, f"{stream} {share}").masked_fill(~there, math.inf)
+    keys = uniform(ids, x.shape[1], seed, f"{stream} {share}").masked_fill(~existing, math.inf)
     return keys.argsort(1).argsort(1) < count
 
 
 def perturbations_for(domain: Domain, reference: Tensor, seed: int = 0) -> list[Perturbation]:
-    """The perturbations that suit a modality, each in several severities.
+    """The perturbations for a modality, each at several severities.
 
     Args:
         domain: of the inputs.
-        reference: (M, *shape) training inputs: where the ranges of numbers come from.
-        seed: of the random ones.
+        reference: (M, *shape) training inputs, the source of value ranges.
+        seed: of random perturbations.
     """
     if domain.modality in TOKENS:
-        unknown = UnknownTokens if domain.modality == "text" else None  # code has no token for the unknown
+        unknown = UnknownTokens if domain.modality == "text" else None  # code has no unknown token
         kinds = [kind for kind in (unknown, DroppedTokens) if kind is not None]
         return [kind(share, seed) for kind in kinds for share in (0.05, 0.1, 0.2)]
     noise: list[Perturbation] = [Noise(sigma, seed) for sigma in (0.05, 0.1, 0.2)]

@@ -1,13 +1,12 @@
-"""Explanations after the fact, of a black box, as subjects: what self-interpretability is compared with.
+"""Post-hoc explanations of a black box as subjects, for comparison with self-interpretable models.
 
-They come from captum, the extra `compare`. Their units are the patches of a grid (features of a table, spans of a
-series), and their contributions are to the centred score, the target's less the mean of all. Nothing makes them add up
-to it; what they miss is what the completeness gap shows.
+The methods come from captum (the extra `compare`). Units are the patches of a grid (features of a table, spans of a
+series); contributions are to the centred score. They need not sum to it: the completeness gap measures the difference.
 """
 
 from collections.abc import Callable
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,27 +22,27 @@ if TYPE_CHECKING:
 
 
 class PostHoc(Subject):
-    """A black box with a method of captum for its explanations.
+    """A black box explained by a method of captum.
 
     Args:
-        model: scores (B, C) of inputs.
-        baseline: (*shape) the input without anything.
-        patches: of the grid along each axis of an image, or of a series in time.
+        model: maps inputs to scores (B, C).
+        baseline: (*shape) an uninformative input.
+        patches: patches along each axis of an image, or along the time axis of a series.
         limit: see `Subject`.
 
     Raises:
         ImportError: captum is not installed.
-        ValueError: inputs that are tokens, between which there is nothing.
+        ValueError: the inputs are tokens, which have no intermediate values.
     """
 
-    method: str
+    method: ClassVar[str]
 
     def __init__(self, model: "BlackBox", baseline: Tensor, patches: int = 8, limit: int = LIMIT) -> None:
         need("captum", "compare")
         domain = model.domain
         if domain.modality not in ("image", "table", "series"):
-            raise ValueError(f"{self.method} is compared on numbers; inputs of modality {domain.modality} are tokens.")
-        self.model, self.domain, self.limit = model.eval(), domain, limit  # pyright: ignore[reportAttributeAccessIssue]
+            raise ValueError(f"{self.method} requires continuous inputs; {domain.modality} tokens are discrete.")
+        self.model, self.domain, self.limit = model.eval(), domain, limit
         self.additive, self.name = True, f"{self.method} of {type(model).__name__}"
         shape = element_shape(domain)
         self.grid = tuple(min(patches, size) for size in shape) if domain.modality == "image" else shape
@@ -56,24 +55,24 @@ class PostHoc(Subject):
         )
 
     def margin(self, x: Tensor, target: Tensor) -> Tensor:
-        """(B,) the centred score, with gradients."""
+        """(B,) the centred score, differentiable."""
         return centred(self.model(x), target.expand(len(x)) if len(target) == 1 else target)
 
     def attributions(self, x: Tensor, target: Tensor) -> Tensor:
-        """(B, K) what the method says of each patch."""
-        raise NotImplementedError("a method gives attributions()")
+        """(B, K) the attribution of each patch."""
+        raise NotImplementedError(f"{type(self).__name__} does not define attributions().")
 
     def explain(self, x: Tensor, target: Tensor | None = None) -> Explanation:
         scores = self.scores(x)
         target = scores.argmax(1) if target is None else target
         parts = self.margins(x, target)
-        nothing = centred(self.scores(self.baseline.to(x)).expand(len(x), -1), target)
+        blank = centred(self.scores(self.baseline.to(x)).expand(len(x), -1), target)
         places = torch.eye(len(self.units), device=x.device).unflatten(1, self.grid)
         return Explanation(
             scores=scores,
             target=target,
             contributions=parts,
-            bias=nothing + scores.gather(1, target[:, None])[:, 0] - centred(scores, target),
+            bias=blank + scores.gather(1, target[:, None])[:, 0] - centred(scores, target),
             activation=parts,
             support=places.expand(len(x), *places.shape),
             units=self.units,
@@ -85,21 +84,21 @@ class PostHoc(Subject):
         return self.attributions(x, target).detach().float()
 
     def summed(self, values: Tensor) -> Tensor:
-        """(B, K) attributions of single numbers (B, *shape), summed over each patch."""
+        """(B, K) attributions (B, *shape), summed over each patch."""
         each = values.sum(1) if self.domain.modality == "image" else values
         held = each.new_zeros(len(each), len(self.units))
         return held.index_add_(1, self.cells.to(each.device), each.flatten(1))
 
 
 class IntegratedGradients(PostHoc):
-    """Gradients along the straight line from the baseline (Sundararajan, Taly, Yan: ICML 2017, arXiv 1703.01365)."""
+    """Mean gradient on the line from the baseline (Sundararajan, Taly, Yan: ICML 2017, arXiv 1703.01365)."""
 
     method, steps = "integrated gradients", 50
 
     def attributions(self, x: Tensor, target: Tensor) -> Tensor:
         from captum.attr import IntegratedGradients as Method
 
-        size = max(self.rows // 4, len(x))  # gradients keep what a forward pass alone does not
+        size = max(self.rows // 4, len(x))  # a backward pass needs more memory than a forward pass
         values = Method(self.margin).attribute(
             x, self.baseline.to(x), additional_forward_args=(target,), n_steps=self.steps, internal_batch_size=size
         )
@@ -107,7 +106,7 @@ class IntegratedGradients(PostHoc):
 
 
 class Occlusion(PostHoc):
-    """How much the score drops once a patch is the baseline's (Zeiler, Fergus: ECCV 2014, arXiv 1311.2901)."""
+    """The drop of the score if a patch is set to the baseline (Zeiler, Fergus: ECCV 2014, arXiv 1311.2901)."""
 
     method = "occlusion"
 
@@ -115,17 +114,21 @@ class Occlusion(PostHoc):
     def attributions(self, x: Tensor, target: Tensor) -> Tensor:
         from captum.attr import FeatureAblation
 
-        options = {"feature_mask": self.numbers(x), "perturbations_per_eval": max(self.rows // len(x), 1)}
-        ablation = FeatureAblation(self.margin)
-        values = ablation.attribute(x, self.baseline.to(x), additional_forward_args=(target,), **options)
+        values = FeatureAblation(self.margin).attribute(
+            x,
+            self.baseline.to(x),
+            additional_forward_args=(target,),
+            feature_mask=self.patch_numbers(x),
+            perturbations_per_eval=max(self.rows // len(x), 1),
+        )
         return self.of_patches(values)
 
-    def numbers(self, x: Tensor) -> Tensor:
-        """(1, *shape) the patch that each number lies in."""
+    def patch_numbers(self, x: Tensor) -> Tensor:
+        """(1, *shape) the number of the patch that contains each value."""
         return over_input(self.cells[None].to(x.device), self.domain).expand(1, *x.shape[1:])
 
     def of_patches(self, values: Tensor) -> Tensor:
-        """(B, K) of attributions (B, *shape) that are equal within a patch."""
+        """(B, K) from attributions (B, *shape) that are constant within each patch."""
         flat = (values[:, 0] if self.domain.modality == "image" else values).flatten(1)
         first = torch.stack([(self.cells == k).nonzero()[0, 0] for k in range(len(self.units))])
         return flat[:, first.to(flat.device)]
@@ -141,13 +144,18 @@ class KernelShap(Occlusion):
         from captum.attr import KernelShap as Method
 
         torch_state = torch.get_rng_state()
-        baseline, mask, parts = self.baseline.to(x), self.numbers(x), []
-        options = {"n_samples": self.samples, "perturbations_per_eval": min(self.rows, self.samples)}
-        for row, t in zip(x, target, strict=True):  # captum draws other coalitions for each input
+        baseline, mask, parts = self.baseline.to(x), self.patch_numbers(x), []
+        for row, t in zip(x, target, strict=True):  # one by one and with a fixed seed, so that batches do not matter
             torch.manual_seed(0)
-            shap = Method(self.margin)
-            told = shap.attribute(row[None], baseline, additional_forward_args=(t[None],), feature_mask=mask, **options)
-            parts.append(told)
+            values = Method(self.margin).attribute(
+                row[None],
+                baseline,
+                additional_forward_args=(t[None],),
+                feature_mask=mask,
+                n_samples=self.samples,
+                perturbations_per_eval=min(self.rows, self.samples),
+            )
+            parts.append(values)
         torch.set_rng_state(torch_state)
         return self.of_patches(torch.cat(parts))
 

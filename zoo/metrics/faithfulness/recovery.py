@@ -1,61 +1,68 @@
-"""M11: does the explanation find what is known to matter?"""
+"""M11: does the explanation find the ground-truth regions?"""
 
 import torch
 from torch import Tensor
 
-from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering
+from zoo.metrics.cover import smallest_cover
+from zoo.metrics.faithfulness.base import Column, FaithfulnessMetric
 from zoo.metrics.faithfulness.subject import Case
 
 
 class GroundTruthRecovery(FaithfulnessMetric):
-    """Agreement of the contributions laid out over the input with the elements that are known to matter.
+    """Agreement of |contributions|, spread over the input, with the ground-truth regions.
 
-    Of |contributions|; with the share π of elements that matter:
+    With the share π of elements in the regions:
 
-        average precision   (AP - π) / (1 - π); equal values have one threshold, so a constant map has 0
-        mass                (share of the map on elements that matter - π) / (1 - π)
-        true positive rate  of the fewest elements that hold nine tenths of the map: which share of what matters
-        false discovery     of the same: which share of them does not matter
+        average precision   (AP - π) / (1 - π); equal values share one threshold, so a constant map has 0
+        mass                (share of the map inside the regions - π) / (1 - π)
+        true positive rate  share of the regions covered by the fewest elements that hold 90 % of the map
+        false discovery     share of these elements outside the regions
 
-    The first two are 1 for the truth and 0 by chance; the others' chance depends on π. Samples that are predicted
-    wrongly, that have no or only elements that matter, or whose map is empty have no value. Where a model is more than
-    three points below the ceiling of its world, these numbers say nothing: it may not use what is known to matter.
+    The first two are 1 for the ground truth and 0 by chance; the chance of the others depends on π. A sample has no
+    value if it is misclassified, if the regions cover none or all of it, or if its map is empty. If the accuracy of a
+    model is more than three points below the ceiling of the benchmark, these numbers are not meaningful: the model may
+    use other evidence.
     """
 
     key, title = "M11", "ground-truth recovery"
-    names = ("average precision", "mass", "true positive rate", "false discovery")
-    directions, chances = (1, 1, 1, -1), (0.0, 0.0, None, None)
-    ideals = (1.0, 1.0, 1.0, 0.0)
-    needs = ("support", "truth")
+    columns = (
+        Column("average precision", 1, 0.0, 1.0),
+        Column("mass", 1, 0.0, 1.0),
+        Column("true positive rate", 1, None, 1.0),
+        Column("false discovery", -1, None, 0.0),
+    )
+    needs = ("support", "regions")
 
-    def measure(self, case: Case) -> Tensor:
-        if case.truth is None:
-            raise ValueError(f"{self.title} needs the elements that matter, Case(truth=...).")
-        matters = (case.truth.amax(1) > 0) & case.present
-        weight = case.laid_out(case.weight.abs()).double()
-        chance = matters.sum(1) / case.present.sum(1).double()
-        precision = average_precision(weight.masked_fill(~case.present, -1), matters)
+    def per_sample(self, case: Case) -> Tensor:
+        if case.regions is None:
+            raise ValueError(f"{self.title} needs ground-truth regions, Case(regions=...).")
+        relevant = (case.regions.amax(1) > 0) & case.present
+        weight = case.spread(case.weight.abs()).double()
+        chance = relevant.sum(1) / case.present.sum(1).double()
+        precision = average_precision(weight.masked_fill(~case.present, -1), relevant)
         total = weight.sum(1)
-        mass = (weight * matters).sum(1) / total.clamp_min(1e-300)
-        found = covering(weight)
-        hits = (found & matters).sum(1).double()
-        columns = [
+        mass = (weight * relevant).sum(1) / total.clamp_min(1e-300)
+        found = smallest_cover(weight)
+        hits = (found & relevant).sum(1).double()
+        values = [
             (precision - chance) / (1 - chance),
             (mass - chance) / (1 - chance),
-            hits / matters.sum(1),
+            hits / relevant.sum(1),
             1 - hits / found.sum(1),
         ]
-        unknown = (chance == 0) | (chance == 1) | (total == 0)
+        undefined = (chance == 0) | (chance == 1) | (total == 0)
         if case.labels is not None:
-            unknown |= case.labels != case.target
-        return torch.stack(columns, 1).masked_fill(unknown[:, None], torch.nan)
+            undefined |= case.labels != case.target
+        return torch.stack(values, 1).masked_fill(undefined[:, None], torch.nan)
 
 
 def average_precision(value: Tensor, positive: Tensor) -> Tensor:
-    """(B,) float64: sum of precision times gain in recall over thresholds from high to low; equal values share one."""
+    """(B,) float64: the sum of precision times increase in recall over thresholds; equal values share a threshold."""
     ordered, rank = value.sort(dim=1, descending=True, stable=True)
     hits = positive.gather(1, rank).double()
     found = hits.cumsum(1)
-    last = torch.searchsorted((-ordered).contiguous(), (-ordered).contiguous(), right=True) - 1  # of equal values
+    last = (
+        torch.searchsorted((-ordered).contiguous(), (-ordered).contiguous(), right=True) - 1
+    )  # the last of equal values
     precision = found.gather(1, last) / (last + 1)
     return (hits * precision).sum(1) / hits.sum(1).clamp_min(1)

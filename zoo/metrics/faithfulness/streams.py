@@ -1,4 +1,4 @@
-"""Random numbers that follow from (seed, id of the sample) alone, so that neither batching nor sharding changes them.
+"""Random numbers that depend on (seed, sample id) only, so that results do not depend on batches or processes.
 
 A counter-based generator: number j of a sample is a hash of (seed, stream, id, j), as in Salmon et al.: "Parallel
 Random Numbers: As Easy as 1, 2, 3", SC 2011. The hash is the finaliser of SplitMix64 (Steele et al., OOPSLA 2014).
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def uniform(ids: Tensor, count: int, seed: int, stream: str = "") -> Tensor:
-    """(B, count) numbers in (0, 1), float64, for samples `ids` (B,) int64; another `stream` is independent."""
+    """(B, count) float64 in (0, 1) for sample ids (B,) int64; different streams are independent."""
     step = _wrap(0x9E3779B97F4A7C15)
     start = _mix(_mix(torch.tensor(seed, device=ids.device) * step) + zlib.crc32(stream.encode()))
     keys = _mix(_mix(ids * step + start)[:, None] + torch.arange(1, count + 1, device=ids.device) * step)
@@ -20,17 +20,17 @@ def uniform(ids: Tensor, count: int, seed: int, stream: str = "") -> Tensor:
 
 
 def normal(ids: Tensor, count: int, seed: int, stream: str = "") -> Tensor:
-    """(B, count) standard normal numbers, float64, see `uniform`."""
+    """(B, count) float64 standard normal numbers; see `uniform`."""
     return torch.special.ndtri(uniform(ids, count, seed, stream))
 
 
-def whole(ids: Tensor, count: int, below: int, seed: int, stream: str = "") -> Tensor:
-    """(B, count) whole numbers from 0 to `below` - 1, see `uniform`."""
+def integers(ids: Tensor, count: int, below: int, seed: int, stream: str = "") -> Tensor:
+    """(B, count) int64 from 0 to `below` - 1; see `uniform`."""
     return (uniform(ids, count, seed, stream) * below).long()
 
 
 def normal_like(x: Tensor, ids: Tensor, seed: int, stream: str = "") -> Tensor:
-    """Standard normal noise of the shape and type of `x` (B, ...)."""
+    """Standard normal noise with the shape and dtype of `x` (B, ...)."""
     return normal(ids, math.prod(x.shape[1:]), seed, stream).view(x.shape).to(x.dtype)
 
 
@@ -41,10 +41,10 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def _right(z: Tensor, by: int) -> Tensor:
-    """A shift that fills with zeros; torch's own keeps the sign."""
+    """A logical right shift; that of torch is arithmetic and keeps the sign."""
     return (z >> by) & ((1 << (64 - by)) - 1)
 
 
 def _wrap(value: int) -> int:
-    """An unsigned 64-bit number as the signed one of the same bits."""
+    """An unsigned 64-bit number as the signed number with the same bits."""
     return value - (1 << 64) if value >> 63 else value

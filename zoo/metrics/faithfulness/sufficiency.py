@@ -1,58 +1,59 @@
-"""M4: is the evidence enough for the prediction, and is it needed?"""
+"""M4: is the evidence sufficient for the prediction, and necessary?"""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering
+from zoo.metrics.cover import smallest_cover
+from zoo.metrics.faithfulness.base import Column, FaithfulnessMetric
 from zoo.metrics.faithfulness.imputers import Imputer
 from zoo.metrics.faithfulness.streams import uniform
 from zoo.metrics.faithfulness.subject import Case
 
 
 class KeepOnlySufficiency(FaithfulnessMetric):
-    """Whether the prediction survives on its evidence alone, and falls without it, above regions of the same shape.
+    """Whether the prediction stays with its evidence alone and changes without it, compared to regions of equal shape.
 
-    The evidence P is the fewest elements that hold nine tenths of the positive contributions laid out over the input.
+    The evidence P is the fewest elements that hold 90 % of the positive contributions spread over the input.
 
-        kept      share of samples whose prediction stays when all but P is imputed, less the same for P moved elsewhere
-        flipped   share of samples whose prediction changes when P is imputed, less the same for P moved elsewhere
-        area      of P, as a share of the input: both are easy for a P that is nearly everything
+        kept      share of samples whose prediction stays if all elements but P are imputed, minus the same for P
+                  shifted by a random distance
+        flipped   share of samples whose prediction changes if P is imputed, minus the same for P shifted
+        area      share of the input that P covers; both scores are easy to reach if P is nearly everything
 
-    Means over the imputers; 0 is chance, as the set moved elsewhere (by a random shift, around the borders) has the
-    same area and shape.
+    Means over the imputers. 0 is chance, because the shifted set (with wrap-around) has the same area and shape.
 
     Args:
-        imputers: what stands in for removed elements.
-        moved: how many shifts to compare with.
+        imputers: replacements for removed elements.
+        shifts: number of shifts to compare with.
         seed: of the shifts.
     """
 
     key, title = "M4", "keep-only sufficiency"
-    names, directions, chances = ("kept", "flipped", "area"), (1, 1, -1), (0.0, 0.0, None)
+    columns = (Column("kept", 1, 0.0), Column("flipped", 1, 0.0), Column("area", -1))
     needs = ("support", "classes")
 
-    def __init__(self, imputers: Sequence[Imputer], moved: int = 2, seed: int = 0) -> None:
+    def __init__(self, imputers: Sequence[Imputer], shifts: int = 2, seed: int = 0) -> None:
         super().__init__()
-        self.imputers, self.moved, self.seed = tuple(imputers), moved, seed
+        self.imputers, self.shifts, self.seed = tuple(imputers), shifts, seed
 
-    def measure(self, case: Case) -> Tensor:
-        chosen = covering(case.evidence_map)
-        sets = torch.stack([chosen, *(elsewhere(chosen, case, i, self.seed) for i in range(self.moved))], 1)
+    def per_sample(self, case: Case) -> Tensor:
+        chosen = smallest_cover(case.evidence_map)
+        sets = torch.stack([chosen, *(shifted(chosen, case, i, self.seed) for i in range(self.shifts))], 1)
         masks = torch.cat([~sets & case.present[:, None], sets], 1)
         gains = []
         for imputer in self.imputers:
             same = case.scores_without(masks, imputer).argmax(2) == case.target[:, None]
-            kept, left = same.double().split(sets.shape[1], 1)
-            gains.append(torch.stack([_beyond(kept), _beyond(1 - left)], 1))
+            kept, removed = same.double().split(sets.shape[1], 1)
+            gains.append(torch.stack([_above_mean(kept), _above_mean(1 - removed)], 1))
         share = chosen.sum(1) / case.present.sum(1)
         values = torch.cat([torch.stack(gains).mean(0), share[:, None]], 1)
         return values.masked_fill(~chosen.any(1, keepdim=True), torch.nan)
 
 
-def elsewhere(chosen: Tensor, case: Case, number: int, seed: int) -> Tensor:
-    """(B, N) a set shifted by a random distance along every axis, around the borders of what is present."""
+def shifted(chosen: Tensor, case: Case, number: int, seed: int) -> Tensor:
+    """(B, N) a set shifted by a random distance along every axis, with wrap-around within the present elements."""
     draw = uniform(case.ids, len(case.shape), seed, f"elsewhere {number}")
     count = case.present.sum(1)
     index = torch.zeros(len(case), *case.shape, dtype=torch.long, device=chosen.device)
@@ -65,6 +66,6 @@ def elsewhere(chosen: Tensor, case: Case, number: int, seed: int) -> Tensor:
     return chosen.gather(1, index.flatten(1))
 
 
-def _beyond(values: Tensor) -> Tensor:
-    """(B,) the first column above the mean of the others."""
+def _above_mean(values: Tensor) -> Tensor:
+    """(B,) the first column minus the mean of the others."""
     return values[:, 0] - values[:, 1:].mean(1)

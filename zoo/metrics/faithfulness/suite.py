@@ -1,4 +1,4 @@
-"""The metrics of truth by name, and all of them in one pass over the data."""
+"""All faithfulness metrics by name, and their computation in one pass over the data."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from zoo.metrics.faithfulness.completeness import CompletenessGap
 from zoo.metrics.faithfulness.contrastivity import Contrastivity
 from zoo.metrics.faithfulness.deletion import EvidenceDeletionGain
 from zoo.metrics.faithfulness.encoding import EncodingGap, Evaluator
-from zoo.metrics.faithfulness.error_control import ErrorControlledImportance, Without
+from zoo.metrics.faithfulness.error_control import ErrorControlledImportance, RemoveFactor
 from zoo.metrics.faithfulness.imputers import Imputer, imputers_for
 from zoo.metrics.faithfulness.locality import LocalityLeak
 from zoo.metrics.faithfulness.mask_out import MaskOutAgreement
@@ -30,16 +30,16 @@ from zoo.utils.errors import did_you_mean
 
 @dataclass(frozen=True)
 class Setting:
-    """What metrics are made from.
+    """The arguments that metrics are constructed from.
 
     Attributes:
-        subject: what is measured.
-        imputers: what stands in for removed elements.
+        subject: the subject to evaluate.
+        imputers: replacements for removed elements.
         perturbations: small changes of the input.
         seed: of all randomness.
-        evaluator: what tells classes by parts of the input, see `train_evaluator`.
-        factors: names of what a world can draw its inputs without.
-        without: inputs of samples drawn again without a factor, see `ErrorControlledImportance`.
+        evaluator: a classifier of masked inputs, see `train_evaluator`.
+        factors: names of the factors that a synthetic benchmark can remove.
+        remove_factor: see `ErrorControlledImportance`.
     """
 
     subject: Subject
@@ -48,7 +48,7 @@ class Setting:
     seed: int = 0
     evaluator: Evaluator | None = None
     factors: Sequence[str] = ()
-    without: Without | None = None
+    remove_factor: RemoveFactor | None = None
 
 
 METRICS: dict[str, tuple[type[FaithfulnessMetric], Callable[[Setting], FaithfulnessMetric]]] = {
@@ -65,21 +65,21 @@ METRICS: dict[str, tuple[type[FaithfulnessMetric], Callable[[Setting], Faithfuln
     "M11": (GroundTruthRecovery, lambda s: GroundTruthRecovery()),
     "M12": (UnitPurity, lambda s: UnitPurity(seed=s.seed)),
     "M13": (InterventionResponse, lambda s: InterventionResponse(seed=s.seed)),
-    "M14": (ErrorControlledImportance, lambda s: ErrorControlledImportance(s.without, s.factors)),
+    "M14": (ErrorControlledImportance, lambda s: ErrorControlledImportance(s.remove_factor, s.factors)),
 }
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one metric found.
+    """The result of one metric.
 
     Attributes:
         title: of the metric.
-        missing: why it does not apply, if it does not.
-        values: by column, with intervals; empty if it does not apply.
-        directions: by column: 1 where more is better, -1 where less is, 0 where neither.
-        undefined: how many samples have no value, by column.
-        extra: what is no mean over samples, by name.
+        missing: the reason if the metric does not apply.
+        values: by column, with intervals; empty if the metric does not apply.
+        directions: by column; 1 if higher is better, -1 if lower is better, 0 if neither.
+        undefined: number of samples without a value, by column.
+        extra: numbers without an interval, by name.
     """
 
     title: str
@@ -91,10 +91,10 @@ class Result:
 
 
 def choose(names: Sequence[str]) -> tuple[str, ...]:
-    """Keys of metrics by key or by title, in their order; "all" is all.
+    """The keys of metrics given by key or title, in the order of `METRICS`; "all" selects every metric.
 
     Raises:
-        ValueError: an unknown name; the message has the nearest.
+        ValueError: an unknown name; the message names the closest one.
     """
     titles = {metric.title: key for key, (metric, _) in METRICS.items()}
     chosen = set()
@@ -108,7 +108,7 @@ def choose(names: Sequence[str]) -> tuple[str, ...]:
         elif name.lower() in titles:
             chosen.add(titles[name.lower()])
         else:
-            raise ValueError(f"no metric of truth named '{name}'; {did_you_mean(name, [*METRICS, *titles])}")
+            raise ValueError(f"no faithfulness metric named '{name}'; {did_you_mean(name, [*METRICS, *titles])}")
     return tuple(key for key in METRICS if key in chosen)
 
 
@@ -121,36 +121,37 @@ def measure(
     seed: int = 0,
     progress: bool = False,
     factors: Sequence[str] = (),
-    without: Without | None = None,
+    remove_factor: RemoveFactor | None = None,
     evaluator: Evaluator | None = None,
 ) -> dict[str, Result]:
-    """Measures a subject on batches of "input", "target", "ids" and, where they are known, "regions".
+    """Computes metrics of a subject.
 
     Args:
-        subject: what is measured.
-        batches: of the data; ids (B,) name the samples.
+        subject: the subject to evaluate.
+        batches: dicts with "input", "target", sample "ids" (B,) and, if known, "regions" and "concepts".
         reference: (M, *shape) training inputs, for imputers and for the blank input.
-        names: metrics by key or title, "all" for all.
-        imputers: by name; by default all that suit the modality.
+        names: metrics by key or title, or "all".
+        imputers: by name; by default all imputers for the modality.
         seed: of all randomness.
-        progress: show a bar.
-        factors, without: of a world, see `Setting`.
-        evaluator: for M10, which is not measured without.
+        progress: show a progress bar.
+        factors: of a synthetic benchmark, see `Setting`.
+        remove_factor: of a synthetic benchmark, see `Setting`.
+        evaluator: required by M10.
 
     Raises:
         ValueError: an unknown metric or imputer.
     """
     filled = imputers_for(subject.domain, reference, imputers, seed)
     changes = perturbations_for(subject.domain, reference, seed)
-    setting = Setting(subject, filled, changes, seed, evaluator, factors, without)
+    setting = Setting(subject, filled, changes, seed, evaluator, factors, remove_factor)
     metrics = {key: METRICS[key][1](setting) for key in choose(names)}
     lacking: dict[str, str] = {}
     blank = reference.mean(0) if reference.is_floating_point() else None
-    for batch in tqdm(batches, "truth", disable=not progress, leave=False):
+    for batch in tqdm(batches, "faithfulness", disable=not progress, leave=False):
         x = batch["input"].to(subject.model.device)
         moved = (batch[name].to(x.device) if name in batch else None for name in ("target", "regions", "concepts"))
-        labels, truth, concepts = moved
-        case = Case(subject, x, batch["ids"].to(x.device), None, labels, truth, blank, concepts)
+        labels, regions, concepts = moved
+        case = Case(subject, x, batch["ids"].to(x.device), None, labels, regions, blank, concepts)
         for key, metric in metrics.items():
             if (lack := metric.lacking() or metric.missing(subject, *case.known)) is not None:
                 lacking[key] = lack
@@ -162,6 +163,6 @@ def measure(
 def _result(metric: FaithfulnessMetric, missing: str | None) -> Result:
     if missing is not None:
         return Result(metric.title, missing)
-    directions = dict(zip(metric.names, metric.directions, strict=True))
+    directions = {column.name: column.direction for column in metric.columns}
     extra: dict[str, Any] = {"units used": metric.units_used()} if isinstance(metric, Compactness) else {}
     return Result(metric.title, None, metric.intervals(), directions, metric.undefined(), extra)

@@ -1,82 +1,87 @@
-"""M12: does each unit stand for one thing?"""
+"""M12: does each unit correspond to one part?"""
 
 import torch
 from torch import Tensor
 
-from zoo.metrics.faithfulness.base import FaithfulnessMetric, covering
+from zoo.metrics.cover import smallest_cover
+from zoo.metrics.faithfulness.base import Column, FaithfulnessMetric
 from zoo.metrics.faithfulness.mask_out import strong
 from zoo.metrics.faithfulness.streams import uniform
 from zoo.metrics.faithfulness.subject import Case
 
-TOP = 0.9  # a unit counts where it fires above this quantile of its own activations
-HELD = 0.5  # a region counts as seen if the support holds this share of it
-PURE = 0.8
+TOP = 0.9  # quantile of a unit's activations above which it fires
+HELD = 0.5  # share of a region that a support must contain
+PURE = 0.8  # purity of a consistent unit
 
 
 class UnitPurity(FaithfulnessMetric):
-    """How often the strongest activations of a unit lie on one and the same known part.
+    """How often the strongest activations of a unit lie on the same annotated part.
 
-    For every unit that is among those that hold nine tenths of the contributions of some sample, over the samples where
-    it fires above its own 90th percentile: the share in which its support (elements at least half as strong as its
-    maximum) holds half of part p or more. A unit's purity is the largest share over the parts; after Nauta et al.,
-    CVPR 2023 (PIP-Net), section 4, over typical instead of the ten best activations.
+    For each unit that is among the fewest that hold 90 % of the contributions of some sample, over the samples where
+    its activation exceeds its own 90th percentile: the share in which its support (elements of at least half of the
+    maximum) contains at least half of part p. The purity of a unit is the largest share over the parts. After Nauta et
+    al., CVPR 2023 (PIP-Net), section 4, but over typical activations instead of the ten largest.
 
         purity       mean over units
-        consistency  share of units with a purity of 0.8 or more
-        lift         purity less that of the same supports moved elsewhere in the input; 0 by chance
-        parts        how many different parts the consistent units stand for
+        consistency  share of units with a purity of at least 0.8
+        lift         purity minus that of the same supports shifted in the input; 0 by chance
+        parts        number of different parts of the consistent units
 
-    One row is one unit here, so intervals are over units.
+    A row is a unit, so intervals are over units.
     """
 
     key, title = "M12", "unit purity"
-    names, directions = ("purity", "consistency", "lift", "parts"), (1, 1, 1, 1)
-    chances, ideals = (None, None, 0.0, None), (1.0, 1.0, None, None)
-    needs = ("support", "truth")
+    columns = (
+        Column("purity", 1, None, 1.0),
+        Column("consistency", 1, None, 1.0),
+        Column("lift", 1, 0.0),
+        Column("parts", 1),
+    )
+    needs = ("support", "regions")
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
         self.seed = seed
 
-    def measure(self, case: Case) -> Tensor:
-        """(B, K, 4): activation, whether the unit counts, and as bits the parts in its support and in it elsewhere."""
-        if case.truth is None:
-            raise ValueError(f"{self.title} needs the elements that matter, Case(truth=...).")
-        regions = (case.truth > 0) & case.present[:, None]
+    def per_sample(self, case: Case) -> Tensor:
+        """(B, K, 4): activation, whether the unit counts, and bit sets of the parts in the support and in its shift."""
+        if case.regions is None:
+            raise ValueError(f"{self.title} needs ground-truth regions, Case(regions=...).")
+        regions = (case.regions > 0) & case.present[:, None]
         if regions.shape[1] > 31:
-            raise ValueError(f"{self.title} is for at most 31 parts; got {regions.shape[1]}.")
-        place = strong(case.place)
+            raise ValueError(f"{self.title} supports at most 31 parts; got {regions.shape[1]}.")
+        support = strong(case.supports)
         shift = uniform(case.ids, 1, self.seed, "elsewhere")[:, 0]
         size = regions.shape[2]
         index = (torch.arange(size, device=case.x.device) + (shift * size).long()[:, None]) % size
-        moved = regions.gather(2, index[:, None].expand_as(regions))  # as good as to move the supports
-        used = covering(case.weight.abs())
-        bits = [self.held(case, place, part).double() for part in (regions, moved)]
+        moved = regions.gather(2, index[:, None].expand_as(regions))  # equivalent to a shift of the supports
+        used = smallest_cover(case.weight.abs())
+        bits = [self.held(case, support, part).double() for part in (regions, moved)]
         return torch.stack([case.explanation.activation.double(), used.double(), *bits], 2)
 
-    def held(self, case: Case, place: Tensor, regions: Tensor) -> Tensor:
-        """(B, K) int64: bit p is set where a support holds enough of part p."""
-        inside = torch.einsum("bkg,bpg->bkp", place.float(), case.gather(regions).float())
-        whole = regions.sum(2)[:, None]
-        return (((inside >= HELD * whole) & (whole > 0)) << torch.arange(regions.shape[1], device=whole.device)).sum(2)
+    def held(self, case: Case, support: Tensor, regions: Tensor) -> Tensor:
+        """(B, K) int64: bit p is set if a support contains enough of part p."""
+        inside = torch.einsum("bkg,bpg->bkp", support.float(), case.gather(regions).float())
+        size = regions.sum(2)[:, None]
+        return (((inside >= HELD * size) & (size > 0)) << torch.arange(regions.shape[1], device=size.device)).sum(2)
 
     def samples(self) -> Tensor:
-        """(U, 4) of each unit in use: its purity, whether it is consistent, its lift, and the number of its part."""
-        told = super().samples()
-        if told.ndim < 3:
-            return told
-        activation, used, true, moved = told.unbind(2)
+        """(U, 4) for each used unit: purity, whether it is consistent, lift, and the number of its part."""
+        values = super().samples()
+        if values.ndim < 3:
+            return values
+        activation, used, original, shifted = values.unbind(2)
         counted = used.any(0)
         limit = activation.quantile(TOP, dim=0) if activation.numel() < 2**24 else _quantile(activation)
         fires = (activation >= limit)[:, counted]
-        shares = [self.share(bits[:, counted].long(), fires) for bits in (true, moved)]
+        shares = [self.share(bits[:, counted].long(), fires) for bits in (original, shifted)]
         purity, part = shares[0].max(1)
         lift = purity - shares[1].amax(1)
         return torch.stack([purity, (purity >= PURE).double(), lift, torch.where(purity >= PURE, part, -1).double()], 1)
 
     @staticmethod
     def share(bits: Tensor, fires: Tensor) -> Tensor:
-        """(U, P) of the rows in which a unit fires, the share in which its support holds each part."""
+        """(U, P) the share of the rows where a unit fires in which its support contains each part."""
         parts = max(int(bits.max()).bit_length(), 1) if bits.numel() else 1
         each = [((bits >> p & 1) * fires).sum(0) for p in range(parts)]
         return torch.stack(each, 1) / fires.sum(0)[:, None].clamp_min(1)
@@ -88,10 +93,10 @@ class UnitPurity(FaithfulnessMetric):
         return torch.cat([means, different.to(means)], -1)
 
     def undefined(self) -> dict[str, int]:
-        """None: units in use all have a purity."""
+        """0 for every column, because every used unit has a purity."""
         return dict.fromkeys(self.names, 0)
 
 
 def _quantile(activation: Tensor) -> Tensor:
-    """(K,) the quantile column by column, where torch cannot take it of all at once."""
+    """(K,) the quantile of each column; `torch.quantile` is limited to 2**24 elements."""
     return torch.stack([column.quantile(TOP) for column in activation.unbind(1)])

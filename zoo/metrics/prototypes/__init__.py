@@ -1,1 +1,1 @@
-"""Metrics of prototypes."""
+"""Metrics of prototypes and of the size and location of evidence."""

@@ -1,7 +1,7 @@
-"""Do prototypes mean one part of an object, and keep to it? Metrics of peaks of support maps beside annotated parts.
+"""Consistency, stability and purity of prototypes: peaks of their support maps compared with annotated parts.
 
-All places are (x, y) as shares in [0, 1] of the image, so that maps, images and annotations of any size fit together.
-A prototype that never counted has no value: it is left out, and `undefined` says how many there are.
+All locations are (x, y) in [0, 1] of the image, independent of the sizes of maps, images and annotations. Prototypes
+without any counted image are excluded; `undefined` counts them.
 """
 
 from typing import ClassVar
@@ -14,40 +14,40 @@ from zoo.utils.functional import upsample
 
 
 def peaks(support: Tensor, side: int = 56) -> Tensor:
-    """(B, K, 2) x and y of the highest point of each support map (B, K, h, w), upsampled to side x side as for people.
+    """(B, K, 2) x and y of the maximum of each support map (B, K, h, w), upsampled to side x side as for display.
 
     Ties go to the first in reading order.
     """
     rows, units = support.shape[:2]
     found = []
-    for chunk in support.flatten(0, 1).split(256):  # bounds the upsampled maps
+    for chunk in support.flatten(0, 1).split(256):  # limits the memory of upsampled maps
         found.append(upsample(chunk, (side, side)).flatten(1).argmax(1))
     place = torch.cat(found).view(rows, units)
     return (torch.stack([place % side, place // side], 2) + 0.5) / side
 
 
 def hits(places: Tensor, parts: Tensor, width: float) -> tuple[Tensor, Tensor]:
-    """Which parts lie in a square around each place, and which parts could.
+    """The parts in a square around each location, and the visible parts.
 
     Args:
         places: (B, K, 2).
-        parts: (B, P, 2), NaN where a part is not to be seen.
-        width: of the square, a share of the image.
+        parts: (B, P, 2), NaN for invisible parts.
+        width: of the square, as a share of the image.
 
     Returns:
-        (B, K, P) and (B, P) bool.
+        (B, K, P) bool and (B, P) bool.
     """
-    near = ((places[:, :, None] - parts[:, None]).abs() <= width / 2).all(3)  # NaN is never near
+    near = ((places[:, :, None] - parts[:, None]).abs() <= width / 2).all(3)  # False for NaN
     return near, parts.isfinite().all(2)
 
 
 class PartMetric(Metric):
-    """What the metrics of parts share: counts for K prototypes and P parts.
+    """Base class of the metrics that compare K prototypes with P annotated parts.
 
     Args:
         prototypes: K.
         parts: P.
-        width: of the square around a peak, a share of the image.
+        width: of the square around a peak, as a share of the image.
 
     Raises:
         ValueError: a number out of range.
@@ -66,7 +66,7 @@ class PartMetric(Metric):
         self.prototypes, self.parts, self.width = prototypes, parts, width
 
     def check(self, places: Tensor, parts: Tensor, counts: Tensor) -> None:
-        """Raises ValueError for shapes that do not fit."""
+        """Raises ValueError for incompatible shapes."""
         rows, wanted = places.shape[0], (self.prototypes, self.parts)
         if (
             places.shape[1:] != (wanted[0], 2)
@@ -80,20 +80,24 @@ class PartMetric(Metric):
 
 
 class PartConsistency(PartMetric):
-    """Share of prototypes whose peak lies by one and the same part in at least `threshold` of the images that count.
+    """Share of prototypes whose peak is near the same part in at least `threshold` of the counted images.
 
     Huang, Xue, Huang, Zhang, Song, Jing, Song: "Evaluation and Improvement of Interpretability for Self-Explainable
     Part-Prototype Networks", ICCV 2023, arXiv 2212.05946, section 3.2: a square of 72 of 224 pixels, threshold 0.8.
 
-    How this differs from the official code: the caller says which pairs of image and prototype count (there: all of the
-    prototype's class), so that it works for shared prototypes; prototypes that never count are left out and told.
+    Differs from the published code: the caller chooses the pairs of image and prototype that count (there: all images
+    of the prototype's class), which also works for shared prototypes; prototypes without counted images are excluded.
 
     Args:
-        prototypes, parts, width: see `PartMetric`.
+        prototypes: K.
+        parts: P.
+        width: see `PartMetric`.
         threshold: in (0, 1].
     """
 
     title = "consistency of prototypes"
+    near: Tensor
+    seen: Tensor
 
     def __init__(self, prototypes: int, parts: int, width: float = 72 / 224, threshold: float = 0.8) -> None:
         super().__init__(prototypes, parts, width)
@@ -109,13 +113,13 @@ class PartConsistency(PartMetric):
         self.seen += (visible[:, None] & counts[..., None]).sum(0)
 
     def shares(self) -> Tensor:
-        """(K,) the share of images, of the part that each prototype is nearest to most often; NaN where undefined."""
-        share = (self.near / self.seen).nan_to_num(-1.0).amax(1)  # of parts that were never seen: no say
+        """(K,) the largest share over the parts of images in which the peak is near the part; NaN if undefined."""
+        share = (self.near / self.seen).nan_to_num(-1.0).amax(1)  # exclude parts that were never visible
         return share.masked_fill(share < 0, torch.nan)
 
     @property
     def undefined(self) -> int:
-        """How many prototypes never counted."""
+        """The number of prototypes without a counted image."""
         return int(self.shares().isnan().sum())
 
     def compute(self) -> Tensor:
@@ -125,15 +129,17 @@ class PartConsistency(PartMetric):
 
 
 class PartStability(PartMetric):
-    """Share of pairs of image and prototype whose peak lies by the same parts after the image was perturbed.
+    """Share of pairs of image and prototype whose peak is near the same parts after a perturbation of the image.
 
     Huang et al., ICCV 2023, section 3.3: Gaussian noise of standard deviation 0.2 on normalised images.
 
-    How this differs from the official code: a pair whose peak lies by no part before and after is no evidence of
-    stability and does not count; the official number counts it as stable, which rewards prototypes of background.
+    Differs from the published code: pairs whose peak is near no part both before and after are excluded; there, they
+    count as stable, which rewards background prototypes.
     """
 
     title = "stability of prototypes"
+    same: Tensor
+    pairs: Tensor
 
     def __init__(self, prototypes: int, parts: int, width: float = 72 / 224) -> None:
         super().__init__(prototypes, parts, width)
@@ -145,13 +151,13 @@ class PartStability(PartMetric):
         self.check(places, parts, counts)
         self.check(perturbed, parts, counts)
         before, after = (hits(p, parts, self.width)[0] for p in (places, perturbed))
-        somewhere = (before | after).any(2) & counts
-        self.same += ((before == after).all(2) & somewhere).sum(0)
-        self.pairs += somewhere.sum(0)
+        near_a_part = (before | after).any(2) & counts
+        self.same += ((before == after).all(2) & near_a_part).sum(0)
+        self.pairs += near_a_part.sum(0)
 
     @property
     def undefined(self) -> int:
-        """How many prototypes never counted."""
+        """The number of prototypes without a counted image."""
         return int((self.pairs == 0).sum())
 
     def compute(self) -> Tensor:
@@ -159,25 +165,29 @@ class PartStability(PartMetric):
 
 
 class PartPurity(PartMetric):
-    """Mean over prototypes: of the patches in which it fires most, the share that has the part that most of them have.
+    """Share of the top-activating patches of a prototype that show its most frequent part, averaged over prototypes.
 
-    Nauta, Schlötterer, van Keulen, Seifert: "PIP-Net", CVPR 2023, section 4: of the 10 images in which a prototype
-    fires most, a patch of 32 of 224 pixels around the peak. It looks at the best images only, and says nothing of
-    typical ones. A prototype counts once its activation was above `least`.
+    Nauta, Schlötterer, van Keulen, Seifert: "PIP-Net", CVPR 2023, section 4: a patch of 32 of 224 pixels around the
+    peak in each of the 10 top-activating images. It does not measure typical activations. Only patches with an
+    activation above `minimum` count.
 
     Args:
-        prototypes, parts, width: see `PartMetric`.
-        top: patches for each prototype.
-        least: activation.
+        prototypes: K.
+        parts: P.
+        width: see `PartMetric`.
+        top: patches per prototype.
+        minimum: activation.
     """
 
     title = "purity of prototypes"
+    best: Tensor
+    near: Tensor
 
     def __init__(
-        self, prototypes: int, parts: int, width: float = 32 / 224, top: int = 10, least: float = -torch.inf
+        self, prototypes: int, parts: int, width: float = 32 / 224, top: int = 10, minimum: float = -torch.inf
     ) -> None:
         super().__init__(prototypes, parts, width)
-        self.top, self.least = top, least
+        self.top, self.minimum = top, minimum
         self.add_state("best", torch.full((1, prototypes, top), -torch.inf), dist_reduce_fx="cat")
         self.add_state("near", torch.zeros(1, prototypes, top, parts, dtype=torch.bool), dist_reduce_fx="cat")
 
@@ -194,16 +204,16 @@ class PartPurity(PartMetric):
         self.near = near.gather(1, which[..., None].expand(-1, -1, self.parts))[None]
 
     def shares(self) -> Tensor:
-        """(K,) purity of each prototype; NaN where undefined."""
-        if len(self.best) > 1:  # of several processes
+        """(K,) purity of each prototype; NaN if undefined."""
+        if len(self.best) > 1:  # results of several processes
             self._keep(self.best.transpose(0, 1).flatten(1), self.near.transpose(0, 1).flatten(1, 2))
-        counts = self.best[0] > self.least
+        counts = self.best[0] > self.minimum
         share = ((self.near[0] & counts[..., None]).sum(1) / counts.sum(1, keepdim=True)).amax(1)
         return share.masked_fill(~counts.any(1), torch.nan)
 
     @property
     def undefined(self) -> int:
-        """How many prototypes never fired."""
+        """The number of prototypes without a counted patch."""
         return int(self.shares().isnan().sum())
 
     def compute(self) -> Tensor:

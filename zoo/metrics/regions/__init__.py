@@ -1,1 +1,1 @@
-"""Agreement of explanations with known regions."""
+"""Agreement of explanations with ground-truth regions."""

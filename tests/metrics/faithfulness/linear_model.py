@@ -1,4 +1,4 @@
-"""A world whose explanation is known exactly: linear scores of a grid of independent normal numbers."""
+"""A benchmark with a known explanation: linear scores of a grid of independent normal numbers."""
 
 import torch
 from torch import Tensor, nn
@@ -7,16 +7,27 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.domain import ImageDomain
 from zoo.metrics.faithfulness import Case, Subject
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
 
 SIDE, CLASSES, BLOCK = 6, 3, 6
+RECIPE = Recipe(
+    stages=(Stage("fit", 1, train=("head",)),),
+    lr=1e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"cross_entropy": 1.0},
+)
 
 
 class Pixels(SelfInterpretable):
     """Every pixel is a unit; each class reads its own six, with mixed signs."""
 
+    default_recipe = RECIPE
+
     def __init__(self, seed: int = 0) -> None:
         domain = ImageDomain(classes=("a", "b", "c"), size=(SIDE, SIDE), channels=1, mean=(0.0,), std=(1.0,))
-        super().__init__(domain=domain, recipe={"stages": [{"name": "fit", "epochs": 1, "train": ["head"]}]})
+        super().__init__(domain=domain)
         self.head = nn.Linear(SIDE**2, CLASSES, bias=False)
         draw = torch.Generator().manual_seed(seed)
         self.own = torch.zeros(CLASSES, SIDE**2, dtype=torch.bool)
@@ -43,4 +54,4 @@ def linear_case(subject: Subject | None = None, count: int = 300) -> Case:
     x = torch.randn(count, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     target = subject.scores(x).argmax(1)
     truth = subject.model.own[target].view(count, 1, SIDE, SIDE).float()
-    return Case(subject, x, torch.arange(count), labels=target, truth=truth)
+    return Case(subject, x, torch.arange(count), labels=target, regions=truth)

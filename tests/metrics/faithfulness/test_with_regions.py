@@ -1,4 +1,4 @@
-"""M12 to M14: units that stand for parts, factors that matter, concepts that are set right; by hand and on worlds."""
+"""M12 to M14: units that are parts, important factors, concept interventions; by hand and on a linear model."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from scipy.stats import false_discovery_control
 from torch import Tensor, nn
 
 import zoo
-from tests.metrics.faithfulness.linear_world import CLASSES, SIDE, Pixels, linear_case
+from tests.metrics.faithfulness.linear_model import CLASSES, SIDE, Pixels, linear_case
 from zoo.data import ConceptToy
 from zoo.metrics.faithfulness import (
     CONTROLS,
@@ -25,7 +25,7 @@ def parts_case(subject: Subject, count: int = 200) -> Case:
     regions = torch.zeros(count, CLASSES, SIDE, SIDE)
     for c in range(CLASSES):
         regions[:, c] = subject.model.own[c].view(SIDE, SIDE).float()
-    return Case(subject, x, torch.arange(count), truth=regions)
+    return Case(subject, x, torch.arange(count), regions=regions)
 
 
 class Rows(Pixels):
@@ -68,7 +68,7 @@ def test_purity_by_a_loop() -> None:
         if used[k]:
             fires = activation[:, k] >= activation[:, k].quantile(0.9)
             strong = support[:, k] >= 0.5 * support[:, k].amax(1, keepdim=True)
-            held = (strong[:, None] & (case.truth > 0)).sum(2) >= 3  # half of six pixels
+            held = (strong[:, None] & (case.regions > 0)).sum(2) >= 3  # half of six pixels
             expected.append((held[fires].double().mean(0)).amax().item())
     assert metric.samples()[:, 0].tolist() == pytest.approx(expected)
 
@@ -93,7 +93,7 @@ def test_importance_of_a_linear_world() -> None:
         ErrorControlledImportance(without, ("0", "1")).update(parts_case(Subject(model), 5))
     with pytest.raises(ValueError, match=r"alpha must be in \(0, 1\); got 2"):
         ErrorControlledImportance(without, ("0",), alpha=2)
-    assert "draw its inputs again" in (ErrorControlledImportance(None, ()).lacking() or "")
+    assert "render its inputs without" in (ErrorControlledImportance(None, ()).lacking() or "")
 
 
 def test_threshold_by_hand() -> None:
@@ -147,12 +147,12 @@ def test_right_answers_help_and_random_ones_do_not() -> None:
         half.update(part)
     torch.testing.assert_close(half.samples(), metric.samples())
     assert InterventionResponse.missing(Subject(Pixels()), True, True) == "needs units that are annotated concepts"
-    assert InterventionResponse.missing(Subject(model), True, True, False) == "needs data that knows its concepts"
+    assert InterventionResponse.missing(Subject(model), True, True, False) == "needs data with concept labels"
 
 
 def test_no_truth_no_number() -> None:
     case = linear_case(count=3)
-    case.truth = None
+    case.regions = None
     for metric in (UnitPurity(), ErrorControlledImportance(lambda ids, factor: ids, ("0",))):
-        with pytest.raises(ValueError, match="needs data that knows its evidence"):
+        with pytest.raises(ValueError, match="needs data with ground-truth regions"):
             metric.update(case)
