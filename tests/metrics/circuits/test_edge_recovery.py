@@ -71,7 +71,7 @@ def test_the_world() -> None:
 def test_mistakes() -> None:
     with pytest.raises(ValueError, match="1 <= fan_in <= features and hidden; got 4, 9, 16 and 8"):
         PlantedCircuit(fan_in=9)
-    with pytest.raises(ValueError, match="every split needs a row; got 0, 1000 and 2000"):
+    with pytest.raises(ValueError, match="count must be at least 1; got 0"):
         PlantedCircuit(count=0)
     a, b = torch.rand(5, 3), torch.rand(3, 2)
     with pytest.raises(ValueError, match=r"got \(5, 2\), \(2, 2\), \(5, 3\) and \(3, 2\)"):
