@@ -1,4 +1,4 @@
-"""What no prototype model can do, said before or instead of training."""
+"""Data and backbones that prototype models refuse, before training where that is possible."""
 
 import pytest
 import torch

@@ -83,9 +83,9 @@ def test_neighbours_have_names_and_pictures() -> None:
             assert unit.source["image"] == f"noise-{unit.source['index']}.png"
             assert unit.target == unit.source["index"] % 3 and unit.picture.shape == (3, 8, 8)
         own = [unit for unit in units if unit.target == explanation.target[b]]
-        said = explanation.statements[b]
-        assert said.startswith(f"{len(own)} of 4 neighbours are of {explanation.target_names[b]}")
-        assert said.endswith(", ".join(unit.source["image"] for unit in own[:3]))
+        statement = explanation.statements[b]
+        assert statement.startswith(f"{len(own)} of 4 neighbours are of {explanation.target_names[b]}")
+        assert statement.endswith(", ".join(unit.source["image"] for unit in own[:3]))
     first = {explanation.units[j].target for j in neighbours(explanation, 0)}
     for c in {0, 1, 2} - first:
         assert model.explain(halves()[:1], c).statements[0] == f"0 of 4 neighbours are of {IMAGES.classes[c]}"

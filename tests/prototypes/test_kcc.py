@@ -37,8 +37,8 @@ def test_counts_are_those_of_a_double_loop(foreground: bool) -> None:
         torch.testing.assert_close(explanation.activation[b], score, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(explanation.scores[b], score.view(3, 2).sum(1), rtol=1e-5, atol=1e-5)
         assert torch.equal(explanation.scores[b].floor(), counts.view(3, 2).sum(1))
-        told = explanation.details["query cell"][b], explanation.details["exemplar cell"][b]  # (K, P) each
-        found = [(int(told[0][k, p]), k * cells + int(told[1][k, p])) for k, p in (told[0] >= 0).nonzero().tolist()]
+        query, other = explanation.details["query cell"][b], explanation.details["exemplar cell"][b]  # (K, P) each
+        found = [(int(query[k, p]), k * cells + int(other[k, p])) for k, p in (query >= 0).nonzero().tolist()]
         assert sorted(found) == pairs
 
 

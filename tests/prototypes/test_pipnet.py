@@ -1,4 +1,4 @@
-"""PIP-Net: its terms worked out by hand, its sparse weights, and what its explanation says."""
+"""PIP-Net: its terms worked out by hand, its sparse weights, and the statements of its explanations."""
 
 import math
 
@@ -221,15 +221,15 @@ def test_no_evidence_for_any_class_is_said() -> None:
         small.model.head.weight[1, 0] = 2.0
     p = small.model.explain(small.inputs, 1).activation[:, 0]
     small.model.abstain_below = 2 * p.median().item()
-    said = small.model.explain(small.inputs, 1).statements
-    for row, text in enumerate(said):
+    statements = small.model.explain(small.inputs, 1).statements
+    for row, text in enumerate(statements):
         silent = 2 * p[row] < small.model.abstain_below
         assert text == (
             f"no evidence for any class: every score is below {small.model.abstain_below:g}"
             if silent
             else "1 prototype for square"
         )
-    assert len(set(said)) == 2
+    assert len(set(statements)) == 2
     assert small.model.explain(small.inputs, 0).statements[int(p.argmax())] == "0 prototypes for circle"
 
 

@@ -31,6 +31,27 @@ def test_scores_are_those_of_a_loop_over_slots(similarity: str) -> None:
         torch.testing.assert_close(model(x).double(), scores, rtol=1e-4, atol=1e-4)
 
 
+def test_losses_are_those_of_loops() -> None:
+    small = protopool()
+    model, target = small.model, [0, 1, 2, 0, 1]
+    with torch.no_grad():
+        scores, evidence = model.step(small.inputs)
+        terms = model.losses(scores, evidence, {"target": torch.tensor(target)})
+        z, vectors = model.embed(small.inputs).flatten(2).double(), model.prototypes.vectors.double()
+        least = (z[:, None] - vectors[:, :, None]).square().sum(2).amin(2).tolist()  # (B, M)
+    chosen, weight = model.slots.chosen.tolist(), model.head.weight.tolist()
+    alive = {m for slots in chosen for m in slots}
+    pairs = [slots[k] == slots[j] for slots in chosen for k in range(2) for j in range(2) if j != k]
+    expected = {
+        "cross_entropy": -sum(scores.log_softmax(1)[i, c].item() for i, c in enumerate(target)) / 5,
+        "cluster": sum(min(least[i][m] for m in chosen[c]) for i, c in enumerate(target)) / 5,
+        "separation": -sum(min(least[i][m] for m in alive - set(chosen[c])) for i, c in enumerate(target)) / 5,
+        "orthogonality": sum(pairs) / 6,
+        "l1": sum(abs(weight[c][slot]) for c in range(3) for slot in range(6) if slot // 2 != c),
+    }
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
 def test_push_takes_patches_of_users_only() -> None:
     model, images = protopool().model, RandomImages()
     with torch.no_grad():

@@ -78,7 +78,7 @@ class ProtoPNet(SelfInterpretable):
         separation = -mean_i min over other-class j, cells of d_j
         l1         = Σ |W[c, j]| over prototypes j of other classes (section 2.4)
 
-    Stages: warm → joint → push → last, the last three as often as the recipe says. `push` replaces each prototype by
+    Stages: warm → joint → push → last, the last three repeated as in the recipe. `push` replaces each prototype by
     the nearest patch of the training images of its class. `prune`, after a push, drops prototypes that share one source
     patch and adds their weights to the first of them, which leaves all scores unchanged.
 

@@ -145,7 +145,7 @@ class Tree(nn.Module):
             top = float(self.distributions().max())
             raise ValueError(
                 f"no leaf has a class above tau = {tau:.3g} (the largest probability is {top:.3g}), so pruning would "
-                "cut off the whole tree; train longer, or lower tau."
+                "cut off the entire tree; train longer, or lower tau."
             )
         alive = torch.zeros(self.nodes, dtype=torch.bool, device=kept.device)
         for i in reversed(range(self.depth)):
