@@ -1,11 +1,11 @@
-"""How well bridges join a sparse and a dense network, and whether a sparse node steers the dense one.
+"""Quality of the bridges between a sparse and a dense network, and steering of the dense network by a sparse node.
 
-`python -m benchmarks.bridges --run runs/bridge_idioms_cpu` writes benchmarks/BRIDGES.md and .json: at every site the
-error of encoder and decoder, and what it costs to go on in the other network from there, in nats a token on test data
-(KL from what the dense network predicts; the language loss beside those of both networks). Then, for tasks of two
-answers: of the eight read nodes of the sparse network whose change brings its own answers furthest to those of the
-other prompt, the one that does most to the dense network, all on the training pairs, is moved in the dense network on
-held-out pairs, against random directions of equal size.
+`python -m benchmarks.bridges --run runs/bridge_idioms_cpu` writes benchmarks/BRIDGES.md and .json: for every site, the
+error of encoder and decoder, and the cost of continuing in the other network from there, in nats per token on test data
+(KL divergence from the prediction of the dense network, and language loss). Then, for token-pair tasks: the eight read
+nodes of the sparse network with the largest effect on its own answers are candidates; the one with the largest effect
+on the dense network, both on training pairs, steers the dense network on held-out pairs, compared with random
+directions of the same size.
 """
 
 import argparse
@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import zoo
-from zoo.circuits import BridgedTransformer, Choice, rank_reads, steer
-from zoo.circuits.network.bridge_losses import divergence, log_probabilities, nmse, splice, streams
+from zoo.circuits import BridgedTransformer, TokenPairTask, rank_reads, steer
+from zoo.circuits.network.bridge_losses import kl_divergence, log_probabilities, nmse, residual_streams, run_from_sites
+from zoo.circuits.network.language import next_tokens
 from zoo.circuits.network.transformer import SparseNetwork
 from zoo.cli.evaluate import data_of
 from zoo.data.synthetic.code_tasks import encode, find_task
@@ -28,15 +29,17 @@ from zoo.training.projection_set import ProjectionSet
 
 HERE = Path(__file__).parent
 CANDIDATES = 8
-TASKS = ("single_double_quote", "while_return_true")  # those that the paper shows
+TASKS = ("single_double_quote", "while_return_true")  # the tasks of the paper's figure
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=Path("runs/bridge_idioms_cpu"), help="run, with its checkpoint")
+    parser.add_argument(
+        "--run", type=Path, default=Path("runs/bridge_idioms_cpu"), help="folder of a run with its checkpoint"
+    )
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--pairs", type=int, default=64)
-    parser.add_argument("--random", type=int, default=16, help="directions to compare with")
+    parser.add_argument("--random", type=int, default=16, help="number of random directions")
     parser.add_argument("--output", type=Path, default=HERE / "BRIDGES")
     options = parser.parse_args()
     model = zoo.load(options.run / "checkpoint").to("cuda" if torch.cuda.is_available() else "cpu")
@@ -53,7 +56,7 @@ def main() -> None:
 
 @torch.no_grad()
 def bridges(model: BridgedTransformer, tokens: ProjectionSet) -> dict[str, Any]:
-    """Language losses, and the errors of every site, as means over batches that count by their tokens."""
+    """Language losses and errors of every site, as means over batches weighted by their numbers of tokens."""
     total, count = {}, 0
     for batch in tokens:
         weight = int((batch["input"] != PAD).sum())
@@ -69,31 +72,31 @@ def bridges(model: BridgedTransformer, tokens: ProjectionSet) -> dict[str, Any]:
 
 
 def measure(model: BridgedTransformer, tokens: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """The same of one batch, by the number of the site and a name."""
+    """The measurements of one batch; those of a site begin with its number."""
     sparse, dense, real = model.sparse.network, model.dense, tokens != PAD
-    following = torch.cat([tokens[:, 1:], target[:, None]], 1)
+    following = next_tokens(tokens, target)
 
     def language(network: SparseNetwork, residual: Tensor) -> Tensor:
         found = log_probabilities(network, residual, tokens)
         return F.nll_loss(found.flatten(0, 1), following.flatten(), ignore_index=PAD)
 
-    ours, theirs = streams(sparse, tokens), streams(dense, tokens)
-    projection_set = log_probabilities(dense, theirs[-1], tokens)
+    ours, theirs = residual_streams(sparse, tokens), residual_streams(dense, tokens)
+    reference = log_probabilities(dense, theirs[-1], tokens)
     found = {"sparse": language(sparse, ours[-1]), "dense": language(dense, theirs[-1])}
     for i in range(model.sites):
         for name, network, stream, target_stream in (
             ("to sparse", sparse, model.encode(i, theirs[i]), ours[i]),
             ("to dense", dense, model.decode(i, ours[i]), theirs[i]),
         ):
-            residual = splice(network, {i: stream})[i]
+            residual = run_from_sites(network, {i: stream})[i]
             found[f"{i} {name} nmse"] = nmse(stream, target_stream, real)
-            found[f"{i} {name} kl"] = divergence(network, residual, tokens, projection_set)
+            found[f"{i} {name} kl"] = kl_divergence(network, residual, tokens, reference)
             found[f"{i} {name} nats"] = language(network, residual)
     return found
 
 
 def steering(model: BridgedTransformer, name: str, pairs: int, random: int) -> dict[str, Any]:
-    """The node that moves the dense network most, of those that most move the sparse one; mean probabilities."""
+    """Steers by the node with the largest effect on the dense network, among candidates; mean probabilities."""
     (train, other), (held_out, held_out_other) = (prompts(model, name, pairs, split) for split in ("train", "held_out"))
     nodes = dict(rank_reads(model, train, other)[:CANDIDATES])
     moved = {node: steer(model, train, other, node, strengths=(1.0,)).dense.mean().item() for node in nodes}
@@ -113,15 +116,15 @@ def steering(model: BridgedTransformer, name: str, pairs: int, random: int) -> d
     }
 
 
-def prompts(model: BridgedTransformer, name: str, pairs: int, split: str) -> tuple[Choice, Tensor]:
-    """Prompts of a task, and the other prompt of each pair; pairs of different lengths are left out."""
+def prompts(model: BridgedTransformer, name: str, pairs: int, split: str) -> tuple[TokenPairTask, Tensor]:
+    """Prompts of a task, and the other prompt of each pair; pairs of different lengths are skipped."""
     found = encode(find_task(name), model.domain, pairs, split)  # pyright: ignore[reportArgumentType]
     lengths = (found.prompts != PAD).sum(2)
     same = lengths[:, 0] == lengths[:, 1]
     if not bool(same.any()):
-        raise ValueError(f"no pair of '{name}' has two prompts of equally many tokens, so none can be steered.")
-    choice = Choice.of_pairs(found.prompts[same], found.answers[same])
-    return choice, choice.tokens.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+        raise ValueError(f"no pair of '{name}' has two prompts of the same number of tokens, which steering needs.")
+    task = TokenPairTask.of_pairs(found.prompts[same], found.answers[same])
+    return task, task.tokens.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
 
 
 def report(record: dict[str, Any]) -> str:
@@ -129,9 +132,9 @@ def report(record: dict[str, Any]) -> str:
     lines = [
         "# Bridges between a sparse and a dense network",
         "",
-        f"Language loss on test data, nats a token: sparse {record['sparse']:.3f}, dense {record['dense']:.3f}. KL is "
-        "that from the dense network's predictions; *loss* is the language loss of a run that goes on in the other "
-        "network from this site on. NMSE of 1 is that of the mean.",
+        f"Language loss on test data in nats per token: sparse {record['sparse']:.3f}, dense {record['dense']:.3f}. "
+        "Each row is a run that continues in the other network from that site on. *KL*: divergence from the prediction "
+        "of the dense network. *Loss*: language loss. An NMSE of 1 is that of the mean.",
         "",
         "| site | to sparse: NMSE | KL | loss | to dense: NMSE | KL | loss |",
         "|---|---|---|---|---|---|---|",
@@ -145,8 +148,8 @@ def report(record: dict[str, Any]) -> str:
             "",
             f"## Steering: {task}",
             "",
-            f"By {found['node']} (chosen on training pairs), on {found['prompts']} held-out prompts: mean two-way "
-            f"probability of the other prompt's answer. On the other prompts themselves the dense network gives it "
+            f"Mean two-way probability of the other prompt's answer on {found['prompts']} held-out prompts, steered by "
+            f"{found['node']} (chosen on training pairs). On the other prompts themselves, the dense network gives it "
             f"{found['counterfactual']:.3f}.",
             "",
             "| strength | dense network | sparse network | dense, random directions (range) |",

@@ -1,11 +1,11 @@
-"""Circuits of a sparse network against those of dense ones: `python -m benchmarks.circuits`.
+"""Circuits of a sparse network compared with those of dense networks: `python -m benchmarks.circuits`.
 
-Trains what the folder of runs does not hold yet by the shipped configs, prunes the same tasks in each network by one
-search, and writes benchmarks/CIRCUITS.md and .json: nodes and edges side by side, before and after single edges are
-dropped (the published circuits keep every edge between their nodes), what is enough and what is needed, on held-out
-prompts, and the controls. Of the same nodes, a network of density f has about f times the edges of a dense one, so that
-part of a ratio of edges is built in: hence the nodes beside them. Dense networks are matched in loss, one by training
-less, one by being narrower.
+Trains the networks of the shipped configs that are not in the folder of runs yet, prunes the same tasks in each network
+with the same search, and writes benchmarks/CIRCUITS.md and .json: nodes and edges before and after unneeded edges are
+removed (the published circuits keep every edge between their nodes), sufficiency and necessity on held-out prompts, and
+controls. For the same nodes, a network of density f has about f times the edges of a dense one; nodes are reported too,
+since a part of the ratio of edges follows from this. The dense networks have the same loss as the sparse one: one by
+shorter training, one by a smaller width.
 """
 
 import argparse
@@ -35,22 +35,24 @@ TASKS = ("single_double_quote", "for_while", "bracket_counting")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--configs", nargs="+", default=list(CONFIGS), help="in configs/circuits; first the sparse one")
+    parser.add_argument(
+        "--configs", nargs="+", default=list(CONFIGS), help="names in configs/circuits, the sparse one first"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--target-loss", type=float, default=0.15)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument(
-        "--keep", action="store_true", help="take the circuits that a stopped benchmark left in the runs"
+        "--keep", action="store_true", help="reuse circuits that an interrupted benchmark saved in the runs"
     )
-    parser.add_argument("--workers", type=int, default=2, help="networks at a time")
+    parser.add_argument("--workers", type=int, default=2, help="networks measured at the same time")
     parser.add_argument("--output", type=Path, default=HERE / "CIRCUITS")
     options = parser.parse_args()
-    how = Pruning(target=options.target_loss, steps=options.steps)
+    search_options = Pruning(target=options.target_loss, steps=options.steps)
     with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
         jobs = {
-            n: pool.submit(_measure, n, options.runs, options.tasks, how, options.pairs, options.keep)
+            n: pool.submit(_measure, n, options.runs, options.tasks, search_options, options.pairs, options.keep)
             for n in options.configs
         }
         record = {name: job.result() for name, job in jobs.items()}
@@ -59,8 +61,8 @@ def main() -> None:
     print(table(record, options.target_loss))
 
 
-def _measure(name: str, runs: Path, tasks: Sequence[str], how: Pruning, pairs: int, keep: bool) -> dict[str, Any]:
-    """Loss and circuits of a network, which is trained first if need be."""
+def _measure(name: str, runs: Path, tasks: Sequence[str], options: Pruning, pairs: int, keep: bool) -> dict[str, Any]:
+    """Loss and circuits of a network, which is trained first if it has no run."""
     run = runs / name
     if not (run / "checkpoint").is_dir():
         command = [sys.executable, "train.py", "fit", "--config", f"configs/circuits/{name}.yaml", "--output", str(run)]
@@ -78,7 +80,7 @@ def _measure(name: str, runs: Path, tasks: Sequence[str], how: Pruning, pairs: i
             record["tasks"][task] = dict(Circuit.load(folder / task).report)
             continue
         try:
-            circuit = search(model, find_task(task), how, pairs, windows, quiet=True)
+            circuit = search(model, find_task(task), options, pairs, windows, quiet=True)
         except RuntimeError as error:
             print(f"{name} {task}: no circuit ({error})", flush=True)
             continue
@@ -88,7 +90,7 @@ def _measure(name: str, runs: Path, tasks: Sequence[str], how: Pruning, pairs: i
 
 
 def ratios(sparse: dict[str, Any], dense: dict[str, Any]) -> dict[str, float]:
-    """Geometric means, over the tasks that both solve, of dense for each sparse one."""
+    """Geometric means, over the tasks that both networks solve, of the ratio of dense to sparse sizes."""
     both = [(r, dense["tasks"][task]) for task, r in sparse["tasks"].items() if task in dense["tasks"]]
 
     def mean(size: Callable[[dict[str, Any]], int]) -> float:
@@ -97,8 +99,8 @@ def ratios(sparse: dict[str, Any], dense: dict[str, Any]) -> dict[str, float]:
     return {
         "edges": mean(lambda r: r["edges"]),
         "nodes": mean(lambda r: r["nodes"]),
-        "edges before single ones are dropped": mean(lambda r: r["before_refinement"]["edges"]),
-        "nodes before": mean(lambda r: r["before_refinement"]["nodes"]),
+        "edges before removal": mean(lambda r: r["before_refinement"]["edges"]),
+        "nodes before removal": mean(lambda r: r["before_refinement"]["nodes"]),
     }
 
 
@@ -106,12 +108,15 @@ def table(record: dict[str, Any], target: float) -> str:
     """The record as Markdown."""
     losses = ", ".join(f"{name} {run['nats']:.3f}" for name, run in record.items())
     lines = [
-        "# Circuits of a sparse network and of dense ones",
+        "# Circuits of a sparse network and of dense networks",
         "",
-        f"Held-out language loss in nats a token: {losses}. Each circuit reaches a task loss of {target} on the "
-        "prompts that it is searched on; all below is measured on others. Chance is 0.693, or 50 %.",
+        f"Held-out language loss in nats per token: {losses}. Each circuit reaches a task loss of {target} on the "
+        "prompts of the search; all values below are measured on other prompts. Chance is a loss of 0.693 and an "
+        "accuracy of 50 %. *Before*: nodes and edges before unneeded edges are removed. *Of possible*: edges divided "
+        "by the possible edges between the nodes. *Without*: the network without the circuit. The last five columns "
+        "are controls, see `zoo.circuits.analysis.controls`.",
         "",
-        "| task | network | nodes | edges | before | of possible | loss | accuracy | without it | accuracy | "
+        "| task | network | nodes | edges | before | of possible | loss | accuracy | without: loss | accuracy | "
         "random nodes | half ablated | frozen norms | nonsense task | shuffled weights |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -129,15 +134,15 @@ def table(record: dict[str, Any], target: float) -> str:
                 )
     (_, sparse), *others = record.items()
     for name, run in others:
-        told = ", ".join(f"{what} {value:.1f}x" for what, value in ratios(sparse, run).items())
-        lines += ["", f"{name} for each of the sparse network, geometric means: {told}."]
+        means = ", ".join(f"{what} {value:.1f}x" for what, value in ratios(sparse, run).items())
+        lines += ["", f"{name} relative to the sparse network, geometric means over the tasks: {means}."]
     return "\n".join(lines) + "\n"
 
 
 def _control(found: dict[str, Any]) -> str:
     if found["reached"]:
         return f"{found['edges']} edges, held-out loss {found['held_out']['loss']:.2f}"
-    return f"not found (fitted mask: {found['fitted_loss']:.2f}, held out {found['held_out_loss']:.2f})"
+    return f"not found (fitted mask: loss {found['fitted_loss']:.2f}, held-out {found['held_out_loss']:.2f})"
 
 
 if __name__ == "__main__":

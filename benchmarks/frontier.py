@@ -1,8 +1,8 @@
-"""Capability against interpretability: `python -m benchmarks.frontier`. For a GPU: hours on a CPU.
+"""Capability and interpretability: `python -m benchmarks.frontier`. Needs a GPU; hours on a CPU.
 
-Trains what the folder of runs does not hold yet (a sparse network, and dense twins of several widths, on the standard
-library of Python and idioms), prunes all twenty tasks in each, and draws language loss against the geometric mean of
-the circuits' edges over the tasks that all of them solve (Gao et al., arXiv 2511.13653, figure 3). Writes
+Trains the networks that are not in the folder of runs yet (a sparse one, and dense ones of several widths, on the
+Python standard library and idioms), prunes all twenty tasks in each, and plots the language loss and the geometric mean
+of the circuits' edges over the tasks that all networks solve (Gao et al., arXiv 2511.13653, 2025, figure 3). Writes
 benchmarks/FRONTIER.md, .json and .svg.
 """
 
@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("--penalties", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4, 1e-3])
     parser.add_argument("--output", type=Path, default=HERE / "FRONTIER")
     options = parser.parse_args()
-    how = Pruning(target=options.target_loss, steps=options.steps, penalties=options.penalties, pairs=64)
-    found = {name: _measure(name, options.runs, how) for name in options.configs}
+    search_options = Pruning(target=options.target_loss, steps=options.steps, penalties=options.penalties, pairs=64)
+    found = {name: _measure(name, options.runs, search_options) for name in options.configs}
     solved = [task.name for task in tasks() if all(task.name in run["edges"] for run in found.values())]
     for run in found.values():
         run["mean_edges"] = _geometric([run["edges"][name] for name in solved])
@@ -46,8 +46,8 @@ def main() -> None:
     print(table(found, solved))
 
 
-def _measure(name: str, runs: Path, how: Pruning) -> dict[str, Any]:
-    """Language loss and the sizes of the circuits of the tasks that a network solves; trains it first if need be."""
+def _measure(name: str, runs: Path, options: Pruning) -> dict[str, Any]:
+    """Language loss of a network and sizes of its circuits; the network is trained first if it has no run."""
     run = runs / name
     if not (run / "checkpoint").is_dir():
         command = [sys.executable, "train.py", "fit", "--config", f"configs/circuits/{name}.yaml", "--output", str(run)]
@@ -59,7 +59,7 @@ def _measure(name: str, runs: Path, how: Pruning) -> dict[str, Any]:
     record["nats"] = json.loads((run / "metrics.json").read_text())["nats"]
     for task in tasks():
         try:
-            report = search(model, task, how, 64, None, quiet=True).report
+            report = search(model, task, options, 64, None, quiet=True).report
         except (RuntimeError, ValueError) as error:
             print(f"{name} {task.name}: no circuit ({error})", flush=True)
             continue
@@ -75,12 +75,12 @@ def _geometric(values: list[int]) -> float:
 def table(found: dict[str, Any], solved: list[str]) -> str:
     """The record as Markdown."""
     lines = [
-        "# Capability against interpretability",
+        "# Capability and interpretability",
         "",
-        f"Circuits of {len(solved)} tasks that all networks solve: {', '.join(solved)}. Of the same nodes, a network "
-        "of density f has about f times the edges of a dense one; nodes and density stand beside the edges for that.",
+        f"Circuits of {len(solved)} tasks that all networks solve: {', '.join(solved)}. For the same nodes, a network "
+        "of density f has about f times the edges of a dense one; nodes and density are listed for this reason.",
         "",
-        "| network | width | density | nats a token | nodes | edges (geometric means) |",
+        "| network | width | density | nats per token | nodes | edges (geometric means) |",
         "|---|---|---|---|---|---|",
     ]
     for name, run in found.items():
@@ -93,7 +93,7 @@ def table(found: dict[str, Any], solved: list[str]) -> str:
 
 
 def scatter(found: dict[str, Any]) -> str:
-    """An SVG: language loss from left to right, the logarithm of edges upwards."""
+    """An SVG with the language loss on the x axis and the logarithm of the edges on the y axis."""
     points = {n: (r["nats"], math.log10(max(r["mean_edges"], 1))) for n, r in found.items() if r["edges"]}
     xs, ys = [p[0] for p in points.values()] or [0.0], [p[1] for p in points.values()] or [0.0]
     low, high = min(xs) - 0.05, max(xs) + 0.05
@@ -120,7 +120,7 @@ def scatter(found: dict[str, Any]) -> str:
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {HEIGHT}' "
         f"style='background:#fff;font:12px system-ui,sans-serif'>{ticks}{across}{marks}"
-        f"<text x='{WIDTH / 2}' y='{HEIGHT - 10}' text-anchor='middle'>language loss, nats a token</text>"
+        f"<text x='{WIDTH / 2}' y='{HEIGHT - 10}' text-anchor='middle'>language loss, nats per token</text>"
         f"<text x='{LEFT}' y='18'>edges of a circuit, geometric mean</text></svg>\n"
     )
 

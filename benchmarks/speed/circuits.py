@@ -1,8 +1,8 @@
-"""What weight-sparse transformers add, against its plain formulations.
+"""The operations of weight-sparse transformers, compared with their plain formulations.
 
-Projection of weights after a step, AbsTopK with its gradient, attention with a sink with its gradients, whole training
-steps, also beside those of a dense twin, and inference with the non-zeros alone. Plain: by torch's topk, scatter, sort,
-softmax and dense products, as the formulas are mostly written.
+Projection of weights after a step, AbsTopK with its gradient, sink attention with its gradients, training steps, also
+compared with those of a dense transformer, and inference with sparse matrices. Plain: the usual formulation, by torch's
+topk, scatter, sort, softmax and dense products.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,13 +27,13 @@ from zoo.data.synthetic.idioms import documents
 from zoo.domain import CodeDomain
 
 SELECTION = (
-    "AbsTopK, which a dense network does not have, selects by numpy's partition, which gains less from a second thread "
-    "than products do; nearer with --threads 1"
+    "AbsTopK, which a dense network does not use, selects by numpy.partition, which gains less from a second thread "
+    "than matrix products do; the goal is nearer with --threads 1"
 )
 
 
 def topk_and_mask(weight: Tensor, keep: int) -> Tensor:
-    """The projection as it is mostly written."""
+    """The projection in its usual formulation."""
     kept = weight.abs().flatten().topk(keep).indices
     return weight * torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device).index_fill_(
         0, kept, True
@@ -41,7 +41,7 @@ def topk_and_mask(weight: Tensor, keep: int) -> Tensor:
 
 
 def stable_sort(weight: Tensor, budget: Budget) -> Tensor:
-    """The projection by sorting, with the least alive of each neuron and ties by index."""
+    """The projection by sorting, with a minimum per neuron and ties by index."""
     size, other = weight.abs(), 1 - budget.axis
     if budget.alive:
         size.scatter_(other, size.topk(budget.alive, dim=other).indices, torch.inf)
@@ -52,12 +52,12 @@ def stable_sort(weight: Tensor, budget: Budget) -> Tensor:
 
 @torch.no_grad()
 def projections(device: torch.device) -> Iterator[Case]:
-    """Matrices whose magnitudes all differ, so that whoever keeps the largest keeps the same; ours pays for a copy."""
+    """Matrices without ties, so that all ways keep the same entries; the time of ours includes a copy."""
     for rows, columns, one_in in ((4096, 1024, 4), (4096, 1024, 64), (4096, 1024, 1000), (8192, 2048, 64)):
         size = rows * columns
         weight = (torch.randperm(size) + 1).float().view(rows, columns) * torch.randn(rows, columns).sign()
         weight = weight.to(device)
-        alives = (0, 4) if one_in <= 64 else (0,)  # 4 in each of 4096 rows are more than 1 in 1000
+        alives = (0, 4) if one_in <= 64 else (0,)  # 4 in each of 4096 rows exceed 1 in 1000
         for alive in alives:
             budget, work = Budget(size // one_in, alive), torch.empty_like(weight)
             projector = Projector([work])
@@ -77,13 +77,13 @@ def projections(device: torch.device) -> Iterator[Case]:
 
 
 def topk_and_scatter(x: Tensor, k: int) -> Tensor:
-    """AbsTopK as it is mostly written."""
+    """AbsTopK in its usual formulation."""
     kept = x.abs().topk(k, dim=-1).indices
     return torch.zeros_like(x).scatter(-1, kept, x.gather(-1, kept))
 
 
 def activations(device: torch.device) -> Iterator[Case]:
-    """A batch of tokens, forwards and backwards; no two magnitudes of a token are equal."""
+    """A batch of tokens, forward and backward; no two magnitudes of a token are equal."""
     for tokens, width in ((4096, 1024), (8192, 256), (8192, 64)):
         x = (torch.rand(tokens, width).argsort(-1) + 1) * torch.randn(tokens, width).sign()
         x, grad = x.to(device).requires_grad_(), torch.randn(tokens, width, device=device)
@@ -97,7 +97,7 @@ def activations(device: torch.device) -> Iterator[Case]:
 
 
 def attentions(device: torch.device) -> Iterator[Case]:
-    """Batches of prompts, forwards and backwards."""
+    """Batches of prompts, forward and backward."""
     for shape in ((16, 16, 128, 16), (4, 64, 256, 16), (2, 4, 1024, 64)):
         sizes = [shape, shape, shape, shape[1:2]]
         given = [torch.randn(size, device=device, requires_grad=True) for size in sizes]
@@ -126,9 +126,11 @@ def steps(device: torch.device) -> Iterator[Case]:
             domain,
             width=width,
             layers=layers,
-            density=density,
-            embedding_density=min(1.0, 2 * density),
-            activation_density=activation,
+            sparsity={
+                "density": density,
+                "embedding_density": min(1.0, 2 * density),
+                "activation_density": activation,
+            },
         ).to(device)
         optimizer = model.configure_optimizers()
         optimizer.schedule = replace(model.schedule(1000), end=0)
@@ -145,7 +147,7 @@ def steps(device: torch.device) -> Iterator[Case]:
 
     def plain_step(model: SparseTransformer, optimizer: SparseAdam) -> list[Tensor]:
         with (
-            patch("zoo.circuits.network.transformer.abs_topk", topk_and_scatter),
+            patch("zoo.circuits.network.trace.abs_topk", topk_and_scatter),
             patch("zoo.circuits.network.transformer.sink_attention", explicit),
             patch.object(optimizer, "projector", partial(by_sorting, optimizer.projector.weights)),
         ):
@@ -155,12 +157,12 @@ def steps(device: torch.device) -> Iterator[Case]:
     for width, layers, one_in in sizes:
         name = f"training step, width {width}, {layers} layers, 1/{one_in}"
         ours, plain = (trained(1 / one_in, 0.25, width, layers) for _ in range(2))
-        twin = trained(1.0, 1.0, width, layers)
-        for _ in range(2):  # so that the third losses tell whether two steps did the same
+        dense = trained(1.0, 1.0, width, layers)
+        for _ in range(2):  # the third losses show whether two steps were equal
             plain_step(*plain), step(*ours)
         ways = {"zoo": partial(step, *ours), "plain": partial(plain_step, *plain)}
         yield Case(name, ways, apart=1e-3, memory=False)
-        ways = {"zoo": partial(step, *ours), "dense twin": partial(step, *twin)}
+        ways = {"zoo": partial(step, *ours), "dense transformer": partial(step, *dense)}
         most = 1.15 if device.type == "cuda" else 1.3
         yield Case(name, ways, cost=True, goal=Goal(at_most=most), apart=None, memory=False, missed=SELECTION)
 
@@ -174,7 +176,7 @@ def by_sorting(weights: Sequence[Tensor], budgets: Sequence[Budget]) -> None:
 
 @torch.no_grad()
 def inferences() -> Iterator[Case]:
-    """A linear layer 1024 -> 4096, on the CPU. At 1 % of non-zeros and below CSR promises to be the faster one."""
+    """A linear layer 1024 -> 4096, on the CPU. CSR should be faster at 1 % of non-zeros and below."""
     for one_in in (16, 64, 256, 1000):
         weight, bias = torch.randn(4096, 1024) / 32, torch.randn(4096)
         weight *= torch.rand_like(weight) < 1 / one_in

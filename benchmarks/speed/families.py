@@ -127,11 +127,11 @@ def programs(device: torch.device) -> Iterator[Case]:
     domain = CodeDomain(tokenizer=train_tokenizer(islice(documents("speed"), 500), 768), length=96)
     x = domain.example(size, torch.Generator().manual_seed(0)).to(device)
     build = partial(SparseTransformer, domain, width=width, layers=layers)
-    model = build(density=1 / 16).to(device).eval()
-    dense = build(density=1.0, activation_density=1.0).to(device).eval()
+    model = build(sparsity={"density": 1 / 16}).to(device).eval()
+    dense = build(sparsity={"density": 1.0, "activation_density": 1.0}).to(device).eval()
     for network in (model, dense):
         network.averaged.fill_(True)
-    passes = {"zoo": partial(predict, model, x), "dense twin": partial(predict, dense, x)}
+    passes = {"zoo": partial(predict, model, x), "dense transformer": partial(predict, dense, x)}
     yield Case("prediction of sparse_transformer", passes, cost=True, apart=None)
     own = {"explain": partial(explain, model, x), "predict": partial(predict, model, x)}
     yield Case("explanation of sparse_transformer", own, "explain", cost=True, goal=Goal(at_most=1.15), apart=1e-6)

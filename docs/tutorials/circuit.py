@@ -27,7 +27,7 @@ print(f"{len(model.units())} units, of which {int((why.contributions != 0).sum()
 # measured on. `python train.py list tasks` lists all twenty.
 
 # %%
-from zoo.circuits import Choice
+from zoo.circuits import TokenPairTask
 from zoo.data.synthetic.code_tasks import encode, find_task
 
 task = find_task("single_double_quote")
@@ -43,7 +43,7 @@ for tokens in pairs["train"].prompts[0]:
 # %%
 from zoo.circuits import Pruning, prune
 
-train, held_out = (Choice.of_pairs(found.prompts, found.answers) for found in pairs.values())
+train, held_out = (TokenPairTask.of_pairs(found.prompts, found.answers) for found in pairs.values())
 circuit = prune(model, task.name, train, held_out, Pruning(steps=100, penalties=(3e-3,)), quiet=True)
 report = circuit.report
 print(f"{report['nodes']} of {report['all_nodes']} nodes, {report['edges']} of {report['all_edges']} weights")

@@ -1,4 +1,4 @@
-"""Small bridged networks: strangers to each other, and equal ones whose bridges are known."""
+"""Small bridged networks: independent ones, and equivalent ones whose bridges are known."""
 
 import copy
 from typing import Any
@@ -9,12 +9,13 @@ from tests.circuits.tokens import LENGTH, transformer
 from tests.small_code import code_domain
 from zoo.circuits import BridgedTransformer
 
-SPARSE = {"width": 32, "layers": 2, "head_width": 8, "density": 0.25}
-DENSE = {"width": 24, "layers": 2, "head_width": 8, "density": 1.0, "activation_density": 1.0, "weights": None}
+ALL = {"density": 1.0, "activation_density": 1.0}
+SPARSE = {"width": 32, "layers": 2, "head_width": 8, "sparsity": {"density": 0.25}}
+DENSE = {"width": 24, "layers": 2, "head_width": 8, "sparsity": ALL, "weights": None}
 
 
 def bridged(dense: dict[str, Any] | None = None, sparse: dict[str, Any] | None = None, **options) -> BridgedTransformer:
-    """Two untrained networks of different width, with weights that are not all but zero."""
+    """Two untrained networks of different width, with weights large enough for a test."""
     torch.manual_seed(1)
     model = BridgedTransformer(code_domain(LENGTH), {**DENSE, **(dense or {})}, {**SPARSE, **(sparse or {})}, **options)
     with torch.no_grad():
@@ -23,14 +24,13 @@ def bridged(dense: dict[str, Any] | None = None, sparse: dict[str, Any] | None =
     return model.eval()
 
 
-def twins(scale: float = 1.0) -> BridgedTransformer:
-    """Two networks that compute the same, the stream of the dense one `scale` times as large; the bridges know it.
+def equivalent(scale: float = 1.0) -> BridgedTransformer:
+    """Two networks that compute the same, and the bridges between them; the dense stream is `scale` times larger.
 
-    The gains of the norms differ too, and the matrices after them make up for it.
+    The gains of the norms differ too, which the matrices after them compensate.
     """
-    whole = {"density": 1.0, "activation_density": 1.0}
-    model = bridged({"width": 32}, whole)
-    model.sparse.network.load_state_dict(transformer(**whole).network.state_dict())
+    model = bridged({"width": 32}, {"sparsity": ALL})
+    model.sparse.network.load_state_dict(transformer(**ALL).network.state_dict())
     model.dense.load_state_dict(copy.deepcopy(model.sparse.network.state_dict()))
     with torch.no_grad():
         dense = model.dense

@@ -25,12 +25,11 @@ def fit(tmp: Path, name: str, config: dict[str, Any], *options: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def runs(code_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     tmp = tmp_path_factory.mktemp("bridge")
-    config = recipe(tmp / "cache", density=1.0, activation_density=1.0)
-    config["data"]["init_args"]["held_out_windows"] = 8
+    config = recipe(code_cache, density=1.0, activation_density=1.0)
     dense = fit(tmp, "dense", config)
-    sizes = {"width": 24, "layers": 1, "head_width": 8, "density": 0.25, "alive": 1}
+    sizes = {"width": 24, "layers": 1, "head_width": 8, "sparsity": {"density": 0.25, "alive": 1}}
     groups = ["sparse", "encoders", "decoders"]
     stages = [
         {"name": "anneal", "epochs": 1, "train": groups},
@@ -50,7 +49,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return dense, fit(tmp, "bridged", config)
 
 
-def test_the_fit_leaves_a_sparse_network_and_the_dense_one_as_it_was(runs: tuple[Path, Path]) -> None:
+def test_the_fit_makes_a_sparse_network_and_does_not_change_the_dense_one(runs: tuple[Path, Path]) -> None:
     dense, run = runs
     model = zoo.load(run / "checkpoint")
     assert isinstance(model, BridgedTransformer) and bool(model.sparse.averaged)
@@ -62,7 +61,7 @@ def test_the_fit_leaves_a_sparse_network_and_the_dense_one_as_it_was(runs: tuple
         assert torch.equal(tensor, stored[f"network.{name}"]), name
 
 
-def test_the_report_tells_of_every_site_and_task(
+def test_the_report_has_every_site_and_task(
     runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = ["bridges", "--run", str(runs[1]), "--pairs", "4", "--random", "2", "--output", str(tmp_path / "B")]

@@ -1,4 +1,4 @@
-"""Bridges: their losses by hand, runs that switch networks, what learns, and what a checkpoint needs."""
+"""Bridges: their losses by hand, runs that change networks, what is trained, and checkpoints."""
 
 import copy
 import shutil
@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import zoo
-from tests.circuits.bridged import DENSE, SPARSE, bridged, twins
+from tests.circuits.bridged import ALL, DENSE, SPARSE, bridged, equivalent
 from tests.circuits.tokens import LENGTH, prompts, transformer, windows
 from tests.small_code import code_domain
 from zoo.circuits import BridgedTransformer
-from zoo.circuits.network.bridge_losses import divergence, log_probabilities, nmse, splice, streams
-from zoo.circuits.network.optimizer import Schedule
+from zoo.circuits.network.bridge_losses import kl_divergence, log_probabilities, nmse, residual_streams, run_from_sites
+from zoo.circuits.network.schedule import Schedule
 
 KL = ("kl_dense_to_sparse", "kl_sparse_to_dense")
 
@@ -31,9 +31,9 @@ def losses(model: BridgedTransformer) -> dict[str, Tensor]:
     return model.losses(*model.step(given["input"]), given)
 
 
-def test_equal_networks_and_identities_have_no_bridge_losses() -> None:
+def test_equivalent_networks_have_no_bridge_losses() -> None:
     for scale in (1.0, 3.0):
-        found = losses(twins(scale))
+        found = losses(equivalent(scale))
         for name in found.keys() - {"language"}:
             torch.testing.assert_close(
                 found[name], torch.zeros(()), atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n} {m}"
@@ -68,20 +68,20 @@ def test_divergence_by_hand() -> None:
             normed = residual[i, t] / residual[i, t].square().mean().sqrt() * network.norm.weight
             q = (network.unembedding.weight @ normed + network.bigram[row[t]]).softmax(0)
             total, count = total + (p[i, t] * (p[i, t] / q).log()).sum(), count + 1
-    found = divergence(network, residual, tokens, p.log())
+    found = kl_divergence(network, residual, tokens, p.log())
     torch.testing.assert_close(found, total / count, rtol=1e-4, atol=1e-5)
     ours, theirs = (torch.autograd.grad(x, residual)[0] for x in (found, total / count))
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
     with torch.no_grad():
-        torch.testing.assert_close(divergence(network, residual, tokens, p.log()), found)
+        torch.testing.assert_close(kl_divergence(network, residual, tokens, p.log()), found)
 
 
-@pytest.mark.parametrize("options", [{}, {"positions": "sinusoid"}], ids=["plain", "positions"])
-def test_a_splice_is_the_rest_of_the_network(options: dict) -> None:
-    """A run from site i on is the run of a network whose sublayers before i write nothing."""
+@pytest.mark.parametrize("options", [{}, {"positions": {"kind": "sinusoid"}}], ids=["plain", "positions"])
+def test_a_run_from_a_site_is_the_rest_of_the_network(options: dict) -> None:
+    """It equals the run of a network whose sublayers before the site write nothing."""
     network, tokens = transformer(**options).network, prompts(3)[0]
     start = network.embedding(tokens)
-    together = splice(network, dict.fromkeys((3, 0, 2), start))
+    together = run_from_sites(network, dict.fromkeys((3, 0, 2), start))
     assert list(together) == [0, 2, 3]
     for site in range(4):
         rest = copy.deepcopy(network)
@@ -89,26 +89,26 @@ def test_a_splice_is_the_rest_of_the_network(options: dict) -> None:
             writer = rest.blocks[before // 2].down if before % 2 else rest.blocks[before // 2].out
             torch.nn.init.zeros_(writer.weight)
             torch.nn.init.zeros_(writer.bias)
-        final = rest(tokens, rest.visit(), torch.zeros(3, dtype=torch.long))[0]
-        torch.testing.assert_close(splice(network, {site: start})[site], final)
+        final = rest(tokens, rest.trace(), torch.zeros(3, dtype=torch.long))[0]
+        torch.testing.assert_close(run_from_sites(network, {site: start})[site], final)
         if site in together:
             torch.testing.assert_close(together[site], final)
 
 
 def test_streams_end_in_the_final_residual_stream() -> None:
     network, tokens = transformer().network, prompts(3)[0]
-    found = streams(network, tokens)
+    found = residual_streams(network, tokens)
     assert len(found) == 5
-    torch.testing.assert_close(found[-1], network(tokens, network.visit(), torch.zeros(3, dtype=torch.long))[0])
+    torch.testing.assert_close(found[-1], network(tokens, network.trace(), torch.zeros(3, dtype=torch.long))[0])
     for site in range(4):  # a run that enters where it was left is the same run
-        torch.testing.assert_close(splice(network, {site: found[site]})[site], found[-1])
+        torch.testing.assert_close(run_from_sites(network, {site: found[site]})[site], found[-1])
 
 
 def test_the_losses_are_sums_over_sites() -> None:
     model, given = bridged(), batch()
     tokens, net, found = given["input"], model.sparse.network, losses(model)
-    real, ours, theirs = tokens != 0, streams(net, tokens), streams(model.dense, tokens)
-    projection_set = log_probabilities(model.dense, theirs[-1], tokens)
+    real, ours, theirs = tokens != 0, residual_streams(net, tokens), residual_streams(model.dense, tokens)
+    reference = log_probabilities(model.dense, theirs[-1], tokens)
     expected = {name: torch.zeros(()) for name in found.keys() - {"language"}}
     for i in range(4):
         up = F.linear(theirs[i], model.encoders[i].weight, model.encoders[i].bias)
@@ -117,9 +117,9 @@ def test_the_losses_are_sums_over_sites() -> None:
         down = F.linear(ours[i], model.decoders[i].weight, model.decoders[i].bias)
         expected["nmse_dense_to_sparse"] += nmse(up, ours[i], real)
         expected["nmse_sparse_to_dense"] += nmse(down, theirs[i], real)
-        expected["kl_dense_to_sparse"] += divergence(net, splice(net, {i: up})[i], tokens, projection_set)
-        expected["kl_sparse_to_dense"] += divergence(
-            model.dense, splice(model.dense, {i: down})[i], tokens, projection_set
+        expected["kl_dense_to_sparse"] += kl_divergence(net, run_from_sites(net, {i: up})[i], tokens, reference)
+        expected["kl_sparse_to_dense"] += kl_divergence(
+            model.dense, run_from_sites(model.dense, {i: down})[i], tokens, reference
         )
     for name, value in expected.items():
         assert float(value.detach()) > 0.01
@@ -191,7 +191,7 @@ def test_a_checkpoint_needs_no_other_file(tmp_path: Path) -> None:
     dense = transformer(density=1.0, activation_density=1.0)
     folder = zoo.save(dense, tmp_path / "dense")
     weights = str(folder / "model.safetensors")
-    sizes = {"width": 32, "layers": 2, "head_width": 8, "density": 1.0, "activation_density": 1.0}
+    sizes = {"width": 32, "layers": 2, "head_width": 8, "sparsity": ALL}
     for given in (str(folder), {**sizes, "weights": str(folder)}, {**sizes, "weights": weights}):
         model = BridgedTransformer(code_domain(LENGTH), given, SPARSE).eval()
         for name, value in dense.network.state_dict().items():
@@ -204,7 +204,7 @@ def test_a_checkpoint_needs_no_other_file(tmp_path: Path) -> None:
         assert torch.equal(value, before[name]), name
 
 
-def test_what_is_no_dense_network(tmp_path: Path) -> None:
+def test_invalid_dense_networks(tmp_path: Path) -> None:
     domain = code_domain(LENGTH)
     fine = zoo.save(transformer(density=1.0, activation_density=1.0), tmp_path / "fine")
     other = zoo.save(bridged(), tmp_path / "bridged")
@@ -213,25 +213,25 @@ def test_what_is_no_dense_network(tmp_path: Path) -> None:
     (tmp_path / "yaml" / "config.yaml").write_text("{")
     cases = {
         f"no checkpoint of a dense model at {tmp_path}/nowhere": str(tmp_path / "nowhere"),
-        "holds 'bridged_transformer'; a dense model is a sparse_transformer": str(other),
-        "is no plain YAML": str(tmp_path / "yaml"),
+        "contains 'bridged_transformer'; the dense model must be a sparse_transformer": str(other),
+        "is not valid YAML": str(tmp_path / "yaml"),
         "arguments but no weights; add 'weights'": {k: v for k, v in DENSE.items() if k != "weights"},
         "'dense' has no key 'widht'; did you mean 'width'": {"widht": 3, "weights": str(fine)},
-        "is no intact safetensors file": {**DENSE, "weights": str(tmp_path / "broken")},
+        "is not a valid safetensors file": {**DENSE, "weights": str(tmp_path / "broken")},
         "no weights of a dense model at": {**DENSE, "weights": str(tmp_path / "none")},
-        r"'network.embedding.weight' should be \(300, 24\); got \(300, 32\)": {**DENSE, "weights": str(fine)},
+        r"'network.embedding.weight' of shape \(300, 24\); got \(300, 32\)": {**DENSE, "weights": str(fine)},
     }
     for message, given in cases.items():
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             BridgedTransformer(domain, given, SPARSE)
-    with pytest.raises(ValueError, match="reads 300 tokens in prompts of 12, this one 300 in prompts of 9"):
+    with pytest.raises(ValueError, match="has 300 tokens and prompts of 12, this one has 300 tokens and prompts of 9"):
         BridgedTransformer(code_domain(9), str(fine), SPARSE)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sparse": {"layers": 3}}, r"the sparse one has 3, the dense one 2. Give sparse: \{layers: 2\}"),
+        ({"sparse": {"layers": 3}}, r"the sparse network has 3, the dense one 2. Give sparse: \{layers: 2\}"),
         ({"sparse": {"layer": 2}}, "'sparse' has no key 'layer'; did you mean 'layers'"),
         ({"sites_per_step": 5}, "sites_per_step must be from 1 to the 4 sites; got 5"),
         ({"encoder_density": 0.0}, r"encoder_density must be in \(0, 1\]; got 0.0"),
@@ -243,12 +243,12 @@ def test_bad_options(options: dict, message: str) -> None:
         bridged(**options)
 
 
-def test_the_dense_network_is_no_parameter_group() -> None:
+def test_the_dense_network_is_not_a_parameter_group() -> None:
     assert list(bridged().groups()) == ["sparse", "encoders", "decoders"]
 
 
-def test_each_group_has_a_gradient_of_one() -> None:
-    """Regression: huge gradients of untrained bridges left the sparse network without any."""
+def test_gradients_are_normalised_in_each_group() -> None:
+    """Regression: gradients of untrained bridges are huge, and reduced those of the sparse network to almost zero."""
     model = bridged().train()
     optimizer = model.configure_optimizers()
     optimizer.schedule = Schedule(10, model.sparse.density, model.sparse.embedding_density, end=0)
@@ -264,7 +264,7 @@ def test_each_group_has_a_gradient_of_one() -> None:
 def test_bridges_start_at_the_sizes_of_both_streams() -> None:
     model = BridgedTransformer(code_domain(LENGTH), DENSE, {**SPARSE, "width": 128}, encoder_density=1.0)
     tokens = model.domain.example(8, torch.Generator().manual_seed(0))
-    ours, theirs = streams(model.sparse.network, tokens), streams(model.dense, tokens)
+    ours, theirs = residual_streams(model.sparse.network, tokens), residual_streams(model.dense, tokens)
     rms = lambda t: float(t.detach().square().mean().sqrt())  # noqa: E731
     for i in range(4):
         assert rms(model.encode(i, theirs[i])) == pytest.approx(rms(ours[i]), rel=0.3)

@@ -1,11 +1,8 @@
-"""The sparse transformer from its config to a circuit on the command line; killed runs; two processes."""
+"""Fits of the sparse transformer by a config: killed runs, two processes, and pruning on the command line."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +13,10 @@ from safetensors.torch import load_file
 
 import zoo
 from tests.cli.test_resume import DRIVER
-from tests.processes import ROOT, Server
-from zoo.circuits import Choice, Circuit
-from zoo.circuits.analysis.token_pair_task import margins, task_loss
-from zoo.circuits.network.optimizer import Schedule
+from tests.processes import Server
+from zoo.circuits import Circuit, TokenPairTask
+from zoo.circuits.analysis.token_pair_task import logit_differences, task_loss
+from zoo.circuits.network.schedule import Schedule
 from zoo.cli.main import main
 from zoo.data.synthetic.code_tasks import encode, find_task
 
@@ -28,13 +25,14 @@ pytest.importorskip("tokenizers", reason="needs the extra 'text': pip install se
 KILLS = {
     "nothing": "",
     "anneal": "at_step(1, 2)",
-    "sparse": "at_step(2, 1)",
     "average": "before(projection_set.ProjectionSet, 'total', call=1)",
 }
 
 
-def recipe(cache: Path, **options: Any) -> dict[str, Any]:
-    small = {"width": 16, "layers": 1, "head_width": 8, "density": 0.25, "alive": 1, **options}
+def recipe(cache: Path, **sparsity: float) -> dict[str, Any]:
+    """The config of a small fit."""
+    sparsity = {"density": 0.25, "alive": 1, **sparsity}
+    small: dict[str, Any] = {"width": 16, "layers": 1, "head_width": 8, "sparsity": sparsity}
     stages = [
         {"name": "anneal", "epochs": 2, "train": ["network"], "anneal": True},
         {"name": "sparse", "epochs": 1, "train": ["network"]},
@@ -43,6 +41,7 @@ def recipe(cache: Path, **options: Any) -> dict[str, Any]:
     ]
     small["recipe"] = {"lr": 0.05, "stages": stages}
     data = {"idioms": 1.0, "vocabulary": 700, "length": 40, "idiom_tokens": 8000, "windows": 64, "batch_size": 16}
+    data["held_out_windows"] = 8
     return {
         "model": {"class_path": "SparseTransformer", "init_args": small},
         "data": {"class_path": "CodeData", "init_args": {**data, "cache": str(cache)}},
@@ -50,9 +49,9 @@ def recipe(cache: Path, **options: Any) -> dict[str, Any]:
     }
 
 
-def start(server: Server, tmp: Path, output: str, kill: str, *options: str) -> tuple[int, str]:
+def start(server: Server, cache: Path, tmp: Path, output: str, kill: str, *options: str) -> tuple[int, str]:
     config = tmp / "tiny.yaml"
-    config.write_text(yaml.safe_dump(recipe(tmp / "cache")))
+    config.write_text(yaml.safe_dump(recipe(cache)))
     arguments = ["fit", "--config", str(config), "--output", str(tmp / output), *options]
     return server.run(
         f"{DRIVER}\nfrom zoo.training import projection_set\n{KILLS[kill]}\nsys.exit(main({arguments!r}))", tmp
@@ -60,34 +59,35 @@ def start(server: Server, tmp: Path, output: str, kill: str, *options: str) -> t
 
 
 @pytest.fixture(scope="module")
-def run(servers: tuple[Server, Server], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(servers: tuple[Server, Server], code_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fit that was not interrupted."""
     tmp = tmp_path_factory.mktemp("sparse")
-    ended, said = start(servers[0], tmp, "whole", "nothing")
-    assert ended == 0, said
+    code, output = start(servers[0], code_cache, tmp, "whole", "nothing")
+    assert code == 0, output
     return tmp / "whole"
 
 
 @pytest.mark.parametrize("kill", [name for name in KILLS if name != "nothing"])
-def test_killed_and_resumed_is_bit_equal(kill: str, servers: tuple[Server, Server], run: Path, tmp_path: Path) -> None:
-    ended, said = start(servers[0], tmp_path, "run", kill)
-    assert ended == -9, said
-    ended, said = start(servers[1], tmp_path, "run", "nothing", "--ckpt_path", "last")
-    assert ended == 0, said
+def test_killed_and_resumed_is_bit_equal(
+    kill: str, servers: tuple[Server, Server], code_cache: Path, run: Path, tmp_path: Path
+) -> None:
+    code, output = start(servers[0], code_cache, tmp_path, "run", kill)
+    assert code == -9, output
+    code, output = start(servers[1], code_cache, tmp_path, "run", "nothing", "--ckpt_path", "last")
+    assert code == 0, output
     whole, weights = (load_file(r / "checkpoint" / "model.safetensors") for r in (run, tmp_path / "run"))
     assert weights.keys() == whole.keys()
     for name, tensor in whole.items():
         assert tensor.equal(weights[name]), name
 
 
-def test_two_processes_train_as_one_does(run: Path, tmp_path: Path) -> None:
-    """Each takes every other window of a batch of twice its size, so the gradients are the same up to rounding."""
-    config = tmp_path / "tiny.yaml"
-    config.write_text(yaml.safe_dump(recipe(tmp_path / "cache")))
-    halves = ["--data.init_args.batch_size", "8", "--trainer.devices", "2", "--output", str(tmp_path / "two")]
-    command = [sys.executable, "train.py", "fit", "--config", str(config), *halves]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr
+def test_two_processes_train_like_one(
+    servers: tuple[Server, Server], code_cache: Path, run: Path, tmp_path: Path
+) -> None:
+    """Each process has every other window of a batch of twice its size, so the gradients are equal up to rounding."""
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp_fork_find_unused_parameters_true"]
+    code, output = start(servers[0], code_cache, tmp_path, "two", "nothing", "--data.init_args.batch_size", "8", *two)
+    assert code == 0, output
     one, two = (load_file(r / "checkpoint" / "model.safetensors") for r in (run, tmp_path / "two"))
     assert one.keys() == two.keys()
     for name in one:
@@ -104,16 +104,16 @@ def test_the_checkpoint_is_as_sparse_as_the_recipe_says(run: Path) -> None:
 
 
 def test_prune_and_explain_on_the_command_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A network that was taught one task after all is pruned, drawn and explained."""
+    """A network that is trained on one task is pruned, drawn and explained."""
     model = zoo.load(run / "checkpoint")
-    found = encode(find_task("for_while"), model.domain, 64, "train")
-    choice = Choice.of_pairs(found.prompts, found.answers)
+    found = encode(find_task("for_while"), model.domain, 16, "train")
+    task = TokenPairTask.of_pairs(found.prompts, found.answers)
     optimizer = model.configure_optimizers()
     optimizer.param_groups[0]["lr"] = 0.05
     optimizer.schedule = Schedule(100, model.density, model.embedding_density, end=0)
-    for optimizer.at in range(100):
+    for optimizer.step_index in range(100):
         optimizer.zero_grad()
-        task_loss(margins(model.network, choice)).backward()
+        task_loss(logit_differences(model.network, task)).backward()
         optimizer.step()
     shutil.copy(run / "config.yaml", tmp_path)
     checkpoint, circuits = str(zoo.save(model.eval(), tmp_path / "checkpoint")), tmp_path / "circuits"
@@ -128,9 +128,9 @@ def test_prune_and_explain_on_the_command_line(run: Path, tmp_path: Path, capsys
     assert main([*explain, "--circuit", str(circuits / "for_while.json")]) == 0
 
 
-def test_a_task_that_is_not_solved_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_task_that_is_not_solved_is_reported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prune", "--checkpoint", str(run / "checkpoint"), "--task", "var_swap", "--no-controls"]) == 1
-    assert "var_swap: no circuit. the whole model's loss on 'var_swap' is" in capsys.readouterr().out
+    assert "var_swap: no circuit. the loss of the complete model on 'var_swap' is" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
-"""The sparse transformer against explicit formulas, and what it refuses."""
+"""The sparse transformer against explicit formulas, and its arguments."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.circuits.tokens import LENGTH, prompts, taught, transformer, windows
-from zoo.circuits import SparseTransformer
-from zoo.circuits.network.transformer import SITES, Ablation
+from tests.circuits.tokens import LENGTH, prompts, transformer, windows
+from tests.small_code import code_domain
+from zoo.circuits import BridgedTransformer, SparseTransformer
+from zoo.circuits.network.layout import SITES
 
 
 def explicit(model: SparseTransformer, tokens: torch.Tensor) -> torch.Tensor:
@@ -73,34 +74,20 @@ def test_the_language_loss_is_the_mean_over_positions() -> None:
     torch.testing.assert_close(loss, torch.stack(each).mean(), rtol=1e-4, atol=1e-4)
 
 
-def test_masks_that_are_all_on_change_nothing_and_all_off_leave_constants() -> None:
-    model, tokens = transformer(), prompts(4)[0]
-    model.average(windows())
-    net = model.network
-    with torch.no_grad():
-        on = Ablation(torch.ones_like(model.means), model.means, net.layout)
-        torch.testing.assert_close(net.last_logits(tokens, net.visit(on)), model(tokens))
-        off = Ablation(torch.zeros_like(model.means), model.means, net.layout)
-        same = tokens.clone()
-        same[:, :-1] = same[:1, :-1].flip(1)  # other tokens before the last, which the ablated network cannot see
-        torch.testing.assert_close(net.last_logits(tokens, net.visit(off)), net.last_logits(same, net.visit(off)))
-
-
 def test_means_are_means_over_all_positions() -> None:
     model = transformer()
     model.average(windows())
     tokens = prompts(200, seed=1)[0]
-    visit = model.network.visit(record=True)
+    trace = model.network.trace(record=True)
     with torch.no_grad():
-        model.network(tokens, visit, torch.zeros(200, dtype=torch.long))
+        model.network(tokens, trace, torch.zeros(200, dtype=torch.long))
     for site in SITES:
         part = model.network.layout.part(site)
-        torch.testing.assert_close(model.means[1, part], visit.values[1, site].mean((0, 1)), rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(model.gathered[0], visit.values[0, "gathered"].mean((0, 1)), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(model.means[1, part], trace.values[1, site].mean((0, 1)), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(model.gathered[0], trace.values[0, "gathered"].mean((0, 1)), rtol=1e-4, atol=1e-6)
 
 
-def test_units_are_what_is_written_at_the_last_token() -> None:
-    model = taught()
+def test_units_are_the_writes_at_the_last_token(model: SparseTransformer) -> None:
     explanation = model.explain(prompts(3)[0])
     names = [unit.name for unit in explanation.units]
     assert names[-2:] == ["token embedding", "bigram table"] and "layer 1 neuron 127" in names
@@ -108,18 +95,18 @@ def test_units_are_what_is_written_at_the_last_token() -> None:
     torch.testing.assert_close(explanation.contributions[:, -1], bigram[explanation.target])
 
 
-def test_the_dense_twin_has_no_zeros() -> None:
+def test_a_dense_model_has_no_zeros() -> None:
     model = transformer(density=1.0, activation_density=1.0)
     assert all(s.budget((1.0, 1.0)).keep == s.weight.numel() for s in model.sparse_parameters())
-    values = model.network.visit(record=True)
-    model.network.last_logits(prompts(2)[0], values)
-    assert all(bool((v != 0).all()) for v in values.values.values())
+    trace = model.network.trace(record=True)
+    model.network.last_logits(prompts(2)[0], trace)
+    assert all(bool((v != 0).all()) for v in trace.values.values())
 
 
-@pytest.mark.parametrize("positions", ["learned", "sinusoid"])
-def test_positions_are_read_and_not_written(positions: str) -> None:
-    model = transformer(positions=positions, position_width=6)
-    if positions == "learned":
+@pytest.mark.parametrize("kind", ["learned", "sinusoid"])
+def test_positions_are_read_and_not_written(kind: str) -> None:
+    model = transformer(positions={"kind": kind, "width": 6})
+    if kind == "learned":
         torch.nn.init.normal_(model.network.positions)
     assert model.network.blocks[0].qkv.weight.shape == (96, 38) and model.network.blocks[0].out.weight.shape == (32, 32)
     model.explain(prompts(3)[0]).check()
@@ -129,15 +116,29 @@ def test_positions_are_read_and_not_written(positions: str) -> None:
     ("options", "message"),
     [
         ({"width": 30}, "width must be a multiple of head_width"),
-        ({"density": 0.0}, r"density must be in \(0, 1\]; got 0.0"),
-        ({"activation_density": 2.0}, "activation_density must be in"),
-        ({"positions": "rotary"}, "positions must be None, 'learned' or 'sinusoid'; got 'rotary'"),
-        ({"alive": -1}, "alive must be at least 0"),
+        ({"sparsity": {"density": 0.0}}, r"density must be in \(0, 1\]; got 0.0"),
+        ({"sparsity": {"density": 1 / 4096}}, "alive=4 for each of its 1536 neurons requires 6144"),
+        ({"positions": "rotary"}, "positions must be a mapping with some of the keys kind, width; got 'rotary'"),
     ],
 )
 def test_bad_options(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        transformer(**options)
+        SparseTransformer(code_domain(LENGTH), layers=1, **options)
+
+
+def test_arguments_of_earlier_checkpoints_are_grouped() -> None:
+    flat = {"width": 8, "density": 0.5, "sparse_biases": True, "positions": "sinusoid", "position_width": 6, "lr": 0.1}
+    upgraded = SparseTransformer.upgrade_arguments(flat)
+    assert upgraded == {
+        "width": 8,
+        "sparsity": {"density": 0.5, "biases": True},
+        "positions": {"kind": "sinusoid", "width": 6},
+        "recipe": {"lr": 0.1},
+    }
+    assert SparseTransformer.upgrade_arguments(upgraded) == upgraded
+    assert SparseTransformer.upgrade_arguments({"positions": None, "position_width": 32}) == {"positions": None}
+    bridged = BridgedTransformer.upgrade_arguments({"dense": {"density": 1.0}, "sparse": {"alive": 2}})
+    assert bridged == {"dense": {"sparsity": {"density": 1.0}}, "sparse": {"sparsity": {"alive": 2}}}
 
 
 def test_only_circuits_adjust_an_explanation() -> None:

@@ -7,17 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.circuits.tokens import pairs, prompts, taught, transformer
-from zoo.circuits import Choice, SparseTransformer, acdc
+from tests.circuits.tokens import pairs, prompts, transformer
+from zoo.circuits import SparseTransformer, TokenPairTask, acdc
 from zoo.circuits.analysis.graph import Graph
 
 
-@pytest.fixture(scope="module")
-def model() -> SparseTransformer:
-    return taught()
-
-
-@pytest.mark.parametrize("options", [{}, {"positions": "sinusoid", "position_width": 4}, {"bigram": False}])
+@pytest.mark.parametrize("options", [{}, {"positions": {"kind": "sinusoid", "width": 4}}, {"bigram": False}])
 def test_the_graph_computes_what_the_network_does(options: dict) -> None:
     other = transformer(**options)
     tokens, graph = prompts(4)[0], Graph(other.network)
@@ -58,7 +53,7 @@ def by_reader(graph: Graph, tokens: Tensor, kept: Tensor, others: list[Tensor]) 
     return net.logits(read("logits")[:, -1], tokens[:, -1])
 
 
-def test_paths_that_are_left_out_carry_the_others() -> None:
+def test_removed_paths_carry_the_given_values() -> None:
     graph = Graph(transformer(density=1.0, activation_density=1.0, sink=False).network)
     tokens, draw = prompts(4)[0], torch.Generator().manual_seed(0)
     others = [torch.randn(4, 12, 32, generator=draw) for _ in graph.sources]
@@ -82,10 +77,10 @@ def test_sublayers_before_the_first_change_need_not_run_again(model: SparseTrans
 
 
 def test_thresholds_that_keep_everything_and_nothing(model: SparseTransformer) -> None:
-    choice = pairs(4)
-    everything = acdc(model, choice, -torch.inf)
+    task = pairs(4)
+    everything = acdc(model, task, -torch.inf)
     assert torch.equal(everything.kept, Graph(model.network).exist) and everything.metric == pytest.approx(0, abs=1e-5)
-    nothing = acdc(model, choice, torch.inf)
+    nothing = acdc(model, task, torch.inf)
     assert not nothing.paths
     last = nothing.destinations.index("logits")
     assert torch.isfinite(nothing.effect[:, last]).all() and nothing.effect[:, :last].isnan().all()
@@ -99,8 +94,8 @@ def test_every_kept_path_leads_on(model: SparseTransformer) -> None:
         assert reader == "logits" or reader in {source for source, _ in found.paths}
 
 
-def test_it_finds_the_one_head_that_there_is(model: SparseTransformer) -> None:
-    """Of a network in which but one head of the first layer writes anything, only paths through it can matter."""
+def test_it_finds_the_only_head_that_writes(model: SparseTransformer) -> None:
+    """If only one head of the first layer writes anything, only paths through it can matter."""
     planted = copy.deepcopy(model)
     with torch.no_grad():
         for i, block in enumerate(planted.network.blocks):
@@ -113,9 +108,9 @@ def test_it_finds_the_one_head_that_there_is(model: SparseTransformer) -> None:
 
 
 def test_few_paths_solve_the_task(model: SparseTransformer) -> None:
-    choice = pairs(8)
+    task = pairs(8)
     for ablation in ("counterfactual", "mean", "zero"):
-        found = acdc(model, choice, 0.01, metric="loss", ablation=ablation)
+        found = acdc(model, task, 0.01, metric="loss", ablation=ablation)
         assert found.metric < 0.3 and len(found.paths) < int(Graph(model.network).exist.sum()) / 2
         assert torch.isfinite(found.effect[found.kept]).all() and (found.effect[found.kept] >= 0.01).all()
 
@@ -123,8 +118,8 @@ def test_few_paths_solve_the_task(model: SparseTransformer) -> None:
 def test_bad_input(model: SparseTransformer) -> None:
     with pytest.raises(ValueError, match="metric must be one of kl, loss; got 'auc'"):
         acdc(model, pairs(2), 0.1, metric="auc")
-    choice = pairs(2)
-    tokens = choice.tokens.clone()
+    task = pairs(2)
+    tokens = task.tokens.clone()
     tokens[0, -1] = 0
-    with pytest.raises(ValueError, match="differ in their number of tokens"):
-        acdc(model, Choice(tokens, choice.right, choice.wrong), 0.1)
+    with pytest.raises(ValueError, match="have different numbers of tokens"):
+        acdc(model, TokenPairTask(tokens, task.right, task.wrong), 0.1)

@@ -84,10 +84,10 @@ class Flat(LightningModule):
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ValueError, match="expected strength above 0 and clusters >= 2"):
+    with pytest.raises(ValueError, match="expected strength > 0 and clusters >= 2"):
         Modular(clusters=1)
     with pytest.raises(
-        ValueError, match=r"no linear layer of SparseTransformer is called like head\.\*; it has network"
+        ValueError, match=r"no linear layer of SparseTransformer matches head\.\*; its layers are network"
     ):
         Modular(layers=["head.*"]).on_fit_start(None, transformer())
     with pytest.raises(ValueError, match="too small for 64 clusters"):

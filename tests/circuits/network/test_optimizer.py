@@ -1,4 +1,4 @@
-"""The sparse optimizer: its order, its schedule, and exactly k non-zeros."""
+"""The sparse optimizer: the order of its operations, and exactly k non-zeros after every step."""
 
 import math
 from itertools import pairwise
@@ -6,35 +6,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from tests.circuits.tokens import prompts, taught, transformer
+from tests.circuits.tokens import prompts, transformer
 from zoo.circuits import SparseTransformer
-from zoo.circuits.network.optimizer import Schedule, Sparse, SparseAdam, normalise
-
-
-def test_schedule_at_chosen_steps() -> None:
-    schedule = Schedule(1000, density=1 / 64, embedding_density=1 / 16)
-    assert schedule.densities(0) == schedule.densities(10) == (1.0, 1.0)
-    halfway = (0.25 - 0.01) / 0.49
-    assert schedule.densities(250) == pytest.approx((1 - halfway * 63 / 64, 1 - halfway * 15 / 16))
-    assert schedule.densities(500) == schedule.densities(1000) == pytest.approx((1 / 64, 1 / 16))
-
-
-def test_learning_rate_rises_as_the_network_gets_sparse() -> None:
-    schedule = Schedule(1000, density=1 / 64, embedding_density=1 / 16)
-    assert schedule.lr_factor(0) == pytest.approx(1 / 10 / 8)  # a tenth of the warm-up, 1/8 for a density of 1
-    for step in (0, 10, 250, 500, 750, 999):
-        plain = min(1, (step + 1) / 10) * (1 - step / 1000)
-        assert schedule.lr_factor(step) == pytest.approx(plain * math.sqrt(1 / 64 / schedule.densities(step)[0]))
-    assert schedule.lr_factor(1000) == 0
-
-
-def test_power_law_is_straight_in_logarithms() -> None:
-    schedule = Schedule(100, density=1 / 16, embedding_density=1 / 4, start=0, end=1, power=True)
-    assert schedule.densities(50) == pytest.approx((1 / 4, 1 / 2))
-
-
-def test_without_an_anneal_the_target_holds_from_the_start() -> None:
-    assert Schedule(100, 0.25, 0.5, end=0).densities(0) == (0.25, 0.5)
+from zoo.circuits.network.optimizer import SparseAdam, SparseParameter, normalise
+from zoo.circuits.network.schedule import Schedule
 
 
 def test_normalise_divides_by_the_root_mean_square_of_all() -> None:
@@ -45,11 +20,11 @@ def test_normalise_divides_by_the_root_mean_square_of_all() -> None:
 
 
 def test_one_step_by_hand() -> None:
-    """Normalise, Adam without bias of its own, projection, and decay last: in this order."""
+    """Normalisation, Adam, projection and decay, in this order."""
     weight = torch.nn.Parameter(torch.tensor([[1.0, -2.0], [0.5, 0.25]]))
     group = {"params": [weight], "lr": 0.1, "weight_decay": 0.5}
     schedule = Schedule(10, 0.5, 0.5, end=0, warmup=0)
-    optimizer = SparseAdam([group], [Sparse(weight)], schedule=schedule)
+    optimizer = SparseAdam([group], [SparseParameter(weight)], schedule=schedule)
     gradient = torch.tensor([[2.0, 0.0], [0.0, -2.0]])
     weight.grad = gradient.clone()
     before = weight.detach().clone()
@@ -62,24 +37,24 @@ def test_one_step_by_hand() -> None:
 
 
 def test_exactly_k_are_left_after_every_step_and_zeros_grow_again() -> None:
-    model = SparseTransformer(transformer().domain, width=32, layers=2, head_width=8, density=0.125, alive=2)
+    model = SparseTransformer(transformer().domain, 32, 2, 8, sparsity={"density": 0.125, "alive": 2})
     optimizer = model.configure_optimizers()
-    optimizer.param_groups[0]["lr"] = 0.3  # a step must reach past the smallest weight that is kept
+    optimizer.param_groups[0]["lr"] = 0.3  # steps must be larger than the smallest weight that is kept
     optimizer.schedule = Schedule(12, model.density, model.embedding_density, end=0.5)
     masks = []
-    for optimizer.at in range(12):
+    for optimizer.step_index in range(12):
         optimizer.zero_grad()
-        tokens, answers = prompts(8, seed=optimizer.at)
+        tokens, answers = prompts(8, seed=optimizer.step_index)
         torch.nn.functional.cross_entropy(model.step(tokens)[0], answers).backward()
         optimizer.step()
-        densities = optimizer.schedule.densities(optimizer.at + 1)
+        densities = optimizer.schedule.densities(optimizer.step_index + 1)
         for sparse in model.sparse_parameters():
             budget = sparse.budget(densities)
             assert int((sparse.weight != 0).sum()) == budget.keep
             assert int((sparse.weight != 0).sum(1 - sparse.axis).min()) >= budget.alive
         masks.append(model.network.blocks[0].up.weight.detach() != 0)
     grown = (bool((after & ~before).any()) for before, after in pairwise(masks))
-    assert any(grown), "no weight that was zero has come back"
+    assert any(grown), "no weight became non-zero again"
 
 
 def test_the_bigram_table_and_norms_stay_dense_and_do_not_decay() -> None:
@@ -90,7 +65,7 @@ def test_the_bigram_table_and_norms_stay_dense_and_do_not_decay() -> None:
     assert all(s.weight.ndim == 2 for s in optimizer.sparse)
 
 
-def test_an_epoch_that_measures_changes_nothing() -> None:
+def test_a_step_without_gradients_changes_nothing() -> None:
     model = transformer()
     before = {name: p.clone() for name, p in model.named_parameters()}
     model.configure_optimizers().step(lambda: None)
@@ -105,11 +80,12 @@ def test_no_step_without_a_schedule() -> None:
 
 
 def test_a_density_that_cannot_hold_the_least_of_each_neuron() -> None:
-    with pytest.raises(ValueError, match=r"leaves 31 of 3072 entries .* alive=4 for each of its 96 neurons needs 384"):
+    with pytest.raises(
+        ValueError, match=r"keeps 31 of the 3072 entries .* alive=4 for each of its 96 neurons requires 384"
+    ):
         transformer(density=0.01)
 
 
-def test_the_task_is_learned() -> None:
-    model = taught()
+def test_the_task_is_learned(model: SparseTransformer) -> None:
     tokens, answers = prompts(100, seed=9)
     assert float((model(tokens).argmax(1) == answers).float().mean()) > 0.97

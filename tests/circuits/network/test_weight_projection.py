@@ -12,8 +12,8 @@ from tests.circuits.kernels.test_topk import in_interpreter, needs_triton
 from zoo.circuits.network.weight_projection import Budget, Projector
 
 
-def projection_set(weight: Tensor, budget: Budget) -> Tensor:
-    """By sorting: the non-zero largest of each neuron first, then all others."""
+def by_sorting(weight: Tensor, budget: Budget) -> Tensor:
+    """The projection by sorting: the largest non-zeros of each neuron first, then all others."""
     if int(weight.count_nonzero()) <= budget.keep:
         return weight.clone()
     size, other = weight.abs().double(), 1 - budget.axis
@@ -46,12 +46,12 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, Budget]:
 
 
 @given(cases())
-def test_it_is_what_sorting_gives_and_idempotent(case: tuple[Tensor, Budget]) -> None:
+def test_it_equals_sorting_and_is_idempotent(case: tuple[Tensor, Budget]) -> None:
     weight, budget = case
     projected = weight.clone()
     projector = Projector([projected])
     projector([budget])
-    expected = projection_set(weight, budget)
+    expected = by_sorting(weight, budget)
     assert torch.equal(projected, expected)
     nonzero = weight != 0
     assert int(projected.count_nonzero()) == min(budget.keep, int(nonzero.sum()))
@@ -62,17 +62,17 @@ def test_it_is_what_sorting_gives_and_idempotent(case: tuple[Tensor, Budget]) ->
 
 @given(cases())
 def test_other_devices_agree(case: tuple[Tensor, Budget]) -> None:
-    """The search that devices without Triton use, on the CPU."""
+    """The search of devices without Triton, run on the CPU."""
     weight, budget = case
     if budget.keep < weight.numel():
         projected = [weight.clone(), -weight.clone()]
         Projector(projected)._on_device((0, 1), budget)
-        assert torch.equal(projected[0], projection_set(weight, budget))
+        assert torch.equal(projected[0], by_sorting(weight, budget))
         assert torch.equal(projected[1], -projected[0])
 
 
-def test_what_it_remembers_changes_nothing() -> None:
-    """A projector that has seen the steps before and a fresh one agree, or a resumed run would not be the same."""
+def test_results_do_not_depend_on_earlier_steps() -> None:
+    """A used and a new projector agree; otherwise a resumed run would differ."""
     weight = torch.randn(40, 30)
     weight[::3] *= 0.05
     used = [weight.clone(), weight.T.clone()]
@@ -92,7 +92,7 @@ def test_strides_infinities_and_autograd() -> None:
     weight[2, 3], weight[4, 4] = torch.inf, -torch.inf
     strided = torch.empty(7, 9).T.copy_(weight)
     Projector([strided])([Budget(5)])
-    assert torch.equal(strided, projection_set(weight, Budget(5))) and strided.count_nonzero() == 5
+    assert torch.equal(strided, by_sorting(weight, Budget(5))) and strided.count_nonzero() == 5
     learned = torch.nn.Parameter(weight.nan_to_num(9.0))
     loss = learned.square().sum()
     Projector([learned])([Budget(5)])
@@ -103,16 +103,16 @@ def test_strides_infinities_and_autograd() -> None:
 @pytest.mark.parametrize(
     ("budgets", "message"),
     [
-        ([Budget(100)], "2 weights need as many budgets; got 1"),
+        ([Budget(100)], "expected 2 budgets, one per weight; got 1"),
         (
             [Budget(10), Budget(20, alive=4)],
-            r"a matrix \(6, 8\) that keeps 20 entries cannot hold 4 in each of its 6 rows, which are 24; raise the "
-            r"density above 0.5 or lower alive",
+            r"a matrix \(6, 8\) with 20 non-zeros cannot have 4 in each of its 6 rows, which requires 24; increase the "
+            r"density above 0.5 or decrease alive",
         ),
-        ([Budget(10), Budget(30, alive=4, axis=1)], "keeps 30 entries cannot hold 4 in each of its 8 columns"),
+        ([Budget(10), Budget(30, alive=4, axis=1)], "with 30 non-zeros cannot have 4 in each of its 8 columns"),
     ],
 )
-def test_budgets_that_cannot_be_met_change_nothing(budgets: list[Budget], message: str) -> None:
+def test_budgets_that_cannot_be_satisfied_change_nothing(budgets: list[Budget], message: str) -> None:
     weights = [torch.randn(6, 8), torch.randn(6, 8)]
     before = copy.deepcopy(weights)
     with pytest.raises(ValueError, match=message):
@@ -121,13 +121,15 @@ def test_budgets_that_cannot_be_met_change_nothing(budgets: list[Budget], messag
 
 
 @pytest.mark.parametrize("arguments", [{"keep": 0}, {"keep": 4, "alive": -1}, {"keep": 4, "axis": 2}])
-def test_budgets_without_sense(arguments: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"needs keep >= 1, alive >= 0 and axis 0 or 1; got Budget\(keep="):
+def test_bad_budgets(arguments: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"requires keep >= 1, alive >= 0 and axis 0 or 1; got Budget\(keep="):
         Budget(**arguments)
 
 
-def test_only_matrices_of_floats() -> None:
-    with pytest.raises(ValueError, match=r"only matrices of floats are projected; got torch.float32 \(3,\)"):
+def test_only_floating_point_matrices() -> None:
+    with pytest.raises(
+        ValueError, match=r"projection requires floating-point matrices; got torch.float32 of shape \(3,\)"
+    ):
         Projector([torch.randn(3)])
 
 
@@ -160,7 +162,7 @@ def test_the_search_in_triton_s_interpreter() -> None:
 from zoo.circuits.kernels.selection import largest_of_each as expected
 from zoo.circuits.kernels import triton_threshold
 from zoo.circuits.kernels.triton_threshold import largest_of_each
-triton_threshold.BLOCK, triton_threshold.STEPS = 128, 2  # several programs for few entries: the interpreter is slow
+triton_threshold.BLOCK, triton_threshold.STEPS = 128, 2  # several programs for few entries
 x = torch.randn(2, 300)
 x[1] = torch.randint(-9, 10, (300,))
 sizes = x.view(torch.int32) & (2**31 - 1)
