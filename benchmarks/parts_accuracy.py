@@ -26,8 +26,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 import zoo
-from zoo.cli import config as configs
-from zoo.data.base.module import DataModule
+from zoo.cli.settings import create_data
 from zoo.domain import Domain
 from zoo.parts import SumOfParts
 from zoo.parts.layers.elements import Elements
@@ -148,8 +147,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of trained runs")
     options = parser.parse_args()
     folders = {name: run(path, options.runs) for name, path in RUNS[options.data].items()}
-    settings = configs.read_config(Path("configs") / f"{RUNS[options.data]['Sum-of-Parts']}.yaml")["data"]
-    data: DataModule = configs.data_modules()[settings["class_path"]](**settings["init_args"])
+    data = create_data(Path("configs") / f"{RUNS[options.data]['Sum-of-Parts']}.yaml")
     test = data.test_dataset()
     loader = DataLoader(test, 64)
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[: options.images].tolist()  # pyright: ignore

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Subset
 
 import zoo
 from benchmarks.parts_accuracy import Whole, integrated_gradients
-from zoo.cli import config as configs
+from zoo.cli.settings import create_data
 from zoo.domain import ImageDomain
 from zoo.metrics import AttributionAgreement, RegionAgreement
 from zoo.parts import SumOfParts
@@ -31,8 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     model = zoo.load(options.checkpoint)
     assert isinstance(model, SumOfParts)
-    settings = configs.read_config(options.checkpoint.parent / "config.yaml")["data"]
-    data = configs.data_modules()[settings["class_path"].rsplit(".", 1)[-1]](**settings["init_args"])
+    data = create_data(options.checkpoint.parent / "config.yaml")
     test = data.test_dataset()
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[: options.inputs].tolist()
     loader = DataLoader(Subset(test, order), 32)

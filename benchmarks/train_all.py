@@ -26,7 +26,7 @@ from benchmarks import models_page
 from zoo.checkpoints.config_file import ABOUT, CONFIG, read_config
 from zoo.checkpoints.save import save
 from zoo.checkpoints.shared_backbone import frozen_backbones
-from zoo.cli import config
+from zoo.cli.settings import create_data
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
 from zoo.data import PartBirds
@@ -92,7 +92,7 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     if "accuracy" in metrics:  # the card's first number
         metrics = {"accuracy": metrics.pop("accuracy"), **metrics}
     file = ROOT / "configs" / f"{entry['config']}.yaml"
-    data = config.create_data(file, [], "train_all")
+    data = create_data(file)
     data.prepare_data()
     data.setup("test")
     test = data.test_dataset()

@@ -1,182 +1,162 @@
-"""Checks a config against the classes that it names, before anything is built: a typo gets one clear line."""
+"""Configs as plain data: YAML files, merged with the overrides of the command line."""
 
-import importlib
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning import Trainer
+from jsonargparse import get_loader
 
-import zoo.data
-from zoo.core import registry
-from zoo.training.black_box import BlackBox
-from zoo.training.recipe import parse_recipe
-from zoo.utils.signatures import init_parameters
+from zoo.utils.errors import did_you_mean
 
-BASES = ("DataModule", "ImageData")
-RUN = ("seed_everything", "output", "overwrite", "patience", "cache_features", "ckpt_path", "weights_only")
-TOP = (*RUN, "trainer", "model", "data")
+SECTIONS = ("model", "data", "trainer")
+CLASSES = ("model", "data")  # sections that name a class: class_path and init_args
+FLAGS = ("--help", "-h", "--print_config")
+
+
+class Override(str):
+    """Text of a value given on the command line, converted as soon as the type of its key is known."""
+
+
+def load_yaml(text: str) -> Any:
+    """YAML as in config files, where 1e-3 is a number.
+
+    Raises:
+        ValueError: the text is not valid YAML.
+    """
+    try:
+        return get_loader("yaml")(str(text))  # an Override is not accepted
+    except yaml.YAMLError as error:
+        raise ValueError(f"not valid YAML: {error}") from error
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The content of a YAML config.
+    """The content of a config file.
 
     Raises:
-        FileNotFoundError: there is none; the message names shipped configs that are near.
-        ValueError: it is no YAML mapping.
+        FileNotFoundError: there is no such file; the message names similar shipped configs.
+        ValueError: the file is not a YAML mapping.
     """
     if not path.is_file():
         shipped = sorted(str(p) for p in Path("configs").rglob("*.yaml"))
-        near = get_close_matches(str(path), shipped, 2, 0.5) or shipped[:4]
-        raise FileNotFoundError(f"no config at {path}{'; did you mean ' + ' or '.join(near) + '?' if near else '.'}")
+        raise FileNotFoundError(f"no config at {path}{'; ' + did_you_mean(path, shipped) if shipped else '.'}")
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no valid YAML: {error}") from error
+        config = load_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} must be a mapping with the keys model and data; got {type(config).__name__}.")
     return config
 
 
-def check_config(config: Mapping[str, Any], where: str) -> None:
-    """Refuses keys and classes that do not exist.
+def read_arguments(arguments: list[str], command: str) -> tuple[dict[str, Any], str]:
+    """The config that the arguments of a command describe: files after `--config`, then overrides.
+
+    Returns:
+        the config, whose overridden values are `Override`s; and the names of the files, for messages.
 
     Raises:
-        ValueError: names the key, the nearest one that exists, and where it stands.
+        FileNotFoundError, ValueError: see `read_config`; or an argument is not an option.
     """
-    _check_keys(config, TOP, f"{where}: the config")
-    _check_keys(config.get("trainer") or {}, _parameters(Trainer), f"{where}: trainer")
-    for key, known in (("model", models()), ("data", data_modules())):
-        part = config.get(key)
-        if part is None:
-            continue
-        if not isinstance(part, Mapping) or "class_path" not in part:
-            raise ValueError(f"{where}: {key} must name a class_path, such as {next(iter(known))}; got {part!r}.")
-        _check_keys(part, ("class_path", "init_args"), f"{where}: {key}")
-        if cls := find_class(part["class_path"], known, f"{where}: {key}"):
-            given, place = part.get("init_args") or {}, f"{where}: {key}.init_args of {cls.__name__}"
-            _check_keys(given, _parameters(cls), place)
-            if key == "model" and given.get("recipe") is not None:
-                _check_recipe(given["recipe"], cls, place)
+    given = list(pairs((a for a in arguments if a not in FLAGS), command))
+    files = [value for name, value in given if name in ("--config", "-c")]
+    config: dict[str, Any] = {}
+    for file in files:
+        config = merge(config, read_config(Path(file)))
+    for name, text in given:
+        if name not in ("--config", "-c"):
+            override(config, name, text)
+    return config, ", ".join(files) or "command line"
 
 
-def check_arguments(arguments: list[str]) -> None:
-    """Looks through the config and the overrides for typos, before jsonargparse answers in its own words."""
-    merged: dict = {}
-    for i, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name in ("--config", "-c"):
-            path = Path(value or (arguments[i + 1] if i + 1 < len(arguments) else ""))
-            found = read_config(path)
-            check_config(found, str(path))
-            merged |= found
-    check_overrides(arguments, merged)
-
-
-def check_overrides(arguments: Iterable[str], config: Mapping[str, Any]) -> None:
-    """Refuses `--model.init_args.x` and the like for an x that does not exist.
+def pairs(arguments: Iterable[str], command: str) -> Iterator[tuple[str, str]]:
+    """Options and values of arguments `--name value` or `--name=value`.
 
     Raises:
-        ValueError: names the option and the nearest one that exists.
+        ValueError: an argument is not an option, or an option has no value.
     """
-    for argument in arguments:
-        parts = argument.removeprefix("--").split("=")[0].split(".")
-        if not argument.startswith("--") or parts[0] not in ("model", "data", "trainer") or len(parts) < 2:
-            continue
-        named = [p for p in parts[1:] if p != "init_args"]
-        if not named or named[0] == "class_path":
-            continue
-        if parts[0] == "trainer":
-            _check_keys({named[0]: None}, _parameters(Trainer), "command line: trainer")
-            continue
-        known = models() if parts[0] == "model" else data_modules()
-        if cls := known.get((config.get(parts[0]) or {}).get("class_path", "").rsplit(".", 1)[-1]):
-            _check_keys({named[0]: None}, _parameters(cls), f"command line: {parts[0]}.init_args of {cls.__name__}")
+    words = iter(arguments)
+    for word in words:
+        if not word.startswith("-"):
+            raise ValueError(f"{command}: unexpected argument '{word}'; options have the form --NAME VALUE.")
+        name, equals, value = word.partition("=")
+        text = value if equals else next(words, None)
+        if text is None or (not equals and text.startswith("--")):
+            raise ValueError(f"{name} needs a value: {name} VALUE, or {name}=VALUE.")
+        yield name, text
 
 
-def _check_recipe(recipe: Any, cls: type, where: str) -> None:
-    try:
-        parse_recipe(recipe).over(cls.default_recipe, cls.__name__)  # pyright: ignore[reportAttributeAccessIssue]
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+def merge(config: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with the values of another on top. If the class of a section changes, so do all of its arguments."""
+    merged = dict(config)
+    for key, value in other.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            changed = "class_path" in value and value["class_path"] != old.get("class_path")
+            merged[key] = dict(value) if changed else merge(old, value)
+        else:
+            merged[key] = value
+    return merged
 
 
-def find_class(class_path: str, known: Mapping[str, type], where: str) -> type | None:
-    """The class of that name; None for a user's own, given with its module.
-
-    Raises:
-        ValueError: the zoo has no such class.
-    """
-    name = class_path.rsplit(".", 1)[-1]
-    if name in known and (name == class_path or class_path.startswith("zoo.")):
-        return known[name]
-    if "." in class_path and not class_path.startswith("zoo."):
-        return None
-    lower = {k.lower(): k for k in known} | {e.name: e.cls.__name__ for e in registry.entries()}
-    near = get_close_matches(name.lower(), lower, 1)
-    hint = f"did you mean '{lower[near[0]]}'?" if near else f"there are: {', '.join(known)}."
-    raise ValueError(f"{where} names the class '{class_path}', which does not exist; {hint}")
-
-
-def create_data(path: Path, rest: Iterable[str], command: str) -> Any:
-    """The data module of a config.
+def override(config: dict[str, Any], option: str, text: str) -> None:
+    """Sets one value of a config, in place.
 
     Args:
-        path: of the config.
-        rest: what else was given on the command line: --data.init_args.NAME VALUE (or =VALUE) changes the data.
-        command: what it was given to, for the error.
+        config: changed by this.
+        option: such as --data.init_args.batch_size, --data.batch_size, --model CBM, or --trainer.callbacks+ to append.
+        text: of the value.
 
     Raises:
-        FileNotFoundError: there is no config.
-        ValueError: the config has no data, or an unknown key or class; or `rest` is not about data.
+        ValueError: the option leads into a value that is not a mapping.
     """
-    found = read_config(path)
-    check_config(found, str(path))
-    if found.get("data") is None:
-        raise ValueError(f"{path} has no data; name a config that has, with --config FILE.")
-    part = {"init_args": {}, **found["data"]}
-    part["init_args"] = {**(part["init_args"] or {}), **_overrides(rest, command)}
-    check_config({"data": part}, "command line")
-    cls = find_class(part["class_path"], data_modules(), f"{path}: data")
-    if cls is None:  # the user's own, which this config imports wherever it is used
-        module, _, name = part["class_path"].rpartition(".")
-        cls = getattr(importlib.import_module(module), name)
-    return cls(**part["init_args"])
+    append, *path = option.endswith("+"), *option.removeprefix("--").removesuffix("+").split(".")
+    if path[0] in CLASSES:
+        path = [path[0], *class_keys(path[1:], text)]
+    place, at = config, path[0]
+    for depth, key in enumerate(path[1:], 1):
+        inner = load_yaml(place[at]) if isinstance(place.get(at), Override) else place.get(at)
+        if inner is not None and not isinstance(inner, Mapping):
+            raise ValueError(f"command line: {option} needs a mapping at {'.'.join(path[:depth])}; got {inner!r}.")
+        place[at] = place = dict(inner or {})
+        at = key
+    if append:
+        old = place.get(at) or []
+        place[at] = [*(old if isinstance(old, list) else [old]), Override(text)]
+    elif path[0] in CLASSES and path[1:] == ["class_path"]:
+        config.update(merge(config, {path[0]: {"class_path": text}}))
+    elif path in ([section] for section in SECTIONS) or path[1:] == ["init_args"]:
+        place[at] = merge(place.get(at) or {}, mapping(option, text))
+    else:
+        place[at] = Override(text)
 
 
-def _overrides(rest: Iterable[str], command: str) -> dict[str, Any]:
-    values, words = {}, iter(rest)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not name.startswith("--data."):
-            raise ValueError(f"{command} has no option '{name}'; `python train.py {command} --help` shows all.")
-        value = value if equals else next(words, None)
-        if value is None:
-            raise ValueError(f"{name} needs a value.")
-        values[name.removeprefix("--data.").removeprefix("init_args.")] = yaml.safe_load(value)
-    return values
+def class_keys(keys: list[str], text: str) -> list[str]:
+    """Keys within a section that names a class; `init_args` may be left out, and the section itself is its class."""
+    if not keys:
+        return [] if text.lstrip().startswith("{") else ["class_path"]
+    return keys if keys[0] in ("class_path", "init_args") else ["init_args", *keys]
 
 
-def models() -> dict[str, type]:
-    """The classes that `model.class_path` may name without a module."""
-    return {e.cls.__name__: e.cls for e in registry.entries()} | {"BlackBox": BlackBox}
+def mapping(option: str, text: str) -> Mapping[str, Any]:
+    """The mapping that a text is, as YAML.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        found = load_yaml(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{option} must be a mapping, such as {{name: value}}; got '{text}'.")
+    return found
 
 
-def data_modules() -> dict[str, type]:
-    """The classes that `data.class_path` may name without a module."""
-    return {name: getattr(zoo.data, name) for name in zoo.data.__all__ if name not in BASES}
-
-
-def _parameters(cls: type) -> list[str]:
-    return list(init_parameters(cls))
-
-
-def _check_keys(given: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    known = list(known)
-    for key in given:
-        if key not in known:
-            near = get_close_matches(str(key), known, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}."
-            raise ValueError(f"{where} has no key '{key}'; {hint}")
+def resolve(value: Any) -> Any:
+    """A value in which each `Override` is replaced by what its text means in YAML."""
+    if isinstance(value, Override):
+        return load_yaml(value)
+    if isinstance(value, Mapping):
+        return {key: resolve(inner) for key, inner in value.items()}
+    return [resolve(inner) for inner in value] if isinstance(value, list) else value

@@ -12,9 +12,9 @@ import torch
 
 import zoo
 from zoo.checkpoints.pretrained import find
-from zoo.cli import config
 from zoo.cli.evaluate_faithfulness import report_truth
 from zoo.cli.evaluate_sparsity import report_sparsity
+from zoo.cli.settings import create_data
 from zoo.core.module import SelfInterpretable
 from zoo.interventions.annotator import INVISIBLE, LEVELS
 from zoo.interventions.cached_evidence import cache_evidence
@@ -145,7 +145,7 @@ def data_of(checkpoint: Path, given: Path | None, rest: list[str]) -> Any:
             f"no config at {path}, where `train.py fit` leaves it, so it is not known which data {checkpoint} was "
             "trained on; name a config with --config FILE."
         )
-    return config.create_data(path, rest, "evaluate")
+    return create_data(path, rest, "evaluate")
 
 
 def require_same_domain(model: SelfInterpretable, data: Any) -> None:

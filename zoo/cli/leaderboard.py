@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import zoo
-from zoo.cli import config
 from zoo.cli.evaluate_faithfulness import REFERENCE, Numbered, spread_inputs, to_dict, world_of, write_json
+from zoo.cli.settings import create_data, read_settings
 from zoo.metrics.concepts.report import plain
 from zoo.metrics.faithfulness import Subject
 from zoo.metrics.faithfulness.encoding import Evaluator, train_evaluator
@@ -63,7 +63,7 @@ def leaderboard(arguments: list[str]) -> int:
     """
     options = _parser().parse_args(arguments)
     names = choose(options.metrics.split(","))
-    data = config.create_data(options.config, [], "leaderboard")
+    data = create_data(options.config)
     data.prepare_data()
     data.setup("test")
     found = list(candidates(options.folders))
@@ -126,11 +126,11 @@ def load_any(candidate: Candidate) -> StagedModule:
     if not candidate.twin:
         inner = candidate.folder / "checkpoint"
         return zoo.load(inner if inner.is_dir() else candidate.folder)
-    recipe = config.read_config(candidate.folder / "config.yaml")
-    if recipe["model"]["class_path"].rpartition(".")[2] != "BlackBox":
+    settings = read_settings(["--config", str(candidate.folder / "config.yaml")], "leaderboard")
+    part, data = settings.require("model"), settings.require("data").build()
+    if part.cls is not BlackBox:
         raise ValueError("it has weights but no checkpoint; let `train.py fit` finish.")
-    data = config.create_data(candidate.folder / "config.yaml", [], "leaderboard")
-    model = BlackBox(domain=data.domain, **recipe["model"]["init_args"])
+    model = part.build(domain=data.domain)
     state = torch.load(candidate.folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
     model.load_state_dict(state)
     return model.eval()

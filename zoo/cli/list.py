@@ -26,9 +26,9 @@ def _models() -> list[tuple[str, ...]]:
 
 
 def _data() -> list[tuple[str, ...]]:
-    from zoo.cli import config
+    from zoo.cli.classes import data_modules, summary
 
-    return [("NAME", "WHAT"), *((name, _summary(cls)) for name, cls in config.data_modules().items())]
+    return [("NAME", "WHAT"), *((name, summary(module, name)) for name, module in data_modules().items())]
 
 
 def _configs() -> list[tuple[str, ...]]:

@@ -26,9 +26,9 @@ class Command:
 
 COMMANDS = {
     "fit": Command("zoo.cli.fit", "fit", "train a model from a config, then test and save it"),
-    "validate": Command("zoo.cli.fit", "validate", "compute the metrics of a run on validation data"),
-    "test": Command("zoo.cli.fit", "test", "compute the metrics of a run on test data"),
-    "predict": Command("zoo.cli.fit", "predict", "write the predictions of a run to a CSV file"),
+    "validate": Command("zoo.cli.validate", "validate", "compute the metrics of a run on validation data"),
+    "test": Command("zoo.cli.validate", "test", "compute the metrics of a run on test data"),
+    "predict": Command("zoo.cli.predict", "predict", "write the predictions of a run to a CSV file"),
     "explain": Command("zoo.cli.explain", "explain", "explain the predictions for files, as pages and JSON"),
     "show": Command("zoo.cli.show", "show", "write a page with all units of a model"),
     "curves": Command("zoo.cli.curves", "curves", "plot the losses and metrics of a run by epoch"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from zoo.cli import config
+from zoo.cli.settings import create_data
 from zoo.concepts.layers import image_text, score_file
 from zoo.concepts.layers.image_text import OpenCLIP, read_phrases
 from zoo.training.projection_set import ProjectionSet
@@ -33,7 +33,7 @@ def score_concepts(arguments: list[str]) -> int:
     if options.output.exists() and not options.overwrite:
         raise FileExistsError(f"{options.output} exists; choose another --output, or give --overwrite.")
     concepts = read_phrases(options.concepts)
-    data = config.create_data(options.config, rest, "score-concepts")
+    data = create_data(options.config, rest, "score-concepts")
     data.prepare_data()
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     encoder = OpenCLIP(data.domain, options.encoder, options.pretrained, options.prompt, device)
