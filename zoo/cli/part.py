@@ -1,6 +1,5 @@
 """A section of a config as an object: a class, with typed arguments for its constructor."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -10,6 +9,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from zoo.cli.config import Override, load_yaml
 from zoo.cli.typed import check_keys, convert, parameters
 from zoo.training.recipe import Recipe, parse_recipe
+from zoo.utils.signatures import init_parameters
 
 MOVED = [field.name for field in fields(Recipe)]  # arguments of models that are now fields of their `recipe`
 
@@ -54,9 +54,7 @@ def read_part(cls: type, given: Mapping[str, Any], where: str, skip: tuple[str, 
     Raises:
         ValueError: an argument is unknown or missing, or a value has the wrong type.
     """
-    parser, annotations = ArgumentParser(exit_on_error=False), parameters(cls)
-    names = parser.add_class_arguments(cls, None, skip=set(skip), fail_untyped=False)
-    known = {name: annotations.get(name, Any) for name in names}
+    known = {name: annotation for name, annotation in parameters(cls).items() if name not in skip}
     for name in given:
         if "recipe" in known and name in MOVED:
             raise ValueError(moved(name, given[name], where))
@@ -64,9 +62,11 @@ def read_part(cls: type, given: Mapping[str, Any], where: str, skip: tuple[str, 
     values = {name: convert(known[name], value, f"{where}.{name}") for name, value in given.items()}
     if "recipe" in known:
         check_recipe(cls, values.get("recipe"), where)
-    required = [n for n, p in inspect.signature(cls).parameters.items() if p.default is p.empty and n in known]
+    required = [n for n, p in init_parameters(cls).items() if p.default is p.empty and n in known]
     if missing := [name for name in required if name not in values]:
         raise ValueError(f"{where} has no value for {', '.join(missing)}.")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, None, skip=set(skip), fail_untyped=False)
     try:
         return Part(cls, parser.parse_object(values), parser)
     except ArgumentError as error:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningDataModule, Trainer
+from lightning import Trainer
 
 from zoo.cli.classes import data_modules, find_class, models
 from zoo.cli.config import CLASSES, SECTIONS, override, pairs, read_arguments, read_config
 from zoo.cli.part import Part, read_part
 from zoo.cli.typed import check_keys, parameters
+from zoo.data.base.module import DataModule
 
 DERIVED = ("domain",)  # arguments of models that come from the data
 IGNORED = ("weights_only",)  # written to the configs of runs by earlier versions
@@ -74,7 +75,7 @@ def read_settings(arguments: list[str], command: str) -> Settings:
     return parse(*read_arguments(arguments, command))
 
 
-def create_data(path: Path, overrides: list[str] | None = None, command: str = "") -> LightningDataModule:
+def create_data(path: Path, overrides: list[str] | None = None, command: str = "") -> DataModule:
     """The data module of a config.
 
     Args:

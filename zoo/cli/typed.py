@@ -11,13 +11,16 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from zoo.cli.config import Override, load_yaml, resolve
 from zoo.utils.errors import did_you_mean
+from zoo.utils.signatures import init_parameters
 
 
 def parameters(cls: type) -> dict[str, Any]:
-    """Name -> annotation of the arguments of a class."""
-    hints = get_type_hints(cls.__init__)
-    names = list(inspect.signature(cls).parameters)
-    return {name: hints.get(name, Any) for name in names}
+    """Name -> annotation of the arguments of a class, followed through `**kwargs` into its parents."""
+    hints: dict[str, Any] = {}
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            hints = get_type_hints(base.__init__) | hints
+    return {name: hints.get(name, Any) for name in init_parameters(cls)}
 
 
 def check_keys(given: Mapping[str, Any], known: Iterable[str], where: str) -> None:
