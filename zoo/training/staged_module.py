@@ -7,23 +7,22 @@ import inspect
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
 from typing import Any, ClassVar, cast
 
 import torch
 import torch.distributed as dist
 from lightning import LightningModule
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from zoo.domain import Domain
 from zoo.networks.weights import without_weights
+from zoo.training.arguments import plain
 from zoo.training.batch import Batch, as_batch
 from zoo.training.loss_terms import require_finite, weighted_sum
-from zoo.training.modes import is_action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import OPTIMIZERS, Recipe, by_group, gather_recipe, parse_recipe
+from zoo.training.recipe_check import check_actions, check_strategy
 from zoo.training.report import ClassificationReport, RegressionReport
 from zoo.training.stages import Stage, check_groups, stage_at, total_epochs
 from zoo.training.tasks import metrics_of, report_of
@@ -172,21 +171,9 @@ class StagedModule(LightningModule):
         check_groups(self.stages, self.groups(), type(self).__name__)
         if any(not s.trained and not s.is_action for s in self.stages):  # its training_step returns None on purpose
             warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
-        for s in self.stages:
-            if s.is_action and not is_action(getattr(self, s.name, None)):
-                known = ", ".join(n for n in dir(type(self)) if is_action(getattr(type(self), n)))
-                raise ValueError(
-                    f"stage '{s.name}' has no epochs, so it is an action, but {type(self).__name__} has no such action "
-                    f"(it has: {known or 'none'}). Correct the name, or give the stage epochs."
-                )
+        check_actions(self, self.stages)
         self.check_recipe()
-        strategy, trained = self.trainer.strategy, {s.trained for s in self.stages if not s.is_action}
-        unused = isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters")
-        if unused and trained != {tuple(self.groups())}:
-            raise ValueError(
-                "this recipe freezes parameter groups, which plain DDP cannot follow; use the Trainer's "
-                "strategy='ddp_find_unused_parameters_true'."
-            )
+        check_strategy(self.trainer.strategy, self.stages, self.groups())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         named = self.groups()
@@ -299,16 +286,3 @@ class StagedModule(LightningModule):
         metrics = cast(MetricCollection, self.metrics[f"{split}_metrics"])
         metrics.update(scores.detach(), batch["target"])
         return dict(metrics.items())
-
-
-def plain(value: Any) -> Any:
-    """Constructor arguments as plain data, so that a checkpoint holds no classes."""
-    if isinstance(value, Domain):
-        return value.to_dict()
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return value

@@ -224,6 +224,6 @@ def _inside(file: Path, root: Path) -> Path:
 
 
 def _some(found: Sequence[str], noun: str) -> str:
-    """ "2 images (line 3: a.png; line 9: b.png)": how many, and the first of them."""
+    r"""E.g. "2 images (line 3: a.png; line 9: b.png)": how many, and the first of them."""
     more = "; ..." if len(found) > SHOWN else ""
     return f"{len(found)} {noun}{'s' * (len(found) > 1)} ({'; '.join(found[:SHOWN])}{more})"
