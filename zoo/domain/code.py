@@ -42,7 +42,7 @@ class CodeDomain(Domain):
         if self.pieces.pieces[:2] != SPECIAL:
             raise ValueError(
                 f"the first tokens of a tokenizer of code must be {SPECIAL[0]} and {SPECIAL[1]}; got "
-                f"{', '.join(self.pieces.pieces[:2])}. zoo.data.real.code.train_tokenizer makes such ones."
+                f"{', '.join(self.pieces.pieces[:2])}. zoo.data.base.tokenized.train_tokenizer adds them."
             )
         if not self.classes:
             object.__setattr__(self, "classes", _names(self.texts))
