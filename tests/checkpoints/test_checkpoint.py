@@ -353,5 +353,5 @@ def test_no_other_file_is_read(tmp_path: Path, name: str, options: dict[str, Any
     folder = zoo.save(model, tmp_path / "checkpoint")
     told = yaml.safe_load(yaml.safe_dump(options).replace("{outside}", str(outside)))
     configure(folder, arguments={**read_config(folder)["arguments"], **told})
-    with pytest.raises(ValueError, match=r"secret', outside of the checkpoint; a checkpoint holds all that its model"):
+    with pytest.raises(ValueError, match=r"secret', outside of the checkpoint; a checkpoint must hold everything"):
         zoo.load(folder)

@@ -55,9 +55,9 @@ def test_too_long_prompts_are_refused_or_lose_their_beginning(domain: CodeDomain
 
 def test_single_tokens_and_what_is_none(domain: CodeDomain) -> None:
     assert domain.texts[domain.token(" item")] == " item"
-    with pytest.raises(ValueError, match=r"' item in' is no single token; it is made of 2: ' item', ' in'"):
+    with pytest.raises(ValueError, match=r"' item in' must be a single token; it has 2: ' item', ' in'"):
         domain.token(" item in")
-    with pytest.raises(ValueError, match="'' is no single token; it is made of 0: nothing"):
+    with pytest.raises(ValueError, match="'' must be a single token; it has 0: none"):
         domain.token("")
     assert domain.first_token(" item in") == domain.token(" item")
     with pytest.raises(ValueError, match="an empty text has no tokens"):
@@ -109,7 +109,7 @@ def test_files_are_read(domain: CodeDomain, tmp_path: Path) -> None:
     file.write_text("if item:\n", encoding="utf-8")
     assert domain.tokens(domain.read(file)) == ["if", " item", ":\n"]
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"a.py is no UTF-8 text .*; convert it, or leave it out"):
+    with pytest.raises(ValueError, match=r"a.py is not UTF-8 text .*; convert it, or leave it out"):
         domain.read(file)
     file.write_text(LONG * 3)
     with pytest.raises(ValueError, match=r"a.py: the prompt has \d+ tokens"):

@@ -47,7 +47,7 @@ def test_series_of_other_lengths() -> None:
     [
         (torch.zeros(4, 3), r"a series is \(steps, 2\), a column for each of x, y; got \(4, 3\)"),
         (torch.zeros(4), r"a series is \(steps, 2\).*; got \(4,\)"),
-        (torch.zeros(3, 2), "a series of 3 steps; expected 4. Cut, fill up or resample it, or .* option `uneven`"),
+        (torch.zeros(3, 2), "a series of 3 steps; expected 4. Truncate, pad or resample it, or .* option `uneven`"),
         (torch.tensor([[0.0, 0], [0, torch.inf], [0, 0], [0, 0]]), "step 2 of 'y' is NaN or infinite"),
     ],
 )
@@ -110,7 +110,7 @@ def test_arrays_are_read_like_tables(tmp_path: Path) -> None:
         ("wide", np.zeros((3, 5)), r"wide.npy has shape \(3, 5\); expected \(steps, 2\)"),
         ("gap", np.full((3, 2), np.nan), "gap.npy has NaN or infinite values"),
         ("words", np.array([["a", "b"]]), "words.npy has values of type <U1; expected real numbers"),
-        ("pickle", np.array([[{}, {}]], dtype=object), "pickle.npy has no plain numbers that NumPy could read"),
+        ("pickle", np.array([[{}, {}]], dtype=object), "pickle.npy has no plain numbers that NumPy can read"),
     ):
         np.save(tmp_path / f"{name}.npy", content, allow_pickle=True)
         with pytest.raises(ValueError, match=message):

@@ -123,7 +123,7 @@ def test_domain_that_cannot_be_right() -> None:
         ValueError, match=r"tokenizer must be the JSON text of a tokenizer, .*; got 'bert-base-uncased'"
     ):
         TextDomain(classes=("a",), tokenizer="bert-base-uncased")
-    with pytest.raises(ValueError, match="has a vocabulary and no tokenizer; make its data with tokenizer=NAME"):
+    with pytest.raises(ValueError, match="has a vocabulary and no tokenizer; create its data with tokenizer=NAME"):
         _ = TextDomain(classes=("a",), vocabulary=("x",)).subwords
 
 

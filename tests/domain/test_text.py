@@ -52,7 +52,7 @@ def test_files_are_read_as_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Good food!", encoding="utf-8")
     assert DOMAIN.words(DOMAIN.read(tmp_path / "a.txt")) == ["good", "food", "!"]
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"b.txt is no UTF-8 text"):
+    with pytest.raises(ValueError, match=r"b.txt is not UTF-8 text"):
         DOMAIN.read(tmp_path / "b.txt")
     with pytest.raises(FileNotFoundError, match=r"no text file at .*c.txt"):
         DOMAIN.read(tmp_path / "c.txt")

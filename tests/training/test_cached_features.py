@@ -72,7 +72,7 @@ def test_a_pair_of_views_is_drawn_once(tmp_path: Path) -> None:
     """And is the same in every run: a run that is continued makes its cache anew."""
     pairs = []
     for seed in (1, 2):
-        data = Digits(augment="pipnet", views=2, batch_size=256)
+        data = Digits(augment="pipnet", views=2, batch_size=256, val_fraction=0.95)
         torch.manual_seed(0)
         model = PIPNet(data.domain, {"name": "convnet", "widths": [6], "pool": [0]}, tail=0, prototypes=4).eval()
         model.stages = parse_stages([{"name": "joint", "epochs": 1, "train": ["addon", "head"]}])

@@ -17,7 +17,7 @@ from zoo.checkpoints.pretrained import find
 from zoo.circuits import Circuit
 from zoo.core.explanation import Explanation
 from zoo.core.module import SelfInterpretable
-from zoo.domain.inputs import ENDINGS_OF, Input, Literal, inputs_of, last_change, modified, read, unique_stems
+from zoo.domain.inputs import Input, Literal, inputs_of, last_change, modified, read, unique_stems
 from zoo.views.html import index_page, page
 
 BATCH = 32
@@ -45,7 +45,7 @@ def explain(arguments: list[str]) -> int:
         raise ValueError(f"--output names a folder for the pages; {options.output} is a file.")
     files = list(inputs_of(options.input, model.domain))
     if not files:
-        endings = ", ".join(sorted(ENDINGS_OF[model.domain.modality]))
+        endings = ", ".join(sorted(model.domain.endings))
         raise ValueError(f"--input names folders without a file to explain; this model reads {endings}.")
     options.output.mkdir(parents=True, exist_ok=True)
     asked = {name: str(getattr(options, name)) for name in ("checkpoint", "target", "versus", "set", "circuit", "top")}

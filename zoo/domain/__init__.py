@@ -1,7 +1,7 @@
-"""What the inputs and outputs of a model mean: names, preprocessing, raw file to tensor and back.
+"""The meaning of a model's inputs and outputs: names, preprocessing, conversion of raw files to tensors and back.
 
-A domain is made by a data module, kept in the model's hyper-parameters as plain data, and travels with the
-checkpoint, so that a loaded model reads raw files and names its answers with no data set at hand.
+A data module makes the domain; the model keeps it in its hyper-parameters as plain data, and so does a checkpoint. A
+loaded model can read raw files and name its outputs without the data set.
 """
 
 from zoo.domain.base import Domain

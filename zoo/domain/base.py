@@ -1,4 +1,4 @@
-"""What every domain knows, whatever the modality: names of classes and concepts, and which inputs are refused."""
+"""The base class of domains: names of classes and concepts, checks of inputs, plain data."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -13,18 +13,25 @@ from zoo.utils.errors import did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class Domain:
-    """What every domain knows, whatever the modality.
+    """The meaning of a model's inputs and outputs; one subclass for each modality.
 
     Attributes:
+        modality: name of the modality, such as "image".
+        noun: what the inputs are called in messages, such as "images".
+        endings: lower-case endings of the files that `read` accepts.
         classes: names of the scores' columns, in order: the classes, or the regression targets.
-        concepts: names of annotated concepts, where the data has them.
-        concept_groups: concepts that belong together, by the name of their group (and so are asked for together).
-        exclusive: names of the groups of which exactly one concept is present: a categorical concept, one-hot.
+        concepts: names of the annotated concepts, if the data has any.
+        concept_groups: concepts that belong together, by the name of their group; an intervention asks for all of them.
+        exclusive: names of the groups of which exactly one concept is present (a categorical concept, one-hot).
         task: "classification" (one of the classes) or "regression" (a value for each).
+
+    Raises:
+        ValueError: no classes, duplicate names, groups that do not fit the concepts, or an unknown task.
     """
 
     modality: ClassVar[str] = ""
     noun: ClassVar[str] = "inputs"
+    endings: ClassVar[frozenset[str]] = frozenset()
     classes: tuple[str, ...]
     concepts: tuple[str, ...] = ()
     concept_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -32,7 +39,7 @@ class Domain:
     task: str = "classification"
 
     def __post_init__(self) -> None:
-        for f in fields(self):  # YAML and JSON know lists only
+        for f in fields(self):  # YAML and JSON have lists only
             if isinstance(value := getattr(self, f.name), list):
                 object.__setattr__(self, f.name, tuple(value))
         if not self.classes:
@@ -40,7 +47,7 @@ class Domain:
         for what, names in (("class", self.classes), ("concept", self.concepts)):
             if len(set(names)) < len(names):
                 twice = next(c for c in names if names.count(c) > 1)
-                raise ValueError(f"{what} names must differ; '{twice}' is there more than once.")
+                raise ValueError(f"{what} names must differ; '{twice}' occurs more than once.")
         object.__setattr__(self, "concept_groups", {g: tuple(c) for g, c in self.concept_groups.items()})
         self._check_groups()
         if self.task not in ("classification", "regression"):
@@ -50,20 +57,21 @@ class Domain:
         grouped = [name for members in self.concept_groups.values() for name in members]
         for group, members in self.concept_groups.items():
             if not members:
-                raise ValueError(f"concept group '{group}' names no concept; name some, or leave the group out.")
+                raise ValueError(f"concept group '{group}' has no concepts; add some, or remove the group.")
             for name in members:
                 if name not in self.concepts:
                     raise ValueError(f"concept group '{group}' names '{name}'; {did_you_mean(name, self.concepts)}")
                 if grouped.count(name) > 1:
-                    raise ValueError(f"concept '{name}' is in more than one concept group; leave it in one of them.")
+                    raise ValueError(f"concept '{name}' is in more than one concept group; keep it in one of them.")
         for group in self.exclusive:
             if group not in self.concept_groups:
                 raise ValueError(
-                    f"exclusive names '{group}', no concept group; {did_you_mean(group, self.concept_groups)}"
+                    f"exclusive names '{group}', which is not a concept group; "
+                    f"{did_you_mean(group, self.concept_groups)}"
                 )
 
     def group_columns(self) -> dict[str, list[int]]:
-        """Columns of each concept group; a concept in no group is one of its own, under its own name."""
+        """Columns of each concept group; a concept without a group forms its own, under its own name."""
         column = {name: i for i, name in enumerate(self.concepts)}
         grouped = {name for members in self.concept_groups.values() for name in members}
         groups = {group: [column[name] for name in members] for group, members in self.concept_groups.items()}
@@ -72,22 +80,21 @@ class Domain:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input tensor, without the batch dimension."""
-        raise NotImplementedError("a domain defines the shape of its inputs")
+        raise NotImplementedError(f"{type(self).__name__} does not define shape")
 
     def check(self, x: Tensor, model: str) -> None:
         """Refuses a batch that `model` cannot read.
 
         Raises:
-            TypeError: `x` is no tensor, or not of a floating-point type.
+            TypeError: `x` is not a tensor of a floating-point type.
             ValueError: wrong rank, shape, an empty batch, or NaN or infinite values.
         """
         self.check_shape(x, model)
         if not x.is_floating_point():
             raise TypeError(
-                f"{self._wanted(model)} of a floating-point type; got {x.dtype}. `domain.read(path)` makes such an "
-                "input of a file."
+                f"{self._wanted(model)} of a floating-point type; got {x.dtype}. `domain.read(path)` converts a file."
             )
-        # A sum of finite numbers that overflows is looked at again; it is 50 times as fast as a look at each number.
+        # Testing the sum is 50 times as fast as testing each number; a sum that overflows is tested again.
         if not bool(torch.isfinite(x.sum())) and not bool(torch.isfinite(x).all()):
             rows = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten().tolist()
             raise ValueError(
@@ -96,7 +103,7 @@ class Domain:
             )
 
     def check_shape(self, x: Tensor, model: str) -> None:
-        """Refuses what is no tensor, or has another shape than (B, *shape) with B >= 1.
+        """Refuses anything but a tensor of shape (B, *shape) with B >= 1.
 
         Raises:
             TypeError, ValueError: see `check`.
@@ -107,7 +114,7 @@ class Domain:
         if tuple(x.shape) == self.shape:
             raise ValueError(f"{wanted}; got {tuple(x.shape)}. Add a batch dimension: x[None].")
         if tuple(x.shape[1:]) != self.shape:
-            raise ValueError(f"{wanted}; got {tuple(x.shape)}. `domain.read(path)` brings a file into this shape.")
+            raise ValueError(f"{wanted}; got {tuple(x.shape)}. `domain.read(path)` converts a file to this shape.")
         if len(x) == 0:
             raise ValueError(f"{wanted} with B >= 1; got an empty batch.")
 
@@ -115,15 +122,15 @@ class Domain:
         return f"{model} expects {self.noun} (B, {', '.join(map(str, self.shape))})"
 
     def read(self, path: str | Path) -> Tensor:
-        """Reads one raw file into an input tensor without batch dimension."""
-        raise NotImplementedError("a domain reads its raw files")
+        """Reads a file into an input tensor, without batch dimension."""
+        raise NotImplementedError(f"{type(self).__name__} does not define read()")
 
     def example(self, count: int, generator: torch.Generator) -> Tensor:
-        """Seeded inputs (count, *shape) without a meaning, to compare explanations on."""
+        """Random inputs (count, *shape), to compare explanations on."""
         return torch.randn(count, *self.shape, generator=generator)
 
     def class_index(self, target: int | str) -> int:
-        """Column of a class given by name or number.
+        """Column of a class, given by name or number.
 
         Raises:
             ValueError: there is no such class; the message names the nearest one or the valid range.
@@ -139,12 +146,12 @@ class Domain:
         return int(target)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data from which `from_dict` makes an equal domain."""
+        """Plain data, from which `from_dict` builds an equal domain."""
         return {"modality": self.modality, **{k: _plain(v) for k, v in asdict(self).items()}}
 
     @staticmethod
     def from_dict(plain: "Mapping[str, Any] | Domain") -> "Domain":
-        """The domain that `to_dict` described.
+        """Builds the domain that `to_dict` described; returns a `Domain` as it is.
 
         Raises:
             ValueError: unknown modality or key.

@@ -1,4 +1,4 @@
-"""Source code: pieces of text as numbers of a tokenizer, and back."""
+"""Source code as token numbers."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,16 +17,21 @@ SPECIAL = ("<|pad|>", "<|end|>")  # their numbers are 0 and 1
 
 @dataclass(frozen=True, kw_only=True)
 class CodeDomain(Domain):
-    """Prompts of at most T tokens, as token numbers (T,) int64, padded on the right with 0; scores are of what follows.
+    """Prompts of at most T tokens, as numbers (T,) int64, padded on the right with 0; scores are of the next token.
 
     Attributes:
-        tokenizer: JSON, as `tokenizers.Tokenizer.to_str()` writes it; the first tokens are "<|pad|>" and "<|end|>", the
-            end of a document. The classes are its tokens, if they are not given.
+        classes: the tokens; by default named by their texts.
+        tokenizer: JSON, as `tokenizers.Tokenizer.to_str()` writes it; its first two tokens are "<|pad|>" and "<|end|>",
+            the end of a document.
         length: T.
+
+    Raises:
+        ValueError: a length below 1, a tokenizer without these tokens, or another number of classes than tokens.
     """
 
     modality: ClassVar[str] = "code"
     noun: ClassVar[str] = "prompts"
+    endings: ClassVar[frozenset[str]] = frozenset({".py", ".txt"})
     classes: tuple[str, ...] = ()
     tokenizer: str
     length: int = 256
@@ -37,7 +42,7 @@ class CodeDomain(Domain):
         if self.pieces.pieces[:2] != SPECIAL:
             raise ValueError(
                 f"the first tokens of a tokenizer of code must be {SPECIAL[0]} and {SPECIAL[1]}; got "
-                f"{', '.join(self.pieces.pieces[:2])}. zoo.data.real.code.train_tokenizer makes such ones."
+                f"{', '.join(self.pieces.pieces[:2])}. zoo.data.base.tokenized.train_tokenizer adds them."
             )
         if not self.classes:
             object.__setattr__(self, "classes", _names(self.texts))
@@ -54,7 +59,7 @@ class CodeDomain(Domain):
 
     @property
     def size(self) -> int:
-        """How many tokens there are."""
+        """Number of tokens."""
         return len(self.pieces.pieces)
 
     @cached_property
@@ -64,15 +69,15 @@ class CodeDomain(Domain):
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """What each token stands for; parts of a character are shown as "\ufffd"."""
+        """Text of each token; "\ufffd" for a part of a character."""
         return (*SPECIAL, *(self.pieces.tokenizer.decode([n]) for n in range(2, self.size)))
 
     def check(self, x: Tensor, model: str) -> None:
         """Refuses a batch that `model` cannot read.
 
         Raises:
-            TypeError: no tensor, or not of int64.
-            ValueError: wrong shape, an empty batch, numbers that are no tokens, or padding before a token.
+            TypeError: not a tensor of int64.
+            ValueError: wrong shape, an empty batch, numbers out of range, or padding before a token.
         """
         self.check_shape(x, model)
         if x.dtype != torch.long:
@@ -82,18 +87,18 @@ class CodeDomain(Domain):
         if int(x.min()) < 0 or int(x.max()) >= self.size:
             raise ValueError(
                 f"{model} got token numbers from {int(x.min())} to {int(x.max())}; expected 0 to {self.size - 1}. "
-                "They come from domain.preprocess(text) of this very domain."
+                "Use the numbers of domain.preprocess(text) of this domain."
             )
         real = x != PAD
         wrong = ~real[:, 0] | (real[:, 1:] & ~real[:, :-1]).any(1)
         if bool(wrong.any()):
             raise ValueError(
                 f"{model} got padding (token 0) before a token in row {int(wrong.nonzero()[0])} of the batch; prompts "
-                "are padded on the right, and have at least one token."
+                "are padded on the right and have at least one token."
             )
 
     def preprocess(self, text: str, cut: bool = False) -> Tensor:
-        """A prompt as token numbers (T,).
+        """Converts a prompt to token numbers (T,).
 
         Args:
             text: the prompt.
@@ -118,19 +123,19 @@ class CodeDomain(Domain):
         return self.pieces.encode(text)
 
     def token(self, text: str) -> int:
-        """The one token that a text is.
+        """Number of the token that a text consists of.
 
         Raises:
-            ValueError: it is none, or several.
+            ValueError: the text is empty, or has several tokens.
         """
         numbers = self.encode(text)
         if len(numbers) != 1:
             pieces = ", ".join(repr(self.texts[n]) for n in numbers)
-            raise ValueError(f"{text!r} is no single token; it is made of {len(numbers)}: {pieces or 'nothing'}.")
+            raise ValueError(f"{text!r} must be a single token; it has {len(numbers)}: {pieces or 'none'}.")
         return numbers[0]
 
     def first_token(self, text: str) -> int:
-        """The first of the tokens that a text is made of.
+        """Number of the first token of a text.
 
         Raises:
             ValueError: the text is empty.
@@ -141,11 +146,11 @@ class CodeDomain(Domain):
         return numbers[0]
 
     def lengths(self, x: Tensor) -> Tensor:
-        """(B,) how many tokens each of the prompts (B, T) has; the model answers after the last of them."""
+        """Number of tokens (B,) of each prompt (B, T); the model predicts the token after the last of them."""
         return (x != PAD).sum(1)
 
     def tokens(self, x: Tensor) -> list[str]:
-        """The texts of the tokens of one prompt (T,), without padding."""
+        """Texts of the tokens of one prompt (T,), without padding."""
         return [self.texts[n] for n in x.tolist() if n != PAD]
 
     def read(self, path: str | Path) -> Tensor:
@@ -153,24 +158,24 @@ class CodeDomain(Domain):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: no text in UTF-8, or empty, or too long.
+            ValueError: the file is not UTF-8 text, or empty, or too long.
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"no file of code at {path}.")
         try:
             return self.preprocess(Path(path).read_text(encoding="utf-8"))
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is no UTF-8 text ({error}); convert it, or leave it out.") from error
+            raise ValueError(f"{path} is not UTF-8 text ({error}); convert it, or leave it out.") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
     def example(self, count: int, generator: torch.Generator) -> Tensor:
-        """Seeded prompts (count, T) of random tokens."""
+        """Prompts (count, T) of random tokens."""
         return torch.randint(len(SPECIAL), self.size, (count, self.length), generator=generator)
 
 
 def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """A name for each token, with blanks and newlines visible; those that look alike get their numbers."""
+    """A name for each token, with blanks and newlines visible; equal names get the token's number."""
     shown = [repr(text) for text in texts]
     seen: set[str] = set()
     twice = {name for name in shown if name in seen or seen.add(name)}

@@ -1,4 +1,4 @@
-"""Images: how a picture becomes a tensor, and how it comes back."""
+"""Images: conversion of files and pixels to tensors and back."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,25 +13,31 @@ from torchvision.transforms.v2 import functional as F
 
 from zoo.domain.base import Domain
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what PIL raises
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageDomain(Domain):
-    """Images of one size: how a picture becomes a tensor (C, H, W), and how it comes back.
+    """Images of one size, as tensors (C, H, W).
 
     Attributes:
         size: height and width in pixels that the model reads.
-        channels: 1 (grey), 3 (RGB), or any number of grey pictures stacked; files are read into 1 or 3 only.
-        mean, std: per channel, on the scale 0 to 1; the tensor is (pixel / 255 - mean) / std.
-        resize: "squash" to `size` whatever the aspect ratio, or "crop": scale the short side to
-            `size / crop_fraction`, then cut the centre.
+        channels: 1 (grey), 3 (RGB), or the number of stacked grey images; files are read into 1 or 3 only.
+        mean: of each channel, in [0, 1]; the tensor is (pixel / 255 - mean) / std.
+        std: of each channel, on the same scale.
+        resize: "squash": resize to `size`, ignoring the aspect ratio; "crop": scale the short side to
+            `size / crop_fraction`, then crop the centre.
         crop_fraction: used by "crop" only, in (0, 1].
+
+    Raises:
+        ValueError: sizes, channels or numbers out of range, or an unknown choice.
     """
 
     modality: ClassVar[str] = "image"
     noun: ClassVar[str] = "images"
+    endings: ClassVar[frozenset[str]] = frozenset(
+        {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
+    )
     size: tuple[int, int]
     channels: int = 3
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -62,29 +68,29 @@ class ImageDomain(Domain):
         return self.channels, *self.size
 
     def read(self, path: str | Path) -> Tensor:
-        """Reads an image file of any mode and size into a tensor (C, H, W).
+        """Reads an image file of any mode and size into an input (C, H, W).
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is no readable image.
+            ValueError: the file is not a readable image.
         """
         return self.preprocess(self.pixels(path))
 
     def pixels(self, path: str | Path) -> Tensor:
-        """The pixels (1 or C, H', W') of an image file before any preprocessing, uint8.
+        """Reads the pixels (1 or C, H', W') of an image file without preprocessing, uint8.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is no readable image, or inputs have other than 1 or 3 channels.
+            ValueError: the file is not a readable image, or inputs do not have 1 or 3 channels.
         """
         decoded = _decoded(path, ("L", "RGB")[: self.channels])
         return self._to_tensor(open_image(path)) if decoded is None or self.channels not in (1, 3) else decoded
 
     def preprocess(self, picture: Image.Image | Tensor) -> Tensor:
-        """A PIL image or a uint8 tensor (..., 1 or 3 or C, H', W') as a normalised input (..., C, H, W).
+        """Converts a PIL image or a uint8 tensor (..., 1 or 3 or C, H', W') to an input (..., C, H, W).
 
         Raises:
-            ValueError: a PIL image where inputs have other than 1 or 3 channels.
+            ValueError: a PIL image where inputs do not have 1 or 3 channels.
         """
         if isinstance(picture, Image.Image):
             picture = self._to_tensor(picture)
@@ -93,19 +99,19 @@ class ImageDomain(Domain):
         return self.normalise(self._fit(picture).contiguous())  # files come channels last, which batches are not
 
     def normalise(self, picture: Tensor) -> Tensor:
-        """A uint8 tensor (..., C, H, W) of the right size as a normalised input."""
+        """Normalises a uint8 tensor (..., C, H, W) of the right size."""
         return F.normalize(F.to_dtype(picture, torch.float32, scale=True), list(self.mean), list(self.std))
 
     def picture(self, x: Tensor) -> Tensor:
-        """Inputs (..., C, H, W) as the pixels they were made from, uint8."""
+        """Converts inputs (..., C, H, W) back to pixels, uint8."""
         mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
         return (x.float() * std + mean).mul(255).round().clamp(0, 255).to(torch.uint8)
 
     def _to_tensor(self, image: Image.Image) -> Tensor:
         if self.channels not in (1, 3):
             raise ValueError(
-                f"a picture has 1 or 3 channels, and these inputs have {self.channels}; stack {self.channels} grey "
-                "pictures into a uint8 tensor instead."
+                f"an image file has 1 or 3 channels, and these inputs have {self.channels}; stack {self.channels} grey "
+                "images into a uint8 tensor instead."
             )
         mode = "L" if self.channels == 1 else "RGB"
         return F.pil_to_tensor(image if image.mode == mode else image.convert(mode))
@@ -126,7 +132,7 @@ def open_image(path: str | Path) -> Image.Image:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no image, or is damaged.
+        ValueError: the file is not an image, or is damaged.
     """
     path = Path(path)
     if not path.is_file():
@@ -147,9 +153,9 @@ def open_image(path: str | Path) -> Image.Image:
 
 
 def _decoded(path: str | Path, modes: tuple[str, ...]) -> Tensor | None:
-    """A JPEG of one of these modes that lies upright, decoded without a detour; None for all others.
+    """Decodes a JPEG of one of these modes that is stored upright, without Pillow; None for all other files.
 
-    Pillow and torchvision decode by the same library, to the same pixels.
+    Pillow and torchvision use the same library, so the pixels are the same.
     """
     try:
         with Image.open(path) as image:  # reads the header alone
@@ -157,13 +163,14 @@ def _decoded(path: str | Path, modes: tuple[str, ...]) -> Tensor | None:
             if not mode or image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
                 return None
         wanted = ImageReadMode.GRAY if mode == "L" else ImageReadMode.RGB
-        return decode_jpeg(read_file(str(path)), wanted)  # pyright: ignore[reportReturnType] (a list only of a list)
-    except (*UNREADABLE, RuntimeError, AttributeError):  # `open_image` does it, or says what is wrong
+        found = decode_jpeg(read_file(str(path)), wanted)
+        return found if isinstance(found, Tensor) else None  # a list if given a list
+    except (*UNREADABLE, RuntimeError, AttributeError):  # `open_image` reads it, or says what is wrong
         return None
 
 
 def fault_of(path: str | Path) -> str:
-    """What is wrong with an image file, or nothing: all of it is decoded, a JPEG at an eighth of its size."""
+    """Describes what is wrong with an image file, "" if nothing: decodes all of it, a JPEG at an eighth of its size."""
     try:
         with Image.open(path) as image:
             image.draft("L", (1, 1))

@@ -1,4 +1,4 @@
-"""Raw inputs as people name them: files, folders, rows of a table, texts in quotes."""
+"""Raw inputs as users name them: files, folders, rows of a table, texts in quotes."""
 
 import csv
 import re
@@ -9,12 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from zoo.domain import Domain
-from zoo.domain.image import ENDINGS
+from zoo.domain import CodeDomain, Domain, TableDomain, TextDomain
 
-ENDINGS_OF = {"image": ENDINGS, "text": {".txt"}, "code": {".py", ".txt"}, "table": {".csv"}}
-ENDINGS_OF |= {"series": {".csv", ".npy"}}
-ROW = re.compile(r" row \d+$")  # what names a row of a table, after the path
+ROW = re.compile(r" row \d+$")  # follows the path in the name of a row of a table
 
 
 class Literal(str):
@@ -25,7 +22,13 @@ class Literal(str):
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row of a table of several; rows count from 1, as people do."""
+    """One row of a table with several.
+
+    Attributes:
+        path: of the table.
+        number: of the row, from 1.
+        values: name and text of each cell.
+    """
 
     path: Path
     number: int
@@ -36,12 +39,12 @@ class TableRow:
 
     @property
     def stem(self) -> str:
-        """Name of its page."""
+        """Name of its page's file, without the ending."""
         return f"{self.path.stem}-row-{self.number}"
 
     @property
     def name(self) -> str:
-        """What it is called on its page."""
+        """Title of its page."""
         return f"{self.path.name} row {self.number}"
 
 
@@ -49,37 +52,37 @@ Input = Path | Literal | TableRow
 
 
 def inputs_of(inputs: Iterable[str], domain: Domain) -> Iterator[Input]:
-    """What is named by paths and texts, one by one; folders are searched for what the domain reads.
+    """Finds the inputs that paths and texts name; folders are searched for files that the domain reads.
 
     Raises:
-        ValueError: a file of another kind where a text may be meant.
+        ValueError: for a domain of texts, a file of another kind.
     """
     for given in inputs:
         path = Path(given)
         if _is_dir(path):
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS_OF[domain.modality])
-            yield from chain.from_iterable(map(_rows, found)) if domain.modality == "table" else found
-        elif domain.modality in ("text", "code") and path.suffix.lower() not in ENDINGS_OF[domain.modality]:
-            # A word with a dot inside is no text, but may well be code.
-            if " " not in given and (_is_file(path) or (domain.modality == "text" and path.suffix)):
-                endings = " and ".join(sorted(ENDINGS_OF[domain.modality]))
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in domain.endings)
+            yield from chain.from_iterable(map(_rows, found)) if isinstance(domain, TableDomain) else found
+        elif isinstance(domain, TextDomain | CodeDomain) and path.suffix.lower() not in domain.endings:
+            # A single word with a dot inside is a file for a domain of texts, but may well be code.
+            if " " not in given and (_is_file(path) or (isinstance(domain, TextDomain) and path.suffix)):
+                endings = " and ".join(sorted(domain.endings))
                 raise ValueError(
                     f"{given} looks like a file; {domain.noun} are read from {endings} files, or given in quotes."
                 )
             yield Literal(given)
-        elif domain.modality == "table":
+        elif isinstance(domain, TableDomain):
             yield from _rows(path)
         else:
             yield path
 
 
 def _rows(path: Path) -> Iterator[Input]:
-    """The rows of a table with several; a table of one is read as a file."""
+    """The rows of a table with several; the path of a table with one."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as opened:
             rows = [tuple(row.items()) for row in csv.DictReader(opened)]
     except (OSError, UnicodeDecodeError):
-        rows = []  # reading it as a file says what is wrong
+        rows = []  # `domain.read` raises the error
     if len(rows) < 2:
         yield path
     else:
@@ -87,32 +90,40 @@ def _rows(path: Path) -> Iterator[Input]:
 
 
 def read(file: Input, domain: Domain) -> Tensor:
-    """The input that a file, a row of one, or a text is.
+    """Reads a file, a row of a table, or a text into an input tensor without batch dimension.
 
     Raises:
-        OSError, ValueError: it cannot be read, or does not fit the domain.
+        OSError: the file cannot be read.
+        ValueError: it does not fit the domain.
     """
+    if isinstance(file, Literal) and isinstance(domain, TextDomain | CodeDomain):
+        return domain.preprocess(str(file))
     if isinstance(file, Path):
         return domain.read(file)
-    if isinstance(file, Literal):
-        return domain.preprocess(str(file))  # pyright: ignore[reportAttributeAccessIssue]
+    if not isinstance(file, TableRow) or not isinstance(domain, TableDomain):
+        raise ValueError(f"a domain of {domain.noun} does not read {file!r}; give it a file.")
     try:
-        return domain.preprocess(dict(file.values))  # pyright: ignore[reportAttributeAccessIssue]
+        return domain.preprocess(dict(file.values))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
 
 
 def modified(file: Input) -> int | None:
-    """When a file was last changed, in nanoseconds; None of a text."""
+    """Time of a file's last change in nanoseconds; None if it is a text or does not exist."""
     try:
         path = file.path if isinstance(file, TableRow) else file
         return None if isinstance(path, Literal) else path.stat().st_mtime_ns
-    except OSError:  # no file, such as a text that an earlier call was given
+    except OSError:
         return None
 
 
+def last_change(text: str) -> int | None:
+    """Time of the last change of an input's file in nanoseconds, by the input's text `str(input)`; None if none."""
+    return modified(Path(ROW.sub("", text)))
+
+
 def unique_stems(files: list[Input]) -> dict[Input, str]:
-    """A name for each input's page; inputs of one name from different folders get numbers."""
+    """A file name, without ending, for each input's page; inputs of the same name get numbers."""
     stems: dict[Input, str] = {}
     taken: set[str] = {"index"}
     for file in files:
@@ -136,8 +147,3 @@ def _is_dir(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a text may be longer than any path
         return False
-
-
-def last_change(text: str) -> int | None:
-    """When the file of an input named `text`, as `str` gives it, was last changed; None if there is no file."""
-    return modified(Path(ROW.sub("", text)))

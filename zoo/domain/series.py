@@ -1,4 +1,4 @@
-"""Series: several variables over time."""
+"""Time series of several variables."""
 
 import csv
 import math
@@ -19,20 +19,26 @@ UNEVEN = ("refuse", "zero", "last", "resample")
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesDomain(Domain):
-    """Series of T steps of V variables: how named columns become a tensor (T, V), and how they come back.
+    """Series of T steps of V variables, as tensors (T, V).
 
     Attributes:
         variables: names of the columns, in order.
         length: T.
-        mean, std: of each variable; the tensor is (value - mean) / std. By default 0 and 1.
-        step, unit: time from one step to the next, and what it is counted in, for the time axis of pages.
-        uneven: what becomes of a series of another length than T. "refuse": an error; "zero": filled up at the end
-            with zeros after normalisation, which are the mean; "last": filled up with its last values; what is longer
-            is cut. "resample": interpolated linearly, from its first to its last step.
+        mean: of each variable; the tensor is (value - mean) / std. By default 0.
+        std: of each variable. By default 1.
+        step: time between two steps, for the time axis of pages.
+        unit: of that time, such as "s".
+        uneven: how series of another length are handled. "refuse": an error; "zero": padded at the end with the mean
+            (0 after normalisation); "last": padded with the last values; both truncate longer series. "resample":
+            interpolated linearly from the first to the last step.
+
+    Raises:
+        ValueError: duplicate names, numbers out of range, or an unknown choice.
     """
 
     modality: ClassVar[str] = "series"
     noun: ClassVar[str] = "series"
+    endings: ClassVar[frozenset[str]] = frozenset({".csv", ".npy"})
     variables: tuple[str, ...]
     length: int
     mean: tuple[float, ...] = ()
@@ -65,10 +71,10 @@ class SeriesDomain(Domain):
         return self.length, len(self.variables)
 
     def preprocess(self, values: Tensor) -> Tensor:
-        """One series of raw values (S, V), of any length S that `uneven` allows, as an input (T, V).
+        """Converts raw values (S, V), of any length S that `uneven` allows, to an input (T, V).
 
         Raises:
-            ValueError: another number of variables, no step, values that are not finite, or not T steps where that
+            ValueError: another number of variables, no steps, values that are not finite, or another length where that
                 is refused.
         """
         if values.ndim != 2 or values.shape[1] != len(self.variables):
@@ -79,7 +85,7 @@ class SeriesDomain(Domain):
         steps = len(values)
         if steps == 0 or (self.uneven == "refuse" and steps != self.length):
             raise ValueError(
-                f"a series of {steps} steps; expected {self.length}. Cut, fill up or resample it, or train with data "
+                f"a series of {steps} steps; expected {self.length}. Truncate, pad or resample it, or train with data "
                 "whose option `uneven` does so."
             )
         if not bool(torch.isfinite(values).all()):
@@ -95,11 +101,11 @@ class SeriesDomain(Domain):
         return torch.cat([x[: self.length], rest.expand(missing, -1)])
 
     def normalise(self, values: Tensor) -> Tensor:
-        """Raw values (..., T, V) as inputs."""
+        """Normalises raw values (..., T, V)."""
         return (values.float() - torch.tensor(self.mean)) / torch.tensor(self.std)
 
     def values(self, x: Tensor) -> Tensor:
-        """Inputs (..., T, V) as the raw values they were made from."""
+        """Converts inputs (..., T, V) back to raw values."""
         return x.float() * torch.tensor(self.std, device=x.device) + torch.tensor(self.mean, device=x.device)
 
     def read(self, path: str | Path) -> Tensor:
@@ -107,7 +113,7 @@ class SeriesDomain(Domain):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: a variable is missing, a cell is no finite number, or the shape does not fit.
+            ValueError: a variable is missing, a cell is not a finite number, or the shape does not fit.
         """
         path = Path(path)
         if not path.is_file():
@@ -134,11 +140,11 @@ class SeriesDomain(Domain):
 
 
 def _array(path: Path, variables: int) -> Tensor:
-    """The numbers (T, V) of an NPY file; of a single variable (T,) will do. Nothing in the file is run."""
+    """Reads the numbers (T, V) of an NPY file, or (T,) of a single variable; never unpickles."""
     try:
         values = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"no plain numbers that NumPy could read ({error}).") from None
+        raise ValueError(f"no plain numbers that NumPy can read ({error}).") from None
     if not np.issubdtype(values.dtype, np.number) or np.iscomplexobj(values):
         raise ValueError(f"values of type {values.dtype}; expected real numbers.")
     values = values[:, None] if values.ndim == 1 and variables == 1 else values

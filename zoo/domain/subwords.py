@@ -1,4 +1,4 @@
-"""Tokenizers of pretrained text encoders: a text as numbers of pieces of words, and back to words."""
+"""Tokenizers of pretrained text encoders: conversion of texts to numbers of subwords, and back."""
 
 import os
 from pathlib import Path
@@ -9,26 +9,27 @@ FILE = "tokenizer.json"
 
 
 class Subwords:
-    """A tokenizer of the library `tokenizers`, made of its JSON text.
+    """A tokenizer of the library `tokenizers`, built from its JSON text.
 
     Args:
         text: JSON, as `tokenizers.Tokenizer.to_str()` writes it.
 
     Attributes:
-        pieces: the pieces by their number; "" for a number that none has.
-        unknown: number of what stands for any text that has no pieces; None if the tokenizer has none.
-        before, after: numbers of the special tokens that it puts around a text, such as [CLS] and [SEP] of BERT.
+        pieces: the subwords by their number; "" for an unused number.
+        unknown: number of the subword for text that has no other; None if the tokenizer has none.
+        before: numbers of the special tokens that it adds before a text, such as [CLS] of BERT.
+        after: numbers of those that it adds after a text, such as [SEP].
 
     Raises:
         ImportError: the extra `text` is not installed.
-        ValueError: the text is no tokenizer, or one without pieces.
+        ValueError: the text is not a tokenizer, or the tokenizer has no subwords.
     """
 
     def __init__(self, text: str) -> None:
         library = need("tokenizers", "text")
         try:
             self.tokenizer = library.Tokenizer.from_str(text)
-        except Exception as error:  # the library has no kind of its own
+        except Exception as error:  # the library raises no more specific type
             raise ValueError(
                 f"tokenizer must be the JSON text of a tokenizer, as zoo.domain.read_tokenizer(name) gives it; got "
                 f"{text[:40]!r} ({error})."
@@ -38,7 +39,7 @@ class Subwords:
         self.tokenizer.encode_special_tokens = True  # "[SEP]" in a text is a word like any other
         numbers = self.tokenizer.get_vocab(with_added_tokens=True)
         if not numbers:
-            raise ValueError("the tokenizer has no pieces; train it, or take another.")
+            raise ValueError("the tokenizer has no pieces; train it, or use another.")
         by_number = {number: piece for piece, number in numbers.items()}
         self.pieces = tuple(by_number.get(i, "") for i in range(max(by_number) + 1))
         model = self.tokenizer.model
@@ -56,36 +57,36 @@ class Subwords:
         return encoded.ids[:first], encoded.ids[last:]
 
     def encode(self, text: str) -> list[int]:
-        """Numbers of the pieces of a text, without special tokens."""
+        """Numbers of the subwords of a text, without special tokens."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, numbers: list[int]) -> list[str]:
-        """What each piece adds to the text; one that begins a word has a blank before it.
+        """Text of each subword in the context of those before it; one that starts a word has a leading blank.
 
-        Where a character takes several pieces, the last of them adds it and the others nothing.
+        If a character takes several subwords, the text of the last one has it and that of the others is empty.
         """
         stream = need("tokenizers", "text").decoders.DecodeStream(skip_special_tokens=False)
         return [stream.step(self.tokenizer, number) or "" for number in numbers]
 
 
 def read_tokenizer(where: str | Path) -> str:
-    """The JSON text of a tokenizer, for `TextDomain(tokenizer=...)`.
+    """Reads the JSON text of a tokenizer, for `TextDomain(tokenizer=...)`.
 
     Args:
-        where: a folder with tokenizer.json, as `save_pretrained` writes it, such a file itself, or the name of a model
-            on the Hugging Face hub.
+        where: a folder with tokenizer.json, as `save_pretrained` writes it; such a file; or the name of a model on the
+            Hugging Face hub.
 
     Raises:
         ImportError: the extra `text` is not installed.
-        FileNotFoundError: neither a folder with a tokenizer nor a name on the hub.
-        ValueError: the file holds no tokenizer.
+        FileNotFoundError: neither a folder with a tokenizer nor a model of the hub that can be reached.
+        ValueError: the file does not hold a tokenizer.
     """
     library = need("tokenizers", "text")
     path = Path(os.path.expandvars(Path(where).expanduser()))
     file = path / FILE if path.is_dir() else path
     if file.is_file():
         text = file.read_text(encoding="utf-8")
-        Subwords(text)  # refuses what is none
+        Subwords(text)  # raises ValueError if it is not a tokenizer
         return library.Tokenizer.from_str(text).to_str()  # on one line
     try:  # from the hub, or a folder of an older format that this library converts
         found = need("transformers", "text").AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)

@@ -16,15 +16,20 @@ from zoo.utils.errors import did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class TableDomain(Domain):
-    """Rows of F numbers: how named values become a tensor (F,), and how they come back.
+    """Rows of F named numbers, as tensors (F,).
 
     Attributes:
         features: names of the columns, in order.
-        mean, std: of each column; the tensor is (value - mean) / std. By default 0 and 1.
+        mean: of each column; the tensor is (value - mean) / std. By default 0.
+        std: of each column. By default 1.
+
+    Raises:
+        ValueError: duplicate names, or numbers that do not fit the features.
     """
 
     modality: ClassVar[str] = "table"
     noun: ClassVar[str] = "rows"
+    endings: ClassVar[frozenset[str]] = frozenset({".csv"})
     features: tuple[str, ...]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -46,31 +51,25 @@ class TableDomain(Domain):
     def shape(self) -> tuple[int]:
         return (len(self.features),)
 
-    def preprocess(self, values: Mapping[str, float]) -> Tensor:
-        """One row of named values as a normalised input (F,).
+    def preprocess(self, values: Mapping[str, float | str | None]) -> Tensor:
+        """Converts a row of named values, numbers or their texts, to an input (F,).
 
         Raises:
-            ValueError: a feature is missing, or its value is no finite number; the message names it.
+            ValueError: a feature is missing, or its value is not a finite number; the message names it.
         """
         numbers = []
         for name in self.features:
             if name not in values:
                 raise ValueError(f"the row has no feature '{name}'; {did_you_mean(name, list(values))}")
-            try:
-                number = float(values[name])
-            except (TypeError, ValueError):
-                number = math.nan
-            if not math.isfinite(number):
-                raise ValueError(f"feature '{name}' must be a finite number; got {values[name]!r}.")
-            numbers.append(number)
+            numbers.append(_number(name, values[name]))
         return self.normalise(torch.tensor(numbers))
 
     def normalise(self, values: Tensor) -> Tensor:
-        """Raw values (..., F) as inputs."""
+        """Normalises raw values (..., F)."""
         return (values.float() - torch.tensor(self.mean)) / torch.tensor(self.std)
 
     def values(self, x: Tensor) -> Tensor:
-        """Inputs (..., F) as the raw values they were made from."""
+        """Converts inputs (..., F) back to raw values."""
         return x.float() * torch.tensor(self.std, device=x.device) + torch.tensor(self.mean, device=x.device)
 
     def read(self, path: str | Path) -> Tensor:
@@ -78,7 +77,7 @@ class TableDomain(Domain):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: not exactly one row, or a row that does not fit.
+            ValueError: the file does not have exactly one row, or the row does not fit.
         """
         path = Path(path)
         if not path.is_file():
@@ -88,6 +87,16 @@ class TableDomain(Domain):
         if len(rows) != 1:
             raise ValueError(f"{path} has {len(rows)} rows; expected a header and one row.")
         try:
-            return self.preprocess(rows[0])  # pyright: ignore[reportArgumentType]
+            return self.preprocess(rows[0])
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+
+
+def _number(feature: str, value: float | str | None) -> float:
+    try:
+        number = math.nan if value is None else float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"feature '{feature}' must be a finite number; got {value!r}.")
+    return number

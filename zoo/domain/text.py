@@ -1,4 +1,4 @@
-"""Texts: words of a vocabulary as numbers, and back."""
+"""Texts as numbers of words or subwords."""
 
 import re
 from collections import Counter
@@ -14,8 +14,8 @@ from torch import Tensor
 from zoo.domain.base import Domain
 from zoo.domain.subwords import Subwords
 
-PAD, UNKNOWN, FIRST = 0, 1, 2  # token numbers: padding, words that are not in the vocabulary, the first word
-ENDS, BAR = (".", "!", "?"), "|"  # of sentences; three of the latter separate a question from what it asks about
+PAD, UNKNOWN, FIRST = 0, 1, 2  # token numbers: padding, words outside of the vocabulary, the first word
+ENDS, BAR = (".", "!", "?"), "|"  # ends of sentences; three bars separate a question from its text
 WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
 
@@ -23,19 +23,25 @@ WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 class TextDomain(Domain):
     """Texts of at most T tokens, as token numbers (T,) int64, padded with 0.
 
-    Tokens are words of a vocabulary, or the pieces of words of a pretrained encoder's own tokenizer. The tokenizer is
-    kept whole, as text, so that a checkpoint reads texts with neither the hub nor a file at hand. Its numbers are moved
-    by two, as those of words are, so that 0 is padding and 1 unknown whatever the tokenizer has there. Special tokens
-    around a text, such as [CLS], are no part of the input, and so never of an explanation: the encoder adds them.
+    Tokens are words of a vocabulary, or subwords of a pretrained encoder's own tokenizer. The tokenizer is kept as
+    text, so that a checkpoint needs neither the hub nor another file. Token numbers are those of the vocabulary or
+    tokenizer plus 2, so that 0 is always padding and 1 unknown. Special tokens around a text, such as [CLS], are added
+    by the encoder; they belong neither to the input nor to an explanation.
 
     Attributes:
-        vocabulary: the known words, lower case; word i has the number i + 2, any other word 1.
-        tokenizer: in place of a vocabulary, see `zoo.domain.read_tokenizer`: JSON; its piece i has the number i + 2.
-        length: T; what is longer is cut.
+        vocabulary: the known words in lower case; word i has the number i + 2, any other word 1.
+        tokenizer: in place of a vocabulary, JSON as `zoo.domain.read_tokenizer` returns it; subword i has the number
+            i + 2.
+        length: T; longer texts are truncated.
+
+    Raises:
+        ImportError: a tokenizer without the extra `text`.
+        ValueError: a length below 1, duplicate words, or not exactly one of vocabulary and tokenizer.
     """
 
     modality: ClassVar[str] = "text"
     noun: ClassVar[str] = "texts"
+    endings: ClassVar[frozenset[str]] = frozenset({".txt"})
     vocabulary: tuple[str, ...] = ()
     tokenizer: str = ""
     length: int = 128
@@ -47,7 +53,7 @@ class TextDomain(Domain):
         if self.tokenizer:
             if self.vocabulary:
                 raise ValueError("a domain of texts has a vocabulary or a tokenizer; got both.")
-            _ = self.subwords  # refuses what is no tokenizer
+            _ = self.subwords  # raises ValueError if it is not a tokenizer
         elif len(set(self.vocabulary)) < len(self.vocabulary) or not self.vocabulary:
             raise ValueError(f"the vocabulary must be different words, at least one; got {len(self.vocabulary)}.")
 
@@ -57,7 +63,7 @@ class TextDomain(Domain):
 
     @property
     def size(self) -> int:
-        """How many token numbers there are, padding and unknown included."""
+        """Number of token numbers, padding and unknown included."""
         return len(self._tokens) + FIRST
 
     @cached_property
@@ -70,7 +76,7 @@ class TextDomain(Domain):
         """
         if not self.tokenizer:
             raise ValueError(
-                "this domain of texts has a vocabulary and no tokenizer; make its data with tokenizer=NAME."
+                "this domain of texts has a vocabulary and no tokenizer; create its data with tokenizer=NAME."
             )
         return Subwords(self.tokenizer)
 
@@ -86,8 +92,8 @@ class TextDomain(Domain):
         """Refuses a batch that `model` cannot read.
 
         Raises:
-            TypeError: no tensor, or not of int64.
-            ValueError: wrong shape, an empty batch, or numbers that are no tokens.
+            TypeError: not a tensor of int64.
+            ValueError: wrong shape, an empty batch, or numbers out of range.
         """
         self.check_shape(x, model)
         if x.dtype != torch.long:
@@ -97,14 +103,14 @@ class TextDomain(Domain):
         if int(x.min()) < 0 or int(x.max()) >= self.size:
             raise ValueError(
                 f"{model} got token numbers from {int(x.min())} to {int(x.max())}; expected 0 to {self.size - 1}. "
-                "They come from domain.preprocess(text) of this very domain."
+                "Use the numbers of domain.preprocess(text) of this domain."
             )
 
     def preprocess(self, text: str) -> Tensor:
-        """A text as token numbers (T,).
+        """Converts a text to token numbers (T,).
 
         Raises:
-            ValueError: there is no word in it.
+            ValueError: the text has no words.
         """
         numbers = self._numbers(text)[: self.length]
         if not numbers:
@@ -117,9 +123,15 @@ class TextDomain(Domain):
         return [UNKNOWN if i == self.subwords.unknown else i + FIRST for i in self.subwords.encode(text)]
 
     def sentences(self, x: Tensor) -> Tensor:
-        """(B, T) for tokens (B, T) the number of the sentence that each belongs to, from 0; -1 for padding.
+        """Number of the sentence that each token belongs to, from 0; -1 for padding.
 
         A sentence ends with ".", "!" or "?", or a run of them.
+
+        Args:
+            x: token numbers (B, T).
+
+        Returns:
+            (B, T) int64.
         """
         end = torch.isin(x, torch.tensor(self._ends, device=x.device))
         last = end & ~torch.cat([end[:, 1:], torch.zeros_like(end[:, :1])], 1)
@@ -127,13 +139,20 @@ class TextDomain(Domain):
 
     @cached_property
     def _ends(self) -> list[int]:
-        """Numbers of the tokens that end a sentence: pieces may carry marks of where they stand in a word."""
+        """Numbers of the tokens that end a sentence; subwords may have marks of their place in a word."""
         return [
             n for token, n in self._number.items() if (bare := token.lstrip("#Ġ▁")) and not bare.strip("".join(ENDS))
         ]
 
     def question(self, x: Tensor) -> Tensor:
-        """(B, T) for tokens (B, T) whether each belongs to a question, the part up to and with the separator "|||"."""
+        """Marks the question of each text: the tokens up to and with the separator "|||".
+
+        Args:
+            x: token numbers (B, T).
+
+        Returns:
+            (B, T) bool.
+        """
         bar = self._number.get(BAR)
         if bar is None:
             return torch.zeros_like(x, dtype=torch.bool)
@@ -142,11 +161,11 @@ class TextDomain(Domain):
         return run.flip(1).cumsum(1).flip(1) > 0
 
     def words(self, x: Tensor) -> list[str]:
-        """The words of one input (T,), without padding; "\u2039?\u203a" for those that are not in the vocabulary."""
+        """Words of one input (T,), without padding; "\u2039?\u203a" for unknown ones."""
         return ["".join(pieces) for pieces in self.pieces(x)]
 
     def pieces(self, x: Tensor) -> list[list[str]]:
-        """The words of one input (T,), each as the pieces that it is made of, one for each token that is no padding."""
+        """Words of one input (T,), each as a list of its subwords, one for every token except padding."""
         numbers = [n for n in x.tolist() if n != PAD]
         if not self.tokenizer:
             return [["\u2039?\u203a" if n == UNKNOWN else self.vocabulary[n - FIRST]] for n in numbers]
@@ -164,7 +183,7 @@ class TextDomain(Domain):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is no UTF-8 text, or empty.
+            ValueError: the file is not UTF-8 text, or empty.
         """
         path = Path(path)
         if not path.is_file():
@@ -172,21 +191,21 @@ class TextDomain(Domain):
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is no UTF-8 text ({error}); convert it, or leave it out.") from error
+            raise ValueError(f"{path} is not UTF-8 text ({error}); convert it, or leave it out.") from error
         return self.preprocess(text)
 
     def example(self, count: int, generator: torch.Generator) -> Tensor:
-        """Seeded inputs (count, T) of random words."""
+        """Inputs (count, T) of random words."""
         return torch.randint(FIRST, self.size, (count, self.length), generator=generator)
 
 
 def split_words(text: str) -> list[str]:
-    """The words and punctuation marks of a text, in lower case."""
+    """Splits a text into words and punctuation marks, in lower case."""
     return WORD.findall(text.lower())
 
 
 def build_vocabulary(texts: Iterable[str], least: int = 2, most: int = 20_000) -> tuple[str, ...]:
-    """The words that occur at least `least` times, at most `most` of them, the most frequent first."""
+    """Words that occur at least `least` times, at most `most` of them, the most frequent first."""
     counts = Counter(word for text in texts for word in split_words(text))
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return tuple(word for word, count in ordered[:most] if count >= least)

@@ -35,7 +35,7 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
         ImportError: "hf" without the extra `text`.
         FileNotFoundError: no file of weights, or no model of that name for "hf".
     """
-    options = {"name": spec} if isinstance(spec, str) else dict(spec)
+    options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
     if isinstance(domain, ImageDomain):
         if options.pop("each_channel", False):
             return Pooled(create_backbone(options, 1), domain.channels)

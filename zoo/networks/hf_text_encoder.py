@@ -56,14 +56,17 @@ class HuggingFaceText(StateEncoder):
     ) -> None:
         super().__init__()
         check_pooling(pooling)
-        if model is None and config is None:
-            raise ValueError("the backbone 'hf' needs a model, such as bert-base-uncased or a folder; got none.")
         if not domain.tokenizer:
             raise ValueError(
                 "the backbone 'hf' reads texts cut by its own tokenizer, and this domain has a vocabulary of words; "
                 f"give the data tokenizer: {model or 'NAME'}."
             )
-        found = _read_config(model) if config is None else _make_config(config)
+        if config is not None:
+            found = _make_config(config)
+        elif model is not None:
+            found = _read_config(model)
+        else:
+            raise ValueError("the backbone 'hf' needs a model, such as bert-base-uncased or a folder; got none.")
         if found.is_encoder_decoder:
             raise ValueError(
                 f"'{model or found.model_type}' has an encoder and a decoder; choose an encoder, such as BERT."

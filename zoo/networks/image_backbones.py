@@ -18,7 +18,10 @@ class FeatureMaps(Tensor):
     In place of images, the backbone returns them as they are. The result of any operation on them is a plain tensor.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
 
 
 class Backbone(nn.Module):

@@ -1,4 +1,4 @@
-"""Sparse linear classifiers: an elastic-net path by SAGA, every gradient one matrix product.
+"""Sparse linear classifiers: an elastic-net path by SAGA, with one matrix product per gradient.
 
     minimise  mean cross-entropy(Z W' + b, y) + λ (α |W|₁ + (1 - α) / 2 |W|²)          Z (N, k), W (C, k), b free
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-ALPHA = 0.99
-RATIO = 2**-0.1  # of neighbours on a path
-LENGTH = 150
+ALPHA = 0.99  # share of the L1 term
+RATIO = 2**-0.1  # of successive λ on a path
+LENGTH = 150  # λ on a path
 
 
 @dataclass
@@ -24,10 +24,10 @@ class Solution:
     """A sparse linear classifier.
 
     Attributes:
-        weight: (C, k), exact zeros where a concept does not count for a class.
+        weight: (C, k), exactly 0 where a class does not use a concept.
         bias: (C,).
-        lam: the strength λ it was made for.
-        objective: after every epoch, evaluated in full.
+        lam: λ.
+        objective: value of the full objective after every epoch.
     """
 
     weight: Tensor
@@ -37,7 +37,7 @@ class Solution:
 
     @property
     def density(self) -> float:
-        """Share of weights that are not 0."""
+        """Share of non-zero weights, in [0, 1]."""
         return (self.weight != 0).float().mean().item()
 
 
@@ -56,19 +56,19 @@ def saga(
 ) -> Solution:
     """Solves for one λ by proximal SAGA; with `batch_size >= N` this is proximal gradient descent.
 
-    The gradient of a row is (softmax - onehot) x z, so the table of past gradients needs C numbers a row, and the
+    The gradient of a row is (softmax - onehot) x z, so the table of past gradients needs C numbers per row, and the
     mean over a batch is one product (C, B) x (B, k).
 
     Args:
-        z: (N, k) concept scores, best standardised.
+        z: (N, k) concept scores, preferably standardised.
         target: (N,) classes.
         classes: C.
         lam: λ >= 0.
         alpha: share of the L1 term, in [0, 1].
-        batch_size: rows a step.
-        epochs: at most so many passes.
+        batch_size: rows per step.
+        epochs: largest number of passes.
         tolerance: stop when an epoch improves the objective by less than this share of it; 0 for never.
-        start: warm start; zeros otherwise.
+        start: solution to start from; by default zeros.
         seed: of the order of the rows.
 
     Raises:
@@ -112,12 +112,20 @@ def path(
     tolerance: float = 1e-3,
     title: str = "",
 ) -> Iterator[Solution]:
-    """Solutions for falling λ, each started from the one before; the first λ is the smallest that leaves W at 0.
+    """Solutions for decreasing λ, each started from the previous one; the first λ is the smallest with W = 0.
 
     Args:
-        z, target, classes, alpha, epochs, tolerance: as in `saga`.
-        length: how many λ; each is 2^-0.1 of the one before.
-        title: of a progress bar; none without.
+        z: (N, k) concept scores, preferably standardised.
+        target: (N,) classes.
+        classes: C.
+        length: number of λ; each is 2^-0.1 times the previous one.
+        alpha: share of the L1 term, in [0, 1].
+        epochs: largest number of passes for each λ.
+        tolerance: see `saga`.
+        title: of the progress bar; without one there is no bar.
+
+    Raises:
+        ValueError: shapes that do not fit, or an α outside [0, 1].
     """
     _check(z, target, 0.0, alpha)
     onehot = F.one_hot(target, classes).to(z)
@@ -131,33 +139,33 @@ def path(
 
 
 def objective(z: Tensor, target: Tensor, weight: Tensor, bias: Tensor, lam: float, alpha: float = ALPHA) -> float:
-    """What `saga` minimises."""
+    """Value of the objective that `saga` minimises."""
     penalty = alpha * weight.abs().sum() + (1 - alpha) / 2 * weight.square().sum()
     return (F.cross_entropy(z @ weight.T + bias, target) + lam * penalty).item()
 
 
 def truncate(weight: Tensor, per_class: int) -> Tensor:
-    """The weights (C, k) with all but the `per_class`·C largest set to 0: exactly so many are left, ties included.
+    """Keeps exactly the `per_class`·C largest weights of (C, k) and sets the others to 0.
 
     Raises:
-        ValueError: fewer than that many weights are not 0 already.
+        ValueError: fewer weights than that are non-zero.
     """
     keep, have = per_class * len(weight), int((weight != 0).sum())
     if keep > have:
-        raise ValueError(f"cannot keep {keep} weights ({per_class} a class); only {have} are not 0.")
+        raise ValueError(f"cannot keep {keep} weights ({per_class} per class); only {have} are non-zero.")
     order = weight.abs().flatten().sort(descending=True, stable=True).indices[:keep]
     left = torch.zeros_like(weight.flatten()).scatter(0, order, weight.flatten()[order])
     return left.view_as(weight)
 
 
 def _shrink(weight: Tensor, amount: float, alpha: float) -> None:
-    """The proximal step of the elastic net, in place."""
+    """Proximal step of the elastic net, in place."""
     sign = weight.sign()
     weight.abs_().sub_(amount * alpha).clamp_min_(0).mul_(sign).div_(1 + amount * (1 - alpha))
 
 
 def _lipschitz(z: Tensor, rounds: int = 30) -> float:
-    """Bound of the curvature: largest eigenvalue of Z'Z / (2N), by power iteration."""
+    """Upper bound of the curvature: largest eigenvalue of Z'Z / (2N), by power iteration."""
     v = z.new_ones(z.shape[1])
     for _ in range(rounds):
         v = z.T @ (z @ v)

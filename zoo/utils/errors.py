@@ -22,11 +22,11 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def outside_checkpoint(argument: str, value: object) -> ValueError:
-    """The error for an argument of a checkpoint that names a file or a model of a hub.
+    """Builds the error for an argument of a checkpoint that names a file or a model of a hub.
 
-    A checkpoint may come from anybody, so loading it reads no file but its own.
+    A checkpoint may come from anybody, so loading it must not read any file outside of it.
     """
     return ValueError(
-        f"'{argument}' is {str(value)!r}, outside of the checkpoint; a checkpoint holds all that its model needs, and "
-        "no other file is read for it. Get it again, or make the model with zoo.create_model and save it."
+        f"'{argument}' is {str(value)!r}, outside of the checkpoint; a checkpoint must hold everything that its model "
+        "needs, and no other file is read. Get it again, or create the model with zoo.create_model and save it."
     )

@@ -1,4 +1,4 @@
-"""Pure functions that several models or views share; shapes are documented, nothing here holds a parameter."""
+"""Pure functions of tensors that several packages share."""
 
 import math
 from typing import Any
@@ -12,10 +12,9 @@ def squared_distances(z: Tensor, prototypes: Tensor) -> Tensor:
     """Squared Euclidean distance of every cell to every prototype, in fp32.
 
     |z - p|² = [z, |z|², 1] · [-2p, 1, |p|²], clamped at 0: one batched matrix product, no (B, P, D, H, W) temporary.
-    Its gradients are one product each, too: those of |z - p|² itself, which the clamp, there against rounding alone,
-    does not change.
-    Both sides are first centred on the prototypes' mean, so that less cancels: the error is about 1e-7 times the
-    squared spread. Where small distances themselves matter, see `distances_at`.
+    Each gradient is one product as well; it is that of |z - p|², as the clamp only removes rounding errors. Both sides
+    are first centred on the prototypes' mean, which reduces cancellation: the error is about 1e-7 times the squared
+    spread. Where small distances matter, see `distances_at`.
 
     Args:
         z: (B, D, H, W).
@@ -44,7 +43,7 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
 
 
 class _SquaredDistances(torch.autograd.Function):
-    """Keeps its inputs alone for the backward pass, of which gradients can be taken again."""
+    """Saves only its inputs for the backward pass, which can be differentiated again."""
 
     @staticmethod
     def forward(ctx: Any, cells: Tensor, vectors: Tensor) -> Tensor:
@@ -52,25 +51,25 @@ class _SquaredDistances(torch.autograd.Function):
         return _product(*_sides(cells, vectors))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        cells, vectors = ctx.saved_tensors
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (grad,), (cells, vectors) = grad_outputs, ctx.saved_tensors
         (left, right), dim, of_cells, of_vectors = _sides(cells, vectors), vectors.shape[1], None, None
         if ctx.needs_input_grad[0]:
             product = left.T @ grad  # (B, D + 2, HW), with the sum over prototypes in row D
             of_cells = torch.addcmul(product[:, :dim], cells, product[:, dim : dim + 1], value=2)
         if ctx.needs_input_grad[1]:
-            product = torch.tensordot(grad, right, ([0, 2], [0, 2]))  # (P, D + 2), the sum over cells last
+            product = torch.einsum("bpn,bdn->pd", grad, right)  # (P, D + 2), the sum over cells last
             of_vectors = torch.addcmul(-2 * product[:, :dim], vectors, product[:, -1:], value=2)
         return of_cells, of_vectors
 
 
 def distances_at(z: Tensor, prototypes: Tensor, cell: Tensor) -> Tensor:
-    """Squared distance of each prototype to one cell of each image, by plain differences: exact down to 0.
+    """Squared distance of each prototype to one cell of each image, from differences, so exact down to 0.
 
     Args:
         z: (B, D, H, W).
         prototypes: (P, D).
-        cell: (B, P) number of the cell, row by row.
+        cell: (B, P) index of the cell, row by row.
 
     Returns:
         (B, P) fp32.
@@ -88,16 +87,16 @@ def log_similarity(distances: Tensor, epsilon: float = 1e-4) -> Tensor:
 
 
 def tied(values: Tensor, step: float = 2**-16) -> Tensor:
-    """Values rounded to multiples of `step`, so that those that only rounding errors tell apart tie.
+    """Rounds values to multiples of `step`, so that values that differ by rounding errors are equal.
 
-    For choices by largest value among cosines: equal patches have a cosine of 1 up to such errors, which differ from
-    one processor and batch size to the next, and so would the choice.
+    For selecting the largest of several cosines: equal patches have a cosine of 1 up to rounding errors, which depend
+    on the processor and the batch size, and so would the selection.
     """
     return (values / step).round() * step
 
 
 def sparsemax(scores: Tensor, dim: int = -1) -> Tensor:
-    """The point of the simplex that is nearest to the scores: like a softmax, but with exact zeros.
+    """Projects scores onto the simplex: like a softmax, but with exact zeros.
 
     max(0, z - τ) with τ = (Σ_{r <= k} z_(r) - 1) / k and k the largest number with 1 + k z_(k) > Σ_{r <= k} z_(r)
     (Martins, Astudillo, ICML 2016, algorithm 1).
@@ -112,13 +111,13 @@ def sparsemax(scores: Tensor, dim: int = -1) -> Tensor:
 
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (..., h, w) on a feature grid as maps (..., H, W) on the pixels of an input, bicubic."""
+    """Resizes maps (..., h, w) on a feature grid to the pixels of an input (..., H, W), bicubic."""
     flat = maps.float().reshape(-1, 1, *maps.shape[-2:])
     return F.interpolate(flat, size, mode="bicubic", align_corners=False).reshape(*maps.shape[:-2], *size)
 
 
 def high_activation_box(maps: Tensor, percentile: float = 95.0) -> Tensor:
-    """Smallest rectangle around the cells at or above a percentile of each map.
+    """Smallest rectangle that contains all cells at or above a percentile of each map.
 
     Args:
         maps: (N, H, W).
@@ -138,11 +137,12 @@ def high_activation_box(maps: Tensor, percentile: float = 95.0) -> Tensor:
 
 
 def region_around(box: Tensor, size: tuple[int, int], context: float = 2.0) -> Tensor:
-    """The square around a box, `context` times its longer side and inside the image: a box with what surrounds it.
+    """Square around a box, inside the image, that shows the box with its surroundings.
 
     Args:
         box: (4,) top, left, bottom, right.
-        size: height and width of the image; the square is no larger than the shorter of the two.
+        size: height and width of the image; the square is at most as large as the shorter of the two.
+        context: side of the square, as a multiple of the box's longer side.
 
     Returns:
         (4,) int64.
@@ -163,17 +163,17 @@ def ranks(values: Tensor) -> Tensor:
 
 
 def area_under_roc(scores: Tensor, labels: Tensor) -> Tensor:
-    """Area under the ROC curve of each column, exact, ties counted half; NaN where a column has but one kind of label.
+    """Area under the ROC curve of each column, exact, ties counted half; NaN where a column has one kind of label only.
 
     Args:
         scores: (N, k), such as probabilities; higher means present.
-        labels: (N, k) in {0, 1, NaN}; rows of NaN do not count.
+        labels: (N, k) in {0, 1, NaN}; NaN are ignored.
 
     Returns:
         (k,) fp64 in [0, 1].
     """
     known = labels.isfinite()
-    lowest = scores.new_full((), -torch.inf)  # unknown rows take the lowest ranks, which are then taken off again
+    lowest = scores.new_full((), -torch.inf)  # unknown rows get the lowest ranks, which are then subtracted
     place = ranks(torch.where(known, scores, lowest).T).T - (~known).sum(0)
     present, absent = (labels == 1).sum(0).double(), (labels == 0).sum(0).double()
     total = torch.where(labels == 1, place, 0.0).sum(0)
@@ -220,5 +220,5 @@ def clusterability(weight: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def equal_clusters(size: int, count: int, device: torch.device | None = None) -> Tensor:
-    """(size,) clusters 0 to count - 1 of entries that lie side by side, as equal in size as can be."""
+    """Assigns `size` entries in order to clusters 0 to count - 1 of nearly equal size; returns (size,) int64."""
     return torch.arange(size, device=device) * count // size

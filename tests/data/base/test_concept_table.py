@@ -224,7 +224,7 @@ def test_table_of_groups_that_cannot_be_right(root: Path, lines: list[str], mess
 def test_exclusive_groups(root: Path) -> None:
     refused(
         ValueError,
-        "exclusive names 'wings', no concept group; did you mean 'wing'",
+        "exclusive names 'wings', which is not a concept group; did you mean 'wing'",
         read(root, concept_groups=GROUPS, exclusive=["wings"]),
     )
     for cells, count in (("1,1", 2), ("0,0", 0)):

@@ -11,7 +11,6 @@ from zoo.data.base.concept_table import Concepts, read_concepts, warn_of_constan
 from zoo.data.base.images import ImageData, Pictures
 from zoo.data.base.sampling import stratified_split
 from zoo.domain import ImageDomain, fault_of
-from zoo.domain.image import ENDINGS
 from zoo.utils.paths import expand
 
 SPLITS = ("train", "val", "test")
@@ -148,10 +147,11 @@ def read_folders(root: Path) -> dict[str, list[Row]]:
     for split, folder in splits.items():
         rows[split] = []
         for label in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-            files = sorted(p for p in label.rglob("*") if p.suffix.lower() in ENDINGS)
+            files = sorted(p for p in label.rglob("*") if p.suffix.lower() in ImageDomain.endings)
             if not files:
                 raise ValueError(
-                    f"class folder {label} has no images ({', '.join(sorted(ENDINGS))}); fill it or remove it."
+                    f"class folder {label} has no images ({', '.join(sorted(ImageDomain.endings))}); fill it or "
+                    "remove it."
                 )
             rows[split] += [(file, label.name) for file in files]
     return rows

@@ -1,6 +1,5 @@
-"""What inputs and outputs mean: plain data and back, raw files to tensors and back."""
+"""Images: raw files to tensors and back."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,70 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from zoo.domain import Domain, ImageDomain, open_image
+from zoo.domain import ImageDomain, open_image
 
 BIRDS = ImageDomain(classes=("crow", "gull", "wren"), size=(4, 6))
 GREY = ImageDomain(classes=("a", "b"), size=(2, 3), channels=1, mean=(0.5,), std=(0.25,))
-
-
-def test_plain_data_and_back() -> None:
-    domain = ImageDomain(
-        classes=("crow", "gull"),
-        concepts=("black", "white"),
-        size=(4, 6),
-        channels=1,
-        mean=(0.1,),
-        std=(0.2,),
-        resize="crop",
-        crop_fraction=0.875,
-    )
-    plain = domain.to_dict()
-    assert plain["modality"] == "image" and plain["classes"] == ["crow", "gull"] and plain["size"] == [4, 6]
-    assert Domain.from_dict(json.loads(json.dumps(plain))) == domain
-    assert Domain.from_dict(domain) is domain
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"modality": "smell"}, "unknown modality 'smell' of a domain; known: .*image"),
-        ({"modality": None}, "unknown modality None"),
-        ({"clases": ["a"]}, "a domain of images has no key 'clases'; did you mean 'classes'\\?"),
-        (
-            {"zzz": 1},
-            "a domain of images has no key 'zzz'; there are: classes, concepts, .*crop_fraction\\.",
-        ),
-        ({"classes": []}, "at least one class name; got none"),
-        ({"classes": ["a", "b", "a"]}, "class names must differ; 'a' is there more than once"),
-        ({"task": "ranking"}, "task must be 'classification' or 'regression'; got 'ranking'"),
-        ({"channels": 0}, "channels must be at least 1; got 0"),
-        ({"channels": 1}, "one number for each of 1 channels; got 3 and 3"),
-        ({"std": [1.0, 1.0]}, "one number for each of 3 channels; got 3 and 2"),
-        ({"std": [1.0, 0.0, 1.0]}, "std must be above 0; got \\(1.0, 0.0, 1.0\\)"),
-        ({"size": [8]}, "size must be \\(height, width\\) in pixels; got \\(8,\\)"),
-        ({"size": [8, 0]}, "size must be \\(height, width\\) in pixels; got \\(8, 0\\)"),
-        ({"resize": "pad"}, "resize must be 'squash' or 'crop'; got 'pad'"),
-        ({"crop_fraction": 0}, "crop_fraction must be in \\(0, 1\\]; got 0"),
-        ({"crop_fraction": 1.5}, "crop_fraction must be in \\(0, 1\\]; got 1.5"),
-    ],
-)
-def test_domain_that_cannot_be_right_is_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Domain.from_dict({**BIRDS.to_dict(), **change})
-
-
-def test_classes_by_name_and_number() -> None:
-    assert BIRDS.class_index("gull") == 1 and BIRDS.class_index(2) == 2
-    with pytest.raises(ValueError, match=r"no class named 'gul'; did you mean 'gull'\?"):
-        BIRDS.class_index("gul")
-    with pytest.raises(ValueError, match=r"no class named 'ostrich'; there are: crow, gull, wren\."):
-        BIRDS.class_index("ostrich")
-    for number in (3, -1):
-        with pytest.raises(ValueError, match=f"target {number} is out of range; there are 3 classes, 0 to 2"):
-            BIRDS.class_index(number)
-    many = ImageDomain(classes=tuple(map(str, range(100, 120))), size=(4, 4))
-    with pytest.raises(ValueError, match=r"there are: 100, .*, 111, \.\.\. \(20 in all\)"):
-        many.class_index("x")
 
 
 @given(
@@ -130,7 +69,7 @@ def test_squash_keeps_the_edges_and_crop_cuts_them() -> None:
 
 
 def test_crop_cuts_pictures_that_fit_already() -> None:
-    """A picture is read alike whatever its size on disk."""
+    """A picture is preprocessed the same way whatever its size on disk."""
     domain = ImageDomain(classes=("a",), size=(20, 20), resize="crop", crop_fraction=0.5)
     marked = torch.zeros(3, 20, 20, dtype=torch.uint8)
     marked[:, 4:16, 4:16] = 255
@@ -142,7 +81,7 @@ def test_crop_cuts_pictures_that_fit_already() -> None:
 def test_pictures_are_no_stacks(tmp_path: Path) -> None:
     stack = ImageDomain(classes=("a",), size=(5, 4), channels=2, mean=(0.5,) * 2, std=(0.5,) * 2)
     Image.new("L", (4, 5)).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="a picture has 1 or 3 channels, and these inputs have 2; stack 2 grey"):
+    with pytest.raises(ValueError, match="an image file has 1 or 3 channels, and these inputs have 2; stack 2 grey"):
         stack.read(tmp_path / "a.png")
     pixels = torch.randint(0, 256, (2, 5, 4), dtype=torch.uint8)
     assert torch.equal(stack.picture(stack.preprocess(pixels)), pixels)

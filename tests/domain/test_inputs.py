@@ -1,0 +1,60 @@
+"""Raw inputs by name: files, folders, rows, texts."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.small_models import IMAGES, ROWS, SENTENCES
+from zoo.domain import Domain
+from zoo.domain.inputs import Literal, TableRow, inputs_of, last_change, modified, read, unique_stems
+
+
+def test_every_domain_names_its_files() -> None:
+    for kind in Domain.__subclasses__():
+        assert kind.endings and all(ending == ending.lower() and ending[0] == "." for ending in kind.endings), kind
+
+
+def test_folders_are_searched_for_what_the_domain_reads(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("b.PNG", "deep/a.png"):
+        Image.new("L", (2, 2)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("good food")
+    assert [p.name for p in inputs_of([str(tmp_path)], IMAGES)] == ["b.PNG", "a.png"]
+    (text,) = inputs_of([str(tmp_path)], SENTENCES)
+    assert text == tmp_path / "notes.txt" and read(text, SENTENCES).shape == SENTENCES.shape
+    assert list(inputs_of([str(tmp_path)], ROWS)) == []
+
+
+def test_texts_and_files(tmp_path: Path) -> None:
+    (text,) = inputs_of(["good food."], SENTENCES)
+    assert isinstance(text, Literal) and text.stem == "text" and modified(text) is None
+    assert read(text, SENTENCES).tolist() == SENTENCES.preprocess("good food.").tolist()
+    assert list(inputs_of(["no/such/file.txt"], SENTENCES)) == [Path("no/such/file.txt")]
+    for name in ("review.pdf", str(tmp_path / "review.md")):
+        with pytest.raises(ValueError, match=r"looks like a file; texts are read from \.txt files, or given in quotes"):
+            list(inputs_of([name], SENTENCES))
+    assert list(inputs_of(["x" * 5000], SENTENCES)) == ["x" * 5000]  # longer than any path
+
+
+def test_rows_of_a_table_are_numbered(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("width,height,hue\n1,2,3\n4,5,six\n", encoding="utf-8")
+    first, second = inputs_of([str(table)], ROWS)
+    assert isinstance(first, TableRow) and (first.name, first.stem) == ("t.csv row 1", "t-row-1")
+    assert read(first, ROWS).tolist() == [1, 2, 3]
+    with pytest.raises(ValueError, match=r"t\.csv row 2: feature 'hue' must be a finite number; got 'six'"):
+        read(second, ROWS)
+    assert last_change(str(second)) == modified(table) is not None
+    table.write_text("width,height,hue\n1,2,3\n", encoding="utf-8")
+    assert list(inputs_of([str(table)], ROWS)) == [table]  # a table of one row is a file like any other
+
+
+def test_a_text_for_another_domain() -> None:
+    with pytest.raises(ValueError, match="a domain of images does not read 'good food'; give it a file"):
+        read(Literal("good food"), IMAGES)
+
+
+def test_pages_of_equal_names_get_numbers() -> None:
+    paths = [Path("a/x.png"), Path("b/x.png"), Path("index.png")]
+    assert list(unique_stems(paths).values()) == ["x", "x-2", "index-2"]
