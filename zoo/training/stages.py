@@ -39,6 +39,7 @@ class Stage:
 
     @property
     def is_action(self) -> bool:
+        """Whether the stage has no epochs, and so names a method of the model to run."""
         return self.epochs == 0
 
     def lr_factor(self, epoch: int) -> float:

@@ -1,0 +1,58 @@
+"""The code and the commands of the how-to pages run, each page in a directory of its own.
+
+A block marked `notest` needs the network, several devices or hours.
+"""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from zoo.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs" / "pages" / "how-to").glob("*.md"))
+BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CONFIGS = ("prototypes/protopnet_digits", "worlds/sop_part_birds", "worlds/cbm_part_birds")
+SMALL = {"Digits": {}, "PartBirds": {"count": 40, "val_count": 20, "test_count": 20}}
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with small configs, and a short run of the README's first command."""
+    folder = tmp_path_factory.mktemp("repository")
+    for name in CONFIGS:
+        config = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
+        for stage in config["model"]["init_args"]["recipe"]["stages"]:
+            stage |= {"epochs": 1} if "epochs" in stage else {}
+        data = config["data"]
+        data["init_args"] = {**data.get("init_args", {}), **SMALL[data["class_path"]]}
+        path = folder / "configs" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(config))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["fit", "--config", "configs/prototypes/protopnet_digits.yaml"]) == 0
+    (folder / "photos").mkdir()
+    shutil.copy(ROOT / "docs" / "digit.png", folder / "photos")
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_a_page_runs(page: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if kind == "python":
+            exec(compile(text, page.name, "exec"), names)
+        elif kind == "sh":
+            for line in text.splitlines():
+                assert main(shlex.split(line)[2:]) == 0, line
+        else:
+            assert kind in ("python notest", "sh notest", "yaml"), f"unknown block: {kind}"
