@@ -252,8 +252,11 @@ class BridgedTransformer(SelfInterpretable):
             return list(range(self.sites))
         return sorted(torch.randperm(self.sites)[: self.sites_per_step].tolist())
 
+    @torch.no_grad()
     def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
-        return self.sparse.update_metrics(split, scores, evidence, batch)
+        loss = self.sparse.losses(scores, evidence, batch)["language"]
+        nats = self.sparse.nats.record(split, loss, len(scores))
+        return {**super().update_metrics(split, scores, evidence, batch), "nats": nats}
 
     @action
     def average(self, projection_set: ProjectionSet) -> None:
