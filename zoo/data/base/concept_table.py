@@ -201,7 +201,7 @@ def _check_exclusive(
 ) -> None:
     for group in exclusive:
         if group not in groups:
-            raise ValueError(f"exclusive names '{group}', no concept group; {did_you_mean(group, groups)}")
+            raise ValueError(f"exclusive names '{group}', which is not a concept group; {did_you_mean(group, groups)}")
     columns = {group: [names.index(name) for name in groups[group]] for group in exclusive}
     for row in rows:
         for group, members in columns.items():
