@@ -1,12 +1,12 @@
-"""What seeing groups alone costs: errors side by side. `python -m benchmarks.parts_accuracy --data mnist`.
+"""Errors of models of parts and of masked black boxes: `python -m benchmarks.parts_accuracy --data mnist`.
 
-Trains what the folder of runs does not hold yet by the shipped configs, then measures on the official test set:
+Trains the shipped configs whose runs are missing, then measures errors on the official test set:
 
-    black box       the same backbone with a linear head, whole inputs
-    own backbone    of Sum-of-Parts, after it has learned to see groups, whole inputs
+    black box       the same backbone with a linear head, on complete inputs
+    own backbone    that of Sum-of-Parts, trained on random groups, on complete inputs
     Sum-of-Parts, BagNet, SENN
-    post-hoc masks  the fifth of the elements that an attribution method (captum, or Grad-CAM) ranks highest, everything
-                    else hidden, seen by the black box and by Sum-of-Parts' own backbone (You et al., section 5: "-F")
+    post-hoc masks  the black box, and Sum-of-Parts' own backbone, on the fifth of the elements that an attribution
+                    method (captum, or Grad-CAM) ranks highest, everything else hidden (You et al., section 5: "-F")
 
 Post-hoc masks are measured on the first `--images` of a fixed shuffle. Writes benchmarks/PARTS_<data>.md and .json.
 """
@@ -67,7 +67,7 @@ def occlusion(model: nn.Module, x: Tensor, target: Tensor, elements: Elements) -
 
 
 def grad_cam(model: nn.Module, x: Tensor, target: Tensor, elements: Elements) -> Tensor:
-    """Selvaraju et al., ICCV 2017, on the backbone's map, fitted to the grid of elements."""
+    """Grad-CAM (Selvaraju et al., ICCV 2017) on the backbone's feature map, resized to the grid of elements."""
     maps = model.backbone.backbone(x).detach().requires_grad_()  # pyright: ignore
     score = model.head(maps.mean((2, 3))).gather(1, target[:, None]).sum()  # pyright: ignore[reportCallIssue]
     (gradient,) = torch.autograd.grad(score, maps)
@@ -88,7 +88,7 @@ METHODS: dict[str, Attribution] = {
 
 
 class Whole(nn.Module):
-    """The backbone and head of a Sum-of-Parts as a classifier of whole inputs, in the shape of a black box."""
+    """The backbone and head of a Sum-of-Parts as a classifier of complete inputs, built like a black box."""
 
     def __init__(self, model: SumOfParts) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Whole(nn.Module):
 
 
 def run(name: str, runs: Path) -> Path:
-    """The folder of a run, trained now unless it is there."""
+    """Folder of a run; trains it if it is missing."""
     folder = runs / Path(name).name
     if not (folder / "metrics.json").is_file():
         command = [sys.executable, "train.py", "fit", "--config", f"configs/{name}.yaml", "--output", str(folder)]
@@ -108,7 +108,7 @@ def run(name: str, runs: Path) -> Path:
 
 
 def black_box(folder: Path, domain: Domain) -> nn.Module:
-    """A trained black box, from its config and its best weights."""
+    """Builds a trained black box from its config and its best weights."""
     arguments = yaml.safe_load((folder / "config.yaml").read_text())["model"]["init_args"]
     arguments.pop("domain", None)
     model = BlackBox(domain, **BlackBox.offline_arguments(arguments))
@@ -120,7 +120,7 @@ def black_box(folder: Path, domain: Domain) -> nn.Module:
 def masked_error(
     judge: nn.Module, ranked_by: nn.Module, method: Attribution, loader: DataLoader, elements: Elements
 ) -> float:
-    """Error of `judge` on the fifth of the elements that `method` ranks highest for what `ranked_by` answers."""
+    """Error of `judge` on the fifth of the elements that `method` ranks highest for the prediction of `ranked_by`."""
     size, wrong, count = math.floor(0.2 * elements.count), 0, 0
     for batch in loader:
         x = batch["input"]
@@ -157,14 +157,14 @@ def main() -> None:
     assert isinstance(sop, SumOfParts)
     twin, own = black_box(folders["black box"], sop.domain), Whole(sop).eval()
     rows = {
-        "black box, whole inputs": error(twin, loader),
-        "own backbone of Sum-of-Parts, whole inputs": error(own, loader),
+        "black box, complete inputs": error(twin, loader),
+        "own backbone of Sum-of-Parts, complete inputs": error(own, loader),
     }
     for name in [n for n in folders if n != "black box"]:
         rows[name] = 1 - json.loads((folders[name] / "metrics.json").read_text())["accuracy"]
     for name, method in METHODS.items():
-        rows[f"black box behind the top 20 % by {name}"] = masked_error(twin, twin, method, some, sop.elements)
-        rows[f"own backbone behind the top 20 % by {name}"] = masked_error(own, own, method, some, sop.elements)
+        rows[f"black box on the top 20 % by {name}"] = masked_error(twin, twin, method, some, sop.elements)
+        rows[f"own backbone on the top 20 % by {name}"] = masked_error(own, own, method, some, sop.elements)
     lines = [f"| {name} | {100 * value:.1f} % |" for name, value in rows.items()]
     note = f"Post-hoc masks: {len(order)} test images; all others: {len(test)}.\n"  # pyright: ignore[reportArgumentType]
     text = "\n".join([f"# Errors on {options.data}\n", "| | error |", "|---|---|", *lines, "", note])

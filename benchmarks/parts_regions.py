@@ -1,10 +1,10 @@
-"""Do groups find what matters? `python -m benchmarks.parts_regions --checkpoint runs/sop_canvas/checkpoint`.
+"""Agreement of groups with known regions: `python -m benchmarks.parts_regions --checkpoint runs/sop_canvas/checkpoint`.
 
-A trained Sum-of-Parts, on test inputs of which it is known where the evidence lies (digits on a canvas, words of human
-rationales): agreement of its groups with these regions, beside random groups of the same sizes. Of images also beside
-per-feature attribution: as many elements as the groups hold together, those that integrated gradients (captum) rank
-highest for the model's own backbone, as one group. The groups' attribution, contributions spread over their elements,
-is compared by its absolute values, element by element, with a random order.
+Evaluates a trained Sum-of-Parts on test inputs whose evidence has a known place (digits on a canvas, words of human
+rationales). Reports the agreement of its groups with these regions, and that of random groups of the same sizes. For
+images also that of attribution: one group of as many elements as all groups have together, those that integrated
+gradients (captum) rank highest for the model's own backbone. The groups' attribution, their contributions spread over
+their elements, is compared by absolute value, element by element, with a random order.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main() -> None:
         if images:
             rank = integrated_gradients(Whole(model).eval(), x, explanation.target, model.elements)
             held = (masks * (explanation.contributions != 0)[..., None]).amax(1).sum(1).long()  # pyright: ignore
-            top = highest(rank[:, None], held)  # as many elements as the groups hold together
+            top = highest(rank[:, None], held)  # as many elements as all groups have together
             single.update(top, torch.ones(len(x), 1), regions)
     rows = groups.compute()
     other = single.compute() if images else {}

@@ -1,12 +1,15 @@
-"""Sum-of-Parts against its plain formulation.
+"""Speed of Sum-of-Parts, compared with its plain formulation.
 
-Plain: one full pass of the backbone for each of M groups, all masked inputs of a batch at once, as the published code
-does within its chunks. On ViT-S/16 at 224 pixels, 20 groups of a fifth of the patches: full passes with zeros in place
-of hidden patches, and passes over the kept tokens alone, which are another function, so they are compared with the same
-function written as a loop. On a small CNN: chunks that fit the cache. On the shipped `sop-mnist` with its golden
-digits, moved about: passes that twins save, and passes of groups without weight, which are never run where groups are
-weighed before they are seen. For these the same weights serve with a selector that reads the input and has not been
-trained for it, only sharpened; how many groups a trained one leaves out depends on the training.
+The plain formulation runs one full pass of the backbone for each of M groups, all masked inputs of a batch at once, as
+the published code does within its chunks. Measured are:
+
+- ViT-S/16 at 224 pixels, 20 groups of a fifth of the patches: full passes with zeros in place of hidden patches, and
+  passes over the kept tokens only. The latter are another function, so they are also compared with a loop that computes
+  the same function.
+- A small CNN: chunks that fit the cache.
+- The shipped `sop-mnist` on its golden digits, shifted: passes saved because groups are equal, and because groups have
+  no weight, which is known before a pass if the selector reads the input. For the latter the shipped weights are used
+  with a selector that was not trained for it, only sharpened; how many groups a trained one skips depends on training.
 """
 
 import multiprocessing
@@ -31,31 +34,31 @@ DIGITS = ImageDomain(classes=tuple("0123456789"), size=(28, 28), channels=1, mea
 VIT = {"name": "vit_small_patch16_224"}
 SMALL = {"name": "convnet", "widths": [16, 32, 64], "pool": [0, 1]}
 BUDGET = 128  # MiB
-SHARPER = 20  # times the scores of the selector that reads the input
+SHARPER = 20  # factor of the scores of the selector that reads the input
 
 
 def plain(run: Callable[[Tensor, Tensor], Tensor], masks: Tensor, wanted: Tensor | None, rows: int) -> Tensor:
-    """All groups of all inputs in one batch, as `run_groups` under export."""
+    """Runs all groups of all inputs in one batch, as `run_groups` does under export."""
     batch, groups = masks.shape[:2]
     index = torch.arange(batch)[:, None].expand(-1, groups).reshape(-1)
     return run(index, masks.flatten(0, 1)).unflatten(0, (batch, groups))
 
 
 def every(run: Callable[[Tensor, Tensor], Tensor], masks: Tensor, wanted: Tensor | None, rows: int) -> Tensor:
-    """Every pass, in the same chunks: masks as numbers are never taken for twins."""
+    """Runs every pass, in the same chunks: float masks are not checked for equality."""
     return run_groups(lambda index, mask: run(index, mask > 0), masks.float(), None, rows)
 
 
 @torch.no_grad()
 def passes(call: Callable[[], Tensor], how: Callable[..., Tensor] = run_groups) -> Tensor:
-    """What `call` gives when masked passes are run this way."""
+    """Result of `call` when masked passes are run by `how`."""
     with patch("zoo.parts.layers.masked_backbone.run_groups", how):
         return call()
 
 
 @torch.no_grad()
 def one_by_one(model: SumOfParts, x: Tensor, masks: Tensor) -> Tensor:
-    """States (B, M, D) of a Vision Transformer that sees the kept tokens only, group after group."""
+    """States (B, M, D) of a Vision Transformer on the kept tokens only, one group after the other."""
     encoder = model.backbone.encoder
     states = []
     for m in range(masks.shape[1]):
@@ -99,14 +102,14 @@ def chunks() -> Iterator[Case]:
 
 
 def digits() -> Tensor:
-    """64 inputs of sop-mnist: its two golden ones, each moved by up to three pixels in 32 ways."""
+    """64 inputs of sop-mnist: its two golden ones, each shifted by up to three pixels in 32 ways."""
     golden = read_tensors(find("sop-mnist") / GOLDEN)["inputs"]
     moves = [(down, right) for down in range(-3, 4) for right in range(-3, 4)][:32]
     return torch.cat([golden.roll(move, (2, 3)) for move in moves])
 
 
 def trained() -> Iterator[Case | Reading]:
-    """The shipped model, and its weights in one that weighs groups before it sees them."""
+    """The shipped model, and its weights in a model that selects groups before running them."""
     shipped, x = zoo.load("sop-mnist"), digits()
     first = zoo.create_model(
         "sop",
@@ -128,7 +131,7 @@ def trained() -> Iterator[Case | Reading]:
 
 
 def share_run(model: SumOfParts, x: Tensor) -> float:
-    """How many of the passes that M groups of each input would take are run."""
+    """Share of the passes of M groups of each input that are run."""
     rows: list[int] = []
     handle = model.backbone.encoder.register_forward_hook(lambda m, i, o: rows.append(len(o)))
     passes(partial(model, x))
@@ -137,7 +140,7 @@ def share_run(model: SumOfParts, x: Tensor) -> float:
 
 
 def peak_of(groups: int) -> float | None:
-    """MiB that the passes of so many groups take under the budget, ResNet-18 at 224 pixels."""
+    """Peak memory in MiB of the passes of `groups` groups under the budget, ResNet-18 at 224 pixels."""
     torch.manual_seed(0)
     options = {
         "backbone": {"name": "resnet18"},
@@ -147,7 +150,7 @@ def peak_of(groups: int) -> float | None:
     }
     model = zoo.create_model("sop", domain=PHOTOS, **options).eval()
     x, masks = torch.randn(1, *PHOTOS.shape), torch.rand(1, groups, model.elements.count) < 0.2
-    passes(partial(model.backbone.groups, x, masks[:, :2], 1))  # what libraries set up once
+    passes(partial(model.backbone.groups, x, masks[:, :2], 1))  # one-time allocations of libraries
     return peak_memory(partial(passes, partial(model.backbone.groups, x, masks, 1)), torch.device("cpu"))
 
 
@@ -156,11 +159,11 @@ def memory() -> Iterator[Reading]:
         peaks = {groups: pool.apply(peak_of, (groups,)) for groups in (10, 40, 160)}
         pool.close()
         pool.join()
-    told = {groups: peak for groups, peak in peaks.items() if peak is not None}
-    for groups, peak in told.items():
+    known = {groups: peak for groups, peak in peaks.items() if peak is not None}
+    for groups, peak in known.items():
         yield Reading(f"peak memory of {groups} groups under a budget of {BUDGET} MiB", peak, "MiB")
-    if told:
-        yield Reading("peak memory, 160 groups by 40", told[160] / max(told[40], 1.0), "x", Goal(at_most=1.25))
+    if known:
+        yield Reading("peak memory, 160 groups by 40", known[160] / max(known[40], 1.0), "x", Goal(at_most=1.25))
 
 
 def cases(device: torch.device) -> Iterator[Case | Reading]:

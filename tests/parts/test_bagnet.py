@@ -1,4 +1,4 @@
-"""BagNet: the receptive field is what it says, and each patch is classified by itself."""
+"""BagNet: the receptive field is as declared, and each patch is classified by itself."""
 
 import pytest
 import torch
@@ -50,6 +50,6 @@ def test_the_published_receptive_fields(wide: int, field: int) -> None:
         (IMAGES, {"widths": [8], "depths": [1], "strides": [1], "wide": 2}, "wide must be 0 to 1.*got 2"),
     ],
 )
-def test_what_cannot_be(domain, options: dict, message: str) -> None:
+def test_invalid_arguments(domain, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         zoo.create_model("bagnet", domain=domain, **options)

@@ -1,4 +1,4 @@
-"""Self-explaining networks: the stability term against full Jacobians."""
+"""Self-explaining networks: the stability term, compared with full Jacobians."""
 
 import pytest
 import torch
@@ -64,6 +64,6 @@ def test_elements_are_the_inputs_own_values() -> None:
         (IMAGES, {"count": 0}, "count must be at least 1; got 0"),
     ],
 )
-def test_what_cannot_be(domain, options: dict, message: str) -> None:
+def test_invalid_arguments(domain, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         zoo.create_model("senn", domain=domain, backbone="mlp", **options)

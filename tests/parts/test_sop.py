@@ -1,4 +1,4 @@
-"""Sum-of-Parts: golden values, and a test for each known fault of the official code."""
+"""Sum-of-Parts: values from the formulas, and a test for each known fault of the published code."""
 
 import math
 import warnings
@@ -64,7 +64,7 @@ def test_scores_and_groups_are_those_of_the_formulas() -> None:
 @pytest.mark.parametrize("rows", [1, 3, 17])
 @pytest.mark.parametrize("options", [{}, {"selector": {"reads": "input"}}, {"grouping": {"heads": 3, "groups": 9}}])
 def test_contributions_add_up_at_any_batch_size(rows: int, options: dict) -> None:
-    """Against the official flat_masks, which sorts a singleton axis at batch 1 and mixes samples above."""
+    """The published flat_masks sorts a singleton axis at batch size 1 and mixes samples above."""
     model, x = sop(**options).model, RandomImages(rows, seed=5).inputs
     explanation = model.explain(x).check()
     torch.testing.assert_close(explanation.contributions.sum(1), explanation.score, rtol=1e-5, atol=1e-5)
@@ -92,8 +92,8 @@ def test_with_the_groups_held_pixels_outside_change_nothing(backbone: dict, toke
         assert torch.equal(before, after)
 
 
-def test_a_negative_mass_is_said_at_the_start_and_cured_by_the_recipe() -> None:
-    """With flat attention c = 2 * 0.2 - 1 = -0.6, which would turn the sign of every contribution."""
+def test_a_negative_mass_gives_a_warning_and_the_recipe_prevents_it() -> None:
+    """With uniform attention c = 2 * 0.2 - 1 = -0.6, which inverts the sign of every contribution."""
     model = sop(generator={"sharpness": 1e-4}).model.train()
     with pytest.warns(UserWarning, match=r"mean c = -0\.60.*raise sharpness"):
         model.step(RandomImages(5).inputs)
@@ -105,8 +105,8 @@ def test_a_negative_mass_is_said_at_the_start_and_cured_by_the_recipe() -> None:
         model.train().step(RandomImages(5).inputs)
 
 
-def test_the_published_gradient_raises_all_of_a_group_alike_and_straight_through_tells_elements_apart() -> None:
-    """dL/dA is one number inside and its negative outside; only the relaxed mask knows which element helps."""
+def test_the_published_gradient_is_equal_within_a_group_and_straight_through_differs_by_element() -> None:
+    """dL/dA is one number inside and its negative outside; only the relaxed mask depends on the element."""
     scores = torch.randn(1, 1, 10, generator=torch.Generator().manual_seed(0)).requires_grad_()
     mask = highest(scores.detach(), torch.tensor([3]))
     attention = scores.softmax(2)
@@ -128,7 +128,7 @@ def test_the_published_gradient_raises_all_of_a_group_alike_and_straight_through
 
 
 def test_regression_is_not_rescaled_without_the_mass() -> None:
-    """θ sums to 1 over the groups, so a backbone that always says 5 gives 5; with the mass it would give less."""
+    """θ sums to 1 over the groups, so a backbone that always gives 5 gives 5; with the mass it would be less."""
     domain = replace(IMAGES, task="regression", classes=("star", "square"))
     for scale, expected in (("none", True), ("mass", False)):
         model = zoo.create_model(
@@ -224,7 +224,7 @@ STAGES = [
 ]
 
 
-def test_the_recipe_trains_what_it_says() -> None:
+def test_each_stage_trains_its_own_inputs() -> None:
     model = zoo.create_model(
         "sop",
         domain=COLOURS,
@@ -284,7 +284,7 @@ def test_the_recipe_trains_what_it_says() -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused_at_construction(options: dict, message: str) -> None:
+def test_invalid_arguments(options: dict, message: str) -> None:
     arguments = {"domain": IMAGES, "backbone": CONVNET, "elements": {"patch": 2}, "grouping": {"groups": 4}, **options}
     with pytest.raises(ValueError, match=message):
         zoo.create_model("sop", **arguments)
@@ -298,7 +298,7 @@ def test_what_cannot_be_is_refused_at_construction(options: dict, message: str) 
         ({"projection": "patch"}, "requires continuous inputs"),
     ],
 )
-def test_what_texts_cannot_have(options: dict, message: str) -> None:
+def test_arguments_that_do_not_fit_texts(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         zoo.create_model("sop", domain=SENTENCES, backbone="transformer", grouping={"groups": 4}, **options)
 
