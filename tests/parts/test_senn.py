@@ -21,6 +21,18 @@ def full_stability(model, x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("concepts", ["learned", "elements"])
+@torch.no_grad()
+def test_the_score_is_the_sum_of_concepts_times_relevances(concepts: str) -> None:
+    model = zoo.create_model("senn", domain=ROWS, backbone={"name": "mlp", "widths": [8]}, concepts=concepts, count=4)
+    model.eval()
+    x = torch.randn(3, 3)
+    h = model.encoder(x) if concepts == "learned" else x
+    theta = model.relevance(model.backbone(x)).view(3, h.shape[1], -1)
+    scores = torch.stack([sum(h[i, k] * theta[i, k] for k in range(h.shape[1])) for i in range(3)])
+    torch.testing.assert_close(model(x), scores)
+
+
+@pytest.mark.parametrize("concepts", ["learned", "elements"])
 def test_the_estimate_of_stability_is_unbiased(concepts: str) -> None:
     torch.manual_seed(0)
     model = zoo.create_model("senn", domain=ROWS, backbone={"name": "mlp", "widths": [8]}, concepts=concepts, count=4)

@@ -13,7 +13,6 @@ from tests.small_models import IMAGES, ROWS, SENTENCES, TINY_VIT, RandomImages, 
 from tests.toy import COLOURS, ToyData, fit
 from zoo.parts import SumOfParts
 from zoo.parts.layers.group_generator import highest, straight_through
-from zoo.parts.layers.group_selector import GroupSelector
 from zoo.parts.layers.grouping import Grouping
 from zoo.training.projection_set import ProjectionSet
 from zoo.utils.functional import sparsemax
@@ -205,15 +204,6 @@ def test_only_used_rows_of_attention_are_computed_and_equal_the_full_matrix() ->
     few, _ = model.generator(model.projection(x), None, Grouping(7, 0.2, 2))
     every, _ = model.generator(model.projection(x), None, Grouping(60, 0.2, 2))
     torch.testing.assert_close(few, every[:, [j * 60 // 7 for j in range(7)]])
-
-
-def test_the_selector_starts_as_the_class_logits() -> None:
-    selector = GroupSelector(4, 3, 0.1)
-    h = torch.randn(2, 5, 4)
-    with torch.no_grad():
-        theta = selector(h)
-    torch.testing.assert_close(theta, sparsemax(0.1 * h @ selector.classes.T, 1))
-    torch.testing.assert_close(theta.sum(1), torch.ones(2, 3))
 
 
 STAGES = [

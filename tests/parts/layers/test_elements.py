@@ -1,4 +1,4 @@
-"""What elements are, and that hiding them lets nothing through."""
+"""Elements of every modality; nothing of a hidden element remains."""
 
 import pytest
 import torch

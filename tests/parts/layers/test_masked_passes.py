@@ -1,4 +1,4 @@
-"""Masked passes: chunked, deduplicated and skipped without a change in what comes out."""
+"""Masked passes: chunks, duplicates and skipped groups do not change the result."""
 
 import pytest
 import torch
