@@ -1,11 +1,11 @@
-"""Concept models on the first 50 classes of CUB-200-2011, side by side: `python -m benchmarks.cub_concepts`.
+"""Compares concept models on the first 50 classes of CUB-200-2011: `python -m benchmarks.cub_concepts`.
 
-One frozen MobileNetV2 (ImageNet) makes features of the box crops and of their mirror images, once; every model is then
-trained on these features by its own recipe, on the official split, with 5 % of the training images held out. Concepts
-are the 35 attributes that at least half of the annotations of a class confirm (and at least 10 classes have), so they
-are labels of classes: at 100 % answered concepts two classes of the same attributes remain alike.
+Features of the box crops and of their mirror images are computed once by a frozen MobileNetV2 (ImageNet). Every model
+is trained on these features by its own recipe, on the official split, with 5 % of the training images held out. The
+concepts are the 35 attributes that at least half of the annotations of a class confirm and at least 10 classes have.
+They are labels of classes: even with all concepts set, two classes with the same attributes cannot be distinguished.
 
-Writes a table and everything measured beside it, benchmarks/CUB_CONCEPTS.md and .json.
+Writes a table, benchmarks/CUB_CONCEPTS.md, and all measurements, benchmarks/CUB_CONCEPTS.json.
 """
 
 import argparse
@@ -27,16 +27,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 import zoo
+from zoo.concepts.layers.annotated import AnnotatedConcepts
+from zoo.concepts.layers.embeddings import EmbeddingHead, mixed_embeddings
+from zoo.core.module import SelfInterpretable
 from zoo.data import CUB
 from zoo.data.base.items import Rows
 from zoo.data.base.module import DataModule
 from zoo.data.base.sampling import stratified_split
 from zoo.domain import Domain, TableDomain
-from zoo.interventions.annotator import cache
-from zoo.interventions.sweep import Protocol, make_policies, sweep
+from zoo.interventions.cached_evidence import cache_evidence
+from zoo.interventions.policies import make_policies
+from zoo.interventions.protocol import Protocol
+from zoo.interventions.sweep import sweep
 from zoo.metrics import concept_report
 from zoo.networks.image_backbones import create_backbone
 from zoo.training.black_box import BlackBox
+from zoo.training.staged_module import StagedModule
 from zoo.utils.functional import area_under_roc
 
 HERE = Path(__file__).parent
@@ -48,13 +54,13 @@ CONCEPTS_FIRST = [
 JOINT = [{"name": "joint", "epochs": 25, "train": ["concepts", "head"], "decay_every": 18, "decay": 0.2}]
 WITH_POLICY = [{**JOINT[0], "train": ["concepts", "policy", "head"]}]
 PROJECTED = [{"name": "learn_bank"}, {"name": "sparsify"}, {"name": "measure", "epochs": 1, "train": []}]
-WEIGHED = {"concepts": 5.0}
+WEIGHTED = {"concepts": 5.0}
 SLOW = {"concepts": 3e-3, "head": 1e-2}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "CBM, joint": ("cbm", {"recipe": {"stages": JOINT, "lr": SLOW, "coefficients": WEIGHED}}),
+    "CBM, joint": ("cbm", {"recipe": {"stages": JOINT, "lr": SLOW, "coefficients": WEIGHTED}}),
     "CBM, joint, logits": (
         "cbm",
-        {"bottleneck": "logit", "recipe": {"stages": JOINT, "lr": 3e-3, "coefficients": {"concepts": 5.0}}},
+        {"bottleneck": "logit", "recipe": {"stages": JOINT, "lr": 3e-3, "coefficients": WEIGHTED}},
     ),
     "CBM, sequential": ("cbm", {"training": "sequential", "recipe": {"stages": CONCEPTS_FIRST, "lr": SLOW}}),
     "CBM, independent": ("cbm", {"training": "independent", "recipe": {"stages": CONCEPTS_FIRST, "lr": SLOW}}),
@@ -66,7 +72,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class Features(DataModule):
-    """Features of images as rows of a table, mirror images among the training rows."""
+    """Image features as rows of a table; the training rows include mirror images."""
 
     def __init__(self, table: dict[str, Tensor], domain: TableDomain, seed: int) -> None:
         super().__init__(batch_size=64, seed=seed, val_fraction=0.05)
@@ -87,7 +93,7 @@ class Features(DataModule):
 
 @torch.no_grad()
 def features(cub: CUB, cached: Path) -> dict[str, Tensor]:
-    """Pooled features of all images by split, made once."""
+    """Pooled features of all images by split, computed once."""
     if cached.is_file():
         return load_file(cached)
     backbone = create_backbone({"name": "mobilenetv2_100", "pad_type": "same", "weights": WEIGHTS}, 3).eval()
@@ -108,8 +114,8 @@ def features(cub: CUB, cached: Path) -> dict[str, Tensor]:
     return table
 
 
-def trained(model: Any, data: DataModule) -> dict[str, float]:
-    """Trains through the whole recipe and tests."""
+def trained(model: StagedModule, data: DataModule) -> dict[str, float]:
+    """Trains a model by its whole recipe, and tests it."""
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     trainer = Trainer(
@@ -128,22 +134,24 @@ def trained(model: Any, data: DataModule) -> dict[str, float]:
 
 
 @torch.no_grad()
-def report(model: Any, data: DataModule, black_box: Tensor, seed: int) -> dict[str, Any]:
+def report(model: SelfInterpretable, data: DataModule, black_box: Tensor, seed: int) -> dict[str, Any]:
     """Concept metrics and interventions on the test images."""
     items = data.items("test", False)
     scores, evidence = model.eval().step(items.inputs)
-    if not hasattr(model, "concept_probability"):  # margins, which have no true value to be set to
+    annotated = getattr(model, "annotated", None)
+    if not isinstance(annotated, AnnotatedConcepts):  # margins, which have no true value to set
         margins = evidence.activation[:, : len(model.domain.concepts)]
         return {"concept_auc": area_under_roc(margins, items.concepts).nanmean().item()}
-    inner, probability = model.mixed(evidence) if hasattr(model, "mixed") else None, model.concept_probability(evidence)
-    found = concept_report(probability, inner, items.concepts, items.targets, scores, black_box, seed=seed)
+    representation = mixed_embeddings(evidence) if isinstance(model.head, EmbeddingHead) else None
+    probability = annotated.probability(evidence)
+    found = concept_report(probability, representation, items.concepts, items.targets, scores, black_box, seed=seed)
     out: dict[str, Any] = {name: entry["value"] for name, entry in found.items()}
-    cached = cache(model, data.test_dataloader())
-    for competence, key in ((1.0, "right"), (0.0, "wrong")):
+    cached = cache_evidence(model, data.test_dataloader())
+    for competence, key in ((1.0, "true"), (0.0, "wrong")):
         names = ["random", "coop"] if competence else ["random"]
         protocol = Protocol(competences=(competence,), orders=5, seed=seed)
         for curve in sweep(model, cached, make_policies(names, model, cached), protocol):
-            out[f"{curve.policy}, {key} answers"] = curve.to_dict()
+            out[f"{curve.policy}, {key} labels"] = curve.to_dict()
     return out
 
 
@@ -168,10 +176,10 @@ def main() -> int:
         data = Features(table, domain, seed)
         seed_everything(seed, verbose=False)
         stages = [{"name": "train", "epochs": 25, "train": ["head"], "decay_every": 18, "decay": 0.2}]
-        twin = BlackBox(domain, backbone="identity", recipe={"stages": stages, "lr": 3e-3})
-        results.setdefault("black box", []).append(trained(twin, data))
+        baseline = BlackBox(domain, backbone="identity", recipe={"stages": stages, "lr": 3e-3})
+        results.setdefault("black box", []).append(trained(baseline, data))
         with torch.no_grad():
-            black_box = twin.eval()(data.items("test", False).inputs)
+            black_box = baseline.eval()(data.items("test", False).inputs)
         for title, (name, arguments) in MODELS.items():
             seed_everything(seed, verbose=False)
             model = zoo.create_model(name, domain=domain, backbone="identity", **arguments)
@@ -188,10 +196,10 @@ def write(results: dict[str, list[dict[str, Any]]], seeds: int) -> None:
         "model",
         "accuracy",
         "concept AUC",
-        "answered 50 %",
-        "answered all",
+        "50 % set",
+        "all set",
         "area",
-        "wrong answers",
+        "wrong labels",
         "CTL",
         "ICL",
         "OIS",
@@ -199,27 +207,32 @@ def write(results: dict[str, list[dict[str, Any]]], seeds: int) -> None:
     )
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for title, runs in results.items():
-        right, wrong = (
-            [run[k] for run in runs if k in run] for k in ("random, right answers", "random, wrong answers")
-        )
+        true, wrong = ([run[k] for run in runs if k in run] for k in ("random, true labels", "random, wrong labels"))
         cells = [
             _mean([100 * run["test/accuracy"] for run in runs], 1),
             _mean([run.get("concept_auc") for run in runs], 3),
-            _mean([100 * curve["accuracy_at"]["50%"] for curve in right], 1),
-            _mean([100 * curve["accuracy_at"]["100%"] for curve in right], 1),
-            _mean([curve["area_under_curve"] for curve in right], 3),
+            _mean([100 * curve["accuracy_at"]["50%"] for curve in true], 1),
+            _mean([100 * curve["accuracy_at"]["100%"] for curve in true], 1),
+            _mean([curve["area_under_curve"] for curve in true], 3),
             _mean([100 * curve["accuracy_at"]["100%"] for curve in wrong], 1),
             *(_mean([run.get(key) for run in runs], 3) for key in ("ctl", "icl", "ois", "nis")),
         ]
         lines.append("| " + " | ".join([title, *cells]) + " |")
     about = (__doc__ or "").strip().split("\n\n")
-    text = (
-        f"# Concept models on CUB-50\n\n{about[1]}\n\nMean and standard deviation over {seeds} seeds, on "
-        f"{torch.get_num_threads()} CPU threads. Accuracy in %; 'answered': after so many of the concept groups, in "
-        "random order, were set to their true values; 'area' under that curve; 'wrong answers': all set to the "
-        "opposite. CTL, ICL (leakage to the task and between concepts), OIS and NIS (impurity): 0 is best, for NIS "
-        "0.5.\n\n" + "\n".join(lines) + "\n\nRe-made by `python -m benchmarks.cub_concepts`.\n"
+    notes = (
+        f"Mean and standard deviation over {seeds} seeds; measured with {torch.get_num_threads()} CPU thread(s). "
+        "Accuracy in %. 'set': accuracy after this share of the concept groups is set to its true values, in random order; "
+        "'area': under that curve; 'wrong labels': all groups are set to the opposite of their true values. CTL, ICL "
+        "(leakage to the task and between concepts), OIS and NIS (impurity): 0 is best; for NIS 0.5."
     )
+    parts = [
+        "# Concept models on CUB-50",
+        about[1],
+        notes,
+        "\n".join(lines),
+        "Created by `python -m benchmarks.cub_concepts`.",
+    ]
+    text = "\n\n".join(parts) + "\n"
     (HERE / "CUB_CONCEPTS.md").write_text(text, encoding="utf-8")
     (HERE / "CUB_CONCEPTS.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(text)

@@ -41,6 +41,15 @@ def test_loss_is_a_mean_over_labelled_aspects() -> None:
     assert aspect_loss(logits, torch.full((3, 6), torch.nan), ASPECTS) == 0
 
 
+@pytest.mark.parametrize("bottleneck", ["logit", "softmax"])
+def test_scores_by_hand(bottleneck: str) -> None:
+    small = c3m(bottleneck=bottleneck)
+    model = small.model
+    logits = model.backbone(small.inputs) @ model.concepts.weight.T + model.concepts.bias
+    v = logits if bottleneck == "logit" else torch.cat([logits[:, :2].softmax(1), logits[:, 2:].softmax(1)], 1)
+    torch.testing.assert_close(model(small.inputs), v @ model.head.weight.T + model.head.bias)
+
+
 def batch() -> dict[str, Tensor]:
     concepts = torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 1, 0], [1, 0, 0, 1]])
     return {"input": c3m().inputs, "target": torch.tensor([0, 1, 2, 1, 0]), "concepts": concepts}

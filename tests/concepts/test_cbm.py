@@ -38,6 +38,19 @@ def batch_of(model: CBM, rows: int = 6) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.parametrize("bottleneck", ["sigmoid", "logit", "hard"])
+def test_scores_by_hand(bottleneck: str) -> None:
+    small = cbm(bottleneck=bottleneck)
+    model = small.model
+    logits = model.backbone(small.inputs) @ model.concepts.weight.T + model.concepts.bias
+    p = torch.cat([logits[:, :2].sigmoid(), logits[:, 2:].softmax(1)], 1)  # two binary concepts and the colours
+    v = {"sigmoid": p, "logit": logits, "hard": (p > 0.5).float()}[bottleneck]
+    explanation = model.explain(small.inputs, 2).check()
+    torch.testing.assert_close(explanation.scores, v @ model.head.weight.T + model.head.bias)
+    torch.testing.assert_close(explanation.contributions, v * model.head.weight[2])
+    torch.testing.assert_close(explanation.details["probability"], p)
+
+
 @pytest.mark.parametrize(("training", "reaches"), [("joint", True), ("sequential", False), ("independent", False)])
 def test_only_joint_training_lets_the_task_reach_the_concepts(training: str, reaches: bool) -> None:
     model = toy_model(training=training).train()
@@ -71,7 +84,7 @@ def test_learns_the_concepts_and_no_more_than_they_tell() -> None:
 
 
 def test_calibrate_takes_percentiles_of_the_training_logits() -> None:
-    stages = [*TWO[:1], {"name": "calibrate"}, *TWO[1:]]
+    stages = [{**TWO[0], "epochs": 1}, {"name": "calibrate"}, {**TWO[1], "epochs": 1}]
     model = toy_model(training="sequential", bottleneck="logit", stages=stages)
     fit(model, DATA)
     inputs = torch.stack([item["input"] for item in DATA.projection_dataset()])

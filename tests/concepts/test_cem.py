@@ -12,7 +12,29 @@ from tests.toy import fit
 from zoo.concepts import CEM
 from zoo.data import ConceptToy
 
-DATA = ConceptToy("dot", count=400, batch_size=64)
+DATA = ConceptToy("dot", count=400, batch_size=80)
+
+
+def test_scores_by_hand() -> None:
+    torch.manual_seed(0)
+    model = cem().model
+    with torch.no_grad():
+        h = model.backbone(batch()["input"])
+        concepts = []
+        for i in range(5):
+            rows = slice(6 * i, 6 * i + 6)
+            both = F.leaky_relu(h @ model.concepts.embed.weight[rows].T + model.concepts.embed.bias[rows])
+            concepts.append((both[:, :3], both[:, 3:], both @ model.concepts.score[0] + model.concepts.bias[0]))
+        logits = torch.stack([logit for _, _, logit in concepts], 1)
+        p = torch.cat([logits[:, :2].sigmoid(), logits[:, 2:].softmax(1)], 1)
+        scores = model.head.bias.expand(5, -1)
+        explanation = model.explain(batch()["input"], 1).check()
+        for i, (present, absent, _) in enumerate(concepts):
+            mixed = p[:, i, None] * present + (1 - p[:, i, None]) * absent
+            part = mixed @ model.head.weight[:, 3 * i : 3 * i + 3].T
+            scores = scores + part
+            torch.testing.assert_close(explanation.contributions[:, i], part[:, 1])
+        torch.testing.assert_close(explanation.scores, scores)
 
 
 def randint_scores(monkeypatch: pytest.MonkeyPatch, draw: Tensor, **options: object) -> tuple[CEM, Tensor]:
@@ -66,8 +88,8 @@ def test_learns_where_concepts_are_not_enough() -> None:
         backbone={"name": "mlp", "widths": [64]},
         width=32,
         recipe={
-            "stages": [{"name": "joint", "epochs": 60, "train": ["backbone", "concepts", "head"]}],
-            "lr": 0.01,
+            "stages": [{"name": "joint", "epochs": 30, "train": ["backbone", "concepts", "head"]}],
+            "lr": 0.02,
             "coefficients": {"concepts": 1},
         },
     )

@@ -31,14 +31,14 @@ def test_truth_of_a_rule_by_hand() -> None:
 
 def test_reasoner_recovers_the_four_rules_of_xor() -> None:
     torch.manual_seed(0)
-    data = ConceptToy("xor", count=2000, batch_size=256)
-    stages = [{"name": "joint", "epochs": 60, "train": ["backbone", "concepts", "head"]}]
+    data = ConceptToy("xor", count=800, batch_size=100)
+    stages = [{"name": "joint", "epochs": 20, "train": ["backbone", "concepts", "head"]}]
     model = DCR(
         data.domain,
         backbone={"name": "mlp", "widths": [32]},
         width=8,
         temperature=4.0,
-        recipe={"stages": stages, "lr": 0.01},
+        recipe={"stages": stages, "lr": 0.03},
     )
     trainer = fit(model, data)
     trainer.test(model, datamodule=data, verbose=False)

@@ -19,7 +19,7 @@ DATA = ConceptToy("trig", count=600, batch_size=64)
 
 def test_whole_recipe_runs_as_training() -> None:
     model = LabelFreeCBM(
-        DATA.domain, "annotations", backbone={"name": "mlp", "widths": [32]}, min_similarity=0.1, lam=1e-3
+        DATA.domain, "annotations", backbone={"name": "mlp", "widths": [32]}, min_similarity=0.1, lam=1e-3, epochs=200
     )
     before = model.backbone.state_dict()["layers.0.weight"].clone()
     trainer = fit(model, DATA)
@@ -31,6 +31,16 @@ def test_whole_recipe_runs_as_training() -> None:
     torch.testing.assert_close(z.std(0)[model.alive], torch.ones(int(model.alive.sum())), rtol=0, atol=1e-4)
 
 
+def test_scores_by_hand() -> None:
+    small = labelfree()
+    model, inputs = small.model, AnnotatedRows().inputs
+    q = model.backbone(inputs) @ model.concepts.weight.T
+    z = (model.backbone(small.inputs) @ model.concepts.weight.T - q.mean(0)) / q.std(0)
+    explanation = model.explain(small.inputs, 0).check()
+    torch.testing.assert_close(explanation.activation, z, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(explanation.scores, z @ model.head.weight.T + model.head.bias, rtol=1e-4, atol=1e-4)
+
+
 def test_random_control_runs_and_says_so() -> None:
     small = labelfree(scores="random")
     assert {unit.source["supervision"] for unit in small.model.units()} == {"random control"}
@@ -40,7 +50,6 @@ def test_random_control_runs_and_says_so() -> None:
 
 def test_dropped_concepts_are_silent_and_listed() -> None:
     model = labelfree(min_similarity=0.5).model
-    model.project(ProjectionSet(AnnotatedRows()))
     dropped = [unit for unit in model.units() if unit.source.get("dropped")]
     assert 0 < len(dropped) < 5
     explanation = model.explain(rows_of_table())

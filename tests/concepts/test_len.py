@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 import zoo
 from tests.small_models import ROWS
@@ -12,16 +13,29 @@ from zoo.concepts import LEN
 from zoo.data import ConceptToy
 
 
+def test_scores_by_hand() -> None:
+    torch.manual_seed(0)
+    model = LEN(ROWS, backbone={"name": "mlp", "widths": [4]}, hidden=3, temperature=0.7).eval()
+    x = torch.randn(4, 3)
+    with torch.no_grad():
+        logits = model.concepts(model.backbone(x))
+        p = torch.cat([logits[:, :2].sigmoid(), logits[:, 2:].softmax(1)], 1)  # two binary concepts and the colours
+        for c in range(3):
+            alpha = (model.head.weight[c].abs().sum(0) / 0.7).softmax(0)
+            hidden = F.leaky_relu((p * alpha / alpha.max()) @ model.head.weight[c].T + model.head.bias[c])
+            torch.testing.assert_close(model(x)[:, c], hidden @ model.head.out[c] + model.head.offset[c])
+
+
 def test_logic_explained_network_from_inputs_to_formulas() -> None:
     torch.manual_seed(0)
-    data = ConceptToy("xor", count=900, batch_size=128)
+    data = ConceptToy("xor", count=400, batch_size=100)
     stages = [
-        {"name": "concepts", "epochs": 40, "train": ["backbone", "concepts"]},
-        {"name": "head", "epochs": 40, "train": ["head"]},
+        {"name": "concepts", "epochs": 8, "train": ["backbone", "concepts"]},
+        {"name": "head", "epochs": 12, "train": ["head"]},
         {"name": "extract"},
         {"name": "measure", "epochs": 1, "train": []},
     ]
-    model = LEN(data.domain, backbone={"name": "mlp", "widths": [32]}, recipe={"stages": stages, "lr": 0.01})
+    model = LEN(data.domain, backbone={"name": "mlp", "widths": [32]}, recipe={"stages": stages, "lr": 0.05})
     trainer = fit(model, data)
     trainer.test(model, datamodule=data, verbose=False)
     assert trainer.callback_metrics["test/accuracy"] > 0.95

@@ -23,7 +23,7 @@ def test_posthoc_recipe_and_its_residual() -> None:
     for residual in (False, True):
         torch.manual_seed(0)
         options = {"residual": True, "recipe": {"stages": stages}} if residual else {}
-        model = PostHocCBM(DATA.domain, backbone={"name": "mlp", "widths": [32]}, lam=1e-3, **options)
+        model = PostHocCBM(DATA.domain, backbone={"name": "mlp", "widths": [32]}, lam=1e-3, epochs=200, **options)
         trainer = fit(model, DATA)
         trainer.test(model, datamodule=DATA, verbose=False)
         accuracy[residual] = trainer.callback_metrics["test/accuracy"].item()
@@ -46,9 +46,17 @@ def test_the_residual_is_a_unit_that_can_be_switched_off() -> None:
         torch.testing.assert_close(slopes[:, -1], model.readout(evidence) - off)
 
 
-def test_margins_are_distances() -> None:
-    model = posthoc().model
-    torch.testing.assert_close(model.concepts.weight.norm(dim=1), torch.ones(5))
+def test_scores_by_hand() -> None:
+    small = posthoc()
+    model, h = small.model, small.model.backbone(small.inputs)
+    length = model.concepts.weight.norm(dim=1)
+    torch.testing.assert_close(length, torch.ones(5))  # so that margins are distances
+    margins = (h @ model.concepts.weight.T + model.concepts.bias) / length
+    torch.testing.assert_close(model(small.inputs), margins @ model.head.weight.T + model.head.bias)
+    residual = posthoc(residual=True).model
+    h, margins = residual.backbone(small.inputs), residual.concepts(residual.backbone(small.inputs))
+    expected = margins @ residual.head.weight.T + residual.head.bias + h @ residual.residual.weight.T
+    torch.testing.assert_close(residual(small.inputs), expected)
 
 
 def test_random_control_runs_and_says_so() -> None:
