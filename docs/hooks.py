@@ -17,7 +17,7 @@ PLACES = {  # folder of the repository -> folder of the site, and which files of
     "": ("", ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     "benchmarks": ("benchmarks", ("*.md", "*.png")),
 }
-LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
+LINK = re.compile(r"(!?)\[([^]]*)\]\((?!\w+:|#)([^)#\s]+)\)")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -34,18 +34,21 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Turns links between files of the repository into links between pages of the site."""
+    """Turns links between files of the repository into links between pages, and drops those to anything else."""
     source = Path(page.file.abs_src_path).resolve() if page.file.abs_src_path else None
-    if source is None or source.is_relative_to(config.docs_dir):
+    if source is None:
         return markdown
     on_site = {Path(f.abs_src_path).resolve(): f.src_uri for f in files if f.abs_src_path}
-    depth = page.file.src_uri.count("/")
+    up = "../" * page.file.src_uri.count("/")
+    inside = source.is_relative_to(config.docs_dir)
 
-    def place(match: re.Match) -> str:
-        target = (source.parent / match[1]).resolve()
-        return "../" * depth + on_site[target] if target in on_site else match[1]
+    def rewrite(match: re.Match) -> str:
+        target = (source.parent / match[3]).resolve()
+        if target in on_site:
+            return f"{match[1]}[{match[2]}]({up}{on_site[target]})"
+        return match[0] if inside else match[2]  # of pages/ MkDocs checks the links
 
-    return LINK.sub(place, markdown)
+    return LINK.sub(rewrite, markdown)
 
 
 def _with_reference(entry: Any, pages: list[str]) -> Any:
