@@ -84,7 +84,7 @@ def test_idioms_alone_read_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     made = data(idiom_tokens=40_000, cache=str(tmp_path), held_out_windows=50)
     assert len(made.items("train", False)) == 40_000 // 16 - 1
     assert len(made.val_dataset()) == len(made.test_dataset()) == 50
-    with pytest.raises(ValueError, match="idioms=1 reads no file, but root names x"):
+    with pytest.raises(ValueError, match="idioms=1 reads no file, but root is x"):
         CodeData("x", idioms=1)
 
 
