@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.subwords import tokenizers
 from zoo.data import CodeData
 from zoo.data.real import code
-from zoo.data.real.code import SomeWindows, Windows
+from zoo.data.real.code_windows import Windows, WindowSampler
 from zoo.domain import Domain
 
 FILES = 12
@@ -84,7 +84,7 @@ def test_idioms_alone_read_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     made = data(idiom_tokens=40_000, cache=str(tmp_path), held_out_windows=50)
     assert len(made.items("train", False)) == 40_000 // 16 - 1
     assert len(made.val_dataset()) == len(made.test_dataset()) == 50
-    with pytest.raises(ValueError, match="idioms=1 reads no file, but root names x"):
+    with pytest.raises(ValueError, match="idioms=1 reads no file, but root is x"):
         CodeData("x", idioms=1)
 
 
@@ -113,7 +113,7 @@ def test_drawn_windows_begin_anywhere_and_others_one_after_the_other(corpus: Pat
 
 
 def test_more_windows_than_there_are_repeat_evenly() -> None:
-    sampler = SomeWindows(25, Windows(torch.arange(22), 2), torch.Generator(), 0)
+    sampler = WindowSampler(25, Windows(torch.arange(22), 2), torch.Generator(), 0)
     drawn = torch.tensor(list(sampler)).bincount(minlength=10)
     assert len(sampler) == 25 == int(drawn.sum()) and set(drawn.tolist()) == {2, 3}
 
@@ -121,7 +121,7 @@ def test_more_windows_than_there_are_repeat_evenly() -> None:
 def test_ranks_share_an_epoch() -> None:
     parts = []
     for rank in range(3):
-        sampler = SomeWindows(11, Windows(torch.arange(41), 2), torch.Generator(), 0)
+        sampler = WindowSampler(11, Windows(torch.arange(41), 2), torch.Generator(), 0)
         sampler.num_replicas, sampler.rank = 3, rank
         sampler.count, sampler.num_samples = 9, 3
         parts.append(set(sampler))
