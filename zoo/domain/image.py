@@ -117,8 +117,8 @@ class ImageDomain(Domain):
         return F.pil_to_tensor(image if image.mode == mode else image.convert(mode))
 
     def _fit(self, picture: Tensor) -> Tensor:
-        whole = self.resize == "squash" or self.crop_fraction == 1
-        if whole and tuple(picture.shape[-2:]) == self.size:
+        uncropped = self.resize == "squash" or self.crop_fraction == 1
+        if uncropped and tuple(picture.shape[-2:]) == self.size:
             return picture
         if self.resize == "squash":
             return F.resize(picture, list(self.size), v2.InterpolationMode.BILINEAR, antialias=True)
@@ -158,7 +158,7 @@ def _decoded(path: str | Path, modes: tuple[str, ...]) -> Tensor | None:
     Pillow and torchvision use the same library, so the pixels are the same.
     """
     try:
-        with Image.open(path) as image:  # reads the header alone
+        with Image.open(path) as image:  # reads the header only
             mode = image.mode if image.format == "JPEG" and image.mode in modes else ""
             if not mode or image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
                 return None

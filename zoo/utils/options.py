@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo.utils.errors import did_you_mean
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def parse_options(kind: type[T], given: T | Mapping[str, Any] | None, name: str) -> T:
@@ -24,7 +27,7 @@ def parse_options(kind: type[T], given: T | Mapping[str, Any] | None, name: str)
         return given
     if given is not None and not isinstance(given, Mapping):
         raise ValueError(f"{name} must be a mapping of options; got {given!r}.")
-    known = [f.name for f in fields(kind)]  # pyright: ignore[reportArgumentType] (a dataclass)
+    known = [f.name for f in fields(kind)]
     for key in given or {}:
         if key not in known:
             raise ValueError(f"{name} has no option '{key}'; {did_you_mean(key, known)}")
