@@ -221,9 +221,9 @@ def write(results: dict[str, list[dict[str, Any]]], seeds: int) -> None:
     about = (__doc__ or "").strip().split("\n\n")
     notes = (
         f"Mean and standard deviation over {seeds} seeds; measured with {torch.get_num_threads()} CPU thread(s). "
-        "Accuracy in %. 'set': accuracy after this share of the concept groups is set to its true values, in random order; "
-        "'area': under that curve; 'wrong labels': all groups are set to the opposite of their true values. CTL, ICL "
-        "(leakage to the task and between concepts), OIS and NIS (impurity): 0 is best; for NIS 0.5."
+        "Accuracy in %. 'set': accuracy after this share of the concept groups is set to its true values, in random "
+        "order; 'area': under that curve; 'wrong labels': all groups are set to the opposite of their true values. "
+        "CTL, ICL (leakage to the task and between concepts), OIS and NIS (impurity): 0 is best; for NIS 0.5."
     )
     parts = [
         "# Concept models on CUB-50",

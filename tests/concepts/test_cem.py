@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import zoo
-from tests.concepts.table_batch import batch
+from tests.concepts.table_batch import batch, scores_by_hand
 from tests.small_models import ROWS, cem
 from tests.toy import fit
 from zoo.concepts import CEM
@@ -18,23 +18,10 @@ DATA = ConceptToy("dot", count=400, batch_size=80)
 def test_scores_by_hand() -> None:
     torch.manual_seed(0)
     model = cem().model
-    with torch.no_grad():
-        h = model.backbone(batch()["input"])
-        concepts = []
-        for i in range(5):
-            rows = slice(6 * i, 6 * i + 6)
-            both = F.leaky_relu(h @ model.concepts.embed.weight[rows].T + model.concepts.embed.bias[rows])
-            concepts.append((both[:, :3], both[:, 3:], both @ model.concepts.score[0] + model.concepts.bias[0]))
-        logits = torch.stack([logit for _, _, logit in concepts], 1)
-        p = torch.cat([logits[:, :2].sigmoid(), logits[:, 2:].softmax(1)], 1)
-        scores = model.head.bias.expand(5, -1)
-        explanation = model.explain(batch()["input"], 1).check()
-        for i, (present, absent, _) in enumerate(concepts):
-            mixed = p[:, i, None] * present + (1 - p[:, i, None]) * absent
-            part = mixed @ model.head.weight[:, 3 * i : 3 * i + 3].T
-            scores = scores + part
-            torch.testing.assert_close(explanation.contributions[:, i], part[:, 1])
-        torch.testing.assert_close(explanation.scores, scores)
+    explanation = model.explain(batch()["input"], 1).check()
+    scores, contributions = scores_by_hand(model, shared=True)
+    torch.testing.assert_close(explanation.scores, scores)
+    torch.testing.assert_close(explanation.contributions, contributions[:, :, 1])
 
 
 def randint_scores(monkeypatch: pytest.MonkeyPatch, draw: Tensor, **options: object) -> tuple[CEM, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 import zoo
-from tests.concepts.table_batch import batch, evidence_of
+from tests.concepts.table_batch import batch, evidence_of, scores_by_hand
 from tests.small_models import ROWS, build
 from zoo.concepts import IntCEM
 
@@ -20,23 +20,10 @@ def intcem() -> IntCEM:
 def test_scores_by_hand() -> None:
     torch.manual_seed(0)
     model = intcem()
-    with torch.no_grad():
-        h = model.backbone(batch()["input"])
-        concepts = []
-        for i in range(5):
-            rows = slice(6 * i, 6 * i + 6)
-            both = F.leaky_relu(h @ model.concepts.embed.weight[rows].T + model.concepts.embed.bias[rows])
-            concepts.append((both[:, :3], both[:, 3:], both @ model.concepts.score[i] + model.concepts.bias[i]))
-        logits = torch.stack([logit for _, _, logit in concepts], 1)
-        p = torch.cat([logits[:, :2].sigmoid(), logits[:, 2:].softmax(1)], 1)
-        scores = model.head.bias.expand(5, -1)
-        explanation = model.explain(batch()["input"], 1).check()
-        for i, (present, absent, _) in enumerate(concepts):
-            mixed = p[:, i, None] * present + (1 - p[:, i, None]) * absent
-            part = mixed @ model.head.weight[:, 3 * i : 3 * i + 3].T
-            scores = scores + part
-            torch.testing.assert_close(explanation.contributions[:, i], part[:, 1])
-        torch.testing.assert_close(explanation.scores, scores)
+    explanation = model.explain(batch()["input"], 1).check()
+    scores, contributions = scores_by_hand(model, shared=False)
+    torch.testing.assert_close(explanation.scores, scores)
+    torch.testing.assert_close(explanation.contributions, contributions[:, :, 1])
 
 
 def test_greedy_group_is_the_best_of_all_real_interventions() -> None:
