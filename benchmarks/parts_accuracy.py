@@ -167,7 +167,7 @@ def main() -> None:
         rows[f"own backbone on the top 20 % by {name}"] = masked_error(own, own, method, some, sop.elements)
     lines = [f"| {name} | {100 * value:.1f} % |" for name, value in rows.items()]
     note = f"Post-hoc masks: {len(order)} test images; all others: {len(test)}.\n"  # pyright: ignore[reportArgumentType]
-    text = "\n".join([f"# Errors on {options.data}\n", "| | error |", "|---|---|", *lines, "", note])
+    text = "\n".join([f"# Error rates on {options.data}\n", "| | error |", "|---|---|", *lines, "", note])
     (HERE / f"PARTS_{options.data.upper()}.md").write_text(text)
     (HERE / f"PARTS_{options.data.upper()}.json").write_text(json.dumps(rows, indent=1))
     print(text)

@@ -1,19 +1,19 @@
-"""Prototype models on the first 50 classes of CUB-200-2011, side by side: `python -m benchmarks.prototype_quality`.
+"""Compares prototype models on the first 50 classes of CUB-200-2011: `python -m benchmarks.prototype_quality`.
 
-Trains what the folder of runs does not hold yet by the shipped configs (one frozen MobileNetV2 for all), takes the test
-accuracy of each run, and measures on the first `--images` of a fixed shuffle of the test images (box crops, so that the
-object fills the image), of the explanation of each image's label:
+Trains the shipped configs that have no run yet (one frozen MobileNetV2 for all), reads the test accuracy of each run,
+and measures explanations of the label on the first `--images` of a fixed shuffle of the test images (box crops, so that
+the object fills the image):
 
-    per image, in all  how many units hold 95 % of the absolute contributions (of a tree: on the path), and how
-                       many ever do so
-    consistency        share of prototypes whose peak lies by one and the same part in 80 % of the images where the
-                       prototype is among those units; only prototypes that are so in five images or more count
-    stability          share of such pairs that keep their parts under noise of 0.2 on normalised pixels
-    purity             share of the ten best patches of a prototype that have the same part
-    PLC, PAC, PRC      what noise of 0.5 outside of the box of the strongest prototype (and ten pixels around it) does
-                       to its place, activation (percent) and rank
+    per image, in all  number of units that hold 95 % of the absolute contributions (in a tree: units on the path), in
+                       an image and in any image
+    consistency        percentage of prototypes whose peak lies near the same part in 80 % of the images in which the
+                       prototype is among these units; only prototypes with five or more such images count
+    stability          percentage of these pairs that keep their parts under noise of 0.2 on normalised pixels
+    purity             fraction of the ten best patches of a prototype that show the same part
+    PLC, PAC, PRC      change of location, activation (percent) and rank of the strongest prototype under noise of 0.5
+                       outside of its box and ten pixels around it
 
-See `zoo.metrics` for sources and for what is mended. Writes benchmarks/PROTOTYPES_CUB50.md and .json.
+See `zoo.metrics` for sources and differences from them. Writes benchmarks/PROTOTYPES_CUB50.md and .json.
 """
 
 import argparse
@@ -178,10 +178,10 @@ def report(record: dict[str, Any]) -> str:
     lines = [
         "# Prototype models on CUB-50",
         "",
-        f"Box crops, one frozen MobileNetV2 (ImageNet) for all; the black box with the same backbone has "
-        f"{record['black box']:.1%}. Explanations of {record['images']} test images; what the columns are: "
-        "`python -m benchmarks.prototype_quality --help`. A dash: the units have no place in the image, or are no "
-        "prototypes with a vocabulary of their own. Times on a CPU, explanation and backbone.",
+        f"Box crops, one frozen MobileNetV2 (ImageNet) for all; the accuracy of a black box with the same backbone is "
+        f"{record['black box']:.1%}. Explanations of {record['images']} test images. `python -m "
+        "benchmarks.prototype_quality --help` describes the columns. A dash: the metric does not apply, because units "
+        "have no location in the image or are not learned prototypes. Times are of explanation and backbone on a CPU.",
         "",
         "| model | " + " | ".join(title for title, _, _ in columns) + " |",
         "|---" * (len(columns) + 1) + "|",

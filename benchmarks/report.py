@@ -1,21 +1,21 @@
-"""The page of the speed benchmarks, written from what was measured and from nothing else."""
+"""Writes the page of the speed benchmarks from results.json."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 INTRODUCTION = """# Speed
 
-Made by `python -m benchmarks`, from results.json beside it; `--only SECTION` measures a section anew. Ways are timed in
-turn in one process, round by round. Times are medians in ms, memory is the peak beyond the start; a ratio is the median
-over the rounds, with its quartiles. **faster**: the other way's time by ours. **cost**: our time by the other way's.
-Where ways should find the same, they are compared before they are timed, and the run fails if they differ by more than
-is told.
+Written by `python -m benchmarks` from results.json; `--only SECTION` measures one section again. The methods of a row
+are timed in turn in one process, round by round. Times are medians in ms; memory is the peak beyond the start; a ratio
+is the median over the rounds, with its quartiles. **faster**: time of the other method divided by ours. **cost**: our
+time divided by that of the other method. Methods that compute the same are compared before they are timed, and the run
+fails if they differ by more than the tolerance in the last column.
 """
 
 
-NO_GPU = """No CUDA device was at hand, so these goals are not measured: projection at most 1.1 times the passes of the
-backbone, a weight-sparse training step at most 1.15 times the dense one, a device that trains ResNet-34 at 224 pixels
-busy for at least 90 % of the time.
+NO_GPU = """Not measured, because no CUDA device was available: projection takes at most 1.1 times as long as the passes
+of the backbone; a weight-sparse training step at most 1.15 times as long as a dense one; a device that trains ResNet-34
+at 224 pixels is busy at least 90 % of the time.
 """
 
 
@@ -35,15 +35,15 @@ def render(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _goals(results: Mapping[str, Mapping[str, Any]]) -> str:
     judged = [(section, row) for section, found in results.items() for row in found["rows"] if "goal" in row]
-    lines = ["| section | what | goal | measured | met |", "|---|---|---|---|---|"]
+    lines = ["| section | case | goal | measured | met |", "|---|---|---|---|---|"]
     for section, row in judged:
-        met = "yes" if row["met"] else f"**no**: {row.get('missed') or 'not explained yet'}"
+        met = "yes" if row["met"] else f"**no**: {row.get('missed') or 'cause unknown'}"
         lines.append(f"| {section} | {_what(row)} | {_goal(row)} | {_value(row)} | {met} |")
     return "\n".join(lines) + "\n"
 
 
 def _what(row: Mapping[str, Any]) -> str:
-    return row["what"] if "ways" not in row else f"{row['what']}: {row['ours']} against {next(iter(row['ratios']))}"
+    return row["what"] if "ways" not in row else f"{row['what']}: {row['ours']} vs. {next(iter(row['ratios']))}"
 
 
 def _goal(row: Mapping[str, Any]) -> str:
@@ -64,18 +64,18 @@ def _ratio(spread: Sequence[float]) -> str:
 
 
 def _cases(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| what | way | ms | MiB | ratio | equal within |", "|---|---|---|---|---|---|"]
+    lines = ["| case | method | ms | MiB | ratio | tolerance |", "|---|---|---|---|---|---|"]
     for row in rows:
         for name, way in row["ways"].items():
             ours = name == row["ours"]
             ratio = "" if ours else f"{_ratio(row['ratios'][name])} {row['kind']}"
-            equal = "" if ours else ("another function" if row["apart"] is None else f"{row['apart']:g}")
+            equal = "" if ours else ("not equal" if row["apart"] is None else f"{row['apart']:g}")
             memory = "" if way.get("MiB") is None else f"{way['MiB']:.0f}"
             lines.append(f"| {row['what']} | {name} | {way['ms'][1]:.4g} | {memory} | {ratio} | {equal} |")
     return "\n".join(lines) + "\n"
 
 
 def _readings(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| what | value |", "|---|---|"]
+    lines = ["| quantity | value |", "|---|---|"]
     lines += [f"| {row['what']} | {_value(row)} |" for row in rows]
     return "\n".join(lines) + "\n"

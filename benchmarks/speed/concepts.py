@@ -1,6 +1,7 @@
-"""Concept models against the plain formulation of their formulas.
+"""Concept models compared with the plain formulation of their equations.
 
-Plain: the published form, a loop over concepts, groups or pairs, or a temporary that a matrix product avoids.
+Plain: the published form, which loops over concepts, groups or pairs, or builds a temporary tensor that a matrix
+product avoids.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -42,7 +42,7 @@ def cases(device: torch.device) -> Iterator[Case]:
                 others, lambda part: match_by_transport(queries, part, PAIRS, EPSILON, STEPS).value
             ),
             "loop over candidates": lambda: _each(queries, others, _transport_of_pair),
-            "the same, logarithms": lambda: _each(queries, others, _transport_by_logarithms),
+            "in the log domain": lambda: _each(queries, others, _transport_by_logarithms),
         },
         goal=Goal(at_least=5),
         apart=1e-3,

@@ -1,11 +1,11 @@
-"""Two processes beside one, each of one thread, with the same batch for each process (weak scaling), over gloo on CPU.
+"""Two processes compared with one, each with one thread and the same batch (weak scaling), over gloo on CPU.
 
-Efficiency is the images a second of two processes by twice those of one: what exchanging gradients and waiting for each
-other leave. Models are small, so a step is short and the exchange counts; at the size of papers it hides behind the
-backward pass. `find_unused_parameters`, which recipes that freeze groups need, walks the graph once more in each step.
-What the two processes share, caches and the memory bus, bounds them too; how much, the CPU time tells: that
-of a step of one of two processes by that of a process alone. Projection reads the same images over two ranks as over
-one, and finds the same patches.
+Efficiency is the images per second of two processes divided by twice those of one; exchanging gradients and waiting
+reduce it. Models are small, so a step is short and the exchange matters; at published sizes it is hidden by the
+backward pass. `find_unused_parameters`, which recipes with frozen groups need, traverses the graph once more in each
+step. Processes also share caches and the memory bus; the ratio of CPU times shows how much: a step of one of two
+processes, divided by a step of a single process. Projection reads the same images with two ranks as with one and
+finds the same patches.
 """
 
 import json
@@ -152,13 +152,15 @@ def cases(device: torch.device) -> Iterator[Reading]:
             yield Reading(f"{title}: one process", BATCH / one["wall"], "inputs/s")
             yield Reading(f"{title}: two processes", 2 * BATCH / two["wall"], "inputs/s")
             yield Reading(f"{title}: efficiency of two processes", 100 * one["wall"] / two["wall"], "%")
-            yield Reading(f"{title}: CPU time of a step, one of two by one alone", two["cpu"] / one["cpu"], "x")
+            yield Reading(
+                f"{title}: CPU time of a step, one of two relative to a single process", two["cpu"] / one["cpu"], "x"
+            )
             if one["push"]:
                 (alone, *patches), (shared, *same) = one["push"][0], two["push"][0]
                 if patches != same:
                     raise ArithmeticError("two ranks project onto other patches than one.")
                 yield Reading(
-                    f"push of {2 * BATCH * STEPS:,} images over two ranks, the same patches: share of the time of one",
+                    f"push of {2 * BATCH * STEPS:,} images over two ranks, the same patches: time relative to one rank",
                     100 * shared / alone,
                     "%",
                 )

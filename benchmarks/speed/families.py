@@ -1,9 +1,9 @@
-"""What a self-interpretable model costs beside its black-box twin, and its explanation beside its prediction.
+"""The cost of self-interpretable models compared with their black box, and of explanations compared with predictions.
 
-One or two models of each family and the twin on the same backbone, a small CNN on 64-pixel images (ResNet-34 at 224
-pixels on CUDA), 50 classes. The twin is the backbone with a plain linear head. A training step is forwards, losses,
-backwards and the optimizer. The prediction is `forward`, which computes the evidence, and the scores from it;
-the explanation is `explain`, with names and all terms. Both give the same scores.
+One or two models of each family and a black box with the same backbone, a small CNN on 64-pixel images (ResNet-34 at
+224 pixels on CUDA), 50 classes. The black box is the backbone with a plain linear head. A training step is the forward
+pass, the losses, the backward pass and the optimizer step. The prediction is `forward`; the explanation is `explain`,
+with names and all terms. Both give the same scores.
 """
 
 from collections.abc import Callable, Iterator
@@ -93,10 +93,10 @@ def explain(model: SelfInterpretable, x: Tensor) -> Tensor:
 def beside(name: str, model: SelfInterpretable, twin: StagedModule, batch: Batch) -> Iterator[Case]:
     """The three cases of a model."""
     x = batch["input"]
-    steps = {"zoo": step_of(model, batch), "black-box twin": step_of(twin, batch)}
+    steps = {"zoo": step_of(model, batch), "black box": step_of(twin, batch)}
     yield Case(f"training step of {name}", steps, cost=True, apart=None)
     model.eval(), twin.eval()
-    passes = {"zoo": partial(predict, model, x), "black-box twin": partial(predict, twin, x)}
+    passes = {"zoo": partial(predict, model, x), "black box": partial(predict, twin, x)}
     yield Case(f"prediction of {name}", passes, cost=True, apart=None)
     own = {"explain": partial(explain, model, x), "predict": partial(predict, model, x)}
     yield Case(f"explanation of {name}", own, "explain", cost=True, goal=Goal(at_most=1.15), apart=1e-6)

@@ -1,7 +1,7 @@
-"""Explaining a folder of images, as `train.py explain` does, beside predicting it in batches.
+"""Explaining a folder of images, as `train.py explain` does, compared with predicting it in batches.
 
-Both read the same files, with the checkpoint `protopnet-mnist`; explaining also writes a line for each image. Memory is
-that of a process of its own for each folder.
+Both read the same files with the checkpoint `protopnet-mnist`; explaining also writes a line for each image. Memory is
+measured in a separate process for each folder.
 """
 
 import io

@@ -1,8 +1,8 @@
 """The intervention sweep at the size of CUB-200-2011, from cached evidence.
 
 5,794 test images, 112 concepts in 28 groups, 200 classes, concept embeddings of width 16; 29 points, 8 policies, and 5
-orders of the random one. A few rows are also run the naive way, a readout for each what-if, as a model that does not
-know its slopes would; both give the same curves.
+orders of the random policy. A few rows are also run by a naive method, one readout for each possible intervention, as
+for a model without known slopes; both give the same curves.
 """
 
 import time
@@ -24,7 +24,7 @@ from zoo.interventions.sweep import sweep
 ROWS, FEW, CONCEPTS, GROUPS, CLASSES, WIDTH = 5794, 4, 112, 28, 200, 16
 POLICIES = ("random", "uncertainty", "lcp", "cctp", "ectp", "eudtp", "coop", "greedy")
 ANY_HEAD = tuple(name for name in POLICIES if name != "cctp")  # which is defined by slopes
-PROTOCOLS = {"as published": None, "all re-scored after every answer": True}
+PROTOCOLS = {"as published": None, "all re-scored after each answer": True}
 
 
 class Naive(CEM):
@@ -68,10 +68,10 @@ def cases(device: torch.device) -> Iterator[Case | Reading]:
     naive.load_state_dict(model.state_dict())
     few = cached.part(slice(0, FEW), "cpu")
     yield Case(
-        f"curves of {FEW} rows, {len(ANY_HEAD)} policies, all re-scored after every answer",
+        f"curves of {FEW} rows, {len(ANY_HEAD)} policies, all re-scored after each answer",
         {
             "zoo": partial(curves, model, few, True, ANY_HEAD),
-            "a readout for each what-if": partial(curves, naive, few, True, ANY_HEAD),
+            "one readout per possible intervention": partial(curves, naive, few, True, ANY_HEAD),
         },
         apart=0.0,
         memory=False,

@@ -45,7 +45,7 @@ def plain(run: Callable[[Tensor, Tensor], Tensor], masks: Tensor, wanted: Tensor
 
 
 def every(run: Callable[[Tensor, Tensor], Tensor], masks: Tensor, wanted: Tensor | None, rows: int) -> Tensor:
-    """Runs every pass, in the same chunks: float masks are not checked for equality."""
+    """Runs all passes, in the same chunks: float masks are not checked for equality."""
     return run_groups(lambda index, mask: run(index, mask > 0), masks.float(), None, rows)
 
 
@@ -122,11 +122,11 @@ def trained() -> Iterator[Case | Reading]:
     first.load_state_dict(shipped.state_dict())
     with torch.no_grad():
         first.selector.classes.mul_(SHARPER)
-    names = {"sop-mnist": shipped, "its weights, groups weighed before they are seen": first}
+    names = {"sop-mnist": shipped, "its weights, selector reads the input": first}
     for name, model in names.items():
-        yield Reading(f"passes run, of those that the groups ask for, {name}", 100 * share_run(model, x), "%")
+        yield Reading(f"fraction of the groups' passes that are run, {name}", 100 * share_run(model, x), "%")
         call = partial(model, x)
-        ways = {"zoo": partial(passes, call), "every pass": partial(passes, call, every)}
+        ways = {"zoo": partial(passes, call), "all passes": partial(passes, call, every)}
         yield Case(f"passes of {len(x)} digits, {name}", ways)
 
 
@@ -163,7 +163,9 @@ def memory() -> Iterator[Reading]:
     for groups, peak in known.items():
         yield Reading(f"peak memory of {groups} groups under a budget of {BUDGET} MiB", peak, "MiB")
     if known:
-        yield Reading("peak memory, 160 groups by 40", known[160] / max(known[40], 1.0), "x", Goal(at_most=1.25))
+        yield Reading(
+            "peak memory, 160 relative to 40 groups", known[160] / max(known[40], 1.0), "x", Goal(at_most=1.25)
+        )
 
 
 def cases(device: torch.device) -> Iterator[Case | Reading]:

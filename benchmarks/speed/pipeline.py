@@ -1,12 +1,12 @@
-"""From JPEG files to batches for training at 224 pixels, and features of a frozen backbone that are computed once.
+"""From JPEG files to training batches at 224 pixels, and features of a frozen backbone that are computed once.
 
-The files are photographs of $ZOO_DATA/cub50 where that is there, else drawn ones, all of about 256 pixels on the short
-side. All times but those of a device are of one core: workers share nothing, so so many cores make so many times as
-many images. "plain" opens each file with Pillow, applies torchvision's Compose to it and stacks the results.
+The files are photographs of $ZOO_DATA/cub50 if available, else generated ones, all of about 256 pixels on the short
+side. CPU times are of one core; workers share nothing, so throughput grows with the number of cores. "plain" opens each
+file with Pillow, applies torchvision's Compose and stacks the results.
 
-Tried and slower: normalising a whole batch at once, as its 45 MB pass through memory instead of the cache; shifts and
-changes of light on tensors, so those are made by Pillow. Not used: Pillow's draft mode, which decodes other pixels than
-evaluation reads, and images no larger than these would not gain by it.
+Tried and slower: normalising a batch at once, because its 45 MB do not fit the cache; shifts and changes of light on
+tensors, which are therefore done by Pillow. Not used: Pillow's draft mode, which decodes other pixels than evaluation
+reads and would not help for images of this size.
 """
 
 import os
@@ -143,7 +143,7 @@ def stages(data: ImageFolder, rows: list[int]) -> Iterator[Reading]:
     }
     for what, ms in spent.items():
         yield Reading(f"{what}, of one image", ms, "ms")
-    yield Reading("reading a file's bytes alone", core_ms(Path.read_bytes, files), "ms")
+    yield Reading("reading a file's bytes only", core_ms(Path.read_bytes, files), "ms")
 
 
 def step_of(device: torch.device, batch: int) -> Callable[[Tensor], None]:
@@ -234,7 +234,7 @@ def cached(device: torch.device, root: Path, count: int = 200, side: int = 128) 
         making = time.perf_counter() - start
         start = time.perf_counter()
         epoch(data.train_dataloader())
-        yield Reading("making the cache of both views, by an epoch without one",
+        yield Reading("computing the cache of both views, relative to an epoch without cache",
                       making / (time.perf_counter() - start), "x")  # fmt: skip
         yield Case(
             f"an epoch of a ProtoPNet on frozen MobileNetV2, {count} images of {side} pixels, flips",
@@ -262,11 +262,11 @@ def cases(device: torch.device) -> Iterator[Case | Reading]:
                 batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
                 per_batch = core_ms(lambda some, pictures=pictures: batch_of(pictures, some), batches)
                 speeds[augment] = 1e3 * len(rows) / len(batches) / per_batch
-                yield Reading(f"one core reads, augment: {augment}", speeds[augment], "images/s")
-            yield Reading("cores that a device of 1,000 images/s needs, augment: crop", 1000 / speeds["crop"], "cores")
+                yield Reading(f"images read by one core, augment: {augment}", speeds[augment], "images/s")
+            yield Reading("cores needed for 1,000 images/s, augment: crop", 1000 / speeds["crop"], "cores")
             step, x = step_of(device, 4), torch.rand(4, 3, *SIZE)
             step(x)
             training = 4e3 / core_ms(step, [x], 2)
-            yield Reading("one core trains ResNet-34 at 224 pixels", training, "images/s")
-            yield Reading("share of a core that reading for it takes", 100 * training / speeds["crop"], "%")
+            yield Reading("ResNet-34 at 224 pixels trained by one core", training, "images/s")
+            yield Reading("fraction of a core needed for reading", 100 * training / speeds["crop"], "%")
         yield from cached(device, root)

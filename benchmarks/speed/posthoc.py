@@ -1,8 +1,8 @@
-"""Explanations that come with the prediction, beside explanations after the fact of the black-box twin.
+"""Built-in explanations compared with post-hoc explanations of the black box.
 
-Eight images of 64 pixels, the same small CNN in all models. The methods are captum's (the extra `compare`): integrated
-gradients with 50 steps, occlusion of 8 x 8 patches, KernelSHAP with 256 coalitions. They explain another model, so
-nothing is compared but time; whether they are true is what `train.py leaderboard` measures.
+Eight images of 64 pixels, the same small CNN in all models. The post-hoc methods are captum's (the extra `compare`):
+integrated gradients with 50 steps, occlusion of 8 x 8 patches, KernelSHAP with 256 coalitions. They explain another
+model, so only time is compared here; `train.py leaderboard` measures whether explanations are true.
 """
 
 from collections.abc import Iterator
@@ -35,11 +35,15 @@ def cases(device: torch.device) -> Iterator[Case]:
     x = torch.stack([data[i]["input"] for i in range(ROWS)]).to(device)
     twin = BlackBox(domain, backbone=BACKBONE).to(device).eval()
     methods = {name: method(twin, torch.zeros_like(x[0])) for name, method in POSTHOC.items()}
-    after = {f"{name}, of the twin": partial(told, method, x) for name, method in methods.items()}
+    after = {f"{name}, of the black box": partial(told, method, x) for name, method in methods.items()}
     protopnet = zoo.create_model("protopnet", domain=domain, backbone=BACKBONE, thumbnail=8).to(device)
     protopnet.push(ProjectionSet(data, device=device))
     options = {"grouping": {"groups": 8, "size": 0.25}, "elements": {"patch": 8}}
     parts = zoo.create_model("sop", domain=domain, backbone=BACKBONE, **options).to(device)
     for name, model in {"protopnet": protopnet, "sop": parts}.items():
-        ways = {"zoo": partial(explain, model.eval(), x), "prediction of the twin": partial(predict, twin, x), **after}
+        ways = {
+            "zoo": partial(explain, model.eval(), x),
+            "prediction of the black box": partial(predict, twin, x),
+            **after,
+        }
         yield Case(f"explanation of {ROWS} images, {name}", ways, apart=None)

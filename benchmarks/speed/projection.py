@@ -1,11 +1,10 @@
-"""Projection ("push") against loops over prototypes, at the shape of CUB-200-2011.
+"""Projection ("push") compared with loops over prototypes, at the size of CUB-200-2011.
 
-2,000 prototypes of 200 classes, 128 channels, a 7 x 7 map, 30 images a class in order of class, as data sets list them.
-Features are computed beforehand, so that all sides pay for the same look-up and the backbone's cost is left out. Two
-loops, because the answer depends on how the loop is written: both compute the distances of a batch to all prototypes
-and then search prototype by prototype in numpy. "as published" first takes the rows of the class out of the whole
-array, for every prototype, and copies the features (Chen et al., NeurIPS 2019, their push); "lean" reads no more than
-the numbers it needs.
+2,000 prototypes of 200 classes, 128 channels, a 7 x 7 map, 30 images per class, ordered by class as data sets list
+them. Features are computed beforehand, so the cost of the backbone is excluded and the look-up is the same for all.
+There are two loops, because the result depends on how the loop is written. Both compute the distances of a batch to all
+prototypes and then search prototype by prototype in numpy. "as published" copies the rows of the class out of the
+array for each prototype (Chen et al., NeurIPS 2019, their push); "lean" reads only the numbers it needs.
 """
 
 import multiprocessing
@@ -149,4 +148,6 @@ def cases(device: torch.device) -> Iterator[Case | Reading]:
         pool.join()
     for count, peak in peaks.items():
         yield Reading(f"peak memory, {count:,} images", peak, "MiB")
-    yield Reading("peak memory, 6,000 images by 600", peaks[6000] / max(peaks[600], 1.0), "x", Goal(at_most=1.25))
+    yield Reading(
+        "peak memory, 6,000 relative to 600 images", peaks[6000] / max(peaks[600], 1.0), "x", Goal(at_most=1.25)
+    )

@@ -1,9 +1,9 @@
-"""How time and memory grow: with prototypes, concepts, groups, classes, the image and the data set.
+"""Growth of time and memory with prototypes, concepts, groups, classes, the image size and the data set size.
 
-Each curve doubles a size four times; its exponent is the slope on logarithmic scales, by least squares: 1 is linear,
-and 0 does not grow. Time is that of one core, the least of some calls; memory the peak of a call beyond what is there
-before (the model and its input), at least 1 MiB. Backbones are small, so that they hide nothing.
-In the figure n^x is the exponent, and grey a line of exponent 1.
+Each curve doubles a size four times. Its exponent is the slope on logarithmic scales, by least squares: 1 is linear, 0
+is constant. Time is of one core, the minimum of several calls; memory is the peak of a call beyond the model and its
+input, at least 1 MiB. Backbones are small, so that they do not dominate. In the figure, n^x states the exponent, and
+the grey line has exponent 1.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""Squared distances of patches to prototypes, forwards and backwards, at the shape of CUB-200-2011.
+"""Squared distances of patches to prototypes, forward and backward, at the size of CUB-200-2011.
 
-75 images of 7 x 7 cells, 128 channels, 2,000 prototypes. Beside the published form, three convolutions (Chen et al.,
-NeurIPS 2019), and beside the three matrix products that no way can do without: patches by prototypes, and for the
-gradients the incoming one by each of them.
+75 images of 7 x 7 cells, 128 channels, 2,000 prototypes. Compared with the published form, three convolutions (Chen et
+al., NeurIPS 2019), and with the three matrix products that any implementation needs: patches times prototypes, and for
+the gradients the incoming gradient times each of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ def cases(device: torch.device) -> Iterator[Case]:
     )
     yield Case(
         f"distances of {size}, with gradients",
-        {"zoo": lambda: both(squared_distances), "the bare matrix products": products},
+        {"zoo": lambda: both(squared_distances), "matrix products only": products},
         cost=True,
         goal=Goal(at_most=1.3),
         apart=None,

@@ -1,8 +1,8 @@
-"""How long it takes until something happens, and how much of a small fit is learning.
+"""Start-up times, and the fraction of a small fit that is spent in training steps.
 
-Every number is of fresh processes. A fit's time is what Lightning's simple profiler tells: a training step is forwards,
-backwards and the optimizer, with the metrics and what is logged of it; data, validation, push, checkpoints and the
-progress bar are not. What is imported counts with the process, as do the test and the checkpoint after the fit.
+All values are of new processes. The time of a fit is taken from Lightning's simple profiler: a training step is the
+forward and backward pass and the optimizer step, with its metrics and logging; it excludes data loading, validation,
+push, checkpoints and the progress bar. Imports, the test and the checkpoint after the fit count for the process.
 """
 
 import json
@@ -26,13 +26,13 @@ SMALL = ("--config", "configs/prototypes/protopnet_digits.yaml")
 LARGER = ("--config", "configs/parts/bagnet_mnist.yaml", "--trainer.max_epochs", "1")
 PROCESSES = 5  # for each page
 SMALL_BOUND = (
-    "steps on 64 pictures of 8 x 8 pixels are about as small as steps get; a seventh as many validation batches, "
-    "Lightning's hooks between steps and one import within the fit, of scikit-learn for its digits, take the rest"
+    "steps on 64 images of 8 x 8 pixels are very short; validation batches (a seventh as many), Lightning's hooks "
+    "between steps and the import of scikit-learn take the rest"
 )
 PARTS = {  # what the profiler calls it
     "data": ("train_dataloader_next",),
     "validation": ("validation_step", "val_next"),
-    "starts of epochs, push among them": ("on_train_epoch_start",),
+    "starts of epochs, including push": ("on_train_epoch_start",),
     "checkpoints and progress bar": ("[Callback]",),
 }
 
@@ -96,7 +96,7 @@ def fits(what: str, arguments: tuple[str, ...], goal: Goal | None = None, missed
     for part, taken in spent.items():
         yield Reading(f"{what}: {part}, of the fit", 100 * taken / fit, "%")
     yield Reading(f"{what}: the fit", fit, "s")
-    yield Reading(f"{what}: imports, test and checkpoint around it", whole - fit, "s")
+    yield Reading(f"{what}: imports, test and checkpoint", whole - fit, "s")
 
 
 def cases(device: torch.device) -> Iterator[Case | Reading]:
@@ -104,7 +104,7 @@ def cases(device: torch.device) -> Iterator[Case | Reading]:
         "to import all names of the zoo",
         {
             "zoo": lambda: python("-c", "from zoo import *"),
-            "what it stands on: lightning and timm": lambda: python("-c", "import lightning, timm"),
+            "lightning and timm only": lambda: python("-c", "import lightning, timm"),
         },
         cost=True,
         goal=Goal(at_most=1.2),

@@ -206,8 +206,8 @@ def test_a_missed_goal_shows_its_reason(takes: Callable[..., None]) -> None:
     told = Reading("sweep", 200.0, "s", Goal(at_most=120))
     rows = [measure(late, 0, CPU), read(told), read(Reading("peak", 8.0, "MiB", Goal(at_most=9), "never shown"))]
     page = render({"one": {"about": "About.", "device": "abacus", "command": "count", "rows": rows}})
-    assert "| one | pair: zoo against plain | ≥ 3 x, faster | 2 x (2 to 2) | **no**: both wait for the disk |" in page
-    assert "| one | sweep | ≤ 120 s | 200 s | **no**: not explained yet |" in page
+    assert "| one | pair: zoo vs. plain | ≥ 3 x, faster | 2 x (2 to 2) | **no**: both wait for the disk |" in page
+    assert "| one | sweep | ≤ 120 s | 200 s | **no**: cause unknown |" in page
     assert "| one | peak | ≤ 9 MiB | 8 MiB | yes |" in page and "never shown" not in page
     assert "| pair | plain | 200 |  | 2 x (2 to 2) faster | 0.0001 |" in page and "abacus. `count`" in page
 
@@ -225,5 +225,5 @@ def test_sections_on_a_gpu_are_sections() -> None:
 
 def test_a_page_without_a_device_says_so() -> None:
     section = {"about": "About.", "device": "abacus", "command": "count", "rows": []}
-    assert "No CUDA device was at hand" in render({"one": section})
-    assert "No CUDA device was at hand" not in render({"one": section, "one (CUDA)": section})
+    assert "no CUDA device was available" in render({"one": section})
+    assert "no CUDA device was available" not in render({"one": section, "one (CUDA)": section})
