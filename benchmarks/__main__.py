@@ -1,8 +1,8 @@
-"""All speed benchmarks: `python -m benchmarks`, or some: `python -m benchmarks --only projection circuits`.
+"""Runs the speed benchmarks: `python -m benchmarks`, or some: `python -m benchmarks --only projection circuits`.
 
-Writes benchmarks/results.json and, from it, benchmarks/RESULTS.md. Sections that are not measured keep what they had.
-Where there is a CUDA device, the sections that use one are measured on it as well. About 25 minutes on two cores;
-nothing else should run beside it.
+Writes benchmarks/results.json and, from it, benchmarks/RESULTS.md. Sections that are not measured keep their results.
+If there is a CUDA device, the sections that use one are measured on it too. All take about 25 minutes on two cores;
+nothing else should run at the same time.
 """
 
 import argparse
@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
-    """Returns 0 unless a section failed; a goal that is missed is told, and no failure."""
+    """Returns 0 unless a section failed; a missed goal is reported but is not a failure."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -72,7 +72,7 @@ def _on_gpu(section: str) -> bool:
 
 
 def run(section: str, device: torch.device, seconds: float) -> list[dict[str, Any]]:
-    """The measured rows of a section, each printed as soon as it is there."""
+    """Measures a section; prints each row."""
     torch.manual_seed(0)
     rows = []
     with tqdm(cases_of(section)(device), desc=f"{section} on {device}", unit="case", disable=None) as cases:

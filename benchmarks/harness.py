@@ -1,8 +1,8 @@
-"""What every speed benchmark shares: ways timed in turn, their results compared, their memory measured.
+"""Timing of the speed benchmarks: methods are timed in turn, their results compared, their memory measured.
 
-A section is a module of `benchmarks.speed` whose `cases(device)` yields `Case`s, ways to do the same which are timed
-against each other, and `Reading`s, numbers of another kind. Only ratios are judged: both of their sides are timed in
-the same run, round by round, so that what else the machine does hits both.
+A section is a module of `benchmarks.speed` whose `cases(device)` yields `Case`s, methods that do the same and are
+compared with each other, and `Reading`s, single numbers. Goals are set for ratios only: both sides of a ratio are timed
+in the same run, round by round, so that other load on the machine affects both.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ ROUNDS = (5, 200)  # at least and at most
 
 @dataclass(frozen=True)
 class Goal:
-    """What a ratio should be: `at_least` this many times faster, or `at_most` this many times the cost."""
+    """Goal for a ratio: `at_least` this many times faster, or `at_most` this many times the cost."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -40,20 +40,20 @@ class Goal:
 
 @dataclass(frozen=True)
 class Case:
-    """Ways to do one thing, of which one is judged beside each other one.
+    """Methods that do the same; ours is compared with each of the others.
 
     Attributes:
-        what: is done, at which size.
-        ways: by name, calls that return what they found: tensors, arrays, numbers, or lists of those.
-        ours: the name of the way that is judged.
-        cost: tell how many times the time of the others it takes, instead of how many times it is faster.
-        goal: of the ratio to the first of the other ways.
-        apart: how far numbers may differ, as a share of the largest one, whole numbers not at all; None where ways find
-            different things.
-        missed: the reason, told where the goal is missed.
-        shares: ways that do one of so many equal parts of the work; their time is multiplied, and their result compared
-            with the start of ours.
-        memory: whether the peak memory of each way is measured.
+        what: the task and its size.
+        ways: methods by name: calls that return tensors, arrays, numbers, or lists of those.
+        ours: name of our method.
+        cost: report our time relative to the others, instead of how many times ours is faster.
+        goal: for the ratio to the first of the other methods.
+        apart: tolerance for results, relative to the largest number (integers must be equal); None if the methods
+            compute different things.
+        missed: the reason that is reported if the goal is missed.
+        shares: methods that do one of so many equal parts of the work; their time is multiplied, and their result is
+            compared with the start of ours.
+        memory: measure the peak memory of each method.
     """
 
     what: str
@@ -69,10 +69,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Reading:
-    """A number that no other way is timed beside, such as an exponent of a scaling curve.
+    """A number without a comparison, such as the exponent of a scaling curve.
 
     Attributes:
-        curve: what an exponent was fitted to: "axis", "series", "measure", and the "sizes" and "values".
+        curve: the data of a fitted exponent: "axis", "series", "measure", "sizes" and "values".
     """
 
     what: str
@@ -84,14 +84,14 @@ class Reading:
 
 
 def measure(case: Case, seconds: float, device: torch.device) -> dict[str, Any]:
-    """Times the ways of a case in turn for about `seconds`, after comparing what they find.
+    """Times the methods of a case in turn for about `seconds`, after comparing their results.
 
     Returns:
-        "what", "ways" by name with the median "ms", its quartiles and the "MiB" of the peak beyond the start, and
-        "ratios" of the judged way to each other one: the median over the rounds, and its quartiles.
+        "what", "ways" by name with quartiles of the time in "ms" and the peak memory beyond the start in "MiB", and
+        "ratios" of our method to each other one: quartiles over the rounds.
 
     Raises:
-        ArithmeticError: two ways find different things.
+        ArithmeticError: two methods have different results.
     """
     found = {name: way() for name, way in case.ways.items()}  # also warms up
     if case.apart is not None:
@@ -133,7 +133,7 @@ def _judged(case: Case | Reading, value: float) -> dict[str, Any]:
 
 
 def require_equal(ours: Any, theirs: Any, apart: float, what: str, share: bool = False) -> None:
-    """Refuses to compare the speed of two ways that find different things; of a `share` the start of ours counts.
+    """Refuses to compare methods with different results; for `share`, only the start of our result is compared.
 
     Raises:
         ArithmeticError: they do; the message says by how much.
@@ -179,7 +179,7 @@ def _timed(way: Callable[[], Any], times: int, device: torch.device) -> float:
 
 
 def _several(way: Callable[[], Any], device: torch.device) -> int:
-    """How many calls make a sample that the clock can tell."""
+    """Number of calls per sample, so that a sample is long enough for the clock."""
     return max(1, round(SHORTEST / max(min(_timed(way, 1, device) for _ in range(2)), 1e-7)))
 
 
@@ -189,7 +189,7 @@ def _spread(values: Any) -> list[float]:
 
 
 def peak_memory(way: Callable[[], Any], device: torch.device) -> float | None:
-    """MiB that a call needs at its peak beyond what is there before; None where the system does not tell."""
+    """Peak memory of a call in MiB beyond the start; None if the system does not report it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)

@@ -1,8 +1,8 @@
-"""Trains the models of part birds and re-makes LEADERBOARD.md: `python -m benchmarks.part_birds`.
+"""Trains the models on part birds and writes LEADERBOARD.md: `python -m benchmarks.part_birds`.
 
-Every config of configs/worlds that ends in part_birds.yaml is trained with each seed, into runs/part_birds; what is
-there already is left as it is. About 25 minutes of one core for one seed of all; `--jobs 2` trains two at a time. The
-metrics take about another minute for each model, and three for the post-hoc methods on each black box.
+Each config in configs/worlds whose name ends in part_birds.yaml is trained with each seed, to runs/part_birds; existing
+runs are kept. One seed of all models takes about 25 minutes on one core; `--jobs 2` trains two at a time. The metrics
+take about a minute for each model, and three minutes for the post-hoc methods on each black box.
 """
 
 import argparse
