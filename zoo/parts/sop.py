@@ -53,6 +53,9 @@ RECIPE = Recipe(
     coefficients={"task": 1.0},
 )
 TINY_VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
+VIT = {"backbone": TINY_VIT, "elements": {}}  # options of the small models that tests build
+STRETCHES = {"elements": {"patch": 3}, "grouping": {"groups": 3, "size": 0.4}}
+WORDS = {"elements": {}, "grouping": {"groups": 4, "size": 0.5}}
 
 
 @register(
@@ -70,23 +73,13 @@ TINY_VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 16, "d
             "blur": Small({"masking": {"fill": "blur"}}),
             "mean": Small({"masking": {"fill": "mean"}}),
             "token": Small({"masking": {"fill": "token"}}),
-            "vit": Small({"backbone": TINY_VIT, "elements": {}}),
-            "vit-dropped": Small({"backbone": TINY_VIT, "elements": {}, "masking": {"tokens": "dropped"}}),
+            "vit": Small(VIT),
+            "vit-dropped": Small({**VIT, "masking": {"tokens": "dropped"}}),
             "rows": Small({"elements": {}, "grouping": {"groups": 3, "size": 2}, "generator": {"blur": 1}}, on="table"),
-            "series": Small({"elements": {"patch": 3}, "grouping": {"groups": 3, "size": 0.4}}, on="series"),
-            "series-patch": Small(
-                {
-                    "elements": {"patch": 3},
-                    "grouping": {"groups": 3, "size": 0.4},
-                    "projection": "patch",
-                    "masking": {"fill": "blur"},
-                },
-                on="series",
-            ),
-            "texts": Small({"elements": {}, "grouping": {"groups": 4, "size": 0.5}}, on="text"),
-            "texts-dropped": Small(
-                {"elements": {}, "grouping": {"groups": 4, "size": 0.5}, "masking": {"tokens": "dropped"}}, on="text"
-            ),
+            "series": Small(STRETCHES, on="series"),
+            "series-patch": Small({**STRETCHES, "projection": "patch", "masking": {"fill": "blur"}}, on="series"),
+            "texts": Small(WORDS, on="text"),
+            "texts-dropped": Small({**WORDS, "masking": {"tokens": "dropped"}}, on="text"),
         },
     ),
 )
