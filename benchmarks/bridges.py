@@ -22,7 +22,7 @@ from zoo.circuits import BridgedTransformer, TokenPairTask, rank_reads, steer
 from zoo.circuits.network.bridge_losses import kl_divergence, log_probabilities, nmse, residual_streams, run_from_sites
 from zoo.circuits.network.language import next_tokens
 from zoo.circuits.network.transformer import SparseNetwork
-from zoo.cli.evaluate import data_of
+from zoo.cli.checkpoint_data import data_of
 from zoo.data.synthetic.code_tasks import encode, find_task
 from zoo.domain.text import PAD
 from zoo.training.projection_set import ProjectionSet
@@ -45,7 +45,7 @@ def main() -> None:
     model = zoo.load(options.run / "checkpoint").to("cuda" if torch.cuda.is_available() else "cpu")
     if not isinstance(model, BridgedTransformer):
         raise ValueError(f"{options.run} holds a {type(model).__name__}; expected a bridged_transformer.")
-    tokens = ProjectionSet(data_of(options.run / "checkpoint", None, []).test_dataset(), device=model.device)
+    tokens = ProjectionSet(data_of(options.run / "checkpoint", None, [], "").test_dataset(), device=model.device)
     record = {**bridges(model, tokens), "steering": {}}
     for task in options.tasks:
         record["steering"][task] = steering(model, task, options.pairs, options.random)

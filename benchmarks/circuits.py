@@ -23,7 +23,7 @@ import torch
 
 import zoo
 from zoo.circuits import Circuit, Pruning, SparseTransformer
-from zoo.cli.evaluate import data_of
+from zoo.cli.checkpoint_data import data_of
 from zoo.cli.prune import search, write
 from zoo.data.synthetic.code_tasks import find_task
 from zoo.training.projection_set import ProjectionSet
@@ -70,7 +70,7 @@ def _measure(name: str, runs: Path, tasks: Sequence[str], options: Pruning, pair
         subprocess.run([*command, *resume], check=True)
     model = zoo.load(run / "checkpoint").to("cuda" if torch.cuda.is_available() else "cpu")
     assert isinstance(model, SparseTransformer)
-    windows = ProjectionSet(data_of(run / "checkpoint", None, []).projection_dataset(), device=model.device)
+    windows = ProjectionSet(data_of(run / "checkpoint", None, [], "").projection_dataset(), device=model.device)
     nats = json.loads((run / "metrics.json").read_text())["nats"]
     record: dict[str, Any] = {"nats": nats, "density": model.density, "tasks": {}}
     folder = run / "circuits"

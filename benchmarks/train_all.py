@@ -138,7 +138,7 @@ def trained(name: str, more: list[str], runs: Path) -> tuple[Path, dict[str, Any
         return run, mark
     print(f"training {name}", flush=True)
     noted.unlink(missing_ok=True)  # a training that is killed is not one that is done
-    shutil.rmtree(run / "truth", ignore_errors=True)  # of the model that was there
+    shutil.rmtree(run / "faithfulness", ignore_errors=True)  # of the model that was there
     start = time.perf_counter()
     command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", str(file), "--output", str(run)]
     command += ["--overwrite", "true", "--trainer.enable_progress_bar", "false", *more]
@@ -158,7 +158,7 @@ def device() -> str:
 
 def truth(run: Path, file: Path, model: SelfInterpretable) -> dict[str, float | str]:
     """The two gates of truth by name: completeness gap (95th percentile) and parameter randomisation."""
-    path = run / "truth" / "truth.json"
+    path = run / "faithfulness" / "faithfulness.json"
     if not path.is_file():
         command = [sys.executable, str(ROOT / "train.py"), "evaluate", "--checkpoint", str(run / "checkpoint")]
         command += ["--config", str(file), "--metrics", "M1,M9", "--limit", str(LIMIT), "--output", str(path.parent)]

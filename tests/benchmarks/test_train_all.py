@@ -56,12 +56,12 @@ def test_a_killed_training_is_not_taken_for_the_one_before(trainings: list[list[
 
 def test_what_was_measured_on_another_model_goes(trainings: list[list[str]], tmp_path: Path) -> None:
     run, _ = train_all.trained(NAME, [], tmp_path)
-    (run / "truth").mkdir()
-    (run / "truth" / "truth.json").write_text(json.dumps({"metrics": {}}))
+    (run / "faithfulness").mkdir()
+    (run / "faithfulness" / "faithfulness.json").write_text(json.dumps({"metrics": {}}))
     train_all.trained(NAME, [], tmp_path)
-    assert (run / "truth").exists()
+    assert (run / "faithfulness").exists()
     train_all.trained(NAME, ["--model.init_args.rules", "8"], tmp_path)
-    assert not (run / "truth").exists()
+    assert not (run / "faithfulness").exists()
 
 
 def test_a_checkpoint_is_up_to_date_by_its_recipe(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_commands_take_names(shelf: Path, capsys: pytest.CaptureFixture) -> None
 
 def test_check_passes_and_fails(shelf: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["check"]) == 0
-    assert "2 of 2 checkpoints are whole" in capsys.readouterr().out
+    assert "2 of 2 checkpoints are intact" in capsys.readouterr().out
     golden = load_file(shelf / "protopnet-small" / GOLDEN)
     save_file({**golden, "scores": golden["scores"] + 1}, shelf / "protopnet-small" / GOLDEN)
     assert main(["check", "protopnet-small"]) == 1
@@ -80,7 +80,7 @@ def test_check_passes_and_fails(shelf: Path, capsys: pytest.CaptureFixture) -> N
     configure(shelf / "protopnet-small")
     assert main(["check"]) == 1
     told = capsys.readouterr()
-    assert "'scores' differs by 1" in told.err and "1 of 2 checkpoints are whole" in told.out
+    assert "'scores' differs by 1" in told.err and "1 of 2 checkpoints are intact" in told.out
 
 
 def test_swapped_weights_are_noticed(shelf: Path) -> None:

@@ -15,7 +15,7 @@ from zoo.cli.main import main
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = zoo.create_model(
-        "sparse_transformer", domain=code_domain(20, 400), width=16, layers=1, head_width=8, density=0.5
+        "sparse_transformer", domain=code_domain(20, 400), width=16, layers=1, head_width=8, sparsity={"density": 0.5}
     )
     return zoo.save(model.eval(), tmp_path_factory.mktemp("code") / "checkpoint")
 

@@ -86,7 +86,7 @@ def test_targets_by_number_and_outputs_that_cannot_be(tmp_path: Path, capsys: py
     assert "row.csv: the row has no feature 'hue'" in capsys.readouterr().err
     command[4] = str(tmp_path / "row.csv")
     assert main([*command, "--input", str(tmp_path / "row.csv")]) == 2
-    assert "--output names a folder for the pages" in capsys.readouterr().err
+    assert "--output must be a folder" in capsys.readouterr().err
 
 
 def test_every_row_of_a_table_is_an_input(tmp_path: Path, capsys) -> None:

@@ -63,7 +63,7 @@ def test_all_policies(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) 
     alone = json.loads((run / "metrics.json").read_text())["accuracy"]
     assert all(curve["accuracy"][0] == pytest.approx(alone, abs=1e-6) for curve in record["curves"])
     said = capsys.readouterr().out
-    assert "cem · 60 test rows · 3 concept groups" in said and "val_error" in said and "wrong answers" in said
+    assert "cem · 60 test rows · 3 concept groups" in said and "val_error" in said and "wrong labels" in said
 
 
 def test_figure(run: Path, tmp_path: Path) -> None:
@@ -101,14 +101,14 @@ def test_data_of_another_config_and_of_the_command_line(run: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "choose what to evaluate: --interventions ..."),
+        ([], "evaluate needs --interventions or --sparsity or --metrics"),
         (["--interventions", "cop"], "no intervention policy named 'cop'; did you mean 'coop'?"),
         (["--interventions", "learned"], "the policy 'learned' needs a policy of its own"),
         (["--interventions", "all", "--groups", "d positive"], "no concept group named 'd positive'; did you mean"),
-        (["--interventions", "all", "--competence", "2"], "competence is a probability, in [0, 1]; got 2.0"),
-        (["--interventions", "all", "--invisible", "skip"], "give its batches a mask 'visible'"),
+        (["--interventions", "all", "--competence", "2"], "competence must be in [0, 1]; got 2.0"),
+        (["--interventions", "all", "--invisible", "skip"], "add a mask 'visible' (B, k) to the batches"),
         (["--interventions", "all", "--reduce", "sum"], "reduce must be one of mean, max; got 'sum'"),
-        (["--interventions", "all", "--ordres", "3"], "evaluate has no option '--ordres'"),
+        (["--interventions", "all", "--ordres", "3"], "evaluate has no option '--ordres'; did you mean '--orders'?"),
         (["--interventions", "all", "--data.init_args.cuont", "3"], "no key 'cuont'; did you mean 'count'?"),
         (["--interventions", "all", "--data.init_args.count"], "--data.init_args.count needs a value"),
         (
@@ -127,7 +127,7 @@ def test_mistakes(more: list[str], message: str, run: Path, tmp_path: Path, caps
 def test_checkpoint_without_a_config_beside_it(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     zoo.save(zoo.load(run / "checkpoint"), tmp_path / "checkpoint")
     assert main(arguments(tmp_path, tmp_path / "out", "--interventions", "all")) == 2
-    assert "name a config with --config FILE" in capsys.readouterr().err
+    assert "give a config with --config FILE" in capsys.readouterr().err
 
 
 def test_without_matplotlib_there_is_no_png(

@@ -53,18 +53,18 @@ def evaluate(runs: Path, name: str, out: Path, *more: str) -> int:
 
 def test_every_metric(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert evaluate(runs, "bagnet_seed0", tmp_path, "--metrics", "all", "--limit", "6") == 0
-    record = json.loads((tmp_path / "truth.json").read_text())
+    record = json.loads((tmp_path / "faithfulness.json").read_text())
     assert record["model"] == "bagnet" and record["rows"] == 6 and record["control"] is None
     found = record["metrics"]
     assert found["M1"]["values"]["gap"]["value"] < 1e-3 and found["M5"]["values"]["leak"]["value"] < 1e-4
     column = found["M2"]["values"]["rank correlation"]
     assert column["low"] <= column["value"] <= column["high"] and column["chance"] == 0 and column["ideal"] == 1
     said = capsys.readouterr().out
-    assert "bagnet · 6 test rows" in said and "mask-out agreement" in said and "truth.html" in said
-    drawing = ElementTree.parse(tmp_path / "truth.svg").getroot()
+    assert "bagnet · 6 test rows" in said and "mask-out agreement" in said and "faithfulness.html" in said
+    drawing = ElementTree.parse(tmp_path / "faithfulness.svg").getroot()
     space = "{http://www.w3.org/2000/svg}"
     assert len(list(drawing.iter(f"{space}circle"))) > 10 and len(list(drawing.iter(f"{space}path"))) > 5
-    page = (tmp_path / "truth.html").read_text()
+    page = (tmp_path / "faithfulness.html").read_text()
     assert "<svg" in page and "<script" not in page and "ground-truth recovery" in page
 
 
@@ -72,7 +72,7 @@ def test_the_same_again_and_in_less_memory(runs: Path, tmp_path: Path) -> None:
     chosen = ["--metrics", "M2,evidence_deletion_gain", "--limit", "5"]
     assert evaluate(runs, "bagnet_seed0", tmp_path / "a", *chosen) == 0
     assert evaluate(runs, "bagnet_seed0", tmp_path / "b", *chosen, "--limit-memory", "1") == 0
-    one, two = (json.loads((tmp_path / name / "truth.json").read_text())["metrics"] for name in "ab")
+    one, two = (json.loads((tmp_path / name / "faithfulness.json").read_text())["metrics"] for name in "ab")
     assert list(one) == ["M2", "M3"]
     for key, metric in one.items():
         for name, column in metric["values"].items():
@@ -81,18 +81,18 @@ def test_the_same_again_and_in_less_memory(runs: Path, tmp_path: Path) -> None:
 
 def test_what_does_not_apply_is_said(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert evaluate(runs, "cbm", tmp_path, "--metrics", "M2,M6", "--limit", "4") == 0
-    found = json.loads((tmp_path / "truth.json").read_text())["metrics"]
+    found = json.loads((tmp_path / "faithfulness.json").read_text())["metrics"]
     assert found["M2"] == {
         "title": "mask-out agreement",
-        "not applicable": "needs units with a place in the input (supports)",
+        "not applicable": "needs units with a location in the input (supports)",
     }
     assert found["M6"]["values"]["effective units"]["value"] > 0
-    assert "not applicable: needs units with a place" in capsys.readouterr().out
+    assert "not applicable: needs units with a location" in capsys.readouterr().out
 
 
 def test_a_control(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert evaluate(runs, "bagnet_seed0", tmp_path, "--metrics", "M6", "--limit", "4", "--control", "monolith") == 0
-    found = json.loads((tmp_path / "truth.json").read_text())
+    found = json.loads((tmp_path / "faithfulness.json").read_text())
     assert found["metrics"]["M6"]["values"]["effective units"]["value"] == 1 and found["control"] == "monolith"
     assert "monolith of bagnet" in capsys.readouterr().out
 
@@ -100,7 +100,7 @@ def test_a_control(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) ->
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--metrics", "M22"], "no metric of truth named 'M22'"),
+        (["--metrics", "M22"], "no faithfulness metric named 'M22'"),
         (["--metrics", "mask-out agreemnt"], "did you mean 'mask-out agreement'"),
         (
             ["--metrics", "M2", "--imputers", "blurr"],
@@ -130,7 +130,7 @@ def test_leaderboard(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) 
     assert {"bagnet", "cbm", "integrated gradients", "occlusion", "KernelSHAP"} == set(rows[0])
     columns = {name: [row[i] for row in rows[2:]] for i, name in enumerate(rows[0])}
     assert "n/a" in columns["cbm"] and "n/a" not in columns["bagnet"]
-    assert "- cbm needs units with a place in the input (supports): mask-out agreement" in text
+    assert "- cbm needs units with a location in the input (supports): mask-out agreement" in text
     seconds = {key: one["seconds"] for key, one in record["models"].items()}
     assert main(command) == 0  # nothing is measured twice
     again = json.loads((tmp_path / "leaderboard.json").read_text())["models"]

@@ -99,7 +99,7 @@ def test_why_not_another_class(saved: tuple[Path, Path], tmp_path: Path, capsys)
         assert one["target"].startswith(f"{first} rather than {second}")
     assert f"{first} rather than {second}" in (tmp_path / "0.html").read_text()
     assert run(saved, tmp_path, "--versus", "nobody") == 2 and "nobody" in capsys.readouterr().err
-    assert run(saved, tmp_path, "--pages", "-1") == 2 and "--pages at least 0" in capsys.readouterr().err
+    assert run(saved, tmp_path, "--pages", "-1") == 2 and "--pages must be at least 0" in capsys.readouterr().err
 
 
 def test_scores_that_are_no_sums_have_no_margin(tmp_path: Path, saved: tuple[Path, Path], capsys) -> None:
@@ -107,4 +107,4 @@ def test_scores_that_are_no_sums_have_no_margin(tmp_path: Path, saved: tuple[Pat
     zoo.save(SMALL["prototree"]().model.eval(), tmp_path / "tree")
     command = ["explain", "--checkpoint", str(tmp_path / "tree"), "--input", str(saved[1]), "--versus", "1"]
     assert main([*command, "--output", str(tmp_path / "out")]) == 2
-    assert "--versus needs scores that are sums; those of ProtoTree are none" in capsys.readouterr().err
+    assert "--versus requires an additive model; ProtoTree is not additive" in capsys.readouterr().err

@@ -11,8 +11,8 @@ import zoo
 from tests.small_models import Small, cbm, pipnet, protopnet, protopool, protosvit, prototree
 from tests.toy import COLOURS, ToyData, fit
 from zoo.cli.main import main
-from zoo.cli.remove_prototypes import refit
 from zoo.prototypes import ProtoPNet
+from zoo.training.refit import refit
 
 TINY = {"name": "convnet", "widths": [4], "pool": [0]}
 STAGES = [
@@ -59,7 +59,7 @@ def test_the_head_learns_again_and_nothing_else() -> None:
     fit(model, data)
     model.remove_prototypes([0])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    refit(model, data, 3, lr=0.05)
+    refit(model, data, ("head",), 3, lr=0.05)
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {"head.weight"}
     assert len(model.stages) == len(STAGES)
@@ -84,7 +84,7 @@ def test_from_the_command_line(tmp_path: Path, capsys) -> None:
     ]
     assert main([*given, "--output", str(tmp_path / "new")]) == 0
     text = capsys.readouterr().out
-    assert "without 2 prototypes" in text and "after 1 epochs of the head" in text
+    assert "without 2 prototypes" in text and "head refitted for 1 epochs" in text
     model = zoo.load(tmp_path / "new")
     assert int((~model.prototypes.alive).sum()) == 2
     assert main([*given, "--output", str(tmp_path / "new")]) == 2
@@ -100,4 +100,4 @@ def test_from_the_command_line(tmp_path: Path, capsys) -> None:
         str(tmp_path / "x"),
     ]
     assert main(wrong) == 2
-    assert "is a CBM, whose units cannot be forbidden" in capsys.readouterr().err
+    assert "is a CBM, which has no prototypes to remove" in capsys.readouterr().err

@@ -30,6 +30,16 @@ class CommandParser(argparse.ArgumentParser):
         self.refuse(rest)
         return options
 
+    def parse_with_overrides(self, args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        """Parses the options of the command, and returns arguments `--data.NAME VALUE` as they are.
+
+        Raises:
+            ValueError: see `parse_args`.
+        """
+        options, rest = self.parse_known_args(args)
+        self.refuse([word for word in rest if word.startswith("-") and not word.startswith("--data.")])
+        return options, rest
+
     def refuse(self, rest: Sequence[str]) -> None:
         """Raises an error about the first of `rest`, arguments that no option takes; passes if there are none.
 

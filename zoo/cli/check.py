@@ -1,6 +1,5 @@
-"""`train.py check`: whether checkpoints are whole, and still explain as they did when they were saved."""
+"""`train.py check`: verifies checkpoint integrity."""
 
-import argparse
 import sys
 import time
 
@@ -9,28 +8,29 @@ from zoo.checkpoints.model_card import require_complete
 from zoo.checkpoints.pretrained import find
 from zoo.checkpoints.shipped import list_checkpoints
 from zoo.checkpoints.verify import verify
+from zoo.cli.arguments import CommandParser
 
 
 def check(arguments: list[str]) -> int:
-    """Checks hashes, names and shapes of weights, the golden explanations, and that their terms add up."""
-    parser = argparse.ArgumentParser("train.py check", description=check.__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="folders or names (default: all that come along)")
+    """Verifies checkpoints: file hashes, names and shapes of weights, golden explanations, and their sums."""
+    parser = CommandParser("check", check.__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="names or folders (default: all that are shipped)")
     given = parser.parse_args(arguments).names
     names = given or list_checkpoints()
     if not names:
-        raise FileNotFoundError("no checkpoint comes with this installation; name a folder to check.")
+        raise FileNotFoundError("this installation ships no checkpoints; give a folder.")
     failed = 0
     for name in names:
         start = time.perf_counter()
         try:
-            off = verify(find(name))
-            if not given:  # what comes along is documented
+            difference = verify(find(name))
+            if not given:  # shipped checkpoints have a model card
                 require_complete(read_config(find(name)))
-        except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
+        except (ValueError, TypeError, OSError, ArithmeticError, RuntimeError) as error:
             failed += 1
             print(f"FAILED {name}: {error}", file=sys.stderr)
             continue
         seconds = time.perf_counter() - start
-        print(f"ok     {name}: golden explanations within {off:.1g}, {seconds:.1f} s", flush=True)
-    print(f"{len(names) - failed} of {len(names)} checkpoints are whole")
+        print(f"ok     {name}: golden explanations differ by at most {difference:.1g}, {seconds:.1f} s", flush=True)
+    print(f"{len(names) - failed} of {len(names)} checkpoints are intact")
     return 1 if failed else 0

@@ -1,17 +1,20 @@
-"""`train.py list`: what there is."""
+"""`train.py list`: lists models, data modules, configs, checkpoints or tasks."""
 
-import argparse
 from pathlib import Path
 
 from zoo.checkpoints.config_file import ABOUT, CONFIG, read_config
 from zoo.checkpoints.pretrained import find
 from zoo.checkpoints.shipped import list_checkpoints
+from zoo.cli.arguments import CommandParser
+from zoo.cli.classes import data_modules, summary
 from zoo.core import registry
+
+Row = tuple[str, ...]
 
 
 def list_things(arguments: list[str]) -> int:
-    """Lists models, data modules, configs or checkpoints. Returns the exit code."""
-    parser = argparse.ArgumentParser("train.py list", description=list_things.__doc__)
+    """Lists models, data modules, configs, checkpoints, or tasks for `prune`."""
+    parser = CommandParser("list", list_things.__doc__)
     parser.add_argument("what", nargs="?", default="models", choices=sorted(LISTS), help="default: models")
     rows = LISTS[parser.parse_args(arguments).what]()
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -20,55 +23,56 @@ def list_things(arguments: list[str]) -> int:
     return 0
 
 
-def _models() -> list[tuple[str, ...]]:
+def models() -> list[Row]:
+    """The registered models."""
     rows = [(e.name, e.family, ", ".join(e.modality), e.paper, e.summary) for e in registry.entries()]
-    return [("NAME", "FAMILY", "READS", "PAPER", "WHAT"), *rows]
+    return [("NAME", "FAMILY", "INPUT", "PAPER", "DESCRIPTION"), *rows]
 
 
-def _data() -> list[tuple[str, ...]]:
-    from zoo.cli.classes import data_modules, summary
-
-    return [("NAME", "WHAT"), *((name, summary(module, name)) for name, module in data_modules().items())]
-
-
-def _configs() -> list[tuple[str, ...]]:
-    return [("CONFIG", "WHAT"), *((str(p), _first_comment(p)) for p in sorted(Path("configs").rglob("*.yaml")))]
+def data() -> list[Row]:
+    """The data modules."""
+    return [("NAME", "DESCRIPTION"), *((name, summary(module, name)) for name, module in data_modules().items())]
 
 
-def _tasks() -> list[tuple[str, ...]]:
+def configs() -> list[Row]:
+    """The configs in the folder `configs`, by their first comment."""
+    return [("CONFIG", "DESCRIPTION"), *((str(p), first_comment(p)) for p in sorted(Path("configs").rglob("*.yaml")))]
+
+
+def tasks() -> list[Row]:
+    """The tasks whose circuits `prune` finds."""
     from zoo.data.synthetic.code_tasks import tasks
 
-    return [("TASK", "WHAT"), *((task.name, task.description) for task in tasks())]
+    return [("TASK", "DESCRIPTION"), *((task.name, task.description) for task in tasks())]
 
 
-def _checkpoints() -> list[tuple[str, ...]]:
+def checkpoints() -> list[Row]:
+    """The shipped checkpoints, and those of the runs in the folder `runs`."""
     shipped = [(name, find(name)) for name in list_checkpoints()]
     runs = [(str(file.parent), file.parent) for file in sorted(Path("runs").glob(f"*/checkpoint/{CONFIG}"))]
-    rows = [_checkpoint(name, folder) for name, folder in (*shipped, *runs)]
+    rows = [checkpoint(name, folder) for name, folder in (*shipped, *runs)]
     if not rows:
-        rows = [("none comes with this installation, and none is in runs/", "", "", "", "", "")]
+        rows = [("none: this installation ships none, and runs/ has none", "", "", "", "", "")]
     return [("CHECKPOINT", "FAMILY", "MODEL", "DATA", "TEST", "SIZE"), *rows]
 
 
-def _checkpoint(name: str, folder: Path) -> tuple[str, ...]:
+def checkpoint(name: str, folder: Path) -> Row:
+    """Family, model, data, test metrics and size of a checkpoint."""
     size = f"{sum(p.stat().st_size for p in folder.iterdir()) / 1e6:.1f} MB"
     try:
-        told = read_config(folder)
+        config = read_config(folder)
+        family = registry.find(config["model"]).family
     except (ValueError, OSError):
         return name, "", "", "", f"damaged, see `python train.py check {name}`", size
-    data = told.get(ABOUT, {}).get("data", "").split(";")[0].split(" (")[0]
-    test = ", ".join(f"{k} {v:.4f}" for k, v in told["metrics"].items())
-    family = told.get(ABOUT, {}).get("family", "")  # of own runs nobody wrote it down, and to look it up takes torch
-    return name, family, told["model"], data, test, size
+    data = config.get(ABOUT, {}).get("data", "").split(";")[0].split(" (")[0]
+    test = ", ".join(f"{metric} {value:.4f}" for metric, value in config["metrics"].items())
+    return name, family, config["model"], data, test, size
 
 
-def _summary(cls: type) -> str:
-    return (cls.__doc__ or "").strip().split("\n")[0]
-
-
-def _first_comment(path: Path) -> str:
+def first_comment(path: Path) -> str:
+    """The comment on the first line of a file."""
     first = path.read_text(encoding="utf-8").split("\n", 1)[0]
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
-LISTS = {"models": _models, "data": _data, "configs": _configs, "checkpoints": _checkpoints, "tasks": _tasks}
+LISTS = {"models": models, "data": data, "configs": configs, "checkpoints": checkpoints, "tasks": tasks}

@@ -1,18 +1,16 @@
 """`train.py prune`: finds the circuits of tasks in a weight-sparse transformer, and draws them."""
 
-import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import zoo
 from zoo.checkpoints.pretrained import find
 from zoo.circuits import Circuit, Pruning, SparseTransformer, TokenPairTask, prune
 from zoo.circuits.analysis.controls import controls
-from zoo.cli.evaluate import data_of
+from zoo.cli.arguments import CommandParser, positive
+from zoo.cli.checkpoint_data import data_of, default_device
 from zoo.data.synthetic.code_tasks import Task, encode, find_task, tasks
 from zoo.domain import CodeDomain
 from zoo.training.projection_set import ProjectionSet
@@ -20,25 +18,22 @@ from zoo.views.circuit import circuit_page
 
 
 def prune_tasks(arguments: list[str]) -> int:
-    """Finds the circuit of each task: a .json and a .safetensors with everything, and an .html that draws it.
+    """Finds the circuit of each task, and writes it as .safetensors, .json and a page that draws it.
 
-    They lie beside the checkpoint, in CHECKPOINT-circuits/, if --output names no other folder. Returns the exit code: 0
-    if all were found, 1 if some were not, since the model does not solve their tasks.
+    A task that the model does not solve has no circuit; the exit code is then 1.
     """
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     model = zoo.load(options.checkpoint)
     if not isinstance(model, SparseTransformer):
-        raise ValueError(
-            f"{options.checkpoint} is a {type(model).__name__}; circuits are pruned in a sparse_transformer."
-        )
-    model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    wanted = tasks() if options.task == ["all"] else [find_task(name) for name in options.task]
+        raise ValueError(f"{options.checkpoint} is a {type(model).__name__}; prune requires a sparse_transformer.")
+    model.to(options.device or default_device())
+    chosen = tasks() if options.task == ["all"] else [find_task(name) for name in options.task]
     how = Pruning(target=options.target_loss, penalties=options.penalties, steps=options.steps, seed=options.seed)
     folder = options.output or Path(f"{options.checkpoint}-circuits")
     folder.mkdir(parents=True, exist_ok=True)
-    windows = None if options.no_controls else _windows(options.checkpoint)
+    windows = None if options.no_controls else training_windows(options.checkpoint)
     failed = 0
-    for task in wanted:
+    for task in chosen:
         start = time.perf_counter()
         try:
             circuit = search(model, task, how, options.pairs, windows, quiet=False)
@@ -46,8 +41,7 @@ def prune_tasks(arguments: list[str]) -> int:
             print(f"{task.name}: no circuit. {error}")
             failed += 1
             continue
-        path = write(circuit, model.domain, folder)
-        report = circuit.report
+        path, report = write(circuit, model.domain, folder), circuit.report
         print(
             f"{task.name}: {report['nodes']} nodes, {report['edges']} edges; held-out loss "
             f"{report['circuit']['loss']:.3f} (without it {report['without']['loss']:.3f}) in "
@@ -59,7 +53,7 @@ def prune_tasks(arguments: list[str]) -> int:
 def search(
     model: SparseTransformer, task: Task, how: Pruning, pairs: int, windows: ProjectionSet | None, quiet: bool
 ) -> Circuit:
-    """The circuit of a task, with its controls in the report if there are windows of training data."""
+    """The circuit of a task; its report includes the controls if training `windows` are given."""
     assert isinstance(model.domain, CodeDomain)
     train, held_out = (_token_pairs(task, model.domain, pairs, split, how.seed) for split in ("train", "held_out"))
     circuit = prune(model, task.name, train, held_out, how, quiet)
@@ -74,7 +68,7 @@ def search(
 
 
 def write(circuit: Circuit, domain: CodeDomain, folder: Path) -> Path:
-    """Saves a circuit under the name of its task, and draws it; returns the page."""
+    """Saves a circuit under the name of its task and draws it; returns the path of the page."""
     circuit.save(folder / circuit.task)
     samples = [domain.tokens(row) for row in circuit.samples[:2]]
     page = circuit_page(circuit.to_dict(), samples, circuit.activations[:2].tolist())
@@ -90,26 +84,34 @@ def _token_pairs(
     return TokenPairTask.of_pairs(found.prompts, found.answers)
 
 
-def _windows(checkpoint: Path) -> ProjectionSet | None:
-    """The training windows of the run that a checkpoint lies in; None if its config is not there."""
+def training_windows(checkpoint: Path) -> ProjectionSet | None:
+    """The training windows of the run of a checkpoint; None if its config does not exist."""
     if not (checkpoint.parent / "config.yaml").is_file():
-        print(f"(no control of shuffled weights: {checkpoint.parent} has no config.yaml that names the training data)")
+        print(f"(the control with shuffled weights is skipped: {checkpoint.parent} has no config.yaml)")
         return None
-    return ProjectionSet(data_of(checkpoint, None, []).projection_dataset())
+    return ProjectionSet(data_of(checkpoint, None, [], "prune").projection_dataset())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("train.py prune", description=prune_tasks.__doc__)
-    parser.add_argument("--checkpoint", required=True, type=find, help="folder of a sparse_transformer")
-    parser.add_argument("--task", required=True, nargs="+", help="one or more of `train.py list tasks`, or all")
-    parser.add_argument("--target-loss", default=0.15, type=float, help="nats a prompt (default: 0.15; chance: 0.693)")
+def make_parser() -> CommandParser:
+    """The options of the command."""
+    parser = CommandParser("prune", prune_tasks.__doc__)
+    parser.add_argument("--checkpoint", required=True, type=find, help="name or folder of a sparse_transformer")
+    parser.add_argument("--task", required=True, nargs="+", help="tasks of `train.py list tasks`, or all")
     parser.add_argument(
-        "--pairs", default=64, type=int, help="of prompts to search on, and to measure on (default: 64)"
+        "--target-loss", default=0.15, type=float, help="nats a prompt (default: 0.15; chance is 0.693)"
     )
-    parser.add_argument("--steps", default=400, type=int, help="for each penalty (default: 400)")
-    parser.add_argument("--penalties", default=[3e-4, 1e-3, 3e-3], type=float, nargs="+", help="prices of a node")
-    parser.add_argument("--no-controls", action="store_true", help="do not measure the controls")
+    parser.add_argument(
+        "--pairs",
+        default=64,
+        type=positive,
+        help="pairs of prompts, to search and to test (default: 64)",
+    )
+    parser.add_argument("--steps", default=400, type=positive, help="optimizer steps for each penalty (default: 400)")
+    parser.add_argument(
+        "--penalties", default=[3e-4, 1e-3, 3e-3], type=float, nargs="+", help="penalties of a node to try"
+    )
+    parser.add_argument("--no-controls", action="store_true", help="skip the controls")
     parser.add_argument("--output", type=Path, help="folder (default: CHECKPOINT-circuits)")
-    parser.add_argument("--seed", default=0, type=int)
-    parser.add_argument("--device", help="such as cuda:1 (default: a GPU if there is one)")
+    parser.add_argument("--seed", default=0, type=int, help="of all random numbers (default: 0)")
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda if available)")
     return parser

@@ -1,6 +1,6 @@
 """Evaluation mode for a while, and the actions of a recipe, which run in it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -21,6 +21,14 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for m, mode in modes:
             m.training = mode
+
+
+def train_only(groups: Mapping[str, nn.Module | nn.Parameter], names: Collection[str]) -> None:
+    """Unfreezes the parameter groups with these names and freezes the others; modules change their mode with it."""
+    for name, group in groups.items():
+        group.requires_grad_(name in names)
+        if isinstance(group, nn.Module):
+            group.train(name in names)
 
 
 def action(method: Callable[[Any, ProjectionSet], None]) -> Callable[[Any, ProjectionSet], None]:

@@ -20,6 +20,7 @@ from zoo.networks.weights import without_weights
 from zoo.training.arguments import plain
 from zoo.training.batch import Batch, as_batch
 from zoo.training.loss_terms import require_finite, weighted_sum
+from zoo.training.modes import train_only
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import OPTIMIZERS, Recipe, by_group, gather_recipe, parse_recipe
 from zoo.training.recipe_check import check_actions, check_strategy
@@ -200,17 +201,10 @@ class StagedModule(LightningModule):
             self.run_action(action.name)
         if position.epoch == 0:
             self.on_stage_start(position.stage)
-        self._freeze(position.stage)
+        train_only(self.groups(), position.stage.trained)
         lr = {**by_group(self.recipe.lr or 0.0, self.groups(), "lr"), **position.stage.lr}
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = lr[group["name"]] * position.stage.lr_factor(position.epoch)
-
-    def _freeze(self, stage: Stage) -> None:
-        for name, group in self.groups().items():
-            learns = name in stage.trained
-            group.requires_grad_(learns)
-            if isinstance(group, nn.Module):
-                group.train(learns)
 
     def run_action(self, action: str) -> None:
         """Runs an action over the unaugmented training set, then gives every rank the state of rank 0."""

@@ -40,7 +40,7 @@ def markdown(models: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> s
     """The whole leaderboard.
 
     Args:
-        models: what was measured of each, see `zoo.cli.leaderboard.measured`.
+        models: what was measured of each, see `zoo.cli.leaderboard.results_of`.
         asked: the options that it was measured with.
     """
     rows = grouped(shortened(models, asked["world"]))

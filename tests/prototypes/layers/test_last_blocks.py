@@ -7,7 +7,7 @@ from tests.small_models import IMAGES
 from zoo.networks.image_backbones import Backbone, create_backbone
 from zoo.prototypes import PIPNet
 from zoo.prototypes.layers.last_blocks import split_last_blocks
-from zoo.training.stages import Stage
+from zoo.training.modes import train_only
 
 
 def test_every_parameter_is_in_the_last_blocks_or_in_the_rest() -> None:
@@ -16,7 +16,7 @@ def test_every_parameter_is_in_the_last_blocks_or_in_the_rest() -> None:
     assert set(groups) == {"backbone", "tail", "addon", "head"}
     ids = [id(p) for group in groups.values() for p in group.parameters()]
     assert sorted(ids) == sorted(id(p) for p in model.parameters())
-    model._freeze(Stage("last", 1, ("tail", "head")))
+    train_only(model.groups(), ("tail", "head"))
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
     last = {"backbone.network.10.weight", "backbone.network.11.weight", "backbone.network.11.bias"}
     assert learning == {"head.weight", *last}
