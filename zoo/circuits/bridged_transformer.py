@@ -4,7 +4,6 @@ Gao et al.: "Weight-sparse transformers have interpretable circuits", arXiv 2511
 """
 
 import inspect
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from zoo.circuits.kernels.topk import abs_topk
-from zoo.circuits.network.bridge_losses import kl_divergence, log_probabilities, nmse, residual_streams, run_from_sites
+from zoo.circuits.network.bridge_losses import bridge_losses, scaled_linear, stream_ratios
 from zoo.circuits.network.dense_reference import find_reference, load_network
 from zoo.circuits.network.optimizer import SparseAdam
 from zoo.circuits.network.schedule import steps_per_epoch
@@ -25,7 +24,6 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain
-from zoo.domain.text import PAD
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
@@ -153,9 +151,10 @@ class BridgedTransformer(SelfInterpretable):
         if sites_per_step is not None and not 1 <= sites_per_step <= self.sites:
             raise ValueError(f"sites_per_step must be from 1 to the {self.sites} sites; got {sites_per_step}.")
         self.kept, self.sites_per_step = max(1, int(share * ours.width)), sites_per_step
-        ratios = self._stream_ratios()
-        self.encoders = TypedModuleList([_scaled_linear(theirs.width, ours.width, ratio) for ratio in ratios])
-        self.decoders = TypedModuleList([_scaled_linear(ours.width, theirs.width, 1 / ratio) for ratio in ratios])
+        tokens = self.domain.example(8, torch.Generator().manual_seed(0))
+        ratios = stream_ratios(self.sparse.network, self.dense, tokens)
+        self.encoders = TypedModuleList([scaled_linear(theirs.width, ours.width, ratio) for ratio in ratios])
+        self.decoders = TypedModuleList([scaled_linear(ours.width, theirs.width, 1 / ratio) for ratio in ratios])
 
     @classmethod
     def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,14 +186,6 @@ class BridgedTransformer(SelfInterpretable):
             load_network(network, weights)
         return network
 
-    @torch.no_grad()
-    def _stream_ratios(self) -> list[float]:
-        """Size of the sparse stream divided by that of the dense stream at each site, on random tokens."""
-        tokens = self.domain.example(8, torch.Generator().manual_seed(0))
-        pairs = zip(residual_streams(self.sparse.network, tokens), residual_streams(self.dense, tokens), strict=True)
-        sizes = [(ours.square().mean().sqrt(), theirs.square().mean().sqrt()) for ours, theirs in pairs]
-        return [float(ours / theirs) for ours, theirs in sizes[: self.sites]]
-
     def encode(self, site: int, stream: Tensor) -> Tensor:
         """f_i: maps the dense stream (B, T, d_dense) of a site to a sparse one (B, T, d)."""
         return abs_topk(self.encoders[site](stream), self.kept)
@@ -223,28 +214,9 @@ class BridgedTransformer(SelfInterpretable):
         SparseAdam.of(self.trainer).step_index = self.global_step
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        tokens, net = batch["input"], self.sparse.network
-        real, sites = tokens != PAD, range(self.sites)
-        ours = residual_streams(net, tokens)
-        with torch.no_grad():
-            theirs = residual_streams(self.dense, tokens)
-            reference = log_probabilities(self.dense, theirs[-1], tokens)
-        encoded = [self.encode(i, theirs[i]) for i in sites]
-        decoded = [self.decode(i, ours[i]) for i in sites]
-        chosen = self.sites_of_step()
-        to_sparse = run_from_sites(net, {i: encoded[i] for i in chosen})
-        to_dense = run_from_sites(self.dense, {i: decoded[i] for i in chosen})
-        kl_sparse = [kl_divergence(net, h, tokens, reference) for h in to_sparse.values()]
-        kl_dense = [kl_divergence(self.dense, h, tokens, reference) for h in to_dense.values()]
-        scale = self.sites / len(chosen)
-        language = self.sparse.losses(scores, replace(evidence, state={"residual": ours[-1]}), batch)
-        return {
-            **language,
-            "nmse_dense_to_sparse": torch.stack([nmse(encoded[i], ours[i], real) for i in sites]).sum(),
-            "nmse_sparse_to_dense": torch.stack([nmse(decoded[i], theirs[i], real) for i in sites]).sum(),
-            "kl_dense_to_sparse": torch.stack(kl_sparse).sum() * scale,
-            "kl_sparse_to_dense": torch.stack(kl_dense).sum() * scale,
-        }
+        tokens, networks = batch["input"], (self.sparse.network, self.dense)
+        terms, final = bridge_losses(*networks, self.encode, self.decode, tokens, self.sites_of_step())
+        return {**self.sparse.losses(scores, replace(evidence, state={"residual": final}), batch), **terms}
 
     def sites_of_step(self) -> list[int]:
         """Sites of the KL terms, in order: all, or `sites_per_step` random ones while training."""
@@ -302,11 +274,3 @@ def network_arguments(given: Mapping[str, Any], argument: str) -> dict[str, Any]
         if name not in known:
             raise ValueError(f"'{argument}' has no key '{name}'; {did_you_mean(name, known)}")
     return dict(given)
-
-
-def _scaled_linear(inputs: int, outputs: int, ratio: float) -> nn.Linear:
-    """A linear layer whose outputs are initially `ratio` times as large as its inputs."""
-    linear = nn.Linear(inputs, outputs)
-    nn.init.normal_(linear.weight, std=ratio / math.sqrt(inputs))
-    nn.init.zeros_(linear.bias)
-    return linear

@@ -1,14 +1,15 @@
-"""Losses of bridges: residual streams at every sublayer, runs that start at a sublayer, NMSE and KL divergence.
+"""Bridges between the residual streams of two networks: their initial scale and their losses.
 
 A site is a sublayer of a network: site 0 is the attention of layer 0, 1 its MLP, 2 the attention of layer 1, ...,
 2 L - 1 the last MLP. The stream of a site is the residual stream that its sublayer reads.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -17,6 +18,62 @@ from zoo.circuits.network.transformer import SparseNetwork
 from zoo.domain.text import PAD
 
 MIN_VARIANCE = 1e-12  # for targets that do not vary
+
+
+def bridge_losses(
+    sparse: SparseNetwork,
+    dense: SparseNetwork,
+    encode: Callable[[int, Tensor], Tensor],
+    decode: Callable[[int, Tensor], Tensor],
+    tokens: Tensor,
+    chosen: Sequence[int],
+) -> tuple[dict[str, Tensor], Tensor]:
+    """NMSE and KL terms of the bridges at all sites, see `zoo.circuits.BridgedTransformer`.
+
+    Args:
+        sparse: the sparse network.
+        dense: the dense network; its weights are frozen.
+        encode: maps a site and its dense stream (B, T, d_dense) to a sparse stream (B, T, d).
+        decode: maps a site and its sparse stream to a dense stream.
+        tokens: (B, T).
+        chosen: sites of the KL terms, which are scaled by the number of sites over that of the chosen ones.
+
+    Returns:
+        The terms by name, and the final residual stream (B, T, d) of the sparse network.
+    """
+    real, sites = tokens != PAD, range(2 * sparse.layout.layers)
+    ours = residual_streams(sparse, tokens)
+    with torch.no_grad():
+        theirs = residual_streams(dense, tokens)
+        reference = log_probabilities(dense, theirs[-1], tokens)
+    encoded, decoded = [encode(i, theirs[i]) for i in sites], [decode(i, ours[i]) for i in sites]
+    to_sparse = run_from_sites(sparse, {i: encoded[i] for i in chosen})
+    to_dense = run_from_sites(dense, {i: decoded[i] for i in chosen})
+    kl_sparse = [kl_divergence(sparse, h, tokens, reference) for h in to_sparse.values()]
+    kl_dense = [kl_divergence(dense, h, tokens, reference) for h in to_dense.values()]
+    scale = len(sites) / len(chosen)
+    terms = {
+        "nmse_dense_to_sparse": torch.stack([nmse(encoded[i], ours[i], real) for i in sites]).sum(),
+        "nmse_sparse_to_dense": torch.stack([nmse(decoded[i], theirs[i], real) for i in sites]).sum(),
+        "kl_dense_to_sparse": torch.stack(kl_sparse).sum() * scale,
+        "kl_sparse_to_dense": torch.stack(kl_dense).sum() * scale,
+    }
+    return terms, ours[-1]
+
+
+@torch.no_grad()
+def stream_ratios(sparse: SparseNetwork, dense: SparseNetwork, tokens: Tensor) -> list[float]:
+    """Root mean square of the sparse stream divided by that of the dense stream at each site, for tokens (B, T)."""
+    streams = zip(residual_streams(sparse, tokens)[:-1], residual_streams(dense, tokens)[:-1], strict=True)
+    return [float(ours.square().mean().sqrt() / theirs.square().mean().sqrt()) for ours, theirs in streams]
+
+
+def scaled_linear(inputs: int, outputs: int, ratio: float) -> nn.Linear:
+    """A linear layer whose outputs are initially `ratio` times as large as its inputs."""
+    linear = nn.Linear(inputs, outputs)
+    nn.init.normal_(linear.weight, std=ratio / math.sqrt(inputs))
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def run_sublayer(network: SparseNetwork, site: int, stream: Tensor, trace: Trace) -> Tensor:
