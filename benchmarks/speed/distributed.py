@@ -35,7 +35,7 @@ SMALL = {"name": "convnet", "widths": [16, 32], "pool": [0, 1]}
 CONCEPTS = tuple(f"concept {i}" for i in range(20))
 IMAGES = ImageDomain(classes=tuple("0123456789"), concepts=CONCEPTS, size=(32, 32))
 FAMILIES = {"protopnet": "ProtoPNet", "cbm": "CBM", "sop": "Sum-of-Parts", "sparse_transformer": "sparse transformer"}
-CODE = {"width": 64, "layers": 2, "density": 0.0625, "embedding_density": 0.125}
+CODE = {"width": 64, "layers": 2, "sparsity": {"density": 0.0625, "embedding_density": 0.125}}
 RECIPES = {
     "protopnet": [
         {"name": "push"},
