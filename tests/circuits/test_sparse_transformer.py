@@ -118,7 +118,8 @@ def test_positions_are_read_and_not_written(kind: str) -> None:
         ({"width": 30}, "width must be a multiple of head_width"),
         ({"sparsity": {"density": 0.0}}, r"density must be in \(0, 1\]; got 0.0"),
         ({"sparsity": {"density": 1 / 4096}}, "alive=4 for each of its 1536 neurons requires 6144"),
-        ({"positions": "rotary"}, "positions must be a mapping with some of the keys kind, width; got 'rotary'"),
+        ({"sparsity": {"densty": 0.5}}, "sparsity has no option 'densty'; did you mean 'density'"),
+        ({"positions": "rotary"}, "positions must be a mapping of options; got 'rotary'"),
     ],
 )
 def test_bad_options(options: dict, message: str) -> None:

@@ -13,7 +13,7 @@ from torchmetrics import Metric
 
 from zoo.circuits.network.language import Nats, language_loss
 from zoo.circuits.network.optimizer import SparseAdam, SparseParameter
-from zoo.circuits.network.options import Positions, Sparsity, check_sizes, parse_options
+from zoo.circuits.network.options import Positions, Sparsity, check_sizes
 from zoo.circuits.network.residual_writes import ResidualWrites
 from zoo.circuits.network.schedule import Schedule, steps_per_epoch
 from zoo.circuits.network.transformer import SparseNetwork
@@ -27,6 +27,7 @@ from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe, by_group
 from zoo.training.stages import Stage
+from zoo.utils.options import fold_options, parse_options
 
 RECIPE = Recipe(
     stages=(
@@ -40,14 +41,14 @@ RECIPE = Recipe(
     optimizer="adam",
     coefficients={"language": 1.0},
 )
-# Fields of `sparsity` by the names that they had as separate arguments.
-SPARSITY_FIELDS = {
-    "density": "density",
-    "embedding_density": "embedding_density",
-    "activation_density": "activation_density",
-    "alive": "alive",
-    "sparse_biases": "biases",
-    "power": "power",
+# Group and field of options that were separate arguments.
+GROUPED = {
+    "density": ("sparsity", "density"),
+    "embedding_density": ("sparsity", "embedding_density"),
+    "activation_density": ("sparsity", "activation_density"),
+    "alive": ("sparsity", "alive"),
+    "sparse_biases": ("sparsity", "biases"),
+    "power": ("sparsity", "power"),
 }
 
 
@@ -122,7 +123,7 @@ class SparseTransformer(SelfInterpretable):
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(domain, recipe)
-        sparsity = parse_options(Sparsity, sparsity or {}, "sparsity")
+        sparsity = parse_options(Sparsity, sparsity, "sparsity")
         positions = None if positions is None else parse_options(Positions, positions, "positions")
         self.keep_arguments(locals())
         check_sizes(width, layers, head_width, expansion)
@@ -149,10 +150,7 @@ class SparseTransformer(SelfInterpretable):
 
     @classmethod
     def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        given = super().upgrade_arguments(arguments)
-        sparsity = {field: given.pop(name) for name, field in SPARSITY_FIELDS.items() if name in given}
-        if sparsity:
-            given["sparsity"] = sparsity
+        given = fold_options(super().upgrade_arguments(arguments), GROUPED)
         width = given.pop("position_width", Positions.width)
         if isinstance(given.get("positions"), str):
             given["positions"] = {"kind": given["positions"], "width": width}

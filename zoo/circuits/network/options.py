@@ -1,16 +1,10 @@
-"""Groups of constructor arguments of the sparse transformer, as plain data or as dataclasses."""
+"""Groups of constructor arguments of the sparse transformer, and the check of its sizes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Literal
 
 from zoo.utils.checks import check_at_least, check_choice
-from zoo.utils.errors import did_you_mean
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Options = TypeVar("Options", bound="DataclassInstance")
 BASE_WIDTH = 256  # wider networks have denser embeddings by default, in proportion to their width
 
 
@@ -56,28 +50,6 @@ class Positions:
     def __post_init__(self) -> None:
         check_choice(("learned", "sinusoid"), **{"positions.kind": self.kind})
         check_at_least(1, **{"positions.width": self.width})
-
-
-def parse_options(kind: type[Options], given: Options | Mapping[str, Any], argument: str) -> Options:
-    """Converts plain data to a dataclass of options.
-
-    Args:
-        kind: the dataclass.
-        given: an instance of it, or a mapping of some of its fields.
-        argument: name of the constructor's argument, for error messages.
-
-    Raises:
-        ValueError: `given` is neither of these, has an unknown key, or a value is out of range.
-    """
-    if isinstance(given, kind):
-        return given
-    known = [f.name for f in fields(kind)]
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{argument} must be a mapping with some of the keys {', '.join(known)}; got {given!r}.")
-    for key in given:
-        if key not in known:
-            raise ValueError(f"{argument} has no key '{key}'; {did_you_mean(key, known)}")
-    return kind(**given)
 
 
 def check_sizes(width: int, layers: int, head_width: int, expansion: int) -> None:
