@@ -149,7 +149,8 @@ def compare(forward: NamedForward, program: Program, inputs: Tensor, what: str) 
         for name, want, got in zip(forward.names, expected, found, strict=True):
             if want.shape != got.shape:
                 raise ValueError(
-                    f"{what}: '{name}' has the shape {tuple(got.shape)} for {len(x)} inputs; expected {tuple(want.shape)}."
+                    f"{what}: '{name}' has the shape {tuple(got.shape)} for {len(x)} inputs; expected "
+                    f"{tuple(want.shape)}."
                 )
             difference = float((want.double() - got.double()).abs().max()) if want.numel() else 0.0
             if difference > TOLERANCE * max(1.0, float(want.abs().max())):

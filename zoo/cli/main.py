@@ -39,9 +39,7 @@ COMMANDS = {
         "zoo.cli.remove_prototypes", "remove_prototypes", "remove prototypes from a model and refit its head"
     ),
     "score-concepts": Command("zoo.cli.score_concepts", "score_concepts", "score training images against phrases"),
-    "export": Command(
-        "zoo.cli.export", "export_checkpoint", "export a checkpoint with its explanations to ONNX or .pt2"
-    ),
+    "export": Command("zoo.cli.export", "export_checkpoint", "export a checkpoint to ONNX or torch.export"),
     "check": Command("zoo.cli.check", "check", "verify checkpoint integrity"),
     "push-to-hub": Command("zoo.cli.push_to_hub", "push_to_hub", "upload a checkpoint to the Hugging Face hub"),
     "list": Command("zoo.cli.list", "list_things", "list models, data, configs, checkpoints or tasks"),
