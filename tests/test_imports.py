@@ -25,9 +25,9 @@ ALLOWED = {  # what a package may import besides itself, in function bodies too
     "data": {"utils", "domain"},
     "training": {"utils", "domain", "networks", "data"},
     "core": {"utils", "domain", "networks", "training"},
-    **dict.fromkeys(FAMILIES, {"utils", "domain", "networks", "training", "core"}),
+    **{family: {"utils", "domain", "networks", "training", "core"} for family in FAMILIES},
     "interventions": {"utils", "domain", "networks", "training", "core", *FAMILIES},
-    **dict.fromkeys(("metrics", "views", "checkpoints"), {*BELOW_CORE, "core"}),
+    **{package: {*BELOW_CORE, "core"} for package in ("metrics", "views", "checkpoints")},
     "api": {*BELOW_CORE, "core", "metrics", "views", "checkpoints", "interventions", *FAMILIES},
     "cli": {*BELOW_CORE, "core", "metrics", "views", "checkpoints", "interventions", "api", *FAMILIES},
 }

@@ -20,7 +20,7 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(f"train.py {command}", description=text, allow_abbrev=False)
         self.command = command
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """Parses all arguments.
 
         Raises:

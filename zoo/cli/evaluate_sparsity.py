@@ -25,18 +25,17 @@ def report_sparsity(model: SelfInterpretable, data: DataModule, options: argpars
         ValueError: the model has no linear head on concept scores of one feature vector.
     """
     head, backbone = getattr(model, "head", None), getattr(model, "backbone", None)
-    linear = isinstance(head, nn.Linear) and head.weight.shape[1] <= len(model.units())
-    if not (linear and isinstance(backbone, nn.Module) and hasattr(model, "concepts")):
+    linear = head if isinstance(head, nn.Linear) and head.weight.shape[1] <= len(model.units()) else None
+    if linear is None or not (isinstance(backbone, nn.Module) and hasattr(model, "concepts")):
         raise ValueError(f"--sparsity requires a linear head on concept scores; {type(model).__name__} has none.")
     numbers = options.sparsity.split(",")
     if not all(n.strip().isdigit() and int(n) >= 1 for n in numbers):
         raise ValueError(f"--sparsity must be positive integers, such as 5,10; got {options.sparsity}.")
     evaluated = loader_of(data, options.split)
-    parts = [
-        collect(model, backbone, head.weight.shape[1], batches)
-        for batches in (DataLoader(data.projection_dataset(), data.batch_size), evaluated)
-    ]
-    features, concepts, targets = (tuple(part[i] for part in parts) for i in range(3))
+    training = DataLoader(data.projection_dataset(), data.batch_size)
+    kept = collect(model, backbone, linear.weight.shape[1], training)
+    held = collect(model, backbone, linear.weight.shape[1], evaluated)
+    features, concepts, targets = ((kept[i], held[i]) for i in range(3))
     levels = sparsity_report(
         concepts,
         features,
@@ -50,8 +49,8 @@ def report_sparsity(model: SelfInterpretable, data: DataModule, options: argpars
         "checkpoint": str(options.checkpoint),
         "split": options.split,
         "concepts": concepts[0].shape[1],
-        "nec": effective_concepts(head.weight),
-        "ncc": covering_concepts(concepts[1], head.weight),
+        "nec": effective_concepts(linear.weight),
+        "ncc": covering_concepts(concepts[1], linear.weight),
         "levels": [asdict(level) for level in levels],
     }
     (options.output / "sparsity.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

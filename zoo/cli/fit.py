@@ -113,7 +113,7 @@ def finish(trainer: Trainer, model: StagedModule, data: LightningDataModule, fol
     if not isinstance(model, SelfInterpretable):
         print(f"run      {folder} (no checkpoint: {type(model).__name__} is not self-interpretable)")
         return
-    dataset = data.test_dataset()
+    dataset = data.test_dataset()  # pyright: ignore[reportAttributeAccessIssue] (every data module of the zoo has one)
     golden = torch.stack([dataset[i]["input"] for i in range(2)])
     checkpoint = save(model.cpu(), folder / "checkpoint", metrics=metrics, golden=golden)
     print(f"saved    {checkpoint}")

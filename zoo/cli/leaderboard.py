@@ -176,7 +176,7 @@ def parts_protocol(subject: Subject, data: Any, limit: int) -> dict[str, Any]:
             return {"title": title, "not applicable": "needs units with a location in the input (supports)"}
         reactions.append(react(subject, data, split, batches, progress=True))
     sufficient = [data.minimal_sufficient(c) for c in range(len(data.domain["classes"]))]
-    found = protocol(*reactions, data.class_parts, sufficient)
+    found = protocol(reactions[0], reactions[1], data.class_parts, sufficient)
     values = {name: {"value": plain(v), "low": plain(v), "high": plain(v), "direction": 1} for name, v in found.items()}
     return {"title": title, "values": values}
 

@@ -40,7 +40,8 @@ class PredictionTable(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         dataset = getattr(trainer.predict_dataloaders, "dataset", None)
-        names = [dataset.name(i) if hasattr(dataset, "name") else i for i in batch_indices]
+        name = getattr(dataset, "name", lambda i: i)
+        names = [name(i) for i in batch_indices]
         if isinstance(prediction, Explanation):
             rows = explained_rows(prediction)
         else:

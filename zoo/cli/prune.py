@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import zoo
 from zoo.checkpoints.pretrained import find
@@ -41,7 +41,7 @@ def prune_tasks(arguments: list[str]) -> int:
             print(f"{task.name}: no circuit. {error}")
             failed += 1
             continue
-        path, report = write(circuit, model.domain, folder), circuit.report
+        path, report = write(circuit, cast(CodeDomain, model.domain), folder), circuit.report
         print(
             f"{task.name}: {report['nodes']} nodes, {report['edges']} edges; held-out loss "
             f"{report['circuit']['loss']:.3f} (without it {report['without']['loss']:.3f}) in "

@@ -78,8 +78,8 @@ def make_record(config: Mapping[str, Any], domain: Mapping[str, Any], splits: Ma
         "trainer": {name: trainer[name] for name in TRAINER if trainer.get(name) is not None},
     }
     versions = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
-    plain = json.loads(json.dumps([kept, domain, splits], default=str))  # as it will be read back
-    return RunRecord(*plain, versions)
+    kept, meaning, parts = json.loads(json.dumps([kept, domain, splits], default=str))  # as it will be read back
+    return RunRecord(kept, meaning, parts, versions)
 
 
 def read_record(folder: Path) -> RunRecord | None:

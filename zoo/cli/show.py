@@ -20,7 +20,7 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.top_activating import top_activating_inputs
 from zoo.domain import ImageDomain
 from zoo.domain.inputs import inputs_of, read
-from zoo.prototypes import ProtoTree
+from zoo.prototypes.prototree import ProtoTree
 from zoo.views.circuit import graph
 from zoo.views.tree import tree
 from zoo.views.vocabulary import vocabulary_page
@@ -68,8 +68,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def weights_of(model: SelfInterpretable) -> Tensor | None:
     """Weights (K, C) of the units for the classes, if a linear head reads the activations; otherwise None."""
     head = getattr(model, "head", None)
-    plain = type(model).readout is SelfInterpretable.readout and isinstance(head, nn.Linear)
-    if not plain or head.weight.shape[1] != len(model.units()):
+    if type(model).readout is not SelfInterpretable.readout or not isinstance(head, nn.Linear):
+        return None
+    if head.weight.shape[1] != len(model.units()):
         return None
     return head.weight.detach().float().T.cpu()
 

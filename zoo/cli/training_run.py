@@ -124,7 +124,7 @@ def help_text(settings: Settings, command: str, description: str | None) -> str:
             listed = "models" if name == "model" else name
             parser.add_argument(f"--{name}", metavar="CLASS", help=f"one of `train.py list {listed}`")
         else:
-            skip = set(DERIVED) if name == "model" else set()
+            skip: set[str | int] = set(DERIVED) if name == "model" else set()
             parser.add_class_arguments(part.cls, f"{name}.init_args", skip=skip, fail_untyped=False)
     names = ", ".join(parameters(Trainer))
     parser.add_argument("--trainer.NAME", metavar="VALUE", help=f"an argument of Lightning's Trainer: {names}")

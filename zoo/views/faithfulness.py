@@ -1,6 +1,6 @@
 """Metrics of truth as a figure: each number with its interval, beside chance and what is ideal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -79,7 +79,7 @@ def faithfulness_svg(rows: Sequence[Row]) -> str:
     )
 
 
-def _dot(row: Row, y: float, x) -> str:
+def _dot(row: Row, y: float, x: Callable[[float], float]) -> str:
     value, low, high, chance, ideal = row.value or (None,) * 5
     value, low, high = (v or 0.0 for v in (value, low, high))
     arrow = ARROWS[row.direction]

@@ -91,5 +91,5 @@ def known_of(term: Term, explanation: Explanation) -> Known:
     values.pop("turn", None)  # drawn as a path
     if set(FACTORS) <= values.keys():
         values = {name: value for name, value in values.items() if name not in FACTORS}
-    first = (values.pop(name, None) for name in ("probability", "absent", "present"))
-    return Known(*first, values)
+    probability, absent, present = (values.pop(name, None) for name in ("probability", "absent", "present"))
+    return Known(probability, absent, present, values)

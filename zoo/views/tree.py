@@ -65,7 +65,7 @@ def _draw(
 ) -> str:
     x, y = level * STEP + 8, row * ROW + 30
     if "class" in branch:
-        name = escape(classes[branch["class"]])
+        name = escape(str(classes[branch["class"]]))
         return f"<text x='{x + 6:.5g}' y='{y:.5g}'>{name} {branch['probability']:.2f}</text>"
     unit, lines = units[branch["unit"]], []
     for side in ("absent", "present"):

@@ -81,7 +81,7 @@ class ImageFolder(ImageData):
             concepts=names,
             concept_groups=groups,
             exclusive=tuple(self.exclusive),
-            size=tuple(self.size),
+            size=(self.size[0], self.size[1]),
             channels=self.channels,
             mean=tuple(self.mean),
             std=tuple(self.std),
@@ -107,9 +107,12 @@ class ImageFolder(ImageData):
     @cached_property
     def _labels_of(self) -> dict[str, torch.Tensor]:
         """Concepts by split."""
-        labels = self._concepts.labels.split([len(rows) for rows in self._rows_of.values()])
+        table = self._concepts
+        if table is None or self.concepts is None:
+            return {}
+        labels = table.labels.split([len(rows) for rows in self._rows_of.values()])
         found = dict(zip(self._rows_of, labels, strict=True))
-        warn_of_constants(self.concepts, self._concepts.names, found["train"])
+        warn_of_constants(self.concepts, table.names, found["train"])
         return found
 
     @cached_property
