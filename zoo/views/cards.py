@@ -27,11 +27,14 @@ from zoo.views.sums import decimals, factors_of, fixed, known_of, printed_sum, w
 def prepare(one: Explanation, number: int, top: int) -> Row:
     """Prepares row `number` of a page, with its `top` units.
 
-    For additive models, units whose contribution is printed as 0 are counted with the others; at least one is shown.
+    For additive models, trailing units whose contribution is printed as 0 are counted with the others, except concepts,
+    whose values can be changed on the page; at least one unit is shown.
     """
     total = None if one.contributions is None else printed_sum(one, top)
     if total is not None and top > 0:
-        total = printed_sum(one, max(1, sum(value != 0 for value in total.shown)), total.digits)
+        terms = zip(total.terms, total.shown, strict=True)
+        used = [k for k, (term, value) in enumerate(terms) if value != 0 or term.unit.kind == "concept"]
+        total = printed_sum(one, used[-1] + 1 if used else 1, total.digits)
     terms = one.top(top)[0] if total is None else total.terms
     picture, boxes, uri = to_picture(one.inputs, one.domain), [], ""
     if picture is not None:

@@ -123,12 +123,9 @@ def _legend(row: Row) -> str:
         by = "effect on the score" if "absent" in one.details else "activation"
         text = f"Units are ranked by {by}: this model is not additive, so they have no contributions."
     else:
-        signs = (
-            ("supports this class", "opposes it")
-            if one.domain.task == "classification"
-            else ("increases it", "lowers it")
-        )
-        text = f"Contributions to the {one.space}: <b class='up'>blue</b> {signs[0]}, <b class='down'>orange</b> {signs[1]}."
+        classes = one.domain.task == "classification"
+        up, down = ("supports this class", "opposes it") if classes else ("increases it", "lowers it")
+        text = f"Contributions to the {one.space}: <b class='up'>blue</b> {up}, <b class='down'>orange</b> {down}."
     if any(term.unit.kind in ALONE for term in row.terms):
         text += " Each part was processed alone: faded areas did not affect its score."
     elif isinstance(one.domain, SeriesDomain) and one.support is not None:

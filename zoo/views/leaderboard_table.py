@@ -59,8 +59,8 @@ def markdown(models: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) ->
     parts = [
         "# Leaderboard: faithfulness of built-in explanations",
         f"Benchmark: `{options['benchmark']}`, {options['split']} rows: all for accuracy, {options['limit']} for the "
-        "metrics. Numbers are means ± standard deviation over training seeds; for a single seed, with the 95 % interval "
-        "over rows." + (f" Post-hoc methods use {options['compare']} rows." if options.get("compare") else ""),
+        "metrics. Numbers are means ± standard deviation over training seeds; for a single seed, with the 95 % "
+        "interval over rows." + (f" Post-hoc methods use {options['compare']} rows." if options.get("compare") else ""),
         "## Gates",
         "A model passes if its contributions sum to the score (95th percentile of the gap at most 0.001 standard "
         f"deviations of the scores), its accuracy is at most {100 * NEAR:g} point below that of the black box, and its "

@@ -99,7 +99,8 @@ def vocabulary_page(
         f"<title>{escape(title)}</title><style>{STYLE}{TREE}{GRAPH}{LOOK}</style></head><body class='zoo'><main>"
         f"<h1>{escape(title)}</h1><p class='note'>{escape(about)}</p>{table}{whole}"
         "<input id='find' type='search' placeholder='search units' aria-label='search units'>"
-        f"<p id='none' class='note' hidden>no matching units</p>{sections}</main><script>{SEARCH}</script></body></html>"
+        f"<p id='none' class='note' hidden>no matching units</p>{sections}</main><script>{SEARCH}</script></body>"
+        "</html>"
     )
 
 
