@@ -121,7 +121,7 @@ def test_leaderboard(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) 
     text = (tmp_path / "LEADERBOARD.md").read_text()
     record = json.loads((tmp_path / "leaderboard.json").read_text())
     assert len(record["models"]) == 4 and text in capsys.readouterr().out
-    gates, vector = text.index("## Gates"), text.index("## The vector")
+    gates, vector = text.index("## Gates"), text.index("## Metrics")
     assert gates < vector < text.index("## The FunnyBirds protocol")
     lines = {line.split("|")[1].strip(): line for line in text[gates:vector].splitlines() if line.startswith("| ")}
     assert lines["bagnet"].split("|")[2].strip() == "2" and "±" in lines["bagnet"]  # two seeds

@@ -57,15 +57,18 @@ def test_others_are_counted_by_their_sign() -> None:
     made = explanation(1, 6, contributions=parts, bias=torch.zeros(1), scores=parts.sum().expand(1, 3))
     *_, others = cards(made, top=2)
     assert Read(others).within("h4") == ["4 other units"]
-    assert Read(others).within("p")[0] == "1 for, 2 against" and Read(others).within("b") == ["\u22120.250"]
+    assert Read(others).within("p")[0] == "1 positive, 2 negative" and Read(others).within("b") == ["\u22120.250"]
     assert Read(cards(made, top=5)[-1]).within("h4") == ["1 other unit"]
-    assert "others" not in "".join(cards(made, top=6))
+    *shown, others = cards(made, top=6)  # a contribution that is printed as 0 has no card
+    assert len(shown) == 5 and Read(others).within("p")[0] == "no contribution; rounding only"
+    concepts = tuple(replace(unit, kind="concept") for unit in made.units)  # but a concept has one, to be changed
+    assert "others" not in "".join(cards(replace(made, units=concepts), top=6))
 
 
 def test_others_of_a_score_that_is_no_sum_have_no_number() -> None:
     made = explanation(1, 4, contributions=None, bias=None)
     *shown, others = cards(made, top=2)
-    assert len(shown) == 2 and "<b>" not in others and "weaker than these" in others
+    assert len(shown) == 2 and "<b>" not in others and "ranked lower" in others
 
 
 def test_bars_of_activations_start_at_the_left() -> None:

@@ -18,7 +18,9 @@ def test_tokens_are_shown_one_by_one_and_the_last_is_marked() -> None:
     ]
     assert tokens == ["for", " item", " in", " value", ":\n", "   ", " print"]
     assert "<mark> print</mark>" in inside and inside.count("<mark>") == 1
-    assert "<span>:<i>⏎</i>\n</span>" in inside and "7 tokens; the answer is what follows the marked one" in shown
+    assert (
+        "<span>:<i>⏎</i>\n</span>" in inside and "7 tokens; the model predicts the token after the marked one" in shown
+    )
 
 
 def test_code_is_no_markup() -> None:

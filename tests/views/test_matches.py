@@ -21,7 +21,7 @@ def test_each_keypoint_is_a_line_between_the_two_pictures() -> None:
         assert drawn.count("stroke='#") == count == drawn.count("<circle") // 2
         ends = [float(x) for x in re.findall(r"x2='([\d.]+)'", drawn)]
         assert all(108 <= x <= 208 for x in ends)  # in the exemplar, to the right of the input
-    assert "points of this, and of that, that match" in fragment(one)
+    assert "matched points: input (left), exemplar (right)" in fragment(one)
 
 
 def test_cells_are_drawn_where_they_are() -> None:

@@ -1,8 +1,7 @@
-"""Screenshots of pages by a real browser: there is something to see, and not in one corner only."""
+"""A screenshot of pages by a real browser: there is something to see, and not in one corner only."""
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,18 +12,42 @@ from tests.small_models import SMALL
 from tests.views.browser import FLAGS, NAMES
 from zoo.cli.main import main
 
-SEEN = ("protopnet", "prototree", "cbm", "sop", "sparse_transformer")
+MODELS = ("protopnet", "prototree", "cbm", "sop", "sparse_transformer")
+VIEWS = (("show", 1280), ("why", 1280), ("why", 500))
+HEIGHT = 900
+EMPTY = "<!doctype html><title>a</title><body style='background:#f3f5f7'><h1>a</h1></body>"
 
 
-def screenshot(page: Path, width: int, folder: Path) -> Image.Image:
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, int], Image.Image]:
+    """One screenshot of all pages in frames below each other, cut into one picture for each."""
     browser = next((found for name in NAMES if (found := shutil.which(name))), None)
     if browser is None:
-        pytest.skip("no browser at hand: install chromium")
-    file = folder / f"{width}.png"
-    command = [browser, *FLAGS, f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900"]
-    command += ["--hide-scrollbars", "--virtual-time-budget=2000", f"--screenshot={file}", page.as_uri()]
-    subprocess.run(command, capture_output=True, timeout=180, check=True)
-    return Image.open(file).convert("L")
+        pytest.skip("no browser found: install chromium")
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "empty.html").write_text(EMPTY)
+    frames = {("empty", "empty", 1280): folder / "empty.html"}
+    for name in MODELS:
+        torch.manual_seed(0)
+        model = SMALL[name]().model.eval()
+        zoo.save(model, folder / name / "model")
+        why, show = folder / name / "why.html", folder / name / "show.html"
+        why.write_text(model.explain(model.domain.example(2, torch.Generator()))._repr_html_())
+        assert main(["show", "--checkpoint", str(folder / name / "model"), "--output", str(show)]) == 0
+        frames |= {(name, kind, width): folder / name / f"{kind}.html" for kind, width in VIEWS}
+    style = "style='display:block;border:0'"
+    inner = "".join(
+        f"<iframe src='{page.as_uri()}' width='{width}' height='{HEIGHT}' {style}></iframe>"
+        for (_, _, width), page in frames.items()
+    )
+    (folder / "all.html").write_text(f"<!doctype html><body style='margin:0'>{inner}</body>")
+    file, size = folder / "all.png", f"--window-size=1280,{HEIGHT * len(frames)}"
+    command = [browser, *FLAGS, f"--user-data-dir={folder / 'profile'}", size, "--hide-scrollbars"]
+    command += ["--virtual-time-budget=4000", f"--screenshot={file}", (folder / "all.html").as_uri()]
+    subprocess.run(command, capture_output=True, timeout=300, check=True)
+    whole = Image.open(file).convert("L")
+    boxes = {key: (0, HEIGHT * i, key[2], HEIGHT * (i + 1)) for i, key in enumerate(frames)}
+    return {key: whole.crop(box) for key, box in boxes.items()}
 
 
 def blank(picture: Image.Image) -> bool:
@@ -35,20 +58,13 @@ def blank(picture: Image.Image) -> bool:
     return bool(((parts.amax((1, 3)) - parts.amin((1, 3))) > 60).float().mean() < 1 / 3)
 
 
-def test_an_empty_page_is_blank(tmp_path: Path) -> None:
-    page = tmp_path / "empty.html"
-    page.write_text("<!doctype html><title>a</title><body style='background:#f3f5f7'><h1>a</h1></body>")
-    assert blank(screenshot(page, 1280, tmp_path))
+def test_an_empty_page_is_blank(screenshots: dict[tuple[str, str, int], Image.Image]) -> None:
+    assert blank(screenshots["empty", "empty", 1280])
 
 
-@pytest.mark.parametrize("name", SEEN)
-def test_pages_are_not_blank(name: str, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    small = SMALL[name]()
-    model = small.model.eval()
-    zoo.save(model, tmp_path / "model")
-    arguments = ["--checkpoint", str(tmp_path / "model"), "--output", str(tmp_path / "show.html")]
-    assert main(["show", *arguments]) == 0
-    (tmp_path / "why.html").write_text(model.explain(model.domain.example(2, torch.Generator()))._repr_html_())
-    for page, width in (("show.html", 1280), ("why.html", 1280), ("why.html", 500)):
-        assert not blank(screenshot(tmp_path / page, width, tmp_path)), (page, width)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("kind", "width"), VIEWS)
+def test_pages_are_not_blank(
+    screenshots: dict[tuple[str, str, int], Image.Image], name: str, kind: str, width: int
+) -> None:
+    assert not blank(screenshots[name, kind, width])

@@ -97,7 +97,7 @@ def test_a_page_shows_of_a_group_what_it_saw() -> None:
     one = small.model.explain(small.inputs[:1])
     html = page(one, ["a"], top=3)
     Read(html)
-    assert html.count("<polyline") == 2 and "was seen alone" in html and "Shaded" not in html
+    assert html.count("<polyline") == 2 and "processed alone" in html and "Shading" not in html
     for term in one.top(3)[0]:
         (path,) = re.findall(rf"<clipPath id='cut[0-9a-f]+-0-{term.index}'><path d='([^']*)'", html)
         covered = sum(width * tall for _, _, width, tall in rectangles(path)) / (84 * WIDTH / 11)
@@ -110,7 +110,7 @@ def test_features_of_a_series_are_shaded() -> None:
     one = small.model.explain(small.inputs[:1])
     html = page(one, ["a"], top=2)
     Read(html)
-    assert "Shaded is where the unit fires" in html
+    assert "Shading shows where a unit is active" in html
     for term, path in zip(one.top(2)[0], re.findall(r"class='fires' opacity='0.6' d='([^']+)'", html), strict=True):
         (cell,) = one.support[0, term.index].nonzero().tolist()
         ((left, top, _, _),) = rectangles(path)

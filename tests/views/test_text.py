@@ -94,7 +94,7 @@ def test_more_rows_than_units_and_none_at_all() -> None:
 
 def test_sum_that_does_not_exist_is_refused() -> None:
     explanation = protopnet().model.explain(protopnet().inputs)
-    with pytest.raises(ValueError, match=r"got 5 rows. Index them: explanation\[i\]"):
+    with pytest.raises(ValueError, match=r"got 5 rows. Index it: explanation\[i\]"):
         printed_sum(explanation, 3)
 
 
@@ -111,11 +111,11 @@ def test_non_additive_ranks_by_activation_and_says_so() -> None:
     fields = {**vars(one), "contributions": None, "bias": None, "activation": torch.tensor([[0.25, 0.75]])}
     text = table(Explanation(**fields))
     assert text.splitlines()[2].split() == ["thing", "1", "0.750"]
-    assert "no sum of its units" in text and "contribution" not in text
+    assert "not additive" in text and "contribution" not in text
 
 
 def test_prototypes_have_an_activation_where_concepts_have_a_probability() -> None:
-    """Regression: a score that is no sum, with "absent" and "present" but no probability, had no table."""
+    """Regression: a model that is not additive, with "absent" and "present" but no probability, had no table."""
     small = probpsenn()
     one = small.model.explain(small.inputs)[0]
     lines = table(one).splitlines()
@@ -148,7 +148,7 @@ def test_concepts_show_probability_and_what_if() -> None:
         f"{known['present']:.4f}",
     ]
     page = fragment(one)
-    assert f"<b>{known['probability']:.1%}</b> probable" in page and "concept, annotated" in page
+    assert f"probability <b>{known['probability']:.1%}</b>" in page and "concept, annotated" in page
     assert f"if present <b>{known['present']:.4f}</b>".replace("-", "\u2212") in page
 
 

@@ -42,4 +42,4 @@ def test_figure(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
     assert main(["curves", "--run", str(tmp_path), "--output", str(tmp_path / "a.png")]) == 2
     assert "no log in" in capsys.readouterr().err
     assert main(["curves", "--run", str(run), "--output", str(tmp_path / "a.txt")]) == 2
-    assert "must end in .png, .svg or .pdf" in capsys.readouterr().err
+    assert "must end in .png, .svg, .pdf" in capsys.readouterr().err

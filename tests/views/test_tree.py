@@ -38,13 +38,13 @@ def test_drawing_names_units_and_leaves_and_is_safe() -> None:
     units = [Unit(f"node {n} <script>", "prototype") for n in range(3)]
     drawn = tree(grown().outline(), units, CLASSES)
     assert drawn.count("<path class='absent'") == drawn.count("<path class='present'") == 3
-    assert "tree of 3 questions and 4 leaves" in drawn and "<script>" not in drawn and "<b>" not in drawn
+    assert "tree of 3 nodes and 4 leaves" in drawn and "<script>" not in drawn and "<b>" not in drawn
     heights = [float(y) for y in re.findall(r"<text x='[^']+' y='([^']+)'", drawn)]
     assert heights == sorted(set(heights)) and len(heights) == 4  # no two leaves on each other
 
 
 def test_a_tree_of_one_leaf() -> None:
-    assert "0 questions and 1 leaves" in tree({"class": 1, "probability": 1.0}, [], CLASSES)
+    assert "0 nodes and 1 leaves" in tree({"class": 1, "probability": 1.0}, [], CLASSES)
 
 
 def test_prototree_tells_its_outline() -> None:

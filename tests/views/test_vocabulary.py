@@ -60,4 +60,4 @@ def test_searching_in_a_browser(tmp_path: Path) -> None:
 def test_a_folder_is_no_page(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     zoo.save(SMALL["cem"]().model.eval(), tmp_path / "model")
     assert main(["show", "--checkpoint", str(tmp_path / "model"), "--output", str(tmp_path)]) == 2
-    assert "--output names the page to write" in capsys.readouterr().err
+    assert "--output must be an HTML file" in capsys.readouterr().err

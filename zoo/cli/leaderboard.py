@@ -53,7 +53,7 @@ def leaderboard(arguments: list[str]) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "leaderboard.json"
     settings = {"metrics": list(names), "limit": options.limit, "compare": options.compare, "split": "test"}
-    settings |= {"world": options.config.stem, "seed": options.seed}
+    settings |= {"benchmark": options.config.stem, "seed": options.seed}
     record = earlier(path, settings)
     evaluate_all(found, data, names, options, record, path)
     folders = {str(candidate.folder) for candidate in found}

@@ -14,7 +14,7 @@ from zoo.cli.checkpoint_data import data_of, default_device
 from zoo.data.synthetic.code_tasks import Task, encode, find_task, tasks
 from zoo.domain import CodeDomain
 from zoo.training.projection_set import ProjectionSet
-from zoo.views.circuit import circuit_page
+from zoo.views.circuit_page import circuit_page
 
 
 def prune_tasks(arguments: list[str]) -> int:

@@ -1,1 +1,1 @@
-"""Explanations as text and pages. Views read explanations only, and only they know HTML."""
+"""Explanations as text, HTML pages and figures; the only package that uses HTML or matplotlib."""

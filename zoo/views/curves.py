@@ -1,4 +1,4 @@
-"""Curves as a drawing of their own: an SVG, a page around it, and a PNG where matplotlib is installed."""
+"""Line plots: as SVG, as a page, and as PNG if matplotlib is installed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zoo.views.style import STYLE
 
-# Okabe and Ito's colours, which the colour-blind tell apart; from the ninth line on they return with another dash.
+# The palette of Okabe and Ito, safe for colour-blind readers; from the ninth line on it repeats with another dash.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a8f98", "#b5a600")
 DASHES = ("", "7 4", "2 3")
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 400, 76, 174, 40, 48
@@ -23,7 +23,7 @@ INK = (
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: values at 0, 1, 2, ..., and how far they spread to each side, if they do."""
+    """One curve: values at 0, 1, 2, ..., and an optional half-width of a band around them."""
 
     name: str
     values: Sequence[float]
@@ -31,19 +31,19 @@ class Line:
 
 
 def svg(panels: Mapping[str, Sequence[Line]], across: str, up: str) -> str:
-    """A self-contained SVG: a panel under each title, all to the same scale.
+    """A self-contained SVG: a panel under each title, all with the same scale.
 
     Args:
-        panels: the lines of each panel, with at least two values a line, in [0, 1].
-        across: what the x-axis counts.
-        up: what the y-axis measures, shown in per cent.
+        panels: the lines of each panel, with at least two values per line, in [0, 1].
+        across: label of the x-axis.
+        up: label of the y-axis, which is in per cent.
 
     Raises:
-        ValueError: there is nothing to draw.
+        ValueError: no line, or a line with fewer than two values.
     """
     every = [line for lines in panels.values() for line in lines]
     if not every or min(len(line.values) for line in every) < 2:
-        raise ValueError("there is nothing to draw; give at least one line of at least two values.")
+        raise ValueError("expected at least one line, and at least two values per line; there is nothing to draw.")
     ticks = _ticks([value for line in every for value in line.values])
     names = list(dict.fromkeys(line.name for line in every))
     drawn = "".join(
@@ -59,7 +59,7 @@ def svg(panels: Mapping[str, Sequence[Line]], across: str, up: str) -> str:
 
 
 def curves_page(title: str, drawing: str, about: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A page with the drawing and, for those who cannot see it, its numbers as a table."""
+    """A page with the drawing and its numbers as a table, for accessibility."""
     cells = "".join(
         f"<tr><th scope='row'>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
         for row in rows
@@ -77,7 +77,7 @@ def curves_page(title: str, drawing: str, about: str, header: Sequence[str], row
 
 
 def save_png(panels: Mapping[str, Sequence[Line]], across: str, up: str, path: Path) -> bool:
-    """Draws the same with matplotlib; returns whether it is installed (the extra `plot`), and nothing else happens."""
+    """Draws the same plot with matplotlib; returns False without writing if it is not installed (the extra `plot`)."""
     if find_spec("matplotlib") is None:
         return False
     from matplotlib.figure import Figure
@@ -141,7 +141,7 @@ def _panel(title: str, lines: Sequence[Line], names: list[str], ticks: list[floa
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """Round values around all others, at most nine."""
+    """Round values that enclose all given ones, at most nine."""
     low, high = min(values), max(values)
     for step in (0.01, 0.02, 0.05, 0.1, 0.2):
         first, last = floor(round(low / step, 6)), max(ceil(round(high / step, 6)), floor(round(low / step, 6)) + 1)

@@ -1,4 +1,4 @@
-"""What a unit saw of the input: a part that it saw alone, with all else faded; of a series also where it fires."""
+"""The part of the input that a unit sees, with everything else faded; for series also the support of other units."""
 
 from html import escape
 
@@ -10,31 +10,31 @@ from zoo.views.pictures import framed
 from zoo.views.row import Row
 from zoo.views.series import part
 
-ALONE = ("group", "patch")  # kinds of units whose support is all that they saw, exactly
+ALONE = ("group", "patch")  # kinds of units that see exactly their support
 
 
 def cut_out(row: Row, term: Term) -> str:
-    """A figure of what a group or a patch saw; of a series also of where any other unit fires; else empty."""
-    if row.one.support is None or row.one.inputs is None:
+    """A figure of the part that a group or patch sees; for series also of the support of other units; else empty."""
+    if row.explanation.support is None or row.explanation.inputs is None:
         return ""
-    support = row.one.support[0, term.index].cpu()
-    if isinstance(row.one.domain, SeriesDomain):
-        return _of_series(row, row.one.domain, term, support)
+    support = row.explanation.support[0, term.index].cpu()
+    if isinstance(row.explanation.domain, SeriesDomain):
+        return _of_series(row, row.explanation.domain, term, support)
     if term.unit.kind not in ALONE:
         return ""
     if row.picture is not None:
         return _of_image(row, term, support)
-    if isinstance(row.one.domain, TextDomain):
-        return _of_text(row, support)
-    if isinstance(row.one.domain, TableDomain):
-        return _of_row(row.one.domain, support)
+    if isinstance(row.explanation.domain, TextDomain):
+        return _of_text(row.explanation.inputs, row.explanation.domain, support)
+    if isinstance(row.explanation.domain, TableDomain):
+        return _of_row(row.explanation.domain, support)
     return ""
 
 
 def _of_image(row: Row, term: Term, support: Tensor) -> str:
     (height, width), (rows, columns) = row.size, support.shape
     patch = term.unit.source.get("patch", 0)
-    high, wide = patch or -(-height // rows), patch or -(-width // columns)  # at the border they may reach beyond it
+    high, wide = patch or -(-height // rows), patch or -(-width // columns)  # patches may extend beyond the border
     cells = "".join(f"M{column * wide} {r * high}h{wide}v{high}h-{wide}z" for r, column in support.nonzero().tolist())
     name = f"cut{row.key}-{term.index}"
     picture = f"<use href='#input{row.key}'/>"
@@ -42,14 +42,12 @@ def _of_image(row: Row, term: Term, support: Tensor) -> str:
         f"<clipPath id='{name}'><path d='{cells}'/></clipPath><g class='faded'>{picture}</g>"
         f"<g clip-path='url(#{name})'>{picture}</g>"
     )
-    label = escape(f"what {term.unit.name} saw")
+    label = escape(f"the part that {term.unit.name} sees")
     return f"<figure class='wide'>{framed(content, (0, 0, height, width), None, label)}</figure>"
 
 
-def _of_text(row: Row, support: Tensor) -> str:
-    domain, x = row.one.domain, row.one.inputs
-    assert isinstance(domain, TextDomain) and x is not None
-    if support.shape[-1] != domain.length:  # sentences instead of words
+def _of_text(x: Tensor, domain: TextDomain, support: Tensor) -> str:
+    if support.shape[-1] != domain.length:  # the support is over sentences, not words
         where = domain.sentences(x.cpu())[0].clamp_max(support.shape[-1] - 1)
         support = support[where.clamp_min(0)]
     seen = (support > 0) | domain.question(x.cpu())[0]
@@ -60,13 +58,13 @@ def _of_text(row: Row, support: Tensor) -> str:
 
 def _of_series(row: Row, domain: SeriesDomain, term: Term, support: Tensor) -> str:
     alone = term.unit.kind in ALONE
-    label = escape(f"what {term.unit.name} saw" if alone else f"where {term.unit.name} fires")
+    label = escape(f"the part that {term.unit.name} sees" if alone else f"support of {term.unit.name}")
     cut, patch = f"cut{row.key}-{term.index}" if alone else "", term.unit.source.get("patch", 0)
     return f"<figure class='wide series'>{part(support, domain, label, f'series{row.key}', cut, patch)}</figure>"
 
 
 def _word(pieces: list[str], shown: list[bool]) -> str:
-    """A word and a blank; pieces of it that were not seen are faded."""
+    """A word followed by a space; pieces outside of the support are faded."""
     if len(set(shown)) == 1:
         return f"<bdi{'' if shown[0] else ' class=faded'}>{escape(''.join(pieces))}</bdi> "
     parts = (f"<span{'' if s else ' class=faded'}>{escape(p)}</span>" for p, s in zip(pieces, shown, strict=True))

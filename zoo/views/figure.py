@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 UP, DOWN, LEVEL, BOX = "#1f6fb4", "#c2620a", "#8a8f98", "#ffd400"
-ROWS = 10  # inputs in one figure, at most
-NAME = 44  # letters of a unit's name
+ROWS = 10  # largest number of inputs in one figure
+NAME = 44  # characters of a unit's name
 MARKED = 3  # boxes in the input
 
 
 def figure(explanation: Explanation, top: int = 8) -> "Figure":
-    """A figure with one line for each input: what it is, and the evidence as signed bars with the sum below.
+    """A figure with one row for each input: the input, its evidence as signed bars, and the sum.
 
     Args:
-        explanation: of B inputs, at most ten.
-        top: how many units to show for each.
+        explanation: of at most ten inputs.
+        top: number of units to show for each.
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: too many inputs for one figure.
+        ValueError: more than ten inputs.
     """
     need("matplotlib", "plot")
     from matplotlib.figure import Figure
@@ -47,7 +47,7 @@ def figure(explanation: Explanation, top: int = 8) -> "Figure":
 
 
 def _input(axes: "Axes", row: Row) -> None:
-    """The picture with the boxes of the strongest units."""
+    """The picture with the boxes of the most important units."""
     axes.set_axis_off()
     if row.picture is None:
         return
@@ -61,7 +61,7 @@ def _input(axes: "Axes", row: Row) -> None:
 
 
 def _bars(axes: "Axes", row: Row) -> None:
-    """A bar for each unit, strongest first; below them the sum, where there is one."""
+    """A bar for each unit, most important first, and the sum below for additive models."""
     terms, total = row.terms, row.total
     values = [max(term.activation, 0.0) for term in terms] if total is None else list(total.shown)
     names = [f"{i + 1}  {_short(term.unit.name)}" for i, term in enumerate(terms)]
@@ -83,17 +83,17 @@ def _bars(axes: "Axes", row: Row) -> None:
         text = number(value, digits) if total is None else signed(value, digits)
         shift = (4 if value >= 0 else -4, 0)
         axes.annotate(text, (value, place), shift, textcoords="offset points", ha=side, va="center", fontsize=8)
-    one = row.one
+    one = row.explanation
     share = "" if one.probability is None else f"   {one.probability.item():.1%}"
     axes.set_title(f"{one.target_names[0]}{share}", loc="left", fontsize=11, weight="bold")
     if total is None:
-        axes.set_xlabel("activation; the score is no sum of the units", fontsize=9)
+        axes.set_xlabel("activation (this model is not additive)", fontsize=9)
     else:
         below = f"bias {number(total.bias, digits)} + evidence = {one.space} {number(total.score, digits)}"
         axes.set_xlabel(below, fontsize=9)
 
 
 def _short(name: str) -> str:
-    """A name that fits, with what matplotlib would read as a formula kept as it is."""
+    """A truncated name, with dollar signs escaped so that matplotlib does not typeset a formula."""
     name = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
     return name.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""The leaderboard as Markdown: gates first, then every number by itself, never one blended score."""
+"""The leaderboard as Markdown: gates first, then each metric separately, without an aggregate score."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean, stdev
@@ -6,11 +6,11 @@ from typing import Any
 
 from zoo.views.faithfulness import ARROWS, number
 
-NEAR = 0.01  # by how much a model's accuracy may be below its black-box twin's
-COMPLETE = 1e-3  # what the completeness gap may be at most
-RANDOMISED = 0.5  # what the score of M9 must be above
+NEAR = 0.01  # largest allowed drop of accuracy compared with the black box
+COMPLETE = 1e-3  # largest allowed completeness gap
+RANDOMISED = 0.5  # lower bound of the score of M9
 
-# The numbers of each table: key of the metric, name of its column, heading.
+# Rows of the main table: key of the metric, name of its column, heading.
 VECTOR = (
     ("M2", "rank correlation", "mask-out rank correlation"),
     ("M2", "slope", "mask-out slope (ideal 1)"),
@@ -36,60 +36,60 @@ VECTOR = (
 BIRDS = ("CSDC", "PC", "DC", "D", "SD", "TS", "BI", "completeness", "mean", "threshold")
 
 
-def markdown(models: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> str:
-    """The whole leaderboard.
+def markdown(models: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
+    """The leaderboard.
 
     Args:
-        models: what was measured of each, see `zoo.cli.leaderboard.results_of`.
-        asked: the options that it was measured with.
+        models: results of each model, see `zoo.cli.leaderboard.results_of`.
+        options: the options of that command: "benchmark", "split", "limit" and perhaps "compare".
     """
-    rows = grouped(shortened(models, asked["world"]))
-    boxes, models_told = [row for row in rows if row[0]["twin"]], [row for row in rows if not row[0]["twin"]]
-    twin = mean(one["accuracy"] for row in boxes for one in row) if boxes else None
-    told = [*models_told, *(methods for row in boxes for methods in posthoc(row))]
+    rows = grouped(shortened(models, options["benchmark"]))
+    boxes, own = [row for row in rows if row[0]["twin"]], [row for row in rows if not row[0]["twin"]]
+    black_box = mean(one["accuracy"] for row in boxes for one in row) if boxes else None
+    columns = [*own, *(methods for row in boxes for methods in posthoc(row))]
     first = ("model", "seeds", "accuracy", "below black box", "completeness gap", "randomisation", "gates")
-    gated = [gates(row, twin) for row in models_told]
+    gated = [gates(row, black_box) for row in own]
     gated += [[row[0]["name"], str(len(row)), accuracy(row), "", "", "", "black box"] for row in boxes]
-    second = ("", *(row[0]["name"] for row in told))
+    second = ("", *(row[0]["name"] for row in columns))
     vector = [
-        [heading(told, key, name, text), *(cell(row, key, name) for row in told)]
+        [heading(columns, key, name, text), *(cell(row, key, name) for row in columns)]
         for key, name, text in VECTOR
-        if any(key in row[0].get("metrics", {}) for row in told)
+        if any(key in row[0].get("metrics", {}) for row in columns)
     ]
     parts = [
-        "# Leaderboard: are the built-in explanations true?",
-        f"World: `{asked['world']}`, {asked['split']} rows: all for accuracy, {asked['limit']} for the metrics. "
-        "Numbers are means over training seeds, ± their standard deviation; of a single seed, with the 95 % interval "
-        "over rows." + (f" Post-hoc methods are measured on {asked['compare']} rows." if asked.get("compare") else ""),
+        "# Leaderboard: faithfulness of built-in explanations",
+        f"Benchmark: `{options['benchmark']}`, {options['split']} rows: all for accuracy, {options['limit']} for the "
+        "metrics. Numbers are means ± standard deviation over training seeds; for a single seed, with the 95 % "
+        "interval over rows." + (f" Post-hoc methods use {options['compare']} rows." if options.get("compare") else ""),
         "## Gates",
-        "A model passes when its contributions add up (95th percentile of the gap at most 0.001 standard deviations of "
-        f"the scores), its accuracy is at most {100 * NEAR:g} point below its black-box twin's, and its evidence "
-        "changes with its parameters. What fails a gate is listed, not ranked.",
+        "A model passes if its contributions sum to the score (95th percentile of the gap at most 0.001 standard "
+        f"deviations of the scores), its accuracy is at most {100 * NEAR:g} point below that of the black box, and its "
+        "evidence depends on the learned parameters. Models that fail a gate are listed too.",
         table(first, gated),
-        "## The vector",
-        "↑ more is better, ↓ less is better. n/a: the explanation lacks what the metric needs.",
+        "## Metrics",
+        "↑ higher is better, ↓ lower is better, n/a: the metric does not apply to the explanation.",
         table(second, vector),
     ]
-    if any("FunnyBirds" in one.get("metrics", {}) for row in told for one in row):
+    if any("FunnyBirds" in one.get("metrics", {}) for row in columns for one in row):
         parts += [
             "## The FunnyBirds protocol",
-            "Parts that the explanation names, against what happens when they are really removed; the threshold is "
-            "chosen on validation rows. BI is of the model, not of its explanation; chance of SD and TS is 0.5.",
-            table(second, [[name, *(cell(row, "FunnyBirds", name) for row in told)] for name in BIRDS]),
+            "Parts that the explanation names, compared with the effects of removing parts; the threshold is chosen on "
+            "validation rows. BI measures the model, not its explanation; chance of SD and TS is 0.5.",
+            table(second, [[name, *(cell(row, "FunnyBirds", name) for row in columns)] for name in BIRDS]),
         ]
-    if notes := lacking(told):
+    if notes := lacking(columns):
         parts += ["Not applicable:", "\n".join(f"- {note}" for note in notes)]
     return "\n\n".join(parts) + "\n"
 
 
-def shortened(models: Sequence[Mapping[str, Any]], world: str) -> list[Mapping[str, Any]]:
-    """The models without the name of the world, which is what follows the first _ of its config's name."""
-    end = f"_{world.partition('_')[2]}"
+def shortened(models: Sequence[Mapping[str, Any]], benchmark: str) -> list[Mapping[str, Any]]:
+    """The models without the suffix of the benchmark, the part of its config's name after the first underscore."""
+    end = f"_{benchmark.partition('_')[2]}"
     return [{**one, "name": one["name"].removesuffix(end)} for one in models]
 
 
 def lacking(rows: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
-    """For each model and reason, which metrics do not apply."""
+    """The metrics that do not apply, for each model and reason."""
     notes: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         for metric in row[0].get("metrics", {}).values():
@@ -99,7 +99,7 @@ def lacking(rows: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
 
 
 def grouped(models: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Models of one name and several seeds together, the most accurate first."""
+    """Models grouped over seeds, the most accurate first."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for one in models:
         groups.setdefault(one["name"], []).append(one)
@@ -107,14 +107,14 @@ def grouped(models: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]
 
 
 def posthoc(row: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """One row for each method that was measured on a black box."""
+    """One group for each post-hoc method of a black box."""
     names = list(row[0].get("methods", {}))
     return [[{**one, "name": name, "metrics": one["methods"][name]} for one in row] for name in names]
 
 
-def gates(row: Sequence[Mapping[str, Any]], twin: float | None) -> list[str]:
+def gates(row: Sequence[Mapping[str, Any]], black_box: float | None) -> list[str]:
     """The row of a model in the table of gates."""
-    below = None if twin is None else twin - mean(one["accuracy"] for one in row)
+    below = None if black_box is None else black_box - mean(one["accuracy"] for one in row)
     gap, random = worst(row, "M1", "gap", max), worst(row, "M9", "everything", min)
     passed = {
         "accuracy": below is None or below <= NEAR,
@@ -131,25 +131,25 @@ def gates(row: Sequence[Mapping[str, Any]], twin: float | None) -> list[str]:
 
 
 def worst(row: Sequence[Mapping[str, Any]], key: str, name: str, of: Callable[..., float]) -> float | None:
-    """The worst value over seeds; None where it was not measured."""
+    """The worst value over seeds; None if it was not measured."""
     values = [v for v in (value(one, key, name) for one in row) if v is not None]
     return of(values) if values else None
 
 
 def accuracy(row: Sequence[Mapping[str, Any]]) -> str:
-    """In per cent."""
+    """Accuracy in per cent, over seeds."""
     values = [100 * one["accuracy"] for one in row]
     return f"{values[0]:.1f} %" if len(values) < 2 else f"{mean(values):.1f} ± {stdev(values):.1f} %"
 
 
 def value(one: Mapping[str, Any], key: str, name: str) -> float | None:
-    """A measured number; None if there is none."""
+    """The value of a column; None if it was not measured."""
     column = one.get("metrics", {}).get(key, {}).get("values", {}).get(name)
     return None if column is None else column["value"]
 
 
 def cell(row: Sequence[Mapping[str, Any]], key: str, name: str) -> str:
-    """A number over seeds, or with its interval; "n/a" where the metric does not apply, "–" where it is undefined."""
+    """A number over seeds, or with its interval; "n/a" if the metric does not apply, "–" if it is undefined."""
     metric = row[0].get("metrics", {}).get(key)
     if metric is None:
         return ""
@@ -166,7 +166,7 @@ def cell(row: Sequence[Mapping[str, Any]], key: str, name: str) -> str:
 
 
 def heading(rows: Iterable[Sequence[Mapping[str, Any]]], key: str, name: str, text: str) -> str:
-    """The heading with an arrow for what is better."""
+    """The heading with an arrow for the better direction."""
     for row in rows:
         column = row[0].get("metrics", {}).get(key, {}).get("values", {}).get(name)
         if column is not None:

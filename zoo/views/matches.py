@@ -1,4 +1,4 @@
-"""Pairs of matched points: the input and an exemplar side by side, with a line for each pair."""
+"""Matched points: the input and an exemplar side by side, with a line for each pair."""
 
 from html import escape
 
@@ -6,22 +6,22 @@ from zoo.core.explanation import Term
 from zoo.views.pictures import data_uri
 from zoo.views.row import Row
 
-QUERY, EXEMPLAR = "query cell", "exemplar cell"  # details (B, K, P) that make pairs; -1 where there is none
+QUERY, EXEMPLAR = "query cell", "exemplar cell"  # details (B, K, P) that define pairs; -1 for none
 SIDE, GAP = 100, 8
 COLOURS = ("#e8590c", "#1c7ed6", "#2f9e44", "#e64980", "#f2c200", "#7048e8", "#0ca5b8", "#a05a2c", "#d0d4da", "#111418")
 
 
 def matched(row: Row, term: Term) -> str:
-    """A figure of the pairs of one unit; empty if it has none, or no picture."""
-    details, unit = row.one.details, term.unit
-    if not {QUERY, EXEMPLAR} <= details.keys() or unit.picture is None or row.one.support is None or not row.uri:
+    """A figure of the matched points of one unit; empty without pairs or pictures."""
+    details, support, unit = row.explanation.details, row.explanation.support, term.unit
+    if not {QUERY, EXEMPLAR} <= details.keys() or unit.picture is None or support is None or not row.uri:
         return ""
-    columns = row.one.support.shape[-1]
+    columns = support.shape[-1]
     cells = (details[name][0, term.index].tolist() for name in (QUERY, EXEMPLAR))
     pairs = [(int(a), int(b)) for a, b in zip(*cells, strict=True) if a >= 0 and b >= 0]
     if not pairs:
         return ""
-    rows = row.one.support.shape[-2]
+    rows = support.shape[-2]
     height, width = row.size
     lines = ""
     for i, (query, place) in enumerate(pairs):
@@ -39,9 +39,11 @@ def matched(row: Row, term: Term) -> str:
         f"<svg class='picture matches' viewBox='0 0 {2 * SIDE + GAP} {SIDE}' role='img' aria-label='{label}'>"
         f"{input_}{other}{lines}</svg>"
     )
-    return f"<figure class='wide'>{drawn}<figcaption>points of this, and of that, that match</figcaption></figure>"
+    return (
+        f"<figure class='wide'>{drawn}<figcaption>matched points: input (left), exemplar (right)</figcaption></figure>"
+    )
 
 
 def _centre(cell: int, rows: int, columns: int) -> tuple[float, float]:
-    """Of a cell, numbered row by row, in a square of SIDE."""
+    """The centre of a cell, numbered row by row, in a square of SIDE."""
     return (cell % columns + 0.5) * SIDE / columns, (cell // columns + 0.5) * SIDE / rows

@@ -1,4 +1,4 @@
-"""One input of a page and its explanation, made ready to be shown."""
+"""One input of a page with the parts of its explanation that views show."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,19 @@ from zoo.views.sums import Sum
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One input and its explanation, made ready to be shown.
+    """One input with the parts of its explanation that views show.
 
     Attributes:
-        one: an explanation of one row.
-        terms: the units to show, strongest first.
-        total: the sum to show; None where the score is no sum.
-        picture: (C, H, W) uint8 of the input, if it is one.
-        uri: the same as a data URI.
-        boxes: of each term, (top, left, bottom, right) in the picture; empty if units have no place in it.
-        key: names this row within a page, and apart from other outputs of a notebook.
+        explanation: of one row.
+        terms: the units to show, most important first.
+        total: the sum to show; None if the model is not additive.
+        picture: (C, H, W) uint8, the input as a picture; None for other modalities.
+        uri: the picture as a data URI.
+        boxes: (top, left, bottom, right) in the picture for each term; empty if units have no location in it.
+        key: prefix of element ids, unique within a page and between outputs of a notebook.
     """
 
-    one: Explanation
+    explanation: Explanation
     terms: list[Term]
     total: Sum | None
     picture: Tensor | None
@@ -32,5 +32,5 @@ class Row:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the picture."""
+        """Height and width of the picture in pixels."""
         return (0, 0) if self.picture is None else (self.picture.shape[1], self.picture.shape[2])

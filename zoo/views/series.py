@@ -1,4 +1,4 @@
-"""Series over time as SVG: a line for each variable, where a unit fires, and of a group only what it saw."""
+"""Time series as SVG: a line for each variable, the support of a unit, and the part that a group sees."""
 
 import math
 from html import escape
@@ -9,20 +9,20 @@ from torch import Tensor
 from zoo.domain import SeriesDomain
 
 WIDTH, MARGIN, GAP, AXIS = 480, 84, 6, 18  # of the lines, of the names left of them, between two, of the time axis
-TALL, LOW, FEW = 84, 40, 3  # height of a line, and of one among more than a few
-NAME = 11  # letters of a variable's name that fit the margin
-TICKS = 6  # on the time axis, at most
+TALL, LOW, FEW = 84, 40, 3  # height of a line for up to FEW variables, and for more
+NAME = 11  # characters of a variable's name
+TICKS = 6  # largest number of ticks on the time axis
 LEVELS = 8  # of shading
 
 
 def plot(values: Tensor, domain: SeriesDomain, label: str, identity: str) -> str:
-    """The lines of a series, one above the other, each on the scale of its own values, over time.
+    """The variables of a series over time, one above the other, each on its own scale.
 
     Args:
         values: (T, V), raw.
         domain: of the series.
-        label: read aloud in place of the picture; already escaped.
-        identity: of the lines, unique on the page, for `part`.
+        label: alternative text; already escaped.
+        identity: element id of the lines, unique on the page; see `part`.
     """
     height, below = _heights(domain)
     lines = names = ""
@@ -30,7 +30,9 @@ def plot(values: Tensor, domain: SeriesDomain, label: str, identity: str) -> str
         top = v * (height + GAP)
         low, high = float(values[:, v].min()), float(values[:, v].max())
         points = _points(values[:, v], low, high, top + 2, height - 4)
-        lines += f"<polyline vector-effect='non-scaling-stroke' points='{points}'/>"  # rules do not reach into <use>
+        lines += (
+            f"<polyline vector-effect='non-scaling-stroke' points='{points}'/>"  # CSS rules do not apply inside <use>
+        )
         names += _name(name, top, height) + (
             f"<text class='range' x='{MARGIN - 3}' y='{top + 9}'>{_short(high)}</text>"
             f"<text class='range' x='{MARGIN - 3}' y='{top + height - 1}'>{_short(low)}</text>"
@@ -42,13 +44,13 @@ def part(support: Tensor, domain: SeriesDomain, label: str, identity: str, cut: 
     """The lines that `plot` drew on the same page, with the support of a unit.
 
     Args:
-        support: (T',) or (T', V) in [0, 1]: where the unit fires, as a shade behind the lines.
+        support: (T',) or (T', V) in [0, 1], drawn as shades behind the lines.
         domain: of the series.
-        label: read aloud in place of the picture; already escaped.
-        identity: of the lines, as given to `plot`.
-        cut: for a unit that saw its support alone: an identity, unique on the page, of the clip path that fades all
-            else, in place of shades.
-        patch: steps of each of the T' cells, of which the last may have fewer; by default T / T', rounded up.
+        label: alternative text; already escaped.
+        identity: element id of the lines, as given to `plot`.
+        cut: for a unit that sees only its support: element id, unique on the page, of a clip path that fades everything
+            else instead of shades.
+        patch: steps per cell, fewer in the last one; by default T / T', rounded up.
     """
     height, below = _heights(domain)
     names = "".join(_name(name, v * (height + GAP), height) for v, name in enumerate(domain.variables))
@@ -75,7 +77,7 @@ def _drawing(content: str, below: int, label: str) -> str:
 
 
 def _heights(domain: SeriesDomain) -> tuple[int, int]:
-    """Of one line, and of all."""
+    """Height of one line, and of all lines."""
     height = TALL if len(domain.variables) <= FEW else LOW
     return height, len(domain.variables) * (height + GAP)
 
@@ -94,7 +96,7 @@ def _short(value: float) -> str:
 
 
 def _axis(domain: SeriesDomain, below: int) -> str:
-    """Round times, and what they are counted in."""
+    """Ticks at round times, and the unit of time."""
     across, whole = WIDTH / domain.length, (domain.length - 1) * domain.step
     least = max(whole / (TICKS - 1), domain.step)
     power = 10.0 ** math.floor(math.log10(least))
@@ -107,7 +109,7 @@ def _axis(domain: SeriesDomain, below: int) -> str:
 
 
 def _points(line: Tensor, low: float, high: float, top: int, height: int) -> str:
-    """The places of a line's values; of long series the lowest and the highest of each point of the drawing."""
+    """Points of a line; for long series the minimum and maximum of each pixel column."""
     steps = torch.arange(len(line))
     if (each := len(line) // WIDTH) > 1:
         rows = line[: len(line) // each * each].view(-1, each)
@@ -120,7 +122,7 @@ def _points(line: Tensor, low: float, high: float, top: int, height: int) -> str
 
 
 def _cells(chosen: Tensor, domain: SeriesDomain, size: int) -> str:
-    """Cells (T',) or (T', V) as a path of rectangles, neighbours in time as one; (T',) reaches over all variables."""
+    """Cells (T',) or (T', V) as a path of rectangles, merged over time; (T',) covers all variables."""
     height, below = _heights(domain)
     bands = [(0, below - GAP)] if chosen.ndim == 1 else [(v * (height + GAP), height) for v in range(chosen.shape[1])]
     across, path = WIDTH / domain.length, ""

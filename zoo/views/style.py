@@ -1,4 +1,4 @@
-"""How pages look: system fonts, light and dark, blue for and orange against (told apart by the colour-blind)."""
+"""The style sheet of pages: system fonts, light and dark, blue and orange for signs (safe for colour-blind readers)."""
 
 STYLE = """
 .zoo{--ink:#1b1f24;--soft:#5c6673;--line:#dfe3e8;--paper:#fff;--ground:#f3f5f7;--up:#1f6fb4;--down:#c2620a;
@@ -52,6 +52,7 @@ overflow:auto}
 .zoo .path{display:flex;flex-wrap:wrap;gap:10px 26px;list-style:none;margin:8px 0 0;padding:0}
 .zoo .path li{width:92px;position:relative;text-align:center}
 .zoo .path li:not(:last-child)::after{content:'\\2192';position:absolute;left:100%;top:34px;width:26px}
+.zoo .path li:not(:has(svg))::after{top:.6em}
 .zoo .path .absent svg{opacity:.4}
 .zoo .path .present b{color:var(--up)}
 .zoo .path .absent b{color:var(--down)}

@@ -1,4 +1,4 @@
-"""The sum that an explanation shows: rounded terms that still add up."""
+"""The sum that an explanation shows: rounded terms that add up exactly."""
 
 from collections.abc import Iterable
 from math import floor, isfinite, log10
@@ -12,7 +12,7 @@ FACTORS = ("weight", "group logit")  # with the activation, the factors of a gro
 class Sum(NamedTuple):
     """bias + shown terms + rest = score, rounded to the same decimals so that the printed numbers add up exactly.
 
-    The rest is what the `others`, the units not shown, contribute; it also takes up the rounding of all terms.
+    The rest is the contribution of the `others`, the units not shown, plus the rounding error of all terms.
     """
 
     terms: list[Term]
@@ -29,16 +29,16 @@ def printed_sum(explanation: Explanation, top: int, digits: int | None = None) -
 
     Args:
         explanation: of one input.
-        top: how many terms to show.
-        digits: decimals to round to; None for as many as the largest term needs, see `decimals`.
+        top: number of terms to show.
+        digits: decimals to round to; by default as many as the largest term needs, see `decimals`.
 
     Raises:
-        ValueError: the explanation has several rows, or its score is no sum of its units.
+        ValueError: the explanation has several rows, or the model is not additive.
     """
     if len(explanation) != 1:
-        raise ValueError(f"one explanation has one sum; got {len(explanation)} rows. Index them: explanation[i].")
+        raise ValueError(f"expected an explanation of one row; got {len(explanation)} rows. Index it: explanation[i].")
     if explanation.bias is None:
-        raise ValueError("this model's score is no sum of its units, so there is no sum to show.")
+        raise ValueError("this model is not additive, so there is no sum to show.")
     terms = explanation.top(top)[0]
     values = [explanation.bias.item(), explanation.score.item(), *(term.contribution or 0.0 for term in terms)]
     digits = decimals(values) if digits is None else digits
@@ -48,20 +48,20 @@ def printed_sum(explanation: Explanation, top: int, digits: int | None = None) -
 
 
 def decimals(values: Iterable[float]) -> int:
-    """How many decimals to print: three, or, where all values are small, enough for three digits of the largest."""
+    """The number of decimals to print: three, or more if needed for three digits of the largest value."""
     largest = max((abs(value) for value in values if isfinite(value)), default=0.0)
     return 3 if largest == 0 else min(max(2 - floor(log10(largest)), 3), 12)
 
 
 def fixed(value: float, digits: int, sign: str = "") -> str:
-    """The rounded value, without a minus before a zero; `sign` "+" shows the plus of others."""
+    """The rounded value, without a minus sign for zero; `sign` "+" adds a plus sign to positive values."""
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 
 def weight_of(term: Term, explanation: Explanation) -> float | None:
-    """What the activation was multiplied with, where the contribution is such a product.
+    """The factor between activation and contribution; None if the contribution is not a product.
 
-    Of a concept the scores "absent" and "present" say more, and a concept embedding's contribution is no product.
+    None for concepts, whose scores "absent" and "present" are shown instead.
     """
     if term.contribution is None or not term.activation or "absent" in explanation.details:
         return None
@@ -69,7 +69,7 @@ def weight_of(term: Term, explanation: Explanation) -> float | None:
 
 
 def factors_of(term: Term, explanation: Explanation) -> dict[str, float] | None:
-    """The contribution of a group as a product, name by name, where the explanation tells its factors."""
+    """The factors of a group's contribution by name; None if the explanation does not contain them."""
     if term.contribution is None or not set(FACTORS) <= explanation.details.keys():
         return None
     known = {name: explanation.details[name][0, term.index].item() for name in FACTORS}
@@ -77,7 +77,7 @@ def factors_of(term: Term, explanation: Explanation) -> dict[str, float] | None:
 
 
 class Known(NamedTuple):
-    """What an explanation tells of one unit beside its activation and contribution; None where it does not."""
+    """The details of one unit beside its activation and contribution; None if unknown."""
 
     probability: float | None
     absent: float | None

@@ -7,11 +7,11 @@ from zoo.views.sums import decimals, fixed, known_of, printed_sum, weight_of
 
 
 def table(explanation: Explanation, top: int = 8) -> str:
-    """One block a row: the answer, its largest terms by name, and the sum.
+    """One block per row: the prediction, its largest terms by name, and the sum.
 
     Args:
         explanation: of B inputs.
-        top: how many units to name for each.
+        top: number of units to list for each.
     """
     return "\n\n".join(_block(one, top) for one in explanation)
 
@@ -20,10 +20,10 @@ def _block(one: Explanation, top: int) -> str:
     rows, digits = (_ranking if one.contributions is None else _addition)(one, top)
     share = "" if one.probability is None else f", probability {one.probability.item():.1%}"
     head = f"{_plain(one.target_names[0])}: {one.space} {fixed(one.score.item(), digits)}{share}"
-    said = [f"  {_plain(one.statements[0])}"] if one.statements and one.statements[0] else []
-    by = "how much the score depends on them" if "absent" in one.details else "activation"
-    note = [] if one.contributions is not None else [f"  (ranked by {by}: this score is no sum of its units)"]
-    return "\n".join([head, *said, *_aligned(rows), *note])
+    statement = [f"  {_plain(one.statements[0])}"] if one.statements and one.statements[0] else []
+    by = "effect on the score" if "absent" in one.details else "activation"
+    note = [] if one.contributions is not None else [f"  (this model is not additive; units are ranked by {by})"]
+    return "\n".join([head, *statement, *_aligned(rows), *note])
 
 
 def _addition(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
@@ -42,7 +42,7 @@ def _addition(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
 
 
 def _middle(one: Explanation, terms: list[Term]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Heads and cells of the columns between name and contribution: of concepts what if, of other units the weight."""
+    """Heads and cells between name and contribution: scores if absent and present for concepts, else the weight."""
     fine = decimals(term.activation for term in terms)
     if "absent" in one.details:
         rows = []
@@ -74,7 +74,7 @@ def _others(count: int) -> str:
 
 
 def _plain(name: str) -> str:
-    """The name without control characters, which a terminal would obey."""
+    """The name without control characters, which a terminal would interpret."""
     return "".join("\ufffd" if category(c) == "Cc" else c for c in name)
 
 
@@ -89,5 +89,5 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _width(text: str) -> int:
-    """Columns that the text takes in a terminal: wide characters take two, marks on other characters none."""
+    """The width of a text in a terminal: wide characters take two columns, combining marks none."""
     return sum(2 if east_asian_width(c) in "WF" else 0 if combining(c) or category(c) == "Cf" else 1 for c in text)

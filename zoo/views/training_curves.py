@@ -1,4 +1,4 @@
-"""How a training went: losses and accuracies by epoch, from the log that `fit` leaves."""
+"""Training curves: losses and accuracies by epoch, from the log of `fit`."""
 
 import csv
 from pathlib import Path
@@ -14,14 +14,14 @@ SPLITS = {"train": "-", "val": "--"}
 
 
 def training_curves(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """(epoch, value) pairs by column, such as "val/accuracy", of all parts of a run that was continued.
+    """(epoch, value) pairs by column, such as "val/accuracy", over all parts of a resumed run.
 
     Raises:
         FileNotFoundError: there is no log.
     """
     logs = sorted(run.glob("logs/version_*/metrics.csv"), key=lambda path: int(path.parent.name.rpartition("_")[2]))
     if not logs:
-        raise FileNotFoundError(f"no log in {run} (logs/version_*/metrics.csv); name a folder that `fit` has written.")
+        raise FileNotFoundError(f"no log in {run} (logs/version_*/metrics.csv); pass a folder written by `fit`.")
     found: dict[str, dict[int, float]] = {}
     for log in logs:
         with log.open(newline="", encoding="utf-8") as lines:
@@ -33,10 +33,10 @@ def training_curves(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def training_figure(run: Path) -> "Figure":
-    """A figure with a panel of losses and one of accuracies: solid in training, dashed in validation.
+    """A figure with losses and accuracies: solid lines for training, dashed for validation.
 
     Args:
-        run: folder that `fit` has written.
+        run: folder written by `fit`.
 
     Raises:
         ImportError: matplotlib is not installed (the extra `plot`).

@@ -1,11 +1,11 @@
-"""A whole decision tree as one drawing, from left to right: questions with their pictures, leaves with their class."""
+"""A decision tree as a drawing, from left to right: nodes with their prototypes, leaves with their class."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from zoo.core.evidence import Unit
-from zoo.views.pictures import data_uri, framed, image_element
+from zoo.views.pictures import unit_picture
 
 STEP, ROW, SIDE = 104, 36, 42  # of levels and leaves, and of a picture, in pixels
 LOOK = (
@@ -18,13 +18,13 @@ Branch = Mapping[str, Any]
 
 
 def tree(root: Branch, units: Sequence[Unit], classes: Sequence[str]) -> str:
-    """A tree that scrolls; solid blue lines lead to "present", dashed orange ones to "absent".
+    """A scrollable drawing; solid blue lines lead to "present", dashed orange lines to "absent".
 
     Args:
-        root: a question {"unit": number, "absent": below, "present": below}, or a leaf {"class": number,
-            "probability": in [0, 1]}.
-        units: what the questions ask for.
-        classes: their names.
+        root: a node {"unit": number, "absent": child, "present": child}, or a leaf {"class": number, "probability": in
+            [0, 1]}.
+        units: the prototypes of the nodes.
+        classes: class names.
     """
     branches = list(_places(root, 0, [0]))
     place = {id(branch): (level, row) for branch, level, row in branches}
@@ -32,17 +32,17 @@ def tree(root: Branch, units: Sequence[Unit], classes: Sequence[str]) -> str:
     longest = max(len(name) for name in classes)
     width, height = depth * STEP + 60 + 8 * longest, max(leaves * ROW, SIDE) + 46
     drawn = "".join(_draw(branch, level, row, place, units, classes) for branch, level, row in branches)
-    label = f"tree of {len(branches) - leaves} questions and {leaves} leaves"
+    label = f"tree of {len(branches) - leaves} nodes and {leaves} leaves"
     return (
-        "<p class='note'>From left to right. Solid: the prototype is present; dashed: it is absent. A leaf tells its "
-        "likeliest class and its probability.</p>"
+        "<p class='note'>Solid lines: the prototype is present; dashed lines: it is absent. Leaves show their most "
+        "probable class and its probability.</p>"
         f"<div class='tree' tabindex='0' role='group' aria-label='{label}'>"
         f"<svg viewBox='0 0 {width} {height}' width='{width}' height='{height}'>{drawn}</svg></div>"
     )
 
 
 def _places(branch: Branch, level: int, next_row: list[int]) -> Iterator[tuple[Branch, int, float]]:
-    """Every branch with its level and row, what is below before it; a question lies between its two sides."""
+    """Every branch with its level and row, children first; a node lies in the middle of its two children."""
     if "class" in branch:
         next_row[0] += 1
         yield branch, level, next_row[0] - 1
@@ -65,7 +65,7 @@ def _draw(
 ) -> str:
     x, y = level * STEP + 8, row * ROW + 30
     if "class" in branch:
-        name = escape(str(classes[branch["class"]]))
+        name = escape(classes[int(branch["class"])])
         return f"<text x='{x + 6:.5g}' y='{y:.5g}'>{name} {branch['probability']:.2f}</text>"
     unit, lines = units[branch["unit"]], []
     for side in ("absent", "present"):
@@ -82,9 +82,4 @@ def _picture(unit: Unit, x: float, y: float) -> str:
     square = f"x='{x:.5g}' y='{y:.5g}' width='{SIDE}' height='{SIDE}'"
     if unit.picture is None:
         return f"<rect {square} rx='6' fill='var(--line)'/>"
-    height, width = unit.picture.shape[1:]
-    view = unit.source.get("region") or [0, 0, height, width]
-    image = image_element(data_uri(unit.picture), (view[2] - view[0], view[3] - view[1]))
-    moved = f"<g transform='translate({view[1]} {view[0]})'>{image}</g>"
-    label = escape(f"what {unit.name} looks like", quote=True)
-    return f"<svg {square}>{framed(moved, view, unit.source.get('box'), label)}</svg>"
+    return f"<svg {square}>{unit_picture(unit, f'training patch of {unit.name}')}</svg>"

@@ -1,4 +1,4 @@
-"""A model's whole vocabulary as a page: every unit with its picture, where it comes from, and what it speaks for."""
+"""The vocabulary of a model as a page: every unit with its picture, source and class weights."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -9,13 +9,13 @@ from zoo.core.evidence import Unit
 from zoo.domain import Domain
 from zoo.views.cards import number, signed
 from zoo.views.circuit import LOOK as GRAPH
-from zoo.views.pictures import data_uri, framed, image_element
+from zoo.views.pictures import data_uri, is_gallery, unit_picture
 from zoo.views.style import STYLE
 from zoo.views.sums import decimals
 from zoo.views.tree import LOOK as TREE
 
-CLASSES = 3  # for which a unit speaks most, and against
-SHOWN = ("phrase", "rule", "text", "image", "group", "supervision", "layer", "index")  # of a unit's source
+CLASSES = 3  # classes of largest positive and of largest negative weight
+SHOWN = ("phrase", "rule", "text", "image", "group", "supervision", "layer", "index")  # entries of a unit's source
 LOOK = """
 .zoo h2{font-size:1.15rem;margin:0 0 8px;overflow-wrap:anywhere}
 .zoo .strip{display:flex;gap:6px;list-style:none;margin:4px 0 8px;padding:0}
@@ -54,16 +54,16 @@ def vocabulary_page(
     drawings: Sequence[tuple[str, str]] = (),
     strips: Sequence[Sequence[tuple[Tensor, str, float]]] = (),
 ) -> str:
-    """One self-contained page, with a field to search in it.
+    """A self-contained page with a search field.
 
     Args:
-        title: of the model.
-        units: its K units.
-        domain: names of the classes.
-        weights: (K, C) of each unit for each class, where the readout is linear in the activations.
-        numbers: what was measured of the model, by name.
-        drawings: of the whole, each a title and its HTML.
-        strips: for each unit the inputs in which it fires most: picture (C, H, W), name and activation.
+        title: of the page.
+        units: the K units of the model.
+        domain: with the class names.
+        weights: (K, C) weights of the units, if the readout is linear.
+        numbers: metrics of the model by name.
+        drawings: (title, HTML) of drawings of the model, such as a tree or a circuit.
+        strips: for each unit its top-activating inputs as (picture (C, H, W), name, activation).
 
     Raises:
         ValueError: weights of another shape.
@@ -86,20 +86,21 @@ def vocabulary_page(
         for name, members in groups.items()
     )
     kinds = {unit.kind for unit in units}
-    about = f"{len(units):,} units: {', '.join(sorted(kinds))} · {len(domain.classes):,} classes"
+    about = f"{len(units):,} units ({', '.join(sorted(kinds))}), {len(domain.classes):,} classes"
     measured = "".join(
         f"<tr><th scope='row'>{escape(name)}</th><td>{number(value, 3)}</td></tr>"
         for name, value in (numbers or {}).items()
     )
-    table = f"<table><caption>measured on the test data</caption>{measured}</table>" if measured else ""
+    table = f"<table><caption>test metrics</caption>{measured}</table>" if measured else ""
     whole = "".join(f"<article><h2><bdi>{escape(name)}</bdi></h2>{drawing}</article>" for name, drawing in drawings)
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{escape(title)}</title><style>{STYLE}{TREE}{GRAPH}{LOOK}</style></head><body class='zoo'><main>"
         f"<h1>{escape(title)}</h1><p class='note'>{escape(about)}</p>{table}{whole}"
-        "<input id='find' type='search' placeholder='find a unit' aria-label='find a unit'>"
-        f"<p id='none' class='note' hidden>no such unit</p>{sections}</main><script>{SEARCH}</script></body></html>"
+        "<input id='find' type='search' placeholder='search units' aria-label='search units'>"
+        f"<p id='none' class='note' hidden>no matching units</p>{sections}</main><script>{SEARCH}</script></body>"
+        "</html>"
     )
 
 
@@ -115,19 +116,15 @@ def _card(unit: Unit, weights: Tensor | None, domain: Domain, strip: Sequence[tu
 def _picture(unit: Unit) -> str:
     if unit.picture is None:
         return ""
-    height, width = unit.picture.shape[1:]
-    view = unit.source.get("region") or [0, 0, height, width]
-    image = image_element(data_uri(unit.picture), (view[2] - view[0], view[3] - view[1]))
-    moved = f"<g transform='translate({view[1]} {view[0]})'>{image}</g>"
-    label = escape(f"what {unit.name} looks like", quote=True)
-    caption = escape(str(unit.source.get("shows", "the training patch behind it")))
-    if width > 2 * height:
-        caption = "the training images in which it fires most"
-    return f"<figure>{framed(moved, view, unit.source.get('box'), label)}<figcaption>{caption}</figcaption></figure>"
+    caption = str(unit.source.get("shows", "training patch"))
+    if is_gallery(unit):
+        caption = "top-activating training images"
+    drawn = unit_picture(unit, f"training patch of {unit.name}")
+    return f"<figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _strip(strip: Sequence[tuple[Tensor, str, float]]) -> str:
-    """The inputs in which a unit fires most, side by side."""
+    """The top-activating inputs of a unit, side by side."""
     if not strip:
         return ""
     shown = "".join(
@@ -135,11 +132,11 @@ def _strip(strip: Sequence[tuple[Tensor, str, float]]) -> str:
         f"<small>{number(activation, 3)}</small></li>"
         for picture, name, activation in strip
     )
-    return f"<p class='kind'>fires most in</p><ol class='strip'>{shown}</ol>"
+    return f"<p class='kind'>top-activating inputs</p><ol class='strip'>{shown}</ol>"
 
 
 def _weights(weights: Tensor | None, domain: Domain) -> str:
-    """The classes of largest positive and negative weight."""
+    """The classes of largest positive and of largest negative weight."""
     if weights is None:
         return ""
     values = weights.tolist()
@@ -151,4 +148,4 @@ def _weights(weights: Tensor | None, domain: Domain) -> str:
         f"<tr><th scope='row'><bdi>{escape(domain.classes[c])}</bdi></th><td>{signed(values[c], digits)}</td></tr>"
         for c in chosen
     )
-    return f"<table><caption>weight for a class</caption>{rows}</table>" if rows else ""
+    return f"<table><caption>class weights</caption>{rows}</table>" if rows else ""

@@ -1,0 +1,72 @@
+"""The input of an explanation as HTML, by modality."""
+
+from html import escape
+
+from zoo.domain import CodeDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.views.cards import number
+from zoo.views.code import code_prompt
+from zoo.views.pictures import framed, image_element, outline
+from zoo.views.row import Row
+from zoo.views.series import plot
+from zoo.views.sums import decimals
+
+CORNERS = ((0, 0, "start"), (1, 0, "end"), (0, 1, "start"))  # places of the numbers of the first boxes
+FEATURES = 12  # features of a table
+
+
+def input_figure(row: Row, title: str) -> str:
+    """The input as the model reads it: a picture with numbered boxes, a text, a prompt, a table or a series."""
+    if row.picture is None:
+        return _input_words(row) or _input_code(row) or _input_values(row) or _input_series(row, title)
+    height, width = row.size
+    unit = max(height, width) / 100
+    marks = ""
+    for i in reversed(range(len(row.boxes[: len(CORNERS)]))):  # the most important box on top
+        up, left, bottom, right = row.boxes[i]
+        x, y, anchor = CORNERS[i]  # different corners, so that the numbers of overlapping boxes do not collide
+        marks += outline(row.boxes[i]) + (
+            f"<text class='mark' x='{left + 1.5 * unit if x == 0 else right - 1.5 * unit:.4g}' "
+            f"y='{up + 7 * unit if y == 0 else bottom - 2 * unit:.4g}' text-anchor='{anchor}' "
+            f"style='font-size:{7 * unit:.4g}px;stroke-width:{1.6 * unit:.4g}px'>{i + 1}</text>"
+        )
+    content = image_element(row.uri, row.size, f"input{row.key}") + marks
+    return f"<figure class='input'>{framed(content, (0, 0, height, width), None, escape(f'input {title}'))}</figure>"
+
+
+def _input_words(row: Row) -> str:
+    """The words of a text; unknown words are marked."""
+    domain = row.explanation.domain
+    if not isinstance(domain, TextDomain) or row.explanation.inputs is None:
+        return ""
+    text = " ".join(f"<bdi>{escape(word)}</bdi>" for word in domain.words(row.explanation.inputs[0]) if word)
+    return f"<blockquote class='text'>{text}</blockquote>"
+
+
+def _input_code(row: Row) -> str:
+    """A code prompt, token by token."""
+    domain, x = row.explanation.domain, row.explanation.inputs
+    return code_prompt(domain, x[0]) if isinstance(domain, CodeDomain) and x is not None else ""
+
+
+def _input_values(row: Row) -> str:
+    """The features and values of a row of a table."""
+    domain = row.explanation.domain
+    if not isinstance(domain, TableDomain) or row.explanation.inputs is None:
+        return ""
+    values = domain.values(row.explanation.inputs[0]).tolist()
+    shown = "".join(
+        f"<tr><th scope='row'><bdi>{escape(name)}</bdi></th><td>{number(value, decimals([value]))}</td></tr>"
+        for name, value in zip(domain.features[:FEATURES], values, strict=False)
+    )
+    more = len(values) - FEATURES
+    note = f"<caption>the first {FEATURES} of {len(values)} features</caption>" if more > 0 else ""
+    return f"<table class='input'>{note}{shown}</table>"
+
+
+def _input_series(row: Row, title: str) -> str:
+    """A time series, one line for each variable."""
+    domain = row.explanation.domain
+    if not isinstance(domain, SeriesDomain) or row.explanation.inputs is None:
+        return ""
+    drawn = plot(domain.values(row.explanation.inputs[0]).cpu(), domain, escape(f"input {title}"), f"series{row.key}")
+    return f"<figure class='input series'>{drawn}</figure>"
