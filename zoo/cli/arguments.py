@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from zoo.utils.errors import did_you_mean
 
@@ -12,21 +12,20 @@ class CommandParser(argparse.ArgumentParser):
 
     Args:
         command: name of the command.
-        description: what it does, for `--help`; of a docstring, the text before "Args:" and the like.
+        description: what it does, for `--help`.
     """
 
     def __init__(self, command: str, description: str | None) -> None:
-        text = (description or "").split("\n\n    Args:")[0].split("\n\n    Raises:")[0].split("\n\n    Returns:")[0]
-        super().__init__(f"train.py {command}", description=text, allow_abbrev=False)
+        super().__init__(f"train.py {command}", description=description, allow_abbrev=False)
         self.command = command
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse(self, args: Sequence[str]) -> argparse.Namespace:
         """Parses all arguments.
 
         Raises:
             ValueError: an unknown option, a missing one, or a value of the wrong type.
         """
-        options, rest = self.parse_known_args(args, namespace)
+        options, rest = self.parse_known_args(args)
         self.refuse(rest)
         return options
 
@@ -34,7 +33,7 @@ class CommandParser(argparse.ArgumentParser):
         """Parses the options of the command, and returns arguments `--data.NAME VALUE` as they are.
 
         Raises:
-            ValueError: see `parse_args`.
+            ValueError: see `parse`.
         """
         options, rest = self.parse_known_args(args)
         self.refuse([word for word in rest if word.startswith("-") and not word.startswith("--data.")])

@@ -15,7 +15,7 @@ def check(arguments: list[str]) -> int:
     """Verifies checkpoints: file hashes, names and shapes of weights, golden explanations, and their sums."""
     parser = CommandParser("check", check.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="names or folders (default: all that are shipped)")
-    given = parser.parse_args(arguments).names
+    given = parser.parse(arguments).names
     names = given or list_checkpoints()
     if not names:
         raise FileNotFoundError("this installation ships no checkpoints; give a folder.")

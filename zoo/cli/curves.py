@@ -15,7 +15,7 @@ def curves(arguments: list[str]) -> int:
     parser.add_argument(
         "--output", default=Path("curves.png"), type=Path, help=f"{', '.join(ENDINGS)} (default: curves.png)"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse(arguments)
     if options.output.suffix not in ENDINGS:
         raise ValueError(f"--output must end in {', '.join(ENDINGS)}; got {options.output}.")
     figure = training_figure(options.run)

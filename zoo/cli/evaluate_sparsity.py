@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,21 +25,24 @@ def report_sparsity(model: SelfInterpretable, data: DataModule, options: argpars
         ValueError: the model has no linear head on concept scores of one feature vector.
     """
     head, backbone = getattr(model, "head", None), getattr(model, "backbone", None)
-    linear = head if isinstance(head, nn.Linear) and head.weight.shape[1] <= len(model.units()) else None
-    if linear is None or not (isinstance(backbone, nn.Module) and hasattr(model, "concepts")):
+    if not (
+        isinstance(head, nn.Linear)
+        and head.weight.shape[1] <= len(model.units())
+        and isinstance(backbone, nn.Module)
+        and hasattr(model, "concepts")
+    ):
         raise ValueError(f"--sparsity requires a linear head on concept scores; {type(model).__name__} has none.")
     numbers = options.sparsity.split(",")
     if not all(n.strip().isdigit() and int(n) >= 1 for n in numbers):
         raise ValueError(f"--sparsity must be positive integers, such as 5,10; got {options.sparsity}.")
     evaluated = loader_of(data, options.split)
-    training = DataLoader(data.projection_dataset(), data.batch_size)
-    kept = collect(model, backbone, linear.weight.shape[1], training)
-    held = collect(model, backbone, linear.weight.shape[1], evaluated)
-    features, concepts, targets = ((kept[i], held[i]) for i in range(3))
+    size = head.weight.shape[1]
+    train = collect(model, backbone, size, DataLoader(data.projection_dataset(), data.batch_size))
+    test = collect(model, backbone, size, evaluated)
     levels = sparsity_report(
-        concepts,
-        features,
-        targets,
+        (train.concepts, test.concepts),
+        (train.features, test.features),
+        (train.targets, test.targets),
         len(model.domain.classes),
         [int(n) for n in numbers],
         seed=options.seed,
@@ -48,9 +51,9 @@ def report_sparsity(model: SelfInterpretable, data: DataModule, options: argpars
     record: dict[str, Any] = {
         "checkpoint": str(options.checkpoint),
         "split": options.split,
-        "concepts": concepts[0].shape[1],
-        "nec": effective_concepts(linear.weight),
-        "ncc": covering_concepts(concepts[1], linear.weight),
+        "concepts": test.concepts.shape[1],
+        "nec": effective_concepts(head.weight),
+        "ncc": covering_concepts(test.concepts, head.weight),
         "levels": [asdict(level) for level in levels],
     }
     (options.output / "sparsity.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -65,16 +68,21 @@ def report_sparsity(model: SelfInterpretable, data: DataModule, options: argpars
     print(f"numbers {options.output / 'sparsity.json'}")
 
 
+class Collected(NamedTuple):
+    """Features (N, d), concept scores (N, k) and classes (N,) of a data set."""
+
+    features: Tensor
+    concepts: Tensor
+    targets: Tensor
+
+
 @torch.no_grad()
-def collect(
-    model: SelfInterpretable, backbone: nn.Module, count: int, batches: Iterable[Any]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (N, d), the first `count` concept scores (N, k) and classes (N,) of all batches."""
+def collect(model: SelfInterpretable, backbone: nn.Module, count: int, batches: Iterable[Any]) -> Collected:
+    """Features, the first `count` concept scores, and classes of all batches."""
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
     with evaluating(model):
         for batch in map(as_batch, batches):
             x = batch["input"].to(model.device)
             evidence = model.evidence(x)
             rows.append((backbone(x).cpu(), evidence.activation[:, :count].cpu(), batch["target"].cpu()))
-    features, concepts, targets = (torch.cat(column) for column in zip(*rows, strict=True))
-    return features, concepts, targets
+    return Collected(*(torch.cat(column) for column in zip(*rows, strict=True)))

@@ -84,7 +84,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
         except ValueError:
             raise ValueError(f"--set takes NAME=NUMBER, such as groups=5; got '{pair}'.") from None
     if options.circuit is not None:
-        from zoo.circuits import Circuit  # here, because other models do not need this family
+        from zoo.circuits.network.circuit import Circuit  # here, because other models do not need this family
 
         settings["circuit"] = Circuit.load(options.circuit)
     return settings
@@ -177,7 +177,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--circuit", type=Path, help="explain this circuit by `prune`, with all other nodes at their means"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse(arguments)
     if options.pages < 0:
         raise ValueError(f"--pages must be at least 0; got {options.pages}.")
     if options.output.is_file():

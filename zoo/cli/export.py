@@ -21,7 +21,7 @@ def export_checkpoint(arguments: list[str]) -> int:
     parser.add_argument("--checkpoint", required=True, type=find, help="name or folder of a checkpoint")
     parser.add_argument("--format", required=True, choices=FORMATS, help="onnx, or pt2 for torch.export.load")
     parser.add_argument("--output", required=True, type=Path, help="file to write, such as model.onnx")
-    options = parser.parse_args(arguments)
+    options = parser.parse(arguments)
     if options.output.suffix != f".{options.format}":
         raise ValueError(f"--output must end in .{options.format}; got {options.output}.")
     model = load(options.checkpoint)

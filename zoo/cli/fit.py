@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import yaml
-from lightning import LightningDataModule, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
@@ -15,6 +15,7 @@ from zoo.checkpoints.save import save
 from zoo.cli.settings import Settings
 from zoo.cli.training_run import build, existing, folder_of, make_trainer, settings_of, to_dict
 from zoo.core.module import SelfInterpretable
+from zoo.data.base.module import DataModule
 from zoo.training.cached_features import CachedFeatures
 from zoo.training.callbacks import BestCheckpoint, LastStageStopping
 from zoo.training.staged_module import StagedModule
@@ -34,8 +35,7 @@ def fit(arguments: list[str]) -> int:
     folder = folder_of(settings)
     resumed = resume_path(settings, folder)
     model, data = build(settings)
-    if settings.run.cache_features:
-        data = CachedFeatures(data, model, folder)
+    fitted = CachedFeatures(data, model, folder) if settings.run.cache_features else data
     trainer = make_trainer(
         settings,
         [] if settings.trainer.arguments.fast_dev_run else [*callbacks(settings, folder), SaveConfig(settings, folder)],
@@ -46,7 +46,7 @@ def fit(arguments: list[str]) -> int:
         warnings.warn(
             f"trainer.max_epochs is {trainer.max_epochs}, but the recipe has {model.max_epochs} epochs.", stacklevel=2
         )
-    trainer.fit(model, datamodule=data, ckpt_path=resumed, weights_only=True)
+    trainer.fit(model, datamodule=fitted, ckpt_path=resumed, weights_only=True)
     if not settings.trainer.arguments.fast_dev_run and not trainer.interrupted:
         finish(trainer, model, data, folder)
     return 0
@@ -98,7 +98,7 @@ class SaveConfig(Callback):
             (self.folder / "config.yaml").write_text(text, encoding="utf-8")
 
 
-def finish(trainer: Trainer, model: StagedModule, data: LightningDataModule, folder: Path) -> None:
+def finish(trainer: Trainer, model: StagedModule, data: DataModule, folder: Path) -> None:
     """Tests the best epoch; writes metrics.json and, for a self-interpretable model, the checkpoint."""
     best = folder / "best.ckpt"
     if best.exists():

@@ -41,7 +41,7 @@ def leaderboard(arguments: list[str]) -> int:
     The folders hold runs of `fit` or checkpoints; models with other classes than the data are skipped. Results in
     leaderboard.json are reused unless the weights or the options have changed.
     """
-    options = make_parser().parse_args(arguments)
+    options = make_parser().parse(arguments)
     names = choose(options.metrics.split(","))
     data = create_data(options.config)
     data.prepare_data()
@@ -169,14 +169,18 @@ def metrics_of(
 
 def parts_protocol(subject: Subject, data: Any, limit: int) -> dict[str, Any]:
     """The FunnyBirds protocol, with the threshold chosen on validation rows."""
-    title, reactions = "FunnyBirds protocol", []
-    for split, dataset in (("test", data.test_dataset()), ("val", data.val_dataset())):
-        batches = NumberedBatches(dataset, limit, data.batch_size)
-        if subject.explain(next(iter(batches))["input"][:1].to(subject.model.device)).support is None:
-            return {"title": title, "not applicable": "needs units with a location in the input (supports)"}
-        reactions.append(react(subject, data, split, batches, progress=True))
+    title = "FunnyBirds protocol"
+    test = NumberedBatches(data.test_dataset(), limit, data.batch_size)
+    validation = NumberedBatches(data.val_dataset(), limit, data.batch_size)
+    if subject.explain(next(iter(test))["input"][:1].to(subject.model.device)).support is None:
+        return {"title": title, "not applicable": "needs units with a location in the input (supports)"}
     sufficient = [data.minimal_sufficient(c) for c in range(len(data.domain["classes"]))]
-    found = protocol(reactions[0], reactions[1], data.class_parts, sufficient)
+    found = protocol(
+        react(subject, data, "test", test, progress=True),
+        react(subject, data, "val", validation, progress=True),
+        data.class_parts,
+        sufficient,
+    )
     values = {name: {"value": plain(v), "low": plain(v), "high": plain(v), "direction": 1} for name, v in found.items()}
     return {"title": title, "values": values}
 

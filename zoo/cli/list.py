@@ -16,7 +16,7 @@ def list_things(arguments: list[str]) -> int:
     """Lists models, data modules, configs, checkpoints, or tasks for `prune`."""
     parser = CommandParser("list", list_things.__doc__)
     parser.add_argument("what", nargs="?", default="models", choices=sorted(LISTS), help="default: models")
-    rows = LISTS[parser.parse_args(arguments).what]()
+    rows = LISTS[parser.parse(arguments).what]()
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -39,9 +39,8 @@ class PredictionTable(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        dataset = getattr(trainer.predict_dataloaders, "dataset", None)
-        name = getattr(dataset, "name", lambda i: i)
-        names = [name(i) for i in batch_indices]
+        name_of = getattr(getattr(trainer.predict_dataloaders, "dataset", None), "name", str)
+        names = [name_of(i) for i in batch_indices]
         if isinstance(prediction, Explanation):
             rows = explained_rows(prediction)
         else:

@@ -7,12 +7,16 @@ from typing import Any, cast
 
 import zoo
 from zoo.checkpoints.pretrained import find
-from zoo.circuits import Circuit, Pruning, SparseTransformer, TokenPairTask, prune
 from zoo.circuits.analysis.controls import controls
+from zoo.circuits.analysis.mask_search import Pruning
+from zoo.circuits.analysis.pruning import prune
+from zoo.circuits.analysis.token_pair_task import TokenPairTask
+from zoo.circuits.network.circuit import Circuit
+from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.cli.arguments import CommandParser, positive
 from zoo.cli.checkpoint_data import data_of, default_device
 from zoo.data.synthetic.code_tasks import Task, encode, find_task, tasks
-from zoo.domain import CodeDomain
+from zoo.domain import CodeDomain, Domain
 from zoo.training.projection_set import ProjectionSet
 from zoo.views.circuit_page import circuit_page
 
@@ -22,7 +26,7 @@ def prune_tasks(arguments: list[str]) -> int:
 
     A task that the model does not solve has no circuit; the exit code is then 1.
     """
-    options = make_parser().parse_args(arguments)
+    options = make_parser().parse(arguments)
     model = zoo.load(options.checkpoint)
     if not isinstance(model, SparseTransformer):
         raise ValueError(f"{options.checkpoint} is a {type(model).__name__}; prune requires a sparse_transformer.")
@@ -54,21 +58,24 @@ def search(
     model: SparseTransformer, task: Task, how: Pruning, pairs: int, windows: ProjectionSet | None, quiet: bool
 ) -> Circuit:
     """The circuit of a task; its report includes the controls if training `windows` are given."""
-    assert isinstance(model.domain, CodeDomain)
-    train, held_out = (_token_pairs(task, model.domain, pairs, split, how.seed) for split in ("train", "held_out"))
+    domain = model.domain
+    assert isinstance(domain, CodeDomain)
+    train, held_out = (token_pairs(task, domain, pairs, split, how.seed) for split in ("train", "held_out"))
     circuit = prune(model, task.name, train, held_out, how, quiet)
     report: dict[str, Any] = {**circuit.report, "description": task.description}
-    report["comparison"] = encode(task, model.domain, 1, "train", how.seed).comparison
+    report["comparison"] = encode(task, domain, 1, "train", how.seed).comparison
     if windows is not None:
-        nonsense = tuple(
-            _token_pairs(task, model.domain, pairs, s, how.seed, nonsense=True) for s in ("train", "held_out")
+        nonsense = (
+            token_pairs(task, domain, pairs, "train", how.seed, nonsense=True),
+            token_pairs(task, domain, pairs, "held_out", how.seed, nonsense=True),
         )
         report["controls"] = controls(model, circuit, train, held_out, nonsense, windows, how)
     return replace(circuit, report=report)
 
 
-def write(circuit: Circuit, domain: CodeDomain, folder: Path) -> Path:
+def write(circuit: Circuit, domain: Domain, folder: Path) -> Path:
     """Saves a circuit under the name of its task and draws it; returns the path of the page."""
+    assert isinstance(domain, CodeDomain)
     circuit.save(folder / circuit.task)
     samples = [domain.tokens(row) for row in circuit.samples[:2]]
     page = circuit_page(circuit.to_dict(), samples, circuit.activations[:2].tolist())
@@ -77,9 +84,10 @@ def write(circuit: Circuit, domain: CodeDomain, folder: Path) -> Path:
     return path
 
 
-def _token_pairs(
+def token_pairs(
     task: Task, domain: CodeDomain, pairs: int, split: str, seed: int, nonsense: bool = False
 ) -> TokenPairTask:
+    """Pairs of prompts of a split, "train" or "held_out"; with random answers for the control."""
     found = encode(task, domain, pairs, split, seed, nonsense=nonsense)
     return TokenPairTask.of_pairs(found.prompts, found.answers)
 

@@ -13,7 +13,7 @@ def push_to_hub(arguments: list[str]) -> int:
         "--repository", required=True, metavar="OWNER/NAME", help="destination; created if it does not exist"
     )
     parser.add_argument("--private", action="store_true", help="create a private repository")
-    options = parser.parse_args(arguments)
+    options = parser.parse(arguments)
     if options.repository.count("/") != 1:
         raise ValueError(f"--repository must be OWNER/NAME; got '{options.repository}'.")
     folder = find(options.checkpoint)

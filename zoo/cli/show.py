@@ -13,14 +13,12 @@ from torchvision.transforms.v2 import functional as F
 import zoo
 from zoo.checkpoints.config_file import read_config
 from zoo.checkpoints.pretrained import find
-from zoo.circuits import Circuit, SparseTransformer
 from zoo.cli.arguments import CommandParser, positive
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
 from zoo.core.top_activating import top_activating_inputs
 from zoo.domain import ImageDomain
 from zoo.domain.inputs import inputs_of, read
-from zoo.prototypes.prototree import ProtoTree
 from zoo.views.circuit import graph
 from zoo.views.tree import tree
 from zoo.views.vocabulary import vocabulary_page
@@ -59,7 +57,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--images", nargs="+", metavar="FILE|FOLDER", help="show the top-activating of these images")
     parser.add_argument("--limit", type=positive, default=1000, help="maximum number of images (default: 1000)")
-    options = parser.parse_args(arguments)
+    options = parser.parse(arguments)
     if options.output.is_dir():
         raise ValueError(f"--output must be an HTML file; {options.output} is a folder.")
     return options
@@ -70,9 +68,7 @@ def weights_of(model: SelfInterpretable) -> Tensor | None:
     head = getattr(model, "head", None)
     if type(model).readout is not SelfInterpretable.readout or not isinstance(head, nn.Linear):
         return None
-    if head.weight.shape[1] != len(model.units()):
-        return None
-    return head.weight.detach().float().T.cpu()
+    return head.weight.detach().float().T.cpu() if head.weight.shape[1] == len(model.units()) else None
 
 
 def drawings(model: SelfInterpretable, checkpoint: Path, chosen: Sequence[Path] | None) -> list[tuple[str, str]]:
@@ -82,12 +78,20 @@ def drawings(model: SelfInterpretable, checkpoint: Path, chosen: Sequence[Path] 
         FileNotFoundError: there is no such circuit file.
         ValueError: a file is not a circuit of this model, or the model has no circuits.
     """
-    if isinstance(model, ProtoTree):
+    name = registry.name_of(type(model))
+    if name == "prototree":
+        from zoo.prototypes.prototree import ProtoTree  # here, because other models do not need this family
+
+        assert isinstance(model, ProtoTree)
         return [("Tree", tree(model.outline(), model.units(), model.domain.classes))]
-    if not isinstance(model, SparseTransformer):
+    if name != "sparse_transformer":
         if chosen:
-            raise ValueError(f"{registry.name_of(type(model))} has no circuits. Leave out --circuit.")
+            raise ValueError(f"{name} has no circuits. Leave out --circuit.")
         return []
+    from zoo.circuits.network.circuit import Circuit
+    from zoo.circuits.sparse_transformer import SparseTransformer
+
+    assert isinstance(model, SparseTransformer)
     files = chosen or sorted(checkpoint.with_name(f"{checkpoint.name}-circuits").glob("*.safetensors"))
     drawn = []
     for file in files:

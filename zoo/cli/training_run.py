@@ -8,12 +8,13 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, set_docstring_parse_options
-from lightning import LightningDataModule, Trainer, seed_everything
+from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
 
 from zoo.cli.config import CLASSES
 from zoo.cli.settings import DERIVED, RunOptions, Settings, read_settings
 from zoo.cli.typed import parameters
+from zoo.data.base.module import DataModule
 from zoo.domain import Domain
 from zoo.training.callbacks import AtomicCheckpointIO
 from zoo.training.staged_module import StagedModule
@@ -45,7 +46,7 @@ def folder_of(settings: Settings) -> Path:
     return Path(settings.run.output or f"runs/{Path(files[0]).stem if files[0].endswith('.yaml') else 'unnamed'}")
 
 
-def build(settings: Settings) -> tuple[StagedModule, LightningDataModule]:
+def build(settings: Settings) -> tuple[StagedModule, DataModule]:
     """Model and data, after all random numbers are seeded.
 
     Raises:
@@ -124,7 +125,7 @@ def help_text(settings: Settings, command: str, description: str | None) -> str:
             listed = "models" if name == "model" else name
             parser.add_argument(f"--{name}", metavar="CLASS", help=f"one of `train.py list {listed}`")
         else:
-            skip: set[str | int] = set(DERIVED) if name == "model" else set()
+            skip: set[str | int] = {*DERIVED} if name == "model" else set()
             parser.add_class_arguments(part.cls, f"{name}.init_args", skip=skip, fail_untyped=False)
     names = ", ".join(parameters(Trainer))
     parser.add_argument("--trainer.NAME", metavar="VALUE", help=f"an argument of Lightning's Trainer: {names}")
