@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.small_models import IMAGES, ROWS, SENTENCES
 from zoo.domain import Domain
-from zoo.domain.inputs import Literal, TableRow, inputs_of, last_change, modified, read, unique_stems
+from zoo.domain.inputs import Literal, Row, inputs_of, last_change, modified, read, unique_stems
 
 
 def test_every_domain_names_its_files() -> None:
@@ -32,7 +32,9 @@ def test_texts_and_files(tmp_path: Path) -> None:
     assert read(text, SENTENCES).tolist() == SENTENCES.preprocess("good food.").tolist()
     assert list(inputs_of(["no/such/file.txt"], SENTENCES)) == [Path("no/such/file.txt")]
     for name in ("review.pdf", str(tmp_path / "review.md")):
-        with pytest.raises(ValueError, match=r"looks like a file; texts are read from \.txt files, or given in quotes"):
+        with pytest.raises(
+            ValueError, match=r"looks like a file; texts are read from \.csv, \.tsv, \.txt files, or given in quotes"
+        ):
             list(inputs_of([name], SENTENCES))
     assert list(inputs_of(["x" * 5000], SENTENCES)) == ["x" * 5000]  # longer than any path
 
@@ -41,7 +43,7 @@ def test_rows_of_a_table_are_numbered(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("width,height,hue\n1,2,3\n4,5,six\n", encoding="utf-8")
     first, second = inputs_of([str(table)], ROWS)
-    assert isinstance(first, TableRow) and (first.name, first.stem) == ("t.csv row 1", "t-row-1")
+    assert isinstance(first, Row) and (first.name, first.stem) == ("t.csv row 1", "t-row-1")
     assert read(first, ROWS).tolist() == [1, 2, 3]
     with pytest.raises(ValueError, match=r"t\.csv row 2: feature 'hue' must be a finite number; got 'six'"):
         read(second, ROWS)

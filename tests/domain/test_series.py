@@ -70,7 +70,7 @@ def test_a_series_without_steps_is_refused_however_lengths_are_treated(how: str)
         (["pulse,pressure"], r"a.csv has a series of 0 steps; expected 11"),
         (["pulse,pressure", "1,2", "1,high"], "line 3: 'pressure' must be a finite number; got 'high'"),
         (["pulse,pressure", "1,nan"], "line 2: 'pressure' must be a finite number"),
-        (["pulse,pressure", "1"], "line 2: 'pressure' must be a finite number; got None"),
+        (["pulse,pressure", "1"], "line 2 has 1 cells; expected 2"),
     ],
 )
 def test_files_that_do_not_fit(tmp_path: Path, lines: list[str], message: str) -> None:
@@ -108,9 +108,9 @@ def test_arrays_are_read_like_tables(tmp_path: Path) -> None:
     assert one.read(tmp_path / "one.npy").flatten().tolist() == [1, 2, 3]
     for name, content, message in (
         ("wide", np.zeros((3, 5)), r"wide.npy has shape \(3, 5\); expected \(steps, 2\)"),
-        ("gap", np.full((3, 2), np.nan), "gap.npy has NaN or infinite values"),
+        ("gap", np.full((3, 2), np.nan), "gap.npy has .*values that are NaN, infinite, or beyond"),
         ("words", np.array([["a", "b"]]), "words.npy has values of type <U1; expected real numbers"),
-        ("pickle", np.array([[{}, {}]], dtype=object), "pickle.npy has no plain numbers that NumPy can read"),
+        ("pickle", np.array([[{}, {}]], dtype=object), "pickle.npy is not an NPY file of plain numbers"),
     ):
         np.save(tmp_path / f"{name}.npy", content, allow_pickle=True)
         with pytest.raises(ValueError, match=message):

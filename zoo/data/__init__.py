@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoo.data.real.mnist_add import MNISTAdd
     from zoo.data.real.series import SeriesArchive
     from zoo.data.real.series_arrays import SeriesArrays
+    from zoo.data.real.series_table import SeriesTable
     from zoo.data.real.sst2 import SST2
     from zoo.data.real.table_file import TableFile
     from zoo.data.real.text_table import TextTable
@@ -67,6 +68,7 @@ __all__ = [
     "RuleTable",
     "SeriesArchive",
     "SeriesArrays",
+    "SeriesTable",
     "Sprites",
     "StrokeDigits",
     "SwitchingPanels",

@@ -19,6 +19,7 @@ MODULES = {
     "SeriesArrays": "zoo.data.real.series_arrays",
     "CEBaB": "zoo.data.real.cebab",
     "TableFile": "zoo.data.real.table_file",
+    "SeriesTable": "zoo.data.real.series_table",
     "TextTable": "zoo.data.real.text_table",
     "TorchvisionData": "zoo.data.real.torchvision",
     "ForcedArtefact": "zoo.data.synthetic.artefacts",

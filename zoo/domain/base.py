@@ -121,6 +121,19 @@ class Domain:
     def _wanted(self, model: str) -> str:
         return f"{model} expects {self.noun} (B, {', '.join(map(str, self.shape))})"
 
+    def preprocess(self, raw: Any, /) -> Tensor:
+        """Converts one raw input, such as a text or a picture, to an input tensor, without batch dimension."""
+        raise NotImplementedError(f"{type(self).__name__} does not define preprocess()")
+
+    def rows(self, path: str | Path) -> list[Any]:
+        """The inputs of a file with one per row, each as `preprocess` takes it; empty if the file is a single input.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file cannot be read.
+        """
+        return []
+
     def read(self, path: str | Path) -> Tensor:
         """Reads a file into an input tensor, without batch dimension."""
         raise NotImplementedError(f"{type(self).__name__} does not define read()")

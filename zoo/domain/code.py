@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zoo.domain.base import Domain
 from zoo.domain.subwords import Subwords
+from zoo.utils.paths import read_text
 
 PAD, END = 0, 1
 SPECIAL = ("<|pad|>", "<|end|>")  # their numbers are 0 and 1
@@ -160,12 +161,9 @@ class CodeDomain(Domain):
             FileNotFoundError: there is no such file.
             ValueError: the file is not UTF-8 text, or empty, or too long.
         """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"no file of code at {path}.")
+        text = read_text(Path(path), "file of code")
         try:
-            return self.preprocess(Path(path).read_text(encoding="utf-8"))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 text ({error}); convert it, or leave it out.") from error
+            return self.preprocess(text)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 

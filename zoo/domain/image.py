@@ -1,5 +1,6 @@
 """Images: conversion of files and pixels to tensors and back."""
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,8 +13,13 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from zoo.domain.base import Domain
+from zoo.utils.paths import check_file
 
-UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what PIL raises
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+UNREADABLE = (  # what Pillow raises
+    *(UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error),
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,11 +140,9 @@ def open_image(path: str | Path) -> Image.Image:
         FileNotFoundError: there is no such file.
         ValueError: the file is not an image, or is damaged.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no image file at {path}.")
+    check_file(Path(path), "image file")
     try:
-        with Image.open(path) as opened:
+        with _open(path) as opened:
             image = ImageOps.exif_transpose(opened)
             image.load()
     except UNREADABLE as error:
@@ -152,13 +156,23 @@ def open_image(path: str | Path) -> Image.Image:
     return image if image.mode == "L" else image.convert("RGB")
 
 
+def _open(path: str | Path) -> Image.Image:
+    """Opens a regular file of a known format; Pillow would start Ghostscript for an EPS, whatever its name.
+
+    Raises:
+        OSError, SyntaxError, ValueError: see `UNREADABLE`.
+    """
+    check_file(Path(path), "image file")
+    return Image.open(path, formats=FORMATS)
+
+
 def _decoded(path: str | Path, modes: tuple[str, ...]) -> Tensor | None:
     """Decodes a JPEG of one of these modes that is stored upright, without Pillow; None for all other files.
 
     Pillow and torchvision use the same library, so the pixels are the same.
     """
     try:
-        with Image.open(path) as image:  # reads the header only
+        with _open(path) as image:  # reads the header only
             mode = image.mode if image.format == "JPEG" and image.mode in modes else ""
             if not mode or image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
                 return None
@@ -172,7 +186,7 @@ def _decoded(path: str | Path, modes: tuple[str, ...]) -> Tensor | None:
 def fault_of(path: str | Path) -> str:
     """Describes what is wrong with an image file, "" if nothing: decodes all of it, a JPEG at an eighth of its size."""
     try:
-        with Image.open(path) as image:
+        with _open(path) as image:
             image.draft("L", (1, 1))
             image.load()
     except UNREADABLE as error:

@@ -1,16 +1,18 @@
 """Raw inputs as users name them: files, folders, rows of a table, texts in quotes."""
 
-import csv
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from zoo.domain import CodeDomain, Domain, TableDomain, TextDomain
+from zoo.domain import CodeDomain, Domain, TextDomain
+from zoo.utils.paths import find_files
 
+LONGEST_STEM = 60  # characters, of up to four bytes each
 ROW = re.compile(r" row \d+$")  # follows the path in the name of a row of a table
 
 
@@ -21,18 +23,18 @@ class Literal(str):
 
 
 @dataclass(frozen=True)
-class TableRow:
-    """One row of a table with several.
+class Row:
+    """One row of a file with several inputs.
 
     Attributes:
-        path: of the table.
+        path: of the file.
         number: of the row, from 1.
-        values: name and text of each cell.
+        raw: the input, as `Domain.preprocess` takes it.
     """
 
     path: Path
     number: int
-    values: tuple[tuple[str, str | None], ...]
+    raw: Any = field(compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.path} row {self.number}"
@@ -48,7 +50,7 @@ class TableRow:
         return f"{self.path.name} row {self.number}"
 
 
-Input = Path | Literal | TableRow
+Input = Path | Literal | Row
 
 
 def inputs_of(inputs: Iterable[str], domain: Domain) -> Iterator[Input]:
@@ -60,50 +62,46 @@ def inputs_of(inputs: Iterable[str], domain: Domain) -> Iterator[Input]:
     for given in inputs:
         path = Path(given)
         if _is_dir(path):
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in domain.endings)
-            yield from chain.from_iterable(map(_rows, found)) if isinstance(domain, TableDomain) else found
+            yield from chain.from_iterable(_rows(found, domain) for found in find_files(path, domain.endings))
         elif isinstance(domain, TextDomain | CodeDomain) and path.suffix.lower() not in domain.endings:
             # A single word with a dot inside is a file for a domain of texts, but may well be code.
             if " " not in given and (_is_file(path) or (isinstance(domain, TextDomain) and path.suffix)):
-                endings = " and ".join(sorted(domain.endings))
+                endings = ", ".join(sorted(domain.endings))
                 raise ValueError(
                     f"{given} looks like a file; {domain.noun} are read from {endings} files, or given in quotes."
                 )
             yield Literal(given)
-        elif isinstance(domain, TableDomain):
-            yield from _rows(path)
         else:
-            yield path
+            yield from _rows(path, domain)
 
 
-def _rows(path: Path) -> Iterator[Input]:
-    """The rows of a table with several; the path of a table with one."""
+def _rows(path: Path, domain: Domain) -> Iterator[Input]:
+    """The rows of a file with several; the path of any other file."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as opened:
-            rows = [tuple(row.items()) for row in csv.DictReader(opened)]
-    except (OSError, UnicodeDecodeError):
-        rows = []  # `domain.read` raises the error
+        rows = domain.rows(path)
+    except (OSError, ValueError):
+        rows = []  # `domain.read` raises the error, for this input alone
     if len(rows) < 2:
         yield path
     else:
-        yield from (TableRow(path, number, values) for number, values in enumerate(rows, 1))
+        yield from (Row(path, number, raw) for number, raw in enumerate(rows, 1))
 
 
 def read(file: Input, domain: Domain) -> Tensor:
-    """Reads a file, a row of a table, or a text into an input tensor without batch dimension.
+    """Reads a file, a row of one, or a text into an input tensor without batch dimension.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: it does not fit the domain.
     """
-    if isinstance(file, Literal) and isinstance(domain, TextDomain | CodeDomain):
-        return domain.preprocess(str(file))
     if isinstance(file, Path):
         return domain.read(file)
-    if not isinstance(file, TableRow) or not isinstance(domain, TableDomain):
-        raise ValueError(f"a domain of {domain.noun} does not read {file!r}; give it a file.")
+    if isinstance(file, Literal):
+        if not isinstance(domain, TextDomain | CodeDomain):
+            raise ValueError(f"a domain of {domain.noun} does not read {file!r}; give it a file.")
+        return domain.preprocess(str(file))
     try:
-        return domain.preprocess(dict(file.values))
+        return domain.preprocess(file.raw)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
 
@@ -111,7 +109,7 @@ def read(file: Input, domain: Domain) -> Tensor:
 def modified(file: Input) -> int | None:
     """Time of a file's last change in nanoseconds; None if it is a text or does not exist."""
     try:
-        path = file.path if isinstance(file, TableRow) else file
+        path = file.path if isinstance(file, Row) else file
         return None if isinstance(path, Literal) else path.stat().st_mtime_ns
     except OSError:
         return None
@@ -123,13 +121,17 @@ def last_change(text: str) -> int | None:
 
 
 def unique_stems(files: list[Input]) -> dict[Input, str]:
-    """A file name, without ending, for each input's page; inputs of the same name get numbers."""
+    """A file name, without ending, for each input's page; inputs of the same name get numbers.
+
+    Long names are shortened, because the longest file name has 255 bytes, and what is not printable is replaced.
+    """
     stems: dict[Input, str] = {}
     taken: set[str] = {"index"}
     for file in files:
-        stem, n = file.stem, 2
+        short = "".join(c if c.isprintable() else "_" for c in file.stem)[:LONGEST_STEM]
+        stem, n = short, 2
         while stem in taken:
-            stem, n = f"{file.stem}-{n}", n + 1
+            stem, n = f"{short}-{n}", n + 1
         taken.add(stem)
         stems[file] = stem
     return stems

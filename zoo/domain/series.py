@@ -1,18 +1,18 @@
 """Time series of several variables."""
 
-import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.domain.base import Domain
-from zoo.utils.errors import did_you_mean
+from zoo.domain.series_files import read_npy, read_steps, read_ts, read_tsv, read_wide
+from zoo.utils.csv_files import TABLES, columns_of, read_table
+from zoo.utils.paths import check_file
 
 UNEVEN = ("refuse", "zero", "last", "resample")
 
@@ -31,6 +31,8 @@ class SeriesDomain(Domain):
         uneven: how series of another length are handled. "refuse": an error; "zero": padded at the end with the mean
             (0 after normalisation); "last": padded with the last values; both truncate longer series. "resample":
             interpolated linearly from the first to the last step.
+        columns: names of the steps in a table with one series of a single variable per row; empty if the data do not
+            come from such a table.
 
     Raises:
         ValueError: duplicate names, numbers out of range, or an unknown choice.
@@ -38,7 +40,7 @@ class SeriesDomain(Domain):
 
     modality: ClassVar[str] = "series"
     noun: ClassVar[str] = "series"
-    endings: ClassVar[frozenset[str]] = frozenset({".csv", ".npy"})
+    endings: ClassVar[frozenset[str]] = frozenset({".npy", ".ts", *TABLES})
     variables: tuple[str, ...]
     length: int
     mean: tuple[float, ...] = ()
@@ -46,6 +48,7 @@ class SeriesDomain(Domain):
     step: float = 1.0
     unit: str = "step"
     uneven: str = "refuse"
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,6 +95,12 @@ class SeriesDomain(Domain):
             place, column = (~torch.isfinite(values)).nonzero()[0].tolist()
             raise ValueError(f"step {place + 1} of '{self.variables[column]}' is NaN or infinite; clean the series.")
         x = self.normalise(values)
+        if not bool(torch.isfinite(x).all()):
+            place, column = (~torch.isfinite(x)).nonzero()[0].tolist()
+            raise ValueError(
+                f"step {place + 1} of '{self.variables[column]}' is {float(values[place, column])}, which overflows "
+                "when it is normalised; correct it."
+            )
         if steps == self.length:
             return x
         if self.uneven == "resample":
@@ -109,57 +118,49 @@ class SeriesDomain(Domain):
         return x.float() * torch.tensor(self.std, device=x.device) + torch.tensor(self.mean, device=x.device)
 
     def read(self, path: str | Path) -> Tensor:
-        """Reads a CSV with a header of the variables and one line for each step, or an NPY, into an input (T, V).
+        """Reads a file with one series into an input (T, V).
+
+        The file is an NPY (T, V), a table with a column for each variable and a row for each step, or has a single row
+        of the formats that `rows` reads.
 
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: a variable is missing, a cell is not a finite number, or the shape does not fit.
         """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"no series at {path}.")
+        check_file(path, "series")
         if path.suffix.lower() == ".npy":
-            try:
-                return self.preprocess(_array(path, len(self.variables)))
-            except ValueError as error:
-                raise ValueError(f"{path} has {error}") from None
-        with path.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
-            found = list(reader.fieldnames or [])
-            for name in self.variables:
-                if name not in found:
-                    raise ValueError(f"{path} has no variable '{name}'; {did_you_mean(name, found)}")
-            lines = [
-                [_number(row[name], path, line, name) for name in self.variables]
-                for line, row in enumerate(reader, 2)  # the header is the first
-            ]
+            series = read_npy(path, len(self.variables))
+        elif rows := self.rows(path):
+            if len(rows) != 1:
+                raise ValueError(f"{path} has {len(rows)} series; expected one.")
+            series = rows[0]
+        else:
+            series = read_steps(path, self.variables)
         try:
-            return self.preprocess(torch.tensor(lines).view(-1, len(self.variables)))
+            return self.preprocess(series)
         except ValueError as error:
             raise ValueError(f"{path} has {error}") from None
 
+    def rows(self, path: str | Path) -> list[Tensor]:
+        """The series (S, V) of a file with one per row; empty if the file is a single series.
 
-def _array(path: Path, variables: int) -> Tensor:
-    """Reads the numbers (T, V) of an NPY file, or (T,) of a single variable; never unpickles."""
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"no plain numbers that NumPy can read ({error}).") from None
-    if not np.issubdtype(values.dtype, np.number) or np.iscomplexobj(values):
-        raise ValueError(f"values of type {values.dtype}; expected real numbers.")
-    values = values[:, None] if values.ndim == 1 and variables == 1 else values
-    if values.ndim != 2 or values.shape[1] != variables:
-        raise ValueError(f"shape {values.shape}; expected (steps, {variables}), a column for each variable.")
-    if not np.isfinite(values).all():
-        raise ValueError("NaN or infinite values; clean the series first.")
-    return torch.from_numpy(values.astype(np.float32))
+        Such a file is in the format of an archive (.ts, or .tsv without the names of the variables), or is a table with
+        all of `columns`.
 
-
-def _number(cell: str | None, path: Path, line: int, variable: str) -> float:
-    try:
-        number = float(cell or "")
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"{path}, line {line}: '{variable}' must be a finite number; got {cell!r}.")
-    return number
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file cannot be read.
+        """
+        path = Path(path)
+        ending = path.suffix.lower()
+        if ending == ".ts":
+            return read_ts(path)[0]
+        if ending not in TABLES:
+            return []
+        columns = columns_of(path)
+        if self.columns and set(self.columns) <= set(columns):
+            return read_wide(read_table(path, what="table of series").rows, self.columns)
+        if ending == ".tsv" and not set(self.variables) <= set(columns):
+            return read_tsv(path)[0]
+        return []

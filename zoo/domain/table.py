@@ -1,7 +1,5 @@
 """Tables: rows of named numbers."""
 
-import csv
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,9 @@ import torch
 from torch import Tensor
 
 from zoo.domain.base import Domain
+from zoo.utils.csv_files import TABLES, read_table
 from zoo.utils.errors import did_you_mean
+from zoo.utils.numbers import to_float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class TableDomain(Domain):
 
     modality: ClassVar[str] = "table"
     noun: ClassVar[str] = "rows"
-    endings: ClassVar[frozenset[str]] = frozenset({".csv"})
+    endings: ClassVar[frozenset[str]] = TABLES
     features: tuple[str, ...]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -61,8 +61,15 @@ class TableDomain(Domain):
         for name in self.features:
             if name not in values:
                 raise ValueError(f"the row has no feature '{name}'; {did_you_mean(name, list(values))}")
-            numbers.append(_number(name, values[name]))
-        return self.normalise(torch.tensor(numbers))
+            try:
+                numbers.append(to_float(values[name]))
+            except ValueError as error:
+                raise ValueError(f"feature '{name}' {error}.") from None
+        x = self.normalise(torch.tensor(numbers))
+        if not bool(x.isfinite().all()):
+            name = self.features[int((~x.isfinite()).nonzero()[0])]
+            raise ValueError(f"feature '{name}' is {values[name]}, which overflows when it is normalised; correct it.")
+        return x
 
     def normalise(self, values: Tensor) -> Tensor:
         """Normalises raw values (..., F)."""
@@ -79,11 +86,7 @@ class TableDomain(Domain):
             FileNotFoundError: there is no such file.
             ValueError: the file does not have exactly one row, or the row does not fit.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"no table at {path}.")
-        with path.open(newline="", encoding="utf-8-sig") as opened:
-            rows = list(csv.DictReader(opened))
+        rows = self.rows(path)
         if len(rows) != 1:
             raise ValueError(f"{path} has {len(rows)} rows; expected a header and one row.")
         try:
@@ -91,12 +94,5 @@ class TableDomain(Domain):
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
-
-def _number(feature: str, value: float | str | None) -> float:
-    try:
-        number = math.nan if value is None else float(value)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"feature '{feature}' must be a finite number; got {value!r}.")
-    return number
+    def rows(self, path: str | Path) -> list[dict[str, str]]:
+        return [row.cells for row in read_table(Path(path)).rows]

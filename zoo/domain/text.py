@@ -13,6 +13,8 @@ from torch import Tensor
 
 from zoo.domain.base import Domain
 from zoo.domain.subwords import Subwords
+from zoo.utils.csv_files import TABLES, read_table
+from zoo.utils.paths import read_text
 
 PAD, UNKNOWN, FIRST = 0, 1, 2  # token numbers: padding, words outside of the vocabulary, the first word
 ENDS, BAR = (".", "!", "?"), "|"  # ends of sentences; three bars separate a question from its text
@@ -33,6 +35,7 @@ class TextDomain(Domain):
         tokenizer: in place of a vocabulary, JSON as `zoo.domain.read_tokenizer` returns it; subword i has the number
             i + 2.
         length: T; longer texts are truncated.
+        column: name of the column of texts in a table.
 
     Raises:
         ImportError: a tokenizer without the extra `text`.
@@ -41,10 +44,11 @@ class TextDomain(Domain):
 
     modality: ClassVar[str] = "text"
     noun: ClassVar[str] = "texts"
-    endings: ClassVar[frozenset[str]] = frozenset({".txt"})
+    endings: ClassVar[frozenset[str]] = frozenset({".txt", *TABLES})
     vocabulary: tuple[str, ...] = ()
     tokenizer: str = ""
     length: int = 128
+    column: str = "text"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -179,20 +183,24 @@ class TextDomain(Domain):
         return words
 
     def read(self, path: str | Path) -> Tensor:
-        """Reads a text file.
+        """Reads a text file, or a table with a header and one row.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is not UTF-8 text, or empty.
+            ValueError: the file is not UTF-8 text, is empty, or is a table without the column or with other than 1 row.
         """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"no text file at {path}.")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 text ({error}); convert it, or leave it out.") from error
-        return self.preprocess(text)
+        if path.suffix.lower() not in TABLES:
+            return self.preprocess(read_text(path, "text file"))
+        texts = self.rows(path)
+        if len(texts) != 1:
+            raise ValueError(f"{path} has {len(texts)} rows; expected a header and one row.")
+        return self.preprocess(texts[0])
+
+    def rows(self, path: str | Path) -> list[str]:
+        if Path(path).suffix.lower() not in TABLES:
+            return []
+        return [row.cells[self.column] for row in read_table(Path(path), [self.column], "table of texts").rows]
 
     def example(self, count: int, generator: torch.Generator) -> Tensor:
         """Inputs (count, T) of random words."""

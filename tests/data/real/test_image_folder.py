@@ -1,5 +1,6 @@
 """The user's own images: every layout that is read, and every mistake with what is said about it."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,11 @@ def test_empty_class(tmp_path: Path) -> None:
 def test_class_with_too_few_images(tmp_path: Path) -> None:
     fill(tmp_path, 4)
     fill(tmp_path, 2, ("green",))
-    refused(ValueError, "class 'green' has only 2 training images; three are needed to hold some out", tmp_path)
+    refused(
+        ValueError,
+        "class 'green' has only 2 training images; 3 are needed, because there is no val and no test split",
+        tmp_path,
+    )
     picture(tmp_path / "green" / "third.png", "green")
     data = read(tmp_path)
     for part in (data.train_dataset(), data.val_dataset(), data.test_dataset()):
@@ -184,7 +189,7 @@ def test_class_with_too_few_images(tmp_path: Path) -> None:
 def test_class_that_train_has_not(tmp_path: Path) -> None:
     fill(tmp_path / "train", 4)
     fill(tmp_path / "test", 1, ("blue", "green"))
-    refused(ValueError, "the test split has classes that train has not: green", tmp_path)
+    refused(ValueError, "the test split has classes that the train split lacks: green", tmp_path)
 
 
 def test_unreadable_images_are_all_counted_and_some_named(tmp_path: Path) -> None:
@@ -233,9 +238,9 @@ def test_no_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "error", "message"),
     [
-        (["file,class", "a.png,a"], ValueError, r"has no column path and no column label \(found: file, class\)"),
-        (["path,class", "a.png,a"], ValueError, r"has no column label \(found: path, class\)"),
-        ([""], ValueError, r"has no column path and no column label \(found: nothing\)"),
+        (["file,class", "a.png,a"], ValueError, r"has no column 'path' \(found: file, class\)"),
+        (["path,class", "a.png,a"], ValueError, r"has no column 'label' \(found: path, class\)"),
+        ([""], ValueError, r"has no column 'path' \(found: nothing\)"),
         (
             ["path,label,split", "red/red0.png,red,dev"],
             ValueError,
@@ -250,19 +255,84 @@ def test_no_table(tmp_path: Path) -> None:
         (
             ["path,label", "red/red0.png"],
             ValueError,
-            "line 2: path and label must not be empty; got 'red/red0.png', None",
+            "line 2 has 1 cells; expected 2",
         ),
         (
             ["path,label", "red/no.png,red", "no.png,blue"],
             FileNotFoundError,
             "lists 2 files that are not in .*line 3: no.p",
         ),
+        (["path,label", "red/red0.png,a, b"], ValueError, "line 2 has 3 cells; expected 2, as in the first line"),
         (["path,label,split", "red/red0.png,red,test"], ValueError, r"has 0 classes to train on \(none\)"),
     ],
 )
 def test_table_that_cannot_be_right(tmp_path: Path, lines: list[str], error: type[Exception], message: str) -> None:
     file = table(tmp_path / "list.csv", *lines)
     refused(error, rf"list\.csv.*{message}", fill(tmp_path, 4), csv=file)
+
+
+def test_linked_folders_are_read(tmp_path: Path) -> None:
+    """Of 32 images in linked subfolders only 8 were used, silently."""
+    fill(tmp_path / "store", 6)
+    root = tmp_path / "root"
+    for label in ("red", "blue"):
+        (root / label).mkdir(parents=True)
+        (root / label / "batch1").symlink_to(tmp_path / "store" / label)
+    (root / "red" / "loop").symlink_to(root / "red")
+    data = read(root)
+    found = names(data.train_dataset()) + names(data.val_dataset()) + names(data.test_dataset())
+    assert sorted(found) == sorted(f"{label}/batch1/{label}{i}.png" for label in ("red", "blue") for i in range(6))
+
+
+def test_one_image_twice(tmp_path: Path) -> None:
+    """The same file with two labels, or in two splits, was accepted."""
+    fill(tmp_path, 4)
+    lines = [f"{c}/{c}{i}.png,{c},train" for c in ("blue", "red") for i in range(4)]
+    for again in ("red/red0.png,blue,train", "red/red0.png,red,test", "blue/../red/red0.png,red,train"):
+        file = table(tmp_path / "list.csv", "path,label,split", *lines, again)
+        message = (
+            r"list\.csv: the same image is listed twice, as 'red' \(line 6\) and as '(red|blue)' \(line 10\); keep one"
+        )
+        refused(ValueError, message, tmp_path, csv=file)
+    (tmp_path / "blue" / "link.png").symlink_to(tmp_path / "red" / "red0.png")
+    message = "the same image is listed twice, as 'blue' .*link.png.* and as 'red' .*red0.png"
+    refused(ValueError, message, tmp_path)
+
+
+def test_few_images_with_splits_of_their_own(tmp_path: Path) -> None:
+    """Three training images were needed "to hold some out", though nothing is held out."""
+    for split in ("train", "val", "test"):
+        fill(tmp_path / split, 1)
+    data = read(tmp_path)
+    assert [len(part) for part in (data.train_dataset(), data.val_dataset(), data.test_dataset())] == [2, 2, 2]
+    for path in (tmp_path / "val").rglob("*.png"):
+        path.unlink()
+    refused(ValueError, "class folder .*blue has no images", tmp_path)
+    for label in ("blue", "red"):
+        (tmp_path / "val" / label).rmdir()
+    refused(ValueError, "the val split is empty; fill it, or remove it", tmp_path)
+    (tmp_path / "val").rmdir()
+    refused(ValueError, "only 1 training images; 2 are needed, because there is no val split", tmp_path)
+
+
+def test_pipes_devices_and_odd_names_are_refused_before_training(tmp_path: Path) -> None:
+    """A pipe was waited for without end; a name that is not UTF-8 failed when results were written."""
+    fill(tmp_path, 4)
+    os.mkfifo(tmp_path / "red" / "pipe.png")
+    (tmp_path / "red" / "zero.jpg").symlink_to("/dev/zero")
+    (tmp_path / "red" / os.fsdecode(b"odd\xff.png")).write_bytes((tmp_path / "red" / "red0.png").read_bytes())
+    message = (
+        r"3 images cannot be read \('odd\\udcff\.png': the file name is not UTF-8; pipe\.png: .*a named pipe.*; "
+        r"zero\.jpg: .*a device.*\)"
+    )
+    refused(ValueError, message, tmp_path)
+
+
+def test_postscript_named_png_runs_no_interpreter(tmp_path: Path) -> None:
+    """Pillow starts Ghostscript for an EPS, whatever its name."""
+    fill(tmp_path, 4)
+    (tmp_path / "red" / "red1.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n")
+    refused(ValueError, r"1 images cannot be read \(red1\.png: cannot identify", tmp_path)
 
 
 def test_root_that_names_an_unset_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from zoo.data import SeriesArchive
+from zoo.domain import Domain
+from zoo.domain.inputs import inputs_of, read
 
 HEAD = "#about\n@problemName Toy\n@timeStamps false\n@classLabel true down up\n@data\n"
 
@@ -70,7 +72,10 @@ def test_nan_at_the_end_fills_up_a_shorter_series(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("1\t1\tx\n", r"Toy_TRAIN.tsv, line 1: could not convert .* expected numbers"),
-        ("1\t1\n1\tNaN\t3\n", "line 2: missing or infinite values inside a series; impute them first"),
+        (
+            "1\t1\n1\tNaN\t3\n",
+            "line 2: missing or infinite values inside the series, or values beyond 32-bit floats; impute",
+        ),
         ("1\tNaN\n", "line 1: missing or infinite"),
         ("1\t1\n2\t1\t2\n", "different lengths, 1 to 2 steps"),
         ("", "Toy_TRAIN.tsv is empty; expected a label and values"),
@@ -107,6 +112,22 @@ def test_splits_that_do_not_fit_each_other(tmp_path: Path) -> None:
     data = archive(tmp_path, "1\t1\n2\t1\n", "1\t1\n2\t1\t2\n")
     with pytest.raises(ValueError, match="Toy test: a series of 2 steps; expected 1"):
         data.items("test", False)
+
+
+def test_the_test_file_of_a_model_is_explained(tmp_path: Path) -> None:
+    """A model trained from Mine_TRAIN.tsv could not explain Mine_TEST.tsv."""
+    for split, count in (("TRAIN", 6), ("TEST", 3)):
+        lines = [f"{i % 2 + 1}\t{i}\t{i + 1}\t{2 * i}" for i in range(count)]
+        (tmp_path / f"Mine_{split}.tsv").write_text("\n".join(lines) + "\n")
+    data = SeriesArchive("Mine", str(tmp_path))
+    domain = Domain.from_dict(data.domain)
+    found = list(inputs_of([str(tmp_path / "Mine_TEST.tsv")], domain))
+    assert len(found) == 3 and found[1].name == "Mine_TEST.tsv row 2"
+    items = data.items("test", False)
+    assert all(torch.equal(read(row, domain), items[i]["input"]) for i, row in enumerate(found))
+    assert len(list(inputs_of([str(tmp_path)], domain))) == 9
+    (tmp_path / "steps.tsv").write_text("time\tvalue\n0\t1\n1\t2\n2\t3\n")
+    assert domain.values(domain.read(tmp_path / "steps.tsv"))[:, 0].tolist() == pytest.approx([1, 2, 3])
 
 
 def test_files_are_found_by_their_whole_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

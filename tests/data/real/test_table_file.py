@@ -60,12 +60,20 @@ def test_values_to_predict(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "line", "arguments", "error"),
     [
-        ("height,width,label", "1,x,a", {}, r"t.csv, line 22: column 'width' is 'x'; expected a finite number"),
+        ("height,width,label", "1,x,a", {}, r"t.csv, line 22: 'width' must be a finite number; got 'x'"),
         ("height,width,label", "1,2,", {}, "t.csv, line 22: the label is empty"),
+        ("height,width,label", "1,2,a,b", {}, "t.csv, line 22 has 4 cells; expected 3"),
+        ("height,width,label", "1,1e39,a", {}, "t.csv, line 22: 'width' must be within the range of 32-bit floats"),
+        ("height,,label", "1,2,a", {}, "has a column without a name; name it, remove it, or list `features`"),
         ("height,width,label", "1,2,a", {"label": "kind"}, "no column 'kind' .found: height, width, label"),
         ("height,width,label", "1,2,a", {"concepts": ["width"], "features": ["height"]}, "concept 'width' is '2'"),
-        ("height,width,label", "1,2,c", {}, "two or more labels of three or more"),
-        ("height,width,label", "1,2,a", {"task": "ranking"}, "task must be 'classification' or 'regression'"),
+        ("height,width,label", "1,2,c", {}, "class 'c' has only 1 training rows; 3 are needed"),
+        (
+            "height,width,label",
+            "1,2,a",
+            {"task": "ranking"},
+            "task must be one of classification, regression; got 'ranking'",
+        ),
     ],
 )
 def test_what_cannot_be_read(tmp_path: Path, head: str, line: str, arguments: dict, error: str) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from zoo.data import TextTable
 from zoo.domain import Domain
+from zoo.domain.inputs import inputs_of, read
 
 HEAD = "text,label,food,spicy,split\n"
 
@@ -69,11 +70,11 @@ def test_tabs_separate_a_tsv(tmp_path: Path) -> None:
     [
         (rows(), {"text": "review"}, r"t.csv has no column 'review' \(found: text, label, food, spicy, split\)"),
         (rows(), {"concepts": ["noise"]}, "t.csv has no column 'noise'"),
-        ([*rows(), ",p,good,1,train"], {}, "t.csv, line 14: text and label must not be empty"),
+        ([*rows(), ",p,good,1,train"], {}, "t.csv, line 14: the text is empty"),
         ([*rows(), "x,p,good,1,dev"], {}, "t.csv, line 14: split is 'dev'; expected train, val or test"),
-        (["a,p,,,train"] * 9, {}, r"two or more labels of three or more training texts each; got {'p': "),
-        (["a,p,,,test"] * 9, {}, r"t.csv has no rows to train on \(splits: test\)"),
-        ([*rows(), "x,q,good,1,test"], {}, "the test split has labels that the train split lacks: q"),
+        (["a,p,,,train"] * 9, {}, r"t.csv has 1 class to train on \(p\); a classifier needs two or more"),
+        (["a,p,,,test"] * 9, {}, r"t.csv has 0 classes to train on \(none\)"),
+        ([*rows(), "x,q,good,1,test"], {}, "the test split has classes that the train split lacks: q"),
         ([*rows(), "...,p,good,1,train"], {"length": 3}, None),
     ],
 )
@@ -86,6 +87,35 @@ def test_table_that_cannot_be_right(tmp_path: Path, content: list[str], options:
         data = TextTable(str(path), **options)
         assert data.domain
         data.items("test", False)
+
+
+def test_a_table_that_trains_is_explained(tmp_path: Path) -> None:
+    """A table of texts that a model was trained from could not be explained."""
+    path = table(tmp_path, [f"some text {i}\t{i % 2}" for i in range(10)], "sentence\tlabel\n", "t.tsv")
+    domain = Domain.from_dict(TextTable(str(path), text="sentence").domain)
+    found = list(inputs_of([str(path)], domain))
+    assert len(found) == 10 and str(found[3]) == f"{path} row 4"
+    assert torch.equal(read(found[3], domain), domain.preprocess("some text 3"))
+    other = table(tmp_path, ["one;some text 1"], "id;sentence\n", "one.csv")
+    assert list(inputs_of([str(other)], domain)) == [other]
+    assert torch.equal(domain.read(other), domain.preprocess("some text 1"))
+    wrong = table(tmp_path, ["a", "b"], "review\n", "wrong.csv")
+    assert list(inputs_of([str(wrong)], domain)) == [wrong]
+    with pytest.raises(ValueError, match=r"wrong.csv has no column 'sentence' \(found: review\)"):
+        domain.read(wrong)
+
+
+def test_cells_beyond_the_header_are_refused(tmp_path: Path) -> None:
+    """A text with a comma lost what follows it, silently."""
+    path = table(tmp_path, ["positive,I saw it, great", *["positive,x", "negative,y"] * 4], "label,text\n")
+    with pytest.raises(ValueError, match=r"t.csv, line 2 has 3 cells; expected 2"):
+        _ = TextTable(str(path)).domain
+
+
+def test_few_texts_with_splits_of_their_own(tmp_path: Path) -> None:
+    lines = [f"x,{label},good,1,{split}" for label in "pq" for split in ("train", "val", "test")]
+    data = TextTable(str(table(tmp_path, lines)), least=1)
+    assert [len(data.items(split, False)) for split in ("train", "val", "test")] == [2, 2, 2]
 
 
 def test_missing_table_is_named(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class SeriesData(DataModule):
 
     Attributes:
         title: name of the data, for the names of the items.
+        columns: names of the steps in a table with one series per row; empty if the data do not come from one.
 
     Args:
         uneven: how to treat series of other lengths: "refuse", "zero", "last" or "resample", see `SeriesDomain`.
@@ -48,6 +49,11 @@ class SeriesData(DataModule):
     """
 
     title: str
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the steps in a table with one series per row; empty if the data do not come from one."""
+        return ()
 
     def __init__(
         self,
@@ -98,6 +104,7 @@ class SeriesData(DataModule):
             step=self.step,
             unit=self.unit,
             uneven=self.uneven,
+            columns=self.columns,
         )
 
     @cached_property
@@ -109,9 +116,11 @@ class SeriesData(DataModule):
         return rows
 
     def _inputs(self, series: list[Tensor], names: list[str]) -> Tensor:
+        if all(one.shape == self._made.shape for one in series):
+            inputs = self._made.normalise(torch.stack(series))
+            if bool(inputs.isfinite().all()):
+                return inputs
         try:
-            if all(one.shape == self._made.shape for one in series):
-                return self._made.normalise(torch.stack(series))
             return torch.stack([self._made.preprocess(one) for one in series])
         except ValueError as error:
             raise ValueError(f"{names[0].removesuffix(' 0')}: {error}") from None

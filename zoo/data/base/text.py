@@ -41,6 +41,9 @@ class Texts(NamedTuple):
 class TextData(DataModule):
     """The base of data modules of texts; a subclass defines `read`.
 
+    Attributes:
+        column: name of the column of texts in tables that a model is to explain.
+
     A concept column of 0 and 1 is one concept; a column of other values is a group of exclusive concepts, named
     "column: value".
 
@@ -53,6 +56,8 @@ class TextData(DataModule):
     Raises:
         ValueError: an argument is out of range.
     """
+
+    column = "text"
 
     def __init__(self, length: int = 128, least: int = 2, tokenizer: str | None = None, **loading: Any) -> None:
         super().__init__(**loading)
@@ -90,6 +95,7 @@ class TextData(DataModule):
             vocabulary=() if self.tokenizer else build_vocabulary(train.texts, self.least),
             tokenizer=read_tokenizer(self.tokenizer) if self.tokenizer else "",
             length=self.length,
+            column=self.column,
         )
 
     def make_domain(self) -> TextDomain:

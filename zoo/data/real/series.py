@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from zoo.data.base.series import Recordings, SeriesData
-from zoo.data.real.series_files import read_ts, read_tsv
+from zoo.domain.series_files import read_ts, read_tsv
 from zoo.utils.paths import expand
 
 
