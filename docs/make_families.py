@@ -1,4 +1,4 @@
-"""Draws families.png: one explanation of each of four families, from shipped checkpoints: `python docs/make_families.py`.
+"""Draws families.png, one explanation of each of four families by shipped checkpoints: `python docs/make_families.py`.
 
 The inputs are those that the checkpoints hold themselves (digits of MNIST, drawn birds) and a line of code. Letters are
 large, so that the picture can be read at the width of a phone.

@@ -1,6 +1,6 @@
 """Faithfulness metrics as a figure: each number with its interval, chance level and ideal value."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
