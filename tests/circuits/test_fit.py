@@ -151,4 +151,4 @@ def test_other_models_have_no_circuits(tmp_path: Path, capsys: pytest.CaptureFix
 
     zoo.save(SMALL["rrl"]().model, tmp_path / "rules")
     assert main(["prune", "--checkpoint", str(tmp_path / "rules"), "--task", "for_while"]) == 2
-    assert "circuits are pruned in a sparse_transformer" in capsys.readouterr().err
+    assert "prune requires a sparse_transformer" in capsys.readouterr().err
