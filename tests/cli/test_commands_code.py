@@ -44,6 +44,6 @@ def test_files_and_folders_of_code(checkpoint: Path, tmp_path: Path, capsys: pyt
     assert "long.py: the prompt has" in capsys.readouterr().err
     assert {p.stem for p in (tmp_path / "out").iterdir()} == {"a", "b", "explanations", "index"}
     assert explain(checkpoint, tmp_path / "out", str(folder / "c.md")) == 2
-    assert "c.md looks like a file; prompts are read from .py and .txt files, or given in quotes" in (
+    assert "c.md looks like a file; prompts are read from .py, .txt files, or given in quotes" in (
         capsys.readouterr().err
     )

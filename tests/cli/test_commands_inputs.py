@@ -63,9 +63,12 @@ def test_file_names_are_no_texts(texts: Path, tmp_path: Path, capsys: pytest.Cap
     review = tmp_path / "review.md"
     review.write_text("good food")
     (tmp_path / "notes").write_text("good food")
-    for given in (str(review), "reviews.csv", str(tmp_path / "notes")):
+    for given in (str(review), str(tmp_path / "notes")):
         assert explain(texts, tmp_path / "out", given) == 2
-        assert "looks like a file; texts are read from .txt files, or given in quotes" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert "looks like a file; texts are read from " in error and ".csv, .tsv, .txt files, or given in quotes" in error
+    assert explain(texts, tmp_path / "out", "reviews.csv") == 2  # a table of texts that does not exist
+    assert "reviews.csv" in capsys.readouterr().err
     assert explain(texts, tmp_path / "out", "quiet") == 0
     assert explain(texts, tmp_path / "out", "Good food. Quiet.") == 0
 
