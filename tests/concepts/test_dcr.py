@@ -77,7 +77,7 @@ def test_units_of_no_sum_are_ranked_by_what_they_decide() -> None:
     moved = (explanation.details["present"] - explanation.details["absent"]).abs()
     assert torch.equal(explanation.importance, moved)
     assert [t.index for t in explanation.top(5)[0]] == moved[0].sort(descending=True, stable=True).indices.tolist()
-    assert "ranked by how much the score depends on them" in str(explanation)
+    assert "units are ranked by effect on the score" in str(explanation)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The contract: scores are a function of the evidence and of nothing else; an explanation is its terms."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from operator import index
 from pathlib import Path
@@ -133,7 +133,7 @@ class SelfInterpretable(StagedModule):
 
     def step(self, x: Tensor) -> tuple[Tensor, Evidence]:
         evidence = self.evidence(x).float()
-        with torch.autocast(x.device.type, enabled=False):
+        with _without_autocast(x):
             return self.readout(evidence), evidence
 
     @contextmanager
@@ -195,7 +195,7 @@ class SelfInterpretable(StagedModule):
                 if self.domain.task == "classification"
                 else torch.zeros_like(scores[:, 0], dtype=torch.long)
             )
-        with torch.autocast(x.device.type, enabled=False):
+        with _without_autocast(x):
             contributions, bias = self.attribute(evidence, target) if self.additive else (None, None)
             edges, details = self.edges(evidence, target), self.details(evidence, target)
             every = self._every_class(scores, evidence) if every_class else {}
@@ -255,6 +255,11 @@ class SelfInterpretable(StagedModule):
         for t in {int(target.min()), int(target.max())}:
             self.domain.class_index(t)
         return target.to(x.device, torch.long)
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Full precision; nothing in an exported program, which has no autocast to leave."""
+    return nullcontext() if torch.compiler.is_exporting() else torch.autocast(x.device.type, enabled=False)
 
 
 class ExplainingForward(nn.Module):

@@ -172,7 +172,7 @@ def test_phrases_that_cannot_be_right(content: bytes, message: str, tmp_path: Pa
     ("change", "message"),
     [
         (["--concepts", "none.txt"], "no file of concepts at none.txt; write one phrase per line"),
-        (["--batch_size", "0"], "--batch_size must be at least 1; got 0"),
+        (["--batch_size", "0"], "argument --batch_size: expected a positive integer; got 0"),
         (["--bach_size", "8"], "score-concepts has no option '--bach_size'"),
         (["--data.init_args.sede", "8"], "data.init_args of Digits has no key 'sede'; did you mean 'seed'?"),
     ],
