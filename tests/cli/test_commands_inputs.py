@@ -66,7 +66,9 @@ def test_file_names_are_no_texts(texts: Path, tmp_path: Path, capsys: pytest.Cap
     for given in (str(review), str(tmp_path / "notes")):
         assert explain(texts, tmp_path / "out", given) == 2
         error = capsys.readouterr().err
-        assert "looks like a file; texts are read from " in error and ".csv, .tsv, .txt files, or given in quotes" in error
+        assert (
+            "looks like a file; texts are read from " in error and ".csv, .tsv, .txt files, or given in quotes" in error
+        )
     assert explain(texts, tmp_path / "out", "reviews.csv") == 2  # a table of texts that does not exist
     assert "reviews.csv" in capsys.readouterr().err
     assert explain(texts, tmp_path / "out", "quiet") == 0
