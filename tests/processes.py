@@ -10,8 +10,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SERVER = """
 import json, os, signal, sys
 import torch
-import zoo.training.callbacks, zoo.cli.main, zoo.cli.fit, zoo.prototypes, zoo.training.staged_module
+from sklearn.datasets import load_digits
+import zoo.api, zoo.cli.main, zoo.cli.fit, zoo.data.real.digits, zoo.prototypes.protopnet
 
+load_digits()  # what a training on digits imports besides, so that no child does it again
 torch.set_num_threads(1)
 for line in sys.stdin:
     code, said = json.loads(line)

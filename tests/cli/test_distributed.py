@@ -5,7 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from lightning import Trainer
 from safetensors.torch import load_file
+
+import zoo
+from tests.processes import Server
+from zoo.data import Digits
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
@@ -51,18 +57,15 @@ trainer.fit(model, datamodule=data)
 """
 
 
-def run(folder: Path, devices: int, strategy: str) -> subprocess.CompletedProcess:
-    script = folder / "script.py"
+def test_two_processes(servers: tuple[Server, Server], tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
     script.write_text(SCRIPT)
+    ended, said = servers[0].run(f"import sys\nsys.argv[1:] = ['1', {str(tmp_path)!r}, 'auto']\n{SCRIPT}", tmp_path)
+    assert ended == 0, said
+    command = [sys.executable, str(script), "2", str(tmp_path), "ddp_find_unused_parameters_true"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(script), str(devices), str(folder), strategy]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-
-
-def test_two_processes(tmp_path: Path) -> None:
-    for devices, strategy in ((1, "auto"), (2, "ddp_find_unused_parameters_true")):
-        done = run(tmp_path, devices, strategy)
-        assert done.returncode == 0, done.stderr
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
     for epoch in range(4):
         first, second = (load_file(tmp_path / f"2-epoch{epoch}-rank{rank}.safetensors") for rank in (0, 1))
         for name, tensor in first.items():
@@ -73,7 +76,9 @@ def test_two_processes(tmp_path: Path) -> None:
         assert one[f"prototypes.{name}"].equal(two[f"prototypes.{name}"]), name
 
 
-def test_plain_ddp_is_refused(tmp_path: Path) -> None:
-    done = run(tmp_path, 2, "ddp")
-    assert done.returncode != 0
-    assert "use the Trainer's strategy='ddp_find_unused_parameters_true'" in done.stderr.replace("\n", " ")
+def test_plain_ddp_is_refused() -> None:
+    backbone = {"name": "convnet", "widths": [4], "pool": [0]}
+    model = zoo.create_model("protopnet", domain=Digits().domain, backbone=backbone, prototypes_per_class=1, dim=4)
+    model.trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False)
+    with pytest.raises(ValueError, match="use the Trainer's strategy='ddp_find_unused_parameters_true'"):
+        model.setup("fit")
