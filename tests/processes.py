@@ -53,6 +53,7 @@ class Server:
 
     def close(self) -> None:
         assert self.process.stdin and self.process.stdout
-        self.process.stdin.close()
+        self.process.kill()  # it waits for the next code, and would take seconds to leave by itself
         self.process.wait(timeout=60)
+        self.process.stdin.close()
         self.process.stdout.close()

@@ -52,7 +52,7 @@ def export(model: SelfInterpretable, inputs: Tensor, path: Path, form: str) -> f
 
     Args:
         model: ready to explain; it is moved to the CPU.
-        inputs: (B, ...) to compare on, B at least 2.
+        inputs: (B, ...) to compare on.
         path: file to write, replaced if it exists.
         form: "onnx" or "pt2".
 
@@ -85,10 +85,11 @@ def export(model: SelfInterpretable, inputs: Tensor, path: Path, form: str) -> f
 
 def trace(forward: NamedForward, inputs: Tensor) -> torch.export.ExportedProgram:
     """The program of a module for batches of any size."""
+    example = inputs if len(inputs) > 1 else torch.cat([inputs, inputs])  # the tracer takes a size of 1 as a constant
     shapes = {"x": {0: torch.export.Dim("batch", min=1, max=2**20)}}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the tracer, about its own internals
-        return torch.export.export(forward, (inputs,), dynamic_shapes=shapes, strict=False)
+        return torch.export.export(forward, (example,), dynamic_shapes=shapes, strict=False)
 
 
 def metadata_of(model: SelfInterpretable) -> dict[str, Any]:
