@@ -1,4 +1,4 @@
-"""Trains every shipped checkpoint, measures it and writes it with its card: `python -m benchmarks.train_all`.
+"""Trains and evaluates every shipped checkpoint, and writes it with its model card: `python -m benchmarks.train_all`.
 
 The checkpoints are listed in train_all.yaml. A run or a checkpoint whose config has not changed is kept, so an
 interrupted command resumes; `--again` writes all checkpoints anew from their runs. A model takes two to twelve minutes
@@ -36,21 +36,21 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "checkpoints"
 PLAN = Path(__file__).with_suffix(".yaml")
 USE = "To try the method, to compare it with others, and as a start for own models; not to decide about people."
-LIMIT = 64  # test rows for the gates of truth
+LIMIT = 64  # test rows for the faithfulness metrics
 
 
 def main() -> int:
-    """Returns 0 if every checkpoint is there."""
+    """Returns 0 if every checkpoint was written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="of train_all.yaml (default: all)")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "checkpoints", help="folder of the trainings")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="checkpoints of train_all.yaml (default: all)")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "checkpoints", help="folder of the runs")
     parser.add_argument("--output", type=Path, default=CHECKPOINTS, help="folder of the checkpoints")
-    parser.add_argument("--again", action="store_true", help="measure and write also what is up to date")
+    parser.add_argument("--again", action="store_true", help="write also checkpoints that are up to date")
     options = parser.parse_args()
     plan = yaml.safe_load(PLAN.read_text(encoding="utf-8"))
     names = options.only or list(plan["checkpoints"])
     if unknown := set(names) - set(plan["checkpoints"]):
-        parser.error(f"--only: no {', '.join(sorted(unknown))} in {PLAN}; there are {', '.join(plan['checkpoints'])}.")
+        parser.error(f"--only: {PLAN} has no {', '.join(sorted(unknown))}; it has {', '.join(plan['checkpoints'])}.")
     failed = []
     for name in names:
         if not options.again and up_to_date(options.output / name, plan["checkpoints"][name]):
@@ -66,61 +66,47 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def recipe(config: str, more: list[str]) -> str:
-    """What a training follows: the hash of what its config says and of the options besides."""
-    said = yaml.safe_load((ROOT / "configs" / f"{config}.yaml").read_text(encoding="utf-8"))
-    return hashlib.sha256(json.dumps([said, more], sort_keys=True).encode()).hexdigest()
+def recipe_hash(config: str, options: list[str]) -> str:
+    """SHA-256 of the content of a config and of the options given in addition."""
+    content = yaml.safe_load((ROOT / "configs" / f"{config}.yaml").read_text(encoding="utf-8"))
+    return hashlib.sha256(json.dumps([content, options], sort_keys=True).encode()).hexdigest()
 
 
 def up_to_date(folder: Path, entry: dict[str, Any]) -> bool:
-    """Whether a checkpoint is there and was trained by this entry of the plan."""
+    """Whether a checkpoint exists and was trained by this entry of the plan."""
     if not (folder / CONFIG).is_file():
         return False
     try:
         about = read_config(folder).get(ABOUT) or {}
     except (ValueError, FileNotFoundError):  # damaged
         return False
-    return about.get("recipe") == recipe(entry["config"], entry.get("with", []))
+    return about.get("recipe") == recipe_hash(entry["config"], entry.get("with", []))
 
 
 def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
-    """Trains and measures a model if that is not done yet, and writes its checkpoint."""
+    """Trains and evaluates a model, unless that is done already, and writes its checkpoint."""
     entry = plan["checkpoints"][name]
     facts = plan["data"][entry["data"]]
     run, mark = trained(entry["config"], entry.get("with", []), runs)
     model, metrics = zoo.load(run / "checkpoint"), json.loads((run / "metrics.json").read_text())
-    if "accuracy" in metrics:  # the card's first number
+    if "accuracy" in metrics:  # the card gives the first metric with its interval
         metrics = {"accuracy": metrics.pop("accuracy"), **metrics}
     file = ROOT / "configs" / f"{entry['config']}.yaml"
     data = create_data(file)
     data.prepare_data()
     data.setup("test")
-    test = data.test_dataset()
+    test: Any = data.test_dataset()
     twin, first = entry.get("twin", facts.get("twin")), next(iter(metrics))
     other = json.loads((trained(twin, [], runs)[0] / "metrics.json").read_text()) if twin else {}
-    family = registry.find(registry.name_of(type(model))).family
-    about = {
-        "family": family,
-        "title": file.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip(),
-        "data": facts["about"],
-        "data_licence": facts["licence"],
-        "licence": "Apache-2.0"
-        + (", trained on data for research only" if "research" in facts["licence"] else "")
-        + ".",
-        "config": f"configs/{entry['config']}.yaml",
-        "command": " ".join(
-            ["python train.py fit --config", f"configs/{entry['config']}.yaml", *entry.get("with", [])]
-        ),
+    about = static_card(entry, facts, model, plan) | {
         "recipe": mark["config"],
         "device": mark["device"],
-        "use": USE,
-        "limits": plan["limits"][family],
         "seed": 0,
         "rows": len(test),
         "seconds": mark["seconds"],
         "interval": wilson(metrics[first], len(test)),
         "twin": {"config": f"configs/{twin}.yaml", "value": other[first]} if first in other else None,
-        "truth": truth(run, file, model),
+        "truth": faithfulness(run, file),
     }
     golden = golden_inputs(facts.get("golden", "test"), model, test)
     share, pictures = bool(frozen_backbones(model)) and "cub50" in name, facts.get("pictures", True)
@@ -129,16 +115,36 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     )
 
 
+def static_card(
+    entry: dict[str, Any], facts: dict[str, Any], model: SelfInterpretable, plan: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of a model card that follows from the plan alone."""
+    path = f"configs/{entry['config']}.yaml"
+    family = registry.find(registry.name_of(type(model))).family
+    research = ", trained on data for research only" if "research" in facts["licence"] else ""
+    return {
+        "family": family,
+        "title": (ROOT / path).read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip(),
+        "data": facts["about"],
+        "data_licence": facts["licence"],
+        "licence": f"Apache-2.0{research}.",
+        "config": path,
+        "command": " ".join(["python train.py fit --config", path, *entry.get("with", [])]),
+        "use": USE,
+        "limits": plan["limits"][family],
+    }
+
+
 def trained(name: str, more: list[str], runs: Path) -> tuple[Path, dict[str, Any]]:
-    """The run of a config with these options, and what is noted of its training; trained unless it is up to date."""
+    """The run of a config with these options, trained unless it is up to date; and the record of its training."""
     file, run = ROOT / "configs" / f"{name}.yaml", runs / Path(name).name
-    digest = recipe(name, more)
+    digest = recipe_hash(name, more)
     noted = run / "trained.json"
     if noted.is_file() and (mark := json.loads(noted.read_text()))["config"] == digest:
         return run, mark
     print(f"training {name}", flush=True)
-    noted.unlink(missing_ok=True)  # a training that is killed is not one that is done
-    shutil.rmtree(run / "faithfulness", ignore_errors=True)  # of the model that was there
+    noted.unlink(missing_ok=True)  # so that a training that is killed does not count
+    shutil.rmtree(run / "faithfulness", ignore_errors=True)  # of the previous model
     start = time.perf_counter()
     command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", str(file), "--output", str(run)]
     command += ["--overwrite", "true", "--trainer.enable_progress_bar", "false", *more]
@@ -149,21 +155,21 @@ def trained(name: str, more: list[str], runs: Path) -> tuple[Path, dict[str, Any
 
 
 def device() -> str:
-    """What a training of this process runs on."""
+    """The device that a training in this process uses."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     count = int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads()))
     return f"{count} CPU core{'s' if count > 1 else ''}"
 
 
-def truth(run: Path, file: Path, model: SelfInterpretable) -> dict[str, float | str]:
-    """The two gates of truth by name: completeness gap (95th percentile) and parameter randomisation."""
+def faithfulness(run: Path, file: Path) -> dict[str, float | str]:
+    """Completeness gap (95th percentile) and parameter randomisation of a run, by name."""
     path = run / "faithfulness" / "faithfulness.json"
     if not path.is_file():
         command = [sys.executable, str(ROOT / "train.py"), "evaluate", "--checkpoint", str(run / "checkpoint")]
         command += ["--config", str(file), "--metrics", "M1,M9", "--limit", str(LIMIT), "--output", str(path.parent)]
         subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-    told: dict[str, float | str] = {}
+    found: dict[str, float | str] = {}
     gates = (
         ("M1", "gap", "completeness gap, 95th percentile"),
         ("M9", "everything", "parameter randomisation, about 1 is ideal"),
@@ -171,15 +177,15 @@ def truth(run: Path, file: Path, model: SelfInterpretable) -> dict[str, float | 
     for key, column, what in gates:
         result = json.loads(path.read_text())["metrics"][key]
         value = result["values"][column]["value"] if "values" in result else f"n/a: {result['not applicable']}"
-        told[what] = "undefined" if value is None else value
-    return told
+        found[what] = "undefined" if value is None else value
+    return found
 
 
 def golden_inputs(how: str | list[str], model: SelfInterpretable, test: Any) -> Tensor:
-    """Inputs that may be passed on: two of the test set, own sentences, or a drawn bird as pixels."""
-    domain = model.domain
+    """Inputs that may be published: two of the test set, given texts, or a generated bird as pixels."""
+    domain: Any = model.domain
     if isinstance(how, list):
-        return torch.stack([domain.preprocess(text) for text in how])  # pyright: ignore[reportAttributeAccessIssue]
+        return torch.stack([domain.preprocess(text) for text in how])
     if how == "birds" and isinstance(domain, ImageDomain):
         birds = PartBirds(side=128, classes=2, count=2, val_count=2, test_count=2)
         birds.setup("test")

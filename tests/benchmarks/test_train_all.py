@@ -38,7 +38,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_a_run_of_the_same_recipe_is_left_as_it_is(trainings: list[list[str]], tmp_path: Path) -> None:
     first = train_all.trained(NAME, [], tmp_path)
     assert train_all.trained(NAME, [], tmp_path) == first and len(trainings) == 1
-    assert first[1]["config"] == train_all.recipe(NAME, []) and first[0] == tmp_path / "rrl_xor"
+    assert first[1]["config"] == train_all.recipe_hash(NAME, []) and first[0] == tmp_path / "rrl_xor"
     more = ["--model.init_args.rules", "8"]
     train_all.trained(NAME, more, tmp_path)
     assert len(trainings) == 2 and trainings[1][-2:] == more
@@ -67,7 +67,7 @@ def test_what_was_measured_on_another_model_goes(trainings: list[list[str]], tmp
 def test_a_checkpoint_is_up_to_date_by_its_recipe(tmp_path: Path) -> None:
     entry, folder = {"config": NAME}, tmp_path / "rrl-xor"
     assert not train_all.up_to_date(folder, entry)
-    about = {**ABOUT, "recipe": train_all.recipe(NAME, [])}
+    about = {**ABOUT, "recipe": train_all.recipe_hash(NAME, [])}
     zoo.save(protopnet().model, folder, metrics={"accuracy": 0.5}, about=about)
     assert train_all.up_to_date(folder, entry)
     assert not train_all.up_to_date(folder, {**entry, "with": ["--model.init_args.rules", "8"]})

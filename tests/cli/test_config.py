@@ -1,0 +1,118 @@
+"""From YAML and the command line to objects: merging, overrides, types."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from lightning.pytorch.callbacks import EarlyStopping
+
+from zoo.cli.config import merge, read_arguments
+from zoo.cli.settings import create_data, read_settings
+from zoo.cli.training_run import to_dict
+from zoo.data import ConceptToy, Digits
+from zoo.prototypes import ProtoPNet
+from zoo.training.recipe import Recipe
+
+CONFIG = {
+    "model": {"class_path": "ProtoPNet", "init_args": {"dim": 4, "backbone": {"name": "convnet", "widths": [4]}}},
+    "data": {"class_path": "Digits", "init_args": {"batch_size": 32}},
+    "trainer": {"max_epochs": 3},
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(CONFIG))
+    return path
+
+
+def settings(file: Path, *overrides: str):
+    return read_settings(["--config", str(file), *overrides], "fit")
+
+
+def test_values_have_the_types_of_the_constructor(file: Path) -> None:
+    found = settings(file, "--model.dim=8", "--data.init_args.val_fraction", "2e-1", "--trainer.logger", "false")
+    model, data = found.require("model"), found.require("data")
+    assert model.cls is ProtoPNet and data.cls is Digits
+    assert model.arguments.dim == 8 and data.arguments.val_fraction == 0.2 and found.trainer.arguments.logger is False
+    assert data.build().batch_size == 32
+    assert found.run.seed_everything == 0 and found.run.output is None
+
+
+def test_text_that_looks_like_a_number_stays_text(file: Path) -> None:
+    assert settings(file, "--output", "8").run.output == "8"
+    assert settings(file, "--data=TextTable", "--data.root=2024", "--data.text=1", "--data.label=2").require(
+        "data"
+    ).arguments.root in ("2024", Path("2024"))
+
+
+def test_one_field_of_the_recipe(file: Path) -> None:
+    made = settings(file, "--model.init_args.recipe.lr", "0.5", "--model.recipe.optimizer=sgd").require("model")
+    assert made.values()["recipe"] == Recipe(lr=0.5, optimizer="sgd")
+
+
+def test_an_element_of_a_mapping(file: Path) -> None:
+    made = settings(file, "--model.init_args.backbone.widths", "[8, 8]").require("model")
+    assert made.arguments.backbone == {"name": "convnet", "widths": [8, 8]}
+
+
+def test_another_class_starts_from_its_own_defaults(file: Path) -> None:
+    found = settings(file, "--data", "ConceptToy", "--data.name", "xor").require("data")
+    assert found.cls is ConceptToy and found.arguments.name == "xor"
+    assert merge(CONFIG, {"data": {"class_path": "CUB"}})["data"] == {"class_path": "CUB"}
+
+
+def test_later_files_take_precedence(file: Path) -> None:
+    (file.parent / "more.yaml").write_text("data: {init_args: {batch_size: 16}}\ntrainer: {max_epochs: 5}\n")
+    config, names = read_arguments(["--config", str(file), "--config", str(file.parent / "more.yaml")], "fit")
+    assert config["data"] == {"class_path": "Digits", "init_args": {"batch_size": 16}}
+    assert config["trainer"] == {"max_epochs": 5} and names.endswith("config.yaml, " + str(file.parent / "more.yaml"))
+
+
+def test_callbacks_are_appended_and_built(file: Path) -> None:
+    stop = "{class_path: EarlyStopping, init_args: {monitor: monitor}}"
+    (made,) = settings(file, "--trainer.callbacks+", stop).trainer.values()["callbacks"]
+    assert isinstance(made, EarlyStopping) and made.monitor == "monitor"
+
+
+@pytest.mark.parametrize("path", ["Digits", "zoo.data.Digits", "zoo.data.digits.Digits", "zoo.data.real.digits.Digits"])
+def test_class_paths_of_earlier_versions(file: Path, path: str) -> None:
+    assert settings(file, "--data.class_path", path, "--data.batch_size", "7").require("data").build().batch_size == 7
+
+
+def test_a_class_of_the_user(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_data.py").write_text("from zoo.data import Digits\n\nclass Own(Digits):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    made = settings(file, "--data", "own_data.Own", "--data.batch_size", "7").require("data").build()
+    assert type(made).__name__ == "Own" and made.batch_size == 7
+
+
+def test_the_written_config_gives_the_same_settings(file: Path) -> None:
+    first = to_dict(settings(file, "--model.recipe.lr", "0.5", "--output", "x"))
+    file.write_text(yaml.safe_dump(first))
+    assert to_dict(settings(file)) == first and first["output"] == "x" and first["data"]["init_args"]["seed"] == 0
+
+
+def test_data_alone(file: Path) -> None:
+    """A config of an earlier version may have a model that does not exist any more."""
+    file.write_text(yaml.safe_dump({**CONFIG, "model": {"class_path": "Gone"}}))
+    assert create_data(file, ["--data.batch_size", "9"], "evaluate").batch_size == 9
+    with pytest.raises(ValueError, match=r"command line: data.init_args.batch_size must be int; got '8.5'"):
+        create_data(file, ["--data.init_args.batch_size", "8.5"], "evaluate")
+    with pytest.raises(ValueError, match="evaluate has no option '--model.dim'"):
+        create_data(file, ["--model.dim", "9"], "evaluate")
+    file.write_text("model: {class_path: CBM}\n")
+    with pytest.raises(ValueError, match=r"config.yaml has no data; give a config that has, with --config FILE"):
+        create_data(file)
+
+
+def test_help_lists_the_arguments_of_model_and_data(file: Path, capsys: pytest.CaptureFixture) -> None:
+    from zoo.cli.main import main
+
+    assert main(["fit", "--config", str(file), "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--model.init_args.prototypes_per_class" in text and "--data.init_args.batch_size" in text
+    assert "--patience" in text and "Epochs without improvement" in text
+    assert main(["fit", "--config", str(file), "--print_config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["dim"] == 4
