@@ -1,5 +1,6 @@
 """Images: raw files to tensors and back."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from zoo.domain import ImageDomain, open_image
+from zoo.domain import ImageDomain, fault_of, open_image
 
 BIRDS = ImageDomain(classes=("crow", "gull", "wren"), size=(4, 6))
 GREY = ImageDomain(classes=("a", "b"), size=(2, 3), channels=1, mean=(0.5,), std=(0.25,))
@@ -191,3 +192,40 @@ def test_file_that_is_no_image(tmp_path: Path, cut: str) -> None:
     path.write_bytes({"junk": b"no image at all", "empty": b""}.get(cut, whole[: len(whole) // 2]))
     with pytest.raises(ValueError, match=rf"a.{ending} cannot be read as an image .*Convert it to PNG or JPEG"):
         BIRDS.read(path)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def test_postscript_is_not_run_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow starts Ghostscript for an EPS that is named a.png."""
+    started: list[Any] = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *arguments, **options: started.append(arguments))
+    (tmp_path / "a.png").write_bytes(EPS)
+    with pytest.raises(ValueError, match=r"a\.png cannot be read as an image \(cannot identify"):
+        BIRDS.read(tmp_path / "a.png")
+    assert fault_of(tmp_path / "a.png").startswith("cannot identify") and not started
+
+
+@pytest.mark.parametrize("ending", sorted(ImageDomain.endings))
+def test_every_ending_is_read(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    Image.new("L" if ending == ".pgm" else "RGB", (6, 4), 77).save(path)
+    assert BIRDS.read(path).shape == (3, 4, 6) and fault_of(path) == ""
+
+
+def test_pictures_of_cameras_with_a_preview(tmp_path: Path) -> None:
+    """Cameras write several pictures into one JPEG, which Pillow calls MPO."""
+    first, second = (Image.new("RGB", (6, 4), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second])
+    assert BIRDS.picture(BIRDS.read(tmp_path / "a.jpg"))[0].min() > 200
+
+
+def test_pipes_and_devices_are_not_opened(tmp_path: Path) -> None:
+    """A pipe was waited for without end."""
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    for name, kind in (("pipe.png", "a named pipe"), ("zero.jpg", "a device")):
+        with pytest.raises(ValueError, match=f"{name} is {kind}, not a regular file; give an image file"):
+            BIRDS.read(tmp_path / name)
+        assert kind in fault_of(tmp_path / name)

@@ -1,5 +1,6 @@
 """Raw inputs by name: files, folders, rows, texts."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,36 @@ def test_a_text_for_another_domain() -> None:
 def test_pages_of_equal_names_get_numbers() -> None:
     paths = [Path("a/x.png"), Path("b/x.png"), Path("index.png")]
     assert list(unique_stems(paths).values()) == ["x", "x-2", "index-2"]
+
+
+def test_linked_folders_are_searched_once(tmp_path: Path) -> None:
+    """Linked subfolders vanished without an error."""
+    (tmp_path / "store").mkdir()
+    Image.new("L", (2, 2)).save(tmp_path / "store" / "a.png")
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "linked").symlink_to(tmp_path / "store")
+    (tmp_path / "store" / "loop").symlink_to(tmp_path / "inputs")
+    assert list(inputs_of([str(tmp_path / "inputs")], IMAGES)) == [tmp_path / "inputs" / "linked" / "a.png"]
+
+
+def test_a_bad_table_is_one_input_whose_error_names_it(tmp_path: Path) -> None:
+    """One unreadable table stopped all inputs, without naming the file."""
+    (tmp_path / "a.csv").write_text("width,height,hue\n1,2,3\n4,5,6\n")
+    for name, content, message in (
+        ("latin.csv", "width,height,hue\n1,2,é\n".encode("latin-1"), r"latin\.csv, line 2 is not UTF-8 text"),
+        ("extra.csv", b"width,height,hue\n1,2,3,4\n5,6,7\n", r"extra\.csv, line 2 has 4 cells; expected 3"),
+        ("german.csv", b"width;height\n1;2\n", r"german\.csv: the row has no feature 'hue'; there are: width, height"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        found = list(inputs_of([str(tmp_path / "a.csv"), str(tmp_path / name)], ROWS))
+        assert len(found) == 3
+        with pytest.raises(ValueError, match=message):
+            read(found[2], ROWS)
+
+
+def test_pages_of_long_and_odd_names(tmp_path: Path) -> None:
+    """A name of 251 letters left no room for ".html"; one that is not UTF-8 could not be written."""
+    odd = Path(os.fsdecode(b"odd\xff\n.png"))
+    files: list = [Path("x" * 251 + ".png"), Path("x" * 250 + ".png"), odd]
+    stems = unique_stems(files)
+    assert stems == {files[0]: "x" * 60, files[1]: "x" * 60 + "-2", odd: "odd__"}

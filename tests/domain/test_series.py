@@ -115,3 +115,33 @@ def test_arrays_are_read_like_tables(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", content, allow_pickle=True)
         with pytest.raises(ValueError, match=message):
             domain.read(tmp_path / f"{name}.npy")
+
+
+def test_archives_of_arrays_and_false_sizes(tmp_path: Path) -> None:
+    """An NPZ named .npy gave an AttributeError; a header of a huge array asked for all memory."""
+    import numpy as np
+
+    domain = SeriesDomain(classes=("a", "b"), variables=("u",), length=3)
+    with (tmp_path / "z.npy").open("wb") as opened:
+        np.savez(opened, x=np.zeros(3))
+    with pytest.raises(ValueError, match=r"z\.npy is not an NPY file of plain numbers"):
+        domain.read(tmp_path / "z.npy")
+    np.save(tmp_path / "a.npy", np.zeros((3, 1)))
+    content = (tmp_path / "a.npy").read_bytes().replace(b"(3, 1)", b"(9999999999, 1)")
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.npy is not an NPY file of plain numbers"):
+        domain.read(tmp_path / "a.npy")
+    np.save(tmp_path / "big.npy", np.full((3, 1), 1e39))
+    with pytest.raises(ValueError, match=r"big\.npy has values that are NaN, infinite, or beyond 32-bit floats"):
+        domain.read(tmp_path / "big.npy")
+
+
+def test_numbers_beyond_32_bits(tmp_path: Path) -> None:
+    """1e39 is finite in 64 bits only."""
+    domain = SeriesDomain(classes=("a", "b"), variables=("u",), length=2, std=(1e-3,))
+    (tmp_path / "a.csv").write_text("u\n1\n1e39\n")
+    with pytest.raises(ValueError, match=r"a\.csv, line 3: 'u' must be within the range of 32-bit floats"):
+        domain.read(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("u\n1\n1e38\n")
+    with pytest.raises(ValueError, match=r"step 2 of 'u' is 9\.99.*e\+37, which overflows when it is normalised"):
+        domain.read(tmp_path / "a.csv")

@@ -53,3 +53,12 @@ def test_files(tmp_path: Path) -> None:
 def test_tables_that_cannot_be(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TableDomain(**{"classes": ("a",), "features": ("x", "y"), "mean": (0.0, 0.0), "std": (1.0, 1.0), **change})
+
+
+def test_numbers_beyond_32_bits() -> None:
+    """1e39 is finite in 64 bits only."""
+    domain = TableDomain(classes=("a", "b"), features=("width", "height"), std=(1.0, 1e-3))
+    with pytest.raises(ValueError, match="feature 'width' must be within the range of 32-bit floats"):
+        domain.preprocess({"width": 1e39, "height": 1})
+    with pytest.raises(ValueError, match="feature 'height' is 1e38, which overflows when it is normalised"):
+        domain.preprocess({"width": 1, "height": "1e38"})
