@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.utils.paths import check_file, expand, find_files
+from zoo.utils.paths import check_file, expand, find_files, walk
 
 
 def touch(path: Path) -> Path:
@@ -14,8 +14,8 @@ def touch(path: Path) -> Path:
     return path
 
 
-def names(folder: Path, **options) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in find_files(folder, {".txt"}, **options)]
+def names(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in find_files(folder, {".txt"})]
 
 
 def test_linked_folders_are_searched_once_and_loops_end(tmp_path: Path) -> None:
@@ -32,9 +32,10 @@ def test_linked_folders_are_searched_once_and_loops_end(tmp_path: Path) -> None:
 
 
 def test_skipped_folders(tmp_path: Path) -> None:
-    touch(tmp_path / "kept" / "one.txt")
-    touch(tmp_path / ".hidden" / "two.txt")
-    assert names(tmp_path, skip=lambda name: name.startswith(".")) == ["kept/one.txt"]
+    for name in ("kept/one.txt", "kept/b.txt", ".hidden/two.txt", "also/deep/three.txt"):
+        touch(tmp_path / name)
+    found = [(here.name, names) for here, names in walk(tmp_path, lambda name: name.startswith("."))]
+    assert found == [(tmp_path.name, []), ("also", []), ("deep", ["three.txt"]), ("kept", ["b.txt", "one.txt"])]
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 KINDS = (
@@ -65,20 +65,32 @@ def read_text(path: Path, what: str) -> str:
         raise ValueError(f"{path} is not UTF-8 text ({error}); convert it, or leave it out.") from error
 
 
-def find_files(folder: Path, endings: Collection[str], skip: Callable[[str], bool] = lambda name: False) -> list[Path]:
-    """All files below a folder with one of some endings, sorted by path.
-
-    Links to folders are followed; a folder that is reached a second time, such as through a loop, is skipped.
+def find_files(folder: Path, endings: Collection[str]) -> list[Path]:
+    """All files below a folder with one of some endings, sorted by path; see `walk` for links.
 
     Args:
         folder: where to search.
         endings: in lower case, such as ".png"; file names are compared in lower case.
-        skip: whether to skip a subfolder of that name.
 
     Raises:
         OSError: a folder cannot be read.
     """
-    found: list[Path] = []
+    found = (here / name for here, names in walk(folder) for name in names)
+    return sorted(path for path in found if path.suffix.lower() in endings)
+
+
+def walk(folder: Path, skip: Callable[[str], bool] = lambda name: False) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and all folders below it, each with the sorted names of its files; parents before children.
+
+    Links to folders are followed; a folder that is reached a second time, such as through a loop, is left out.
+
+    Args:
+        folder: where to begin.
+        skip: whether to leave out a subfolder of that name, and everything below it.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
     visited: set[tuple[int, int]] = set()
 
     def fail(error: OSError) -> None:
@@ -91,5 +103,4 @@ def find_files(folder: Path, endings: Collection[str], skip: Callable[[str], boo
             continue
         visited.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not skip(name))
-        found += [Path(here, name) for name in names if Path(name).suffix.lower() in endings]
-    return sorted(found)
+        yield Path(here), sorted(names)

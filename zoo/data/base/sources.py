@@ -1,12 +1,11 @@
 """Python source files as texts."""
 
-import os
 import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoo.utils.paths import expand
+from zoo.utils.paths import check_file, expand, walk
 
 SKIPPED = {"test", "tests", "idle_test", "lib2to3"}  # folders of the standard library: tests, and Python 2
 TOPICS = "topics.py"  # the documentation as one long string
@@ -31,8 +30,9 @@ def read_files(root: str | None) -> list[str]:
     for path in _paths(folder, library=root is None):
         seen += 1
         try:
+            check_file(path, "file of code")
             text = without_head(path.read_text(encoding="utf-8-sig"))
-        except (UnicodeDecodeError, OSError) as error:
+        except (ValueError, OSError) as error:
             bad.append(f"{path} ({type(error).__name__})")
             continue
         if text.strip():
@@ -49,11 +49,10 @@ def read_files(root: str | None) -> list[str]:
 
 def _paths(root: Path, library: bool) -> Iterator[Path]:
     skipped = {"site-packages"} | (SKIPPED if library else set())
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in skipped and not name.startswith("."))
-        for name in sorted(names):
+    for folder, names in walk(root, lambda name: name in skipped or name.startswith(".")):
+        for name in names:
             if name.endswith(".py") and not (library and name == TOPICS):
-                yield Path(folder) / name
+                yield folder / name
 
 
 def without_head(text: str) -> str:

@@ -1,6 +1,7 @@
 """SST-2: sentiment of sentences of film reviews."""
 
 from zoo.data.base.text import TextData, Texts
+from zoo.utils.csv_files import read_records
 from zoo.utils.paths import expand
 
 SENTIMENT = ("negative", "positive")
@@ -40,11 +41,11 @@ class SST2(TextData):
         if not path.is_file():
             raise FileNotFoundError(f"no {name} in {self.root}; give the folder of SST-2 as root.")
         part = Texts([], [], {}, [])
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            text, _, label = line.rpartition("\t")
-            if label not in ("0", "1") or not text.strip():
-                raise ValueError(f"{path}, line {number}: expected a sentence, a tab, and 0 or 1; got {line[:60]!r}.")
-            part.texts.append(text)
-            part.labels.append(SENTIMENT[int(label)])
-            part.names.append(f"{name}, line {number}")
+        for line, cells in read_records(path, "\t", quotes=False):
+            if len(cells) != 2 or cells[1] not in ("0", "1") or not cells[0].strip():
+                got = "\t".join(cells)[:60]
+                raise ValueError(f"{path}, line {line}: expected a sentence, a tab, and 0 or 1; got {got!r}.")
+            part.texts.append(cells[0])
+            part.labels.append(SENTIMENT[int(cells[1])])
+            part.names.append(f"{name}, line {line}")
         return part
