@@ -99,7 +99,7 @@ def test_data_alone(file: Path) -> None:
     assert create_data(file, ["--data.batch_size", "9"], "evaluate").batch_size == 9
     with pytest.raises(ValueError, match=r"command line: data.init_args.batch_size must be int; got '8.5'"):
         create_data(file, ["--data.init_args.batch_size", "8.5"], "evaluate")
-    with pytest.raises(ValueError, match="evaluate has no option '--model.dim'"):
+    with pytest.raises(ValueError, match=r"evaluate has no option '--model\.dim'"):
         create_data(file, ["--model.dim", "9"], "evaluate")
     file.write_text("model: {class_path: CBM}\n")
     with pytest.raises(ValueError, match=r"config.yaml has no data; give a config that has, with --config FILE"):
