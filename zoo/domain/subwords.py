@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from zoo.utils.hub import require_model
 from zoo.utils.optional import need
 
 FILE = "tokenizer.json"
@@ -88,6 +89,7 @@ def read_tokenizer(where: str | Path) -> str:
         text = file.read_text(encoding="utf-8")
         Subwords(text)  # raises ValueError if it is not a tokenizer
         return library.Tokenizer.from_str(text).to_str()  # on one line
+    require_model(str(path), [FILE, "tokenizer_config.json"], f"tokenizer '{where}'", f"Give a folder with {FILE}.")
     try:  # from the hub, or a folder of an older format that this library converts
         found = need("transformers", "text").AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError) as error:

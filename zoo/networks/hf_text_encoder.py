@@ -14,6 +14,7 @@ from zoo.domain.text import FIRST, PAD, UNKNOWN
 from zoo.networks.base import StateEncoder
 from zoo.networks.text_encoders import check_pooling, masked_mean
 from zoo.utils.errors import did_you_mean
+from zoo.utils.hub import require_model
 from zoo.utils.optional import need
 
 PROVENANCE = ("_name_or_path", "auto_map", "transformers_version")  # config entries that do not describe the network
@@ -139,6 +140,12 @@ class HuggingFaceText(StateEncoder):
 
 def _read_config(model: str) -> Any:
     library = need("transformers", "text")
+    require_model(
+        _path(model),
+        ["config.json"],
+        f"text encoder '{model}'",
+        "Give a folder with config.json and model.safetensors.",
+    )
     try:
         return library.AutoConfig.from_pretrained(_path(model), trust_remote_code=False)
     except (OSError, ValueError) as error:

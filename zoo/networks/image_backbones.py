@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.networks.base import Encoder
-from zoo.networks.weights import load_weights
+from zoo.networks.weights import load_weights, pretrained_file
 from zoo.utils.errors import did_you_mean
 
 
@@ -97,7 +97,7 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     Raises:
         ValueError: an unknown name, or weights that do not fit.
         TypeError: an unknown option.
-        FileNotFoundError: no weights file.
+        FileNotFoundError: no weights file, or no pretrained weights within reach.
     """
     options: dict[str, Any] = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
     name = options.pop("name", None)
@@ -135,12 +135,15 @@ def create_timm(name: str, **options: Any) -> Any:
 
     Raises:
         ValueError: an option makes timm unpickle weights.
+        FileNotFoundError: pretrained weights are neither on this machine nor can be downloaded.
     """
     if "checkpoint_path" in options:  # a pickle runs code, and a config may come from anybody
         raise ValueError(
             f"backbone '{name}' has the option checkpoint_path, by which timm unpickles a file; give 'weights', a "
             "safetensors file, instead."
         )
+    if options.get("pretrained") and (file := pretrained_file(name)):
+        options.setdefault("pretrained_cfg_overlay", {"file": file, "custom_load": False})
     return timm.create_model(name, **options)
 
 

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file
 from torch import nn
 
 from zoo.utils.errors import outside_checkpoint
+from zoo.utils.hub import cached_file, require_hub
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
@@ -37,6 +40,28 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     with torch.no_grad():
         for key in needed.keys() & found.keys():
             needed[key].copy_(found[key])
+
+
+def pretrained_file(name: str) -> str | None:
+    """The file in the local cache of the hub with the pretrained weights of a network of timm.
+
+    Returns:
+        None if it is not there, but timm can download it.
+
+    Raises:
+        FileNotFoundError: it is not there, and the hub cannot be reached; the message names the local ways.
+    """
+    config = timm.models.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        return None  # timm has no weights, or has them from another server
+    found = cached_file(config.hf_hub_id, [config.hf_hub_filename or "model.safetensors"])
+    if found is None:
+        require_hub(
+            f"backbone '{name}' has pretrained: true, but {config.hf_hub_id}",
+            "Give the backbone a file, weights: FILE.safetensors, instead of pretrained, or copy that repository into "
+            f"the hub cache of this machine, {constants.HF_HUB_CACHE}.",
+        )
+    return found
 
 
 def without_weights(spec: Any, name: str = "backbone") -> Any:
