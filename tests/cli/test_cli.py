@@ -58,10 +58,12 @@ def test_predict_writes_a_table(run: Path) -> None:
     model = zoo.load(run / "checkpoint")
     explanation = model.explain(torch.stack([dataset[i]["input"] for i in range(4)]))
     for i, row in enumerate(rows[:4]):
-        assert row["item"] == dataset.name(i)
-        assert row["prediction"] == explanation.target_names[i]
-        assert float(row["probability"]) == pytest.approx(explanation.probability[i].item(), abs=1e-4)
-        assert row["top_unit"] in {u.name for u in explanation.units}
+        assert row["item"] == dataset.name(i) and row["label"] == model.domain.classes[dataset.targets[i]]
+        assert row["prediction"] == explanation.target_names[i] and "unit 1" not in row
+        assert float(row["score"]) == pytest.approx(explanation.score[i].item(), abs=1e-4)
+        told = [float(row[f"p({name})"]) for name in model.domain.classes]
+        assert told == pytest.approx(explanation.scores[i].softmax(0).tolist(), abs=1e-4)
+    assert [p.name for p in run.iterdir() if p.name.startswith(".")] == []
 
 
 def test_explain_writes_pages_whose_evidence_adds_up(run: Path, digits: Path, capsys) -> None:

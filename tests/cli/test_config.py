@@ -7,8 +7,8 @@ import yaml
 from lightning.pytorch.callbacks import EarlyStopping
 
 from zoo.cli.config import merge, read_arguments
+from zoo.cli.run_settings import to_dict
 from zoo.cli.settings import create_data, read_settings
-from zoo.cli.training_run import to_dict
 from zoo.data import ConceptToy, Digits
 from zoo.prototypes import ProtoPNet
 from zoo.training.recipe import Recipe

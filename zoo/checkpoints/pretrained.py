@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.checkpoints.config_file import CONFIG, WEIGHTS
 from zoo.checkpoints.shipped import find_shipped, list_checkpoints
 from zoo.utils.errors import did_you_mean
 
@@ -31,6 +32,8 @@ def load_checkpoint(name: str | Path) -> "SelfInterpretable":
 def find(name: str | Path) -> Path:
     """The folder of a checkpoint, downloaded if it is on the hub. A folder takes precedence over a shipped checkpoint.
 
+    The folder of a run stands for the checkpoint in it.
+
     Raises:
         FileNotFoundError, ValueError, ConnectionError: see `load_checkpoint`.
     """
@@ -39,6 +42,8 @@ def find(name: str | Path) -> Path:
 
         return fetch(str(name).removeprefix(HUB))
     path = Path(name)
+    if (path / "checkpoint" / CONFIG).is_file() and not (path / WEIGHTS).exists():
+        return path / "checkpoint"
     if path.exists() or len(path.parts) > 1 or path.is_absolute():
         return path  # what is wrong with it, if anything, is reported when it is read
     if shipped := find_shipped(str(path)):

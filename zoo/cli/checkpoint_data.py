@@ -6,9 +6,12 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from zoo.checkpoints.config_file import ABOUT, read_config
+from zoo.checkpoints.shipped import ROOTS
+from zoo.cli.arguments import CommandParser
+from zoo.cli.run_record import domain_differences, require_same
 from zoo.cli.settings import create_data
 from zoo.data.base.module import DataModule
-from zoo.domain import Domain
 from zoo.training.batch import as_batch
 from zoo.training.staged_module import StagedModule
 
@@ -20,7 +23,7 @@ def data_of(checkpoint: Path, config: Path | None, overrides: list[str], command
 
     Args:
         checkpoint: folder.
-        config: file whose data to use; by default the config.yaml that `fit` writes next to the checkpoint.
+        config: file whose data to use; by default see `config_of`.
         overrides: arguments `--data.NAME VALUE`, see `create_data`.
         command: to which they were given, for messages.
 
@@ -28,30 +31,50 @@ def data_of(checkpoint: Path, config: Path | None, overrides: list[str], command
         FileNotFoundError: there is no such config.
         ValueError: see `create_data`.
     """
-    path = config or checkpoint.parent / "config.yaml"
-    if config is None and not path.is_file():
-        raise FileNotFoundError(
-            f"no config at {path}, where `train.py fit` writes it, so the data of {checkpoint} is unknown; give a "
-            "config with --config FILE."
-        )
-    return create_data(path, overrides, command)
+    return create_data(config or config_of(checkpoint), overrides, command)
 
 
-def require_same_domain(model: StagedModule, data: DataModule) -> None:
-    """Checks that data has the classes and concepts of a model.
+def config_of(checkpoint: Path) -> Path:
+    """The config of the run that a checkpoint lies in; of a shipped one, the shipped config that it was trained with.
 
     Raises:
-        ValueError: they differ; the message gives the first difference.
+        FileNotFoundError: there is none.
     """
-    other = Domain.from_dict(data.domain)
-    for what in ("classes", "concepts"):
-        ours, found = getattr(model.domain, what), getattr(other, what)
-        if ours != found:
-            differ = next((f"'{a}' and '{b}'" for a, b in zip(ours, found, strict=False) if a != b), "one is longer")
-            raise ValueError(
-                f"the {what} of the checkpoint ({len(ours)}) and of {type(data).__name__} ({len(found)}) differ "
-                f"({differ}); give the config that the checkpoint was trained with, --config FILE."
-            )
+    path = checkpoint.parent / "config.yaml"
+    if path.is_file():
+        return path
+    shipped = read_config(checkpoint).get(ABOUT, {}).get("config")
+    if checkpoint.parent in ROOTS and shipped and Path(shipped).is_file():
+        return Path(shipped)
+    raise FileNotFoundError(
+        f"no config at {path}, where `train.py fit` writes it, so the data of {checkpoint} is unknown; give a config "
+        "with --config FILE."
+    )
+
+
+def require_same_domain(model: StagedModule, data: DataModule, action: str, force: bool = False) -> None:
+    """Refuses data whose classes, concepts or preprocessing are not those of a model, or prints how they differ.
+
+    Args:
+        model: of a checkpoint.
+        data: to be read.
+        action: for the message, such as "evaluate runs/birds/checkpoint".
+        force: whether the user insists.
+
+    Raises:
+        ValueError: they differ; the message names the keys.
+    """
+    require_same(domain_differences(model.domain.to_dict(), data.domain), action, force)
+
+
+def add_force(parser: CommandParser) -> None:
+    """Adds the option that allows data of another domain."""
+    parser.add_argument(
+        "--force",
+        choices=("true", "false"),
+        default="false",
+        help="go on although the data differ from those of the training (default: false)",
+    )
 
 
 def loader_of(data: DataModule, split: str) -> DataLoader:

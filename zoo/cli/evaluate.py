@@ -7,11 +7,13 @@ from pathlib import Path
 import zoo
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
-from zoo.cli.checkpoint_data import SPLITS, data_of, default_device, require_same_domain
+from zoo.cli.checkpoint_data import SPLITS, add_force, data_of, default_device, require_same_domain
 from zoo.cli.evaluate_faithfulness import report_faithfulness
 from zoo.cli.evaluate_interventions import report_interventions
 from zoo.cli.evaluate_sparsity import report_sparsity
+from zoo.cli.run_record import require_same, split_differences
 from zoo.core.module import SelfInterpretable
+from zoo.data.base.fingerprint import fingerprint
 from zoo.data.base.module import DataModule
 from zoo.interventions.annotator import INVISIBLE, LEVELS
 from zoo.interventions.policies import POLICIES
@@ -36,7 +38,9 @@ def evaluate(arguments: list[str]) -> int:
         raise ValueError(f"evaluate needs {' or '.join(f'--{name}' for name in REPORTS)}.")
     model = zoo.load(options.checkpoint)
     data = data_of(options.checkpoint, options.config, overrides, "evaluate")
-    require_same_domain(model, data)
+    require_same_domain(model, data, f"evaluate {options.checkpoint}", options.force == "true")
+    other = split_differences(options.checkpoint.parent, fingerprint(data, (options.split,)))
+    require_same(other, f"evaluate {options.checkpoint}", force=True)
     model.to(options.device or default_device())
     options.output.mkdir(parents=True, exist_ok=True)
     for name in chosen:
@@ -49,6 +53,7 @@ def make_parser() -> CommandParser:
     parser = CommandParser("evaluate", evaluate.__doc__)
     parser.add_argument("--checkpoint", required=True, type=find, help="name or folder of a checkpoint")
     parser.add_argument("--config", type=Path, help="config whose data to use (default: that of the run)")
+    add_force(parser)
     parser.add_argument("--split", default="test", choices=SPLITS, help="data to evaluate on (default: test)")
     parser.add_argument("--output", default=Path("out"), type=Path, help="folder for the reports (default: out)")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda if available)")

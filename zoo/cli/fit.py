@@ -1,121 +1,100 @@
 """`train.py fit`: trains a model, tests it, and writes metrics and checkpoint."""
 
-import json
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 
-from zoo.checkpoints.save import save
+from zoo.cli.begin import begin, resume_path
+from zoo.cli.finish import finish
+from zoo.cli.run_folder import ends_on_sigterm, first_process, locked
+from zoo.cli.run_settings import folder_of, settings_of
 from zoo.cli.settings import Settings
-from zoo.cli.training_run import build, existing, folder_of, make_trainer, settings_of, to_dict
-from zoo.core.module import SelfInterpretable
+from zoo.cli.training_run import build_data, build_model, make_trainer, plain_errors
 from zoo.data.base.module import DataModule
 from zoo.training.cached_features import CachedFeatures
-from zoo.training.callbacks import BestCheckpoint, LastStageStopping
-from zoo.training.staged_module import StagedModule
-
-INPUTS = {"image": "IMAGE", "text": "'SOME TEXT'", "code": "'SOME CODE'", "table": "ROW.csv", "series": "SERIES.csv"}
+from zoo.training.callbacks import BestCheckpoint, LastCheckpoint, LastStageStopping
 
 
 def fit(arguments: list[str]) -> int:
     """Trains a model from a config, tests its best epoch, and writes metrics.json and the checkpoint.
 
-    The folder of the run also holds the config with all defaults, the log, and last.ckpt, from which
-    `--ckpt_path last` resumes an interrupted run.
+    The folder of the run also holds the config with all defaults, the log, a record of config and data, and last.ckpt,
+    from which `--ckpt_path last` resumes an interrupted run.
     """
     settings = settings_of(arguments, "fit", fit.__doc__)
     if settings is None:
         return 0
     folder = folder_of(settings)
-    resumed = resume_path(settings, folder)
-    model, data = build(settings)
-    fitted = CachedFeatures(data, model, folder) if settings.run.cache_features else data
-    trainer = make_trainer(
-        settings,
-        [] if settings.trainer.arguments.fast_dev_run else [*callbacks(settings, folder), SaveConfig(settings, folder)],
-        max_epochs=model.max_epochs,
-        logger=CSVLogger(str(folder), "logs"),
-    )
-    if trainer.max_epochs != model.max_epochs and not settings.trainer.arguments.fast_dev_run:
-        warnings.warn(
-            f"trainer.max_epochs is {trainer.max_epochs}, but the recipe has {model.max_epochs} epochs.", stacklevel=2
-        )
-    trainer.fit(model, datamodule=fitted, ckpt_path=resumed, weights_only=True)
-    if not settings.trainer.arguments.fast_dev_run and not trainer.interrupted:
-        finish(trainer, model, data, folder)
+    if settings.trainer.arguments.fast_dev_run:  # tries a few batches, and leaves nothing
+        with plain_errors():
+            data = build_data(settings)
+            make_trainer(settings, logger=False).fit(build_model(settings, data), datamodule=data)
+        return 0
+    with locked(folder), ends_on_sigterm(), plain_errors():
+        try:
+            train(settings, folder)
+        except SystemExit:  # by SIGTERM or Ctrl-C
+            if first_process():
+                print(after_interruption(folder), file=sys.stderr)
+            raise
     return 0
 
 
-def resume_path(settings: Settings, folder: Path) -> str | None:
-    """The Lightning checkpoint to resume from; None for a new run.
+def train(settings: Settings, folder: Path) -> None:
+    """Trains, and finishes the run.
 
     Raises:
-        FileNotFoundError: there is none.
-        FileExistsError: the folder holds a run that would be lost.
+        FileNotFoundError, FileExistsError: see `resume_path`.
+        ValueError: config or data are not those of the run that is resumed.
     """
-    last, wanted = folder / "last.ckpt", settings.run.ckpt_path
-    if wanted == "last":
-        return existing(last, "There is no run to resume; leave out --ckpt_path.")
-    if last.exists() and not wanted and not settings.run.overwrite:
-        raise FileExistsError(
-            f"{folder} holds a run already; resume it with --ckpt_path last, replace it with --overwrite true, or "
-            "choose another --output."
+    resumed = resume_path(settings, folder)
+    data = build_data(settings)
+    model = build_model(settings, data)
+    fitted = CachedFeatures(data, model, folder) if settings.run.cache_features else data
+    logger = CSVLogger(str(folder), "logs")
+    trainer = make_trainer(settings, callbacks(settings, data, folder), max_epochs=model.max_epochs, logger=logger)
+    if trainer.max_epochs != model.max_epochs:
+        warnings.warn(
+            f"trainer.max_epochs is {trainer.max_epochs}, but the recipe has {model.max_epochs} epochs.", stacklevel=2
         )
-    return wanted
+    if first_process():
+        begin(settings, data, folder, resumed)
+    trainer.fit(model, datamodule=fitted, ckpt_path=resumed, weights_only=True)
+    if not trainer.interrupted:
+        finish(trainer, model, data, folder)
 
 
-def callbacks(settings: Settings, folder: Path) -> list[Callback]:
-    """Early stopping, and checkpoints of the best and of the last epoch."""
+def callbacks(settings: Settings, data: DataModule, folder: Path) -> list[Callback]:
+    """Early stopping, and checkpoints of the best and of the last epoch, as far as options and data allow."""
     options: dict[str, Any] = {"dirpath": str(folder), "enable_version_counter": False}
-    return [
-        LastStageStopping("monitor", mode="min", patience=settings.run.patience),
-        BestCheckpoint(**options, filename="best", monitor="monitor", mode="min", save_on_train_epoch_end=False),
-        ModelCheckpoint(**options, filename="last", save_on_train_epoch_end=True),
-    ]
+    last = LastCheckpoint(**options, filename="last", save_on_train_epoch_end=True)
+    best = BestCheckpoint(**options, filename="best", monitor="monitor", mode="min", save_on_train_epoch_end=False)
+    stop = LastStageStopping("monitor", mode="min", patience=settings.run.patience)
+    found: list[Callback] = [stop, best, last]
+    if settings.trainer.arguments.limit_val_batches == 0 or not len(data.val_dataset()):
+        say("no validation: all epochs are trained, and the weights of the last one are tested and saved.")
+        found = [last]
+    if settings.trainer.arguments.enable_checkpointing is False:
+        say("enable_checkpointing is false: the run cannot be resumed, and the weights of its last epoch are saved.")
+        found = [callback for callback in found if callback is stop]
+    return found
 
 
-class SaveConfig(Callback):
-    """Writes the config of a run, defaults included, to its folder.
-
-    Args:
-        settings: of the run.
-        folder: of the run.
-    """
-
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        self.content, self.folder = to_dict(settings), folder
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and trainer.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            text = yaml.safe_dump(self.content, sort_keys=False, allow_unicode=True)
-            (self.folder / "config.yaml").write_text(text, encoding="utf-8")
+def say(text: str) -> None:
+    """Prints a line once, not in every process of a run."""
+    if first_process():
+        print(text)
 
 
-def finish(trainer: Trainer, model: StagedModule, data: DataModule, folder: Path) -> None:
-    """Tests the best epoch; writes metrics.json and, for a self-interpretable model, the checkpoint."""
-    best = folder / "best.ckpt"
-    if best.exists():
-        model.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
-    trainer.test(model, datamodule=data, verbose=False)
-    if not trainer.is_global_zero:
-        return
-    found = {k.removeprefix("test/"): v.item() for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
-    metrics = {name: value for name, value in sorted(found.items()) if not name.startswith("loss")}
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    print("\ntest " + " · ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-    if not isinstance(model, SelfInterpretable):
-        print(f"run      {folder} (no checkpoint: {type(model).__name__} is not self-interpretable)")
-        return
-    dataset = data.test_dataset()  # pyright: ignore[reportAttributeAccessIssue] (every data module of the zoo has one)
-    golden = torch.stack([dataset[i]["input"] for i in range(2)])
-    checkpoint = save(model.cpu(), folder / "checkpoint", metrics=metrics, golden=golden)
-    print(f"saved    {checkpoint}")
-    given = INPUTS[model.domain.modality]
-    print(f"explain  python train.py explain --checkpoint {checkpoint} --input {given} --output out/")
+def after_interruption(folder: Path) -> str:
+    """What was kept of a fit that was ended, and how to go on."""
+    if (folder / "last.ckpt").is_file():
+        return (
+            f"fit was ended; {folder / 'last.ckpt'} holds the last complete epoch. Resume: the same command with "
+            "--ckpt_path last."
+        )
+    return f"fit was ended before the end of the first epoch; nothing is kept in {folder}."

@@ -6,7 +6,7 @@ from typing import Any
 import zoo
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser
-from zoo.cli.checkpoint_data import SPLITS, accuracy, data_of, loader_of, require_same_domain
+from zoo.cli.checkpoint_data import SPLITS, accuracy, add_force, data_of, loader_of, require_same_domain
 from zoo.core.module import SelfInterpretable
 from zoo.data.base.module import DataModule
 from zoo.training.refit import refit
@@ -30,7 +30,7 @@ def remove_prototypes(arguments: list[str]) -> int:
     if (options.output / "config.yaml").exists():
         raise FileExistsError(f"{options.output} holds a checkpoint already; choose another --output.")
     data = data_of(options.checkpoint, options.config, overrides, "remove-prototypes")
-    require_same_domain(model, data)
+    require_same_domain(model, data, f"change {options.checkpoint}", options.force == "true")
     rows = [("original", *accuracies(model, data))]
     model.remove_prototypes(options.units)
     rows.append((f"without {len(options.units)} prototypes", *accuracies(model, data)))
@@ -59,5 +59,6 @@ def make_parser() -> CommandParser:
     parser.add_argument("--refit", default=0, type=int, metavar="EPOCHS", help="train the head further (default: 0)")
     parser.add_argument("--lr", type=float, help="learning rate of the refit (default: that of the recipe)")
     parser.add_argument("--config", type=Path, help="config whose data to use (default: that of the run)")
+    add_force(parser)
     parser.add_argument("--output", required=True, type=Path, help="folder of the new checkpoint")
     return parser

@@ -4,23 +4,26 @@ import fcntl
 import os
 import shutil
 import signal
+import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 LOCK = ".lock"
+TRAINED = ("best.ckpt", "last.ckpt", "checkpoint", "metrics.json")  # a new fit may not lose these without a word
 OWN = (  # what a fit, a test and a prediction leave in the folder
-    "best.ckpt",
-    "last.ckpt",
-    "checkpoint",
-    "metrics.json",
+    *TRAINED,
+    "best.ckpt.part",
+    "last.ckpt.part",
     "confusion.csv",
     "run.json",
     "config.yaml",
     "predictions.csv",
     "logs",
 )
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")  # 0 or missing for the first process
 
 
 class Terminated(SystemExit):
@@ -28,6 +31,11 @@ class Terminated(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(143)
+
+
+def first_process() -> bool:
+    """Whether this is the only process of the command, or the first of several that train together."""
+    return not any(int(os.environ.get(name) or 0) for name in RANKS)
 
 
 def clear(folder: Path) -> None:
@@ -51,7 +59,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         FileExistsError: another process trains in this folder.
     """
-    if int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("RANK", 0)):
+    if not first_process():
         yield  # the first process of a distributed fit holds the lock
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +72,8 @@ def locked(folder: Path) -> Iterator[None]:
                 f"another fit is running in {folder} (process {file.read().strip() or 'unknown'}); wait for it, or "
                 "choose another --output."
             ) from None
+        except OSError as error:  # some network file systems have no locks
+            warnings.warn(f"{folder} cannot be locked ({error}); run one fit at a time in it.", stacklevel=2)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -76,6 +86,9 @@ def locked(folder: Path) -> Iterator[None]:
 @contextmanager
 def ends_on_sigterm() -> Iterator[None]:
     """Turns SIGTERM into an exception that ends the process with 143; epochs that were completed are on the disk."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
 
     def end(signum: int, frame: FrameType | None) -> None:
         raise Terminated
@@ -84,4 +97,4 @@ def ends_on_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

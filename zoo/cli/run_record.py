@@ -1,18 +1,19 @@
 """What a run was made of: `run.json` in its folder, compared whenever the run is used again.
 
-A run that is resumed with other data, or tested with another preprocessing, would give numbers that belong to neither.
-So the config, the domain, the data and the versions of a run are noted when it starts; a difference is named key by key
-and refused unless the user insists.
+A run that is resumed with other data, or tested with another preprocessing, gives wrong numbers. So `fit` records
+config, domain, data and versions when it starts; a difference is reported key by key and refused unless forced.
 """
 
 import json
 import platform
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from zoo.domain import Domain
 from zoo.utils.atomic import write_text
 
 RECORD = "run.json"
@@ -20,9 +21,7 @@ LIBRARIES = ("torch", "lightning", "timm", "torchvision")
 SHOWN = 8
 # What may differ between two calls of one run: where files lie, how many processes load them, what is printed.
 FREE = ("data.init_args.workers", "data.init_args.root", "data.init_args.cache")
-TRAINER = (
-    "max_epochs",
-    "max_steps",
+TRAINER = (  # not what ends a run, such as max_epochs: a run may be resumed to train for longer
     "precision",
     "accumulate_grad_batches",
     "gradient_clip_val",
@@ -51,14 +50,10 @@ class RunRecord:
         """Writes the record into a run's folder."""
         write_text(folder / RECORD, json.dumps(asdict(self), indent=1, ensure_ascii=False, default=str) + "\n")
 
-    def same_run(self, other: "RunRecord") -> list[str]:
-        """Differences that forbid to resume this run as `other`, one line each."""
-        found = [*self.same_meaning(other), *_differences(self.config, other.config, "")]
+    def differences(self, other: "RunRecord") -> list[str]:
+        """What differs between this run and another, one line each; none if one may resume the other."""
+        found = [*_differences(self.domain, other.domain, "domain."), *_differences(self.config, other.config, "")]
         return [*found, *_differences(self.splits, other.splits, "split ")]
-
-    def same_meaning(self, other: "RunRecord") -> list[str]:
-        """Differences in what inputs and outputs mean, which make every answer wrong, one line each."""
-        return list(_differences(self.domain, other.domain, "domain."))
 
 
 def make_record(config: Mapping[str, Any], domain: Mapping[str, Any], splits: Mapping[str, Any]) -> RunRecord:
@@ -113,12 +108,27 @@ def require_same(differences: list[str], what: str, force: bool) -> None:
     more = len(differences) - SHOWN
     lines = "\n  ".join([*differences[:SHOWN], *([f"... and {more} more"] if more > 0 else [])])
     if force:
-        print(f"warning: {what} although it differs from what it was made of:\n  {lines}")
+        print(f"warning: config or data differ from those of the training ({what}):\n  {lines}", file=sys.stderr)
         return
     raise ValueError(
-        f"cannot {what}: it was made of something else.\n  {lines}\nUse the config and the data of that run, start a "
-        "new one in another --output, or insist with --force true."
+        f"cannot {what}: config or data differ from those of the training.\n  {lines}\nUse the config and the data of "
+        "the training, or go on regardless with --force true."
     )
+
+
+def domain_differences(trained: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """Differences of two domains as plain data, such as renamed classes, one line each."""
+    before, now = (json.loads(json.dumps(Domain.from_dict(d).to_dict(), default=str)) for d in (trained, given))
+    return list(_differences(before, now, "domain."))
+
+
+def split_differences(folder: Path, splits: Mapping[str, Any]) -> list[str]:
+    """Differences of the given splits from those in the record of a run, one line each; none without a record."""
+    record = read_record(folder)
+    if record is None:
+        return []
+    before = {name: record.splits[name] for name in splits if name in record.splits}
+    return list(_differences(before, {name: splits[name] for name in before}, "split "))
 
 
 def _differences(before: Any, now: Any, where: str) -> Iterator[str]:
@@ -133,6 +143,8 @@ def _differences(before: Any, now: Any, where: str) -> Iterator[str]:
                 yield f"{place}: was missing, is {_short(now[key])}"
             else:
                 yield from _differences(before[key], now[key], f"{place}." if isinstance(now[key], Mapping) else place)
+    elif before != now and where.endswith("sha256"):
+        yield f"{where.removesuffix('.sha256')}: other items or labels"
     elif before != now:
         yield f"{where.removesuffix('.')}: {_changed(before, now)}"
 

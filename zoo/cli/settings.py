@@ -14,6 +14,13 @@ from zoo.cli.typed import check_keys, parameters
 from zoo.data.base.module import DataModule
 
 DERIVED = ("domain",)  # arguments of models that come from the data
+CALL = ("overwrite", "ckpt_path", "checkpoint", "force", "explain", "top")  # of one call, not of the run
+ONLY = {  # options of some commands
+    "overwrite": ("fit",),
+    "checkpoint": ("validate", "test", "predict"),
+    "explain": ("predict",),
+    "top": ("predict",),
+}
 IGNORED = ("weights_only",)  # written to the configs of runs by earlier versions
 
 
@@ -25,14 +32,22 @@ class RunOptions:
     """Seed of all random numbers; true draws one, false leaves them unseeded."""
     output: str | None = None
     """Folder of the run (default: runs/NAME, of configs/.../NAME.yaml)."""
-    overwrite: bool = False
-    """Replace the run in that folder."""
     patience: int = 20
     """Epochs without improvement after which the last stage ends."""
     cache_features: bool = False
     """Compute the features of a frozen image backbone once instead of in every epoch."""
+    overwrite: bool = False
+    """fit: remove the run in that folder first."""
     ckpt_path: str | None = None
     """fit: "last" resumes the run. Others: which weights to use, "best" (default), "last" or a file."""
+    checkpoint: str | None = None
+    """In place of a run: name or folder of a checkpoint. Its data are those of its config, or of --config."""
+    force: bool = False
+    """Go on although config or data differ from those of the run."""
+    explain: bool = False
+    """predict: add the units with the largest contributions to the table."""
+    top: int = 3
+    """predict: number of these units."""
 
 
 @dataclass(frozen=True)

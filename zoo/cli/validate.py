@@ -1,15 +1,17 @@
-"""`train.py validate` and `train.py test`: the metrics of a run."""
+"""`train.py validate` and `train.py test`: the metrics of a run or a checkpoint."""
 
-from zoo.cli.training_run import build, folder_of, make_trainer, settings_of, weights_of
+from zoo.cli.run_settings import settings_of
+from zoo.cli.trained import open_trained, require_same_items
+from zoo.cli.training_run import make_trainer, plain_errors
 
 
 def validate(arguments: list[str]) -> int:
-    """Computes the metrics of a trained run on the validation data of its config."""
+    """Computes the metrics of a trained run, or of a checkpoint, on the validation data of its config."""
     return run(arguments, "validate", validate.__doc__)
 
 
 def test(arguments: list[str]) -> int:
-    """Computes the metrics of a trained run on the test data of its config."""
+    """Computes the metrics of a trained run, or of a checkpoint, on the test data of its config."""
     return run(arguments, "test", test.__doc__)
 
 
@@ -18,8 +20,10 @@ def run(arguments: list[str], command: str, description: str | None) -> int:
     settings = settings_of(arguments, command, description)
     if settings is None:
         return 0
-    weights = weights_of(settings.run, folder_of(settings))
-    model, data = build(settings)
-    trainer = make_trainer(settings, logger=False, enable_checkpointing=False)
-    getattr(trainer, command)(model, datamodule=data, ckpt_path=weights, weights_only=True)
+    trained = open_trained(settings, command)
+    require_same_items(trained, settings, command, "test" if command == "test" else "val")
+    with plain_errors():
+        trainer = make_trainer(settings, logger=False, enable_checkpointing=False)
+        evaluate = getattr(trainer, command)
+        evaluate(trained.model, datamodule=trained.data, ckpt_path=trained.weights, weights_only=True)
     return 0

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -33,18 +34,55 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 opened.flush()
                 os.fsync(opened.fileno())
             os.replace(part, path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
+            if not isinstance(error, OSError | RuntimeError):  # torch reports a full disk as a RuntimeError
+                raise
             raise OSError(
                 f"could not write the checkpoint {path} ({error}); the previous checkpoint is unchanged. "
                 "Free some disk space, then resume with --ckpt_path last."
             ) from error
 
+    def load_checkpoint(self, path: str | os.PathLike, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Reads a checkpoint, of plain data and tensors only.
+
+        Raises:
+            FileNotFoundError, ValueError: see `read_checkpoint`.
+        """
+        return read_checkpoint(path)
+
+
+def read_checkpoint(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
+    """The content of a Lightning checkpoint.
+
+    Args:
+        path: of the file.
+        mmap: read its tensors when they are used.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or not such a checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except (EOFError, RuntimeError, ValueError, LookupError, UnpicklingError) as error:
+        raise ValueError(
+            f"{path} is damaged, or holds more than plain data and tensors ({type(error).__name__}). Give another "
+            "file with --ckpt_path FILE, or train again with --overwrite true."
+        ) from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise ValueError(f"{path} is not a checkpoint of Lightning; give a file that `train.py fit` has written.")
+    return content
+
 
 def in_last_stage(module: LightningModule) -> bool:
     """Whether the current epoch belongs to the last stage of the recipe; always true without a recipe."""
     return not isinstance(module, StagedModule) or module.in_last_stage
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the last epoch; a class of its own, so that a `ModelCheckpoint` of the user has its own state beside it."""
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -53,6 +91,14 @@ class BestCheckpoint(ModelCheckpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if in_last_stage(pl_module):
             super().on_validation_end(trainer, pl_module)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores the best value so far, also where the folder of the run has been moved."""
+        own = Path(self.dirpath or "", "best.ckpt")
+        if state_dict["dirpath"] != self.dirpath and own.is_file():
+            paths = {"best_model_path": str(own), "kth_best_model_path": str(own), "dirpath": self.dirpath}
+            state_dict = {**state_dict, **paths, "best_k_models": {str(own): state_dict["best_model_score"]}}
+        super().load_state_dict(state_dict)
 
 
 class LastStageStopping(EarlyStopping):

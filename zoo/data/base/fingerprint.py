@@ -1,6 +1,7 @@
 """A short description of data that changes when the data change: splits, their sizes, and a hash of their items."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -11,13 +12,18 @@ from zoo.data.base.module import DataModule
 BYTES = 1 << 28  # larger arrays are not hashed; their items are distinguished by names and targets
 
 
-def fingerprint(data: DataModule) -> dict[str, dict[str, Any]]:
+def fingerprint(data: DataModule, names: Sequence[str] = ("train", "val", "test")) -> dict[str, dict[str, Any]]:
     """For each split the number of items and a SHA-256 of their names, targets and, for small arrays, inputs.
 
     Pictures in files are distinguished by name and target: their pixels are not read.
+
+    Args:
+        data: whose splits to read.
+        names: of these splits.
     """
-    splits = {"train": data.projection_dataset(), "val": data.val_dataset(), "test": data.test_dataset()}
-    return {split: {"items": len(dataset), "sha256": _digest(dataset)} for split, dataset in splits.items()}
+    read = {"train": data.projection_dataset, "val": data.val_dataset, "test": data.test_dataset}
+    datasets = {name: read[name]() for name in names}
+    return {name: {"items": len(dataset), "sha256": _digest(dataset)} for name, dataset in datasets.items()}
 
 
 def _digest(items: Any) -> str:

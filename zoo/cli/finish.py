@@ -1,0 +1,50 @@
+"""The end of a fit: the best epoch is tested, and written as a checkpoint."""
+
+import json
+from pathlib import Path
+
+import torch
+from lightning import Trainer
+
+from zoo.checkpoints.save import save
+from zoo.core.module import SelfInterpretable
+from zoo.data.base.module import DataModule
+from zoo.training.callbacks import read_checkpoint
+from zoo.training.staged_module import StagedModule
+from zoo.utils.atomic import write_text
+
+INPUTS = {"image": "IMAGE", "text": "'SOME TEXT'", "code": "'SOME CODE'", "table": "ROW.csv", "series": "SERIES.csv"}
+
+
+def finish(trainer: Trainer, model: StagedModule, data: DataModule, folder: Path) -> None:
+    """Tests the best epoch; writes metrics.json and, for a self-interpretable model, the checkpoint.
+
+    Without a best epoch, the weights at the end of the fit are tested: nothing was validated, or the fit ended before
+    the last stage.
+
+    Raises:
+        RuntimeError: the fit ended before the model was ready to explain.
+    """
+    best = folder / "best.ckpt"
+    if best.exists():  # written by this fit: a new one starts in a folder without it
+        model.load_state_dict(read_checkpoint(best)["state_dict"])
+    elif trainer.is_global_zero:
+        print("no best epoch: the weights at the end of the fit are tested.")
+    if isinstance(model, SelfInterpretable):
+        model.require_ready()
+    trainer.test(model, datamodule=data, verbose=False)
+    if not trainer.is_global_zero:
+        return
+    found = {k.removeprefix("test/"): v.item() for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
+    metrics = {name: value for name, value in sorted(found.items()) if not name.startswith("loss")}
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    print("\ntest " + " · ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+    if not isinstance(model, SelfInterpretable):
+        print(f"run      {folder} (no checkpoint: {type(model).__name__} is not self-interpretable)")
+        return
+    dataset = data.test_dataset()  # pyright: ignore[reportAttributeAccessIssue] (every data module of the zoo has one)
+    golden = torch.stack([dataset[i]["input"] for i in range(2)])
+    checkpoint = save(model.cpu(), folder / "checkpoint", metrics=metrics, golden=golden)
+    print(f"saved    {checkpoint}")
+    given = INPUTS[model.domain.modality]
+    print(f"explain  python train.py explain --checkpoint {checkpoint} --input {given} --output out/")

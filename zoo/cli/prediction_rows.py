@@ -1,0 +1,85 @@
+"""The columns of a table of predictions.
+
+For classes: item, label, prediction, score, and p(CLASS) of every class. For values: item, label(NAME) and value(NAME)
+of every value. With explanations also unit and contribution of the strongest units, for values after the name of the
+one that is `explained`.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from torch import Tensor
+
+from zoo.core.explanation import Explanation, Term
+from zoo.domain import Domain
+
+
+def header(domain: Domain, top: int) -> list[str]:
+    """Names of the columns.
+
+    Args:
+        domain: of the model.
+        top: number of units in each row.
+    """
+    if domain.task == "classification":
+        columns = ["label", "prediction", "score", *(f"p({name})" for name in domain.classes)]
+    else:
+        columns = [f"{what}({name})" for what in ("label", "value") for name in domain.classes]
+    units = [name for i in range(1, top + 1) for name in (f"unit {i}", f"contribution {i}")]
+    return ["item", *columns, *(["explained"] if explains_one_of(domain, top) else []), *units]
+
+
+def explains_one_of(domain: Domain, top: int) -> bool:
+    """Whether a row has to name what is explained; of classes it is the predicted one."""
+    return top > 0 and domain.task != "classification"
+
+
+def labels_of(target: Tensor | None, count: int, domain: Domain) -> Iterator[list[str]]:
+    """The cells with the label of each of `count` rows, empty without labels."""
+    if target is None:
+        width = 1 if domain.task == "classification" else len(domain.classes)
+        yield from ([""] * width for _ in range(count))
+    elif domain.task == "classification":
+        yield from ([domain.classes[c] if 0 <= c < len(domain.classes) else ""] for c in target.tolist())
+    else:
+        yield from map(numbers, target.float().reshape(count, -1).tolist())
+
+
+def rows_of(prediction: Explanation | Tensor, domain: Domain, top: int) -> Iterator[list[str]]:
+    """The cells with the prediction of each row.
+
+    Args:
+        prediction: explanations, or scores (B, C) of a black box, whose units are left empty.
+        domain: of the model.
+        top: number of units in each row.
+    """
+    explained = isinstance(prediction, Explanation)
+    scores = (prediction.scores if explained else prediction).float().cpu()
+    empty = [""] * (2 * top + explains_one_of(domain, top))
+    units = unit_cells(prediction, top) if explained and top else (empty for _ in scores)
+    if domain.task != "classification":
+        yield from (numbers(row) + cells for row, cells in zip(scores.tolist(), units, strict=True))
+        return
+    space = prediction.space if explained else "logit"
+    shown = scores.softmax(1) if space == "logit" else scores
+    best, target = scores.max(1)
+    for c, score, row, cells in zip(target.tolist(), best.tolist(), shown.tolist(), units, strict=True):
+        yield [domain.classes[c], f"{score:.6f}", *numbers(row), *cells]
+
+
+def unit_cells(explanation: Explanation, top: int) -> Iterator[list[str]]:
+    """Name and contribution of the `top` units of each row; for values after the name of the explained one."""
+    named = explains_one_of(explanation.domain, top)
+    for name, terms in zip(explanation.target_names, explanation.top(top), strict=True):
+        cells = [cell for term in terms for cell in term_cells(term)]
+        filled = cells + [""] * (2 * top - len(cells))  # a model may have fewer units
+        yield [name, *filled] if named else filled
+
+
+def term_cells(term: Term) -> tuple[str, str]:
+    """Name and contribution of a unit; models that are not additive have no contributions."""
+    return term.unit.name, "" if term.contribution is None else f"{term.contribution:.6f}"
+
+
+def numbers(values: Iterable[float]) -> list[str]:
+    """Numbers as text."""
+    return [f"{value:.6f}" for value in values]
