@@ -1,10 +1,14 @@
 """Self-ablating transformers against an explicit loop over tokens, and their gates by hand."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 
+import zoo
 from tests.small_models import self_ablating
+from zoo.circuits import SelfAblatingTransformer
 from zoo.circuits.network.topk_gate import topk_gate
 
 
@@ -46,6 +50,9 @@ def test_forward_is_the_loop_over_tokens(gates: str) -> None:
             out.append(sum(w * value[part] for w, value in zip(weights, values, strict=True)))
         return torch.cat(out)
 
+    def gelu(x: torch.Tensor) -> torch.Tensor:
+        return x / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
     def top(scores: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(scores).index_fill(0, scores.topk(k).indices, 1.0)
 
@@ -58,7 +65,7 @@ def test_forward_is_the_loop_over_tokens(gates: str) -> None:
             for i, x in enumerate(clean[-1]):
                 keys, values = [t[1] for t in qkv[: i + 1]], [t[2] for t in qkv[: i + 1]]
                 x = x + block.out(softmax_attention(block, qkv[i][0], keys, values))
-                after.append(x + block.down(F.gelu(block.up(block.mlp_norm(x)))))
+                after.append(x + block.down(gelu(block.up(block.mlp_norm(x)))))
             clean.append(after)
         z, width = list(start), len(start[0])
         for n, block in enumerate(net.blocks):
@@ -70,11 +77,17 @@ def test_forward_is_the_loop_over_tokens(gates: str) -> None:
                 keys = [t[1] for t in of_clean[:i]] + [own[1]]
                 values = [t[2] for t in of_clean[:i]] + [own[2]]
                 x = x + block.out(softmax_attention(block, own[0], keys, values) * top(scores[:width]))
-                hidden = F.gelu(block.up(block.mlp_norm(x))) * top(scores[width:])
+                hidden = gelu(block.up(block.mlp_norm(x))) * top(scores[width:])
                 fresh.append(x + block.down(hidden))
             z = fresh
         expected = net.unembedding(net.norm(z[-1]))
         torch.testing.assert_close(small.model(padded)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_checkpoints_of_the_exact_gelu_keep_it() -> None:
+    assert SelfAblatingTransformer.upgrade_arguments({"k": 3})["gelu"] == "none"
+    assert SelfAblatingTransformer.upgrade_arguments({"k": 3, "gelu": "tanh"})["gelu"] == "tanh"
+    assert zoo.load("self-ablating-idioms").network.blocks[0].activation.approximate == "none"
 
 
 def test_all_but_k_units_of_a_layer_are_zero() -> None:
@@ -155,6 +168,7 @@ def test_it_learns_which_few_units_a_token_needs() -> None:
         ({"temperature": 0.0}, "temperature must be above 0; got 0.0"),
         ({"gates": "both"}, "gates must be one of local, global; got 'both'"),
         ({"stream": "dark"}, "stream must be one of ablated, clean; got 'dark'"),
+        ({"gelu": "fast"}, "gelu must be one of tanh, none; got 'fast'"),
         ({"width": 15}, "width must be a multiple of head_width"),
     ],
 )

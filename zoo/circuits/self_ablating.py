@@ -3,6 +3,7 @@
 "Self-Ablating Transformers: More Interpretability, Less Sparsity", arXiv 2505.00509, 2025.
 """
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
@@ -32,7 +33,7 @@ RECIPE = Recipe(
     optimizer="adamw",
     coefficients={"clean": 1.0, "ablated": 0.1, "reconstruction": 0.1},
 )
-GATES, STREAMS = ("local", "global"), ("ablated", "clean")
+GATES, STREAMS, GELUS = ("local", "global"), ("ablated", "clean"), ("tanh", "none")
 
 
 @register(
@@ -79,10 +80,11 @@ class SelfAblatingTransformer(SelfInterpretable):
         temperature: τ of the gradient of the gates, see `zoo.circuits.network.topk_gate.topk_gate`.
         gates: "local" or "global".
         stream: the stream that is explained, "ablated" or "clean".
+        gelu: approximation of GELU: "tanh", as in the published code, or "none".
         recipe: see `zoo.training.recipe.Recipe`; the only parameter group is `network`.
 
     Raises:
-        ValueError: sizes that do not match, or an unknown value of `gates` or `stream`.
+        ValueError: sizes that do not match, or an unknown value of `gates`, `stream` or `gelu`.
     """
 
     default_recipe = RECIPE
@@ -98,6 +100,7 @@ class SelfAblatingTransformer(SelfInterpretable):
         temperature: float = 0.1,
         gates: Literal["local", "global"] = "local",
         stream: Literal["ablated", "clean"] = "ablated",
+        gelu: Literal["tanh", "none"] = "tanh",
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(domain, recipe)
@@ -108,13 +111,18 @@ class SelfAblatingTransformer(SelfInterpretable):
         check_above(0, temperature=temperature)
         check_choice(GATES, gates=gates)
         check_choice(STREAMS, stream=stream)
+        check_choice(GELUS, gelu=gelu)
         self.k, self.temperature, self.stream = k, temperature, stream
         self.sizes = (width, expansion * width)
         vocabulary, length = len(self.domain.classes), self.domain.shape[0]
         self.network = TwoStreams(
-            vocabulary, length, width, layers, width // head_width, expansion * width, gates == "local"
+            vocabulary, length, width, layers, width // head_width, expansion * width, gates == "local", gelu
         )
         self.nats = Nats()
+
+    @classmethod
+    def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {"gelu": "none", **super().upgrade_arguments(arguments)}  # the only form of checkpoints without it
 
     def evidence(self, x: Tensor) -> Evidence:
         rows, read = last_positions(x)

@@ -36,6 +36,12 @@ def test_one_step_by_hand() -> None:
     assert optimizer.param_groups[0]["lr"] == 0.1
 
 
+def test_budgets_are_rounded_down() -> None:
+    assert SparseParameter(torch.zeros(10, 10)).budget((0.019, 1.0)).keep == 1
+    assert SparseParameter(torch.zeros(10, 10), embedding=True).budget((1.0, 0.999)).keep == 99
+    assert SparseParameter(torch.zeros(2, 2)).budget((0.1, 1.0)).keep == 1
+
+
 def test_exactly_k_are_left_after_every_step_and_zeros_grow_again() -> None:
     model = SparseTransformer(transformer().domain, 32, 2, 8, sparsity={"density": 0.125, "alive": 2})
     optimizer = model.configure_optimizers()
@@ -81,7 +87,7 @@ def test_no_step_without_a_schedule() -> None:
 
 def test_a_density_that_cannot_hold_the_least_of_each_neuron() -> None:
     with pytest.raises(
-        ValueError, match=r"keeps 31 of the 3072 entries .* alive=4 for each of its 96 neurons requires 384"
+        ValueError, match=r"keeps 30 of the 3072 entries .* alive=4 for each of its 96 neurons requires 384"
     ):
         transformer(density=0.01)
 

@@ -32,8 +32,8 @@ class SparseParameter:
     axis: int = 0
 
     def budget(self, densities: tuple[float, float]) -> Budget:
-        """Number of entries to keep, given the densities of the blocks and of the embeddings."""
-        return Budget(max(1, round(densities[self.embedding] * self.weight.numel())), self.alive, self.axis)
+        """Number of entries to keep, rounded down, given the densities of the blocks and of the embeddings."""
+        return Budget(max(1, int(densities[self.embedding] * self.weight.numel())), self.alive, self.axis)
 
 
 class SparseAdam(torch.optim.Adam):

@@ -42,13 +42,14 @@ class GatedBlock(nn.Module):
         heads: attention heads.
         neurons: hidden units m of the MLP.
         local: compute the gate scores in this block, from the clean stream before it.
+        approximate: form of GELU, "tanh" or "none".
     """
 
     gates: nn.Linear | None
 
-    def __init__(self, width: int, heads: int, neurons: int, local: bool) -> None:
+    def __init__(self, width: int, heads: int, neurons: int, local: bool, approximate: str) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.activation = heads, nn.GELU(approximate)
         self.attn_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, neurons), nn.Linear(neurons, width)
@@ -60,7 +61,7 @@ class GatedBlock(nn.Module):
         context = F.scaled_dot_product_attention(heads.query, heads.key, heads.value, is_causal=True)
         context = context.transpose(1, 2).flatten(2)  # (B, T, d)
         middle = x + self.out(context)
-        neurons = F.gelu(self.up(self.mlp_norm(middle)))  # (B, T, m)
+        neurons = self.activation(self.up(self.mlp_norm(middle)))  # (B, T, m)
         return BlockOutput(heads, context, neurons, middle + self.down(neurons))
 
     def ablated(self, z: Tensor, clean: BlockOutput, scores: Tensor, k: int, temperature: float) -> BlockOutput:
@@ -68,7 +69,7 @@ class GatedBlock(nn.Module):
         width, heads = z.shape[-1], self._heads_of(z)
         context = attend_clean_past(heads, clean.heads) * topk_gate(scores[..., :width], k, temperature)
         middle = z + self.out(context)
-        neurons = F.gelu(self.up(self.mlp_norm(middle))) * topk_gate(scores[..., width:], k, temperature)
+        neurons = self.activation(self.up(self.mlp_norm(middle))) * topk_gate(scores[..., width:], k, temperature)
         return BlockOutput(heads, context, neurons, middle + self.down(neurons))
 
     def _heads_of(self, x: Tensor) -> Heads:
@@ -103,16 +104,25 @@ class TwoStreams(nn.Module):
         heads: attention heads.
         neurons: hidden units m of each MLP.
         local: compute the gate scores before each block; otherwise after a clean pass through all blocks.
+        approximate: form of GELU, "tanh" or "none".
     """
 
     gates: nn.Linear | None
 
     def __init__(
-        self, vocabulary: int, length: int, width: int, layers: int, heads: int, neurons: int, local: bool
+        self,
+        vocabulary: int,
+        length: int,
+        width: int,
+        layers: int,
+        heads: int,
+        neurons: int,
+        local: bool,
+        approximate: str,
     ) -> None:
         super().__init__()
         self.embedding, self.positions = nn.Embedding(vocabulary, width), nn.Parameter(torch.zeros(length, width))
-        self.blocks = TypedModuleList([GatedBlock(width, heads, neurons, local) for _ in range(layers)])
+        self.blocks = TypedModuleList([GatedBlock(width, heads, neurons, local, approximate) for _ in range(layers)])
         self.norm, self.unembedding = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
         self.gates = None if local else nn.Linear(width, layers * (width + neurons))
         for weight in (self.embedding.weight, self.unembedding.weight, self.positions):
