@@ -76,7 +76,7 @@ def test_divergence_by_hand() -> None:
         torch.testing.assert_close(kl_divergence(network, residual, tokens, p.log()), found)
 
 
-@pytest.mark.parametrize("options", [{}, {"positions": {"kind": "sinusoid"}}], ids=["plain", "positions"])
+@pytest.mark.parametrize("options", [{}, {"positions": {"kind": "learned"}}], ids=["plain", "positions"])
 def test_a_run_from_a_site_is_the_rest_of_the_network(options: dict) -> None:
     """It equals the run of a network whose sublayers before the site write nothing."""
     network, tokens = transformer(**options).network, prompts(3)[0]

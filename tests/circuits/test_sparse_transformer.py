@@ -23,10 +23,18 @@ def explicit(model: SparseTransformer, tokens: torch.Tensor) -> torch.Tensor:
     def norm(x: torch.Tensor, module: torch.nn.RMSNorm) -> torch.Tensor:
         return x / (x.square().mean() + torch.finfo(torch.float32).eps).sqrt() * module.weight
 
+    def read(x: torch.Tensor, at: int, site: str, own: torch.nn.RMSNorm, of_channels: torch.nn.RMSNorm | None):
+        table = net.position_channels(LENGTH)
+        channels = [] if table is None or of_channels is None else [norm(table[at], of_channels)]
+        return top(torch.cat([norm(x, own), *channels]), site)
+
     stream = [net.embedding.weight[t] for t in tokens]
+    if net.positions is not None and not net.channels:
+        stream = [x + p for x, p in zip(stream, net.positions, strict=False)]
     for block in net.blocks:
         width = len(stream[0])
-        qkv = [block.qkv.weight @ top(norm(x, block.attn_norm), "attn_in") + block.qkv.bias for x in stream]
+        norms = block.attn_norm, block.attn_position_norm
+        qkv = [block.qkv.weight @ read(x, i, "attn_in", *norms) + block.qkv.bias for i, x in enumerate(stream)]
         q, k, v = ([top(x[i * width : (i + 1) * width], f"attn_{n}") for x in qkv] for i, n in enumerate("qkv"))
         size, fresh = width // block.heads, []
         for i, x in enumerate(stream):
@@ -39,14 +47,16 @@ def explicit(model: SparseTransformer, tokens: torch.Tensor) -> torch.Tensor:
             fresh.append(x + top(block.out.weight @ gathered + block.out.bias, "attn_out"))
         stream = fresh
         for i, x in enumerate(stream):
-            hidden = F.gelu(block.up.weight @ top(norm(x, block.mlp_norm), "mlp_in") + block.up.bias)
+            seen = read(x, i, "mlp_in", block.mlp_norm, block.mlp_position_norm)
+            hidden = F.gelu(block.up.weight @ seen + block.up.bias)
             stream[i] = x + top(block.down.weight @ top(hidden, "mlp_neuron") + block.down.bias, "mlp_out")
     logits = net.unembedding.weight @ norm(stream[-1], net.norm)
     return logits + net.bigram[tokens[-1]]
 
 
-def test_forward_is_the_formula() -> None:
-    model = transformer()
+@pytest.mark.parametrize("positions", [None, *({"kind": k, "width": 7} for k in ("learned", "sinusoid", "added"))])
+def test_forward_is_the_formula(positions: dict | None) -> None:
+    model = transformer(positions=positions)
     torch.nn.init.normal_(model.network.blocks[0].sink)
     torch.nn.init.normal_(model.network.blocks[1].qkv.bias, std=0.1)
     tokens = prompts(2)[0]
@@ -103,12 +113,15 @@ def test_a_dense_model_has_no_zeros() -> None:
     assert all(bool((v != 0).all()) for v in trace.values.values())
 
 
-@pytest.mark.parametrize("kind", ["learned", "sinusoid"])
+@pytest.mark.parametrize("kind", ["learned", "sinusoid", "added"])
 def test_positions_are_read_and_not_written(kind: str) -> None:
-    model = transformer(positions={"kind": kind, "width": 6})
-    if kind == "learned":
-        torch.nn.init.normal_(model.network.positions)
-    assert model.network.blocks[0].qkv.weight.shape == (96, 38) and model.network.blocks[0].out.weight.shape == (32, 32)
+    model = transformer(positions={"kind": kind, "width": 7})
+    columns = 32 if kind == "added" else 39
+    assert model.network.blocks[0].qkv.weight.shape == (96, columns)
+    assert model.network.blocks[0].out.weight.shape == (32, 32)
+    assert model.network.kept["attn_in"] == columns // 4  # AbsTopK selects among the channels too
+    sparse = {id(s.weight) for s in model.sparse_parameters()}
+    assert (id(model.network.positions) in sparse) == (kind == "added")
     model.explain(prompts(3)[0]).check()
 
 

@@ -13,6 +13,8 @@ OTHERS = {
     "Steering": "analysis.steering",
     "TokenPairTask": "analysis.token_pair_task",
     "acdc": "analysis.acdc",
+    "from_openai": "conversion.openai",
+    "openai_tokenizer": "conversion.openai_tokenizer",
     "prune": "analysis.pruning",
     "rank_reads": "analysis.read_nodes",
     "steer": "analysis.steering",

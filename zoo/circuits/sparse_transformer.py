@@ -84,8 +84,7 @@ class SparseTransformer(SelfInterpretable):
 
     Differs from the published code: gradients are normalised in fp32 or bf16 without a loss scaler; the density of the
     embeddings is annealed linearly (because of a bug, the paper's runs kept embeddings dense at first; the authors
-    found the difference to be small); there are no position embeddings, as in most of the paper, or read-only position
-    channels.
+    found the difference to be small); by default there are no positions, as in most of the paper.
 
     Args:
         domain: inputs and outputs (`data.domain`); the classes are the tokens.
@@ -96,7 +95,7 @@ class SparseTransformer(SelfInterpretable):
         sparsity: densities of weights and activations, see `zoo.circuits.network.options.Sparsity`.
         bigram: add a dense table of logits, so that circuits need not represent bigram statistics.
         sink: give each head a learned logit that enters its softmax and has no value.
-        positions: read-only position channels, see `zoo.circuits.network.options.Positions`; by default none.
+        positions: position channels or embeddings, see `zoo.circuits.network.options.Positions`; by default none.
         recipe: see `zoo.training.recipe.Recipe`; the only parameter group is `network`.
 
     Raises:
@@ -136,7 +135,7 @@ class SparseTransformer(SelfInterpretable):
             layers,
             head_width,
             expansion * width,
-            sparsity.activation_density,
+            sparsity,
             bigram,
             sink,
             positions,
@@ -177,7 +176,9 @@ class SparseTransformer(SelfInterpretable):
                 if self.sparsity.biases:
                     found.append(SparseParameter(linear.bias[None], embedding=True))
         found += [SparseParameter(w, embedding=True) for w in (net.embedding.weight, net.unembedding.weight)]
-        return found if net.positions is None else [*found, SparseParameter(net.positions, embedding=True)]
+        if net.positions is not None and not net.channels:  # channels are dense
+            found.append(SparseParameter(net.positions))
+        return found
 
     # Training
 

@@ -12,7 +12,9 @@ from zoo.circuits import SparseTransformer, TokenPairTask, acdc
 from zoo.circuits.analysis.graph import Graph
 
 
-@pytest.mark.parametrize("options", [{}, {"positions": {"kind": "sinusoid", "width": 4}}, {"bigram": False}])
+@pytest.mark.parametrize(
+    "options", [{}, {"positions": {"width": 4}}, {"positions": {"kind": "added"}, "bigram": False}]
+)
 def test_the_graph_computes_what_the_network_does(options: dict) -> None:
     other = transformer(**options)
     tokens, graph = prompts(4)[0], Graph(other.network)

@@ -20,7 +20,8 @@ def test_embeddings_of_wide_networks_are_denser() -> None:
         (Sparsity, {"embedding_density": 1.5}, r"embedding_density must be in \(0, 1\]; got 1.5"),
         (Sparsity, {"activation_density": 2.0}, r"activation_density must be in \(0, 1\]"),
         (Sparsity, {"alive": -1}, "alive must be at least 0; got -1"),
-        (Positions, {"kind": "rotary"}, "positions.kind must be one of learned, sinusoid; got 'rotary'"),
+        (Sparsity, {"sites": ["attn_in", "resid"]}, "sparsity.sites must be one of attn_in, .*; got 'resid'"),
+        (Positions, {"kind": "rotary"}, "positions.kind must be one of learned, sinusoid, added; got 'rotary'"),
         (Positions, {"width": 0}, "positions.width must be at least 1; got 0"),
     ],
 )

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from zoo.circuits.kernels.topk import abs_topk
 from zoo.circuits.network.attention import sink_attention
 from zoo.circuits.network.language import last_positions
-from zoo.circuits.network.transformer import Block, SparseNetwork, with_positions
+from zoo.circuits.network.trace import with_positions
+from zoo.circuits.network.transformer import Block, SparseNetwork, normalised
 
 
 class Run(NamedTuple):
@@ -87,7 +88,7 @@ class Graph:
             start: first sublayer to run.
         """
         net, kept = self.network, self.exist if kept is None else kept
-        written, streams = [net.embedding(tokens)], []
+        written, streams = [net.embed(tokens)], []
         if prefix is not None:
             before = 1 + start // 2 * (self.heads + 1) + start % 2 * self.heads
             written, streams = prefix.written[:before], prefix.streams[:start]
@@ -107,7 +108,8 @@ class Graph:
             block, first = net.blocks[layer], layer * per_layer
             if is_mlp:
                 ((_, stream),) = reads(first + 3 * self.heads, 1)
-                seen = with_positions(abs_topk(block.mlp_norm(stream), net.kept["mlp_in"]), positions)
+                channels = normalised(block.mlp_position_norm, positions)
+                seen = abs_topk(with_positions(block.mlp_norm(stream), channels), net.kept["mlp_in"])
                 neurons = abs_topk(F.gelu(block.up(seen)), net.kept["mlp_neuron"])
                 written.append(abs_topk(block.down(neurons), net.kept["mlp_out"]))
                 streams.append(streams[-1] + written[-1])
@@ -124,9 +126,10 @@ class Graph:
     ) -> tuple[list[Tensor], Tensor]:
         """Output (B, T, d) of each head, and of their bias."""
         kept, readers, parts = self.network.kept, 3 * self.heads, {}
+        channels = normalised(block.attn_position_norm, positions)
         weight, bias = block.qkv.weight.unflatten(0, (readers, -1)), block.qkv.bias.unflatten(0, (readers, -1))
         for which, stream in reads:
-            seen = with_positions(abs_topk(block.attn_norm(stream), kept["attn_in"]), positions)
+            seen = abs_topk(with_positions(block.attn_norm(stream), channels), kept["attn_in"])
             found = F.linear(seen, weight[which].flatten(0, 1), bias[which].flatten())
             parts |= dict(zip(which.tolist(), found.unflatten(-1, (len(which), -1)).unbind(-2), strict=True))
         qkv = torch.stack([parts[r] for r in range(readers)], -2).unflatten(-2, (3, self.heads))

@@ -49,8 +49,8 @@ class ProbedTrace(Trace):
         self.reads: dict[tuple[int, str], Tensor] = {}
         self.probes: dict[tuple[int, str], Tensor] = {}
 
-    def at(self, layer: int, site: str, x: Tensor) -> Tensor:
-        x = super().at(layer, site, x)
+    def nodes(self, layer: int, site: str, x: Tensor) -> Tensor:
+        x = super().nodes(layer, site, x)
         if site not in READS:
             return x
         self.reads[layer, site] = x.detach()

@@ -51,8 +51,8 @@ class SteeredTrace(Trace):
         super().__init__(network.kept)
         self.node, self.added = node, added
 
-    def at(self, layer: int, site: str, x: Tensor) -> Tensor:
-        x = super().at(layer, site, x)
+    def nodes(self, layer: int, site: str, x: Tensor) -> Tensor:
+        x = super().nodes(layer, site, x)
         return x + self.added.to(x) if (layer, site) == self.node[:2] else x
 
 

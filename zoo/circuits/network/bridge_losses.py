@@ -85,7 +85,7 @@ def run_sublayer(network: SparseNetwork, site: int, stream: Tensor, trace: Trace
 
 def residual_streams(network: SparseNetwork, tokens: Tensor) -> list[Tensor]:
     """The streams (B, T, d) of all 2 L sites, followed by the final residual stream, for tokens (B, T)."""
-    streams: list[Tensor] = [network.embedding(tokens)]
+    streams: list[Tensor] = [network.embed(tokens)]
     for site in range(2 * network.layout.layers):
         streams.append(run_sublayer(network, site, streams[-1], network.trace()))
     return streams

@@ -1,8 +1,10 @@
 """Groups of constructor arguments of the sparse transformer, and the check of its sizes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from zoo.circuits.network.layout import SITES
 from zoo.utils.checks import check_at_least, check_choice
 
 BASE_WIDTH = 256  # wider networks have denser embeddings by default, in proportion to their width
@@ -17,13 +19,15 @@ class Sparsity:
     embedding_density: float | None = None
     """Share of non-zeros in embedding and unembedding; by default `density` times max(1, width / 256)."""
     activation_density: float = 0.25
-    """Share of the entries that AbsTopK keeps at each of the eight sites, in (0, 1]."""
+    """Share of the entries that AbsTopK keeps at each of the `sites`, in (0, 1]."""
+    sites: Sequence[str] = SITES
+    """Sites at which AbsTopK is applied; by default all eight."""
     alive: int = 4
     """Smallest number of non-zero weights of each neuron and attention channel."""
     biases: bool = False
     """Whether biases are sparse too, with the density of the embeddings; the published script keeps them dense."""
     power: bool = False
-    """Whether the density is annealed by a power law instead of linearly."""
+    """Whether the density is annealed by a power law, log density linear in log step, instead of linearly."""
 
     def __post_init__(self) -> None:
         for name in ("density", "embedding_density", "activation_density"):
@@ -31,6 +35,9 @@ class Sparsity:
             if share is not None and not 0 < share <= 1:
                 raise ValueError(f"{name} must be in (0, 1]; got {share}.")
         check_at_least(0, alive=self.alive)
+        object.__setattr__(self, "sites", tuple(self.sites))  # a checkpoint holds a list
+        for site in self.sites:
+            check_choice(SITES, **{"sparsity.sites": site})
 
     def densities(self, width: int) -> tuple[float, float]:
         """Final densities of the matrices of the blocks, and of embedding and unembedding."""
@@ -40,15 +47,19 @@ class Sparsity:
 
 @dataclass(frozen=True)
 class Positions:
-    """Position channels that every sublayer can read and none can write."""
+    """Position channels that every sublayer can read and none can write, or position embeddings.
 
-    kind: Literal["learned", "sinusoid"] = "learned"
-    """Learned vectors, or sines and cosines."""
+    Each sublayer normalises the channels with its own norm and reads them next to the residual stream; AbsTopK selects
+    among both. The table of channels is always dense.
+    """
+
+    kind: Literal["learned", "sinusoid", "added"] = "learned"
+    """Learned channels; sines and cosines; or learned vectors that are added to the token embeddings."""
     width: int = 32
-    """Number of channels."""
+    """Number of channels; vectors that are added have the width of the residual stream."""
 
     def __post_init__(self) -> None:
-        check_choice(("learned", "sinusoid"), **{"positions.kind": self.kind})
+        check_choice(("learned", "sinusoid", "added"), **{"positions.kind": self.kind})
         check_at_least(1, **{"positions.width": self.width})
 
 

@@ -71,6 +71,7 @@ class ResidualWrites:
         last = residual[rows, read].float()
         state = {
             "residual": residual,
+            "embedded": self.network.embed(x)[rows, read].float(),
             "token": x[rows, read],
             "gate": torch.stack([torch.stack([write.gate for write in layer], 1) for layer in writes], 1),
             "constant": torch.stack([torch.stack([write.constant for write in layer], 1) for layer in writes], 1),
@@ -82,7 +83,7 @@ class ResidualWrites:
         """Scores (B, V)."""
         net, state = self.network, evidence.state
         writes, embedding, bigram, _ = self._split(evidence.activation)
-        h = embedding * net.embedding.weight.float()[state["token"]]
+        h = embedding * state["embedded"]
         for k, (value, bias) in enumerate(zip(writes[::2], writes[1::2], strict=True)):
             weight, constant, gate = self._writer(evidence, k)
             h = h + gate * F.linear(value, weight) + bias * constant
@@ -98,7 +99,7 @@ class ResidualWrites:
         for k, (value, bias) in enumerate(zip(writes[::2], writes[1::2], strict=True)):
             weight, constant, gate = self._writer(evidence, k)
             parts += [value * ((gate * direction) @ weight), bias * (constant * direction).sum(1, keepdim=True)]
-        parts.append(embedding * (net.embedding.weight.float()[token] * direction).sum(1, keepdim=True))
+        parts.append(embedding * (evidence.state["embedded"] * direction).sum(1, keepdim=True))
         if net.bigram is not None:
             parts.append(bigram * net.bigram.float()[token, target][:, None])
         return torch.cat([*parts, torch.zeros_like(inner)], 1), torch.zeros_like(evidence.state["scale"])

@@ -87,9 +87,20 @@ class Trace:
             self.scales.append((x.float().square().mean(-1, keepdim=True) + epsilon(norm)).rsqrt())
         return norm(x)
 
-    def at(self, layer: int, site: str, x: Tensor) -> Tensor:
-        """Applies AbsTopK and ablation to the value x (B, T, n) of a site."""
-        x = abs_topk(x, self.kept[site])
+    def at(self, layer: int, site: str, x: Tensor, channels: Tensor | None = None) -> Tensor:
+        """Applies AbsTopK and ablation to the value x (B, T, n) of a site.
+
+        Position `channels` (T, p) are appended before AbsTopK, which selects among all (B, T, n + p). They are not
+        nodes, so that they are neither ablated nor recorded.
+        """
+        if channels is None:
+            return self.nodes(layer, site, abs_topk(x, self.kept[site]))
+        both = abs_topk(with_positions(x, channels), self.kept[site])
+        x, channels = both.split([x.shape[-1], channels.shape[-1]], -1)
+        return torch.cat([self.nodes(layer, site, x), channels], -1)
+
+    def nodes(self, layer: int, site: str, x: Tensor) -> Tensor:
+        """Ablates and records the values (B, T, n) of a site after AbsTopK."""
         if self.ablation is not None:
             x = self.ablation.kept(layer, site).to(x) * x + self.ablation.constant(layer, site).to(x)
         if self.record:
@@ -119,6 +130,11 @@ class Trace:
             constant = constant + self.ablation.constant(layer, site).flatten(-1 if mask.ndim == 1 else 1)
             gate = gate * (mask if mask.ndim == 1 else mask[:, 0])
         return ResidualWrite(value[rows, read], gate, constant)
+
+
+def with_positions(x: Tensor, channels: Tensor | None) -> Tensor:
+    """Values x (B, T, n) with the position channels (T, p) appended, (B, T, n + p)."""
+    return x if channels is None else torch.cat([x, channels.to(x).expand(*x.shape[:-1], -1)], -1)
 
 
 def epsilon(norm: nn.RMSNorm) -> float:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from zoo.circuits.network.attention import sink_attention
 from zoo.circuits.network.language import last_positions
 from zoo.circuits.network.layout import Layout
-from zoo.circuits.network.options import Positions
+from zoo.circuits.network.options import Positions, Sparsity
 from zoo.circuits.network.trace import Ablation, ResidualWrite, Trace
 from zoo.utils.modules import TypedModuleList
 
@@ -31,11 +31,14 @@ class Block(nn.Module):
     """
 
     sink: nn.Parameter | None
+    attn_position_norm: nn.RMSNorm | None
+    mlp_position_norm: nn.RMSNorm | None
 
     def __init__(self, layer: int, layers: int, width: int, heads: int, neurons: int, extra: int, sink: bool) -> None:
         super().__init__()
         self.layer, self.heads = layer, heads
         self.attn_norm, self.mlp_norm = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.attn_position_norm, self.mlp_position_norm = (nn.RMSNorm(extra) if extra else None for _ in range(2))
         self.qkv, self.out = nn.Linear(width + extra, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width + extra, neurons), nn.Linear(neurons, width)
         self.sink = nn.Parameter(torch.zeros(heads)) if sink else None
@@ -55,7 +58,8 @@ class Block(nn.Module):
     def attend(self, x: Tensor, positions: Tensor | None, trace: Trace, read: Tensor) -> tuple[Tensor, ResidualWrite]:
         """First half of `forward`: attention."""
         i = self.layer
-        seen = with_positions(trace.at(i, "attn_in", trace.norm(self.attn_norm, x)), positions)  # (B, T, d + p)
+        channels = normalised(self.attn_position_norm, positions)
+        seen = trace.at(i, "attn_in", trace.norm(self.attn_norm, x), channels)  # (B, T, d + p)
         q, k, v = (
             trace.at(i, f"attn_{n}", t)
             for n, t in zip("qkv", trace.linear(i, "qkv", self.qkv, seen).chunk(3, -1), strict=True)
@@ -72,7 +76,8 @@ class Block(nn.Module):
     ) -> tuple[Tensor, ResidualWrite]:
         """Second half of `forward`: the MLP."""
         i = self.layer
-        seen = with_positions(trace.at(i, "mlp_in", trace.norm(self.mlp_norm, x)), positions)  # (B, T, d + p)
+        channels = normalised(self.mlp_position_norm, positions)
+        seen = trace.at(i, "mlp_in", trace.norm(self.mlp_norm, x), channels)  # (B, T, d + p)
         value = trace.at(i, "mlp_neuron", F.gelu(trace.linear(i, "up", self.up, seen)))  # (B, T, m)
         before = trace.linear(i, "down", self.down, value)
         return x + trace.at(i, "mlp_out", before), trace.write(i, "mlp_out", value, before, read)
@@ -88,20 +93,20 @@ class SparseNetwork(nn.Module):
         layers: number of blocks L.
         head_width: channels per attention head.
         neurons: hidden units of each MLP.
-        activation_density: share of the entries that AbsTopK keeps at each site.
+        sparsity: share of the entries that AbsTopK keeps, and its sites.
         bigram: add a table of logits that depends only on the current token.
         sink: give each head a sink logit.
-        positions: position channels, or None.
+        positions: position channels or embeddings, or None.
 
     Attributes:
         layout: order of the nodes of a block.
+        channels: number of position channels p.
         kept: number of entries that AbsTopK keeps at each site.
     """
 
     bigram: nn.Parameter | None
     positions: nn.Parameter | None
     waves: Tensor | None
-    position_norm: nn.RMSNorm | None
 
     def __init__(
         self,
@@ -111,34 +116,44 @@ class SparseNetwork(nn.Module):
         layers: int,
         head_width: int,
         neurons: int,
-        activation_density: float,
+        sparsity: Sparsity,
         bigram: bool,
         sink: bool,
         positions: Positions | None,
     ) -> None:
         super().__init__()
         self.layout = Layout(layers, width, neurons)
-        self.kept = {site: max(1, int(activation_density * size)) for site, size in self.layout.sizes.items()}
-        extra, kind = (0, None) if positions is None else (positions.width, positions.kind)
+        kind = None if positions is None else positions.kind
+        extra = 0 if positions is None or kind == "added" else positions.width
+        self.kept = kept_entries(self.layout, sparsity, extra)
         heads = width // head_width
+        self.channels = extra
         self.embedding = nn.Embedding(vocabulary, width)
         self.blocks = TypedModuleList([Block(i, layers, width, heads, neurons, extra, sink) for i in range(layers)])
         self.norm, self.unembedding = nn.RMSNorm(width), nn.Linear(width, vocabulary, bias=False)
         self.bigram = nn.Parameter(torch.rand(vocabulary, vocabulary) * 0.02) if bigram else None
         for weight in (self.embedding.weight, self.unembedding.weight):
             nn.init.normal_(weight, std=0.02)
-        self.positions = nn.Parameter(torch.zeros(length, extra)) if kind == "learned" else None
+        self.positions = None
+        if kind in ("learned", "added"):
+            self.positions = nn.Parameter(0.02 * torch.randn(length, extra or width))
         self.register_buffer("waves", sinusoids(length, extra) if kind == "sinusoid" else None, persistent=False)
-        self.position_norm = None if positions is None else nn.RMSNorm(extra)
 
     def forward(self, tokens: Tensor, trace: Trace, read: Tensor) -> tuple[Tensor, list[list[ResidualWrite]]]:
         """The final residual stream (B, T, d), and the writes of each block at the positions `read` (B,)."""
-        x, positions = self.embedding(tokens), self.position_channels(tokens.shape[1])
+        x, positions = self.embed(tokens), self.position_channels(tokens.shape[1])
         writes = []
         for block in self.blocks:
             x, of_block = block(x, positions, trace, read)
             writes.append(of_block)
         return x, writes
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Embeddings (B, T, d) of tokens, with the position embeddings if there are any."""
+        x = self.embedding(tokens)
+        if self.positions is None or self.channels:
+            return x
+        return x + self.positions[: tokens.shape[1]]
 
     def logits(self, residual: Tensor, tokens: Tensor) -> Tensor:
         """Logits of the next token (..., V) for final residual streams (..., d) at `tokens` (...)."""
@@ -159,16 +174,24 @@ class SparseNetwork(nn.Module):
     def position_channels(self, length: int) -> Tensor | None:
         """Position channels (T, p) that every sublayer can read; None without positions."""
         table = self.positions if self.positions is not None else self.waves
-        return None if table is None or self.position_norm is None else self.position_norm(table[:length])
+        return table[:length] if table is not None and self.channels else None
 
 
-def with_positions(x: Tensor, positions: Tensor | None) -> Tensor:
-    """Input of a sublayer: x (B, T, d) with the position channels (T, p) appended, (B, T, d + p)."""
-    return x if positions is None else torch.cat([x, positions.to(x).expand(*x.shape[:-1], -1)], -1)
+def normalised(norm: nn.RMSNorm | None, channels: Tensor | None) -> Tensor | None:
+    """Position channels (T, p) as a sublayer reads them; None without positions."""
+    return None if norm is None or channels is None else norm(channels)
+
+
+def kept_entries(layout: Layout, sparsity: Sparsity, channels: int) -> dict[str, int]:
+    """Number of entries that AbsTopK keeps at each site; sublayers read position `channels` too."""
+    sizes = {site: size + channels * site.endswith("_in") for site, size in layout.sizes.items()}
+    share = sparsity.activation_density
+    return {site: max(1, int(share * n)) if site in sparsity.sites else n for site, n in sizes.items()}
 
 
 def sinusoids(length: int, channels: int) -> Tensor:
-    """Sines and cosines of the position, (T, p); the periods grow geometrically from 4 to T."""
+    """Sines and cosines of the position, (T, p); the periods grow geometrically from 4 to T. An odd p ends with 0."""
     periods = torch.logspace(math.log10(4), math.log10(max(length, 5)), max(channels // 2, 1))
     angle = 2 * math.pi * torch.arange(length)[:, None] / periods
-    return torch.cat([angle.sin(), angle.cos()], 1)[:, :channels]
+    waves = torch.cat([angle.sin(), angle.cos()], 1)[:, :channels]
+    return nn.functional.pad(waves, (0, channels - waves.shape[1]))
