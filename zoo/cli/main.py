@@ -7,6 +7,7 @@ from importlib import import_module
 
 import zoo
 from zoo.utils.errors import did_you_mean
+from zoo.utils.printable import printable
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ Options can override any value of a config:
   python train.py fit --config configs/prototypes/protopnet_digits.yaml --model.init_args.dim 32 --trainer.devices 2
   python train.py explain --checkpoint runs/protopnet_digits/checkpoint --input image.png
 """
+LINES = "\n\t"  # characters that lay out a message of several lines
 ERRORS = (ValueError, TypeError, OSError, ArithmeticError, ImportError, RuntimeError)
 
 
@@ -78,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ERRORS as error:
         if os.environ.get("ZOO_DEBUG"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error, keep=LINES)}", file=sys.stderr)
         return 2
 
 

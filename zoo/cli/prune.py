@@ -18,6 +18,8 @@ from zoo.cli.checkpoint_data import data_of, default_device
 from zoo.data.synthetic.code_tasks import Task, encode, find_task, tasks
 from zoo.domain import CodeDomain, Domain
 from zoo.training.projection_set import ProjectionSet
+from zoo.utils.atomic import write_text
+from zoo.utils.printable import printable
 from zoo.views.circuit_page import circuit_page
 
 
@@ -42,14 +44,14 @@ def prune_tasks(arguments: list[str]) -> int:
         try:
             circuit = search(model, task, how, options.pairs, windows, quiet=False)
         except (RuntimeError, ValueError) as error:
-            print(f"{task.name}: no circuit. {error}")
+            print(f"{task.name}: no circuit. {printable(error)}")
             failed += 1
             continue
         path, report = write(circuit, cast(CodeDomain, model.domain), folder), circuit.report
         print(
             f"{task.name}: {report['nodes']} nodes, {report['edges']} edges; held-out loss "
             f"{report['circuit']['loss']:.3f} (without it {report['without']['loss']:.3f}) in "
-            f"{time.perf_counter() - start:.0f} s -> {path}"
+            f"{time.perf_counter() - start:.0f} s -> {printable(path)}"
         )
     return 1 if failed else 0
 
@@ -80,7 +82,7 @@ def write(circuit: Circuit, domain: Domain, folder: Path) -> Path:
     samples = [domain.tokens(row) for row in circuit.samples[:2]]
     page = circuit_page(circuit.to_dict(), samples, circuit.activations[:2].tolist())
     path = folder / f"{circuit.task}.html"
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 
@@ -95,7 +97,7 @@ def token_pairs(
 def training_windows(checkpoint: Path) -> ProjectionSet | None:
     """The training windows of the run of a checkpoint; None if its config does not exist."""
     if not (checkpoint.parent / "config.yaml").is_file():
-        print(f"(the control with shuffled weights is skipped: {checkpoint.parent} has no config.yaml)")
+        print(f"(the control with shuffled weights is skipped: {printable(checkpoint.parent)} has no config.yaml)")
         return None
     return ProjectionSet(data_of(checkpoint, None, [], "prune").projection_dataset())
 

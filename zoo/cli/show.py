@@ -19,6 +19,8 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.top_activating import top_activating_inputs
 from zoo.domain import ImageDomain
 from zoo.domain.inputs import inputs_of, read
+from zoo.utils.atomic import write_text
+from zoo.utils.printable import printable
 from zoo.views.circuit import graph
 from zoo.views.tree import tree
 from zoo.views.vocabulary import vocabulary_page
@@ -43,8 +45,8 @@ def show(arguments: list[str]) -> int:
         top_activating_images(model, options.images, options.limit) if options.images else (),
     )
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(page, encoding="utf-8")
-    print(f"{len(model.units()):,} units -> {options.output}")
+    write_text(options.output, page)
+    print(f"{len(model.units()):,} units -> {printable(options.output)}")
     return 0
 
 

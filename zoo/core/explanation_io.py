@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from zoo.core.evidence import Unit
 from zoo.domain import Domain
+from zoo.utils.atomic import write_bytes
 
 TENSORS = ("scores", "target", "activation")
 OPTIONAL = ("contributions", "bias", "support", "inputs", "effects", "slopes")
@@ -32,7 +33,7 @@ def write_explanation(path: str | Path, fields: Mapping[str, Any]) -> None:
         "statements": json.dumps(fields["statements"]),
     }
     # Clones, because safetensors refuses tensors that share memory.
-    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, str(path), metadata)
+    write_bytes(Path(path), save({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, metadata))
 
 
 def read_explanation(path: str | Path) -> dict[str, Any]:

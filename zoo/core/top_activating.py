@@ -12,6 +12,7 @@ from tqdm import tqdm
 from zoo.core.module import SelfInterpretable
 from zoo.core.running_top import running_top
 from zoo.domain.inputs import Input, read
+from zoo.utils.printable import printable
 
 BATCH = 32
 
@@ -57,7 +58,7 @@ def top_activating_inputs(model: SelfInterpretable, files: Iterable[Input], coun
                     kept.append(file)
                 except (OSError, ValueError) as error:
                     unread += 1
-                    print(f"left out {file}: {error}", file=sys.stderr)
+                    print(f"left out {printable(file)}: {printable(error)}", file=sys.stderr)
             if inputs:
                 activation = model.evidence(torch.stack(inputs)).activation
                 yield activation, torch.arange(len(kept) - len(inputs), len(kept))

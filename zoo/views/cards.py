@@ -1,6 +1,5 @@
 """The evidence of one input as cards: each unit with its support, its picture and its contribution."""
 
-from html import escape
 from zlib import crc32
 
 from torch import tensor
@@ -9,6 +8,7 @@ from zoo.core.explanation import Explanation, Term
 from zoo.utils.functional import region_around
 from zoo.views import whatif
 from zoo.views.cutouts import ALONE, cut_out
+from zoo.views.markup import escape
 from zoo.views.matches import matched
 from zoo.views.pictures import (
     boxes_of,

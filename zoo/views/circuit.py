@@ -1,8 +1,9 @@
 """A circuit as an SVG drawing."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
+
+from zoo.views.markup import escape
 
 COLUMNS = (("attn_in",), ("attn_q", "attn_k", "attn_v"), ("attn_out",), ("mlp_in",), ("mlp_neuron",), ("mlp_out",))
 TITLES = {

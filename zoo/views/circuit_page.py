@@ -1,11 +1,11 @@
 """A circuit as a page: metrics, drawing, and the activations of its nodes on example prompts."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 from zoo.views.circuit import LOOK, graph
-from zoo.views.style import STYLE
+from zoo.views.document import document
+from zoo.views.markup import escape
 
 SHOWN = 40  # nodes whose activations are listed
 
@@ -30,12 +30,8 @@ def circuit_page(
         "residual stream with later reads of it.</p>"
         f"<div class='graph'>{graph(circuit['nodes'], circuit['edges'])}</div></article>"
     )
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}{LOOK}</style></head><body class='zoo'><main>"
-        f"{head}{drawing}{_nodes(circuit['nodes'], samples, activations)}</main></body></html>"
-    )
+    nodes = _nodes(circuit["nodes"], samples, activations)
+    return document(title, f"{head}{drawing}{nodes}", LOOK)
 
 
 def _numbers(report: Mapping[str, Any]) -> str:

@@ -1,10 +1,9 @@
 """A code prompt, token by token."""
 
-from html import escape
-
 from torch import Tensor
 
 from zoo.domain import CodeDomain
+from zoo.views.markup import escape
 
 END = "<i>⏎</i>\n"  # a visible end of line
 

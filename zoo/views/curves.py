@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from importlib.util import find_spec
 from math import ceil, floor
 from pathlib import Path
 
-from zoo.views.style import STYLE
+from zoo.views.document import document
+from zoo.views.markup import escape
 
 # The palette of Okabe and Ito, safe for colour-blind readers; from the ninth line on it repeats with another dash.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a8f98", "#b5a600")
@@ -53,7 +53,7 @@ def svg(panels: Mapping[str, Sequence[Line]], across: str, up: str) -> str:
     height = HEIGHT * len(panels)
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' class='curves' viewBox='0 0 {WIDTH} {height}' role='img' "
-        f"aria-label='{escape(up, quote=True)} by {escape(across, quote=True)}'><style>{INK}</style>"
+        f"aria-label='{escape(up)} by {escape(across)}'><style>{INK}</style>"
         f"<rect class='paper' width='{WIDTH}' height='{height}'/>{drawn}</svg>"
     )
 
@@ -65,15 +65,15 @@ def curves_page(title: str, drawing: str, about: str, header: Sequence[str], row
         for row in rows
     )
     heads = "".join(f"<th scope='col'>{escape(name)}</th>" for name in header)
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}.zoo .wide{{max-width:none}}.zoo .wide th[scope=col]{{"
-        "text-align:right;color:var(--soft)}.zoo .wide th[scope=col]:first-child{text-align:left}"
-        ".zoo .scroll{overflow-x:auto}</style></head><body class='zoo'><main>"
-        f"<h1>{escape(title)}</h1><article><p class='note'>{escape(about)}</p>{drawing}"
-        f"<div class='scroll'><table class='wide'><tr>{heads}</tr>{cells}</table></div></article></main></body></html>"
+    style = (
+        ".zoo .wide{max-width:none}.zoo .wide th[scope=col]{text-align:right;color:var(--soft)}"
+        ".zoo .wide th[scope=col]:first-child{text-align:left}.zoo .scroll{overflow-x:auto}"
     )
+    body = (
+        f"<h1>{escape(title)}</h1><article><p class='note'>{escape(about)}</p>{drawing}"
+        f"<div class='scroll'><table class='wide'><tr>{heads}</tr>{cells}</table></div></article>"
+    )
+    return document(title, body, style)
 
 
 def save_png(panels: Mapping[str, Sequence[Line]], across: str, up: str, path: Path) -> bool:

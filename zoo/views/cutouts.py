@@ -1,11 +1,10 @@
 """The part of the input that a unit sees, with everything else faded; for series also the support of other units."""
 
-from html import escape
-
 from torch import Tensor
 
 from zoo.core.explanation import Term
 from zoo.domain import SeriesDomain, TableDomain, TextDomain
+from zoo.views.markup import escape
 from zoo.views.pictures import framed
 from zoo.views.row import Row
 from zoo.views.series import part

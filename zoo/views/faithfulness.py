@@ -1,10 +1,10 @@
 """Faithfulness metrics as a figure: each number with its interval, chance level and ideal value."""
 
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
 
 from zoo.views.curves import curves_page
+from zoo.views.markup import escape
 
 LINE, LEFT, WIDTH, RIGHT, TOP = 24, 330, 860, 90, 36
 LOW, HIGH = -0.5, 1.5  # range of the axis; numbers on other scales are only in the table

@@ -1,14 +1,16 @@
 """Explanations as self-contained pages: no server, no network; a script only for interventions."""
 
 from collections.abc import Sequence
-from html import escape
+from urllib.parse import quote
 
 from zoo.core.explanation import Explanation
 from zoo.domain import SeriesDomain
 from zoo.views import whatif
 from zoo.views.cards import evidence, number, prepare, signed
 from zoo.views.cutouts import ALONE
+from zoo.views.document import document
 from zoo.views.inputs import input_figure
+from zoo.views.markup import escape
 from zoo.views.path import path
 from zoo.views.row import Row
 from zoo.views.style import STYLE
@@ -35,8 +37,8 @@ def page(explanation: Explanation, titles: Sequence[str], top: int = 8, heading:
         raise ValueError(f"titles must have one entry for each of {len(explanation)} rows; got {len(titles)}.")
     rows = (prepare(one, i, top) for i, one in enumerate(explanation))
     articles = "".join(_article(row, title) for row, title in zip(rows, titles, strict=True))
-    script = f"<script>{SCRIPT}</script>" if any(one.effects is not None for one in explanation) else ""
-    return _document(heading, f"<h1>{escape(heading)}</h1>{articles}{script}")
+    scripts = [SCRIPT] if explanation.effects is not None else []
+    return document(heading, f"<h1>{escape(heading)}</h1>{articles}", scripts=scripts)
 
 
 def fragment(explanation: Explanation, top: int = 8) -> str:
@@ -50,17 +52,13 @@ def fragment(explanation: Explanation, top: int = 8) -> str:
 
 def index_page(pages: Sequence[tuple[str, str]]) -> str:
     """A page of links (file name, text)."""
-    links = "".join(f"<li><a href='{escape(name)}'><bdi>{escape(text)}</bdi></a></li>" for name, text in pages)
-    return _document("Explanations", f"<h1>Explanations</h1><ul class='index'>{links}</ul>")
+    links = "".join(f"<li><a href='{_link(name)}'><bdi>{escape(text)}</bdi></a></li>" for name, text in pages)
+    return document("Explanations", f"<h1>Explanations</h1><ul class='index'>{links}</ul>")
 
 
-def _document(title: str, body: str) -> str:
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
-        f"<body class='zoo'><main>{body}</main></body></html>"
-    )
+def _link(name: str) -> str:
+    """The URL of a file beside the page; "./" keeps a name such as "javascript:..." from being another scheme."""
+    return escape(f"./{quote(name)}")
 
 
 def _article(row: Row, title: str) -> str:

@@ -1,10 +1,9 @@
 """The input of an explanation as HTML, by modality."""
 
-from html import escape
-
 from zoo.domain import CodeDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.views.cards import number
 from zoo.views.code import code_prompt
+from zoo.views.markup import escape
 from zoo.views.pictures import framed, image_element, outline
 from zoo.views.row import Row
 from zoo.views.series import plot

@@ -1,8 +1,7 @@
 """Matched points: the input and an exemplar side by side, with a line for each pair."""
 
-from html import escape
-
 from zoo.core.explanation import Term
+from zoo.views.markup import escape
 from zoo.views.pictures import data_uri
 from zoo.views.row import Row
 

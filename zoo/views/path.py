@@ -1,8 +1,7 @@
 """The path of an input through a decision tree: its prototypes in order, present or absent."""
 
-from html import escape
-
 from zoo.core.explanation import Explanation
+from zoo.views.markup import escape
 from zoo.views.pictures import unit_picture
 from zoo.views.sums import fixed
 

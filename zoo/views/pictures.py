@@ -4,7 +4,6 @@ import base64
 import io
 import math
 from collections.abc import Sequence
-from html import escape
 
 from PIL import Image
 from torch import Tensor, uint8
@@ -12,6 +11,7 @@ from torch import Tensor, uint8
 from zoo.core.evidence import Unit
 from zoo.domain import Domain, ImageDomain
 from zoo.utils.functional import high_activation_box, upsample
+from zoo.views.markup import escape
 
 PIXEL_ART = 48  # pictures up to this side are enlarged without smoothing and stored losslessly
 HEAT_SIDE, HEAT_LEVELS = 32, 32  # the browser interpolates, so a few hundred bytes are enough
@@ -110,7 +110,7 @@ def unit_picture(unit: Unit, label: str) -> str:
     view = unit.source.get("region") or [0, 0, *unit.picture.shape[1:]]
     image = image_element(data_uri(unit.picture), (view[2] - view[0], view[3] - view[1]))
     moved = f"<g transform='translate({view[1]} {view[0]})'>{image}</g>"
-    return framed(moved, view, unit.source.get("box"), escape(label, quote=True))
+    return framed(moved, view, unit.source.get("box"), escape(label))
 
 
 def is_gallery(unit: Unit) -> bool:

@@ -1,12 +1,12 @@
 """Time series as SVG: a line for each variable, the support of a unit, and the part that a group sees."""
 
 import math
-from html import escape
 
 import torch
 from torch import Tensor
 
 from zoo.domain import SeriesDomain
+from zoo.views.markup import escape
 
 WIDTH, MARGIN, GAP, AXIS = 480, 84, 6, 18  # of the lines, of the names left of them, between two, of the time axis
 TALL, LOW, FEW = 84, 40, 3  # height of a line for up to FEW variables, and for more

@@ -3,6 +3,7 @@
 from unicodedata import category, combining, east_asian_width
 
 from zoo.core.explanation import Explanation, Term
+from zoo.utils.printable import printable
 from zoo.views.sums import decimals, fixed, known_of, printed_sum, weight_of
 
 
@@ -19,8 +20,8 @@ def table(explanation: Explanation, top: int = 8) -> str:
 def _block(one: Explanation, top: int) -> str:
     rows, digits = (_ranking if one.contributions is None else _addition)(one, top)
     share = "" if one.probability is None else f", probability {one.probability.item():.1%}"
-    head = f"{_plain(one.target_names[0])}: {one.space} {fixed(one.score.item(), digits)}{share}"
-    statement = [f"  {_plain(one.statements[0])}"] if one.statements and one.statements[0] else []
+    head = f"{printable(one.target_names[0])}: {one.space} {fixed(one.score.item(), digits)}{share}"
+    statement = [f"  {printable(one.statements[0])}"] if one.statements and one.statements[0] else []
     by = "effect on the score" if "absent" in one.details else "activation"
     note = [] if one.contributions is not None else [f"  (this model is not additive; units are ranked by {by})"]
     return "\n".join([head, *statement, *_aligned(rows), *note])
@@ -32,7 +33,7 @@ def _addition(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
     head, middle = _middle(one, total.terms)
     rows: list[tuple[str, ...]] = [("unit", *head, "contribution")]
     for term, cells, contribution in zip(total.terms, middle, total.shown, strict=True):
-        rows.append((_plain(term.unit.name), *cells, fixed(contribution, digits, "+")))
+        rows.append((printable(term.unit.name), *cells, fixed(contribution, digits, "+")))
     blank = ("",) * len(head)
     if total.others or total.rest:
         rows.append((_others(total.others), *blank, fixed(total.rest, digits, "+")))
@@ -63,7 +64,7 @@ def _ranking(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
     head, cells = _middle(one, terms)
     if "absent" not in one.details:
         head, cells = head[:1], [row[:1] for row in cells]
-    rows = [("unit", *head), *((_plain(t.unit.name), *row) for t, row in zip(terms, cells, strict=True))]
+    rows = [("unit", *head), *((printable(t.unit.name), *row) for t, row in zip(terms, cells, strict=True))]
     if len(terms) < len(one.units):
         rows.append((_others(len(one.units) - len(terms)), *("" for _ in head)))
     return rows, decimals([one.score.item()])
@@ -71,11 +72,6 @@ def _ranking(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
 
 def _others(count: int) -> str:
     return f"{count} other unit{'' if count == 1 else 's'}" if count else "rounding"
-
-
-def _plain(name: str) -> str:
-    """The name without control characters, which a terminal would interpret."""
-    return "".join("\ufffd" if category(c) == "Cc" else c for c in name)
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:

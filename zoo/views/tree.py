@@ -1,10 +1,10 @@
 """A decision tree as a drawing, from left to right: nodes with their prototypes, leaves with their class."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from typing import Any
 
 from zoo.core.evidence import Unit
+from zoo.views.markup import escape
 from zoo.views.pictures import unit_picture
 
 STEP, ROW, SIDE = 104, 36, 42  # of levels and leaves, and of a picture, in pixels

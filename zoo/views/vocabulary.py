@@ -1,7 +1,6 @@
 """The vocabulary of a model as a page: every unit with its picture, source and class weights."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 from torch import Tensor
 
@@ -9,8 +8,9 @@ from zoo.core.evidence import Unit
 from zoo.domain import Domain
 from zoo.views.cards import number, signed
 from zoo.views.circuit import LOOK as GRAPH
+from zoo.views.document import document
+from zoo.views.markup import escape
 from zoo.views.pictures import data_uri, is_gallery, unit_picture
-from zoo.views.style import STYLE
 from zoo.views.sums import decimals
 from zoo.views.tree import LOOK as TREE
 
@@ -93,15 +93,12 @@ def vocabulary_page(
     )
     table = f"<table><caption>test metrics</caption>{measured}</table>" if measured else ""
     whole = "".join(f"<article><h2><bdi>{escape(name)}</bdi></h2>{drawing}</article>" for name, drawing in drawings)
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}{TREE}{GRAPH}{LOOK}</style></head><body class='zoo'><main>"
+    body = (
         f"<h1>{escape(title)}</h1><p class='note'>{escape(about)}</p>{table}{whole}"
         "<input id='find' type='search' placeholder='search units' aria-label='search units'>"
-        f"<p id='none' class='note' hidden>no matching units</p>{sections}</main><script>{SEARCH}</script></body>"
-        "</html>"
+        f"<p id='none' class='note' hidden>no matching units</p>{sections}"
     )
+    return document(title, body, f"{TREE}{GRAPH}{LOOK}", [SEARCH])
 
 
 def _card(unit: Unit, weights: Tensor | None, domain: Domain, strip: Sequence[tuple[Tensor, str, float]]) -> str:
@@ -128,7 +125,7 @@ def _strip(strip: Sequence[tuple[Tensor, str, float]]) -> str:
     if not strip:
         return ""
     shown = "".join(
-        f"<li><img src='{data_uri(picture)}' alt='{escape(name, quote=True)}' title='{escape(name, quote=True)}'>"
+        f"<li><img src='{data_uri(picture)}' alt='{escape(name)}' title='{escape(name)}'>"
         f"<small>{number(activation, 3)}</small></li>"
         for picture, name, activation in strip
     )

@@ -5,10 +5,11 @@ changed activation adds the difference times the slope. Without JavaScript the p
 """
 
 import json
-from html import escape
 
 import torch
 
+from zoo.utils.printable import printable
+from zoo.views.markup import escape
 from zoo.views.row import Row
 
 BEST = 5  # classes of highest score that are listed
@@ -25,7 +26,7 @@ def control(row: Row, place: int) -> str:
         return ""
     others = place == len(row.terms)
     name = "all other units" if others else row.terms[place].unit.name
-    label = escape(f"include {name}", quote=True)
+    label = escape(f"include {name}")
     switch = f"<label class='count'><input type='checkbox' checked aria-label='{label}'> include</label>"
     if others or row.explanation.slopes is None or row.terms[place].unit.kind != "concept":
         return f"<div class='try'>{switch}</div>"
@@ -33,7 +34,7 @@ def control(row: Row, place: int) -> str:
     low, high = min(0.0, value), max(1.0, value)
     slider = (
         f"<label class='set'><input type='range' min='{low:.6g}' max='{high:.6g}' step='any' value='{value:.9g}' "
-        f"aria-label='{escape(f'set {name}', quote=True)}'><output>{value:.2f}</output></label>"
+        f"aria-label='{escape(f'set {name}')}'><output>{value:.2f}</output></label>"
     )
     return f"<div class='try'>{switch}{slider}</div>"
 
@@ -70,14 +71,14 @@ def _numbers(row: Row) -> str:
     bias, rest = scores - effects.sum(0), effects.sum(0) - shown.sum(0)
     slopes = None if one.slopes is None else one.slopes[0, columns].double().cpu()
     units = [
-        {"name": term.unit.name, "activation": term.activation, "effects": shown[i].tolist()}
+        {"name": printable(term.unit.name), "activation": term.activation, "effects": shown[i].tolist()}
         | ({} if slopes is None or term.unit.kind != "concept" else {"slopes": slopes[i].tolist()})
         for i, term in enumerate(row.terms)
     ]
     if len(columns) < len(one.units):
         units.append({"name": f"{len(one.units) - len(columns)} other units", "effects": rest.tolist()})
     data = {
-        "classes": list(one.domain.classes),
+        "classes": [printable(name) for name in one.domain.classes],
         "target": int(one.target),
         "best": BEST,
         "space": one.space,
@@ -85,7 +86,7 @@ def _numbers(row: Row) -> str:
         "bias": bias.tolist(),
         "units": units,
     }
-    text = json.dumps(_rounded(data), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(_rounded(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

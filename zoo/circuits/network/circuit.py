@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from zoo.circuits.network.edges import Edges, mean_ablation
 from zoo.circuits.network.layout import Layout
 from zoo.circuits.network.trace import Ablation
 from zoo.circuits.network.transformer import SparseNetwork
+from zoo.utils.atomic import write_bytes, write_text
+from zoo.utils.json_text import to_json
 
 TENSORS = ("mask", "means", "gathered", "node_effect", "edge_effect", "samples", "activations")
 
@@ -78,8 +80,8 @@ class Circuit:
             tensors |= {f"{kind}.{name}": t.cpu().contiguous() for name, t in getattr(self, kind)._asdict().items()}
         layout = {"layers": self.layout.layers, "width": self.layout.width, "neurons": self.layout.neurons}
         about = {"task": self.task, "layout": json.dumps(layout), "report": json.dumps(dict(self.report))}
-        save_file(tensors, path, about)
-        path.with_suffix(".json").write_text(json.dumps(self.to_dict(), indent=1), encoding="utf-8")
+        write_bytes(path, save(tensors, about))
+        write_text(path.with_suffix(".json"), to_json(self.to_dict(), indent=1))
 
     @staticmethod
     def load(path: str | Path) -> "Circuit":

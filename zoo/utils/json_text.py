@@ -1,0 +1,15 @@
+"""JSON as all files of the library have it: valid for every reader, whatever numbers and names it holds."""
+
+import json
+from typing import Any
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    r"""Plain data as JSON on one line, or indented; a byte of a file name that is not UTF-8 is kept as an escape.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which JSON cannot express.
+        TypeError: not plain data.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate becomes \udcff, which JSON reads back
