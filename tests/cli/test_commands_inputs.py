@@ -24,7 +24,9 @@ def explain(checkpoint: Path, output: Path, *inputs: str) -> int:
 def test_a_text_on_the_command_line(texts: Path, tmp_path: Path) -> None:
     assert explain(texts, tmp_path / "out", "Good <b>food</b>, loud place", "quiet " * 90) == 0
     page = (tmp_path / "out" / "text.html").read_text()
-    assert "<bdi>good</bdi>" in page and "<bdi>&lt;</bdi>" not in page and "<bdi>\u2039?\u203a</bdi>" in page
+    unknown = "<span class='unknown' title='unknown to the model'>"
+    assert f"<bdi>Good</bdi> <bdi>{unknown}&lt;b&gt;</span>food{unknown}&lt;/</span></bdi>" in page  # as it was written
+    assert "<span class='faded'>b&gt;, loud place</span>" in page and "\u2039?\u203a" not in page
     record = json.loads((tmp_path / "out" / "text.json").read_text())
     assert record["input"] == "Good <b>food</b>, loud place" and len(record["evidence"]) == 4
     assert {"probability", "absent", "present"} <= set(record["evidence"][0])

@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_skipped_and_said(saved: tuple[Path, Path], tmp_p
     ]
     assert main(command) == 1
     told = capsys.readouterr()
-    assert "skipped" in told.err and "bad.png" in told.err and "1 of 2 inputs could not be read" in told.err
+    assert "skipped" in told.err and "bad.png" in told.err and "1 of 2 inputs could not be explained" in told.err
     assert len(lines(tmp_path / "out")) == 1
     assert main(command) == 1 and len(lines(tmp_path / "out")) == 1  # tried again, and the good one is kept
 

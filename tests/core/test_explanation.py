@@ -173,9 +173,10 @@ def test_plain_data_by_hand() -> None:
                 "activation": 2.0,
                 "contribution": 3.0,
                 "class": "crow",
+                "boxes": [[0, 0, 1, 1]],
                 "source": {"item": "a.png", "box": [0, 1, 2, 3]},
             },
-            {"unit": "long tail", "kind": "concept", "activation": 1.0, "contribution": -0.5},
+            {"unit": "long tail", "kind": "concept", "activation": 1.0, "contribution": -0.5, "boxes": [[0, 0, 1, 2]]},
         ],
     }
     assert [len(row["evidence"]) for row in example().to_dict(top=1)] == [1, 1]

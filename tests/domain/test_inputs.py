@@ -1,6 +1,7 @@
 """Raw inputs by name: files, folders, rows, texts."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -93,4 +94,9 @@ def test_pages_of_long_and_odd_names(tmp_path: Path) -> None:
     odd = Path(os.fsdecode(b"odd\xff\n.png"))
     files: list = [Path("x" * 251 + ".png"), Path("x" * 250 + ".png"), odd]
     stems = unique_stems(files)
-    assert stems == {files[0]: "x" * 60, files[1]: "x" * 60 + "-2", odd: "odd__"}
+    for file, begin in zip(files, ("x" * 50, "x" * 50, "odd__"), strict=True):
+        assert re.fullmatch(rf"{begin}-[0-9a-f]{{8}}", stems[file])
+    assert len(set(stems.values())) == 3 and unique_stems(files[::-1]) == stems  # by name, not by order
+    first, second = Path("a/x.png"), Path("b/X.png")
+    assert unique_stems([second], {str(first): "x"}) == {second: "X-2"}  # the page of an earlier call is kept
+    assert unique_stems([first, second], {str(second): "x"}) == {first: "x-2", second: "x"}

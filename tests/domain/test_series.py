@@ -66,8 +66,8 @@ def test_a_series_without_steps_is_refused_however_lengths_are_treated(how: str)
     ("lines", "message"),
     [
         (["pulse,presure", "1,2"], "has no variable 'pressure'; did you mean 'presure'"),
-        (["pulse,pressure", "1,2"], r"a.csv has a series of 1 steps; expected 11"),
-        (["pulse,pressure"], r"a.csv has a series of 0 steps; expected 11"),
+        (["pulse,pressure", "1,2"], r"a.csv: a series of 1 steps; expected 11"),
+        (["pulse,pressure"], r"a.csv: a series of 0 steps; expected 11"),
         (["pulse,pressure", "1,2", "1,high"], "line 3: 'pressure' must be a finite number; got 'high'"),
         (["pulse,pressure", "1,nan"], "line 2: 'pressure' must be a finite number"),
         (["pulse,pressure", "1"], "line 2 has 1 cells; expected 2"),

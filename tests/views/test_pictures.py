@@ -10,8 +10,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from tests.views.pages import explanation, smooth
+from zoo.core.places import boxes_of
 from zoo.domain import Domain
-from zoo.views.pictures import boxes_of, data_uri, heat_uri, image_element, tiled, to_picture
+from zoo.views.pictures import data_uri, heat_uri, image_element, tiled, to_picture
 
 
 def opened(uri: str) -> Image.Image:

@@ -1,30 +1,33 @@
 """`train.py explain`: explains the predictions for files, as pages and as lines of JSON."""
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
+from zoo.checkpoints.config_file import content_hash, file_hash, read_config
 from zoo.checkpoints.load import load
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
+from zoo.cli.explain_each import Fault, Question, guarded
+from zoo.cli.explanation_files import Results, short
 from zoo.cli.explanation_log import ExplanationLog
-from zoo.core.explanation import Explanation
 from zoo.core.module import SelfInterpretable
-from zoo.domain.inputs import Input, Literal, inputs_of, modified, read, unique_stems
-from zoo.views.html import index_page, page
+from zoo.domain.inputs import Input, inputs_of, unique_stems
+from zoo.utils.atomic import write_text
+from zoo.utils.printable import printable
+from zoo.views.html import index_page
 
 BATCH = 32
 WHAT_IF = 400  # maximum number of classes whose scores a page recomputes
-LOGGED = ("checkpoint", "target", "versus", "set", "circuit", "top")  # options that determine an explanation
+WARNED = 20  # inputs whose warnings are printed
+LOGGED = ("target", "versus", "set", "top")  # options that determine an explanation
 
 
 def explain(arguments: list[str]) -> int:
@@ -36,24 +39,33 @@ def explain(arguments: list[str]) -> int:
     options = parse(arguments)
     model = load(options.checkpoint)
     choose_classes(options, model)
-    adjusted = settings_of(options)
-    files = list(inputs_of(options.input, model.domain))
+    question = Question(model, options.target, options.versus, settings_of(options))
+    files = list(dict.fromkeys(inputs_of(options.input, model.domain)))
     if not files:
         endings = ", ".join(sorted(model.domain.endings))
         raise ValueError(f"--input names folders without a file to explain; this model reads {endings}.")
     options.output.mkdir(parents=True, exist_ok=True)
-    log = ExplanationLog(options.output, {name: str(getattr(options, name)) for name in LOGGED}, options.again)
+    log = ExplanationLog(options.output, identity_of(options), options.again)
     rest = [file for file in files if str(file) not in log.records]
     if len(rest) < len(files):
         print(f"{len(files) - len(rest)} of {len(files)} inputs are explained already; --again explains them anew.")
-    stems, start = unique_stems(files), time.perf_counter()
-    failed = explain_files(model, files, rest, stems, log, options, adjusted)
+    stems, start = unique_stems(files, log.stems()), time.perf_counter()
+    results = Results(options.output, str(options.checkpoint), options.top, stems, frozenset(files[: options.pages]))
+    failed = explain_files(question, rest, results, log, model.additive and len(model.domain.classes) <= WHAT_IF)
     if not log.records:
-        raise ValueError("none of the inputs could be read, so there is nothing to explain.")
+        raise ValueError("none of the inputs could be explained.")
     report(log, len(rest) - failed, time.perf_counter() - start, options.output)
     if failed:
-        print(f"{failed} of {len(files)} inputs could not be read.", file=sys.stderr)
+        print(f"{failed} of {len(files)} inputs could not be explained.", file=sys.stderr)
     return 1 if failed else 0
+
+
+def identity_of(options: argparse.Namespace) -> dict[str, str]:
+    """What determines an explanation of an unchanged input: the content of checkpoint and circuit, and the options."""
+    files = {"checkpoint": content_hash(read_config(options.checkpoint))}
+    if options.circuit is not None:
+        files["circuit"] = file_hash(options.circuit.with_suffix(".safetensors"))
+    return files | {name: str(getattr(options, name)) for name in LOGGED}
 
 
 def choose_classes(options: argparse.Namespace, model: SelfInterpretable) -> None:
@@ -91,73 +103,42 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def explain_files(
-    model: SelfInterpretable,
-    files: list[Input],
-    rest: list[Input],
-    stems: dict[Input, str],
-    log: ExplanationLog,
-    options: argparse.Namespace,
-    adjusted: dict[str, Any],
+    question: Question, rest: list[Input], results: Results, log: ExplanationLog, every_class: bool
 ) -> int:
-    """Explains the `rest` of the files in batches; returns the number of those that could not be read."""
-    paged, failed = set(files[: options.pages]), 0
+    """Explains inputs in batches; returns the number of those that could not be explained."""
+    failed = doubtful = 0
     with (
         log.path.open("a", encoding="utf-8") as opened,
         tqdm(total=len(rest), unit="input", disable=len(rest) < 2) as bar,
     ):
         for chunk in chunks(rest, BATCH):
-            inputs = []
-            for file in chunk:
-                try:
-                    inputs.append((file, read(file, model.domain)))
-                except (OSError, ValueError) as error:
+            for answer in question.answers(chunk, every_class and any(map(results.has_page, chunk))):
+                if not isinstance(answer, Fault):
+                    answer = guarded(answer[0], partial(results.record, *answer))
+                if isinstance(answer, Fault):
                     failed += 1
-                    tqdm.write(f"skipped: {error}", file=sys.stderr)
-            if inputs:
-                for record in explain_batch(model, inputs, options, adjusted, stems, paged):
-                    log.write(record, opened)
-                opened.flush()
+                    tqdm.write(f"skipped: {printable(answer.reason)}", file=sys.stderr)
+                    continue
+                doubtful += bool(answer.warnings)
+                for text in answer.warnings if doubtful <= WARNED else ():
+                    tqdm.write(f"warning: {short(answer.input)}: {printable(text)}", file=sys.stderr)
+                if said := results.write(answer):
+                    tqdm.write(said)
+                log.write(answer.record, opened)
+            opened.flush()
             bar.update(len(chunk))
+    if doubtful > WARNED:
+        print(f"warning: {doubtful - WARNED} more inputs have `warnings` in {printable(log.path)}.", file=sys.stderr)
     return failed
-
-
-def explain_batch(
-    model: SelfInterpretable,
-    inputs: list[tuple[Input, Tensor]],
-    options: argparse.Namespace,
-    adjusted: dict[str, Any],
-    stems: dict[Input, str],
-    paged: set[Input],
-) -> Iterator[dict[str, Any]]:
-    """The record of each input; writes the page and the complete JSON of the inputs in `paged`."""
-    x, shown = torch.stack([x for _, x in inputs]), any(file in paged for file, _ in inputs)
-    every = shown and model.additive and len(model.domain.classes) <= WHAT_IF
-    batch = model.explain(x, options.target, every, **adjusted)
-    if model.additive:
-        batch.check()
-    if options.versus is not None:
-        batch = batch.versus(model.explain(x, options.versus, **adjusted))
-    for (file, _), one in zip(inputs, batch, strict=True):
-        stem, answer = stems[file], answer_of(one)
-        title = stem if isinstance(file, Literal) else file.name
-        record = {"input": str(file), "checkpoint": str(options.checkpoint), "title": title, "answer": answer}
-        if file in paged:
-            target = options.output / f"{stem}.html"
-            target.write_text(page(one, [title], top=options.top), encoding="utf-8")
-            complete = json.dumps({**record, **one.to_dict()[0]}, ensure_ascii=False, indent=1)
-            target.with_name(f"{stem}.json").write_text(complete, encoding="utf-8")
-            tqdm.write(f"{file} -> {answer} -> {target}")
-            record["page"] = target.name
-        yield record | {"modified": modified(file)} | one.to_dict(options.top)[0]
 
 
 def report(log: ExplanationLog, count: int, seconds: float, output: Path) -> None:
     """Writes the index of the pages, and prints where it is and how fast `count` inputs were explained."""
     if len(pages := log.pages()) > 1:
-        (output / "index.html").write_text(index_page(pages), encoding="utf-8")
-        print(f"index of all pages: {output / 'index.html'}")
+        write_text(output / "index.html", index_page(pages))
+        print(f"index of all pages: {printable(output / 'index.html')}")
     if count > 1:
-        print(f"{count:,} inputs in {seconds:.1f} s, {count / seconds:.0f} per second · {log.path}")
+        print(f"{count:,} inputs in {seconds:.1f} s, {count / seconds:.0f} per second · {printable(log.path)}")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -183,12 +164,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if options.output.is_file():
         raise ValueError(f"--output must be a folder; {options.output} is a file.")
     return options
-
-
-def answer_of(one: Explanation) -> str:
-    """The explained class, and its probability if there is one."""
-    probability = "" if one.probability is None else f" ({one.probability.item():.1%})"
-    return f"{one.target_names[0]}{probability}"
 
 
 def chunks(items: Iterable[Input], size: int) -> Iterator[list[Input]]:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from zoo.domain.inputs import last_change
+from zoo.utils.atomic import write_text
+from zoo.utils.json_text import to_json
 
 LOG = "explanations.jsonl"
 INDEXED = ("page", "title", "answer")  # what the index of pages needs; the rest of a record stays on disk
@@ -27,30 +29,39 @@ class ExplanationLog:
         self.path, self.options = folder / LOG, dict(options)
         self.records: dict[str, dict[str, Any]] = {}
         lines = [] if restart else self._read()
-        self.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        write_text(self.path, "".join(f"{line}\n" for line in lines))
 
     def _read(self) -> list[str]:
         """The lines to keep; their records are entered."""
         if not self.path.is_file():
             return []
         kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_bytes().split(b"\n"):  # names may contain other line separators
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError:
+            except ValueError:  # cut off, or not text
                 continue
-            if record.get("options") != self.options:
+            if not isinstance(record, dict) or record.get("options") != self.options:
                 self.records.clear()
                 return []
-            if record.get("modified") is not None and record["modified"] == last_change(record["input"]):
+            if self._is_current(record):
                 self._enter(record)
-                kept.append(line)
+                kept.append(line.decode())
         return kept
+
+    def _is_current(self, record: dict[str, Any]) -> bool:
+        """Whether the input is unchanged and its page, if it has one, is there."""
+        page, changed = record.get("page"), record.get("modified")
+        return (
+            changed is not None
+            and changed == last_change(record["input"])
+            and (page is None or (self.path.parent / page).is_file())
+        )
 
     def write(self, record: dict[str, Any], opened: TextIO) -> None:
         """Appends a record to the log, opened for appending."""
         self._enter(record)
-        opened.write(json.dumps({**record, "options": self.options}, ensure_ascii=False) + "\n")
+        opened.write(to_json({**record, "options": self.options}) + "\n")
 
     def _enter(self, record: dict[str, Any]) -> None:
         self.records[record["input"]] = {name: record[name] for name in INDEXED if "page" in record}
@@ -59,3 +70,7 @@ class ExplanationLog:
         """File name of each page, and its title in the index."""
         shown = [record for record in self.records.values() if "page" in record]
         return [(record["page"], f"{record['title']}: {record['answer']}") for record in shown]
+
+    def stems(self) -> dict[str, str]:
+        """Name of the page, without ending, of each input that has one."""
+        return {name: record["page"].removesuffix(".html") for name, record in self.records.items() if record}

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from zoo.core.evidence import Unit, find_unit
-from zoo.core.explanation_io import read_explanation, write_explanation
+from zoo.core.explanation_dict import explanation_dicts
+from zoo.core.explanation_io import LISTED, read_explanation, write_explanation
 from zoo.core.renderer import get_renderer
 from zoo.domain import Domain
 
@@ -57,6 +58,8 @@ class Explanation:
             bias[c] = scores[:, c] - effects[:, :, c].sum(1).
         slopes: (B, K, C) the change of each score per unit of each activation where that is constant, or None.
         statements: one sentence or rule for each row, or an empty tuple.
+        texts: of texts and prompts, each row as it was written, or an empty tuple.
+        warnings: what makes the answer for each row doubtful, see `Domain.warnings`, or an empty tuple.
     """
 
     scores: Tensor
@@ -74,6 +77,8 @@ class Explanation:
     effects: Tensor | None = None
     slopes: Tensor | None = None
     statements: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    warnings: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.target)
@@ -86,7 +91,8 @@ class Explanation:
         rows = {name: None if (v := getattr(self, name)) is None else v[row] for name in BATCHED}
         edges = None if self.edges is None else (self.edges[0], self.edges[1], self.edges[2][row])
         details = {name: value[row] for name, value in self.details.items()}
-        return replace(self, **rows, edges=edges, details=details, statements=self.statements[row])
+        listed = {name: getattr(self, name)[row] for name in LISTED}
+        return replace(self, **rows, **listed, edges=edges, details=details)
 
     def __iter__(self) -> Iterator["Explanation"]:
         return (self[i] for i in range(len(self)))
@@ -234,25 +240,11 @@ class Explanation:
         return self.contributions, self.bias
 
     def to_dict(self, top: int | None = None) -> list[dict[str, Any]]:
-        """One JSON-ready dict per row: prediction, bias and evidence (all terms, or the `top` largest)."""
-        rows, probability = self.top(len(self.units) if top is None else top), self.probability
-        table = []
-        for i, (name, score, terms) in enumerate(zip(self.target_names, self.score.tolist(), rows, strict=True)):
-            row: dict[str, Any] = {"target": name, "score": score, "space": self.space}
-            if probability is not None:
-                row["probability"] = probability[i].item()
-            row["scores"] = dict(zip(self.domain.classes, self.scores[i].tolist(), strict=True))
-            if self.statements:
-                row["statement"] = self.statements[i]
-            if self.bias is not None:
-                row["bias"] = self.bias[i].item()
-            details = {name: value[i].tolist() for name, value in self.details.items()}
-            row["evidence"] = [
-                _term_to_dict(term, self.domain) | {name: value[term.index] for name, value in details.items()}
-                for term in terms
-            ]
-            table.append(row)
-        return table
+        """One JSON-ready dict per row: prediction, input, bias and evidence (all terms, or the `top` largest).
+
+        Each term says where in the input it is: see `zoo.core.places.places_of`.
+        """
+        return explanation_dicts(self, top)
 
     def save(self, path: str | Path) -> None:
         """Writes all fields to one safetensors file; `load` reads it back without the model."""
@@ -285,12 +277,3 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         return get_renderer().html(self)
-
-
-def _term_to_dict(term: Term, domain: Domain) -> dict[str, Any]:
-    row: dict[str, Any] = {"unit": term.unit.name, "kind": term.unit.kind, "activation": term.activation}
-    if term.contribution is not None:
-        row["contribution"] = term.contribution
-    if term.unit.target is not None:
-        row["class"] = domain.classes[term.unit.target]
-    return {**row, "source": dict(term.unit.source)} if term.unit.source else row

@@ -15,6 +15,7 @@ from zoo.utils.atomic import write_bytes
 
 TENSORS = ("scores", "target", "activation")
 OPTIONAL = ("contributions", "bias", "support", "inputs", "effects", "slopes")
+LISTED = ("statements", "texts", "warnings")  # one entry for each row
 EDGES = ("edges.source", "edges.destination", "edges.weight")
 
 
@@ -30,7 +31,7 @@ def write_explanation(path: str | Path, fields: Mapping[str, Any]) -> None:
         "units": json.dumps(plain),
         "domain": json.dumps(fields["domain"].to_dict()),
         "space": fields["space"],
-        "statements": json.dumps(fields["statements"]),
+        **{name: json.dumps(fields[name]) for name in LISTED},
     }
     # Clones, because safetensors refuses tensors that share memory.
     write_bytes(Path(path), save({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, metadata))
@@ -67,4 +68,6 @@ def read_explanation(path: str | Path) -> dict[str, Any]:
         "edges": tuple(tensors[name] for name in EDGES) if EDGES[0] in tensors else None,
         "details": {name.removeprefix("details."): t for name, t in tensors.items() if name.startswith("details.")},
         "statements": tuple(json.loads(metadata.get("statements", "[]"))),
+        "texts": tuple(json.loads(metadata.get("texts", "[]"))),
+        "warnings": tuple(map(tuple, json.loads(metadata.get("warnings", "[]")))),
     }

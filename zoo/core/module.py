@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from zoo.core.contract import check_contract
 from zoo.core.evidence import Evidence, Unit, find_unit
 from zoo.core.explanation import Explanation
+from zoo.domain.inputs import read_input
 from zoo.training.batch import Batch, as_batch
 from zoo.training.modes import evaluating
 from zoo.training.staged_module import StagedModule
@@ -167,10 +168,7 @@ class SelfInterpretable(StagedModule):
         self.require_ready()
         self.domain.check(x, type(self).__name__)
         x = self._cast(x)
-        for name in options:
-            if name not in self.adjustable:
-                has = f"it has {', '.join(self.adjustable)}" if self.adjustable else "it has none"
-                raise ValueError(f"{type(self).__name__} has no option '{name}' for an explanation; {has}.")
+        self.check_options(**options)
         with evaluating(self), self.adjusted(**options):
             terms = self.terms(x, self._target(target, x), every_class and self.additive)
             units = self.units()
@@ -178,13 +176,28 @@ class SelfInterpretable(StagedModule):
             statements = self.statements(terms)
         return Explanation(**terms, units=units, statements=statements, domain=self.domain, inputs=x, space=self.space)
 
+    def check_options(self, **options: Any) -> None:
+        """Refuses options that `explain` does not take.
+
+        Raises:
+            ValueError: this model does not have such an option, or not with this value.
+        """
+        for name in options:
+            if name not in self.adjustable:
+                has = f"it has {', '.join(self.adjustable)}" if self.adjustable else "it has none"
+                raise ValueError(f"{type(self).__name__} has no option '{name}' for an explanation; {has}.")
+        with self.adjusted(**options):
+            pass
+
     def explain_file(self, path: str | Path, target: int | str | None = None, **options: Any) -> Explanation:
         """The explanation of one raw file, read as the model's domain reads it; see `explain`.
 
         Raises:
             FileNotFoundError, ValueError: there is no such file, or it cannot be read.
         """
-        return self.explain(self.domain.read(path)[None].to(self.device), target, **options)
+        found = read_input(Path(path), self.domain)
+        told = self.explain(found.x[None].to(self.device), target, **options)
+        return replace(told, texts=(found.text,), warnings=(found.warnings,))
 
     def terms(self, x: Tensor, target: Tensor | None = None, every_class: bool = False) -> dict[str, Any]:
         """The tensors of an explanation, and nothing but tensors: what `explain` names and `torch.export` exports."""

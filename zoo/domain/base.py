@@ -134,9 +134,36 @@ class Domain:
         """
         return []
 
+    def raw(self, path: str | Path) -> Any:
+        """Reads a file with one input into what `preprocess` takes.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file cannot be read.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define raw()")
+
     def read(self, path: str | Path) -> Tensor:
-        """Reads a file into an input tensor, without batch dimension."""
-        raise NotImplementedError(f"{type(self).__name__} does not define read()")
+        """Reads a file into an input tensor, without batch dimension.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file cannot be read, or does not fit; names the file.
+        """
+        raw = self.raw(path)
+        try:
+            return self.preprocess(raw)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def warnings(self, raw: Any, x: Tensor) -> list[str]:
+        """What makes the answer for an input doubtful, such as words that the model does not know, in sentences.
+
+        Args:
+            raw: the input as `preprocess` takes it.
+            x: what `preprocess` made of it.
+        """
+        return []
 
     def example(self, count: int, generator: torch.Generator) -> Tensor:
         """Random inputs (count, *shape), to compare explanations on."""

@@ -154,18 +154,14 @@ class CodeDomain(Domain):
         """Texts of the tokens of one prompt (T,), without padding."""
         return [self.texts[n] for n in x.tolist() if n != PAD]
 
-    def read(self, path: str | Path) -> Tensor:
-        """Reads a file with a prompt.
+    def raw(self, path: str | Path) -> str:
+        """The prompt in a file.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is not UTF-8 text, or empty, or too long.
+            ValueError: the file is not UTF-8 text.
         """
-        text = read_text(Path(path), "file of code")
-        try:
-            return self.preprocess(text)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        return read_text(Path(path), "file of code")
 
     def example(self, count: int, generator: torch.Generator) -> Tensor:
         """Prompts (count, T) of random tokens."""

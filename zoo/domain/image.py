@@ -16,6 +16,7 @@ from zoo.domain.base import Domain
 from zoo.utils.paths import check_file
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+ENLARGED = 8  # times, above which an image is too small to be what the model was trained on
 UNREADABLE = (  # what Pillow raises
     *(UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error),
     Image.DecompressionBombError,
@@ -73,14 +74,20 @@ class ImageDomain(Domain):
     def shape(self) -> tuple[int, int, int]:
         return self.channels, *self.size
 
-    def read(self, path: str | Path) -> Tensor:
-        """Reads an image file of any mode and size into an input (C, H, W).
+    def raw(self, path: str | Path) -> Tensor:
+        """The same as `pixels`."""
+        return self.pixels(path)
 
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is not a readable image.
-        """
-        return self.preprocess(self.pixels(path))
+    def warnings(self, raw: Image.Image | Tensor, x: Tensor) -> list[str]:
+        height, width = raw.shape[-2:] if isinstance(raw, Tensor) else raw.size[::-1]
+        found = []
+        if self.size[0] > ENLARGED * height or self.size[1] > ENLARGED * width:
+            found.append(
+                f"The image has {height} × {width} pixels, which are enlarged to {self.size[0]} × {self.size[1]}."
+            )
+        if bool((x == x[:, :1, :1]).all()):
+            found.append("All pixels of the image are equal.")
+        return found
 
     def pixels(self, path: str | Path) -> Tensor:
         """Reads the pixels (1 or C, H', W') of an image file without preprocessing, uint8.

@@ -1,11 +1,12 @@
 """Raw inputs as users name them: files, folders, rows of a table, texts in quotes."""
 
+import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -87,23 +88,44 @@ def _rows(path: Path, domain: Domain) -> Iterator[Input]:
         yield from (Row(path, number, raw) for number, raw in enumerate(rows, 1))
 
 
-def read(file: Input, domain: Domain) -> Tensor:
-    """Reads a file, a row of one, or a text into an input tensor without batch dimension.
+class Reading(NamedTuple):
+    """One input as it was read.
+
+    Attributes:
+        x: the input tensor, without batch dimension.
+        text: as it was written; "" for other modalities.
+        warnings: what makes the answer doubtful, see `Domain.warnings`.
+    """
+
+    x: Tensor
+    text: str
+    warnings: tuple[str, ...]
+
+
+def read_input(file: Input, domain: Domain) -> Reading:
+    """Reads a file, a row of one, or a text.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: it does not fit the domain.
     """
-    if isinstance(file, Path):
-        return domain.read(file)
-    if isinstance(file, Literal):
-        if not isinstance(domain, TextDomain | CodeDomain):
-            raise ValueError(f"a domain of {domain.noun} does not read {file!r}; give it a file.")
-        return domain.preprocess(str(file))
+    if isinstance(file, Literal) and not isinstance(domain, TextDomain | CodeDomain):
+        raise ValueError(f"a domain of {domain.noun} does not read {file!r}; give it a file.")
+    raw = file.raw if isinstance(file, Row) else str(file) if isinstance(file, Literal) else domain.raw(file)
     try:
-        return domain.preprocess(file.raw)
+        x = domain.preprocess(raw)
     except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
+        raise (error if isinstance(file, Literal) else ValueError(f"{file}: {error}")) from None
+    return Reading(x, raw if isinstance(raw, str) else "", tuple(domain.warnings(raw, x)))
+
+
+def read(file: Input, domain: Domain) -> Tensor:
+    """Reads a file, a row of one, or a text into an input tensor without batch dimension.
+
+    Raises:
+        OSError, ValueError: see `read_input`.
+    """
+    return read_input(file, domain).x
 
 
 def modified(file: Input) -> int | None:
@@ -120,21 +142,36 @@ def last_change(text: str) -> int | None:
     return modified(Path(ROW.sub("", text)))
 
 
-def unique_stems(files: list[Input]) -> dict[Input, str]:
-    """A file name, without ending, for each input's page; inputs of the same name get numbers.
+def unique_stems(files: Iterable[Input], taken: Mapping[str, str] | None = None) -> dict[Input, str]:
+    """A file name, without ending, for each input's page.
 
-    Long names are shortened, because the longest file name has 255 bytes, and what is not printable is replaced.
+    What is not printable is replaced by "_". A name so changed, or shortened because the longest file name has 255
+    bytes, ends in a hash of the input; inputs of the same name get numbers.
+
+    Args:
+        files: the inputs.
+        taken: names that inputs, by `str(input)`, got earlier: an input keeps its own, no other gets it.
     """
     stems: dict[Input, str] = {}
-    taken: set[str] = {"index"}
+    earlier = dict(taken or {})
+    used = {"index", *(stem.casefold() for stem in earlier.values())}
     for file in files:
-        short = "".join(c if c.isprintable() else "_" for c in file.stem)[:LONGEST_STEM]
-        stem, n = short, 2
-        while stem in taken:
-            stem, n = f"{short}-{n}", n + 1
-        taken.add(stem)
+        if (stem := earlier.get(str(file))) is None:
+            short = _short(file)
+            stem, n = short, 2
+            while stem.casefold() in used:
+                stem, n = f"{short}-{n}", n + 1
+        used.add(stem.casefold())
         stems[file] = stem
     return stems
+
+
+def _short(file: Input) -> str:
+    stem = "".join(c if c.isprintable() else "_" for c in file.stem)
+    if stem == file.stem and len(stem) <= LONGEST_STEM:
+        return stem
+    digest = hashlib.sha256(str(file).encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    return f"{stem[: LONGEST_STEM - 10]}-{digest}"
 
 
 def _is_file(path: Path) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.domain.base import Domain
+from zoo.domain.outliers import outlier
 from zoo.domain.series_files import read_npy, read_steps, read_ts, read_tsv, read_wide
 from zoo.utils.csv_files import TABLES, columns_of, read_table
 from zoo.utils.paths import check_file
@@ -117,30 +118,34 @@ class SeriesDomain(Domain):
         """Converts inputs (..., T, V) back to raw values."""
         return x.float() * torch.tensor(self.std, device=x.device) + torch.tensor(self.mean, device=x.device)
 
-    def read(self, path: str | Path) -> Tensor:
-        """Reads a file with one series into an input (T, V).
+    def warnings(self, raw: Tensor, x: Tensor) -> list[str]:
+        known = self.std != (1.0,) * len(self.variables)  # by default, nothing is known of the training data
+        found = outlier(x, self.variables, self.values(x)) if known else []
+        if len(raw) > 1 and bool((raw == raw[0]).all()):
+            found.append("All steps of the series are equal.")
+        if len(raw) > self.length and self.uneven != "resample":
+            found.append(f"The series has {len(raw)} steps; the model reads the first {self.length}.")
+        return found
 
-        The file is an NPY (T, V), a table with a column for each variable and a row for each step, or has a single row
+    def raw(self, path: str | Path) -> Tensor:
+        """Reads a file with one series into its values (S, V).
+
+        The file is an NPY (S, V), a table with a column for each variable and a row for each step, or has a single row
         of the formats that `rows` reads.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: a variable is missing, a cell is not a finite number, or the shape does not fit.
+            ValueError: a variable is missing, or a cell is not a finite number.
         """
         path = Path(path)
         check_file(path, "series")
         if path.suffix.lower() == ".npy":
-            series = read_npy(path, len(self.variables))
-        elif rows := self.rows(path):
+            return read_npy(path, len(self.variables))
+        if rows := self.rows(path):
             if len(rows) != 1:
                 raise ValueError(f"{path} has {len(rows)} series; expected one.")
-            series = rows[0]
-        else:
-            series = read_steps(path, self.variables)
-        try:
-            return self.preprocess(series)
-        except ValueError as error:
-            raise ValueError(f"{path} has {error}") from None
+            return rows[0]
+        return read_steps(path, self.variables)
 
     def rows(self, path: str | Path) -> list[Tensor]:
         """The series (S, V) of a file with one per row; empty if the file is a single series.

@@ -61,6 +61,10 @@ class Subwords:
         """Numbers of the subwords of a text, without special tokens."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Start and end in the text of each subword that `encode` gives."""
+        return self.tokenizer.encode(text, add_special_tokens=False).offsets
+
     def decode(self, numbers: list[int]) -> list[str]:
         """Text of each subword in the context of those before it; one that starts a word has a leading blank.
 

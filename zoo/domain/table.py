@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from zoo.domain.base import Domain
+from zoo.domain.outliers import outlier
 from zoo.utils.csv_files import TABLES, read_table
 from zoo.utils.errors import did_you_mean
 from zoo.utils.numbers import to_float
+
+FEW = 3  # features, below which equal values are nothing unusual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,20 +82,25 @@ class TableDomain(Domain):
         """Converts inputs (..., F) back to raw values."""
         return x.float() * torch.tensor(self.std, device=x.device) + torch.tensor(self.mean, device=x.device)
 
-    def read(self, path: str | Path) -> Tensor:
-        """Reads a CSV with a header and one row into an input (F,).
+    def warnings(self, raw: Mapping[str, float | str | None], x: Tensor) -> list[str]:
+        known = self.std != (1.0,) * len(self.features)  # by default, nothing is known of the training data
+        numbers = [to_float(raw[name]) for name in self.features]
+        found = outlier(x, self.features, torch.tensor(numbers)) if known else []
+        if len(numbers) >= FEW and len(set(numbers)) == 1:
+            found.append(f"All {len(numbers)} values of the row are equal ({numbers[0]:g}).")
+        return found
+
+    def raw(self, path: str | Path) -> dict[str, str]:
+        """The row of a CSV with a header and one row.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file does not have exactly one row, or the row does not fit.
+            ValueError: the file does not have exactly one row.
         """
         rows = self.rows(path)
         if len(rows) != 1:
             raise ValueError(f"{path} has {len(rows)} rows; expected a header and one row.")
-        try:
-            return self.preprocess(rows[0])
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        return rows[0]
 
     def rows(self, path: str | Path) -> list[dict[str, str]]:
         return [row.cells for row in read_table(Path(path)).rows]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.domain.base import Domain
 from zoo.domain.subwords import Subwords
+from zoo.domain.written import Token, written_tokens
 from zoo.utils.csv_files import TABLES, read_table
 from zoo.utils.paths import read_text
 
@@ -121,6 +122,37 @@ class TextDomain(Domain):
             raise ValueError(f"the text has no words; got {text[:40]!r}.")
         return torch.tensor(numbers + [PAD] * (self.length - len(numbers)))
 
+    def tokens(self, x: Tensor, text: str = "") -> tuple[list[Token], str]:
+        """The tokens of one input, and the rest of the text, which the model does not read.
+
+        Args:
+            x: token numbers (T,).
+            text: of which `preprocess` made the input; without it, known words are as in the vocabulary.
+        """
+        known = [n != UNKNOWN for n in x.tolist() if n != PAD]
+        spans = self._spans(text)[: self.length]
+        if len(spans) == len(known):
+            return written_tokens(text, spans, known)
+        pieces = [(" " * (w > 0 and i == 0), p) for w, word in enumerate(self.pieces(x)) for i, p in enumerate(word)]
+        return [Token(before, piece, is_known) for (before, piece), is_known in zip(pieces, known, strict=True)], ""
+
+    def warnings(self, raw: str, x: Tensor) -> list[str]:
+        total = len(self._numbers(raw))
+        read, unknown = min(total, self.length), int((x == UNKNOWN).sum())
+        found = []
+        if unknown:
+            found.append(f"{unknown} of {read} words {'is' if unknown == 1 else 'are'} unknown to the model.")
+        if total > self.length:
+            found.append(f"The text has {total} words; the model reads the first {self.length}.")
+        return found
+
+    def _spans(self, text: str) -> list[tuple[int, int]]:
+        """Start and end of each token in the text."""
+        if self.tokenizer:
+            return self.subwords.spans(text)
+        origin = [i for i, character in enumerate(text) for _ in character.lower()]  # of each lower-case character
+        return [(origin[found.start()], origin[found.end() - 1] + 1) for found in WORD.finditer(text.lower())]
+
     def _numbers(self, text: str) -> list[int]:
         if not self.tokenizer:
             return [self._number.get(word, UNKNOWN) for word in split_words(text)]
@@ -182,20 +214,20 @@ class TextDomain(Domain):
             words[-1].append("\u2039?\u203a" if n == UNKNOWN else text.strip())
         return words
 
-    def read(self, path: str | Path) -> Tensor:
-        """Reads a text file, or a table with a header and one row.
+    def raw(self, path: str | Path) -> str:
+        """The text of a file, or of a table with a header and one row.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is not UTF-8 text, is empty, or is a table without the column or with other than 1 row.
+            ValueError: the file is not UTF-8 text, or is a table without the column or with other than 1 row.
         """
         path = Path(path)
         if path.suffix.lower() not in TABLES:
-            return self.preprocess(read_text(path, "text file"))
+            return read_text(path, "text file")
         texts = self.rows(path)
         if len(texts) != 1:
             raise ValueError(f"{path} has {len(texts)} rows; expected a header and one row.")
-        return self.preprocess(texts[0])
+        return texts[0]
 
     def rows(self, path: str | Path) -> list[str]:
         if Path(path).suffix.lower() not in TABLES:

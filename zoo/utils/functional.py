@@ -102,10 +102,11 @@ def sparsemax(scores: Tensor, dim: int = -1) -> Tensor:
     (Martins, Astudillo, ICML 2016, algorithm 1).
     """
     z = scores.float().movedim(dim, -1)
+    z = z - z.amax(-1, keepdim=True)  # the result is the same; 1 + z > z fails for scores above 2^24
     ordered = z.sort(-1, descending=True).values
     total = ordered.cumsum(-1)
     number = torch.arange(1, z.shape[-1] + 1, device=z.device, dtype=z.dtype)
-    size = (1 + number * ordered > total).sum(-1, keepdim=True)
+    size = (1 + number * ordered > total).sum(-1, keepdim=True).clamp_min(1)  # 0 for NaN, which is passed on
     threshold = (total.gather(-1, size - 1) - 1) / size
     return (z - threshold).clamp_min(0).movedim(-1, dim)
 

@@ -16,7 +16,7 @@ def to_float(value: float | str | None) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"must be a finite number; got {value!r}")
+        raise ValueError(f"must be a finite number; got {value!r:.80}")
     if abs(number) > LARGEST:
-        raise ValueError(f"must be within the range of 32-bit floats, 3.4e38; got {value!r}")
+        raise ValueError(f"must be within the range of 32-bit floats, 3.4e38; got {value!r:.80}")
     return number

@@ -5,13 +5,13 @@ from zlib import crc32
 from torch import tensor
 
 from zoo.core.explanation import Explanation, Term
+from zoo.core.places import ALONE, boxes_of
 from zoo.utils.functional import region_around
 from zoo.views import whatif
-from zoo.views.cutouts import ALONE, cut_out
+from zoo.views.cutouts import cut_out
 from zoo.views.markup import escape
 from zoo.views.matches import matched
 from zoo.views.pictures import (
-    boxes_of,
     data_uri,
     framed,
     heat_uri,

@@ -2,14 +2,14 @@
 
 from torch import Tensor
 
-from zoo.core.explanation import Term
+from zoo.core.explanation import Explanation, Term
+from zoo.core.places import ALONE, seen_tokens
 from zoo.domain import SeriesDomain, TableDomain, TextDomain
 from zoo.views.markup import escape
 from zoo.views.pictures import framed
 from zoo.views.row import Row
 from zoo.views.series import part
-
-ALONE = ("group", "patch")  # kinds of units that see exactly their support
+from zoo.views.words import written
 
 
 def cut_out(row: Row, term: Term) -> str:
@@ -24,7 +24,7 @@ def cut_out(row: Row, term: Term) -> str:
     if row.picture is not None:
         return _of_image(row, term, support)
     if isinstance(row.explanation.domain, TextDomain):
-        return _of_text(row.explanation.inputs, row.explanation.domain, support)
+        return _of_text(row.explanation, row.explanation.domain, support)
     if isinstance(row.explanation.domain, TableDomain):
         return _of_row(row.explanation.domain, support)
     return ""
@@ -45,14 +45,12 @@ def _of_image(row: Row, term: Term, support: Tensor) -> str:
     return f"<figure class='wide'>{framed(content, (0, 0, height, width), None, label)}</figure>"
 
 
-def _of_text(x: Tensor, domain: TextDomain, support: Tensor) -> str:
-    if support.shape[-1] != domain.length:  # the support is over sentences, not words
-        where = domain.sentences(x.cpu())[0].clamp_max(support.shape[-1] - 1)
-        support = support[where.clamp_min(0)]
-    seen = (support > 0) | domain.question(x.cpu())[0]
-    shown = iter(seen.tolist())
-    words = "".join(_word(word, [next(shown) for _ in word]) for word in domain.pieces(x[0]))
-    return f"<figure class='wide words'>{words}</figure>"
+def _of_text(one: Explanation, domain: TextDomain, support: Tensor) -> str:
+    if one.inputs is None:
+        return ""
+    tokens, _ = domain.tokens(one.inputs[0], one.texts[0] if one.texts else "")
+    seen = seen_tokens(domain, one.inputs[0], support > 0)[: len(tokens)]
+    return f"<figure class='wide words'>{written(tokens, seen=seen.tolist())}</figure>"
 
 
 def _of_series(row: Row, domain: SeriesDomain, term: Term, support: Tensor) -> str:
@@ -60,14 +58,6 @@ def _of_series(row: Row, domain: SeriesDomain, term: Term, support: Tensor) -> s
     label = escape(f"the part that {term.unit.name} sees" if alone else f"support of {term.unit.name}")
     cut, patch = f"cut{row.key}-{term.index}" if alone else "", term.unit.source.get("patch", 0)
     return f"<figure class='wide series'>{part(support, domain, label, f'series{row.key}', cut, patch)}</figure>"
-
-
-def _word(pieces: list[str], shown: list[bool]) -> str:
-    """A word followed by a space; pieces outside of the support are faded."""
-    if len(set(shown)) == 1:
-        return f"<bdi{'' if shown[0] else ' class=faded'}>{escape(''.join(pieces))}</bdi> "
-    parts = (f"<span{'' if s else ' class=faded'}>{escape(p)}</span>" for p, s in zip(pieces, shown, strict=True))
-    return f"<bdi>{''.join(parts)}</bdi> "
 
 
 def _of_row(domain: TableDomain, support: Tensor) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from zoo.core.explanation import Explanation
+from zoo.core.places import ALONE
 from zoo.domain import SeriesDomain
 from zoo.views import whatif
 from zoo.views.cards import evidence, number, prepare, signed
-from zoo.views.cutouts import ALONE
 from zoo.views.document import document
 from zoo.views.inputs import input_figure
 from zoo.views.markup import escape
@@ -65,11 +65,15 @@ def _article(row: Row, title: str) -> str:
     total = "" if row.total is None else _sum_line(row.total, row.explanation)
     return (
         f"<article aria-labelledby='t{row.key}'><header>{input_figure(row, title)}"
-        f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_answer(row)}{_statement(row.explanation)}"
-        f"{_best(row.explanation)}</div>"
+        f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_warnings(row.explanation)}"
+        f"{_answer(row)}{_statement(row.explanation)}{_best(row.explanation)}</div>"
         "</header>"
         f"{path(row.explanation)}<h3>Evidence</h3>{_legend(row)}{evidence(row)}{total}{whatif.panel(row)}</article>"
     )
+
+
+def _warnings(one: Explanation) -> str:
+    return "".join(f"<p class='warning'>{escape(text)}</p>" for text in (one.warnings[0] if one.warnings else ()))
 
 
 def _answer(row: Row) -> str:

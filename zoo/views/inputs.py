@@ -8,6 +8,7 @@ from zoo.views.pictures import framed, image_element, outline
 from zoo.views.row import Row
 from zoo.views.series import plot
 from zoo.views.sums import decimals
+from zoo.views.words import written
 
 CORNERS = ((0, 0, "start"), (1, 0, "end"), (0, 1, "start"))  # places of the numbers of the first boxes
 FEATURES = 12  # features of a table
@@ -33,12 +34,12 @@ def input_figure(row: Row, title: str) -> str:
 
 
 def _input_words(row: Row) -> str:
-    """The words of a text; unknown words are marked."""
-    domain = row.explanation.domain
-    if not isinstance(domain, TextDomain) or row.explanation.inputs is None:
+    """A text as it was written, if that is known; unknown words are marked."""
+    one = row.explanation
+    if not isinstance(one.domain, TextDomain) or one.inputs is None:
         return ""
-    text = " ".join(f"<bdi>{escape(word)}</bdi>" for word in domain.words(row.explanation.inputs[0]) if word)
-    return f"<blockquote class='text'>{text}</blockquote>"
+    tokens, rest = one.domain.tokens(one.inputs[0], one.texts[0] if one.texts else "")
+    return f"<blockquote class='text'>{written(tokens, rest)}</blockquote>"
 
 
 def _input_code(row: Row) -> str:

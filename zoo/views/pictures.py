@@ -10,7 +10,7 @@ from torch import Tensor, uint8
 
 from zoo.core.evidence import Unit
 from zoo.domain import Domain, ImageDomain
-from zoo.utils.functional import high_activation_box, upsample
+from zoo.utils.functional import upsample
 from zoo.views.markup import escape
 
 PIXEL_ART = 48  # pictures up to this side are enlarged without smoothing and stored losslessly
@@ -56,11 +56,6 @@ def heat_uri(support: Tensor, size: tuple[int, int]) -> str:
     image = Image.fromarray(level.cpu().numpy())
     image.putpalette([round(cold + s * (hot - cold)) for s in steps for cold, hot in zip(COLD, HOT, strict=True)])
     return _encoded(image, "png", optimize=True, transparency=bytes(round(200 * s) for s in steps))
-
-
-def boxes_of(support: Tensor, size: tuple[int, int]) -> list[list[int]]:
-    """The box around the top 5 % of each support map (N, h, w), in pixels of an input of `size`."""
-    return high_activation_box(upsample(support, size)).tolist() if len(support) else []
 
 
 def image_element(uri: str, size: tuple[int, int], identity: str = "", kind: str = "") -> str:

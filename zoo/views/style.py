@@ -26,6 +26,11 @@ overflow-wrap:anywhere}
 .zoo .heat{display:none}
 .zoo article:has(.toggle :checked) .heat{display:inline}
 .zoo .faded{opacity:.16}
+.zoo .unknown{color:var(--soft);text-decoration:underline dotted 2px}
+.zoo .warning{margin:4px 0 8px;padding:4px 12px;border-left:3px solid var(--down);font-size:.9rem;
+overflow-wrap:anywhere}
+.zoo .warning::before{content:'\\26a0\\fe0e\\00a0'}
+.zoo .words,.zoo .text{white-space:pre-wrap}
 .zoo .words{font-size:.9rem;line-height:1.5;overflow-wrap:anywhere}
 .zoo .words .faded{opacity:.34}
 .zoo .input.code{flex:1 1 420px;min-width:0}

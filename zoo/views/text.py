@@ -22,9 +22,10 @@ def _block(one: Explanation, top: int) -> str:
     share = "" if one.probability is None else f", probability {one.probability.item():.1%}"
     head = f"{printable(one.target_names[0])}: {one.space} {fixed(one.score.item(), digits)}{share}"
     statement = [f"  {printable(one.statements[0])}"] if one.statements and one.statements[0] else []
+    warnings = [f"  warning: {printable(text)}" for text in (one.warnings[0] if one.warnings else ())]
     by = "effect on the score" if "absent" in one.details else "activation"
     note = [] if one.contributions is not None else [f"  (this model is not additive; units are ranked by {by})"]
-    return "\n".join([head, *statement, *_aligned(rows), *note])
+    return "\n".join([head, *warnings, *statement, *_aligned(rows), *note])
 
 
 def _addition(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:

@@ -1,0 +1,107 @@
+"""Explanations of many inputs, of which any may be at fault: that one is left out with the reason, the others stay."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import torch
+
+from zoo.core.explanation import Explanation
+from zoo.core.module import SelfInterpretable
+from zoo.domain.inputs import Input, Reading, read_input
+from zoo.utils.errors import ContractError
+
+EXTREME = 1e4  # standard deviations, above which a normalised value is named as a likely cause
+EXPECTED = (OSError, ValueError, ArithmeticError)  # errors whose message is enough, without their type
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an input has no explanation."""
+
+    input: Input
+    reason: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about each input.
+
+    Attributes:
+        model: gives the answers.
+        target: the class to explain; None for the predicted one.
+        versus: the class to compare it with; None for none.
+        settings: options of the explanation.
+
+    Raises:
+        RuntimeError: the model is not ready.
+        ValueError: the model does not have such an option.
+    """
+
+    model: SelfInterpretable
+    target: int | None = None
+    versus: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.model.require_ready()
+        self.model.check_options(**self.settings)
+
+    def explain(self, readings: Sequence[Reading], every_class: bool) -> Explanation:
+        """The explanation of a batch."""
+        x = torch.stack([reading.x for reading in readings])
+        told = self.model.explain(x, self.target, every_class, **self.settings)
+        if self.model.additive:
+            told.check()
+        if self.versus is not None:
+            told = told.versus(self.model.explain(x, self.versus, **self.settings))
+        texts = tuple(reading.text for reading in readings)
+        return replace(told, texts=texts, warnings=tuple(reading.warnings for reading in readings))
+
+    def answers(self, inputs: Sequence[Input], every_class: bool) -> Iterator[tuple[Input, Explanation] | Fault]:
+        """The explanation of each input, or its fault.
+
+        All are explained as one batch. If that fails, each is explained by itself, to find those at fault.
+        """
+        readings: list[tuple[Input, Reading]] = []
+        for file in inputs:
+            found = guarded(file, lambda file=file: read_input(file, self.model.domain))
+            if isinstance(found, Fault):
+                yield found
+            else:
+                readings.append((file, found))
+        if readings:
+            yield from self._explained(readings, every_class)
+
+    def _explained(
+        self, readings: Sequence[tuple[Input, Reading]], every_class: bool
+    ) -> Iterator[tuple[Input, Explanation] | Fault]:
+        first, reading = readings[0]
+        told = guarded(first, lambda: self.explain([reading for _, reading in readings], every_class))
+        if isinstance(told, Explanation):
+            yield from zip((file for file, _ in readings), told, strict=True)
+        elif len(readings) == 1:
+            yield Fault(first, told.reason + _extreme(reading))
+        else:
+            for one in readings:
+                yield from self._explained([one], every_class)
+
+
+def guarded(file: Input, work: Callable[[], T]) -> T | Fault:
+    """What `work` returns, or the fault of the input if it fails; a mistake in a model's own code is raised."""
+    try:
+        return work()
+    except ContractError:
+        raise
+    except Exception as error:  # whatever is wrong with one input, the others are explained
+        kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
+        reason = f"{kind}{error}" if str(error) else type(error).__name__
+        return Fault(file, reason if str(file) in reason else f"{file}: {reason}")
+
+
+def _extreme(reading: Reading) -> str:
+    """A sentence about the largest value of an input that a model could not explain, if that is a likely cause."""
+    if not reading.x.is_floating_point() or float(largest := reading.x.abs().max()) < EXTREME:
+        return ""
+    return f" Its largest value is {float(largest):.3g} standard deviations from the mean of the training data."

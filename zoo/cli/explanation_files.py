@@ -1,0 +1,99 @@
+"""What `train.py explain` writes for one input: a line of JSON, and for some a page and the complete JSON."""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.core.explanation import Explanation
+from zoo.domain.inputs import Input, Literal, modified
+from zoo.utils.atomic import write_text
+from zoo.utils.json_text import to_json
+from zoo.utils.printable import printable
+from zoo.views.html import page
+
+LONGEST = 80  # characters of a text in a message
+
+
+@dataclass(frozen=True)
+class Result:
+    """An explanation, ready to be written.
+
+    Attributes:
+        input: that was explained.
+        record: for the log.
+        page: HTML; "" for inputs without a page.
+        json: complete; "" for inputs without a page.
+        warnings: about the input.
+    """
+
+    input: Input
+    record: dict[str, Any]
+    page: str
+    json: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The files of one call of the command.
+
+    Attributes:
+        folder: of all files.
+        checkpoint: kept in each record.
+        top: number of units in lines and pages.
+        stems: name of each input's page, without ending.
+        paged: the inputs with a page.
+    """
+
+    folder: Path
+    checkpoint: str
+    top: int
+    stems: Mapping[Input, str]
+    paged: Set[Input]
+
+    def has_page(self, file: Input) -> bool:
+        return file in self.paged
+
+    def record(self, file: Input, one: Explanation) -> Result:
+        """Everything that is written for an input.
+
+        Raises:
+            ValueError: the explanation has numbers that are not finite.
+        """
+        answer = answer_of(one)
+        title = self.stems[file] if isinstance(file, Literal) else file.name
+        about = {"input": str(file), "checkpoint": self.checkpoint, "title": title, "answer": answer}
+        warnings = one.warnings[0] if one.warnings else ()
+        line = about | {"modified": modified(file)} | one.to_dict(self.top)[0]
+        to_json(line)  # raises for numbers that JSON does not have
+        if not self.has_page(file):
+            return Result(file, line, "", "", warnings)
+        line["page"] = f"{self.stems[file]}.html"
+        complete = to_json({**about, **one.to_dict()[0]}, indent=1)
+        return Result(file, line, page(one, [title], top=self.top), complete, warnings)
+
+    def write(self, result: Result) -> str:
+        """Writes the page and the complete JSON of an input that has them; returns what to print.
+
+        Raises:
+            OSError: a file could not be written.
+        """
+        if not result.page:
+            return ""
+        target = self.folder / result.record["page"]
+        write_text(target, result.page)
+        write_text(target.with_suffix(".json"), result.json)
+        return f"{short(result.input)} -> {printable(result.record['answer'])} -> {printable(target)}"
+
+
+def short(file: Input) -> str:
+    """The name of an input, or the beginning of a text, for a message."""
+    name = printable(file)
+    return f"{name[:LONGEST]}…" if isinstance(file, Literal) and len(name) > LONGEST else name
+
+
+def answer_of(one: Explanation) -> str:
+    """The explained class, and its probability if there is one."""
+    probability = "" if one.probability is None else f" ({one.probability.item():.1%})"
+    return f"{one.target_names[0]}{probability}"
