@@ -34,7 +34,7 @@ from zoo.core.explanation import Explanation
 from zoo.data import CUB
 from zoo.metrics import ExplanationSize, PartConsistency, PartPurity, PartStability, SpatialMisalignment
 from zoo.metrics.prototypes.misalignment import noise_outside, outside_of_box
-from zoo.metrics.prototypes.part_prototypes import peaks
+from zoo.metrics.prototypes.part_prototypes import peaks, perturbed
 
 HERE = Path(__file__).parent
 BLACK_BOX = "prototypes/blackbox_cub50"
@@ -103,7 +103,7 @@ def measure(checkpoint: Path, images: int) -> dict[str, Any]:
     consistency, stability, purity = (
         PartConsistency(units, parts),
         PartStability(units, parts),
-        PartPurity(units, parts, minimum=1e-6),
+        PartPurity(units, parts, minimum=1e-6, names=test.names),
     )
     draw, spent, placed = torch.Generator().manual_seed(0), 0.0, True
     counted = torch.zeros(units)
@@ -117,7 +117,7 @@ def measure(checkpoint: Path, images: int) -> dict[str, Any]:
             continue
         counts = relevant(weights(one))
         counted += counts.sum(0)
-        noisy = model.explain(x + 0.2 * torch.randn(x.shape, generator=draw), target)
+        noisy = model.explain(perturbed(x, generator=draw), target)
         before, after = (peaks(e.support) for e in (one, noisy))  # pyright: ignore[reportArgumentType]
         consistency.update(before, places, counts)
         stability.update(before, after, places, counts)

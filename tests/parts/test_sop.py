@@ -34,7 +34,8 @@ def by_hand(model, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             query, keys = e[anchor] @ generator.query[0], e @ generator.key[0]
             row = (generator.sharpness / math.sqrt(width) * keys @ query).view(1, 1, *model.elements.grid)
             kernel = torch.outer(*[torch.tensor([-1.0, 0, 1]).square().mul(-0.5).softmax(0)] * 2)
-            row = F.conv2d(row, kernel[None, None], padding=1).flatten()
+            row, inside = (F.conv2d(t, kernel[None, None], padding=1).flatten() for t in (row, torch.ones_like(row)))
+            row = row / inside
             attention = row.softmax(0)
             mask = torch.zeros(count, dtype=torch.bool)
             mask[row.topk(math.floor(0.2 * count)).indices] = True
@@ -142,7 +143,7 @@ def test_regression_is_not_rescaled_without_the_mass() -> None:
 
 
 def test_identical_groups_run_once_and_unneeded_ones_not_at_all() -> None:
-    for options in ({}, {"selector": {"reads": "input"}}):
+    for options in ({}, {"selector": {"reads": "input", "scale": 1.0}}):
         model = sop(**options).model
         rows = []
         model.backbone.encoder.register_forward_hook(lambda m, i, o, rows=rows: rows.append(len(o)))
@@ -309,4 +310,5 @@ def test_arguments_of_older_checkpoints_are_grouped() -> None:
     assert [stage["masked"] for stage in upgraded["recipe"]["stages"]] == [True, False]
     model = SumOfParts(**upgraded, backbone=CONVNET, elements={"patch": 2})
     assert model.grouping == Grouping(3) and model.by_input and model.generator.blur == 5
+    assert model.generator.border == "zero"  # with which its groups were learned
     assert SumOfParts.upgrade_arguments(dict(model.hparams)) == dict(model.hparams)

@@ -5,7 +5,7 @@ arXiv 1904.00760.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from zoo.training.modes import evaluating
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
+from zoo.utils.checks import check_choice
 
 RECIPE = Recipe(
     stages=(Stage("train", epochs=30, train=("backbone", "head")),),
@@ -35,7 +36,10 @@ RECIPE = Recipe(
     "bagnet",
     modality="image",
     paper="Brendel and Bethge, ICLR 2019",
-    small=Small({"widths": [8, 16], "depths": [1, 2], "strides": [2, 1], "wide": 1}),
+    small=Small(
+        {"widths": [8, 16], "depths": [1, 2], "strides": [2, 1], "wide": 1},
+        variants={"corner": Small({"shortcut": "corner"})},
+    ),
 )
 class BagNet(SelfInterpretable):
     """A residual network whose cells each see a small patch: score = bias + mean over the patches of W z.
@@ -49,7 +53,9 @@ class BagNet(SelfInterpretable):
 
     Differs from the published code: widths, depths and strides are arguments (there: those of ResNet-50,
     `widths: [256, 512, 1024, 2048]`, `depths: [3, 4, 6, 3]`, `strides: [2, 2, 2, 1]`, with `wide` 4, 3 or 2 for patches
-    of 33, 17 or 9 pixels); the bottleneck is a quarter of the width in both.
+    of 33, 17 or 9 pixels); the bottleneck is a quarter of the width in both. The shortcut of a 3 x 3 convolution takes
+    the middle of the three cells (there: the first, `shortcut: corner`). `zoo.parts.from_bagnet` builds this model from
+    published weights.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`): images.
@@ -57,6 +63,8 @@ class BagNet(SelfInterpretable):
         depths: blocks of each stage.
         strides: stride of each stage's first block.
         wide: number of stages, from the first, whose first block has a 3 x 3 convolution.
+        shortcut: which of the cells that a 3 x 3 convolution reads the shortcut adds: "centre", or "corner", the top
+            left one, as published.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, head.
 
     Attributes:
@@ -78,6 +86,7 @@ class BagNet(SelfInterpretable):
         depths: Sequence[int] = (3, 4, 6, 3),
         strides: Sequence[int] = (2, 2, 2, 1),
         wide: int = 4,
+        shortcut: Literal["centre", "corner"] = "centre",
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(domain, recipe)
@@ -91,13 +100,14 @@ class BagNet(SelfInterpretable):
             )
         if not 0 <= wide <= len(widths):
             raise ValueError(f"wide must be 0 to {len(widths)}, the number of stages; got {wide}.")
+        check_choice(("centre", "corner"), shortcut=shortcut)
         layers: list[nn.Module] = [Stem(self.domain.channels, widths[0] // 4)]
         channels = widths[0] // 4
         self.receptive_field, jump = 3, 1
         for i, (width, depth, stride) in enumerate(zip(widths, depths, strides, strict=True)):
             for j in range(depth):
                 kernel = 3 if i < wide and j == 0 else 1
-                layers.append(Bottleneck(channels, width, kernel, stride if j == 0 else 1))
+                layers.append(Bottleneck(channels, width, kernel, stride if j == 0 else 1, shortcut == "centre"))
                 channels = width
                 if j == 0:
                     self.receptive_field += (kernel - 1) * jump
@@ -175,11 +185,12 @@ class Bottleneck(nn.Module):
         channels: channels of the output.
         kernel: size of the middle convolution, 1 or 3.
         stride: of the middle convolution.
+        centre: whether the shortcut takes the middle of the cells that the middle convolution reads; else their first.
     """
 
-    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, centre: bool) -> None:
         super().__init__()
-        inner, self.cut, self.stride = max(channels // 4, 1), kernel // 2, stride
+        inner, self.cut = max(channels // 4, 1), kernel // 2 if centre else 0
         self.body = nn.Sequential(
             nn.Conv2d(in_channels, inner, 1, bias=False),
             nn.BatchNorm2d(inner),
@@ -199,5 +210,5 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         body = self.body(x)
-        inner = x[:, :, self.cut : x.shape[2] - self.cut, self.cut : x.shape[3] - self.cut]
-        return F.relu(body + self.shortcut(inner))
+        residual = self.shortcut(x[:, :, self.cut :, self.cut :])
+        return F.relu(body + residual[:, :, : body.shape[2], : body.shape[3]])

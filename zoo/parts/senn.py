@@ -168,6 +168,7 @@ class SENN(SelfInterpretable):
         """Unbiased estimate of |hᵀ ∇ₓ θ|², summed over classes and averaged over the batch."""
         theta, inputs = evidence.state["unit_logits"], evidence.state["inputs"]
         sign = torch.randint(0, 2, theta.shape[2:], device=theta.device, dtype=theta.dtype) * 2 - 1
-        product = torch.einsum("bk,bkc,c->", evidence.activation.detach(), theta, sign)
-        (gradient,) = torch.autograd.grad(product, inputs, create_graph=True)
+        # h only weighs the derivatives of θ: it is not differentiated by x, but the loss also teaches its encoder.
+        weight = evidence.activation[:, :, None] * sign
+        (gradient,) = torch.autograd.grad(theta, inputs, weight, create_graph=True)
         return gradient.flatten(1).square().sum(1).mean()

@@ -71,6 +71,7 @@ WORDS = {"elements": {}, "grouping": {"groups": 4, "size": 0.5}}
             "learned": Small({"grouping": {"groups": 6, "anchors": "learned", "heads": 2}}),
             "unscaled": Small({"scale": "none", "gradient": "straight_through", "grouping": {"groups": 6, "heads": 2}}),
             "blur": Small({"masking": {"fill": "blur"}}),
+            "zero-border": Small({"generator": {"border": "zero"}}),
             "mean": Small({"masking": {"fill": "mean"}}),
             "token": Small({"masking": {"fill": "token"}}),
             "vit": Small(VIT),
@@ -104,7 +105,8 @@ class SumOfParts(SelfInterpretable):
     Differs from the published code: the backbone is trained on random groups before the groups are learned, without
     which most of the accuracy is lost (leave out the stage `masked` for the published recipe); features are normalised
     before the attention, so its scale needs no tuning (`generator: {normalise: false}` for raw ones); only attention
-    rows that are used are computed; all heads train at once; each sample uses its own masks.
+    rows that are used are computed; all heads train at once; each sample uses its own masks; the blur of the scores is
+    a mean over the cells that exist.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
@@ -259,7 +261,7 @@ class SumOfParts(SelfInterpretable):
         mask = torch.ones(x.shape[0], 1, self.elements.count, dtype=torch.bool, device=x.device)
         if random:
             growth = max(2 * torch.rand(()).item() - 1, 0.0)
-            noise = self.generator.blurred(torch.randn(mask.shape, device=x.device))
+            noise = self.generator.blurred(torch.randn(mask.shape, device=x.device), present)
             if present is not None:
                 noise = noise.masked_fill(~present[:, None], -torch.inf)
             mask = highest(noise, self.grouping.sizes(x, self.elements.count, present, growth))

@@ -61,7 +61,7 @@ RECIPE = Recipe(
     paper="Chen et al., NeurIPS 2019",
     small=Small(
         {"prototypes_per_class": 2, "dim": 6, "thumbnail": 16},
-        scale={"addon.0.weight": 4.0, "addon.2.weight": 4.0},
+        scale={"addon.0.weight": 1.5, "addon.2.weight": 1.5},
         variants={"cosine": Small({"similarity": "cosine"})},
     ),
 )

@@ -61,7 +61,7 @@ RECIPE = Recipe(
     paper="Rymarczyk et al., ECCV 2022",
     small=Small(
         {"pool": 6, "slots": 2, "dim": 6, "thumbnail": 16},
-        scale={"addon.0.weight": 8.0},
+        scale={"addon.0.weight": 3.0},
         variants={"cosine": Small({"similarity": "cosine"})},
     ),
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence, Unit
@@ -51,7 +51,7 @@ RECIPE = Recipe(
     paper="Nauta et al., CVPR 2021",
     small=Small(
         {"depth": 3, "dim": 6, "thumbnail": 16},
-        scale={"addon.0.weight": 8.0},
+        scale={"addon.0.weight": 4.0},
         draw={"tree.leaves": 3.0},
         variants={"greedy": Small({"routing": "greedy"}), "max-path": Small({"routing": "max_path"})},
     ),
@@ -132,7 +132,7 @@ class ProtoTree(SelfInterpretable):
         self.routing = routing
         self.tree = Tree(depth, classes)
         self.backbone = create_backbone(backbone, domain.channels)
-        self.addon = create_addon(self.backbone.channels, dim, EXPONENTIAL)
+        self.addon = create_addon(self.backbone.channels, dim, EXPONENTIAL, initialise=nn.init.xavier_normal_)
         vectors = 0.5 + 0.1 * torch.randn(self.tree.nodes, dim)
         self.prototypes = PrototypeLayer(vectors, EXPONENTIAL, domain.channels, thumbnail)
 

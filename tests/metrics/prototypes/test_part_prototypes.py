@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from zoo.metrics import PartConsistency, PartPurity, PartStability
-from zoo.metrics.prototypes.part_prototypes import hits, peaks
+from zoo.metrics.prototypes.part_prototypes import hits, peaks, perturbed, sides_merged
 
 NAN = float("nan")
 # Four images; the beak is at (0.2, 0.2) and the tail at (0.8, 0.8), but the tail of the last image is not to be seen.
@@ -61,6 +61,28 @@ def test_purity_is_that_of_the_best_patches() -> None:
     torch.testing.assert_close(metric.shares()[:3], torch.tensor([1.0, 1 / 3, 1 / 3]))
     assert metric.undefined == 1
     assert metric.compute() == pytest.approx((1 + 2 / 3) / 3)
+
+
+def test_a_left_and_a_right_part_are_one_part_for_purity() -> None:
+    """A prototype of eyes was at most as pure as the more frequent of the two eyes."""
+    names = ["left eye", "beak", "right eye"]
+    assert sides_merged(names) == [0, 1, 0]
+    parts = torch.tensor([[[0.1, 0.1], [0.5, 0.5], [NAN, NAN]], [[NAN, NAN], [0.5, 0.5], [0.9, 0.1]]])
+    places = torch.tensor([[[0.1, 0.1]], [[0.9, 0.1]]])  # the eye that is to be seen
+    apart, together = PartPurity(1, 3, 0.2), PartPurity(1, 3, 0.2, names=names)
+    for metric in (apart, together):
+        metric.update(places, parts, torch.ones(2, 1))
+    assert apart.compute() == 0.5 and together.compute() == 1
+    with pytest.raises(ValueError, match="expected the names of 3 parts; got 2"):
+        PartPurity(1, 3, names=names[:2])
+
+
+def test_noise_is_clipped() -> None:
+    x, draw = torch.randn(1, 3, 50, 50), torch.Generator().manual_seed(0)
+    noise = perturbed(x, generator=draw) - x
+    expected = (0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).clamp(-0.25, 0.25)
+    torch.testing.assert_close(noise, expected, rtol=0, atol=1e-6)
+    assert (noise.abs() > 0.249).float().mean() > 0.2  # 21 % of draws are clipped
 
 
 def test_processes_together_have_the_purity_of_one() -> None:

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from tests.small_models import IMAGES, RandomImages
 from zoo.prototypes.layers.prototype_layer import PrototypeLayer, create_addon, random_vectors
 from zoo.prototypes.layers.similarity import COSINE, EXPONENTIAL, LOG, Similarity
+from zoo.prototypes.prototree import ProtoTree
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.stages import Stage
 
@@ -79,6 +81,16 @@ def test_recipes_must_push_after_training(free: tuple[str, ...], stages: list[St
         return
     with pytest.raises(ValueError, match=message):
         layer(free=free).check_recipe(stages)
+
+
+def test_addons_start_from_the_published_spread() -> None:
+    """They started from the default of a convolution, 2 to 5 times smaller."""
+    first, second = (step.weight for step in create_addon(400, 100, LOG, layers=2) if isinstance(step, nn.Conv2d))
+    assert first.std().item() == pytest.approx((2 / 100) ** 0.5, rel=0.05)  # 2 / number of outputs, for ReLU
+    assert second.std().item() == pytest.approx((2 / 100) ** 0.5, rel=0.05)
+    tree = ProtoTree(IMAGES, {"name": "convnet", "widths": [200], "pool": [0]}, depth=2, dim=100)
+    assert tree.addon[0].weight.std().item() == pytest.approx((2 / (200 + 100)) ** 0.5, rel=0.05)
+    assert not tree.addon[0].bias.any()
 
 
 def test_addons_end_in_the_range_of_the_prototypes() -> None:

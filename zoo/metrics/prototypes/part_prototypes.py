@@ -4,6 +4,7 @@ All locations are (x, y) in [0, 1] of the image, independent of the sizes of map
 without any counted image are excluded; `undefined` counts them.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -39,6 +40,20 @@ def hits(places: Tensor, parts: Tensor, width: float) -> tuple[Tensor, Tensor]:
     """
     near = ((places[:, :, None] - parts[:, None]).abs() <= width / 2).all(3)  # False for NaN
     return near, parts.isfinite().all(2)
+
+
+def perturbed(
+    x: Tensor, deviation: float = 0.2, limit: float = 0.25, generator: torch.Generator | None = None
+) -> Tensor:
+    """Normalised images with Gaussian noise that is clipped to +-limit; the defaults are the published ones."""
+    noise = deviation * torch.randn(x.shape, generator=generator)
+    return x + noise.clamp(-limit, limit).to(x)
+
+
+def sides_merged(names: Sequence[str]) -> list[int]:
+    """For each part the first part of the same name but for "left" and "right", such as "left eye" of "right eye"."""
+    same = [name.replace("left", "right") for name in names]
+    return [same.index(name) for name in same]
 
 
 class PartMetric(Metric):
@@ -131,7 +146,8 @@ class PartConsistency(PartMetric):
 class PartStability(PartMetric):
     """Share of pairs of image and prototype whose peak is near the same parts after a perturbation of the image.
 
-    Huang et al., ICCV 2023, section 3.3: Gaussian noise of standard deviation 0.2 on normalised images.
+    Huang et al., ICCV 2023, section 3.3: Gaussian noise of standard deviation 0.2 on normalised images, clipped to
+    +-0.25, see `perturbed`.
 
     Differs from the published code: pairs whose peak is near no part both before and after are excluded; there, they
     count as stable, which rewards background prototypes.
@@ -169,7 +185,10 @@ class PartPurity(PartMetric):
 
     Nauta, Schlötterer, van Keulen, Seifert: "PIP-Net", CVPR 2023, section 4: a patch of 32 of 224 pixels around the
     peak in each of the 10 top-activating images. It does not measure typical activations. Only patches with an
-    activation above `minimum` count.
+    activation above `minimum` count. As published, a left and a right part count as one part if `names` are given.
+
+    Differs from the published code: an image in which a part is invisible counts as one without the part (there: such
+    images are left out of that part's mean).
 
     Args:
         prototypes: K.
@@ -177,6 +196,10 @@ class PartPurity(PartMetric):
         width: see `PartMetric`.
         top: patches per prototype.
         minimum: activation.
+        names: of the P parts, of which those that differ only in "left" and "right" are merged; None merges none.
+
+    Raises:
+        ValueError: a number out of range, or not P names.
     """
 
     title = "purity of prototypes"
@@ -184,10 +207,19 @@ class PartPurity(PartMetric):
     near: Tensor
 
     def __init__(
-        self, prototypes: int, parts: int, width: float = 32 / 224, top: int = 10, minimum: float = -torch.inf
+        self,
+        prototypes: int,
+        parts: int,
+        width: float = 32 / 224,
+        top: int = 10,
+        minimum: float = -torch.inf,
+        names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(prototypes, parts, width)
+        if names is not None and len(names) != parts:
+            raise ValueError(f"expected the names of {parts} parts; got {len(names)}.")
         self.top, self.minimum = top, minimum
+        self.merged = list(range(parts)) if names is None else sides_merged(names)
         self.add_state("best", torch.full((1, prototypes, top), -torch.inf), dist_reduce_fx="cat")
         self.add_state("near", torch.zeros(1, prototypes, top, parts, dtype=torch.bool), dist_reduce_fx="cat")
 
@@ -195,6 +227,8 @@ class PartPurity(PartMetric):
         """Adds peaks (B, K, 2), parts (B, P, 2) with NaN, and activations (B, K)."""
         self.check(places, parts, activation)
         near = hits(places, parts, self.width)[0].transpose(0, 1)  # (K, B, P)
+        merged = torch.tensor(self.merged, device=near.device)
+        near = torch.zeros_like(near, dtype=torch.uint8).index_add(2, merged, near.to(torch.uint8)).bool()
         self._keep(torch.cat([self.best[0], activation.float().T.to(self.best)], 1), torch.cat([self.near[0], near], 1))
 
     def _keep(self, values: Tensor, near: Tensor) -> None:

@@ -25,12 +25,16 @@ PLACES = {
 def upgrade_flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Converts arguments of an older checkpoint; those of a current one are returned unchanged.
 
+    A checkpoint without the option `border` keeps the blur with which its groups were learned.
+
     Args:
         arguments: of `SumOfParts`, with a `recipe`.
     """
+    folded = fold_options(arguments, PLACES)
+    folded["generator"] = {"border": "zero", **(folded.get("generator") or {})}
     if "groups" not in arguments:
-        return dict(arguments)
-    folded, recipe = fold_options(arguments, PLACES), dict(arguments.get("recipe") or {})
+        return folded
+    recipe = dict(arguments.get("recipe") or {})
     if recipe.get("stages"):  # a stage was masked if it had that name
         recipe["stages"] = [{**stage, "masked": stage.get("name") == "masked"} for stage in recipe["stages"]]
         folded["recipe"] = recipe

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,10 @@ from zoo.domain import ImageDomain
 from zoo.parts.layers.elements import Elements
 from zoo.parts.layers.grouping import Grouping
 from zoo.parts.layers.smoothing import smooth
+from zoo.utils.checks import check_choice
 
 START = 4.0  # sharpness until the action `clone` sets it
+Border = Literal["excluded", "zero"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,13 @@ class GeneratorOptions:
     """Side of the Gaussian over the scores in cells, odd; 1 for none. Published: 3 (images), 15 (texts), 1 (maps)."""
     normalise: bool = True
     """Scale features to unit variance before the attention, so that the sharpness means the same for every encoder."""
+    border: Border = "excluded"
+    """Cells beyond the border, and elements that an input does not have: "excluded" from the mean that the blur
+    computes; "zero": scores of 0, which favours cells at the border wherever scores are negative. Checkpoints of
+    version 0.1 and earlier use "zero"."""
 
     def __post_init__(self) -> None:
+        check_choice(get_args(Border), border=self.border)
         if (self.sharpness is not None and not self.sharpness > 0) or self.blur < 1 or self.blur % 2 == 0:
             raise ValueError(
                 f"expected a sharpness above 0 and an odd blur >= 1; got sharpness {self.sharpness}, blur {self.blur}."
@@ -55,7 +63,7 @@ class GroupGenerator(nn.Module):
 
     def __init__(self, features: int, elements: Elements, grouping: Grouping, options: GeneratorOptions) -> None:
         super().__init__()
-        self.elements, self.blur = elements, options.blur
+        self.elements, self.blur, self.border = elements, options.blur, options.border
         self.register_buffer("sharpness", torch.tensor(float(options.sharpness or START)))
         self.norm = nn.LayerNorm(features, elementwise_affine=False) if options.normalise else nn.Identity()
         shape = (grouping.heads, features, features)
@@ -80,7 +88,7 @@ class GroupGenerator(nn.Module):
         queries = torch.einsum("bme,mef->bmf", anchors, self.query[head])
         keys = torch.einsum("ble,kef->bklf", e, self.key[:heads])
         scores = torch.einsum("bmf,bmlf->bml", queries, keys[:, head]) if heads > 1 else queries @ keys[:, 0].mT
-        scores = self.blurred(self.sharpness / math.sqrt(e.shape[2]) * scores)
+        scores = self.blurred(self.sharpness / math.sqrt(e.shape[2]) * scores, present)
         if present is not None:
             scores = scores.masked_fill(~present[:, None], -torch.inf)
         return scores, scores.softmax(2)
@@ -109,10 +117,22 @@ class GroupGenerator(nn.Module):
             low, high = (middle, high) if torch.cat(shares).mean() < inside else (low, middle)
         self.sharpness.fill_(low)
 
-    def blurred(self, scores: Tensor) -> Tensor:
-        """Blurs scores (B, M, L) over the grid; those of series along time only, not across variables."""
+    def blurred(self, scores: Tensor, present: Tensor | None) -> Tensor:
+        """Blurs scores (B, M, L) over the grid; those of series along time only, not across variables.
+
+        Args:
+            scores: (B, M, L).
+            present: (B, L) bool, the elements that each input has; None for all.
+        """
         if self.blur == 1:
             return scores
+        if self.border == "zero":
+            return self._smooth(scores)
+        # A mean over the cells that exist; so a constant added to all scores stays one, and cancels in the softmax.
+        there = torch.ones_like(scores[:, :1]) if present is None else present[:, None].to(scores.dtype)
+        return self._smooth(scores * there) / self._smooth(there).clamp_min(torch.finfo(scores.dtype).tiny)
+
+    def _smooth(self, scores: Tensor) -> Tensor:
         maps = scores.unflatten(2, self.elements.grid)
         for axis in (2, 3) if isinstance(self.elements.domain, ImageDomain) else (2,):
             maps = smooth(maps, 1.0, axis, self.blur // 2)

@@ -1,6 +1,7 @@
 """Prototypes that are compared with every patch of an image, and projected onto patches of training images."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -19,6 +20,8 @@ from zoo.training.stages import Stage
 from zoo.utils.functional import distances_at, squared_distances
 
 Embed = Callable[[Tensor], Tensor]  # images (B, C, H, W) to patches (B, D, h, w)
+Initialise = Callable[[Tensor], Tensor]  # draws a weight in place
+kaiming_fan_out: Initialise = partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
 
 
 class PrototypeLayer(nn.Module):
@@ -182,14 +185,26 @@ class PrototypeLayer(nn.Module):
         return self._units.get((self.provenance.name, self.alive), build)
 
 
-def create_addon(channels: int, dim: int, similarity: Similarity, layers: int = 1) -> nn.Sequential:
+def create_addon(
+    channels: int, dim: int, similarity: Similarity, layers: int = 1, initialise: Initialise = kaiming_fan_out
+) -> nn.Sequential:
     """1x1 convolutions with ReLU between, from maps of `channels` to `dim` channels, the size of the prototypes.
 
     They end in a sigmoid, except where patches are scaled to unit length.
+
+    Args:
+        channels: of the maps.
+        dim: channels of the prototypes.
+        similarity: of patches and prototypes.
+        layers: number of convolutions.
+        initialise: draws their weights in place; biases start at 0.
     """
-    steps: list[nn.Module] = [nn.Conv2d(channels, dim, 1)]
-    for _ in range(layers - 1):
-        steps += [nn.ReLU(), nn.Conv2d(dim, dim, 1)]
+    convolutions = [nn.Conv2d(channels if i == 0 else dim, dim, 1) for i in range(layers)]
+    steps: list[nn.Module] = []
+    for convolution in convolutions:
+        initialise(convolution.weight)
+        nn.init.zeros_(convolution.bias)  # pyright: ignore
+        steps += [nn.ReLU(), convolution] if steps else [convolution]
     return nn.Sequential(*steps, nn.Identity() if similarity.unit_length else nn.Sigmoid())
 
 
