@@ -1,5 +1,6 @@
 """Text encoders of Hugging Face: pooling by hand, padding, checkpoints without the hub, and what is refused."""
 
+import json
 import sys
 from pathlib import Path
 from shutil import rmtree
@@ -11,6 +12,7 @@ import yaml
 from torch import Tensor
 
 import zoo
+from tests.hostile import Touch, no_network
 from tests.subwords import BERT, bytelevel, tiny_bert, transformers, wordpiece
 from tests.toy import fit
 from zoo.checkpoints.config_file import read_config
@@ -165,35 +167,69 @@ def test_from_a_config_to_a_page(tmp_path: Path) -> None:
     [
         ({"pooling": "max"}, 10, "pooling must be 'masked' or 'padded'; got 'max'"),
         ({"config": None}, 10, "the backbone 'hf' needs a model, such as bert-base-uncased or a folder; got none"),
-        ({"config": {"model_type": "bert", "attn_implementation": "me/kernel"}}, 10, "transformers would run code of"),
+        (
+            {"config": {"model_type": "bert", "attn_implementation": "me/kernel"}},
+            10,
+            r"config has attn_implementation: me/kernel, by which transformers could .* run code",
+        ),
         (
             {"config": {"model_type": "bert", "text": {"_attn_implementation": "me/k"}}},
             10,
             "_attn_implementation: me/k",
         ),
         (
-            {"config": {"model_type": "dpt", "backbone": "me/images"}},
-            10,
-            "config has backbone: me/images, by which .* download a backbone",
-        ),
-        (
             {"config": {"model_type": "bertt"}},
             10,
-            "config must name a model_type of transformers; got 'bertt'; did you mean 'bert'",
+            "config must have the model_type of a text encoder; got 'bertt'; did you mean 'bert'",
         ),
-        ({"config": {}}, 10, "config must name a model_type of transformers; got None"),
-        ({"config": {"model_type": "t5"}}, 10, "'t5' has an encoder and a decoder; choose an encoder, such as BERT"),
+        ({"config": {}}, 10, "config must have the model_type of a text encoder; got None"),
+        ({"config": {"model_type": "t5"}}, 10, "must have the model_type of a text encoder; got 't5'; there are: alb"),
+        ({"config": {**BERT, "is_encoder_decoder": True}}, 10, "config has an encoder and a decoder; choose an enc"),
+        ({"config": {**BERT, "hidden_size": "wide"}}, 10, r"config is not valid \(.*hidden_size"),
+        ({"config": {**BERT, "num_hidden_layers": 2**31}}, 10, "config has num_hidden_layers: 2147483648, by which"),
         (
             {"config": {**BERT, "vocab_size": 5}},
             10,
             "the tokenizer has 18 pieces, the network knows 5; give the data the",
         ),
-        ({}, 15, r"BertModel cannot read texts of 15 tokens and 1 \+ 1 special ones \(it has 16 positions\)"),
+        ({}, 15, r"bert cannot read texts of 15 tokens and 1 \+ 1 special ones \(it has 16 positions\)"),
     ],
 )
 def test_encoder_that_cannot_be(options: dict, length: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         encoder(texts(length), **options)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"model_type": "timm_wrapper", "model_args": {"checkpoint_path": "{folder}/README.md"}},
+        {"model_type": "timm_wrapper", "architecture": "hf-hub:me/net"},
+        {"model_type": "dpt", "use_pretrained_backbone": True, "backbone": "resnet18"},
+        {**BERT, "model_args": {"checkpoint_path": "{folder}/README.md"}},
+        {**BERT, "parts": [{"inner": [{"use_pretrained_backbone": True}]}]},
+        {**BERT, "parts": [[{"architecture": "hf-hub:me/net"}]]},
+        {**BERT, "auto_map": {"AutoModel": "me/code--model.Net"}},
+        {**BERT, "inner": {"trust_remote_code": True}},
+        {**BERT, "quantization_config": {"quant_method": "me"}},
+    ],
+)
+@pytest.mark.parametrize("as_folder", [False, True], ids=["config", "folder"])
+def test_other_networks_and_what_they_load_are_refused(
+    hostile: dict, as_folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: `timm_wrapper` unpickled the file of its `checkpoint_path`, and backbones were downloaded."""
+    domain = texts()
+    no_network(monkeypatch)
+    torch.save({"x": Touch(tmp_path / "witness")}, tmp_path / "README.md")
+    text = json.dumps(hostile).replace("{folder}", str(tmp_path))
+    (tmp_path / "config.json").write_text(text)
+    given = {"model": str(tmp_path)} if as_folder else {"config": json.loads(text)}
+    if as_folder and set(hostile) & {"auto_map"}:
+        pytest.skip("the auto_map of a folder is not used")
+    with pytest.raises(ValueError, match=r"must have the model_type of a text encoder|by which transformers could"):
+        create_encoder({"name": "hf", **given}, domain)
+    assert not (tmp_path / "witness").exists()
 
 
 def test_a_vocabulary_of_words_is_refused() -> None:

@@ -3,20 +3,20 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from zoo.utils.yaml_files import dump_yaml, parse_yaml, read_yaml
 
-SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, if available, for long vocabularies
 # Since 2, sparse tensors are stored compactly, see zoo.utils.sparse_tensors; since 3, the config has a hash.
 FORMATS = (1, 2, 3)
 UNHASHED = (1, 2)
 CONFIG, WEIGHTS, GOLDEN = "config.yaml", "model.safetensors", "golden.safetensors"
 KEYS = {"format", "model", "arguments", "metrics", "sha256"}
 SHARED = "backbones"  # optional key: frozen backbones that are stored next to the checkpoint
-LONGEST = 2**26  # maximum number of characters of a config, as JSON
+LONGEST_NAME = 100  # characters of a model's name
 ABOUT = "about"  # optional key: content of the model card
 
 
@@ -35,10 +35,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder} has no {', '.join(missing)} (found: {found or 'nothing'}). Give a folder written by "
             "`train.py fit` or zoo.save()."
         )
-    try:
-        config = yaml.load((folder / CONFIG).read_text(encoding="utf-8"), Loader=SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder / CONFIG} is not valid YAML ({error}).") from error
+    config = read_yaml(folder / CONFIG)
     check_content(config, folder / CONFIG)
     return config
 
@@ -54,24 +51,27 @@ def check_content(config: Any, path: Path) -> None:
         ValueError: the content is not that of a checkpoint.
     """
     if not isinstance(config, dict) or set(config) - {SHARED, ABOUT} != KEYS:
-        keys = sorted(map(str, config)) if isinstance(config, dict) else type(config).__name__
+        keys = sorted(str(key)[:40] for key in config)[:12] if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"{path} must have the keys {', '.join(sorted(KEYS))}; got {keys}.")
-    if config["format"] not in FORMATS:
+    if type(config["format"]) is not int or config["format"] not in FORMATS:
         raise ValueError(
-            f"{path.parent} is of checkpoint format {config['format']!r}; this version reads format {FORMATS[0]} to "
-            f"{FORMATS[-1]}. Install a newer version of zoo."
+            f"{path.parent} is of checkpoint format {config['format']!r:.40}; this version reads format {FORMATS[0]} "
+            f"to {FORMATS[-1]}. Install a newer version of zoo."
         )
     name = config["model"]
-    if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
+    if not isinstance(name, str) or len(name) > LONGEST_NAME or not re.fullmatch(r"[\w-]+", name):
         raise ValueError(
-            f"{path} names the model {name!r}; expected a registry key such as 'protopnet'. Class paths are never "
-            "imported."
+            f"{path} names the model {name!r:.{LONGEST_NAME}}; expected a registry key such as 'protopnet'. Class "
+            "paths are never imported."
         )
     hashed = [WEIGHTS, GOLDEN] if config["format"] in UNHASHED else [WEIGHTS, GOLDEN, CONFIG]
     if not isinstance(config["sha256"], dict) or set(config["sha256"]) != set(hashed):
         raise ValueError(f"{path} must give the SHA-256 of exactly {', '.join(hashed)}.")
-    if not isinstance(config["arguments"], dict) or not isinstance(config["metrics"], dict):
-        raise ValueError(f"{path}: 'arguments' and 'metrics' must be mappings.")
+    if any(not isinstance(config.get(key, {}), dict) for key in ("arguments", "metrics", ABOUT)):
+        raise ValueError(f"{path}: 'arguments' and 'metrics' must be mappings, and so must '{ABOUT}', if it is there.")
+    for key, value in config["metrics"].items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{path}: the metric {key!r:.40} must be a number; got {value!r:.40}.")
     if CONFIG in hashed and (found := content_hash(config)) != (expected := config["sha256"][CONFIG]):
         raise ValueError(
             f"{path} is damaged or was changed: the SHA-256 of its content is {found[:12]}..., expected "
@@ -85,24 +85,19 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
         yaml.YAMLError: a value is not plain data.
     """
-    read_back = yaml.safe_load(_text(config))  # tuples become lists, as they will when the file is read
+    read_back = parse_yaml(dump_yaml(config))  # tuples become lists, as they will when the file is read
     complete = {**config, "sha256": {**config["sha256"], CONFIG: content_hash(read_back)}}
-    (folder / CONFIG).write_text(_text(complete), encoding="utf-8")
+    (folder / CONFIG).write_text(dump_yaml(complete), encoding="utf-8")
 
 
 def content_hash(config: Mapping[str, Any]) -> str:
     """SHA-256 of the content of a config without this hash, as JSON in the order of the file; formatting is ignored."""
     others = {name: value for name, value in config["sha256"].items() if name != CONFIG}
-    digest, length = hashlib.sha256(), 0
     try:
-        for piece in json.JSONEncoder(default=str).iterencode({**config, "sha256": others}):
-            digest.update(piece.encode())
-            length += len(piece)
-            if length > LONGEST:  # nested YAML aliases can expand a few lines to terabytes
-                raise ValueError(f"a {CONFIG} of a checkpoint has at most {LONGEST:,} characters; got more.")
+        text = json.dumps({**config, "sha256": others}, default=str)
     except TypeError as error:
         raise ValueError(f"the keys of a {CONFIG} must be plain data ({error}).") from error
-    return digest.hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_hash(path: Path) -> str:
@@ -113,7 +108,8 @@ def file_hash(path: Path) -> str:
 
 def backup(folder: Path) -> Path:
     """Where a checkpoint is kept while it is replaced."""
-    return folder.with_name(f".{folder.name}.old")
+    folder = Path.cwd() / folder  # "." has no name
+    return folder.parent / f".{folder.name}.old"
 
 
 def recover(folder: Path) -> None:
@@ -121,7 +117,3 @@ def recover(folder: Path) -> None:
     old = backup(folder)
     if old.is_dir() and not folder.exists():
         os.rename(old, folder)
-
-
-def _text(config: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)

@@ -2,17 +2,19 @@
 
 from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from zoo.checkpoints import shared_backbone
+from zoo.checkpoints.architecture import build, check_fit, describe_model, read_domain
 from zoo.checkpoints.config_file import CONFIG, GOLDEN, SHARED, WEIGHTS, file_hash, read_config, recover
-from zoo.checkpoints.pictures import is_picture
-from zoo.checkpoints.tensor_files import read_tensors
+from zoo.checkpoints.tensor_files import describe, described, read_tensors, require_finite
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
 from zoo.utils import sparse_tensors
+
+T = TypeVar("T")
 
 
 def load(folder: str | Path) -> SelfInterpretable:
@@ -20,22 +22,26 @@ def load(folder: str | Path) -> SelfInterpretable:
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing; the message lists what is there.
-        ValueError: the config is not readable, names no registered model, or does not fit the weights; or a file does
-            not have the hash that the config gives.
+        ValueError: the config is not readable, names no registered model, or does not fit the weights; a file does not
+            have the hash that the config gives; or weights are NaN or infinite.
+        ImportError: the model needs an optional dependency.
     """
     folder = Path(folder)
     recover(folder)
     config = read_config(folder)
     check_hashes(folder, config["sha256"])
-    model = build(config, folder)
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    stored = rename_tensors(read_tensors(folder / WEIGHTS), model.former_names, shapes)
-    own = sparse_tensors.unpack(stored, shapes, folder / WEIGHTS)
-    for name, tensor in own.items():
-        if name in shapes and is_picture(name, tensor) and not tensor.numel():  # left out when it was saved
-            prefix, _, buffer = name.rpartition(".")
-            model.get_submodule(prefix).register_buffer(buffer, tensor)
-    fill(model, own | shared_backbone.restore(config.get(SHARED, {}), folder), folder / WEIGHTS)
+    entry, where, path = registry.find(config["model"]), str(folder / CONFIG), folder / WEIGHTS
+    shared = shared_backbone.restore(config.get(SHARED, {}), folder)
+    stored = describe(path)
+    domain = read_domain(config["arguments"], describe(folder / GOLDEN), folder)
+    arguments = {**config["arguments"], "domain": domain}  # read once, as tokenizers take time
+    plan = describe_model(entry, arguments, where, len(stored) + len(shared))
+    needed, former = plan.state_dict(), plan.former_names
+    check_fit(plan, rename_tensors(stored, former, needed) | described(shared), path)
+    model = build(entry, arguments, where)
+    shapes = {name: tensor.shape for name, tensor in needed.items()}
+    own = sparse_tensors.unpack(rename_tensors(read_tensors(path), former, needed), shapes, path)
+    fill(model, own | shared, path)
     return model.eval()
 
 
@@ -53,33 +59,11 @@ def check_hashes(folder: Path, expected: dict[str, Any]) -> None:
             )
 
 
-def build(config: dict[str, Any], folder: Path) -> SelfInterpretable:
-    """The model of a config, with its initial weights.
-
-    Raises:
-        ValueError: there is no such model, or it does not accept the arguments.
-    """
-    entry = registry.find(config["model"])
-    try:
-        arguments = entry.cls.upgrade_arguments(config["arguments"])
-        offline = entry.cls.offline_arguments(arguments)
-        model = entry.cls(**offline)
-    except (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:  # values of another type
-        raise ValueError(
-            f"{folder / CONFIG} has arguments that {entry.name} does not accept ({type(error).__name__}: {error})."
-        ) from error
-    # Where the weights came from is kept, so that a copy of the checkpoint has the same config.
-    model.hparams.update({name: value for name, value in arguments.items() if value != offline[name]})
-    return model
-
-
-def rename_tensors(
-    tensors: Mapping[str, Tensor], former_names: Mapping[str, str], known: Container[str]
-) -> dict[str, Tensor]:
+def rename_tensors(tensors: Mapping[str, T], former_names: Mapping[str, str], known: Container[str]) -> dict[str, T]:
     """Gives stored tensors the names that they have in the present model.
 
     Args:
-        tensors: tensors, or their parts (see `zoo.utils.sparse_tensors`), by name.
+        tensors: tensors, their parts (see `zoo.utils.sparse_tensors`), or what describes them, by name.
         former_names: earlier name of a tensor or module -> present name, see `SelfInterpretable.former_names`.
         known: names of the model's tensors, which are left unchanged.
     """
@@ -95,23 +79,14 @@ def rename_tensors(
 
 
 def fill(model: SelfInterpretable, tensors: dict[str, Tensor], path: Path) -> None:
-    """Copies tensors into a model that has exactly these names, shapes and types.
+    """Copies the tensors of a file into a model that they fit, see `zoo.checkpoints.architecture.check_fit`.
 
     Raises:
-        ValueError: names the tensors that differ.
+        ValueError: a tensor is NaN or infinite somewhere.
     """
-    needed = model.state_dict()
-    missing, extra = sorted(needed.keys() - tensors.keys()), sorted(tensors.keys() - needed.keys())
-    if missing or extra:
-        raise ValueError(
-            f"{path} does not fit the model of its config: missing {missing[:3] or 'nothing'}, unknown "
-            f"{extra[:3] or 'nothing'}."
-        )
-    for name, tensor in needed.items():
-        found = tensors[name]
-        if found.shape != tensor.shape or found.dtype != tensor.dtype:
-            raise ValueError(
-                f"{path}: '{name}' is {found.dtype} {tuple(found.shape)}; the model of the config needs "
-                f"{tensor.dtype} {tuple(tensor.shape)}."
-            )
+    require_finite(tensors, str(path))
+    for name, tensor in model.state_dict().items():
+        if tensors[name].shape != tensor.shape:  # pictures that were left out when the model was saved
+            prefix, _, buffer = name.rpartition(".")
+            model.get_submodule(prefix).register_buffer(buffer, tensors[name])
     model.load_state_dict(tensors)

@@ -17,7 +17,8 @@ def load_checkpoint(name: str | Path) -> "SelfInterpretable":
     """Reads a checkpoint into a model in evaluation mode, on the CPU.
 
     Args:
-        name: a folder written by `fit` or `save`, one of `list_checkpoints()`, or "hub:owner/name@revision".
+        name: a folder written by `save`; the folder of a run of `fit`, or the checkpoint in it; one of
+            `list_checkpoints()`; or "hub:owner/name@revision".
 
     Raises:
         FileNotFoundError: there is no such checkpoint; the message lists those that exist.

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo.checkpoints import model_card, shared_backbone
+from zoo.checkpoints.architecture import check_fit, describe_model
 from zoo.checkpoints.config_file import (
     ABOUT,
     CONFIG,
@@ -27,10 +28,12 @@ from zoo.checkpoints.config_file import (
 )
 from zoo.checkpoints.golden import golden_terms
 from zoo.checkpoints.pictures import without_pictures
+from zoo.checkpoints.tensor_files import described, require_finite
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.utils import sparse_tensors
+from zoo.utils.atomic import umask
 
 
 def save(
@@ -57,12 +60,16 @@ def save(
         about: content of the model card besides the metrics, see `zoo.checkpoints.model_card`.
 
     Raises:
-        ValueError: the model has no frozen backbone to share, or the model card is incomplete.
+        ValueError: the model has no frozen backbone to share, or the model card is incomplete; or it could not be
+            loaded: weights are not finite, or of another type or shape than its arguments give.
         RuntimeError: the model is not ready, see `SelfInterpretable.require_ready`.
         FileExistsError: the folder holds something else than a checkpoint.
         OSError: the files could not be written; a checkpoint that was there is unchanged.
     """
+    model = getattr(model, "_orig_mod", model)  # of torch.compile(model)
     model.require_ready()
+    entry, arguments = registry.find(registry.name_of(type(model))), arguments_of(model)
+    check_loads(model, entry, arguments)
     folder = Path(folder)
     recover(folder)
     require_replaceable(folder)
@@ -71,8 +78,8 @@ def save(
     try:
         config: dict[str, Any] = {
             "format": FORMATS[-1],
-            "model": registry.name_of(type(model)),
-            "arguments": arguments_of(model),
+            "model": entry.name,
+            "arguments": arguments,
             "metrics": dict(metrics or {}),
         }
         if share_backbone:
@@ -109,6 +116,24 @@ def require_replaceable(folder: Path) -> None:
         )
 
 
+def check_loads(model: SelfInterpretable, entry: registry.Entry, arguments: Mapping[str, Any]) -> None:
+    """Refuses a model that `zoo.checkpoints.load` would refuse.
+
+    Raises:
+        ValueError: weights are not finite, or of another type or shape than the arguments give.
+    """
+    name, state = type(model).__name__, model.state_dict()
+    require_finite(state, name)
+    plan = describe_model(entry, arguments, name, len(state))
+    for key, needed in plan.state_dict().items():
+        if key in state and state[key].dtype != needed.dtype:
+            raise ValueError(
+                f"{name} has {state[key].dtype} in '{key}', and a checkpoint stores {needed.dtype}; save a copy of it "
+                "that was not converted, or convert it back with model.float()."
+            )
+    check_fit(plan, described(state), Path(name))
+
+
 def arguments_of(model: SelfInterpretable) -> dict[str, Any]:
     """The constructor's arguments; a text encoder of the hub is given by its config, so that it is built offline."""
     found = next((m.spec for m in model.modules() if isinstance(m, HuggingFaceText)), None)
@@ -132,10 +157,10 @@ def _write(
     save_file({"inputs": inputs.contiguous(), **golden_terms(model, inputs)}, folder / GOLDEN)
     write_config(folder, {**config, "sha256": {name: file_hash(folder / name) for name in (WEIGHTS, GOLDEN)}})
     for path in folder.iterdir():  # flushed to the disk before the rename makes it the checkpoint
-        path.chmod(0o644)
+        path.chmod(0o666 & ~umask())
         with path.open("rb") as written:
             os.fsync(written.fileno())
-    folder.chmod(0o755)
+    folder.chmod(0o777 & ~umask())
 
 
 def _replace(folder: Path, fresh: Path) -> None:

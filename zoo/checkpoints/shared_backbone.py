@@ -18,6 +18,7 @@ from torch import Tensor
 from zoo.checkpoints.tensor_files import read_tensors
 from zoo.core.module import SelfInterpretable
 from zoo.networks.image_backbones import Backbone
+from zoo.utils.atomic import umask
 
 FOLDER = "backbones"
 DIGITS = 12  # of the hash in a file name
@@ -121,7 +122,7 @@ def _write(tensors: dict[str, Tensor], file: Path) -> None:
     os.close(handle)
     try:
         save_file(tensors, fresh)
-        Path(fresh).chmod(0o644)
+        Path(fresh).chmod(0o666 & ~umask())
         os.replace(fresh, file)
     finally:
         Path(fresh).unlink(missing_ok=True)

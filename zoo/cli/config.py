@@ -4,10 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import get_loader
-
 from zoo.utils.errors import did_you_mean
+from zoo.utils.yaml_files import ConfigLoader, parse_yaml, read_yaml
 
 SECTIONS = ("model", "data", "trainer")
 CLASSES = ("model", "data")  # sections that name a class: class_path and init_args
@@ -22,12 +20,9 @@ def load_yaml(text: str) -> Any:
     """YAML as in config files, where 1e-3 is a number.
 
     Raises:
-        ValueError: the text is not valid YAML.
+        ValueError: see `parse_yaml`.
     """
-    try:
-        return get_loader("yaml")(str(text))  # an Override is not accepted
-    except yaml.YAMLError as error:
-        raise ValueError(f"not valid YAML: {error}") from error
+    return parse_yaml(str(text), ConfigLoader)  # an Override is not accepted
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -35,15 +30,12 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file; the message names similar shipped configs.
-        ValueError: the file is not a YAML mapping.
+        ValueError: the file is not a YAML mapping, or see `read_yaml`.
     """
     if not path.is_file():
         shipped = sorted(str(p) for p in Path("configs").rglob("*.yaml"))
         raise FileNotFoundError(f"no config at {path}{'; ' + did_you_mean(path, shipped) if shipped else '.'}")
-    try:
-        config = load_yaml(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is {error}") from error
+    config = read_yaml(path, ConfigLoader)
     if not isinstance(config, dict):
         raise ValueError(f"{path} must be a mapping with the keys model and data; got {type(config).__name__}.")
     return config

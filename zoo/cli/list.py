@@ -58,13 +58,14 @@ def checkpoints() -> list[Row]:
 
 def checkpoint(name: str, folder: Path) -> Row:
     """Family, model, data, test metrics and size of a checkpoint."""
-    size = f"{sum(p.stat().st_size for p in folder.iterdir()) / 1e6:.1f} MB"
+    size = ""
     try:
+        size = f"{sum(p.stat().st_size for p in folder.iterdir()) / 1e6:.1f} MB"
         config = read_config(folder)
         family = registry.find(config["model"]).family
     except (ValueError, OSError):
         return name, "", "", "", f"damaged, see `python train.py check {name}`", size
-    data = config.get(ABOUT, {}).get("data", "").split(";")[0].split(" (")[0]
+    data = str(config.get(ABOUT, {}).get("data", "")).split(";")[0].split(" (")[0]
     test = ", ".join(f"{metric} {value:.4f}" for metric, value in config["metrics"].items())
     return name, family, config["model"], data, test, size
 

@@ -1,12 +1,13 @@
 """A section of a config as an object: a class, with typed arguments for its constructor."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from zoo.cli.config import Override, load_yaml
+from zoo.cli.config import Override
 from zoo.cli.typed import check_keys, convert, parameters
 from zoo.training.recipe import Recipe, parse_recipe
 from zoo.utils.signatures import init_parameters
@@ -30,7 +31,7 @@ class Part:
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments as plain data, without those that are None."""
-        found = load_yaml(self.parser.dump(self.arguments))
+        found = json.loads(self.parser.dump(self.arguments, format="json"))
         return {name: value for name, value in found.items() if value is not None}
 
     def values(self) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class RRL(SelfInterpretable):
         check_at_least(1, rules=rules, thresholds=thresholds)
         check_above(0, temperature=temperature)
         share = torch.arange(1, thresholds + 1) / (thresholds + 1)
-        places = torch.tensor([0.5]) if thresholds == 1 else torch.distributions.Normal(0.0, 1.0).icdf(share)
+        places = torch.tensor([0.5]) if thresholds == 1 else torch.special.ndtri(share)
         self.register_buffer("places", places)
         self.negations = negations
         count = len(self.domain.features) * len(places) * (2 if negations else 1)

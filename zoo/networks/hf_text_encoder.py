@@ -13,10 +13,20 @@ from zoo.domain import TextDomain
 from zoo.domain.text import FIRST, PAD, UNKNOWN
 from zoo.networks.base import StateEncoder
 from zoo.networks.text_encoders import check_pooling, masked_mean
-from zoo.utils.errors import did_you_mean
+from zoo.utils.errors import did_you_mean, short
 from zoo.utils.hub import require_model
 from zoo.utils.optional import need
 
+ENCODERS = (  # what `model_type` may be: networks of `transformers` for texts, which load nothing else
+    *("albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "gpt2", "modernbert", "mpnet"),
+    *("roberta", "xlm-roberta"),
+)
+SHIFTED = ("camembert", "mpnet", "roberta", "xlm-roberta")  # their positions count from the number of padding + 1
+REFUSED = (  # entries of a config by which transformers reads files, downloads, or runs code
+    *("architecture", "auto_map", "kernel_config", "model_args", "pretrained", "quantization_config"),
+    *("trust_remote_code", "use_kernels"),
+)
+LARGEST = 2**20  # of the numbers in a config, some of which are lengths of lists
 PROVENANCE = ("_name_or_path", "auto_map", "transformers_version")  # config entries that do not describe the network
 
 
@@ -41,8 +51,8 @@ class HuggingFaceText(StateEncoder):
     Raises:
         ImportError: the extra `text` is not installed.
         FileNotFoundError: no such model.
-        ValueError: a domain without a tokenizer, a tokenizer or a length too large for the network, an encoder-decoder,
-            or an unknown pooling.
+        ValueError: a domain without a tokenizer, a tokenizer or a length too large for the network, another network
+            than one of `ENCODERS`, or an unknown pooling.
     """
 
     before: Tensor  # numbers of the special tokens before a text
@@ -68,10 +78,6 @@ class HuggingFaceText(StateEncoder):
             found = _read_config(model)
         else:
             raise ValueError("the backbone 'hf' needs a model, such as bert-base-uncased or a folder; got none.")
-        if found.is_encoder_decoder:
-            raise ValueError(
-                f"'{model or found.model_type}' has an encoder and a decoder; choose an encoder, such as BERT."
-            )
         tokens, subwords = found.vocab_size, domain.subwords
         if len(subwords.pieces) > tokens:
             raise ValueError(
@@ -90,8 +96,9 @@ class HuggingFaceText(StateEncoder):
             "config": {key: value for key, value in kept.items() if key not in PROVENANCE},
             "pooling": pooling,
         }
+        self._check_length(found, domain.length)
         self.network: Any = _build(model, found)
-        self.channels = self._probe(domain.length)
+        self.channels: int = found.hidden_size
 
     def states(self, x: Tensor) -> Tensor:
         """Encodes each token: token numbers (B, T) to (B, T, `channels`)."""
@@ -117,25 +124,19 @@ class HuggingFaceText(StateEncoder):
         there = there.scatter(1, behind, torch.ones_like(behind))
         return self.network(input_ids=ids, attention_mask=there).last_hidden_state
 
-    def _probe(self, length: int) -> int:
-        """Width of the vectors, measured on one text of full length.
+    def _check_length(self, config: Any, length: int) -> None:
+        """Refuses texts that are longer than the network has positions for.
 
         Raises:
-            ValueError: the network cannot read texts of this length.
+            ValueError: gives both numbers.
         """
-        self.network.eval()
-        try:
-            with torch.no_grad():
-                h = self._hidden(torch.full((1, length), FIRST))
-        except (RuntimeError, IndexError, ValueError, TypeError) as error:
-            most = getattr(self.network.config, "max_position_embeddings", "fewer")
+        shift = self.padding + 1 if config.model_type in SHIFTED else 0
+        positions = config.max_position_embeddings - shift
+        if len(self.before) + length + len(self.after) > positions:
             raise ValueError(
-                f"{type(self.network).__name__} cannot read texts of {length} tokens and {len(self.before)} + "
-                f"{len(self.after)} special ones (it has {most} positions): {error}. Give the data a smaller length."
-            ) from error
-        finally:
-            self.network.train()
-        return int(h.shape[2])
+                f"{config.model_type} cannot read texts of {length} tokens and {len(self.before)} + {len(self.after)} "
+                f"special ones (it has {positions} positions). Give the data a smaller length."
+            )
 
 
 def _read_config(model: str) -> Any:
@@ -147,35 +148,57 @@ def _read_config(model: str) -> Any:
         "Give a folder with config.json and model.safetensors.",
     )
     try:
-        return library.AutoConfig.from_pretrained(_path(model), trust_remote_code=False)
+        found, _ = library.PretrainedConfig.get_config_dict(_path(model))
     except (OSError, ValueError) as error:
         raise _not_found(model, error) from error
+    return _make_config({key: value for key, value in found.items() if key not in PROVENANCE}, f"config of '{model}'")
 
 
-def _make_config(config: Mapping[str, Any]) -> Any:
-    library = need("transformers", "text")
+def _make_config(config: Mapping[str, Any], what: str = "config") -> Any:
+    """The config of one of `ENCODERS`.
+
+    Raises:
+        ValueError: another network, or entries that are refused or invalid.
+    """
     options = dict(config)
-    kind, known = options.pop("model_type", None), library.CONFIG_MAPPING
-    if kind not in known:
-        raise ValueError(f"config must name a model_type of transformers; got {kind!r}; {did_you_mean(kind, known)}")
-    if code := list(_from_the_hub(options)):
+    kind = options.pop("model_type", None)
+    if kind not in ENCODERS:
         raise ValueError(
-            f"config has {', '.join(code)}, by which transformers would run code of the hub or download a backbone; "
+            f"{what} must have the model_type of a text encoder; got {kind!r:.40}; {did_you_mean(kind, ENCODERS)}"
+        )
+    if refused := next(_refused(options), None):
+        raise ValueError(
+            f"{what} has {refused}, by which transformers could read files, download, run code or fill the memory; "
             "leave it out."
         )
-    return library.AutoConfig.for_model(kind, **options)
+    try:
+        found = need("transformers", "text").AutoConfig.for_model(kind, **options)
+    except ImportError:
+        raise
+    except Exception as error:  # the library's checks of types have their own classes
+        raise ValueError(f"{what} is not valid ({type(error).__name__}: {short(str(error))}).") from error
+    if found.is_encoder_decoder:
+        raise ValueError(f"{what} has an encoder and a decoder; choose an encoder, such as BERT.")
+    return found
 
 
-def _from_the_hub(config: Mapping[str, Any]) -> Iterator[str]:
-    """The entries of a config, at any depth, that name something on the hub.
+def _refused(value: Any, key: str = "") -> Iterator[str]:
+    """The entries of a config, at any depth, that `transformers` must not see.
 
-    These are kernels, such as attn_implementation: org/name, and the backbones of networks for images.
+    These are the ones in `REFUSED`, backbones, numbers above `LARGEST`, and implementations with a slash, which are
+    kernels on the hub.
     """
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _from_the_hub(value)
-        elif (str(key).endswith("implementation") and "/" in str(value)) or ("backbone" in str(key) and value):
-            yield f"{key}: {value}"
+    if key in REFUSED or "backbone" in key or (key.endswith("implementation") and "/" in str(value)):
+        if value:
+            yield f"{key}: {short(str(value), 60)}"
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _refused(inner, str(name))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _refused(inner)
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        yield f"{key}: {short(str(value), 60)}"
 
 
 def _build(model: str | None, config: Any) -> nn.Module:
@@ -193,7 +216,7 @@ def _build(model: str | None, config: Any) -> nn.Module:
             raise _not_found(model, error) from error
     if getattr(network, "pooler", None) is not None:
         network.pooler = None  # reads the first position only; this encoder does not use it
-    return network
+    return network.train()
 
 
 def _path(model: str) -> str:

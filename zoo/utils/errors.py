@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 SHOWN = 12  # names in a message, at most
+COMPARED = 5_000  # names that are compared with an unknown one, which takes milliseconds for each hundred
+LONGEST = 80  # characters of a name that is compared
 
 
 class ContractError(TypeError):
@@ -13,12 +15,18 @@ class ContractError(TypeError):
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Ends the message about an unknown name: "did you mean 'a'?" if one is near, else "there are: a, b, c."."""
     names = list(known)
-    by_case = {n.lower(): n for n in names}
-    near = get_close_matches(str(name).lower(), by_case, 1)
+    by_case = {n.lower(): n for n in names[:COMPARED] if len(n) <= LONGEST}
+    near = get_close_matches(str(name)[:LONGEST].lower(), by_case, 1)
     if near:
         return f"did you mean '{by_case[near[0]]}'?"
     more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
     return f"there are: {', '.join(names[:SHOWN])}{more}." if names else "there are none."
+
+
+def short(text: str, most: int = 300) -> str:
+    """A text on one line, of at most `most` characters."""
+    line = " ".join(text[: 2 * most].split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def outside_checkpoint(argument: str, value: object) -> ValueError:

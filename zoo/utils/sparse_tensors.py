@@ -14,16 +14,22 @@ import torch
 from torch import Tensor
 
 SMALLEST = 1024  # smaller tensors are stored as they are
+LARGEST = 2**28  # bytes of all tensors of a file that are packed, so that no small file can fill the memory
 WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 PARTS = ("shape", "values", "gaps", "bits")
 MARK = "::"
 
 
 def pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Converts each tensor that takes at most half of its space in parts; the others are returned unchanged."""
+    """Converts each tensor that takes at most half of its space in parts; the others are returned unchanged.
+
+    Tensors that together would exceed `LARGEST` are returned unchanged, too.
+    """
     packed: dict[str, Tensor] = {}
+    room = LARGEST
     for name, tensor in tensors.items():
-        parts = _pack(tensor) if _may_be_packed(tensor) else None
+        parts = _pack(tensor) if _may_be_packed(tensor) and tensor.nbytes <= room else None
+        room -= 0 if parts is None else tensor.nbytes
         packed |= {name: tensor} if parts is None else {name + MARK + part: t for part, t in parts.items()}
     return packed
 

@@ -63,7 +63,12 @@ def bridge_losses(
 
 @torch.no_grad()
 def stream_ratios(sparse: SparseNetwork, dense: SparseNetwork, tokens: Tensor) -> list[float]:
-    """Root mean square of the sparse stream divided by that of the dense stream at each site, for tokens (B, T)."""
+    """Root mean square of the sparse stream divided by that of the dense stream at each site, for tokens (B, T).
+
+    On the device "meta", where tensors have no values, all are 1.
+    """
+    if tokens.is_meta:
+        return [1.0] * (2 * sparse.layout.layers)
     streams = zip(residual_streams(sparse, tokens)[:-1], residual_streams(dense, tokens)[:-1], strict=True)
     return [float(ours.square().mean().sqrt() / theirs.square().mean().sqrt()) for ours, theirs in streams]
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from zoo.circuits.network.transformer import SparseNetwork
 from zoo.domain import Domain
 from zoo.utils import sparse_tensors
+from zoo.utils.yaml_files import read_yaml
 
 CONFIG, WEIGHTS, PREFIX = "config.yaml", "model.safetensors", "network."
 OF_TRAINING = ("domain", "recipe", "stages", "lr", "weight_decay", "optimizer", "coefficients")
@@ -63,10 +63,7 @@ def stored_arguments(folder: Path, domain: Domain) -> dict[str, Any]:
             f"no checkpoint of a dense model at {folder}; train one first, such as configs/circuits/"
             "dense_idioms_cpu.yaml."
         )
-    try:
-        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder / CONFIG} is not valid YAML ({error}).") from error
+    config = read_yaml(folder / CONFIG)
     name = config.get("model") if isinstance(config, dict) else None
     if name != "sparse_transformer" or not isinstance(config.get("arguments"), dict):
         raise ValueError(f"{folder} contains {name!r}; the dense model must be a sparse_transformer of density 1.")
