@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from zoo.utils.json_text import to_json
+from zoo.utils.json_text import to_json, without_nan
 from zoo.utils.printable import printable
 
 
@@ -39,3 +39,4 @@ def test_json_keeps_every_name_and_refuses_nan() -> None:
     for number in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="not JSON compliant"):
             to_json({"a": [number]})
+    assert to_json(without_nan({"a": [float("nan"), 1.5], "b": (float("-inf"),)})) == '{"a": [null, 1.5], "b": [null]}'

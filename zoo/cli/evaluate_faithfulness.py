@@ -1,7 +1,6 @@
 """`train.py evaluate --metrics`: how faithful the explanations of a checkpoint are to the model."""
 
 import argparse
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,8 @@ from zoo.metrics.concepts.report import plain
 from zoo.metrics.faithfulness import CONTROLS, EncodingGap, Subject, train_evaluator
 from zoo.metrics.faithfulness.suite import Result, choose, measure
 from zoo.training.modes import evaluating
+from zoo.utils.atomic import write_text
+from zoo.utils.json_text import to_json, without_nan
 from zoo.views.faithfulness import Row, faithfulness_page, faithfulness_svg
 
 REPORT = "faithfulness"  # name of the report's files
@@ -44,8 +45,8 @@ def report_faithfulness(model: SelfInterpretable, data: DataModule, options: arg
     what = f"{options.control} of {record['model']}" if options.control else record["model"]
     about = f"{what} · {rows:,} {options.split} rows · 95 % intervals over rows"
     drawing = faithfulness_svg(lines)
-    stem.with_suffix(".svg").write_text(drawing, encoding="utf-8")
-    stem.with_suffix(".html").write_text(faithfulness_page(about, drawing, lines), encoding="utf-8")
+    write_text(stem.with_suffix(".svg"), drawing)
+    write_text(stem.with_suffix(".html"), faithfulness_page(about, drawing, lines))
     print(about)
     print_table(lines)
     print(f"figure {stem.with_suffix('.html')} · numbers {stem.with_suffix('.json')} · {record['seconds']:.1f} s")
@@ -122,5 +123,5 @@ def print_table(rows: list[Row]) -> None:
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Writes plain data to a JSON file."""
-    path.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    """Writes plain data to a JSON file; numbers that are undefined become null."""
+    write_text(path, to_json(without_nan(record), indent=1) + "\n")

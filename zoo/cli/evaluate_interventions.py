@@ -1,7 +1,6 @@
 """`train.py evaluate --interventions`: accuracy after interventions on concepts, by policy."""
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Mapping
@@ -17,6 +16,8 @@ from zoo.interventions.curve import SHARES, Curve
 from zoo.interventions.policies import CooP, Policy, check_names, make_policies
 from zoo.interventions.protocol import Protocol, group_members
 from zoo.interventions.sweep import sweep, tune
+from zoo.utils.atomic import write_text
+from zoo.utils.json_text import to_json, without_nan
 from zoo.views.curves import Line, curves_page, save_png, svg
 
 
@@ -84,7 +85,7 @@ def fit_policies(
 
 def write_report(stem: Path, record: Mapping[str, Any], curves: list[Curve]) -> None:
     """Writes numbers, figure and page next to each other, and prints the table."""
-    stem.with_suffix(".json").write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_text(stem.with_suffix(".json"), to_json(without_nan(record), indent=1) + "\n")
     panels: dict[str, list[Line]] = {}
     for curve in curves:
         spread = None if curve.std is None else curve.std.tolist()
@@ -92,7 +93,7 @@ def write_report(stem: Path, record: Mapping[str, Any], curves: list[Curve]) -> 
     what = "concepts" if record["protocol"]["individually"] else "concept groups"
     axes = (f"{what} intervened on", "accuracy")
     drawing = svg(panels, *axes)
-    stem.with_suffix(".svg").write_text(drawing, encoding="utf-8")
+    write_text(stem.with_suffix(".svg"), drawing)
     about = f"{record['model']} · {record['rows']:,} {record['split']} rows · {len(record['groups'])} {what}"
     about += " · accuracy in % after interventions on that share of them"
     header = ("policy", "labels", *(f"{share:.0%}" for share in SHARES), "area")
@@ -100,7 +101,7 @@ def write_report(stem: Path, record: Mapping[str, Any], curves: list[Curve]) -> 
         (c.policy, labels_of(c.competence), *(f"{100 * c.at(share):.1f}" for share in SHARES), f"{c.area:.4f}")
         for c in curves
     ]
-    stem.with_suffix(".html").write_text(curves_page("Interventions", drawing, about, header, rows), encoding="utf-8")
+    write_text(stem.with_suffix(".html"), curves_page("Interventions", drawing, about, header, rows))
     drawn = save_png(panels, *axes, stem.with_suffix(".png"))
     print(about)
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]

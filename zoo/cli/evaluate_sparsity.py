@@ -1,7 +1,6 @@
 """`train.py evaluate --sparsity`: accuracy with few effective concepts, next to random concepts of the same number."""
 
 import argparse
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -16,6 +15,8 @@ from zoo.data.base.module import DataModule
 from zoo.metrics.concepts.sparsity import covering_concepts, effective_concepts, sparsity_report
 from zoo.training.batch import as_batch
 from zoo.training.modes import evaluating
+from zoo.utils.atomic import write_text
+from zoo.utils.json_text import to_json, without_nan
 
 
 def report_sparsity(model: SelfInterpretable, data: DataModule, options: argparse.Namespace) -> None:
@@ -56,7 +57,7 @@ def report_sparsity(model: SelfInterpretable, data: DataModule, options: argpars
         "ncc": covering_concepts(test.concepts, head.weight),
         "levels": [asdict(level) for level in levels],
     }
-    (options.output / "sparsity.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_text(options.output / "sparsity.json", to_json(without_nan(record), indent=1) + "\n")
     print(
         f"{record['concepts']} concepts; {record['nec']:.1f} effective concepts a class (NEC), of which "
         f"{record['ncc']:.1f} make up 95 % of a contribution (NCC)"

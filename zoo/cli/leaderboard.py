@@ -29,6 +29,7 @@ from zoo.metrics.faithfulness.posthoc import POSTHOC
 from zoo.metrics.faithfulness.suite import choose, measure
 from zoo.training.modes import evaluating
 from zoo.training.staged_module import StagedModule
+from zoo.utils.atomic import write_text
 from zoo.views.leaderboard_table import markdown
 
 CONFIG = Path("configs/worlds/blackbox_part_birds.yaml")
@@ -64,7 +65,7 @@ def leaderboard(arguments: list[str]) -> int:
             "were trained with, --config FILE."
         )
     text = markdown(shown, settings)
-    (options.output / "LEADERBOARD.md").write_text(text, encoding="utf-8")
+    write_text(options.output / "LEADERBOARD.md", text)
     print(text)
     print(f"table {options.output / 'LEADERBOARD.md'} · numbers {path}")
     return 0

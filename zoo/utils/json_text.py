@@ -1,6 +1,8 @@
 """JSON as all files of the library have it: valid for every reader, whatever numbers and names it holds."""
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -13,3 +15,12 @@ def to_json(value: Any, indent: int | None = None) -> str:
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate becomes \udcff, which JSON reads back
+
+
+def without_nan(value: Any) -> Any:
+    """The same data with None in place of numbers that are NaN or infinite, for results that may be undefined."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    return [without_nan(inner) for inner in value] if isinstance(value, list | tuple) else value
