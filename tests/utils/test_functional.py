@@ -191,6 +191,12 @@ def test_sparsemax_is_the_nearest_point_of_the_simplex(scores: list[float]) -> N
     assert not bool((z[p == 0] > threshold.max() + 1e-4).any())
 
 
+def test_sparsemax_of_large_scores() -> None:
+    """Regression: above 2^24, adding 1 changes nothing, and the index of the threshold was -1."""
+    found = sparsemax(torch.tensor([[1e9, 2.0, 1e9], [3e38, -3e38, 0.0], [torch.nan, 1.0, 2.0]]))
+    assert found[:2].tolist() == [[0.5, 0.0, 0.5], [1.0, 0.0, 0.0]] and bool(found[2].isnan().all())
+
+
 def test_the_gradient_of_sparsemax_is_centred_on_the_support() -> None:
     z = torch.tensor([1.0, 0.8, 0.1], requires_grad=True)
     v = torch.tensor([1.0, 5.0, 7.0])

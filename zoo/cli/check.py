@@ -9,6 +9,7 @@ from zoo.checkpoints.pretrained import find
 from zoo.checkpoints.shipped import list_checkpoints
 from zoo.checkpoints.verify import verify
 from zoo.cli.arguments import CommandParser
+from zoo.utils.printable import LINES, printable
 
 
 def check(arguments: list[str]) -> int:
@@ -28,9 +29,12 @@ def check(arguments: list[str]) -> int:
                 require_complete(read_config(find(name)))
         except (ValueError, TypeError, OSError, ArithmeticError, RuntimeError) as error:
             failed += 1
-            print(f"FAILED {name}: {error}", file=sys.stderr)
+            print(f"FAILED {printable(name)}: {printable(error, keep=LINES)}", file=sys.stderr)
             continue
         seconds = time.perf_counter() - start
-        print(f"ok     {name}: golden explanations differ by at most {difference:.1g}, {seconds:.1f} s", flush=True)
+        print(
+            f"ok     {printable(name)}: golden explanations differ by at most {difference:.1g}, {seconds:.1f} s",
+            flush=True,
+        )
     print(f"{len(names) - failed} of {len(names)} checkpoints are intact")
     return 1 if failed else 0

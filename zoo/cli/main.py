@@ -7,7 +7,7 @@ from importlib import import_module
 
 import zoo
 from zoo.utils.errors import did_you_mean
-from zoo.utils.printable import printable
+from zoo.utils.printable import LINES, printable
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,6 @@ Options can override any value of a config:
   python train.py fit --config configs/prototypes/protopnet_digits.yaml --model.init_args.dim 32 --trainer.devices 2
   python train.py explain --checkpoint runs/protopnet_digits/checkpoint --input image.png
 """
-LINES = "\n\t"  # characters that lay out a message of several lines
 ERRORS = (ValueError, TypeError, OSError, ArithmeticError, ImportError, RuntimeError)
 
 

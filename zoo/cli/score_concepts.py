@@ -10,6 +10,7 @@ from zoo.cli.settings import create_data
 from zoo.concepts.layers import image_text
 from zoo.concepts.layers.score_file import save_scores
 from zoo.training.projection_set import ProjectionSet
+from zoo.utils.printable import printable
 
 
 def score_concepts(arguments: list[str]) -> int:
@@ -51,7 +52,7 @@ def report(scores: Tensor, concepts: list[str], output: Path) -> None:
     top = scores.topk(min(5, len(scores)), 0).values.mean(0)
     print(f"scores of {len(concepts)} concepts for {len(scores)} images -> {output}")
     for what, i in (("lowest", int(top.argmin())), ("highest", int(top.argmax()))):
-        print(f"{what} mean of the five highest scores of a concept: {top[i]:.3f} ({concepts[i]})")
+        print(f"{what} mean of the five highest scores of a concept: {top[i]:.3f} ({printable(concepts[i])})")
     print(f"use it with LabelFreeCBM, scores: {output} (its cutoff is on that mean), or PostHocCBM, bank: {output}")
 
 

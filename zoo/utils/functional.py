@@ -102,7 +102,7 @@ def sparsemax(scores: Tensor, dim: int = -1) -> Tensor:
     (Martins, Astudillo, ICML 2016, algorithm 1).
     """
     z = scores.float().movedim(dim, -1)
-    z = z - z.amax(-1, keepdim=True)  # the result is the same; 1 + z > z fails for scores above 2^24
+    z = z - z.detach().amax(-1, keepdim=True)  # the result is the same; 1 + z > z fails for scores above 2^24
     ordered = z.sort(-1, descending=True).values
     total = ordered.cumsum(-1)
     number = torch.arange(1, z.shape[-1] + 1, device=z.device, dtype=z.dtype)

@@ -2,6 +2,7 @@
 
 from unicodedata import category
 
+LINES = "\n\t"  # what lays out a text of several lines, to be kept in messages and pages
 HIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, surrogates, line and paragraph separators
 DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # reorder the text that follows
 RAW = range(0xDC80, 0xDD00)  # how Python keeps a byte of a file name that is not UTF-8
@@ -12,7 +13,7 @@ def printable(text: object, keep: str = "") -> str:
 
     Args:
         text: anything with a string, such as a path or an error.
-        keep: characters to leave as they are, such as "\n\t".
+        keep: characters to leave as they are, such as `LINES`.
     """
     shown = str(text)
     if shown.isprintable() and not DIRECTIONS.intersection(shown):
