@@ -126,7 +126,7 @@ def changed(tmp: Path, path: str, value: object) -> Path:
         ("model.init_args.recipe.stages.0.epoch", 1, "recipe.stages[0] has no key 'epoch'; did you mean 'epochs'?"),
         ("model.init_args.recipe.stages.0.epochs", 1.5, "recipe.stages[0].epochs must be int; got 1.5"),
         ("model.init_args.lr", 0.1, "has no key 'lr', which is now a field of the recipe: write recipe: {lr: ...}"),
-        ("model.class_path", "protopnet", "class 'protopnet', which does not exist; did you mean 'ProtoPNet'?"),
+        ("model.class_path", "protopnett", "class 'protopnett', which does not exist; did you mean 'ProtoPNet'?"),
         ("data.class_path", "my.Own", "class 'my.Own', which cannot be imported"),
         ("data", ["Digits"], "data must have a class_path, such as CodeData; got ['Digits']"),
         ("model.init_args.backbone", "resnet43", "no backbone named 'resnet43'"),

@@ -6,9 +6,14 @@ import pytest
 import yaml
 from lightning.pytorch.callbacks import EarlyStopping
 
+from zoo.cli import run_help
+from zoo.cli.class_help import class_help
+from zoo.cli.classes import data_modules, find_class, models
 from zoo.cli.config import merge, read_arguments
+from zoo.cli.main import main
 from zoo.cli.run_settings import to_dict
 from zoo.cli.settings import create_data, read_settings
+from zoo.cli.typed import parameters
 from zoo.data import ConceptToy, Digits
 from zoo.prototypes import ProtoPNet
 from zoo.training.recipe import Recipe
@@ -107,11 +112,40 @@ def test_data_alone(file: Path) -> None:
 
 
 def test_help_lists_the_arguments_of_model_and_data(file: Path, capsys: pytest.CaptureFixture) -> None:
-    from zoo.cli.main import main
-
     assert main(["fit", "--config", str(file), "--help"]) == 0
     text = capsys.readouterr().out
-    assert "--model.init_args.prototypes_per_class" in text and "--data.init_args.batch_size" in text
-    assert "--patience" in text and "Epochs without improvement" in text
+    assert "--model.prototypes_per_class  (int, default 10)" in text and "--data.batch_size  (int, default 64)" in text
+    assert main(["fit", "--model", "protopnet", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--model.recipe  (Recipe | None, default Recipe(stages=(Stage('warm'" in text and "--data" not in text
+    assert main(["fit", "--data", "ImageFolder", "--help"]) == 0  # it needs a root, which the help did not forgive
+    text = capsys.readouterr().out
+    assert "--data.root  (str, required)\n      the folder; paths" in text and "**loading" not in text
+    assert "--data.batch_size  (int, default 64)\n      items per batch." in text  # described by the base class
+    assert main(["fit", "--model", "ProtPNet", "--help"]) == 2
+    assert "did you mean 'ProtoPNet'?" in capsys.readouterr().err
+
+
+def test_help_is_short_and_about_models_and_data_first(capsys: pytest.CaptureFixture) -> None:
+    """It had 579 lines, all about the Trainer."""
+    for command in run_help.COMMANDS:
+        assert main([command, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert text.count("\n") <= 60 and text.index("ProtoPNet") < text.index("ImageFolder") < text.index("--patience")
+        assert max(map(len, text.splitlines())) <= 100
+    assert main(["fit", "--help", "trainer"]) == 0
+    assert "--trainer.max_epochs  (Optional[int], default None)" in capsys.readouterr().out
+
+
+def test_help_knows_every_class() -> None:
+    for name, module in {**models(), **data_modules()}.items():
+        cls = find_class(name, {name: module}, "here")
+        text = class_help(module, name, "data")
+        expected = list(parameters(cls))
+        found = [line.split()[0].removeprefix("--data.") for line in text.splitlines() if line.startswith("  --")]
+        assert sorted(found) == sorted(expected), name
+
+
+def test_the_printed_config_has_all_defaults(file: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["fit", "--config", str(file), "--print_config"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["dim"] == 4

@@ -21,7 +21,8 @@ def loaded(*commands: list[str]) -> set[str]:
 
 
 def test_help_and_lists_do_not_import_torch() -> None:
-    found = loaded(["--help"], ["--version"], ["fitt"], *(["list", what] for what in LISTS if what != "tasks"))
+    helps = (["--help"], ["fit", "--help"], ["test", "--help", "trainer"])
+    found = loaded(*helps, ["--version"], ["fitt"], *(["list", what] for what in LISTS if what != "tasks"))
     assert "zoo.cli.list" in found and not found & {"torch", "numpy", "lightning", "timm", "jsonargparse", "zoo.api"}
 
 

@@ -6,8 +6,11 @@ import torch
 from sklearn import metrics
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from zoo.training.report import ClassificationReport, RegressionReport
+from zoo.training import ranking
+from zoo.training.report import R2, ClassificationReport, RegressionReport, most_confused
 from zoo.utils.functional import average_precision
+
+SPACES = ("logit", "probability", "value")
 
 
 def batches(rows: int = 301, classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,3 +82,80 @@ def test_average_precision_is_that_of_scikit_learn_and_undefined_without_any() -
     for c in (0, 1):
         assert float(found[c]) == pytest.approx(metrics.average_precision_score(labels[:, c], scores[:, c]))
     assert found[2].isnan()
+
+
+def test_many_rows_are_counted_in_histograms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory grew with the number of rows."""
+    scores, target = batches(4000)
+    exact = {space: reported(scores if space == "logit" else scores.softmax(1), target, space) for space in SPACES}
+    monkeypatch.setattr(ranking, "EXACT", 1000)
+    for space in SPACES:
+        report = ClassificationReport(4, space)
+        for s, t in zip(scores.split(50), target.split(50), strict=True):
+            report.update(s if space == "logit" else s.softmax(1), t)
+            assert sum(v.numel() for v in report.ranking.values) <= 1000
+        found = {name: float(value) for name, value in report.compute().items()}
+        assert report.ranking.binned and found == pytest.approx(exact[space], abs=2e-3 if space != "value" else 2e-2)
+
+
+def test_unknown_labels_are_ignored_by_histograms(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, labels = torch.rand(500, 3), torch.randint(0, 2, (500, 3)).float()
+    labels[torch.rand(500, 3) < 0.3] = torch.nan
+    found = []
+    for limit in (10**6, 100):
+        monkeypatch.setattr(ranking, "EXACT", limit)
+        metric = ranking.Ranking()
+        for v, y in zip(values.split(20), labels.split(20), strict=True):
+            metric.update(v, y)
+        found.append(metric.compute())
+    for c in range(3):
+        known = labels[:, c].isfinite()
+        expected = metrics.average_precision_score(labels[known, c], values[known, c])
+        assert float(found[0][1, c]) == pytest.approx(expected, abs=1e-6)
+    torch.testing.assert_close(*found, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("limit", [10**6, 10])
+def test_the_threshold_balances_two_classes(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "EXACT", limit)
+    probability = torch.tensor([0.1, 0.2, 0.3, 0.35, 0.6, 0.9])
+    target = torch.tensor([0, 0, 0, 1, 0, 1])
+    scores = torch.stack([1 - probability, probability], 1)
+    validation = ClassificationReport(2, "probability")
+    validation.update(scores, target)
+    chosen = validation.best_threshold()
+    assert chosen == pytest.approx(0.325, abs=1e-6 if limit > 10 else 0.02)  # 3 of 4 and 2 of 2
+    test = ClassificationReport(2, "probability", chosen)
+    test.update(scores, target)
+    found = {name: float(value) for name, value in test.compute().items()}
+    assert found["balanced_accuracy_at_threshold"] == pytest.approx(0.875) and found["balanced_accuracy"] == 0.625
+    assert found["accuracy_at_threshold"] == pytest.approx(5 / 6) and found["threshold"] == pytest.approx(chosen)
+    single = ClassificationReport(2)
+    single.update(scores[:3], target[:3])
+    assert single.best_threshold() is None and ClassificationReport(3).best_threshold() is None
+
+
+def test_many_classes_have_no_matrix() -> None:
+    report = ClassificationReport(2000)
+    report.update(torch.eye(2000)[:3] * 9, torch.tensor([0, 1, 5]))
+    assert report.confusion.numel() == 0 and float(report.compute()["balanced_accuracy"]) == pytest.approx(2 / 3)
+
+
+def test_most_confused_classes() -> None:
+    counts = torch.tensor([[5, 1, 0], [0, 2, 3], [1, 0, 0]])
+    found = most_confused(counts, ("a", "b", "c"))
+    assert found == [("b", "c", 3, 5), ("a", "b", 1, 6), ("c", "a", 1, 1)]
+    assert most_confused(counts, "abc", 1) == found[:1]
+
+
+def test_r2_of_values_far_from_zero() -> None:
+    """In fp32 the spread of prices around a million was lost."""
+    target = 1e6 + torch.randn(1000, 2) * 3
+    guess = target + torch.randn(1000, 2)
+    metric = R2()
+    for g, t in zip(guess.split(99), target.split(99), strict=True):
+        metric.update(g, t)
+    assert float(metric.compute()) == pytest.approx(metrics.r2_score(target.double(), guess.double()), abs=1e-4)
+    metric.reset()
+    metric.update(torch.ones(2, 1), torch.ones(2))
+    assert metric.compute().isnan()

@@ -34,12 +34,27 @@ def summary(module: str, name: str) -> str:
 
 
 def find_class(class_path: str, known: Mapping[str, str], where: str) -> type:
-    """Imports a class of the zoo by its name, or any other class by its import path.
+    """Imports the class that `class_place` finds.
+
+    Raises:
+        ValueError: there is no such class; the message names the nearest one.
+    """
+    module, name = class_place(class_path, known, where)
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        if name in known:
+            raise
+        raise ValueError(f"{where} names the class '{class_path}', which cannot be imported ({error}).") from error
+
+
+def class_place(class_path: str, known: Mapping[str, str], where: str) -> tuple[str, str]:
+    """Module and name of a class of the zoo, given by its name or the key of the registry, or of any other class.
 
     The path of a class of the zoo counts by its last part, so that configs of earlier versions stay valid.
 
     Args:
-        class_path: such as "ProtoPNet", "zoo.prototypes.ProtoPNet" or "my_package.MyModel".
+        class_path: such as "ProtoPNet", "protopnet", "zoo.prototypes.ProtoPNet" or "my_package.MyModel".
         known: name -> module of the classes of the zoo.
         where: key of the config, for messages.
 
@@ -47,14 +62,10 @@ def find_class(class_path: str, known: Mapping[str, str], where: str) -> type:
         ValueError: there is no such class; the message names the nearest one.
     """
     module, _, name = class_path.rpartition(".")
-    if name in known and (not module or module.split(".")[0] == "zoo"):
-        return getattr(import_module(known[name]), name)
     if module and module.split(".")[0] != "zoo":
-        try:
-            return getattr(import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"{where} names the class '{class_path}', which cannot be imported ({error}).") from error
-    keys = {entry.name: entry.class_name for entry in registry.entries()} if "BlackBox" in known else {}
-    if name in keys:  # the key of the registry in place of the name of the class
-        raise ValueError(f"{where} names the class '{class_path}', which does not exist; did you mean '{keys[name]}'?")
-    raise ValueError(f"{where} names the class '{class_path}', which does not exist; {did_you_mean(name, known)}")
+        return module, name
+    if "BlackBox" in known and not module:
+        name = {entry.name: entry.class_name for entry in registry.entries()}.get(name, name)
+    if name not in known:
+        raise ValueError(f"{where} names the class '{class_path}', which does not exist; {did_you_mean(name, known)}")
+    return known[name], name

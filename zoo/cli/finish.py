@@ -1,17 +1,16 @@
 """The end of a fit: the best epoch is tested, and written as a checkpoint."""
 
-import json
 from pathlib import Path
 
 import torch
 from lightning import Trainer
 
 from zoo.checkpoints.save import save
+from zoo.cli.run_metrics import confused_pairs, write_metrics
 from zoo.core.module import SelfInterpretable
 from zoo.data.base.module import DataModule
 from zoo.training.callbacks import read_checkpoint
 from zoo.training.staged_module import StagedModule
-from zoo.utils.atomic import write_text
 
 INPUTS = {"image": "IMAGE", "text": "'SOME TEXT'", "code": "'SOME CODE'", "table": "ROW.csv", "series": "SERIES.csv"}
 
@@ -32,19 +31,20 @@ def finish(trainer: Trainer, model: StagedModule, data: DataModule, folder: Path
         print("no best epoch: the weights at the end of the fit are tested.")
     if isinstance(model, SelfInterpretable):
         model.require_ready()
+    if len(model.domain.classes) == 2 and best.exists():  # the threshold of the test is chosen on the validation data
+        trainer.validate(model, datamodule=data, verbose=False)
     trainer.test(model, datamodule=data, verbose=False)
+    metrics = write_metrics(trainer, model, folder)
     if not trainer.is_global_zero:
         return
-    found = {k.removeprefix("test/"): v.item() for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
-    metrics = {name: value for name, value in sorted(found.items()) if not name.startswith("loss")}
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    print("\ntest " + " · ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
     if not isinstance(model, SelfInterpretable):
         print(f"run      {folder} (no checkpoint: {type(model).__name__} is not self-interpretable)")
         return
     dataset = data.test_dataset()  # pyright: ignore[reportAttributeAccessIssue] (every data module of the zoo has one)
     golden = torch.stack([dataset[i]["input"] for i in range(2)])
-    checkpoint = save(model.cpu(), folder / "checkpoint", metrics=metrics, golden=golden)
+    known = {name: value for name, value in metrics.items() if value is not None}
+    about = {"confusions": confused_pairs(model)}
+    checkpoint = save(model.cpu(), folder / "checkpoint", metrics=known, golden=golden, about=about)
     print(f"saved    {checkpoint}")
     given = INPUTS[model.domain.modality]
     print(f"explain  python train.py explain --checkpoint {checkpoint} --input {given} --output out/")

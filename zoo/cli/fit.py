@@ -25,7 +25,7 @@ def fit(arguments: list[str]) -> int:
     The folder of the run also holds the config with all defaults, the log, a record of config and data, and last.ckpt,
     from which `--ckpt_path last` resumes an interrupted run.
     """
-    settings = settings_of(arguments, "fit", fit.__doc__)
+    settings = settings_of(arguments, "fit")
     if settings is None:
         return 0
     folder = folder_of(settings)

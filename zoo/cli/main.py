@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 import zoo
+from zoo.cli import run_help
 from zoo.utils.errors import did_you_mean
 from zoo.utils.printable import LINES, printable
 
@@ -76,6 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         return run(arguments[0], arguments[1:])
+    except BrokenPipeError:  # the reader has seen enough, as `head`
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (for the flush at exit)
+        return 141
     except ERRORS as error:
         if os.environ.get("ZOO_DEBUG"):
             raise
@@ -104,4 +108,7 @@ def run(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise ValueError(f"no command named '{name}'; {did_you_mean(name, COMMANDS)}")
     command = COMMANDS[name]
+    if name in run_help.COMMANDS and set(run_help.FLAGS) & set(arguments):
+        print(run_help.run_help(name, command.module, arguments))
+        return 0
     return getattr(import_module(command.module), command.function)(arguments)

@@ -12,7 +12,7 @@ def predict(arguments: list[str]) -> int:
     The file is in the folder of the run. Each row has the item, its label, the prediction, its score and the
     probability of every class; with `--explain true`, also the units with the largest contributions.
     """
-    settings = settings_of(arguments, "predict", predict.__doc__)
+    settings = settings_of(arguments, "predict")
     if settings is None:
         return 0
     trained = open_trained(settings, "predict")

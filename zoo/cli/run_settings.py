@@ -1,4 +1,4 @@
-"""What a run is told: the settings of fit, validate, test and predict, and their help."""
+"""What a run is told: the settings of fit, validate, test and predict."""
 
 import os
 import secrets
@@ -7,27 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, set_docstring_parse_options
-from lightning import Trainer
 
 from zoo.checkpoints.pretrained import find
 from zoo.cli.checkpoint_data import config_of
 from zoo.cli.config import CLASSES, FLAGS, pairs
 from zoo.cli.run_folder import first_process
-from zoo.cli.settings import CALL, DERIVED, ONLY, RunOptions, Settings, read_settings
-from zoo.cli.typed import parameters
+from zoo.cli.settings import CALL, ONLY, RunOptions, Settings, read_settings
 
 
-def settings_of(arguments: list[str], command: str, description: str | None) -> Settings | None:
-    """The settings of a run; None if only the help or the config was asked for, which is then printed.
+def settings_of(arguments: list[str], command: str) -> Settings | None:
+    """The settings of a run; None if only the config was asked for, which is then printed.
 
     Raises:
         FileNotFoundError, ValueError: see `zoo.cli.settings.read_settings`; or an option is of another command.
     """
     settings = read_settings(of_checkpoint(arguments, command), command)
-    if "--help" in arguments or "-h" in arguments:
-        print(help_text(settings, command, description))
-        return None
     if "--print_config" in arguments:
         print(yaml.safe_dump(to_dict(settings), sort_keys=False), end="")
         return None
@@ -81,24 +75,3 @@ def to_dict(settings: Settings) -> dict[str, Any]:
             path = f"{part.cls.__module__}.{part.cls.__qualname__}"
             config[name] = {"class_path": path, "init_args": part.to_dict()}
     return config | {"trainer": settings.trainer.to_dict()}
-
-
-def help_text(settings: Settings, command: str, description: str | None) -> str:
-    """The options of a command; with those of model and data, if a config names them."""
-    set_docstring_parse_options(attribute_docstrings=True)
-    parser = ArgumentParser(prog=f"train.py {command}", description=description, usage=f"train.py {command} [OPTIONS]")
-    parser.add_argument("--config", metavar="FILE", help="config; of several, later ones take precedence")
-    parser.add_argument("--print_config", action="store_true", help="print the config with all defaults and exit")
-    others: set[str | int] = {name for name, commands in ONLY.items() if command not in commands}
-    parser.add_class_arguments(RunOptions, None, skip=others)
-    for name, part in (("model", settings.model), ("data", settings.data)):
-        if part is None:
-            listed = "models" if name == "model" else name
-            parser.add_argument(f"--{name}", metavar="CLASS", help=f"one of `train.py list {listed}`")
-        else:
-            skip: set[str | int] = {*DERIVED} if name == "model" else set()
-            parser.add_class_arguments(part.cls, f"{name}.init_args", skip=skip, fail_untyped=False)
-    names = ", ".join(parameters(Trainer))
-    parser.add_argument("--trainer.NAME", metavar="VALUE", help=f"an argument of Lightning's Trainer: {names}")
-    shown = "" if settings.model else "\nWith --config FILE, the options of its model and data are listed as well."
-    return parser.format_help() + shown

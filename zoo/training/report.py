@@ -1,53 +1,108 @@
 """What a test reports: more than accuracy, because accuracy hides rare classes and overconfidence."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
-from zoo.utils.functional import area_under_roc, average_precision
+from zoo.training.ranking import Ranking
 
 BINS = 15
+MANY = 1000  # classes beyond which there is no confusion matrix and no ranking of each class against all others
 
 
 class ClassificationReport(Metric):
     """Balanced accuracy, F1, AUROC, average precision, Brier score and calibration error, and the confusions.
 
     Averages over classes are macro averages over the classes that occur among the targets. Ranking metrics compare each
-    class with all others. The Brier score is the mean over rows of Σ_c (p_c - y_c)², in [0, 2] (Brier, 1950); the
-    calibration error is that of the most probable class in 15 bins of equal width (Guo et al., ICML 2017). Both need
-    probabilities and are left out for scores without any.
+    class with all others, see `zoo.training.ranking.Ranking`, which bounds the memory. The Brier score is the mean over
+    rows of Σ_c (p_c - y_c)², in [0, 2] (Brier, 1950); the calibration error is that of the most probable class in 15
+    bins of equal width (Guo et al., ICML 2017). Both need probabilities and are left out for scores without any.
 
     Args:
         classes: C.
         space: what scores are: "logit", "probability" or "value".
+        threshold: of two classes, the probability of the second at which it is predicted, for a second set of results,
+            "..._at_threshold".
     """
 
     is_differentiable, higher_is_better, full_state_update = False, None, False
+    counts: Tensor  # (3, C): right, true, predicted
     confusion: Tensor
-    scores: list[Tensor]
-    target: list[Tensor]
+    at_threshold: Tensor
+    brier: Tensor
+    gap: Tensor
 
-    def __init__(self, classes: int, space: str = "logit") -> None:
+    def __init__(self, classes: int, space: str = "logit", threshold: float | None = None) -> None:
         super().__init__()
-        self.space = space
-        self.add_state("confusion", torch.zeros(classes, classes, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("scores", [], dist_reduce_fx="cat")
-        self.add_state("target", [], dist_reduce_fx="cat")
+        self.classes, self.space, self.threshold = classes, space, threshold
+        self.ranking = Ranking(space)
+        kept = classes if classes <= MANY else 0
+        self.add_state(
+            "counts", torch.zeros(3, classes, dtype=torch.long), dist_reduce_fx="sum"
+        )  # right, true, guessed
+        self.add_state("confusion", torch.zeros(kept, kept, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("at_threshold", torch.zeros(2, 2, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("brier", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("gap", torch.zeros(BINS, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, target: Tensor) -> None:
         """Adds scores (B, C) and the true classes (B,)."""
-        place = target * len(self.confusion) + scores.argmax(1)
-        self.confusion += torch.bincount(place, minlength=self.confusion.numel()).view_as(self.confusion)
-        self.scores.append(scores.detach().float())
-        self.target.append(target)
+        scores = scores.detach().float()
+        answer = scores.argmax(1)
+        rows = (target[answer == target], target, answer)
+        self.counts += torch.stack([torch.bincount(row, minlength=self.classes) for row in rows])
+        labels = F.one_hot(target, self.classes)
+        if self.classes <= MANY:
+            self.confusion += confusions(target, answer, self.classes)
+            # A class is ranked by its probability: logits of different rows are not comparable.
+            self.ranking.update(scores.log_softmax(1) if self.space == "logit" else scores, labels)
+        if self.space == "value":
+            return
+        probability = scores.softmax(1) if self.space == "logit" else scores
+        self.brier += (probability - labels).double().square().sum()
+        confidence = probability.gather(1, answer[:, None])[:, 0].double()
+        bins = (confidence * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
+        self.gap += torch.zeros_like(self.gap).index_add_(0, bins, confidence - (answer == target).double())
+        if self.threshold is not None:
+            self.at_threshold += confusions(target, (probability[:, 1] >= self.threshold).long(), 2)
 
     def compute(self) -> dict[str, Tensor]:
         """The metrics by name; NaN where one is undefined (AUROC of a single class, for example)."""
-        scores, target = dim_zero_cat(self.scores), dim_zero_cat(self.target)
-        labels = torch.nn.functional.one_hot(target, len(self.confusion))
-        found = {**from_confusion(self.confusion), **ranking(scores, labels, self.space)}
-        return found | ({} if self.space == "value" else calibration(probabilities(scores, self.space), labels))
+        found = from_counts(self.counts)
+        if self.classes <= MANY:
+            area, precision = self.ranking.compute()
+            found |= {"auroc": area.nanmean(), "average_precision": precision.nanmean()}
+        if self.space == "value":
+            return found
+        rows = self.counts[1].sum()
+        found |= {"brier": self.brier / rows, "calibration_error": self.gap.abs().sum() / rows}
+        if self.threshold is not None:
+            found["threshold"] = found["brier"].new_tensor(self.threshold)
+            found["accuracy_at_threshold"] = self.at_threshold.diagonal().sum() / rows
+            right, true, guessed = self.at_threshold.diagonal(), self.at_threshold.sum(1), self.at_threshold.sum(0)
+            at = from_counts(torch.stack([right, true, guessed]))
+            found |= {f"{name}_at_threshold": value for name, value in at.items()}
+        return found
+
+    def best_threshold(self) -> float | None:
+        """Of two classes, the probability of the second at which to predict it, for the largest balanced accuracy.
+
+        Returns:
+            None for more classes, for scores without probabilities, or if one class does not occur.
+        """
+        if self.classes != 2 or self.space == "value":
+            return None
+        with self.ranking.sync_context():
+            found = float(self.ranking.best_threshold())
+        return found if found == found else None
+
+    def reset(self) -> None:
+        super().reset()
+        self.ranking.reset()
 
 
 class RegressionReport(Metric):
@@ -75,37 +130,66 @@ class RegressionReport(Metric):
         return {"rmse": (self.squared / self.count).sqrt(), "mae": self.absolute / self.count}
 
 
-def probabilities(scores: Tensor, space: str) -> Tensor:
-    """Class probabilities (N, C) of scores that are logits or probabilities."""
-    return scores.softmax(1) if space == "logit" else scores
+class R2(Metric):
+    """Coefficient of determination, the mean over C values: 1 - Σ (y - ŷ)² / Σ (y - mean)², in fp64.
+
+    In fp32, as in torchmetrics, values of a large mean (prices) lose all digits of the difference. NaN if all targets
+    are equal.
+    """
+
+    is_differentiable, higher_is_better, full_state_update = True, True, False
+    sums: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("sums", torch.zeros(4, 1, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, target: Tensor) -> None:
+        """Adds predictions (B, C) and true values of the same number."""
+        guess, true = scores.detach().double(), target.view_as(scores).double()
+        parts = (torch.ones_like(true), true, true.square(), (true - guess).square())
+        self.sums = self.sums + torch.stack([part.sum(0) for part in parts])
+
+    def compute(self) -> Tensor:
+        count, total, squares, error = self.sums
+        spread = squares - total.square() / count
+        return (1 - error / torch.where(spread > 0, spread, torch.nan)).mean()
 
 
-def from_confusion(confusion: Tensor) -> dict[str, Tensor]:
-    """What follows from counts (C, C) of true class (rows) and predicted class (columns)."""
-    counts = confusion.double()
-    right, true, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
+class Confusion(NamedTuple):
+    """A class, what it was taken for, how often, and how often the class occurs."""
+
+    true: str
+    predicted: str
+    times: int
+    of: int
+
+
+def confusions(target: Tensor, answer: Tensor, classes: int) -> Tensor:
+    """Counts (C, C) of true class (rows) and predicted class (columns)."""
+    return torch.bincount(target * classes + answer, minlength=classes**2).view(classes, classes)
+
+
+def most_confused(confusion: Tensor, classes: Sequence[str], most: int = 5) -> list[Confusion]:
+    """The pairs of classes that are confused most often, commonest first.
+
+    Args:
+        confusion: (C, C) true class in rows, predicted class in columns.
+        classes: names.
+        most: number of pairs.
+    """
+    wrong = confusion.clone().fill_diagonal_(0)
+    counts, places = wrong.flatten().sort(descending=True, stable=True)
+    totals = confusion.sum(1).tolist()
+    pairs = [
+        (*divmod(place, len(classes)), count) for place, count in zip(places.tolist(), counts.tolist(), strict=True)
+    ]
+    return [Confusion(classes[i], classes[j], count, totals[i]) for i, j, count in pairs[:most] if count]
+
+
+def from_counts(counts: Tensor) -> dict[str, Tensor]:
+    """What follows from how often each class was right, true and predicted, (3, C)."""
+    right, true, predicted = counts.double()
     occurs = true > 0
     f1 = 2 * right / (true + predicted)
-    return {
-        "balanced_accuracy": (right / true)[occurs].mean(),
-        "f1_macro": f1[occurs].mean(),
-    }
-
-
-def ranking(scores: Tensor, labels: Tensor, space: str) -> dict[str, Tensor]:
-    """Area under the ROC curve and average precision of each class against all others, averaged over classes."""
-    if space == "logit":  # a class is ranked by its probability: logits of different rows are not comparable
-        scores = scores.log_softmax(1)
-    area, precision = area_under_roc(scores, labels), average_precision(scores, labels)
-    return {"auroc": area.nanmean(), "average_precision": precision.nanmean()}
-
-
-def calibration(probability: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Brier score and expected calibration error."""
-    brier = (probability - labels).double().square().sum(1).mean()
-    confidence, answer = probability.max(1)
-    right = labels.gather(1, answer[:, None])[:, 0].double()
-    bins = (confidence * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
-    gap = torch.zeros(BINS, dtype=torch.float64, device=probability.device)
-    gap.index_add_(0, bins, confidence.double() - right)
-    return {"brier": brier, "calibration_error": gap.abs().sum() / len(labels)}
+    return {"balanced_accuracy": (right / true)[occurs].mean(), "f1_macro": f1[occurs].mean()}

@@ -71,7 +71,8 @@ class StagedModule(LightningModule):
         self.stages: tuple[Stage, ...] = self.recipe.stages or ()
         self.coefficients: dict[str, float] = self.recipe.coefficients or {}
         self.metrics = nn.ModuleDict({f"{split}_metrics": metrics_of(self.domain) for split in SPLITS})
-        self.report: ClassificationReport | RegressionReport | None = None  # of a test, once there was one
+        self.report: ClassificationReport | RegressionReport | None = None  # of the last test or validation
+        self.threshold: float | None = None  # of two classes, chosen by the last validation
 
     def keep_arguments(self, arguments: Mapping[str, Any]) -> None:
         """Keeps what the constructor was given in `hparams`, as plain data, so that a checkpoint can build the model.
@@ -227,15 +228,32 @@ class StagedModule(LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate(batch, "val", batch_idx)
 
+    def on_validation_epoch_start(self) -> None:
+        # Within a fit every epoch is validated, by the loss and the few metrics that follow training.
+        self.report = self._make_report(None) if self.trainer.state.fn == "validate" else None
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_report("val")
+        if isinstance(self.report, ClassificationReport):
+            self.threshold = self.report.best_threshold()
+            if self.threshold is not None:
+                self.log("val/threshold", self.threshold)
+
     def on_test_epoch_start(self) -> None:
-        self.report = report_of(self.domain, getattr(self, "space", "logit")).to(self.device)
+        self.report = self._make_report(self.threshold)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate(batch, "test", batch_idx)
 
     def on_test_epoch_end(self) -> None:
+        self._log_report("test")
+
+    def _make_report(self, threshold: float | None) -> ClassificationReport | RegressionReport:
+        return report_of(self.domain, getattr(self, "space", "logit"), threshold).to(self.device)
+
+    def _log_report(self, split: str) -> None:
         if self.report is not None:
-            self.log_dict({f"test/{name}": value.float() for name, value in self.report.compute().items()})
+            self.log_dict({f"{split}/{name}": value.float() for name, value in self.report.compute().items()})
 
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
         return self(batch if isinstance(batch, Tensor) else as_batch(batch)["input"])
@@ -275,7 +293,7 @@ class StagedModule(LightningModule):
 
     def update_metrics(self, split: str, scores: Tensor, evidence: Any, batch: Batch) -> dict[str, Metric]:
         """Updates the metrics of a split, "train", "val" or "test", and returns them by name."""
-        if split == "test" and self.report is not None:
+        if split != "train" and self.report is not None:
             self.report.update(scores, batch["target"])
         metrics = cast(MetricCollection, self.metrics[f"{split}_metrics"])
         metrics.update(scores.detach(), batch["target"])

@@ -3,14 +3,13 @@
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric, MetricCollection, R2Score
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.regression import MeanSquaredError
-from torchmetrics.utilities import dim_zero_cat
 
 from zoo.domain import Domain
-from zoo.training.report import ClassificationReport, RegressionReport
-from zoo.utils.functional import area_under_roc
+from zoo.training.ranking import Ranking
+from zoo.training.report import R2, ClassificationReport, RegressionReport
 
 
 class ConceptAccuracy(Metric):
@@ -36,31 +35,23 @@ class ConceptAccuracy(Metric):
         return self.right / self.known
 
 
-class ConceptAUC(Metric):
+class ConceptAUC(Ranking):
     """Mean area under the ROC curve of the concepts, on probabilities; what has but one kind of label is left out.
+
+    Exact up to a number of values, see `zoo.training.ranking.Ranking`.
 
     Args:
         average: give the mean (NaN if no concept is defined) instead of (k,) with NaN where it is undefined.
     """
 
-    is_differentiable, higher_is_better, full_state_update = False, True, False
     title, chance = "concept AUC", 0.5
-    probability: list[Tensor]
-    concepts: list[Tensor]
 
     def __init__(self, average: bool = True) -> None:
         super().__init__()
         self.average = average
-        self.add_state("probability", [], dist_reduce_fx="cat")
-        self.add_state("concepts", [], dist_reduce_fx="cat")
-
-    def update(self, probability: Tensor, concepts: Tensor) -> None:
-        """Adds probabilities (B, k) and labels (B, k) in {0, 1, NaN}."""
-        self.probability.append(probability)
-        self.concepts.append(concepts)
 
     def compute(self) -> Tensor:
-        areas = area_under_roc(dim_zero_cat(self.probability), dim_zero_cat(self.concepts))
+        areas = super().compute()[0]
         return areas.nanmean() if self.average else areas
 
 
@@ -68,12 +59,20 @@ def metrics_of(domain: Domain) -> MetricCollection:
     """The metrics that fit a task: accuracy for classes, R² and mean squared error for values."""
     if domain.task == "classification":
         return MetricCollection({"accuracy": MulticlassAccuracy(len(domain.classes), average="micro")})
-    return MetricCollection({"r2": R2Score(), "mse": MeanSquaredError()})
+    return MetricCollection({"r2": R2(), "mse": MeanSquaredError()}, compute_groups=False)
 
 
-def report_of(domain: Domain, space: str) -> ClassificationReport | RegressionReport:
-    """What a test of a task reports; `space` is what scores are."""
-    return ClassificationReport(len(domain.classes), space) if domain.task == "classification" else RegressionReport()
+def report_of(domain: Domain, space: str, threshold: float | None = None) -> ClassificationReport | RegressionReport:
+    """What a test of a task reports.
+
+    Args:
+        domain: of the task.
+        space: what scores are.
+        threshold: of two classes, see `ClassificationReport`.
+    """
+    if domain.task != "classification":
+        return RegressionReport()
+    return ClassificationReport(len(domain.classes), space, threshold if len(domain.classes) == 2 else None)
 
 
 def concept_metrics() -> MetricCollection:
