@@ -2,6 +2,7 @@
 
 import csv
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torchvision.transforms.v2 import functional as F
 
 import zoo
 from tests.cli.test_resume import RECIPE
+from zoo.checkpoints.verify import verify
 from zoo.cli.main import main
 from zoo.data import Digits
 from zoo.training.callbacks import AtomicCheckpointIO
@@ -40,13 +42,39 @@ def digits(tmp_path: Path) -> Path:
 
 
 def test_fit_leaves_what_it_promises(run: Path) -> None:
+    """metrics.json held the accuracy alone."""
     metrics = json.loads((run / "metrics.json").read_text())
-    assert {"accuracy", "balanced_accuracy", "auroc", "brier"} <= set(metrics) and 0 <= metrics["accuracy"] <= 1
+    assert 0 <= metrics["accuracy"] <= 1 and set(metrics) == {
+        *("accuracy", "balanced_accuracy", "f1_macro"),
+        *("auroc", "average_precision", "brier", "calibration_error"),
+    }
+    with (run / "confusion.csv").open() as opened:
+        header, *rows = csv.reader(opened)
+    counts = torch.tensor([[int(cell) for cell in row[1:]] for row in rows])
+    assert (
+        header[1:] == [row[0] for row in rows] and len(rows) == 10
+    assert int(counts.sum()) == len(Digits().test_dataset())
+    )
+    assert int(counts.diagonal().sum()) / int(counts.sum()) == pytest.approx(metrics["accuracy"], abs=1e-6)
+    assert not find_spec("matplotlib") or (run / "confusion.png").stat().st_size > 1000
+    card = (run / "checkpoint" / "README.md").read_text()
+    assert f"| test f1_macro | {metrics['f1_macro']:.4f} |" in card and "## Most confused classes" in card
+    assert verify(run / "checkpoint") < 1e-4
     assert {"best.ckpt", "last.ckpt", "config.yaml", "checkpoint", "logs"} <= {p.name for p in run.iterdir()}
     assert zoo.checkpoints.config_file.read_config(run / "checkpoint")["metrics"] == metrics
     saved = yaml.safe_load((run / "config.yaml").read_text())
     assert saved["model"]["init_args"]["dim"] == 4
+    (run / "metrics.json").rename(run / "before.json")
     assert main(["test", "--config", str(run / "config.yaml")]) == 0
+    again = json.loads((run / "metrics.json").read_text())
+    assert again == pytest.approx(json.loads((run / "before.json").read_text()), abs=1e-4)
+
+
+def test_validate_leaves_its_own_files(run: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["validate", "--config", str(run / "config.yaml")]) == 0
+    found = json.loads((run / "validation_metrics.json").read_text())
+    assert set(found) == set(json.loads((run / "metrics.json").read_text()))
+    assert (run / "validation_confusion.csv").is_file() and "validation accuracy 0." in capsys.readouterr().out
 
 
 def test_predict_writes_a_table(run: Path) -> None:

@@ -1,7 +1,7 @@
 """Model cards: the README.md of a checkpoint, rendered from its config.yaml alone."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 CARD = "README.md"
@@ -21,10 +21,12 @@ TEXTS = (
 )
 NUMBERS = ("seed", "rows", "seconds")
 KEYS = {*TEXTS, *NUMBERS, "interval", "twin", "truth"}
+CONFUSIONS = "confusions"  # optional: the most confused pairs of classes, see `zoo.training.report.Confusion`
+RUN = {"name", CONFUSIONS}  # what `fit` knows about its checkpoint
 
 
 def render(config: Mapping[str, Any]) -> str:
-    """The card of a checkpoint, as Markdown.
+    """The card of a checkpoint, as Markdown; a short one for a checkpoint written by `fit`.
 
     Args:
         config: the content of its config.yaml.
@@ -32,6 +34,8 @@ def render(config: Mapping[str, Any]) -> str:
     Raises:
         ValueError: a text or a number is missing.
     """
+    if set(config["about"]) == RUN:
+        return render_run(config)
     require_complete(config)
     about, metrics = config["about"], config["metrics"]
     main = next(iter(metrics))
@@ -60,7 +64,7 @@ model = zoo.load("{about["name"]}")
 | metric | value |
 |---|---|
 {table}
-
+{confused(about.get(CONFUSIONS))}
 ## Data
 
 {about["data"]} Licence: {about["data_licence"]}
@@ -79,6 +83,36 @@ Licence of the weights: {about["licence"]}
 """
 
 
+def render_run(config: Mapping[str, Any]) -> str:
+    """The card of a checkpoint written by `fit`: results, and how to load it."""
+    rows = "\n".join(f"| test {key} | {value:.4f} |" for key, value in config["metrics"].items())
+    return f"""# {config["about"]["name"]}
+
+Model `{config["model"]}`, trained by `python train.py fit`.
+
+```python
+import zoo
+
+model = zoo.load("FOLDER")  # the folder of this file
+```
+
+## Results
+
+| metric | value |
+|---|---|
+{rows}
+{confused(config["about"][CONFUSIONS])}"""
+
+
+def confused(pairs: Sequence[Mapping[str, Any]] | None) -> str:
+    """The section about the most confused pairs of classes; "" without any."""
+    if not pairs:
+        return ""
+    lines = [f"| {_cell(p['true'])} | {_cell(p['predicted'])} | {p['times']:,} of {p['of']:,} |" for p in pairs]
+    table = "\n".join(["| true class | predicted | test rows |", "|---|---|---|", *lines])
+    return f"\n## Most confused classes\n\n{table}\n"
+
+
 def require_complete(config: Mapping[str, Any]) -> None:
     """Checks that the content of a card is complete.
 
@@ -86,8 +120,8 @@ def require_complete(config: Mapping[str, Any]) -> None:
         ValueError: names the missing or unknown keys, or what is not a finite number.
     """
     about, metrics = config.get("about"), config["metrics"]
-    if not isinstance(about, Mapping) or set(about) != KEYS:
-        found = sorted(set(KEYS) ^ set(about)) if isinstance(about, Mapping) else type(about).__name__
+    if not isinstance(about, Mapping) or set(about) - {CONFUSIONS} != KEYS:
+        found = sorted(set(KEYS) ^ (set(about) - {CONFUSIONS})) if isinstance(about, Mapping) else type(about).__name__
         raise ValueError(f"the model card needs the keys {', '.join(sorted(KEYS))}; missing or unknown: {found}.")
     if blank := [key for key in TEXTS if not isinstance(about[key], str) or not about[key].strip()]:
         raise ValueError(f"the model card has no text for {', '.join(blank)}.")
@@ -101,6 +135,11 @@ def require_complete(config: Mapping[str, Any]) -> None:
         raise ValueError("the model card has no results; save the checkpoint with metrics and about={'truth': ...}.")
     if wrong := [key for key, value in numbers.items() if not _is_number(value)]:
         raise ValueError(f"the model card has no finite number for {', '.join(wrong)}.")
+
+
+def _cell(text: str) -> str:
+    """A text within a Markdown table."""
+    return " ".join(str(text).replace("|", "\\|").split())
 
 
 def _pair(value: Any) -> list[Any]:

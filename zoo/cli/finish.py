@@ -43,7 +43,7 @@ def finish(trainer: Trainer, model: StagedModule, data: DataModule, folder: Path
     dataset = data.test_dataset()  # pyright: ignore[reportAttributeAccessIssue] (every data module of the zoo has one)
     golden = torch.stack([dataset[i]["input"] for i in range(2)])
     known = {name: value for name, value in metrics.items() if value is not None}
-    about = {"confusions": confused_pairs(model)}
+    about = {"name": folder.resolve().name, "confusions": confused_pairs(model)}
     checkpoint = save(model.cpu(), folder / "checkpoint", metrics=known, golden=golden, about=about)
     print(f"saved    {checkpoint}")
     given = INPUTS[model.domain.modality]

@@ -28,8 +28,6 @@ def run(arguments: list[str], command: str) -> int:
     with plain_errors():
         trainer = make_trainer(settings, logger=False, enable_checkpointing=False)
         evaluate = getattr(trainer, command)
-        evaluate(
-            trained.model, datamodule=trained.data, ckpt_path=trained.weights, weights_only=True, verbose=False
-        )
+        evaluate(trained.model, datamodule=trained.data, ckpt_path=trained.weights, weights_only=True, verbose=False)
     write_metrics(trainer, trained.model, trained.folder, split)
     return 0

@@ -10,6 +10,7 @@ from zoo.networks.image_backbones import Pooled, create_backbone
 from zoo.networks.series_encoder import SeriesConvNet
 from zoo.networks.table_encoders import MLP, Identity
 from zoo.networks.text_encoders import TextTransformer
+from zoo.utils.signatures import check_options
 
 
 def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
@@ -42,19 +43,20 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
         return Pooled(create_backbone(options, domain.channels))
     name = options.pop("name", None)
     if isinstance(domain, TableDomain):
-        if name == "identity":
-            return Identity(len(domain.features), **options)
-        if name != "mlp":
+        if name not in ("identity", "mlp"):
             raise ValueError(f"the backbone of a table is 'mlp' or 'identity'; got '{name}'.")
-        return MLP(len(domain.features), **options)
+        made = Identity if name == "identity" else MLP
+        check_options(made, options, f"backbone '{name}'")
+        return made(len(domain.features), **options)
     if isinstance(domain, SeriesDomain):
         if name != "convnet1d":
             raise ValueError(f"the backbone of a series is 'convnet1d'; got '{name}'.")
+        check_options(SeriesConvNet, options, f"backbone '{name}'")
         return SeriesConvNet(len(domain.variables), **options)
     if isinstance(domain, TextDomain):
-        if name == "hf":
-            return HuggingFaceText(domain, **options)
-        if name != "transformer":
+        if name not in ("hf", "transformer"):
             raise ValueError(f"the backbone of a text is 'transformer' or 'hf'; got '{name}'.")
-        return TextTransformer(domain, **options)
+        made = HuggingFaceText if name == "hf" else TextTransformer
+        check_options(made, options, f"backbone '{name}'")
+        return made(domain, **options)
     raise ValueError(f"no encoder reads the modality '{domain.modality}'.")

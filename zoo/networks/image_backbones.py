@@ -1,6 +1,9 @@
 """Image backbones: a name, or a mapping of a name and options, gives a network from images to a feature map."""
 
+import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import timm
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 from zoo.networks.base import Encoder
 from zoo.networks.weights import load_weights, pretrained_file
 from zoo.utils.errors import did_you_mean
+from zoo.utils.signatures import check_options, refuse_unknown
 
 
 class FeatureMaps(Tensor):
@@ -104,8 +108,10 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     if name is None:
         raise ValueError(f"backbone needs a 'name'; got only {', '.join(options) or 'nothing'}.")
     if name == "convnet":
+        check_options(convnet, options, "backbone 'convnet'")
         return convnet(in_channels, **options)
     if name in _registered:
+        check_options(_registered[name], options, f"backbone '{name}'")
         made = _registered[name](in_channels, **options)
         if not isinstance(made, Backbone):
             raise ValueError(
@@ -135,6 +141,7 @@ def create_timm(name: str, **options: Any) -> Any:
 
     Raises:
         ValueError: an option makes timm unpickle weights.
+        TypeError: the network has no such option.
         FileNotFoundError: pretrained weights are neither on this machine nor can be downloaded.
     """
     if "checkpoint_path" in options:  # a pickle runs code, and a config may come from anybody
@@ -144,7 +151,17 @@ def create_timm(name: str, **options: Any) -> Any:
         )
     if options.get("pretrained") and (file := pretrained_file(name)):
         options.setdefault("pretrained_cfg_overlay", {"file": file, "custom_load": False})
-    return timm.create_model(name, **options)
+    try:
+        return timm.create_model(name, **options)
+    except TypeError as error:
+        # timm hands options on to the class of the network, whose name Python's message begins with.
+        found = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+        cls = found and getattr(sys.modules[timm.model_entrypoint(name).__module__], found[1], None)
+        if not found or cls is None:
+            raise
+        known = [*signature(cls).parameters, *signature(timm.create_model).parameters, "weights"]
+        refuse_unknown([found[2]], known, f"backbone '{name}'")
+        raise
 
 
 def convnet(
