@@ -51,10 +51,8 @@ def test_fit_leaves_what_it_promises(run: Path) -> None:
     with (run / "confusion.csv").open() as opened:
         header, *rows = csv.reader(opened)
     counts = torch.tensor([[int(cell) for cell in row[1:]] for row in rows])
-    assert (
-        header[1:] == [row[0] for row in rows] and len(rows) == 10
+    assert header[1:] == [row[0] for row in rows] and len(rows) == 10
     assert int(counts.sum()) == len(Digits().test_dataset())
-    )
     assert int(counts.diagonal().sum()) / int(counts.sum()) == pytest.approx(metrics["accuracy"], abs=1e-6)
     assert not find_spec("matplotlib") or (run / "confusion.png").stat().st_size > 1000
     card = (run / "checkpoint" / "README.md").read_text()
