@@ -30,7 +30,11 @@ def load(folder: str | Path) -> SelfInterpretable:
     recover(folder)
     config = read_config(folder)
     check_hashes(folder, config["sha256"])
-    entry, where, path = registry.find(config["model"]), str(folder / CONFIG), folder / WEIGHTS
+    where, path = str(folder / CONFIG), folder / WEIGHTS
+    try:
+        entry = registry.find(config["model"])
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     shared = shared_backbone.restore(config.get(SHARED, {}), folder)
     stored = describe(path)
     domain = read_domain(config["arguments"], describe(folder / GOLDEN), folder)

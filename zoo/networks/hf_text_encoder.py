@@ -113,6 +113,10 @@ class HuggingFaceText(StateEncoder):
 
     def _hidden(self, x: Tensor) -> Tensor:
         """States of the network's last layer (B, before + T + after, `channels`)."""
+        if x.is_meta:  # the library's attention masks read values
+            return x.new_empty(
+                len(x), len(self.before) + x.shape[1] + len(self.after), self.channels, dtype=torch.float
+            )
         rows, words = x.shape[0], x != PAD
         own = torch.where(words, x - FIRST, self.padding).masked_fill(x == UNKNOWN, self.unknown)
         place = torch.arange(1, x.shape[1] + 1, device=x.device)
