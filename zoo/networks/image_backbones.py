@@ -44,7 +44,13 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(x, FeatureMaps):
             return x.as_subclass(Tensor)
-        out = self.network(x.contiguous(memory_format=torch.channels_last))  # 1.6 to 2.4 times as fast on a CPU
+        try:
+            out = self.network(x.contiguous(memory_format=torch.channels_last))  # 1.6 to 2.4 times as fast on a CPU
+        except AssertionError as error:  # how timm refuses images of another size
+            raise ValueError(
+                f"the backbone cannot read images of {x.shape[2]} x {x.shape[3]} ({error}); change the size in the "
+                "data, or choose another backbone."
+            ) from error
         return out[-1] if isinstance(out, list) else out
 
 
@@ -125,15 +131,54 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     weights = options.pop("weights", None)
     if weights and options.get("pretrained"):
         raise ValueError("backbone has both 'weights' (a file) and 'pretrained' (a download); give one of them.")
-    network = create_timm(name, in_chans=in_channels, num_classes=0, global_pool="", **options)
-    if hasattr(network, "num_prefix_tokens"):  # a transformer: timm folds its tokens back into a map
-        network = create_timm(name, in_chans=in_channels, features_only=True, out_indices=(-1,), **options)
-        channels = network.feature_info.channels()[-1]
-    else:
-        channels = int(network.num_features)
+    network, channels = map_network(name, in_channels, options)
     if weights:
         load_weights(network, weights)
     return Backbone(network, in_channels, channels)
+
+
+def map_network(name: str, in_channels: int, options: Mapping[str, Any]) -> tuple[nn.Module, int]:
+    """A network of timm that gives a feature map, or a list of maps; and the channels of the last map.
+
+    Args:
+        name: of the network.
+        in_channels: channels of the images.
+        options: of `timm.create_model`.
+
+    Raises:
+        ValueError: the network has no maps with channels first.
+        TypeError: an unknown option.
+    """
+    given = {"in_chans": in_channels, **options}
+    try:
+        network = create_timm(name, num_classes=0, global_pool="", **given)
+    except AssertionError:  # some transformers cannot be built without pooling
+        network = None
+    if getattr(network, "output_fmt", "NCHW") == "NHWC":
+        raise ValueError(f"backbone '{name}' gives maps with channels last (B, h, w, D); choose another backbone.")
+    if network is not None and not hasattr(network, "num_prefix_tokens"):
+        shape = map_shape(network, in_channels, options)
+        if len(shape) == 4:
+            return network, shape[1]
+    # A transformer or the like: timm folds its tokens back into a map.
+    given |= {"features_only": True, "out_indices": (-1,)}
+    try:
+        network = create_timm(name, **{"dynamic_img_size": True, **given})
+    except TypeError:  # a network for images of one size
+        network = create_timm(name, **given)
+    return network, network.feature_info.channels()[-1]
+
+
+@torch.no_grad()
+def map_shape(network: Any, in_channels: int, options: Mapping[str, Any]) -> torch.Size:
+    """Shape of the output of a network of timm, whose `num_features` may not be the channels of its map."""
+    config = network.default_cfg
+    size = options.get("img_size") or (config["input_size"][-2:] if config.get("fixed_input_size") else 96)
+    height, width = (size, size) if isinstance(size, int) else size
+    weight, training = next(network.parameters()), network.training
+    shape = network.eval()(weight.new_zeros(1, in_channels, height, width)).shape
+    network.train(training)
+    return shape
 
 
 def create_timm(name: str, **options: Any) -> Any:

@@ -17,6 +17,7 @@ from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.image_input import require_grid, require_images
+from zoo.prototypes.layers.projection import require_enough_images
 from zoo.prototypes.layers.prototype_layer import PrototypeLayer, create_addon, random_vectors
 from zoo.prototypes.layers.similarity import find_similarity
 from zoo.training.batch import Batch
@@ -175,6 +176,9 @@ class ProtoPNet(SelfInterpretable):
     def check_recipe(self) -> None:
         require_grid(self.backbone, self.domain, "ProtoPNet")
         self.prototypes.check_recipe(self.stages)
+
+    def check_class_sizes(self, images: Tensor) -> None:
+        require_enough_images(images, self.per_class)
 
     def on_stage_start(self, stage: Stage) -> None:
         self.prototypes.on_stage_start(stage)

@@ -84,6 +84,9 @@ def in_last_stage(module: LightningModule) -> bool:
 class LastCheckpoint(ModelCheckpoint):
     """Keeps the last epoch; a class of its own, so that a `ModelCheckpoint` of the user has its own state beside it."""
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores nothing: the file has one name, and there is no value to compare."""
+
 
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the best epoch of the last stage of a recipe; models of earlier stages are not finished."""
@@ -93,12 +96,12 @@ class BestCheckpoint(ModelCheckpoint):
             super().on_validation_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the best value so far, also where the folder of the run has been moved."""
-        own = Path(self.dirpath or "", "best.ckpt")
-        if state_dict["dirpath"] != self.dirpath and own.is_file():
-            paths = {"best_model_path": str(own), "kth_best_model_path": str(own), "dirpath": self.dirpath}
-            state_dict = {**state_dict, **paths, "best_k_models": {str(own): state_dict["best_model_score"]}}
-        super().load_state_dict(state_dict)
+        """Restores the best value so far, if the folder holds the file of that epoch; the folder may have been moved."""
+        file = Path(self.dirpath or "", "best.ckpt")
+        if file.is_file() and state_dict["best_model_score"] is not None:
+            own = str(file)
+            paths = {"best_model_path": own, "kth_best_model_path": own, "dirpath": self.dirpath}
+            super().load_state_dict({**state_dict, **paths, "best_k_models": {own: state_dict["best_model_score"]}})
 
 
 class LastStageStopping(EarlyStopping):

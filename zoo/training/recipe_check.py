@@ -1,9 +1,12 @@
 """What is known to fail about a recipe before anything is trained."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
+import torch
+from lightning import Trainer
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.training.modes import is_action
 from zoo.training.stages import Stage
@@ -38,3 +41,43 @@ def check_strategy(strategy: Strategy, stages: Sequence[Stage], groups: Iterable
             "this recipe freezes parameter groups, which plain DDP cannot follow; use the Trainer's "
             "strategy='ddp_find_unused_parameters_true'."
         )
+
+
+def check_precision(precision: str) -> None:
+    """Refuses parameters in another precision than float32, in which evidence is read out and checkpoints are kept.
+
+    Raises:
+        ValueError: names the precision to use.
+    """
+    if precision != "32-true" and not precision.endswith("mixed"):
+        mixed = "16-mixed" if precision.startswith("16") else "bf16-mixed"
+        raise ValueError(
+            f"precision {precision} changes the type of the parameters, but explanations are computed and checkpoints "
+            f"are kept in float32; use 32-true or {mixed}."
+        )
+
+
+def class_sizes(trainer: Trainer, classes: int) -> Tensor | None:
+    """Number of training items of each class (C,); None if it is not known without reading the items."""
+    find = getattr(getattr(trainer, "datamodule", None), "projection_dataset", None)
+    targets = getattr(find(), "targets", None) if find else None
+    if not isinstance(targets, Tensor) or targets.ndim != 1 or targets.is_floating_point():
+        return None
+    return torch.bincount(targets, minlength=classes)
+
+
+@contextmanager
+def explained_batch_norm() -> Iterator[None]:
+    """Completes the error of a batch norm that sees a single value by what to do about it.
+
+    Raises:
+        ValueError: the batch is too small.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            f"{error} The network has a batch norm; set the batch_size of the data to 2 or more."
+        ) from error

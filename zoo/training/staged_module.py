@@ -23,7 +23,13 @@ from zoo.training.loss_terms import require_finite, weighted_sum
 from zoo.training.modes import train_only
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import OPTIMIZERS, Recipe, by_group, gather_recipe, parse_recipe
-from zoo.training.recipe_check import check_actions, check_strategy
+from zoo.training.recipe_check import (
+    check_actions,
+    check_precision,
+    check_strategy,
+    class_sizes,
+    explained_batch_norm,
+)
 from zoo.training.report import ClassificationReport, RegressionReport
 from zoo.training.stages import Stage, check_groups, stage_at, total_epochs
 from zoo.training.tasks import metrics_of, report_of
@@ -157,6 +163,13 @@ class StagedModule(LightningModule):
             ValueError: what the recipe lacks.
         """
 
+    def check_class_sizes(self, images: Tensor) -> None:
+        """Refuses classes with too few training items (C,) for the recipe, before anything is trained.
+
+        Raises:
+            ValueError: names a class and what to change.
+        """
+
     def on_stage_start(self, stage: Stage) -> None:
         """Called at the start of the first epoch of each stage with epochs, after the actions before it."""
 
@@ -168,6 +181,7 @@ class StagedModule(LightningModule):
         return {**children, **dict(self.named_parameters(recurse=False))}
 
     def setup(self, stage: str) -> None:
+        check_precision(self.trainer.precision)
         if stage != "fit":
             return
         check_groups(self.stages, self.groups(), type(self).__name__)
@@ -176,6 +190,8 @@ class StagedModule(LightningModule):
         check_actions(self, self.stages)
         self.check_recipe()
         check_strategy(self.trainer.strategy, self.stages, self.groups())
+        if (sizes := class_sizes(self.trainer, len(self.domain.classes))) is not None:
+            self.check_class_sizes(sizes)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         named = self.groups()
@@ -218,7 +234,8 @@ class StagedModule(LightningModule):
     # Steps
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
-        total = self._evaluate(batch, "train", batch_idx)
+        with explained_batch_norm():
+            total = self._evaluate(batch, "train", batch_idx)
         if total.requires_grad:
             return total
         # A stage that trains nothing only measures; ranks that train together may not skip a step, so they take an

@@ -111,12 +111,27 @@ def _require_found(best: Nearest, prototypes: Tensor, images: Tensor | None, lea
         what = "shared prototypes have users that have" if images is None else "classes have"
         which = missing.nonzero().flatten().tolist()
         raise ValueError(f"{len(which)} {what} no training image to take prototypes from: {which[:10]}.")
-    if images is not None and images.min() < least:
-        which = (images < least).nonzero().flatten().tolist()
+    if images is not None:
+        require_enough_images(images, least)
+
+
+def require_enough_images(images: Tensor, prototypes: int) -> None:
+    """Checks that each class has an image of its own for each of its prototypes.
+
+    Args:
+        images: (C,) number of training images of each class.
+        prototypes: of each class.
+
+    Raises:
+        ValueError: some classes have fewer.
+    """
+    if images.min() < prototypes:
+        which = (images < prototypes).nonzero().flatten().tolist()
+        lower = f"lower prototypes_per_class to {int(images.min())}, or " if images.min() else ""
         raise ValueError(
-            f"{len(which)} classes have fewer training images than the {prototypes.shape[1]} prototypes of each class "
+            f"{len(which)} classes have fewer training images than the {prototypes} prototypes of each class "
             f"(the first is {which[0]}, with {int(images[which[0]])}), so that several would come from one image; "
-            f"lower prototypes_per_class to {int(images.min())}, or add images."
+            f"{lower}add images."
         )
 
 
