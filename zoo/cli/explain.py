@@ -22,6 +22,7 @@ from zoo.core.module import SelfInterpretable
 from zoo.domain.inputs import Input, inputs_of, unique_stems
 from zoo.utils.atomic import write_text
 from zoo.utils.printable import printable
+from zoo.utils.progress import track
 from zoo.views.html import index_page
 
 BATCH = 32
@@ -109,7 +110,7 @@ def explain_files(
     failed = doubtful = 0
     with (
         log.path.open("a", encoding="utf-8") as opened,
-        tqdm(total=len(rest), unit="input", disable=len(rest) < 2) as bar,
+        track(None, "explain", len(rest), unit="input", shown=len(rest) > 1) as bar,
     ):
         for chunk in chunks(rest, BATCH):
             for answer in question.answers(chunk, every_class and any(map(results.has_page, chunk))):

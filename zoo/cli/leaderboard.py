@@ -10,7 +10,6 @@ from typing import Any
 
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from zoo.cli.arguments import CommandParser, positive
 from zoo.cli.checkpoint_data import accuracy, default_device
@@ -30,6 +29,7 @@ from zoo.metrics.faithfulness.suite import choose, measure
 from zoo.training.modes import evaluating
 from zoo.training.staged_module import StagedModule
 from zoo.utils.atomic import write_text
+from zoo.utils.progress import track
 from zoo.views.leaderboard_table import markdown
 
 CONFIG = Path("configs/worlds/blackbox_part_birds.yaml")
@@ -81,7 +81,7 @@ def evaluate_all(
 ) -> None:
     """Adds the results of all models that `record` lacks, and writes it after each."""
     evaluator = None
-    for candidate in tqdm(found, "leaderboard"):
+    for candidate in track(found, "leaderboard"):
         key = str(candidate.folder)
         if record["models"].get(key, {}).get("mark") == candidate.mark:
             continue

@@ -1,6 +1,7 @@
 """What fit, validate, test and predict share: model, data and Trainer of a run, which is one folder."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,13 +10,14 @@ from typing import Any
 
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 
 from zoo.cli.run_folder import first_process
 from zoo.cli.settings import RunOptions, Settings
 from zoo.data.base.module import DataModule
 from zoo.domain import Domain
 from zoo.training.callbacks import AtomicCheckpointIO
+from zoo.training.progress import LineProgress
 from zoo.training.staged_module import StagedModule
 
 WEIGHTS = ("best", "last")  # what --ckpt_path may name besides a file
@@ -62,6 +64,8 @@ def make_trainer(settings: Settings, callbacks: Sequence[Callback] = (), **defau
     found = list(found) if isinstance(found, list) else [found]
     if given["enable_checkpointing"] is None and defaults.get("enable_checkpointing") is False:
         found = [callback for callback in found if not isinstance(callback, Checkpoint)]  # only for the training
+    if given["enable_progress_bar"] is not False and not sys.stdout.isatty():
+        found += [] if any(isinstance(callback, ProgressBar) for callback in found) else [LineProgress()]
     return Trainer(**given | {k: v for k, v in defaults.items() if given[k] is None}, callbacks=[*found, *callbacks])
 
 

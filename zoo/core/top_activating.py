@@ -7,12 +7,12 @@ from itertools import islice
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from zoo.core.module import SelfInterpretable
 from zoo.core.running_top import running_top
 from zoo.domain.inputs import Input, read
 from zoo.utils.printable import printable
+from zoo.utils.progress import track
 
 BATCH = 32
 
@@ -50,7 +50,7 @@ def top_activating_inputs(model: SelfInterpretable, files: Iterable[Input], coun
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         nonlocal unread
         rest = iter(files)
-        for batch in tqdm(iter(lambda: list(islice(rest, BATCH)), []), "batches", leave=False):
+        for batch in track(iter(lambda: list(islice(rest, BATCH)), []), "reading inputs", unit="batch"):
             inputs = []
             for file in batch:
                 try:

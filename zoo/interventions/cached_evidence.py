@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from zoo.concepts.layers.annotated import AnnotatedConcepts
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
 from zoo.training.batch import as_batch
 from zoo.training.modes import evaluating
+from zoo.utils.progress import track
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ def cache_evidence(model: SelfInterpretable, batches: Iterable[Any], title: str 
     width = concepts_of(model).count
     parts: list[CachedEvidence] = []
     with torch.no_grad(), evaluating(model):
-        for item in tqdm(batches, desc=title, leave=False, disable=not title):
+        for item in track(batches, title, shown=bool(title)):
             batch = as_batch(item)
             concepts, visible = batch.get("concepts"), batch.get("visible")
             if concepts is None or concepts.shape[1:] != (width,):

@@ -12,7 +12,6 @@ from itertools import product
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from zoo.core.module import SelfInterpretable
 from zoo.domain import Domain
@@ -23,6 +22,7 @@ from zoo.interventions.policies import CooP, Policy
 from zoo.interventions.policy_state import PolicyState
 from zoo.interventions.protocol import Protocol, group_members
 from zoo.training.modes import evaluating
+from zoo.utils.progress import track
 
 GRID = (0.1, 1.0, 10.0, 100.0)  # values of CooP's alpha and beta
 
@@ -62,7 +62,7 @@ def sweep(
     correct = [[torch.zeros(n, len(members) + 1, dtype=torch.long) for n in orders] for _ in labels]
 
     size = chunk_rows(model, cached)
-    with evaluating(model), tqdm(total=len(cached), desc=title, unit="row", leave=False, disable=not title) as bar:
+    with evaluating(model), track(None, title, len(cached), unit="row", shown=bool(title)) as bar:
         for start in range(0, len(cached), size):
             rows = slice(start, start + size)
             part, chunk_noise = cached.part(rows, model.device), noise[:, rows].to(model.device)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
+
+from zoo.utils.progress import track
 
 ALPHA = 0.99  # share of the L1 term
 RATIO = 2**-0.1  # of successive λ on a path
@@ -132,7 +133,7 @@ def path(
     share = onehot.mean(0)
     largest = (((share - onehot).T @ z) / len(z)).abs().max().item() / max(alpha, 1e-3)
     solution = Solution(z.new_zeros(classes, z.shape[1]), share.clamp_min(1e-6).log(), largest, [])
-    for i in tqdm(range(length), desc=title, leave=False, disable=not title):
+    for i in track(range(length), title, shown=bool(title)):
         lam = largest * RATIO**i
         solution = saga(z, target, classes, lam, alpha=alpha, epochs=epochs, tolerance=tolerance, start=solution)
         yield solution

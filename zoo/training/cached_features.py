@@ -9,7 +9,6 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from zoo.data.base.images import ImageData
 from zoo.data.base.sampling import EpochSampler
@@ -17,6 +16,7 @@ from zoo.networks.image_backbones import Backbone, FeatureMaps
 from zoo.training.modes import evaluating
 from zoo.training.projection_set import size_of
 from zoo.training.staged_module import StagedModule
+from zoo.utils.progress import track
 
 VIEWS = {"none": 1, "flip": 2}  # augmentations of which every view can be kept: the image, and its mirror image
 INPUTS = ("input", "view")  # keys of a batch that hold images
@@ -149,7 +149,7 @@ class MapDataset(Dataset):
         maps = None
         # A file without a name: the system removes it with the last process that reads it.
         with tempfile.TemporaryFile(dir=folder) as file, torch.no_grad(), evaluating(backbone):
-            for batch in tqdm(loader, title, leave=False):
+            for batch in track(loader, title):
                 x = batch.pop("input")
                 self.paired = "view" in batch
                 seen = (x, batch.pop("view")) if self.paired else (x, x.flip(-1))[:views]

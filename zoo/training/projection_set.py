@@ -9,7 +9,8 @@ from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm import tqdm
+
+from zoo.utils.progress import track
 
 
 class ProjectionSet:
@@ -81,7 +82,7 @@ class ProjectionSet:
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         index = torch.arange(self.rank, self.size, self.world)
         start = 0
-        for item in tqdm(self.loader, desc=self.title, leave=False, disable=not self.title):
+        for item in track(self.loader, self.title, shown=bool(self.title)):
             batch = item if isinstance(item, dict) else dict(zip(("input", "target"), item, strict=True))
             size = len(batch["input"])
             moved = {k: v.to(self.device, non_blocking=True) for k, v in batch.items() if isinstance(v, Tensor)}

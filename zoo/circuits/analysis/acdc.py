@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from zoo.circuits.analysis.graph import Graph
 from zoo.circuits.analysis.token_pair_task import TokenPairTask, task_loss
 from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.domain.text import PAD
 from zoo.utils.checks import check_choice
+from zoo.utils.progress import track
 
 METRICS, ABLATIONS = ("kl", "loss"), ("counterfactual", "mean", "zero")
 
@@ -96,7 +96,7 @@ def acdc(
         return task_loss(task.logit_difference(logits)).item()
 
     now = measure(0)
-    for d in tqdm(reversed(range(len(graph.destinations))), "readers", kept.shape[1], leave=False, disable=quiet):
+    for d in track(reversed(range(len(graph.destinations))), "readers", kept.shape[1], shown=not quiet):
         start, source = graph.sublayer[d], graph.leads_to[d]
         if source is not None and not kept[source].any():
             kept[:, d] = False

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from zoo.circuits.analysis.token_pair_task import TokenPairTask, logit_differences, task_loss
 from zoo.circuits.network.edges import Edges, edges_between, mean_ablation, weight_matrices
 from zoo.circuits.network.trace import Ablation
 from zoo.circuits.sparse_transformer import SparseTransformer
+from zoo.utils.progress import track
 
 
 @torch.no_grad()
@@ -87,7 +87,7 @@ def _switch_off(
     """Switches off, in this order, everything that the target does not need; in groups where possible."""
     size = max(1, len(order) // 8)
     waiting = list(order.split(size))[::-1]
-    with tqdm(total=len(order), desc=f"removing {what}", leave=False, disable=quiet) as bar:
+    with track(None, f"removing {what}", len(order), shown=not quiet) as bar:
         while waiting:
             some = waiting.pop()
             switch(some, False)

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from zoo.circuits.analysis.token_pair_task import TokenPairTask, evaluate_task, logit_differences, task_loss
 from zoo.circuits.network.trace import Ablation
 from zoo.circuits.sparse_transformer import SparseTransformer
+from zoo.utils.progress import track
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def fit_logits(model: SparseTransformer, task: TokenPairTask, options: Pruning, 
     optimizer = torch.optim.AdamW([logit], options.lr, betas=(0.9, options.beta2), weight_decay=options.weight_decay)
     warm = max(1, round(options.warmup * options.steps))
     pairs = len(task) // 2
-    for step in tqdm(range(options.steps), desc=f"pruning at {penalty:g}", leave=False, disable=quiet):
+    for step in track(range(options.steps), f"pruning at {penalty:g}", shown=not quiet):
         chosen = torch.randperm(pairs, generator=draw)[: options.pairs]
         rows = torch.stack([2 * chosen, 2 * chosen + 1], 1).flatten().to(model.device)
         with torch.enable_grad():

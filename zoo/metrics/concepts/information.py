@@ -12,7 +12,8 @@ import torch
 from scipy.spatial import KDTree  # SciPy comes with scikit-learn
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
+
+from zoo.utils.progress import track
 
 LEVELS = 20  # a variable with at most this number of distinct values is discrete
 NOISE = 1e-10  # standard deviation of the noise that breaks ties
@@ -207,7 +208,7 @@ def kraskov(x: Tensor, y: Tensor, neighbours: int, same: bool = False, progress:
     x, y = x.transpose(0, 1), y.transpose(0, 1)
     crowd = _crowd_of_scalars if x.shape[2] == y.shape[2] == 1 else _crowd_of_vectors
     known = torch.tensor([float(x.shape[1]), float(neighbours)], dtype=torch.float64).digamma().sum()
-    for row, one in enumerate(tqdm(x, desc=progress, leave=False, disable=not progress)):
+    for row, one in enumerate(track(x, progress, shown=bool(progress))):
         others = y[row if same else 0 :]
         found[row, -len(others) :] = known - crowd(one, others, neighbours)
     return found.triu() + found.triu(1).T if same else found

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor
 from torchmetrics import Metric
-from tqdm import tqdm
 
 from zoo.metrics.concepts.leakage import (
     CompletenessRatio,
@@ -17,6 +16,7 @@ from zoo.metrics.concepts.leakage import (
 )
 from zoo.metrics.concepts.purity import NicheImpurity, OracleImpurity, oracle_impurity
 from zoo.metrics.concepts.quality import ConceptAccuracy, ConceptAUC, ConceptCalibrationError, ConceptF1
+from zoo.utils.progress import track
 
 
 def concept_report(
@@ -78,7 +78,7 @@ def concept_report(
         if scores is not None and black_box is not None:
             jobs["completeness"] = (CompletenessRatio(), (scores, black_box, targets))
     report = {}
-    for key, (metric, data) in (bar := tqdm(jobs.items(), "concept metrics", disable=not progress, leave=False)):
+    for key, (metric, data) in (bar := track(jobs.items(), "concept metrics", shown=progress)):
         bar.set_postfix_str(str(metric.title))
         metric.to(concepts.device)
         metric.update(*data)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from zoo.domain import CodeDomain, Domain, ImageDomain, TextDomain
 from zoo.metrics.cover import smallest_cover
@@ -16,6 +15,7 @@ from zoo.metrics.faithfulness.base import Column, FaithfulnessMetric
 from zoo.metrics.faithfulness.elements import TOKENS, cells_of, element_shape, over_input
 from zoo.metrics.faithfulness.subject import Case
 from zoo.metrics.faithfulness.sufficiency import shifted
+from zoo.utils.progress import track
 
 if TYPE_CHECKING:
     from zoo.data.base.module import DataModule
@@ -144,7 +144,7 @@ def train_evaluator(
         own = small_network(domain) if network is None else deepcopy(network, {id(trainer): None})
         evaluator = Evaluator(own, domain).to(device).train()
         optimizer = torch.optim.Adam(evaluator.parameters(), lr=lr)
-        for epoch in tqdm(range(epochs), progress, disable=not progress, leave=False):
+        for epoch in track(range(epochs), progress, shown=bool(progress)):
             for x, target in _batches(data, epoch, batch_size, draw):
                 scores = evaluator(x.to(device), random_kept(x, domain, draw).to(device))
                 optimizer.zero_grad()

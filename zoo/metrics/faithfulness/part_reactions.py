@@ -7,10 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from zoo.metrics.faithfulness.funnybirds import Reactions
 from zoo.metrics.faithfulness.subject import Case, Subject, centred
+from zoo.utils.progress import track
 
 
 class PartBenchmark(Protocol):
@@ -52,7 +52,7 @@ def react(
         ValueError: units without a location in the input.
     """
     pairs, collected = rivals_of(benchmark.class_parts), []
-    for batch in tqdm(batches, "parts removed", disable=not progress, leave=False):
+    for batch in track(batches, "parts removed", shown=progress):
         x, rows = batch["input"].to(subject.model.device), batch["ids"].tolist()
         case = Case(subject, x, batch["ids"])
         parts, objects = (mask.to(x.device) for mask in benchmark.masks(split, rows))

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
-from tqdm import tqdm
 
 from zoo.metrics.faithfulness.base import FaithfulnessMetric, Value
 from zoo.metrics.faithfulness.compactness import Compactness
@@ -26,6 +25,7 @@ from zoo.metrics.faithfulness.subject import Case, Subject
 from zoo.metrics.faithfulness.sufficiency import KeepOnlySufficiency
 from zoo.metrics.faithfulness.unit_purity import UnitPurity
 from zoo.utils.errors import did_you_mean
+from zoo.utils.progress import track
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def measure(
     metrics = {key: METRICS[key][1](setting) for key in choose(names)}
     lacking: dict[str, str] = {}
     blank = reference.mean(0) if reference.is_floating_point() else None
-    for batch in tqdm(batches, "faithfulness", disable=not progress, leave=False):
+    for batch in track(batches, "faithfulness", shown=progress):
         x = batch["input"].to(subject.model.device)
         moved = (batch[name].to(x.device) if name in batch else None for name in ("target", "regions", "concepts"))
         labels, regions, concepts = moved
