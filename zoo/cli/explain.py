@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from zoo.checkpoints.config_file import content_hash, file_hash, read_config
+from zoo.checkpoints.config_file import content_hash, file_hash, read_config, recover
 from zoo.checkpoints.load import load
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
@@ -38,15 +38,17 @@ def explain(arguments: list[str]) -> int:
     of which is an input; or .csv or .npy files of series. If interrupted, rerun the command to resume.
     """
     options = parse(arguments)
+    settings = settings_of(options)
+    identity = identity_of(options)  # before the model is read: should both differ, it is explained again, not never
     model = load(options.checkpoint)
     choose_classes(options, model)
-    question = Question(model, options.target, options.versus, settings_of(options))
+    question = Question(model, options.target, options.versus, settings)
     files = list(dict.fromkeys(inputs_of(options.input, model.domain)))
     if not files:
         endings = ", ".join(sorted(model.domain.endings))
         raise ValueError(f"--input names folders without a file to explain; this model reads {endings}.")
     options.output.mkdir(parents=True, exist_ok=True)
-    log = ExplanationLog(options.output, identity_of(options), options.again)
+    log = ExplanationLog(options.output, identity, options.again)
     rest = [file for file in files if str(file) not in log.records]
     if len(rest) < len(files):
         print(f"{len(files) - len(rest)} of {len(files)} inputs are explained already; --again explains them anew.")
@@ -63,6 +65,7 @@ def explain(arguments: list[str]) -> int:
 
 def identity_of(options: argparse.Namespace) -> dict[str, str]:
     """What determines an explanation of an unchanged input: the content of checkpoint and circuit, and the options."""
+    recover(options.checkpoint)
     files = {"checkpoint": content_hash(read_config(options.checkpoint))}
     if options.circuit is not None:
         files["circuit"] = file_hash(options.circuit.with_suffix(".safetensors"))
