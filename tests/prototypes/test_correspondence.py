@@ -127,6 +127,7 @@ def test_fewer_images_than_candidates_are_refused() -> None:
         ({"candidates": 91}, "expected 1 <= neighbours <= candidates <= 90, .*; got 20 and 91"),
         ({"matcher": {"epsilon": 0.0}}, "epsilon must be above 0; got 0.0"),
         ({"temperature": -1.0}, "temperature must be above 0; got -1.0"),
+        ({"matcher": {"flows": "some"}}, "flows must be one of largest, all; got 'some'"),
         ({"matcher": {"steps": 0}}, "steps must be at least 1; got 0"),
         ({"matcher": {"pairs": 31}}, "pairs must be 1 to 30, the cells of the map; got 31"),
     ],
@@ -140,5 +141,6 @@ def test_arguments_of_earlier_checkpoints_become_fields_of_the_matcher() -> None
     former = {"matching": "mutual", "pairs": 3, "weights": "uniform", "epsilon": 0.1, "steps": 7, "candidates": 6}
     current = Correspondence.upgrade_arguments(former)
     matcher = {"method": "mutual", "pairs": 3, "weights": "uniform", "epsilon": 0.1, "steps": 7}
-    assert current == {"candidates": 6, "matcher": matcher}
+    assert current == {"candidates": 6, "matcher": {**matcher, "flows": "all"}}
+    assert Correspondence.upgrade_arguments({"matcher": None}) == {"matcher": {"flows": "all"}}
     assert Correspondence.upgrade_arguments(current) == current

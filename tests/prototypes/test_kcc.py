@@ -15,19 +15,27 @@ from zoo.training.projection_set import ProjectionSet
 TINY = {"name": "convnet", "widths": [8], "pool": [0]}
 
 
-@pytest.mark.parametrize("foreground", [False, True])
-def test_counts_are_those_of_a_double_loop(foreground: bool) -> None:
-    model, x = kcc(exemplars=2, keypoints=0, foreground=foreground).model, halves()
+@pytest.mark.parametrize("foreground", ["none", "patches", "pairs"])
+def test_counts_are_those_of_a_double_loop(foreground: str) -> None:
+    """Only the foreground competed; as published, all patches compete, and then pairs in the foreground count."""
+    model, x = kcc(exemplars=2, points={"keypoints": 0, "foreground": foreground}).model, halves()
     explanation = model.explain(x).check()
     with torch.no_grad():
         maps = model.backbone(x)
     vectors, cells = model.vectors(maps), model.usable.shape[1]
-    mask = model.in_foreground(maps) if foreground else torch.ones(5, cells, dtype=torch.bool)
+    every = torch.ones(5, cells, dtype=torch.bool)
+    mask = every if foreground == "none" else model.in_foreground(maps)
     exemplars = model.bank.patches.flatten(0, 1)
-    assert 0 < model.usable.float().mean() < 1 or not foreground
+    usable = model.usable.flatten()
+    assert 0 < usable.float().mean() < 1 or foreground == "none"
     for b in range(5):
-        pairs = pairs_by_loop(vectors[b], exemplars, mask[b], model.usable.flatten())
-        assert len(pairs) > 3
+        if foreground == "pairs":
+            all_pairs = pairs_by_loop(vectors[b], exemplars, every[b], torch.ones_like(usable))
+            pairs = [(i, j) for i, j in all_pairs if mask[b, i] and usable[j]]
+            assert 0 < len(pairs) < len(all_pairs)
+        else:
+            pairs = pairs_by_loop(vectors[b], exemplars, mask[b], usable)
+            assert len(pairs) > 3
         counts, score = torch.zeros(6), torch.zeros(6)
         for i, j in pairs:
             similarity = (1 + F.cosine_similarity(vectors[b, i], exemplars[j].float(), dim=0).item()) / 2
@@ -44,7 +52,8 @@ def test_counts_are_those_of_a_double_loop(foreground: bool) -> None:
 
 @pytest.mark.parametrize("keypoints", [0, 4])
 def test_an_exemplar_matches_all_of_its_keypoints_and_no_other(keypoints: int) -> None:
-    model = kcc(exemplars=3, keypoints=keypoints).model  # every image is an exemplar
+    points = {"keypoints": keypoints, "foreground": "none"}
+    model = kcc(exemplars=3, points=points).model  # every image is an exemplar
     explanation = model.explain(RandomImages().inputs).check()
     count = keypoints or model.usable.shape[1]
     slot = {int(i): k for k, i in enumerate(model.bank.provenance.index)}
@@ -61,7 +70,7 @@ def test_an_exemplar_matches_all_of_its_keypoints_and_no_other(keypoints: int) -
 
 
 def test_counts_do_not_exceed_the_keypoints() -> None:
-    model = kcc(exemplars=2, keypoints=3).model
+    model = kcc(exemplars=2, points={"keypoints": 3, "foreground": "none"}).model
     explanation = model.explain(halves()).check()
     assert explanation.details["keypoints"].sum(1).tolist() == [3] * 5
     assert explanation.details["query cell"].shape == (5, 6, 3)
@@ -79,7 +88,7 @@ def test_the_component_points_from_the_border_to_the_middle() -> None:
 
 def test_learns_nothing_and_still_classifies_after_an_ordinary_fit() -> None:
     domain = COLOURS
-    model = KeypointCounting(domain, backbone=TINY, exemplars=6, foreground=False, thumbnail=12)
+    model = KeypointCounting(domain, backbone=TINY, exemplars=6, points={"foreground": "none"}, thumbnail=12)
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
     with pytest.raises(
         RuntimeError, match=r"this KeypointCounting has no training images .*action gather.*call gather\(\)"
@@ -112,6 +121,16 @@ def test_a_class_without_images_is_named() -> None:
         model.gather(ProjectionSet(RandomImages()))
 
 
+def test_older_checkpoints_keep_their_rules() -> None:
+    former = {"exemplars": 6, "keypoints": 4, "foreground": True, "margin": 0.3}
+    points = {"keypoints": 4, "foreground": "patches", "margin": 0.3, "representative": "similarity"}
+    assert KeypointCounting.upgrade_arguments(former) == {"exemplars": 6, "points": points}
+    without = KeypointCounting.upgrade_arguments({"foreground": False})["points"]
+    assert without == {"foreground": "none", "representative": "similarity"}
+    current = dict(KeypointCounting(IMAGES, backbone=TINY).hparams)
+    assert KeypointCounting.upgrade_arguments(current) == current
+
+
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
@@ -129,7 +148,8 @@ def test_recipes_that_gather_nothing_or_train_are_refused(stages: list[dict], me
     ("arguments", "message"),
     [
         ({"exemplars": 0}, "exemplars must be at least 1; got 0"),
-        ({"keypoints": -1}, "keypoints must be at least 0; got -1"),
+        ({"points": {"keypoints": -1}}, "keypoints must be at least 0; got -1"),
+        ({"points": {"foreground": True}}, "foreground must be one of pairs, patches, none; got 'True'"),
         ({"choice": "random"}, "choice must be one of medoids, nearest; got 'random'"),
         ({"dim": 99}, "dim must be 1 to 8"),
         (

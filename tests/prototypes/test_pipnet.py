@@ -38,13 +38,43 @@ class TwoViews(ToyData):
 
 
 def test_every_cell_shares_out_one() -> None:
-    small = pipnet()
+    small = pipnet(threshold=0.0)
     with torch.no_grad():
         logits = small.model.backbone(small.inputs)
         evidence = small.model.evidence(small.inputs)
     torch.testing.assert_close(evidence.support.sum(1), torch.ones(5, *logits.shape[2:]))
     expected = (logits.double().exp() / logits.double().exp().sum(1, keepdim=True)).flatten(2).max(2).values
     torch.testing.assert_close(evidence.activation.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_presences_below_the_threshold_count_as_zero_outside_of_training() -> None:
+    """They all counted, so that scores held many small terms that the published model leaves out."""
+    small = pipnet(threshold=0.17)
+    with torch.no_grad():
+        z = small.model.backbone(small.inputs).double().exp()
+        presence = (z / z.sum(1, keepdim=True)).flatten(2).amax(2)
+        kept = torch.where(presence < 0.17, 0, presence)
+        assert 0 < (kept == 0).float().mean() < 1
+        weight = small.model.head.weight.double()
+        torch.testing.assert_close(small.model(small.inputs).double(), kept @ weight.T, rtol=1e-5, atol=1e-6)
+        small.model.training = True  # of the model alone, so that batch norm stays as it is
+        training = small.model.evidence(small.inputs).activation
+    torch.testing.assert_close(training.double(), presence, rtol=1e-5, atol=1e-6)
+
+
+def test_the_published_threshold_is_the_default() -> None:
+    assert pipnet().model.threshold == 0.1 and PIPNet.upgrade_arguments({})["threshold"] == 0
+
+
+def test_prototypes_that_are_nowhere_in_the_training_images_lose_their_weights() -> None:
+    model, data = pipnet().model, RandomImages()
+    with torch.no_grad():
+        best = model.presence(data.inputs).flatten(2).amax((0, 2))
+    model.threshold = float(best.median())
+    model.gallery(ProjectionSet(data))
+    assert torch.equal((model.head.weight == 0).all(0), best <= model.threshold)
+    with pytest.raises(ValueError, match=r"threshold must be in \[0, 1\]; got 1.5"):
+        pipnet(threshold=1.5)
 
 
 def test_alignment_of_identical_views_is_the_log_of_the_squared_length() -> None:

@@ -49,11 +49,13 @@ FORMER = {"matching": "method", "pairs": "pairs", "weights": "weights", "epsilon
     modality="image",
     paper="Taesiri et al., NeurIPS 2022",
     small=Small(
-        {"candidates": 6, "neighbours": 4, "matcher": {"pairs": 3}, "per_class": 4, "thumbnail": 8},
+        {"candidates": 6, "neighbours": 4, "matcher": {"pairs": 3, "flows": "all"}, "per_class": 4, "thumbnail": 8},
         inputs="halves",
         variants={
             "mutual": Small({"matcher": {"method": "mutual", "weights": "uniform", "pairs": 3}}),
-            "weighted": Small({"vote": "similarity", "temperature": 0.5, "dim": 4, "per_class": 2}),
+            "weighted": Small(
+                {"vote": "similarity", "temperature": 0.5, "dim": 4, "per_class": 2, "matcher": {"pairs": 3}}
+            ),
         },
     ),
 )
@@ -63,8 +65,8 @@ class Correspondence(SelfInterpretable):
         1. candidates: the N training images of largest cosine of the mean over the cells of backbone(x)
         2. match(x, candidate), from the n·n cosines of patches z_i of x and c_j of the candidate, ranks them again;
            with a_i ∝ z_i · mean c and b_j ∝ c_j · mean z, the cross-correlations, negative ones 0, both of sum 1:
-           "emd"     EMD-Corr: 1 - min over T >= 0 of Σ T_ij (1 - cos(z_i, c_j)), T 1 = a, Tᵀ 1 = b, by Sinkhorn's
-                     algorithm with entropy ε
+           "emd"     EMD-Corr: the sum of T_ij cos(z_i, c_j) over the `pairs` largest T_ij of the plan that minimises
+                     Σ T_ij (1 - cos(z_i, c_j)), T >= 0, T 1 = a, Tᵀ 1 = b, by Sinkhorn's algorithm with entropy ε
            "mutual"  CHM-Corr without the Hough network, by mutual nearest patches: the sum of the `pairs` largest
                      √(a_i b_j) cos(z_i, c_j) of patches i, j of which each is the nearest of the other
         3. score_c = Σ of the votes of those of the k best matches that are of class c             no bias
@@ -74,15 +76,15 @@ class Correspondence(SelfInterpretable):
     is a unit; its activation is its vote, 0 unless it is among the k, and its contribution is that vote to its own
     class, else 0. `details` give for each image its "rank" (from 1; 0 if it does not vote), its "match", the "cosine"
     of step 1, and its `pairs` best patch pairs, (B, K, pairs): "query cell" and "exemplar cell" (counted row by row, -1
-    for none) and "similarity". For "emd" these are the pairs with the largest T_ij cos(z_i, c_j).
+    for none) and "similarity". For "emd" these are the pairs with the largest T_ij.
 
     Recipe: the action `gather` stores the training images, then an epoch measures. A training image is its own nearest
     neighbour, so accuracies on the training set mean little.
 
     Differs from the published code: all candidates of all inputs are matched in batches; Sinkhorn's algorithm runs a
-    fixed number of steps instead of ending at a coarse threshold; the similarity is that of the complete plan (there:
-    of its five largest entries); the partner of a patch is its mutual nearest one and not that of a Hough matching
-    network; features may be centred and reduced (`dim`), because the training set is part of the checkpoint.
+    fixed number of steps instead of ending at a coarse threshold; the partner of a patch is its mutual nearest one and
+    not that of a Hough matching network; features may be centred and reduced (`dim`), because the training set is part
+    of the checkpoint.
 
     Args:
         domain: meaning of inputs and outputs (`data.domain`).
@@ -148,7 +150,8 @@ class Correspondence(SelfInterpretable):
     def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         current = super().upgrade_arguments(arguments)
         found = {FORMER[name]: current.pop(name) for name in FORMER if name in current}
-        return {**current, "matcher": found} if found else current
+        matcher = {"flows": "all", **(current.get("matcher") or {}), **found}  # which older checkpoints added up
+        return {**current, "matcher": matcher}
 
     # Matching
 

@@ -18,6 +18,7 @@ from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.image_bank import ImageBank
 from zoo.prototypes.layers.image_input import require_grid, require_images
 from zoo.prototypes.layers.matching import foreground, keypoints, mutual_nearest
+from zoo.prototypes.layers.points import Points, upgrade_points
 from zoo.prototypes.layers.selection import choose, survey
 from zoo.training.batch import Batch
 from zoo.training.modes import action
@@ -26,6 +27,7 @@ from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 from zoo.utils.checks import check_at_least, check_choice
+from zoo.utils.options import parse_options
 
 RECIPE = Recipe(
     stages=(
@@ -44,13 +46,17 @@ RECIPE = Recipe(
     modality="image",
     paper="Wickstrøm et al., arXiv 2512.17891",
     small=Small(
-        {"exemplars": 3, "foreground": False, "keypoints": 6, "thumbnail": 8},
+        {"exemplars": 3, "points": {"foreground": "none", "keypoints": 6}, "thumbnail": 8},
         inputs="training",  # of a cluster of perfect matches, rounding would decide which represents it
         variants={
             "all": Small(
-                {"keypoints": 0, "exemplars": 2, "choice": "nearest", "dim": 6, "whiten": 0.5}, inputs="halves"
+                {"points": {"keypoints": 0}, "exemplars": 2, "choice": "nearest", "dim": 6, "whiten": 0.5},
+                inputs="halves",
             ),
-            "foreground": Small({"exemplars": 4, "foreground": True, "unit": False}),
+            "foreground": Small({"exemplars": 4, "points": {"keypoints": 6}, "unit": False}),
+            "patches": Small(
+                {"exemplars": 4, "points": {"keypoints": 6, "foreground": "patches", "representative": "similarity"}}
+            ),
         },
     ),
 )
@@ -59,9 +65,9 @@ class KeypointCounting(SelfInterpretable):
 
         z = patches of backbone(x)                (B, n, d)      n = h·w cells, of unit length
         e = patches of all exemplars              (E n, d)       E = C·Q, Q of each class, all classes in competition
-        pairs (i, j): z_i and e_j are foreground, j is nearest to i and i is nearest to j
+        pairs (i, j): j is nearest to i, i is nearest to j, and z_i and e_j are foreground
         keypoints: the pairs are clustered by k-means on the two cells' vectors, [z_i, e_j] / √2, to at most P
-            clusters; each is represented by its pair of largest similarity
+            clusters; each is represented by its pair nearest to its centre
         s = (1 + cosine of the pair) / 2 in [0, 1]
         score_c = Σ over keypoints whose exemplar is of class c of 1 + s / (P + 1)        no bias
 
@@ -77,18 +83,18 @@ class KeypointCounting(SelfInterpretable):
     Recipe: the action `gather` chooses the exemplars, then an epoch measures. A training image that is an exemplar
     matches itself, so accuracies on the training set mean little.
 
-    Differs from the published code: k-means starts from spread points instead of at random; exemplars are medoids of
-    the class instead of given by hand; vectors have unit length; `dim` and `whiten` are options of the same distance
-    after a principal component analysis, for backbones with many channels of different scale.
+    Differs from the published code: k-means starts from spread points instead of at random, and a cluster is
+    represented by one of its own pairs; exemplars are medoids of the class instead of given by hand; the principal
+    component is that of the training set instead of that of each query with its exemplars; vectors have unit length;
+    `dim` and `whiten` are options of the same distance after a principal component analysis, for backbones with many
+    channels of different scale.
 
     Args:
         domain: meaning of inputs and outputs (`data.domain`).
         backbone: see `zoo.networks.image_backbones.create_backbone`; frozen.
         exemplars: Q; all images of a class with fewer training images.
         choice: "medoids" of the class, or the images "nearest" to its mean.
-        keypoints: P; 0 counts every pair, P = n.
-        foreground: whether background is excluded.
-        margin: of the foreground, in standard deviations.
+        points: which pairs become keypoints, see `zoo.prototypes.layers.points.Points`.
         unit: scale vectors to unit length; otherwise Euclidean distances of unscaled vectors, as published.
         dim: d, number of principal components; None for the backbone's channels.
         whiten: see `zoo.prototypes.layers.image_bank.ImageBank`.
@@ -113,9 +119,7 @@ class KeypointCounting(SelfInterpretable):
         backbone: str | dict[str, Any] = "vit_base_patch14_dinov2",
         exemplars: int = 5,
         choice: str = "medoids",
-        keypoints: int = 10,
-        foreground: bool = True,
-        margin: float = 0.2,
+        points: Points | None = None,
         unit: bool = True,
         dim: int | None = None,
         whiten: float = 0.0,
@@ -124,20 +128,24 @@ class KeypointCounting(SelfInterpretable):
     ) -> None:
         domain = require_images(domain, "KeypointCounting")
         super().__init__(domain, recipe)
+        points = parse_options(Points, points, "points")
         self.keep_arguments(locals())
         check_choice(("medoids", "nearest"), choice=choice)
         check_at_least(1, exemplars=exemplars)
-        check_at_least(0, keypoints=keypoints)
-        self.choice, self.foreground, self.margin, self.unit = choice, foreground, margin, unit
+        self.choice, self.points, self.unit = choice, points, unit
         self.backbone = create_backbone(backbone, domain.channels)
         self.grid = require_grid(self.backbone, domain, "KeypointCounting")
         cells, channels = self.grid[0] * self.grid[1], self.backbone.channels
-        self.clustered = 0 < keypoints < cells
-        self.count = keypoints if self.clustered else cells
+        self.clustered = 0 < points.keypoints < cells
+        self.count = points.keypoints if self.clustered else cells
         self.bank = ImageBank(domain, exemplars, channels, self.grid, dim, whiten, thumbnail)
         self.register_buffer("axis", torch.zeros(channels))
         self.register_buffer("middle", torch.zeros(channels))
         self.register_buffer("usable", torch.zeros(len(domain.classes) * exemplars, cells, dtype=torch.bool))
+
+    @classmethod
+    def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return upgrade_points(super().upgrade_arguments(arguments))
 
     # Matching
 
@@ -148,18 +156,20 @@ class KeypointCounting(SelfInterpretable):
 
     def in_foreground(self, maps: Tensor) -> Tensor | None:
         """(B, n) bool, which patches count; None for all."""
-        patches = maps.float().flatten(2).mT
-        return foreground(patches, self.axis, self.middle, self.margin) if self.foreground else None
+        if self.points.foreground == "none":
+            return None
+        return foreground(maps.float().flatten(2).mT, self.axis, self.middle, self.points.margin)
 
     def evidence(self, x: Tensor) -> Evidence:
         maps = self.backbone(x).float()
         queries, exemplars = self.vectors(maps), self.bank.patches.flatten(0, 1)  # (B, n, d), (E n, d)
-        number, _, mutual = mutual_nearest(queries, exemplars, self.in_foreground(maps), self.usable.flatten())
+        number, mutual = self._pairs(maps, queries, exemplars)
         partners = exemplars[number].float()  # (B, n, d)
         similarity = (1 + F.cosine_similarity(queries, partners, dim=2)) / 2
         if self.clustered:
             both = torch.cat([F.normalize(queries, dim=2), F.normalize(partners, dim=2)], 2)
-            mutual = keypoints(both / 2**0.5, similarity, mutual, self.count)
+            weight = similarity if self.points.representative == "similarity" else None
+            mutual = keypoints(both / 2**0.5, similarity, mutual, self.count, weight)
         # The keypoints, ordered by cell, in the first of P places.
         cell = mutual.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, : self.count]  # (B, P)
         valid, number, similarity = (t.gather(1, cell) for t in (mutual, number, similarity))
@@ -175,6 +185,17 @@ class KeypointCounting(SelfInterpretable):
             support = flat.unflatten(1, (len(self.usable), *self.grid)).clamp(0, 1)
         state = {"query": cell, "exemplar": exemplar, "place": place, "similarity": similarity, "valid": valid}
         return Evidence(activation, support, state)
+
+    def _pairs(self, maps: Tensor, queries: Tensor, exemplars: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, n) number of the exemplars' patch nearest to each patch, and (B, n) bool, which of these pairs count."""
+        mask, usable = self.in_foreground(maps), self.usable.flatten()
+        if self.points.foreground == "patches":
+            number, _, mutual = mutual_nearest(queries, exemplars, mask, usable)
+            return number, mutual
+        stored = self.bank.filled[:, None].expand_as(self.usable).flatten()
+        number, _, mutual = mutual_nearest(queries, exemplars, None, stored)
+        mutual = mutual & usable[number]
+        return number, mutual if mask is None else mutual & mask
 
     # Scores
 

@@ -76,6 +76,7 @@ class PIPNet(SelfInterpretable):
         z = softmax over channels of addon(backbone(x))   (B, D, h, w)   each cell is one part, softly
         p_d = max over cells of z_d                       (B, D) in [0, 1], the activation: presence of part d
         score = p Wᵀ, W >= 0, no bias                     (B, C); in training log((p Wᵀ)² + 1)
+                                                          otherwise presences below `threshold` count as 0
 
         loss = 2 classification + 5 alignment + 2 presence                                   (section 3)
         alignment      = -mean over cells of log(z' · z''), z' and z'' of two views of an image (section 3.1)
@@ -85,7 +86,8 @@ class PIPNet(SelfInterpretable):
     Stages: `pretrain` learns parts without labels (t · alignment + 5 presence, t from 0 to 1 over its epochs), then the
     head alone, then the last blocks with the head, then everything. In every stage that trains the head, W becomes
     max(W - `shrink`, 0) after each step, so most weights are exactly 0. `gallery` stores the training patches in which
-    each prototype is most present. Training needs two views of each image: `views: 2` of the data.
+    each prototype is most present, and sets the weights of prototypes to 0 that are nowhere above the threshold.
+    Training needs two views of each image: `views: 2` of the data.
 
     If every score is below `abstain_below`, the explanation states that there is no evidence for any class. Metrics:
     global size (prototypes with any weight), local size (those with a contribution to the predicted class).
@@ -98,7 +100,8 @@ class PIPNet(SelfInterpretable):
 
     Differs from the published code: learning rates fall in steps (there: by cosines, restarting for the head); the two
     views run one after the other, so batch norm sees each alone; one AdamW for all groups; the late strides become
-    dilations (there: they are dropped without dilation); normalisation exponent fixed at 2, the default there.
+    dilations (there: they are dropped without dilation); normalisation exponent fixed at 2, the default there; a weight
+    of exactly 0 has a gradient and can grow again (there: relu(W), whose gradient at 0 is 0, so that it cannot).
 
     Args:
         domain: meaning of inputs and outputs (`data.domain`).
@@ -108,6 +111,7 @@ class PIPNet(SelfInterpretable):
             The last 2 of convnext_tiny are its last stage and the norm after it.
         shrink: subtracted from the weights of the head after each step.
         abstain_below: an image has no evidence if every score is below this.
+        threshold: presences below it count as 0 outside of training; in [0, 1], published 0.1.
         patches: n, stored training patches of each prototype; the first has a picture.
         thumbnail: side in pixels of the stored pictures.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, tail (unless 0), addon (with
@@ -133,6 +137,7 @@ class PIPNet(SelfInterpretable):
         tail: int = 2,
         shrink: float = 1e-3,
         abstain_below: float = 0.1,
+        threshold: float = 0.1,
         patches: int = 10,
         thumbnail: int = 64,
         recipe: Recipe | None = None,
@@ -140,10 +145,12 @@ class PIPNet(SelfInterpretable):
         domain = require_images(domain, "PIPNet")
         check_at_least(2, prototypes=2 if prototypes is None else prototypes)
         check_at_least(0, tail=tail, shrink=shrink)
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must be in [0, 1]; got {threshold}.")
         check_at_least(1, patches=patches, thumbnail=thumbnail)
         super().__init__(domain, recipe, default_recipe=published_recipe(bool(prototypes), bool(tail)))
         self.keep_arguments(locals())
-        self.tail, self.shrink, self.abstain_below = tail, shrink, abstain_below
+        self.tail, self.shrink, self.abstain_below, self.threshold = tail, shrink, abstain_below, threshold
         self.backbone = create_backbone(backbone, domain.channels)
         if tail:
             split_last_blocks(self.backbone, tail)  # fails here rather than in training
@@ -152,6 +159,10 @@ class PIPNet(SelfInterpretable):
         self.head = sparse_head(count, len(domain.classes))
         self.patches = ChannelPrototypes(count, domain.channels, patches, thumbnail)
         self.sizes = SizeMetrics()
+
+    @classmethod
+    def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {"threshold": 0.0, **super().upgrade_arguments(arguments)}  # which older checkpoints did not have
 
     def groups(self) -> dict[str, nn.Module | nn.Parameter]:
         groups = super().groups()
@@ -167,6 +178,8 @@ class PIPNet(SelfInterpretable):
 
     def evidence(self, x: Tensor) -> Evidence:
         z, alive = self.presence(x), self.patches.alive
+        if not self.training:
+            z = torch.where(z < self.threshold, 0, z)
         # In training the maps are a state instead of a support, because losses need their gradients.
         support, state = (None, {"z": z}) if self.training else (z * alive[:, None, None], {})
         return Evidence(z.flatten(2).amax(2) * alive, support, state)
@@ -215,8 +228,11 @@ class PIPNet(SelfInterpretable):
 
     @action
     def gallery(self, projection_set: ProjectionSet) -> None:
-        """Stores the training patches in which each prototype is most present, with a picture if it has any weight."""
-        self.patches.fill(projection_set, self.domain, self.presence, self.head.weight)
+        """Stores the training patches in which each prototype is most present, with a picture if it has any weight.
+
+        Prototypes that are nowhere above the threshold lose their weights.
+        """
+        self.patches.fill(projection_set, self.domain, self.presence, self.head.weight, self.threshold)
 
     # Prototypes
 

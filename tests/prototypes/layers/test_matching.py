@@ -61,17 +61,26 @@ def test_foreground_by_hand() -> None:
 def test_every_point_is_a_keypoint_where_there_are_few() -> None:
     points, valid = torch.randn(3, 8, 2), torch.zeros(3, 8, dtype=torch.bool)
     valid[0, [1, 5]] = valid[1, [0, 2, 7]] = True
-    assert torch.equal(keypoints(points, torch.rand(3, 8), valid, 3), valid)
+    for weight in (None, torch.rand(3, 8)):
+        assert torch.equal(keypoints(points, torch.rand(3, 8), valid, 3, weight), valid)
 
 
-def test_one_keypoint_of_each_far_cluster_and_that_of_largest_weight() -> None:
+@pytest.mark.parametrize("nearest", [True, False])
+def test_one_keypoint_of_each_far_cluster(nearest: bool) -> None:
+    """The nearest to the centre, as published, or that of largest weight; it was always the latter."""
     centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
     points = (centres[:, None] + torch.randn(3, 5, 2) / 10).flatten(0, 1)
     weight, valid = torch.rand(15), torch.ones(15, dtype=torch.bool)
     valid[weight[:5].argmax()] = False  # the heaviest of the first cluster is no match
     expected = [int(k * 5 + weight.masked_fill(~valid, -1)[k * 5 : k * 5 + 5].argmax()) for k in range(3)]
+    if nearest:
+        own = points.unflatten(0, (3, 5)), valid.unflatten(0, (3, 5))
+        means = torch.stack([p[v].mean(0) for p, v in zip(*own, strict=True)])
+        distance = (points - means.repeat_interleave(5, 0)).norm(dim=1).masked_fill(~valid, torch.inf)
+        expected = [int(k * 5 + distance[k * 5 : k * 5 + 5].argmin()) for k in range(3)]
     order = torch.randperm(15)
-    found = keypoints(points[None, order], weight[None, order], valid[None, order], 3)[0]
+    given = None if nearest else weight[None, order]
+    found = keypoints(points[None, order], weight[None, order], valid[None, order], 3, given)[0]
     assert sorted(order[found].tolist()) == sorted(expected)
 
 

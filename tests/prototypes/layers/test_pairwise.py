@@ -63,7 +63,7 @@ def test_scalings_and_logarithms_agree() -> None:
 def test_identical_images_are_at_distance_zero() -> None:
     patches = torch.randn(2, 9, 16)
     others = torch.stack([patches, torch.randn(2, 9, 16)], 1)  # each against itself, and against noise
-    found = match_by_transport(patches, others, pairs=9, epsilon=0.002, steps=500)
+    found = match_by_transport(patches, others, pairs=9, epsilon=0.002, steps=500, every=True)
     torch.testing.assert_close(found.value[:, 0], torch.ones(2), rtol=0, atol=1e-4)
     assert (found.value[:, 1] < 0.8).all()
     assert torch.equal(found.query[:, 0].sort().values, torch.arange(9).expand(2, -1))
@@ -75,7 +75,8 @@ def test_identical_images_are_at_distance_zero() -> None:
 
 def test_transport_weighs_patches_by_cross_correlation() -> None:
     patches, others = torch.rand(2, 4, 3), torch.rand(2, 5, 6, 3)
-    found = match_by_transport(patches, others, pairs=3, epsilon=0.05, steps=300)
+    found = match_by_transport(patches, others, pairs=3, epsilon=0.05, steps=300, every=True)
+    largest = match_by_transport(patches, others, pairs=3, epsilon=0.05, steps=300)
     for b in range(2):
         for k in range(5):
             mean_other, mean_own = others[b, k].mean(0), patches[b].mean(0)
@@ -84,6 +85,11 @@ def test_transport_weighs_patches_by_cross_correlation() -> None:
             plan = sinkhorn(1 - cosine, a / a.sum(), c / c.sum(), 0.05, 300)
             assert found.value[b, k].item() == pytest.approx(1 - (plan * (1 - cosine)).sum().item(), abs=2e-3)
             assert (found.query[b, k, 0] * 6 + found.other[b, k, 0]).item() == int((plan * cosine).argmax())
+            # As published: the three largest flows.
+            cells = sorted(range(24), key=lambda c, plan=plan: -plan.flatten()[c].item())[:3]
+            value = sum((plan * cosine).flatten()[c].item() for c in cells)
+            assert largest.value[b, k].item() == pytest.approx(value, abs=2e-3)
+            assert (largest.query[b, k] * 6 + largest.other[b, k]).tolist() == cells
 
 
 def test_cross_correlation_of_images_that_do_not_agree_is_defined() -> None:

@@ -51,7 +51,12 @@ class ChannelPrototypes(nn.Module):
         self.first.index.fill_(-1)
 
     def fill(
-        self, projection_set: ProjectionSet, domain: ImageDomain, maps: Callable[[Tensor], Tensor], weight: Tensor
+        self,
+        projection_set: ProjectionSet,
+        domain: ImageDomain,
+        maps: Callable[[Tensor], Tensor],
+        weight: Tensor,
+        threshold: float = -torch.inf,
     ) -> None:
         """Finds the training patches in one pass, then draws the first of each prototype that has any weight.
 
@@ -59,13 +64,15 @@ class ChannelPrototypes(nn.Module):
             projection_set: the training set.
             domain: of its images.
             maps: from images to how strongly each prototype fires in each cell, (B, K, h, w).
-            weight: (C, K).
+            weight: (C, K), set to 0 for prototypes that nowhere fire above the threshold.
+            threshold: of `maps`.
 
         Raises:
             ValueError: the training set is empty.
         """
         self.clear()
         found = self.examples.find(projection_set, maps)
+        weight.masked_fill_(found.tensors()[0][:, 0] <= threshold, 0)
         if projection_set.rank:  # rank 0 draws; its state is sent to all
             return
         drawn = relevant(weight) & self.alive

@@ -14,6 +14,7 @@ from zoo.utils.errors import did_you_mean
 AT_ONCE = 10  # images compared at one time, which bounds memory
 Method = Literal["emd", "mutual"]
 Weights = Literal["correlation", "uniform"]
+Flows = Literal["largest", "all"]
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,22 @@ class Matcher:
     method: Method = "emd"
     """"emd": optimal transport; "mutual": mutual nearest patches."""
     pairs: int = 5
-    """Number of patch pairs that an explanation shows, and that "mutual" adds up; at most the cells of the map."""
+    """Number of patch pairs that an explanation shows, and that the value adds up (but for `flows: all`); at most the
+    cells of the map."""
     weights: Weights = "correlation"
     """"correlation": by cross-correlations; "uniform": the same for every patch ("emd") or pair ("mutual")."""
     epsilon: float = 0.05
     """ε > 0, the entropic regularisation of "emd"."""
     steps: int = 20
     """Iterations of Sinkhorn's algorithm for "emd"."""
+    flows: Flows = "largest"
+    """Which flows of the plan "emd" adds up: the `pairs` "largest", as published, or "all", the earth mover's
+    distance of the paper's formula."""
 
     def __post_init__(self) -> None:
         check_choice(get_args(Method), method=self.method)
         check_choice(get_args(Weights), weights=self.weights)
+        check_choice(get_args(Flows), flows=self.flows)
         check_above(0, epsilon=self.epsilon)
         check_at_least(1, steps=self.steps, pairs=self.pairs)
 
@@ -41,7 +47,8 @@ class Matcher:
         """Matches patches (B, n, d) with those of N other images, (B, N, n, d)."""
         uniform = self.weights == "uniform"
         if self.method == "emd":
-            return match_by_transport(patches, others, self.pairs, self.epsilon, self.steps, uniform)
+            every = self.flows == "all"
+            return match_by_transport(patches, others, self.pairs, self.epsilon, self.steps, uniform, every)
         return match_by_mutual_patches(patches, others, self.pairs, uniform)
 
     def match_bank(self, patches: Tensor, bank: Tensor, number: Tensor) -> Matches:

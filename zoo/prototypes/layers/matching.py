@@ -66,25 +66,28 @@ def foreground(patches: Tensor, axis: Tensor, centre: Tensor, margin: float = 0.
     return along > along.mean(1, keepdim=True) + margin * along.std(1, keepdim=True, correction=0)
 
 
-def keypoints(points: Tensor, weight: Tensor, valid: Tensor, count: int, steps: int = 10) -> Tensor:
-    """The point of largest weight of each of at most `count` clusters.
+def keypoints(
+    points: Tensor, first: Tensor, valid: Tensor, count: int, weight: Tensor | None = None, steps: int = 10
+) -> Tensor:
+    """One point of each of at most `count` clusters: the nearest to the centre, or that of largest weight.
 
-    Deterministic k-means: the first centre is the valid point of largest weight, each further one the valid point
-    farthest from the centres before it. If there are not more valid points than clusters, each is its own cluster.
+    Deterministic k-means: the first centre is the valid point where `first` is largest, each further one the valid
+    point farthest from the centres before it. If there are not more valid points than clusters, each is its own
+    cluster. Ties up to rounding go to the lowest number.
 
     Args:
         points: (B, n, f).
-        weight: (B, n); ties up to rounding go to the lowest number.
+        first: (B, n).
         valid: (B, n) bool, which points exist.
         count: number of clusters.
+        weight: (B, n); None for the points nearest to the centres.
         steps: iterations of Lloyd's algorithm.
 
     Returns:
         (B, n) bool, the representatives, a subset of `valid`.
     """
     points = points.float()
-    weight = tied(weight.float()).masked_fill(~valid, -torch.inf)
-    chosen = weight.argmax(1)  # (B,)
+    chosen = tied(first.float()).masked_fill(~valid, -torch.inf).argmax(1)  # (B,)
     picked, apart = [], torch.where(valid, torch.inf, -1.0)
     for _ in range(min(count, points.shape[1])):
         centre = points.gather(1, chosen[:, None, None].expand(-1, 1, points.shape[2]))  # (B, 1, f)
@@ -97,12 +100,18 @@ def keypoints(points: Tensor, weight: Tensor, valid: Tensor, count: int, steps: 
         size = member.sum(2, keepdim=True)  # (B, k, 1)
         centres = torch.where(size > 0, member @ points / size.clamp_min(1), centres)
     member = _members(points, centres, valid) > 0  # (B, k, n)
-    first = weight[:, None].masked_fill(~member, -torch.inf).argmax(2)  # (B, k)
+    rank = -_distances(points, centres) if weight is None else weight.float()[:, None]
+    best = tied(rank).masked_fill(~member, -torch.inf).argmax(2)  # (B, k)
     # The argmax of an empty cluster is arbitrary and marks nothing.
-    return (F.one_hot(first, valid.shape[1]) * member.any(2, keepdim=True)).any(1)
+    return (F.one_hot(best, valid.shape[1]) * member.any(2, keepdim=True)).any(1)
 
 
 def _members(points: Tensor, centres: Tensor, valid: Tensor) -> Tensor:
     """(B, k, n) 1 where a valid point belongs to a cluster; ties go to the lowest cluster."""
-    distance = (centres[:, :, None] - points[:, None]).square().sum(3)  # (B, k, n)
-    return (F.one_hot(distance.argmin(1), centres.shape[1]).mT * valid[:, None]).float()
+    nearest = _distances(points, centres).argmin(1)
+    return (F.one_hot(nearest, centres.shape[1]).mT * valid[:, None]).float()
+
+
+def _distances(points: Tensor, centres: Tensor) -> Tensor:
+    """(B, k, n) squared distances of points (B, n, f) to centres (B, k, f)."""
+    return (centres[:, :, None] - points[:, None]).square().sum(3)

@@ -59,11 +59,18 @@ def match_by_mutual_patches(patches: Tensor, others: Tensor, pairs: int, uniform
 
 
 def match_by_transport(
-    patches: Tensor, others: Tensor, pairs: int, epsilon: float, steps: int, uniform: bool = False
+    patches: Tensor,
+    others: Tensor,
+    pairs: int,
+    epsilon: float,
+    steps: int,
+    uniform: bool = False,
+    every: bool = False,
 ) -> Matches:
-    """Matches by 1 - earth mover's distance, with the cost 1 - cosine and cross-correlations as marginals.
+    """Matches by optimal transport, with the cost 1 - cosine and cross-correlations as marginals.
 
-    The pairs are those with the largest products of transported mass and cosine.
+    The value is Σ T_ij cos(z_i, c_j) over the pairs with the largest flows T_ij, or over all of them, which is 1 - the
+    earth mover's distance.
 
     Args:
         patches: (B, n, d).
@@ -72,6 +79,7 @@ def match_by_transport(
         epsilon: see `sinkhorn`.
         steps: see `sinkhorn`.
         uniform: give all patches of an image the same weight.
+        every: add up all flows; the pairs are then those with the largest terms.
     """
     cosine = cosines(patches, others)
     if uniform:
@@ -81,9 +89,10 @@ def match_by_transport(
         rows, columns = marginals(patches, others)
     plan = sinkhorn(1 - cosine, rows, columns, epsilon, steps)
     carried = plan * cosine
-    cell = carried.flatten(2).topk(pairs, 2).indices  # (B, N, p)
+    cell = (carried if every else plan).flatten(2).topk(pairs, 2).indices  # (B, N, p)
     query, place = cell // cosine.shape[3], cell % cosine.shape[3]
-    return Matches(carried.sum((2, 3)), query, place, cosine.flatten(2).gather(2, cell))
+    value = carried.sum((2, 3)) if every else carried.flatten(2).gather(2, cell).sum(2)
+    return Matches(value, query, place, cosine.flatten(2).gather(2, cell))
 
 
 def marginals(patches: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
