@@ -29,6 +29,7 @@ from zoo.metrics.faithfulness.suite import choose, measure
 from zoo.training.modes import evaluating
 from zoo.training.staged_module import StagedModule
 from zoo.utils.atomic import write_text
+from zoo.utils.printable import printable
 from zoo.utils.progress import track
 from zoo.views.leaderboard_table import markdown
 
@@ -88,7 +89,7 @@ def evaluate_all(
         try:
             model = candidate.load()
         except UNREADABLE as error:
-            print(f"{candidate.folder} is skipped: {error}", file=sys.stderr)
+            print(f"{printable(candidate.folder)} is skipped: {printable(error)}", file=sys.stderr)
             continue
         if model.domain.classes != tuple(data.domain["classes"]):
             continue

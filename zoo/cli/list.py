@@ -8,6 +8,7 @@ from zoo.checkpoints.shipped import list_checkpoints
 from zoo.cli.arguments import CommandParser
 from zoo.cli.classes import data_modules, summary
 from zoo.core import registry
+from zoo.utils.printable import printable
 
 Row = tuple[str, ...]
 
@@ -16,7 +17,7 @@ def list_things(arguments: list[str]) -> int:
     """Lists models, data modules, configs, checkpoints, or tasks for `prune`."""
     parser = CommandParser("list", list_things.__doc__)
     parser.add_argument("what", nargs="?", default="models", choices=sorted(LISTS), help="default: models")
-    rows = LISTS[parser.parse(arguments).what]()
+    rows = [tuple(map(printable, row)) for row in LISTS[parser.parse(arguments).what]()]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

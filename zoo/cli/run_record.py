@@ -15,6 +15,7 @@ from typing import Any
 
 from zoo.domain import Domain
 from zoo.utils.atomic import write_text
+from zoo.utils.printable import LINES, printable
 
 RECORD = "run.json"
 LIBRARIES = ("torch", "lightning", "timm", "torchvision")
@@ -108,7 +109,8 @@ def require_same(differences: list[str], what: str, force: bool) -> None:
     more = len(differences) - SHOWN
     lines = "\n  ".join([*differences[:SHOWN], *([f"... and {more} more"] if more > 0 else [])])
     if force:
-        print(f"warning: config or data differ from those of the training ({what}):\n  {lines}", file=sys.stderr)
+        shown = printable(lines, keep=LINES)
+        print(f"warning: config or data differ from those of the training ({what}):\n  {shown}", file=sys.stderr)
         return
     raise ValueError(
         f"cannot {what}: config or data differ from those of the training.\n  {lines}\nUse the config and the data of "

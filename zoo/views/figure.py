@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from zoo.core.explanation import Explanation
 from zoo.utils.optional import need
+from zoo.utils.printable import printable
 from zoo.views.cards import number, prepare, signed
 from zoo.views.row import Row
 
@@ -85,7 +86,7 @@ def _bars(axes: "Axes", row: Row) -> None:
         axes.annotate(text, (value, place), shift, textcoords="offset points", ha=side, va="center", fontsize=8)
     one = row.explanation
     share = "" if one.probability is None else f"   {one.probability.item():.1%}"
-    axes.set_title(f"{one.target_names[0]}{share}", loc="left", fontsize=11, weight="bold")
+    axes.set_title(f"{_short(one.target_names[0])}{share}", loc="left", fontsize=11, weight="bold")
     if total is None:
         axes.set_xlabel("activation (this model is not additive)", fontsize=9)
     else:
@@ -94,6 +95,7 @@ def _bars(axes: "Axes", row: Row) -> None:
 
 
 def _short(name: str) -> str:
-    """A truncated name, with dollar signs escaped so that matplotlib does not typeset a formula."""
+    """A truncated, printable name; dollar signs are escaped, so that matplotlib does not typeset a formula."""
+    name = printable(name)
     name = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
     return name.replace("$", r"\$")
