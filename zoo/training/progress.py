@@ -48,17 +48,41 @@ class LineProgress(ProgressBar):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.pace = Pace(sum(map(float, trainer.num_predict_batches)))
 
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
-        self._evaluated("validation", trainer.num_val_batches, batch, trainer.state.fn == "fit")
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._evaluated("validation", trainer.num_val_batches, batch_idx, trainer.state.fn == "fit")
 
-    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
-        self._evaluated("test", trainer.num_test_batches, batch)
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._evaluated("test", trainer.num_test_batches, batch_idx)
 
-    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
-        self._evaluated("predict", trainer.num_predict_batches, batch)
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._evaluated("predict", trainer.num_predict_batches, batch_idx)
 
-    def _evaluated(self, what: str, totals: list[int | float], batch: tuple[Any, ...], fitting: bool = False) -> None:
-        done = int(batch[2]) + 1  # outputs, batch, batch_idx, dataloader_idx
+    def _evaluated(self, what: str, totals: list[int | float], batch_idx: int, fitting: bool = False) -> None:
+        done = batch_idx + 1
         if self.enabled and self.pace.due():
             rate = "" if fitting else f"; {self.pace.text(done, 'batch')}"
             print(f"{what}, batch {done} of {int(sum(map(float, totals)))}{rate}", flush=True)

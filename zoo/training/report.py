@@ -178,13 +178,13 @@ def most_confused(confusion: Tensor, classes: Sequence[str], most: int = 5) -> l
         classes: names.
         most: number of pairs.
     """
-    wrong = confusion.clone().fill_diagonal_(0)
+    wrong, totals = confusion.clone().fill_diagonal_(0), confusion.sum(1).tolist()
     counts, places = wrong.flatten().sort(descending=True, stable=True)
-    totals = confusion.sum(1).tolist()
-    pairs = [
-        (*divmod(place, len(classes)), count) for place, count in zip(places.tolist(), counts.tolist(), strict=True)
-    ]
-    return [Confusion(classes[i], classes[j], count, totals[i]) for i, j, count in pairs[:most] if count]
+    found = []
+    for times, place in zip(counts[:most].tolist(), places[:most].tolist(), strict=True):
+        true, predicted = divmod(int(place), len(classes))
+        found.append(Confusion(str(classes[true]), str(classes[predicted]), times, totals[true]))
+    return [pair for pair in found if pair.times]
 
 
 def from_counts(counts: Tensor) -> dict[str, Tensor]:

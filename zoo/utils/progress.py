@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
@@ -104,7 +104,8 @@ def track(
         shown: whether to show anything.
     """
     if sys.stderr.isatty():
-        return tqdm(items, title or None, total, leave=False, unit=unit, disable=not shown)
+        bar: tqdm[Any] = tqdm(items, title or None, total, leave=False, unit=unit, disable=not shown)
+        return bar
     return Lines(items, title, total, unit, shown)
 
 
