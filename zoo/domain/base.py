@@ -1,5 +1,6 @@
 """The base class of domains: names of classes and concepts, checks of inputs, plain data."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -46,7 +47,7 @@ class Domain:
             raise ValueError("a domain needs at least one class name; got none.")
         for what, names in (("class", self.classes), ("concept", self.concepts)):
             if len(set(names)) < len(names):
-                twice = next(c for c in names if names.count(c) > 1)
+                twice = Counter(names).most_common(1)[0][0]
                 raise ValueError(f"{what} names must differ; '{twice}' occurs more than once.")
         object.__setattr__(self, "concept_groups", {g: tuple(c) for g, c in self.concept_groups.items()})
         self._check_groups()
@@ -54,14 +55,14 @@ class Domain:
             raise ValueError(f"task must be 'classification' or 'regression'; got '{self.task}'.")
 
     def _check_groups(self) -> None:
-        grouped = [name for members in self.concept_groups.values() for name in members]
+        grouped, known = Counter(n for members in self.concept_groups.values() for n in members), set(self.concepts)
         for group, members in self.concept_groups.items():
             if not members:
                 raise ValueError(f"concept group '{group}' has no concepts; add some, or remove the group.")
             for name in members:
-                if name not in self.concepts:
+                if name not in known:
                     raise ValueError(f"concept group '{group}' names '{name}'; {did_you_mean(name, self.concepts)}")
-                if grouped.count(name) > 1:
+                if grouped[name] > 1:
                     raise ValueError(f"concept '{name}' is in more than one concept group; keep it in one of them.")
         for group in self.exclusive:
             if group not in self.concept_groups:

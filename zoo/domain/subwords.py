@@ -5,8 +5,10 @@ from pathlib import Path
 
 from zoo.utils.hub import require_model
 from zoo.utils.optional import need
+from zoo.utils.panics import panics_are_errors
 
 FILE = "tokenizer.json"
+LARGEST = 2**22  # numbers of pieces
 
 
 class Subwords:
@@ -23,13 +25,15 @@ class Subwords:
 
     Raises:
         ImportError: the extra `text` is not installed.
-        ValueError: the text is not a tokenizer, or the tokenizer has no subwords.
+        ValueError: the text is not a tokenizer, or the tokenizer has no subwords, or one
+            of a huge number.
     """
 
     def __init__(self, text: str) -> None:
         library = need("tokenizers", "text")
         try:
-            self.tokenizer = library.Tokenizer.from_str(text)
+            with panics_are_errors():
+                self.tokenizer = library.Tokenizer.from_str(text)
         except Exception as error:  # the library raises no more specific type
             raise ValueError(
                 f"tokenizer must be the JSON text of a tokenizer, as zoo.domain.read_tokenizer(name) gives it; got "
@@ -42,6 +46,10 @@ class Subwords:
         if not numbers:
             raise ValueError("the tokenizer has no pieces; train it, or use another.")
         by_number = {number: piece for piece, number in numbers.items()}
+        if max(by_number) >= LARGEST:
+            raise ValueError(
+                f"the tokenizer has a piece of number {max(by_number):,}; at most {LARGEST:,} are accepted."
+            )
         self.pieces = tuple(by_number.get(i, "") for i in range(max(by_number) + 1))
         model = self.tokenizer.model
         name = getattr(model, "unk_token", None)
