@@ -7,7 +7,7 @@ import zoo
 from zoo.domain import ImageDomain
 from zoo.networks import image_backbones
 from zoo.networks.encoders import create_encoder
-from zoo.networks.image_backbones import Backbone, FeatureMaps, convnet, register_backbone
+from zoo.networks.image_backbones import Backbone, FeatureMaps, convnet, create_backbone, register_backbone
 
 STACK = ImageDomain(classes=("a", "b"), size=(8, 8), channels=5, mean=(0.5,) * 5, std=(0.5,) * 5)
 SMALL = {"name": "convnet", "widths": [6], "strided": True}
@@ -78,3 +78,21 @@ def test_feature_maps_are_returned_as_they_are() -> None:
     assert torch.equal(again, maps) and type(again) is torch.Tensor
     assert not torch.equal(backbone(x), x)
     assert type(maps.as_subclass(FeatureMaps) * 2) is torch.Tensor  # what is computed of them is no longer a map
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "deit_tiny_distilled_patch16_224"])
+def test_channels_are_those_of_the_map_at_any_size(name: str) -> None:
+    """`num_features` of MobileNetV3 is that of its classifier's input before the last convolution."""
+    backbone = create_backbone(name, 3)
+    assert backbone.training and all(module.training for module in backbone.modules())
+    backbone.eval()
+    with torch.no_grad():
+        assert backbone(torch.zeros(1, 3, 64, 64)).shape[:2] == (1, backbone.channels)
+    if "patch16" in name:
+        with pytest.raises(ValueError, match=r"cannot read images of 70 x 70 .*change the size in the data"):
+            backbone(torch.zeros(1, 3, 70, 70))
+
+
+def test_maps_with_channels_last_are_refused() -> None:
+    with pytest.raises(ValueError, match="'swin_tiny_patch4_window7_224' gives maps with channels last"):
+        create_backbone({"name": "swin_tiny_patch4_window7_224", "depths": (1, 1, 1, 1), "embed_dim": 32}, 3)

@@ -96,7 +96,7 @@ class BestCheckpoint(ModelCheckpoint):
             super().on_validation_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the best value so far, if the folder holds the file of that epoch; the folder may have been moved."""
+        """Restores the best value so far, if the folder, which may have been moved, holds the file of that epoch."""
         file = Path(self.dirpath or "", "best.ckpt")
         if file.is_file() and state_dict["best_model_score"] is not None:
             own = str(file)
