@@ -15,6 +15,9 @@ from zoo.training.callbacks import read_checkpoint
 from zoo.utils.atomic import write_text
 
 
+OUTDATED = ("predictions.csv", "validation_metrics.json", "validation_confusion.csv", "validation_confusion.png")
+
+
 def resume_path(settings: Settings, folder: Path) -> Path | None:
     """The Lightning checkpoint to resume from; None for a new run.
 
@@ -53,6 +56,7 @@ def begin(settings: Settings, data: DataModule, folder: Path, resumed: Path | No
         require_same(found, f"resume {resumed}", settings.run.force)
     elif settings.run.overwrite:
         clear(folder)
-    (folder / "predictions.csv").unlink(missing_ok=True)  # of other weights
+    for name in OUTDATED:
+        (folder / name).unlink(missing_ok=True)
     record.save(folder)
     write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
