@@ -259,3 +259,17 @@ def test_any_linear_readout_is_explained(rows: int, units: int, classes: int, da
 def _lists(shape: tuple[int, ...]) -> st.SearchStrategy[list[float]]:
     count = torch.Size(shape).numel()
     return st.lists(numbers, min_size=count, max_size=count)
+
+
+def test_texts_and_warnings_follow_their_rows_into_files(tmp_path: Path) -> None:
+    told = replace(example(), texts=("a\u2028b", ""), warnings=((), ("All pixels of the image are equal.",)))
+    target = tmp_path / "target"
+    target.write_text("theirs")
+    (tmp_path / "a.safetensors").symlink_to(target)
+    told.save(tmp_path / "a.safetensors")
+    assert target.read_text() == "theirs"  # a link is replaced
+    back = Explanation.load(tmp_path / "a.safetensors")
+    assert (back.texts, back.warnings) == (told.texts, told.warnings)
+    first, second = back.to_dict()
+    assert first["text"] == "a\u2028b" and "warnings" not in first and "text" not in second
+    assert second["warnings"] == ["All pixels of the image are equal."] == list(back[1].warnings[0])
