@@ -1,5 +1,7 @@
 """A tiny language: a domain of tokens, and a task that a small network learns in seconds."""
 
+import copy
+
 import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
@@ -44,6 +46,23 @@ def pairs(count: int, seed: int = 0) -> TokenPairTask:
 def windows() -> ProjectionSet:
     """Windows for the means of the nodes."""
     return ProjectionSet(TensorDataset(*prompts(200, seed=1)))
+
+
+def disturbed(model: SparseTransformer, mask: Tensor) -> tuple[SparseTransformer, Tensor]:
+    """A copy of a model in which the neurons of layer 1 write noise, and logits (L, N) below 0 at these neurons.
+
+    The other nodes of a `mask` have the largest logits.
+    """
+    other, part = copy.deepcopy(model), model.network.layout.part("mlp_neuron")
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        weight = other.network.blocks[1].down.weight
+        mean = torch.nn.functional.normalize(model.means[1, part], dim=0)
+        noise = 100 * torch.randn(weight.shape, generator=draw)
+        weight.copy_(noise - noise @ mean[:, None] * mean)  # at their means, the neurons write nothing
+    logits = torch.rand(model.means.shape, generator=draw) + mask
+    logits[1, part] = -1
+    return other, logits
 
 
 def taught(steps: int = 150) -> SparseTransformer:

@@ -56,6 +56,8 @@ def _numbers_text(numbers: Mapping[str, Any]) -> str:
     for name, value in numbers.items():
         if isinstance(value, Mapping):
             texts.append(f"{name.replace('_', ' ')}: {_numbers_text(value)}")
+        elif isinstance(value, str):
+            texts.append(f"{name}: {value}")
         elif isinstance(value, bool):
             texts.append(f"{name}: {'yes' if value else 'no'}")
         elif isinstance(value, float):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.circuits.tokens import pairs
-from zoo.circuits import Pruning, SparseTransformer
+from tests.circuits.tokens import disturbed, pairs
+from zoo.circuits import Circuit, Pruning, SparseTransformer
 from zoo.circuits.analysis.mask_search import StraightThroughStep, smallest_mask
 from zoo.circuits.analysis.token_pair_task import evaluate_task
 from zoo.circuits.network.trace import Ablation
@@ -31,6 +31,18 @@ def test_bisection_finds_the_fewest_nodes_of_a_ranking(model: SparseTransformer)
     assert int(mask.sum()) > 0 and ranking[mask].min() > ranking[~mask].max() and loss(mask) <= 0.15
     less = mask & (ranking > ranking[mask].min())
     assert int(less.sum()) == int(mask.sum()) - 1 and loss(less) > 0.15
+
+
+def test_bisection_goes_on_from_the_fitted_nodes_if_the_network_misses_the_target(
+    model: SparseTransformer, circuit: Circuit
+) -> None:
+    other, logits = disturbed(model, circuit.mask)
+    task, layout = pairs(8), model.network.layout
+    assert evaluate_task(other.network, task)["loss"] > 0.4
+    mask = smallest_mask(other, task, logits, target=0.4)
+    assert 0 < int(mask.sum()) < int((logits >= 0).sum()) and bool((logits[mask] >= 0).all())
+    assert evaluate_task(other.network, task, Ablation(mask.float(), other.means, layout))["loss"] <= 0.4
+    assert torch.equal(smallest_mask(other, task, logits, target=1e-9), logits >= 0)  # nothing reaches this target
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,19 @@
 """Token-pair tasks: their loss, its calibration, and malformed pairs."""
 
+import math
+
 import pytest
 import torch
 
 from tests.circuits.tokens import pairs, transformer
 from zoo.circuits import TokenPairTask
-from zoo.circuits.analysis.token_pair_task import calibrated_loss, evaluate_task, logit_differences, task_loss
+from zoo.circuits.analysis.token_pair_task import (
+    calibrated_loss,
+    evaluate_task,
+    logit_differences,
+    scores_of,
+    task_loss,
+)
 
 
 def test_the_two_prompts_of_a_pair_swap_their_answers() -> None:
@@ -30,6 +38,14 @@ def test_the_loss_of_a_network_without_weights_is_chance() -> None:
         for p in model.network.parameters():
             p.zero_()
     assert evaluate_task(model.network, pairs(4))["loss"] == pytest.approx(0.6931, abs=1e-4)
+
+
+def test_the_worse_answer_is_told() -> None:
+    """A network that always gives the first answer is right on half of the prompts."""
+    scores = scores_of(torch.tensor([2.0, -2.0, 1.0, -1.0]))
+    assert scores["accuracy"] == 0.5 and scores["worst_accuracy"] == 0
+    assert scores["worst_loss"] == pytest.approx((math.log1p(math.e**2) + math.log1p(math.e)) / 2)
+    assert scores_of(torch.tensor([2.0]))["worst_accuracy"] == 1
 
 
 def test_calibration_fits_scale_and_shift() -> None:

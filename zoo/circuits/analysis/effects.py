@@ -33,7 +33,7 @@ def measure_circuit(
 ) -> Circuit:
     """Builds a circuit of the given nodes and edges and measures it.
 
-    The report contains {"loss", "accuracy"} on held-out prompts for the `whole` network, for the `circuit`
+    The report contains scores (see `scores_of`) on held-out prompts for the `whole` network, for the `circuit`
     (sufficiency) and for the network `without` the circuit's nodes (necessity: the accuracy must fall to chance). It
     also contains the `calibrated` loss, the scores on the `train` prompts, and sizes: nodes, edges, possible edges
     between the nodes, their ratio (`density`), and the numbers of all nodes and edges of the network.

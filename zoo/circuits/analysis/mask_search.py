@@ -74,11 +74,6 @@ class StraightThroughStep(torch.autograd.Function):
         return gradient * soft * (1 - soft) / ctx.temperature, None
 
 
-def fit_mask(model: SparseTransformer, task: TokenPairTask, options: Pruning, penalty: float) -> Tensor:
-    """Mask (L, N) in {0, 1} fitted with a penalty per node, whatever task loss it reaches."""
-    return (fit_logits(model, task, options, penalty, quiet=True) >= 0).float()
-
-
 def fit_logits(model: SparseTransformer, task: TokenPairTask, options: Pruning, penalty: float, quiet: bool) -> Tensor:
     """Logits (L, N) in [-1, 1] of masks that minimise the task loss plus `penalty` for each node.
 
@@ -113,7 +108,11 @@ def fit_logits(model: SparseTransformer, task: TokenPairTask, options: Pruning, 
 
 @torch.no_grad()
 def smallest_mask(model: SparseTransformer, task: TokenPairTask, logits: Tensor, target: float) -> Tensor:
-    """Mask (L, N) bool of the fewest nodes of largest logits (L, N) that reach the target loss, by bisection."""
+    """Mask (L, N) bool of the fewest nodes of largest logits (L, N) that reach the target loss, by bisection.
+
+    It starts from all nodes or, if these miss the target, from those whose logit is at least 0; if these miss it too,
+    they are the result.
+    """
     order = logits.flatten().argsort(descending=True, stable=True)
 
     def largest(k: int) -> Tensor:
@@ -121,11 +120,18 @@ def smallest_mask(model: SparseTransformer, task: TokenPairTask, logits: Tensor,
         mask[order[:k]] = 1
         return mask.view(logits.shape)
 
+    def reaches(k: int) -> bool:
+        ablation = Ablation(largest(k), model.means, model.network.layout)
+        return evaluate_task(model.network, task, ablation)["loss"] <= target
+
     low, high = 0, logits.numel()
+    if not reaches(high):
+        high = int((logits >= 0).sum())
+        if not reaches(high):
+            return largest(high).bool()
     while low < high:
         k = (low + high) // 2
-        ablation = Ablation(largest(k), model.means, model.network.layout)
-        if evaluate_task(model.network, task, ablation)["loss"] <= target:
+        if reaches(k):
             high = k
         else:
             low = k + 1

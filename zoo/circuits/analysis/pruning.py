@@ -3,14 +3,20 @@
 Gao et al., arXiv 2511.13653, 2025, section 2.2 and appendix A.5.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import NamedTuple
+
+from torch import Tensor
 
 from zoo.circuits.analysis.edge_pruning import remove_unneeded
 from zoo.circuits.analysis.effects import measure_circuit
 from zoo.circuits.analysis.mask_search import Pruning, fit_logits, smallest_mask
 from zoo.circuits.analysis.token_pair_task import TokenPairTask, evaluate_task
 from zoo.circuits.network.circuit import Circuit
-from zoo.circuits.network.edges import edges_between
+from zoo.circuits.network.edges import Edges, edges_between
+from zoo.circuits.network.trace import Ablation
 from zoo.circuits.sparse_transformer import SparseTransformer
 
 
@@ -37,26 +43,71 @@ def prune(
     """
     options = options or Pruning()
     require_means(model)
-    network, mode = model.network, model.training
-    model.eval()
     train, held_out = train.to(model.device), held_out.to(model.device)
-    loss = evaluate_task(network, train)["loss"]
+    with _frozen(model):
+        loss = evaluate_task(model.network, train)["loss"]
     if loss > options.target:
         raise RuntimeError(
             f"the loss of the complete model on '{name}' is {loss:.3f} nats, above the target of {options.target}; a "
             "circuit would rarely reach it. Train longer, or increase the target."
         )
-    learning = [p for p in model.parameters() if p.requires_grad]
+    found = search(model, train, options, options.penalties, quiet)
+    with _frozen(model):
+        circuit = measure_circuit(model, name, train, held_out, found.mask, found.edges, found.removed, options.target)
+    return replace(circuit, report={**circuit.report, "before_refinement": found.before})
+
+
+class Found(NamedTuple):
+    """Nodes and edges that a search found.
+
+    Attributes:
+        mask: (L, N) bool, nodes.
+        edges: between the nodes.
+        removed: edges between the nodes that carry their mean.
+        before: numbers of nodes and edges before unneeded edges were removed.
+        reached: whether they reach the target on the prompts of the search.
+    """
+
+    mask: Tensor
+    edges: Edges
+    removed: Edges
+    before: dict[str, int]
+    reached: bool
+
+
+def search(
+    model: SparseTransformer, train: TokenPairTask, options: Pruning, penalties: Sequence[float], quiet: bool = True
+) -> Found:
+    """The mask with the fewest edges that reaches the target loss, without unneeded edges.
+
+    If no mask reaches it, the result is the one with the smallest loss, with all its edges.
+    """
+    network, target = model.network, options.target
+    with _frozen(model):
+        logits = [fit_logits(model, train, options, penalty, quiet) for penalty in penalties]
+        masks = [smallest_mask(model, train, of_penalty, target) for of_penalty in logits]
+        ablations = [Ablation(mask.float(), model.means, network.layout) for mask in masks]
+        losses = [evaluate_task(network, train, ablation)["loss"] for ablation in ablations]
+        reached = [mask for mask, loss in zip(masks, losses, strict=True) if loss <= target]
+        mask = min(reached, key=lambda m: len(edges_between(network, m).source), default=None)
+        if mask is None:
+            mask = masks[losses.index(min(losses))]
+        edges = edges_between(network, mask)
+        before = {"nodes": int(mask.sum()), "edges": len(edges.source)}
+        if not reached:
+            return Found(mask, edges, edges.select(slice(0)), before, reached=False)
+        return Found(*remove_unneeded(model, train, mask, target, quiet), before, reached=True)
+
+
+@contextmanager
+def _frozen(model: SparseTransformer) -> Iterator[None]:
+    """Evaluation mode without gradients of the weights in this context."""
+    mode, learning = model.training, [p for p in model.parameters() if p.requires_grad]
+    model.eval()
     for p in learning:
         p.requires_grad_(False)
     try:
-        logits = [fit_logits(model, train, options, penalty, quiet) for penalty in options.penalties]
-        masks = [smallest_mask(model, train, of_penalty, options.target) for of_penalty in logits]
-        mask = min(masks, key=lambda m: len(edges_between(network, m).source))
-        first = {"nodes": int(mask.sum()), "edges": len(edges_between(network, mask).source)}
-        mask, edges, removed = remove_unneeded(model, train, mask, options.target, quiet)
-        circuit = measure_circuit(model, name, train, held_out, mask, edges, removed, options.target)
-        return replace(circuit, report={**circuit.report, "before_refinement": first})
+        yield
     finally:
         for p in learning:
             p.requires_grad_(True)

@@ -77,13 +77,26 @@ def task_loss(difference: Tensor) -> Tensor:
 
 
 def scores_of(difference: Tensor) -> dict[str, float]:
-    """Task loss and accuracy of logit differences (B,)."""
-    return {"loss": task_loss(difference).item(), "accuracy": (difference > 0).float().mean().item()}
+    """Task loss and accuracy of logit differences (B,), and both for the answer of a pair that is predicted worse.
+
+    A network that always gives the same answer has an accuracy of 0.5 and a `worst_accuracy` of 0.
+    """
+    sides = [side for side in (difference[::2], difference[1::2]) if len(side)]
+    return {
+        "loss": task_loss(difference).item(),
+        "accuracy": _accuracy(difference),
+        "worst_loss": max(task_loss(side).item() for side in sides),
+        "worst_accuracy": min(_accuracy(side) for side in sides),
+    }
+
+
+def _accuracy(difference: Tensor) -> float:
+    return (difference > 0).float().mean().item()
 
 
 @torch.no_grad()
 def evaluate_task(network: SparseNetwork, task: TokenPairTask, ablation: Ablation | None = None) -> dict[str, float]:
-    """Task loss and accuracy of a network, optionally ablated."""
+    """Scores of a network, optionally ablated, see `scores_of`."""
     return scores_of(logit_differences(network, task, network.trace(ablation)))
 
 
