@@ -47,3 +47,25 @@ def test_files_and_folders_of_code(checkpoint: Path, tmp_path: Path, capsys: pyt
     assert "c.md looks like a file; prompts are read from .py, .txt files, or given in quotes" in (
         capsys.readouterr().err
     )
+
+
+def test_interchange_writes_a_table(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    command = ["interchange", "--checkpoint", str(checkpoint), "--task", "single_double_quote", "--pairs", "4"]
+    assert main([*command, "--top", "2", "--output", str(tmp_path)]) == 0
+    assert "flipped  node" in capsys.readouterr().out
+    record = json.loads((tmp_path / "single_double_quote-interchange.json").read_text())
+    assert len(record["nodes"]) == 2 and record["within"] == "network" and record["pairs"] + record["left_out"] == 4
+    names = [row["node"] for row in record["nodes"]]
+    assert main([*command, "--output", str(tmp_path), "--node", *names]) == 0
+    assert json.loads((tmp_path / "single_double_quote-interchange.json").read_text()) == record
+    assert main([*command, "--node", "layer 7 attn_q 0"]) == 2
+    assert "there is no node 'layer 7 attn_q 0'; layers are 0 to 0" in capsys.readouterr().err
+    assert main([*command, "--node", "quotes"]) == 2
+    assert "a node is named like 'layer 0 attn_out 17'; got 'quotes'" in capsys.readouterr().err
+
+
+def test_prune_drops_no_control_silently(checkpoint: Path, capsys: pytest.CaptureFixture) -> None:
+    """Without the config of the run, the controls that need data were skipped."""
+    assert main(["prune", "--checkpoint", str(checkpoint), "--task", "for_while"]) == 2
+    message = capsys.readouterr().err
+    assert "give a config with --config FILE" in message and "skip all controls with --no-controls" in message

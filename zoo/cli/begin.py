@@ -14,7 +14,6 @@ from zoo.data.base.module import DataModule
 from zoo.training.callbacks import read_checkpoint
 from zoo.utils.atomic import write_text
 
-
 OUTDATED = ("predictions.csv", "validation_metrics.json", "validation_confusion.csv", "validation_confusion.png")
 
 

@@ -1,6 +1,7 @@
 """`train.py prune`: finds the circuits of tasks in a weight-sparse transformer, and draws them."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from zoo.circuits.analysis.token_pair_task import TokenPairTask
 from zoo.circuits.network.circuit import Circuit
 from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.cli.arguments import CommandParser, positive
-from zoo.cli.checkpoint_data import data_of, default_device
+from zoo.cli.checkpoint_data import data_of, default_device, require_same_domain
 from zoo.data.synthetic.code_tasks import Task, encode, find_task, tasks
 from zoo.domain import CodeDomain, Domain
 from zoo.training.projection_set import ProjectionSet
@@ -37,36 +38,59 @@ def prune_tasks(arguments: list[str]) -> int:
     how = Pruning(target=options.target_loss, penalties=options.penalties, steps=options.steps, seed=options.seed)
     folder = options.output or Path(f"{options.checkpoint}-circuits")
     folder.mkdir(parents=True, exist_ok=True)
-    windows = None if options.no_controls else training_windows(options.checkpoint)
+    windows = None if options.no_controls else training_windows(model, options.checkpoint, options.config)
     failed = 0
     for task in chosen:
         start = time.perf_counter()
         try:
-            circuit = search(model, task, how, options.pairs, windows, quiet=False)
+            circuit = search(model, task, how, options.pairs, windows, quiet=False, tested=not options.no_controls)
         except (RuntimeError, ValueError) as error:
             print(f"{task.name}: no circuit. {printable(error)}")
             failed += 1
             continue
-        path, report = write(circuit, cast(CodeDomain, model.domain), folder), circuit.report
-        print(
-            f"{task.name}: {report['nodes']} nodes, {report['edges']} edges; held-out loss "
-            f"{report['circuit']['loss']:.3f} (without it {report['without']['loss']:.3f}) in "
-            f"{time.perf_counter() - start:.0f} s -> {printable(path)}"
-        )
+        path = write(circuit, cast(CodeDomain, model.domain), folder)
+        report, took = circuit.report, time.perf_counter() - start
+        print(f"{task.name}: {report['nodes']} nodes, {report['edges']} edges in {took:.0f} s -> {printable(path)}")
+        print("\n".join(scores_lines(report)))
     return 1 if failed else 0
 
 
+def scores_lines(report: Mapping[str, Any]) -> list[str]:
+    """Held-out scores of a circuit, and those of each control with its verdict."""
+    lines = [f"  circuit, held-out: {scores_text(report['circuit'])}"]
+    lines.append(f"  without the circuit: {scores_text(report['without'])}")
+    for name, control in report.get("controls", {}).items():
+        sizes = f"{control['nodes']} nodes, {control['edges']} edges"
+        lines.append(f"  {control['verdict']}  {name.replace('_', ' ')}: {scores_text(control)}; {sizes}")
+        lines.append(f"        {control['reason']}")
+    return lines
+
+
+def scores_text(scores: Mapping[str, Any]) -> str:
+    """Loss and accuracy, with the worst case."""
+    return (
+        f"loss {scores['loss']:.3f} (worst {scores['worst_loss']:.3f}), accuracy {scores['accuracy']:.0%} "
+        f"(worst {scores['worst_accuracy']:.0%})"
+    )
+
+
 def search(
-    model: SparseTransformer, task: Task, how: Pruning, pairs: int, windows: ProjectionSet | None, quiet: bool
+    model: SparseTransformer,
+    task: Task,
+    how: Pruning,
+    pairs: int,
+    windows: ProjectionSet | None,
+    quiet: bool,
+    tested: bool = True,
 ) -> Circuit:
-    """The circuit of a task; its report includes the controls if training `windows` are given."""
+    """The circuit of a task; if `tested`, its report includes the controls, that of shuffled weights with `windows`."""
     domain = model.domain
     assert isinstance(domain, CodeDomain)
     train, held_out = (token_pairs(task, domain, pairs, split, how.seed) for split in ("train", "held_out"))
     circuit = prune(model, task.name, train, held_out, how, quiet)
     report: dict[str, Any] = {**circuit.report, "description": task.description}
     report["comparison"] = encode(task, domain, 1, "train", how.seed).comparison
-    if windows is not None:
+    if tested:
         nonsense = (
             token_pairs(task, domain, pairs, "train", how.seed, nonsense=True),
             token_pairs(task, domain, pairs, "held_out", how.seed, nonsense=True),
@@ -94,12 +118,19 @@ def token_pairs(
     return TokenPairTask.of_pairs(found.prompts, found.answers)
 
 
-def training_windows(checkpoint: Path) -> ProjectionSet | None:
-    """The training windows of the run of a checkpoint; None if its config does not exist."""
-    if not (checkpoint.parent / "config.yaml").is_file():
-        print(f"(the control with shuffled weights is skipped: {printable(checkpoint.parent)} has no config.yaml)")
-        return None
-    return ProjectionSet(data_of(checkpoint, None, [], "prune").projection_dataset())
+def training_windows(model: SparseTransformer, checkpoint: Path, config: Path | None) -> ProjectionSet:
+    """The training windows of a checkpoint, which the control with shuffled weights needs.
+
+    Raises:
+        FileNotFoundError: its data is unknown.
+        ValueError: the data have other tokens than the model.
+    """
+    try:
+        data = data_of(checkpoint, config, [], "prune")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} Or skip all controls with --no-controls.") from error
+    require_same_domain(model, data, f"prune {checkpoint}")
+    return ProjectionSet(data.projection_dataset(), device=model.device)
 
 
 def make_parser() -> CommandParser:
@@ -121,6 +152,7 @@ def make_parser() -> CommandParser:
         "--penalties", default=[3e-4, 1e-3, 3e-3], type=float, nargs="+", help="penalties of a node to try"
     )
     parser.add_argument("--no-controls", action="store_true", help="skip the controls")
+    parser.add_argument("--config", type=Path, help="config whose data the controls use (default: that of the run)")
     parser.add_argument("--output", type=Path, help="folder (default: CHECKPOINT-circuits)")
     parser.add_argument("--seed", default=0, type=int, help="of all random numbers (default: 0)")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda if available)")

@@ -1,5 +1,6 @@
 """Read nodes: the coordinates that sublayers of the sparse network read, ranked by their effect on a task."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from zoo.circuits.analysis.token_pair_task import TokenPairTask, logit_differences
 from zoo.circuits.bridged_transformer import BridgedTransformer
-from zoo.circuits.network.trace import Trace
+from zoo.circuits.network.trace import Ablation, Trace
 from zoo.circuits.network.transformer import SparseNetwork
 from zoo.domain.text import PAD
 
@@ -34,24 +35,27 @@ class ReadNode(NamedTuple):
 
 
 class ProbedTrace(Trace):
-    """A forward pass that records what all sublayers read, with probes for the gradients.
+    """A forward pass that records the values of some sites, with probes for the gradients.
 
     Args:
         network: to run.
+        sites: to record; by default what all sublayers read.
+        ablation: see `Trace`.
 
     Attributes:
-        reads: values (B, T, d) by (layer, site).
+        reads: values (B, T, n) by (layer, site).
         probes: zeros that were added to these values.
     """
 
-    def __init__(self, network: SparseNetwork) -> None:
-        super().__init__(network.kept)
+    def __init__(self, network: SparseNetwork, sites: Sequence[str] = READS, ablation: Ablation | None = None) -> None:
+        super().__init__(network.kept, ablation)
+        self.sites = sites
         self.reads: dict[tuple[int, str], Tensor] = {}
         self.probes: dict[tuple[int, str], Tensor] = {}
 
     def nodes(self, layer: int, site: str, x: Tensor) -> Tensor:
         x = super().nodes(layer, site, x)
-        if site not in READS:
+        if site not in self.sites:
             return x
         self.reads[layer, site] = x.detach()
         self.probes[layer, site] = torch.zeros_like(x, requires_grad=True)

@@ -1,5 +1,6 @@
 """The nodes of a transformer: coordinates of the eight sites of each block."""
 
+import re
 from dataclasses import dataclass
 
 SITES = ("attn_in", "attn_q", "attn_k", "attn_v", "attn_out", "mlp_in", "mlp_neuron", "mlp_out")
@@ -54,6 +55,24 @@ class Layout:
             if 0 <= layer < self.layers and part.start <= rest < part.stop:
                 return layer, site, rest - part.start
         raise ValueError(f"node {node} is out of range; there are {self.layers * self.nodes} nodes, counted from 0.")
+
+    def number(self, name: str) -> int:
+        """Number of a node by its name, such as "layer 0 attn_out 17".
+
+        Raises:
+            ValueError: not such a name, or no such node.
+        """
+        found = re.fullmatch(r"layer (\d+) (\w+) (\d+)", name.strip())
+        if found is None:
+            raise ValueError(f"a node is named like 'layer 0 attn_out 17'; got '{name}'.")
+        layer, site, index = int(found[1]), found[2], int(found[3])
+        part = self.part(site)
+        if layer >= self.layers or index >= self.sizes[site]:
+            raise ValueError(
+                f"there is no node '{name}'; layers are 0 to {self.layers - 1}, nodes of {site} 0 to "
+                f"{self.sizes[site] - 1}."
+            )
+        return layer * self.nodes + part.start + index
 
     def name(self, node: int) -> str:
         """Name of a node, such as "layer 0 attn_out 17"."""
