@@ -149,6 +149,23 @@ def test_prune_keeps_every_score_and_gives_the_weights_to_the_first() -> None:
     assert [bool(unit.source.get("pruned")) for unit in model.units()] == [False, True, False] * 3
 
 
+def test_the_published_rule_drops_prototypes_near_other_classes() -> None:
+    model, data = pushed_with_copies(), RandomImages(30)
+    with torch.no_grad():
+        model.prototypes.vectors[4] = 0.0  # of the second class; near patches of all classes
+        vectors, patches = model.prototypes.vectors.double(), data.inputs.double().flatten(2)  # (30, D, HW)
+    model.prune_nearest, model.prune_below = 6, 3
+    expected = []
+    for j in range(9):
+        distance = [(patches[i] - vectors[j][:, None]).square().sum(0).min().item() for i in range(30)]
+        nearest = sorted(range(30), key=lambda i: distance[i])[:6]
+        expected.append(sum(int(data.targets[i]) == j // 3 for i in nearest) >= 3)
+    model.prune(ProjectionSet(data))
+    assert model.prototypes.alive.tolist() == expected and 0 < sum(expected) < 9
+    terms = model.losses(*model.step(data.inputs), {"input": data.inputs, "target": data.targets})
+    assert all(term.isfinite() for term in terms.values())  # also for classes without prototypes
+
+
 def test_what_is_pruned_counts_in_no_term_of_the_loss() -> None:
     small = protopnet()
     model = small.model

@@ -11,6 +11,7 @@ from tests.small_models import IMAGES, RandomImages, Small
 from tests.small_models import prototree as pruned
 from tests.toy import COLOURS, ToyData, fit
 from zoo.prototypes import ProtoTree
+from zoo.training.modes import evaluating
 from zoo.training.projection_set import ProjectionSet
 
 TINY = {"name": "convnet", "widths": [4], "pool": [0]}
@@ -97,8 +98,24 @@ def test_what_an_explanation_says_of_absence_is_what_an_edit_does() -> None:
                 torch.testing.assert_close(explanation.details[name][:, n], wanted)
 
 
+def test_push_takes_patches_of_the_classes_below_a_node() -> None:
+    """As in the published code; a prototype could come from an image whose class no leaf below predicts."""
+    model, images = prototree().model, RandomImages()
+    with torch.no_grad():
+        model.tree.leaves.copy_(5 * torch.eye(3)[[0, 1, 2, 2, 0, 0, 1, 2]])
+        model.tree.cuts[2] = -1  # the right side of node 2 is cut off
+        wanted = model.prototypes.vectors.normal_().clone()
+        patches = model.embed(images.inputs).flatten(2).mT  # (N, HW, D)
+    below = [{0, 1, 2}, {0, 1, 2}, {0}, {0, 1}, {2}, {0}, {1, 2}]
+    model.push(ProjectionSet(images))
+    for n, classes in enumerate(below):
+        rows = [i for i, target in enumerate(images.targets.tolist()) if target in classes]
+        nearest = min(rows, key=lambda i, n=n: (wanted[n] - patches[i]).square().sum(1).min().item())
+        assert int(model.prototypes.provenance.index[n]) == nearest
+
+
 def test_push_takes_the_nearest_patch_of_any_class() -> None:
-    model = prototree().model
+    model = prototree(projection="all").model
     with torch.no_grad():
         model.prototypes.vectors.copy_(torch.rand(7, 6, generator=torch.Generator().manual_seed(5)))
     wanted, images = model.prototypes.vectors.detach().clone(), RandomImages()
@@ -133,6 +150,26 @@ def test_it_learns_and_its_leaves_keep_their_weight() -> None:
     assert (model(data.val.inputs).argmax(1) == data.val.targets).float().mean() > 0.8
     explanation = model.explain(data.val.inputs[:4])
     assert all("leaf" in text for text in explanation.statements)
+
+
+def test_a_push_that_costs_accuracy_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """A push could wreck a tree without a word."""
+    caplog.set_level("INFO", "lightning.pytorch.utilities.rank_zero")
+    model = ProtoTree(COLOURS, TINY, depth=2, dim=4, tau=0.0, thumbnail=8, recipe={"stages": STAGES, "lr": 0.02})
+    accuracies, push = [], ProtoTree.push
+    data = ToyData()
+
+    def wreck(projection_set: ProjectionSet) -> None:
+        with torch.no_grad(), evaluating(model):
+            accuracies.append(float((model(data.val.inputs).argmax(1) == data.val.targets).float().mean()))
+        push(model, projection_set)
+        model.tree.leaves[:] = torch.tensor([0.0, 0.0, 5.0])  # every image is blue
+
+    wreck.__dict__["is_action"] = True
+    model.push = wreck
+    with pytest.warns(UserWarning, match=r"push lowered the validation accuracy from \S+ to 33.3%.*longer, or"):
+        fit(model, data)
+    assert f"push: validation accuracy {accuracies[0]:.1%} before, 33.3% after." in caplog.text
 
 
 def test_errors() -> None:

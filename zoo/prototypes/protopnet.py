@@ -17,6 +17,7 @@ from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.image_input import require_grid, require_images
+from zoo.prototypes.layers.neighbour_classes import neighbours_of_own_class
 from zoo.prototypes.layers.projection import require_enough_images
 from zoo.prototypes.layers.prototype_layer import PrototypeLayer, create_addon, random_vectors
 from zoo.prototypes.layers.similarity import find_similarity
@@ -79,15 +80,18 @@ class ProtoPNet(SelfInterpretable):
         separation = -mean_i min over other-class j, cells of d_j
         l1         = Σ |W[c, j]| over prototypes j of other classes (section 2.4)
 
-    Stages: warm → joint → push → last, the last three repeated as in the recipe. `push` replaces each prototype by
-    the nearest patch of the training images of its class. `prune`, after a push, drops prototypes that share one source
-    patch and adds their weights to the first of them, which leaves all scores unchanged.
+    Stages: warm → joint → push → last, the last three repeated as in the recipe. `push` replaces each prototype by the
+    nearest patch of the training images of its class. `prune`, after a push, drops prototypes that share one source
+    patch and adds their weights to the first of them, which leaves all scores unchanged. With `prune_nearest: 6` it is
+    the published rule instead, which drops prototypes of background: those with fewer than `prune_below` images of
+    their own class among the 6 training images with the nearest patches; train the head afterwards.
 
     Limits: the receptive field of a cell is larger than its box, so pixels outside the box can change an activation.
 
     Differs from the published code: one Adam keeps its moments through all stages (there: three optimizers); projection
-    is one streaming pass over the images of the prototype's class; augmentation is online. With `similarity="cosine"`,
-    z and p have unit length, z has no sigmoid, and g_j = max over cells of z·p_j = 1 - d_j / 2.
+    is one streaming pass over the images of the prototype's class; augmentation is online; maps are enlarged by the
+    bicubic kernel of PyTorch (there: of OpenCV), and a picture shows a square around the box (there: the box). With
+    `similarity="cosine"`, z and p have unit length, z has no sigmoid, and g_j = max over cells of z·p_j = 1 - d_j / 2.
 
     Args:
         domain: meaning of inputs and outputs (`data.domain`).
@@ -95,6 +99,8 @@ class ProtoPNet(SelfInterpretable):
         prototypes_per_class: Q.
         dim: D, channels of prototypes.
         similarity: "log" or "cosine".
+        prune_nearest: training images that `prune` looks at for each prototype, published 6; None drops copies.
+        prune_below: images of its own class that a prototype needs among them, published 3.
         thumbnail: side in pixels of the stored pictures of prototypes.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, addon, prototypes, head. The defaults are
             the published ones.
@@ -116,13 +122,17 @@ class ProtoPNet(SelfInterpretable):
         prototypes_per_class: int = 10,
         dim: int = 128,
         similarity: str = "log",
+        prune_nearest: int | None = None,
+        prune_below: int = 3,
         thumbnail: int = 64,
         recipe: Recipe | None = None,
     ) -> None:
         domain = require_images(domain, "ProtoPNet")
         check_at_least(1, prototypes_per_class=prototypes_per_class, dim=dim, thumbnail=thumbnail)
+        check_at_least(1, prune_nearest=prune_nearest or 1, prune_below=prune_below)
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
+        self.prune_nearest, self.prune_below = prune_nearest, prune_below
         classes, self.per_class = len(domain.classes), prototypes_per_class
         count, kind = classes * prototypes_per_class, find_similarity(similarity)
         self.backbone = create_backbone(backbone, domain.channels)
@@ -152,7 +162,8 @@ class ProtoPNet(SelfInterpretable):
         distance = evidence.state["distance"].masked_fill(~alive, torch.inf)  # pruned prototypes do not count
         return {
             "cross_entropy": task_loss(scores, batch["target"], self.domain),
-            "cluster": distance.masked_fill(~own, torch.inf).amin(1).mean(),
+            # A class that lost all its prototypes has no distance.
+            "cluster": distance.masked_fill(~own, torch.inf).amin(1).nan_to_num(posinf=0.0).mean(),
             "separation": -distance.masked_fill(own, torch.inf).amin(1).mean(),
             "l1": self.head.weight.masked_fill(self.own | ~alive, 0).abs().sum(),
         }
@@ -190,8 +201,25 @@ class ProtoPNet(SelfInterpretable):
 
     @action
     def prune(self, projection_set: ProjectionSet) -> None:
-        """Drops prototypes of one class that share their source patch; the first of them gets their weights."""
+        """Drops prototypes of one class that share their source patch; the first of them gets their weights.
+
+        With `prune_nearest`, drops prototypes whose nearest training images are of other classes.
+        """
         self.require_ready()
+        if self.prune_nearest is None:
+            self._drop_copies()
+            return
+        owner = torch.arange(len(self.prototypes.alive), device=self.device) // self.per_class
+        counts = neighbours_of_own_class(
+            projection_set,
+            lambda x: self.prototypes.compare(self.embed(x), exact=False)[0],
+            owner,
+            len(self.domain.classes),
+            self.prune_nearest,
+        )
+        self.prototypes.remove((counts < self.prune_below).nonzero()[:, 0].tolist())
+
+    def _drop_copies(self) -> None:
         alive, source = self.prototypes.alive, self.prototypes.provenance
         key = torch.stack([source.index, source.cell], 1).unflatten(0, (-1, self.per_class))
         same = (key[:, :, None] == key[:, None]).all(3)  # (C, Q, Q)

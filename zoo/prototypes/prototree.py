@@ -6,7 +6,7 @@ arXiv 2012.02046.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -71,7 +71,8 @@ class ProtoTree(SelfInterpretable):
     batch (section 4.1, algorithm 1).
 
     Stages: warm → joint → prune → push → measure. `prune` cuts off subtrees whose leaves have no class above `tau`
-    (section 4.2); `push` replaces each prototype by the nearest patch of any training image (section 4.3).
+    (section 4.2); `push` replaces each prototype by the nearest patch of the training images (section 4.3) whose class
+    is the most probable one of a leaf below the node.
 
     The model is not additive: a score is a product of answers, so explanations have no contributions. For each
     prototype they give how much of the image "reach"es its node, the "turn" of the path to the most probable leaf (1 to
@@ -83,7 +84,7 @@ class ProtoTree(SelfInterpretable):
     Limits: the receptive field of a cell is larger than its box, so pixels outside the box can change an activation.
 
     Differs from the published code: routing and leaves are computed level by level for a complete batch; one Adam;
-    under several processes the leaves learn from all of them.
+    under several processes the leaves learn from all of them; the convolution has a bias.
 
     Args:
         domain: meaning of inputs and outputs (`data.domain`).
@@ -91,6 +92,8 @@ class ProtoTree(SelfInterpretable):
         depth: h.
         dim: D, channels of prototypes.
         tau: threshold of `prune` in [0, 1), somewhat above 1 / C. By default 2 / C; for two classes 3 / 4.
+        projection: the images that `push` searches: of the "classes" below each node, as in the published code, or
+            "all", as in the paper.
         routing: "soft", "greedy" or "max_path", in evaluation; an option of `explain` too. Training is always soft.
         thumbnail: side in pixels of the stored pictures of prototypes.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, addon, prototypes.
@@ -114,6 +117,7 @@ class ProtoTree(SelfInterpretable):
         depth: int = 9,
         dim: int = 256,
         tau: float | None = None,
+        projection: Literal["classes", "all"] = "classes",
         routing: str = "soft",
         thumbnail: int = 64,
         recipe: Recipe | None = None,
@@ -129,7 +133,8 @@ class ProtoTree(SelfInterpretable):
                 f"depth={depth}, dim={dim}, thumbnail={thumbnail}, tau={self.tau}."
             )
         check_choice(ROUTINGS, routing=routing)
-        self.routing = routing
+        check_choice(("classes", "all"), projection=projection)
+        self.routing, self.projection = routing, projection
         self.tree = Tree(depth, classes)
         self.backbone = create_backbone(backbone, domain.channels)
         self.addon = create_addon(self.backbone.channels, dim, EXPONENTIAL, initialise=nn.init.xavier_normal_)
@@ -250,8 +255,9 @@ class ProtoTree(SelfInterpretable):
 
     @action
     def push(self, projection_set: ProjectionSet) -> None:
-        """Projects the prototypes onto the nearest patches of all training images."""
-        self.prototypes.project(projection_set, self.domain, self.embed)
+        """Projects the prototypes onto the nearest patches of the training images, see `projection`."""
+        users = self.tree.classes_below() if self.projection == "classes" else None
+        self.prototypes.project(projection_set, self.domain, self.embed, users=users)
 
     # Prototypes
 

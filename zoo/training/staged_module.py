@@ -22,6 +22,7 @@ from zoo.training.batch import Batch, as_batch
 from zoo.training.loss_terms import require_finite, weighted_sum
 from zoo.training.modes import train_only
 from zoo.training.projection_set import ProjectionSet
+from zoo.training.push_report import accuracy_reported
 from zoo.training.recipe import OPTIMIZERS, Recipe, by_group, gather_recipe, parse_recipe
 from zoo.training.recipe_check import (
     check_actions,
@@ -225,7 +226,7 @@ class StagedModule(LightningModule):
 
     def run_action(self, action: str) -> None:
         """Runs an action over the unaugmented training set, then gives every rank the state of rank 0."""
-        with self.trainer.precision_plugin.forward_context():
+        with self.trainer.precision_plugin.forward_context(), accuracy_reported(self, action):
             getattr(self, action)(ProjectionSet.of(self.trainer, self.device, action))
         if self.trainer.world_size > 1:
             for tensor in self.state_dict().values():

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Tree(nn.Module):
@@ -112,6 +113,16 @@ class Tree(nn.Module):
         if cut := int(self.cuts[node]):
             return self.outline(2 * node + (2 if cut > 0 else 1))
         return {"unit": node, "absent": self.outline(2 * node + 1), "present": self.outline(2 * node + 2)}
+
+    def classes_below(self) -> Tensor:
+        """(C, N) bool, which classes are the most probable of a leaf below each node, without sides cut off."""
+        below, levels = F.one_hot(self.leaves.argmax(1), self.leaves.shape[1]).bool(), []  # (L, C)
+        for i in reversed(range(self.depth)):
+            left, right = below.unflatten(0, (-1, 2)).unbind(1)
+            cut = self.cuts[_level(i), None]
+            below = (left & (cut <= 0)) | (right & (cut >= 0))
+            levels.append(below)
+        return torch.cat(levels[::-1]).T
 
     # Learning without gradient
 
