@@ -63,16 +63,16 @@ def test_presences_below_the_threshold_count_as_zero_outside_of_training() -> No
 
 
 def test_the_published_threshold_is_the_default() -> None:
-    assert pipnet().model.threshold == 0.1 and PIPNet.upgrade_arguments({})["threshold"] == 0
+    assert pipnet().model.least_presence == 0.1 and PIPNet.upgrade_arguments({})["threshold"] == 0
 
 
 def test_prototypes_that_are_nowhere_in_the_training_images_lose_their_weights() -> None:
     model, data = pipnet().model, RandomImages()
     with torch.no_grad():
         best = model.presence(data.inputs).flatten(2).amax((0, 2))
-    model.threshold = float(best.median())
+    model.least_presence = float(best.median())
     model.gallery(ProjectionSet(data))
-    assert torch.equal((model.head.weight == 0).all(0), best <= model.threshold)
+    assert torch.equal((model.head.weight == 0).all(0), best <= model.least_presence)
     with pytest.raises(ValueError, match=r"threshold must be in \[0, 1\]; got 1.5"):
         pipnet(threshold=1.5)
 

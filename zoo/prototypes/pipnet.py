@@ -150,7 +150,7 @@ class PIPNet(SelfInterpretable):
         check_at_least(1, patches=patches, thumbnail=thumbnail)
         super().__init__(domain, recipe, default_recipe=published_recipe(bool(prototypes), bool(tail)))
         self.keep_arguments(locals())
-        self.tail, self.shrink, self.abstain_below, self.threshold = tail, shrink, abstain_below, threshold
+        self.tail, self.shrink, self.abstain_below, self.least_presence = tail, shrink, abstain_below, threshold
         self.backbone = create_backbone(backbone, domain.channels)
         if tail:
             split_last_blocks(self.backbone, tail)  # fails here rather than in training
@@ -179,7 +179,7 @@ class PIPNet(SelfInterpretable):
     def evidence(self, x: Tensor) -> Evidence:
         z, alive = self.presence(x), self.patches.alive
         if not self.training:
-            z = torch.where(z < self.threshold, 0, z)
+            z = torch.where(z < self.least_presence, 0, z)
         # In training the maps are a state instead of a support, because losses need their gradients.
         support, state = (None, {"z": z}) if self.training else (z * alive[:, None, None], {})
         return Evidence(z.flatten(2).amax(2) * alive, support, state)
@@ -232,7 +232,7 @@ class PIPNet(SelfInterpretable):
 
         Prototypes that are nowhere above the threshold lose their weights.
         """
-        self.patches.fill(projection_set, self.domain, self.presence, self.head.weight, self.threshold)
+        self.patches.fill(projection_set, self.domain, self.presence, self.head.weight, self.least_presence)
 
     # Prototypes
 

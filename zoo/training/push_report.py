@@ -46,11 +46,12 @@ def validation_accuracy(model: LightningModule, trainer: Trainer) -> float:
     """Share of the validation inputs whose class has the highest score; draws no random numbers of the fit."""
     counts = torch.zeros(2, device=model.device)
     loaders: Any = trainer.val_dataloaders
+    step: Any = model.step
     loader = loaders[0] if isinstance(loaders, list) else loaders
     with torch.random.fork_rng(devices=[]), evaluating(model):
         for item in islice(loader, int(min(trainer.num_val_batches[0], len(loader)))):
             batch: Any = as_batch(trainer.strategy.batch_to_device(item))
-            right = model.step(batch["input"])[0].argmax(1) == batch["target"]
+            right = step(batch["input"])[0].argmax(1) == batch["target"]
             counts += torch.stack([right.sum(), torch.tensor(len(right), device=right.device)])
     if trainer.world_size > 1:
         dist.all_reduce(counts)
