@@ -106,7 +106,11 @@ def renumbered(arguments: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("protopnet", lambda a: a.update(backbone={"name": "resnet18", "output_stride": 7}), "AssertionError"),
+        (
+            "protopnet",
+            lambda a: a.update(backbone={"name": "resnet18", "output_stride": 7}),
+            "resnet18.*output_stride.: 7",
+        ),
         ("c3m-huggingface", lambda a: a["backbone"]["config"].update(hidden_size="x"), "config is not valid .*hidden"),
         ("c3m-huggingface", lambda a: a["domain"].update(tokenizer="{}"), "tokenizer must be the JSON text"),
         ("dcr", lambda a: a.update(backbone=None), "arguments that dcr does not accept"),

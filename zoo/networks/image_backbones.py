@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.networks.base import Encoder
 from zoo.networks.weights import load_weights, pretrained_file
-from zoo.utils.errors import did_you_mean
+from zoo.utils.errors import did_you_mean, short
 from zoo.utils.signatures import check_options, refuse_unknown
 
 
@@ -105,7 +105,7 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
         in_channels: channels of the images.
 
     Raises:
-        ValueError: an unknown name, or weights that do not fit.
+        ValueError: an unknown name, options that timm cannot build, or weights that do not fit.
         TypeError: an unknown option.
         FileNotFoundError: no weights file, or no pretrained weights within reach.
     """
@@ -131,7 +131,13 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     weights = options.pop("weights", None)
     if weights and options.get("pretrained"):
         raise ValueError("backbone has both 'weights' (a file) and 'pretrained' (a download); give one of them.")
-    network, channels = map_network(name, in_channels, options)
+    try:
+        network, channels = map_network(name, in_channels, options)
+    except (AssertionError, LookupError, ArithmeticError, RuntimeError) as error:  # timm's own checks have no message
+        raise ValueError(
+            f"timm cannot build the backbone '{name}' with the options {short(str(options))}: {type(error).__name__} "
+            f"{short(str(error))}. Correct or remove an option."
+        ) from error
     if weights:
         load_weights(network, weights)
     return Backbone(network, in_channels, channels)
