@@ -74,21 +74,21 @@ BERT = {"name": "hf", "config": {"model_type": "bert", "max_position_embeddings"
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("protopnet", lambda a: a.update(backbone={**VIT, "depth": 3_000}), "more than .* layers and parameters"),
+        ("protopnet", lambda a: a.update(backbone={**VIT, "depth": 3_000}), "many more layers than the weights"),
         ("protopnet", lambda a: a.update(backbone={"name": "convnet", "widths": [40_000] * 2}), "missing .*unknown"),
         ("protopnet", lambda a: a.update(dim=40_000), r"'.*' is torch.float32 .*; the model of the config needs"),
         ("protopnet", lambda a: a.update(prototypes_per_class=10**9), "prototypes_per_class is 1000000000; at most"),
         ("protopnet", lambda a: a["domain"].update(size=[40_000, 40_000]), r"no 'inputs' of shape \(N, 3, 40000, 4"),
         ("protopnet", lambda a: a.update(thumbnail=40_000), r"picture' is torch.uint8 .*; the model of the config"),
         ("c3m", lambda a: a["domain"].update(length=10**9), r"no 'inputs' of shape \(N, 1000000000\)"),
-        ("c3m", lambda a: a["backbone"].update(layers=3_000), "more than .* layers and parameters"),
+        ("c3m", lambda a: a["backbone"].update(layers=3_000), "many more layers than the weights"),
         (
             "c3m-huggingface",
             lambda a: a["backbone"]["config"].update(vocab_size=200_000_000),
             "vocab_size is 200000000; at",
         ),
         ("c3m-huggingface", lambda a: a["backbone"]["config"].update(vocab_size=10**6), "needs torch.float32 .1000000"),
-        ("c3m-huggingface", lambda a: a["backbone"]["config"].update(num_hidden_layers=3_000), "more than .* layers"),
+        ("c3m-huggingface", lambda a: a["backbone"]["config"].update(num_hidden_layers=3_000), "many more layers than"),
         ("c3m-huggingface", lambda a: a["domain"].update(tokenizer=renumbered(a)), "a piece of number 4,000,000,000"),
     ],
 )
@@ -109,7 +109,7 @@ def renumbered(arguments: dict[str, Any]) -> str:
         (
             "protopnet",
             lambda a: a.update(backbone={"name": "resnet18", "output_stride": 7}),
-            "resnet18.*output_stride.: 7",
+            "output_stride.: 7",
         ),
         ("c3m-huggingface", lambda a: a["backbone"]["config"].update(hidden_size="x"), "config is not valid .*hidden"),
         ("c3m-huggingface", lambda a: a["domain"].update(tokenizer="{}"), "tokenizer must be the JSON text"),

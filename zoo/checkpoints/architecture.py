@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules import module as registration
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from zoo.checkpoints.config_file import CONFIG, GOLDEN
 from zoo.checkpoints.pictures import is_picture
@@ -24,7 +24,7 @@ from zoo.utils.errors import short
 from zoo.utils.panics import panics_are_errors
 
 LARGEST_NUMBER = 2**20  # of the arguments that describe a network
-MODULES, MODULES_PER_TENSOR = 2_000, 8  # layers of a model whose files have n tensors: at most 2,000 + 8 n
+CALLS, CALLS_PER_TENSOR = 5_000, 50  # of functions of torch that build a model of n tensors: at most 5,000 + 50 n
 EXTRA_BYTES = 2**28  # of tensors that are not in the files: constants, and pictures that were left out
 
 
@@ -62,7 +62,7 @@ def describe_model(entry: registry.Entry, arguments: Mapping[str, Any], where: s
         ValueError: see `build`; or the model is too large.
     """
     check_numbers(arguments, where)
-    with _at_most(MODULES + MODULES_PER_TENSOR * tensors), torch.device("meta"):
+    with torch.device("meta"), _AtMost(CALLS + CALLS_PER_TENSOR * tensors):
         return build(entry, arguments, where)
 
 
@@ -165,27 +165,22 @@ def _numbers(value: Any, path: str = "arguments") -> Iterator[tuple[str, int | f
             yield from _numbers(inner, f"{path}.{str(key)[:40]}")
 
 
-@contextmanager
-def _at_most(modules: int) -> Iterator[None]:
-    """Refuses to register more modules and parameters than that, so that no number of layers can fill the memory.
+class _AtMost(TorchFunctionMode):
+    """Refuses to build more than that, so that no number of layers or heads can take the time and the memory.
+
+    Args:
+        calls: of functions of torch.
 
     Raises:
         ValueError: there were more.
     """
-    count = 0
 
-    def register(module: nn.Module, name: str, entered: Any) -> None:
-        nonlocal count
-        count += 1
-        if count > modules:
-            raise ValueError(f"a network of more than {modules:,} layers and parameters, more than the weights have")
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls, self.made = calls, 0
 
-    hooks = (
-        registration.register_module_module_registration_hook(register),
-        registration.register_module_parameter_registration_hook(register),
-    )
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.made += 1
+        if self.made > self.calls:
+            raise ValueError("a network of many more layers than the weights have")
+        return func(*args, **(kwargs or {}))
