@@ -43,7 +43,7 @@ RUNS = {
     "ProtoPool": "prototypes/protopool_cub50",
     "ProtoTree": "prototypes/prototree_cub50",
     "PIP-Net": "prototypes/pipnet_cub50",
-    "ProtoS-ViT head": "prototypes/protosvit_cub50",
+    "head after ProtoS-ViT": "prototypes/protosvit_cub50",
     "KCC": "prototypes/kcc_cub50",
     "EMD-Corr": "prototypes/emd_corr_cub50",
     "CHM-Corr": "prototypes/chm_corr_cub50",

@@ -89,13 +89,31 @@ def test_losses_of_a_batch() -> None:
         g_by_hand = model.smoothed(assignment).flatten(2).max(2).values
         divergence = jensen_shannon(assignment, model.assign(batch["view"]))
     torch.testing.assert_close(g, g_by_hand)
-    assert terms.keys() == set(model.coefficients)
+    assert terms.keys() == {name for name, weight in model.coefficients.items() if weight}
     torch.testing.assert_close(terms["consistency"], divergence)
     torch.testing.assert_close(terms["coverage"], -g.sum(0).tanh().log().mean(), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(terms["hoyer"], hoyer_square(g))
     torch.testing.assert_close(terms["cross_entropy"], F.cross_entropy(g @ model.head.weight.T, batch["target"]))
     model.eval()
     assert set(model.losses(scores, evidence, {"target": batch["target"]})) == {"cross_entropy"}
+
+
+def test_published_terms_by_loops() -> None:
+    coefficients = {"consistency": 0.0, "entropy": 0.0, "importance": 0.01, "patch_coverage": 1.0}
+    model = ProtoSViT(IMAGES, backbone=TINY, prototypes=4, dim=5, recipe={"coefficients": coefficients}).train()
+    batch = {"input": RandomImages(6).inputs, "target": torch.arange(6) % 3}
+    with torch.no_grad():
+        scores, evidence = model.step(batch["input"])
+        terms = model.losses(scores, evidence, batch)
+        weight, assignment = model.head.weight, evidence.state["assignment"]
+        ratios = []
+        for g in evidence.activation:
+            u = [float(weight[c, k] * g[k]) for c in range(3) for k in range(4)]
+            ratios.append(sum(u) ** 2 / sum(v * v for v in u) / 12**0.5)
+        sums = [float(assignment[:, k].sum()) for k in range(4)]
+    assert terms["importance"].item() == pytest.approx(sum(ratios) / 6, rel=1e-5)
+    expected = -sum(math.log(math.tanh(total)) for total in sums) / 4
+    assert terms["patch_coverage"].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_consistency_without_a_second_view_says_what_to_set() -> None:

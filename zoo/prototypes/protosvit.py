@@ -1,4 +1,4 @@
-"""ProtoS-ViT and ProtoFM: a light head of prototypes on a frozen vision foundation model.
+"""A light head of prototypes on a frozen vision foundation model: a variant of ProtoS-ViT and ProtoFM.
 
 Turbé et al.: "ProtoS-ViT: Visual foundation models for sparse self-explainable classifications", arXiv 2406.10025;
 and of the same group "Tell me why: Visual foundation models as self-explainable classifiers" (ProtoFM), 2025.
@@ -50,6 +50,8 @@ RECIPE = Recipe(
         "hoyer": 0.01,
         "coverage": 1.0,
         "consistency": 1.0,
+        "importance": 0.0,
+        "patch_coverage": 0.0,
     },
 )
 TINY = 1e-8
@@ -59,7 +61,7 @@ TINY_VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 16, "d
 @register(
     "protosvit",
     modality="image",
-    paper="Turbé et al., 2024 and 2025",
+    paper="after Turbé et al., 2024 and 2025",
     small=Small(
         {"prototypes": 5, "dim": 6, "patches": 3, "thumbnail": 16},
         variants={
@@ -78,12 +80,15 @@ class ProtoSViT(SelfInterpretable):
         score = g Wᵀ, W >= 0 and sparse, no bias        (B, C)
 
         loss = cross_entropy + entropy + hoyer + coverage + consistency, each with its coefficient
-        entropy     = mean over patches of -Σ_k s_k log s_k: one prototype for each patch              (ProtoS-ViT)
+        entropy     = mean over patches of -Σ_k s_k log s_k: one prototype for each patch
         hoyer       = mean_i (Σ_k g_k)² / Σ_k g_k²: few prototypes for each image; the square of Hoyer's measure of
-                      sparsity, Yang, Wen, Li, "DeepHoyer", ICLR 2020                                  (ProtoS-ViT)
+                      sparsity, Yang, Wen, Li, "DeepHoyer", ICLR 2020
         coverage    = -mean_k log(tanh(Σ_batch g_k)): every prototype somewhere in a batch             (PIP-Net)
         consistency = mean over patches of the Jensen-Shannon divergence, in nats, of s in two views of an image, which
-                      share their geometry                                                             (ProtoS-ViT)
+                      share their geometry
+    and of the published code, with coefficients 0 unless they are set:
+        importance     = mean_i (Σ_ck u_ck)² / Σ_ck u_ck² / √(C K), u_ck = W_ck g_k: few terms in the scores
+        patch_coverage = -mean_k log(tanh(Σ_patches s_k)), over all patches of a batch: every prototype in some patch
 
     ProtoFM keeps this architecture, a frozen foundation model under about a million learned parameters and class scores
     that are weighted sums of prototypes; its additional training objectives are not implemented here.
@@ -96,9 +101,13 @@ class ProtoSViT(SelfInterpretable):
 
     Limits: the receptive field of a cell is larger than the patch in the picture.
 
-    Differs from the published code: the kernels of the depth-wise convolution are non-negative and sum to 1 (a softmax
-    over their cells, repeated at the border), so that a map remains an assignment and g is in [0, 1]; τ, pooling,
-    kernel and the weights of the losses are settings with defaults of this implementation.
+    Differs from the published code, whose results are not to be expected of this model: the kernels of the one
+    depth-wise convolution are non-negative and sum to 1, so that a map remains an assignment and g is in [0, 1] (there:
+    the sum of a 3 x 3 and a 1 x 1 depth-wise convolution, layer norm and ReLU, whose output has no bounds); no ReLU
+    before the projection; no entropy term there, and the sparsity is that of `importance` plus 0.01 its norm; the
+    consistency there is that of the projected patches; prototypes are not pruned by Fisher information. The published
+    loss terms without the norm: `coefficients: {entropy: 0, hoyer: 0, coverage: 0, importance: 0.01, patch_coverage:
+    1}`.
 
     Args:
         domain: meaning of inputs and outputs (`data.domain`).
@@ -192,6 +201,10 @@ class ProtoSViT(SelfInterpretable):
             return terms
         assignment, g = evidence.state["assignment"], evidence.activation
         terms |= {"entropy": entropy(assignment), "hoyer": hoyer_square(g), "coverage": coverage(g)}
+        if self.coefficients["importance"]:
+            terms["importance"] = importance(g, self.head.weight)
+        if self.coefficients["patch_coverage"]:
+            terms["patch_coverage"] = coverage(assignment.transpose(0, 1).flatten(1).T)
         if self.coefficients["consistency"]:
             if "view" not in batch:
                 raise ValueError(
@@ -244,6 +257,13 @@ def hoyer_square(activation: Tensor) -> Tensor:
     """mean_i (Σ_k |g_k|)² / Σ_k g_k² of (B, K), in [1, K]; 1 if a single prototype fires."""
     squares = activation.square().sum(1).clamp_min(TINY)
     return (activation.abs().sum(1).square() / squares).mean()
+
+
+def importance(activation: Tensor, weight: Tensor) -> Tensor:
+    """Mean of (Σ u)² / Σ u² / √(C K) over the terms u = W g >= 0 of all scores, from (B, K) and (C, K)."""
+    total = activation.abs() @ weight.abs().sum(0)  # (B,) Σ_ck u_ck
+    squares = activation.square() @ weight.square().sum(0)
+    return (total.square() / squares.clamp_min(TINY)).mean() / weight.numel() ** 0.5
 
 
 def jensen_shannon(assignment: Tensor, other: Tensor) -> Tensor:
