@@ -97,7 +97,7 @@ def test_explain_writes_pages_whose_evidence_adds_up(run: Path, digits: Path, ca
     arguments = ["explain", "--checkpoint", str(run / "checkpoint"), "--input", str(digits), "--output", str(out)]
     assert main(arguments) == 1  # done in part: one file is no image
     said = capsys.readouterr()
-    assert "junk.png cannot be read as an image" in said.err and "1 of 4 inputs could not be read" in said.err
+    assert "junk.png cannot be read as an image" in said.err and "1 of 4 inputs could not be explained" in said.err
     assert {p.name for p in out.glob("*.html")} == {"a.html", "a-2.html", "b.html", "index.html"}
     for file in out.glob("*.json"):
         record = json.loads(file.read_text())

@@ -67,6 +67,8 @@ def test_the_user_may_insist(home: Path, capsys: pytest.CaptureFixture[str]) -> 
     rename_a_class(home)
     assert call(home, "test", "--force", "true") == 0
     assert RENAMED in capsys.readouterr().err
+    assert call(home, "fit", "--ckpt_path", "last", "--model.recipe.optimizer", "sgd", "--force", "true") == 2
+    assert "state of the optimizer 'adam', from which 'sgd' cannot go on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

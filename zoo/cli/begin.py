@@ -12,6 +12,7 @@ from zoo.cli.training_run import existing
 from zoo.data.base.fingerprint import fingerprint
 from zoo.data.base.module import DataModule
 from zoo.training.callbacks import read_checkpoint
+from zoo.training.staged_module import StagedModule
 from zoo.utils.atomic import write_text
 
 OUTDATED = ("predictions.csv", "validation_metrics.json", "validation_confusion.csv", "validation_confusion.png")
@@ -40,19 +41,26 @@ def resume_path(settings: Settings, folder: Path) -> Path | None:
     return path
 
 
-def begin(settings: Settings, data: DataModule, folder: Path, resumed: Path | None) -> None:
+def begin(settings: Settings, model: StagedModule, data: DataModule, folder: Path, resumed: Path | None) -> None:
     """Compares a resumed run with its record, or clears the folder for a new one; then writes record and config.
 
     Raises:
-        ValueError: config, domain or items differ from those of the run, and `force` is not given.
+        ValueError: config, domain or items differ from those of the run, and `force` is not given; or the optimizer
+            is another one.
     """
     config = to_dict(settings)
     record = make_record(config, data.domain, fingerprint(data))
     if resumed is not None:
         before = read_record(resumed.parent)
-        stored = read_checkpoint(resumed, mmap=True).get("hyper_parameters", {}).get("domain", data.domain)
-        found = domain_differences(stored, data.domain) if before is None else before.differences(record)
+        stored = read_checkpoint(resumed, mmap=True).get("hyper_parameters", {})
+        domain, optimizer = stored.get("domain", data.domain), stored.get("recipe", {}).get("optimizer")
+        found = domain_differences(domain, data.domain) if before is None else before.differences(record)
         require_same(found, f"resume {resumed}", settings.run.force)
+        if optimizer not in (None, model.recipe.optimizer):  # not even if the user insists
+            raise ValueError(
+                f"{resumed} holds the state of the optimizer '{optimizer}', from which '{model.recipe.optimizer}' "
+                "cannot go on; keep the optimizer, or start a new run."
+            )
     elif settings.run.overwrite:
         clear(folder)
     for name in OUTDATED:

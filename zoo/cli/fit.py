@@ -62,7 +62,7 @@ def train(settings: Settings, folder: Path) -> None:
             f"trainer.max_epochs is {trainer.max_epochs}, but the recipe has {model.max_epochs} epochs.", stacklevel=2
         )
     if first_process():
-        begin(settings, data, folder, resumed)
+        begin(settings, model, data, folder, resumed)
     trainer.fit(model, datamodule=fitted, ckpt_path=resumed, weights_only=True)
     if not trainer.fit_loop.epoch_progress.total.ready:
         raise ValueError("nothing was trained: there are no training batches; check the data and limit_train_batches.")
