@@ -121,6 +121,7 @@ class BridgedTransformer(SelfInterpretable):
     """
 
     default_recipe = RECIPE
+    weighs_classes = False
     adjustable = SparseTransformer.adjustable
 
     def __init__(

@@ -88,6 +88,7 @@ class SelfAblatingTransformer(SelfInterpretable):
     """
 
     default_recipe = RECIPE
+    weighs_classes = False
 
     def __init__(
         self,

@@ -103,6 +103,7 @@ class SparseTransformer(SelfInterpretable):
     """
 
     default_recipe = RECIPE
+    weighs_classes = False
     adjustable = ("circuit",)
     means: Tensor
     gathered: Tensor

@@ -171,10 +171,10 @@ class BotCL(SelfInterpretable):
         return Evidence(mass.tanh(), None, state)
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        target, t = batch["target"], evidence.activation
+        target, weights, t = batch["target"], batch.get("class_weights"), evidence.activation
         if self.training and self._only_the_backbone_learns:
-            return {"task": F.cross_entropy(self.classifier(evidence.state["maps"].amax((2, 3))), target)}
-        terms = {"task": F.cross_entropy(scores, target)}
+            return {"task": F.cross_entropy(self.classifier(evidence.state["maps"].amax((2, 3))), target, weights)}
+        terms = {"task": F.cross_entropy(scores, target, weights)}
         if self.decoder is not None:
             terms["reconstruction"] = F.mse_loss(self.decoder(t), self._pixels(batch["input"]).flatten(1))
         if self.training:

@@ -80,6 +80,7 @@ class C3M(SelfInterpretable):
     """
 
     default_recipe = RECIPE
+    weighs_classes = False
     former_names: ClassVar[Mapping[str, str]] = {"percentiles": "annotated.percentiles"}
 
     def __init__(

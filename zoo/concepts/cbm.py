@@ -138,7 +138,7 @@ class CBM(SelfInterpretable):
         if self.training:
             scores = self.readout(self.annotated.evidence_for_head(evidence, batch["concepts"]))
         return {
-            "task": task_loss(scores, batch["target"], self.domain),
+            "task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights")),
             "concepts": self.concept_loss(evidence.state["logit"], batch["concepts"]),
         }
 

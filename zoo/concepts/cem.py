@@ -131,7 +131,7 @@ class CEM(SelfInterpretable):
             truth = concepts.nan_to_num(0.0).to(evidence.activation)
             scores = self.readout(self.intervene(evidence, self._randint(concepts), truth))
         return {
-            "task": task_loss(scores, batch["target"], self.domain),
+            "task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights")),
             "concepts": self.concept_loss(evidence.state["logit"], concepts),
         }
 

@@ -74,6 +74,7 @@ class DCR(SelfInterpretable):
     additive = False
     space = "probability"
     default_recipe = RECIPE
+    weighs_classes = False
 
     def __init__(
         self,

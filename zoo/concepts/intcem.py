@@ -159,16 +159,18 @@ class IntCEM(SelfInterpretable):
         return gain.masked_fill(intervened > 0.5, -torch.inf).argmax(1)
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        concepts, target = batch["concepts"], batch["target"]
+        concepts, target, weights = batch["concepts"], batch["target"], batch.get("class_weights")
         concept_term = self.concept_loss(evidence.state["logit"], concepts)
         if not self.training:
-            return {"task": task_loss(scores, target, self.domain), "concepts": concept_term}
+            return {"task": task_loss(scores, target, self.domain, weights), "concepts": concept_term}
         truth = torch.where(concepts.isfinite(), concepts.to(evidence.activation), evidence.activation)
         first = self._first_groups(len(concepts), concepts.device)
         steps = 1 + self._below(max(min(self._limit(), LONGEST) - 1, 1))
         last, rollout = self._rollout(evidence, truth, first, target, steps)
         weight = self.gamma**steps
-        before, after = (task_loss(self._scores_at(evidence, truth, mu), target, self.domain) for mu in (first, last))
+        before, after = (
+            task_loss(self._scores_at(evidence, truth, mu), target, self.domain, weights) for mu in (first, last)
+        )
         return {"task": (before + weight * after) / (1 + weight), "concepts": concept_term, "rollout": rollout}
 
     def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:

@@ -134,7 +134,7 @@ class LabelFreeCBM(SelfInterpretable):
         return (self.concepts(features).float() - self.mean) / self.std * self.alive
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        return {"task": task_loss(scores, batch["target"], self.domain)}
+        return {"task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"))}
 
     def units(self) -> tuple[Unit, ...]:
         supervision = "random control" if self.scores == "random" else "projected"

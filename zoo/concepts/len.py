@@ -82,6 +82,7 @@ class LEN(SelfInterpretable):
 
     additive = False
     default_recipe = RECIPE
+    weighs_classes = False
     head: EntropyHead
     formula: Tensor
 

@@ -163,7 +163,7 @@ class PostHocCBM(SelfInterpretable):
         return torch.cat([concepts.expand(rest.shape[0], -1, -1), rest], 1)
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        terms = {"task": task_loss(scores, batch["target"], self.domain)}
+        terms = {"task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"))}
         if self.residual is not None:
             terms["residual"] = self.residual.weight.square().mean()
         return terms

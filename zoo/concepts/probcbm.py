@@ -151,7 +151,7 @@ class ProbCBM(SelfInterpretable):
         terms = F.binary_cross_entropy(presence.clamp(1e-6, 1 - 1e-6), concepts.nan_to_num(0.0), reduction="none")
         kl = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(2)
         return {
-            "task": F.cross_entropy(scores, batch["target"]),
+            "task": F.cross_entropy(scores, batch["target"], batch.get("class_weights")),
             "concepts": (terms * known).sum() / known.sum().clamp_min(1),
             "kl": kl.sum(1).mean(),
         }

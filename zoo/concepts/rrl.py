@@ -136,7 +136,7 @@ class RRL(SelfInterpretable):
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         return {
-            "task": task_loss(scores, batch["target"], self.domain),
+            "task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights")),
             "weight": self.rules.conjunctions.square().sum() + self.rules.disjunctions.square().sum(),
         }
 

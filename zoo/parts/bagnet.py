@@ -162,7 +162,7 @@ class BagNet(SelfInterpretable):
         )
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        return {"task": task_loss(scores, batch["target"], self.domain)}
+        return {"task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"))}
 
 
 class Stem(nn.Sequential):

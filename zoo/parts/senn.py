@@ -155,7 +155,7 @@ class SENN(SelfInterpretable):
         return tuple(Unit(name, "feature", source=source) for name in self.elements.names())
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        terms = {"task": task_loss(scores, batch["target"], self.domain)}
+        terms = {"task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"))}
         if self.training and self.coefficients["stability"]:
             terms["stability"] = self._stability(evidence)
         if self.learned:

@@ -295,4 +295,4 @@ class SumOfParts(SelfInterpretable):
         return tuple(Unit(f"group {i + 1}", "group", source=source) for i in range(self.grouping.groups))
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        return {"task": task_loss(scores, batch["target"], self.domain)}
+        return {"task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"))}

@@ -216,7 +216,7 @@ class Correspondence(SelfInterpretable):
         return self.bank.units("training image")
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        return {"cross_entropy": task_loss(scores, batch["target"], self.domain)}
+        return {"cross_entropy": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"))}
 
     # Recipe
 

@@ -231,7 +231,7 @@ class KeypointCounting(SelfInterpretable):
         return self.bank.units("exemplar")
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        return {"cross_entropy": task_loss(scores, batch["target"], self.domain)}
+        return {"cross_entropy": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"))}
 
     # Recipe
 

@@ -191,9 +191,9 @@ class PIPNet(SelfInterpretable):
     # Training
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        target = batch["target"]
+        target, weights = batch["target"], batch.get("class_weights")
         if not self.training:
-            return {"classification": F.cross_entropy(compressed(scores), target)}
+            return {"classification": F.cross_entropy(compressed(scores), target, weights)}
         if "view" not in batch:
             raise ValueError(
                 f"PIPNet compares two views of each image in training, and this batch has one (keys: "
@@ -209,7 +209,7 @@ class PIPNet(SelfInterpretable):
             ramp = (position.epoch + 1) / position.stage.epochs
             return {"pretrain_alignment": ramp * terms["alignment"], "pretrain_presence": terms["presence"]}
         both = torch.cat([scores, other_scores])
-        return {"classification": F.cross_entropy(both, target.repeat(2)), **terms}
+        return {"classification": F.cross_entropy(both, target.repeat(2), weights), **terms}
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.head.weight.requires_grad:

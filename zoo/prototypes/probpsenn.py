@@ -271,7 +271,9 @@ class ProbPSENN(SelfInterpretable):
         expected = distance.mean(1)
         wrong = self.reconstruct(evidence) - self._pixels(batch["input"])
         return {
-            "cross_entropy": F.nll_loss(log_class_probabilities(distance, self.per_class), batch["target"]),
+            "cross_entropy": F.nll_loss(
+                log_class_probabilities(distance, self.per_class), batch["target"], batch.get("class_weights")
+            ),
             "reconstruction": wrong.square().flatten(1).sum(1).mean(),
             "r1": expected.amin(0).mean(),
             "r2": expected.amin(1).mean(),

@@ -161,7 +161,7 @@ class ProtoPNet(SelfInterpretable):
         own, alive = self.own[batch["target"]], self.prototypes.alive  # (B, P), (P,)
         distance = evidence.state["distance"].masked_fill(~alive, torch.inf)  # pruned prototypes do not count
         return {
-            "cross_entropy": task_loss(scores, batch["target"], self.domain),
+            "cross_entropy": task_loss(scores, batch["target"], self.domain, batch.get("class_weights")),
             # A class that lost all its prototypes has no distance.
             "cluster": distance.masked_fill(~own, torch.inf).amin(1).nan_to_num(posinf=0.0).mean(),
             "separation": -distance.masked_fill(own, torch.inf).amin(1).mean(),

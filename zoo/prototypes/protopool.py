@@ -187,7 +187,7 @@ class ProtoPool(SelfInterpretable):
         own = self.slots.users()[batch["target"]]  # (B, M)
         distance = evidence.state["distance"].masked_fill(~self.prototypes.alive, torch.inf)
         return {
-            "cross_entropy": task_loss(scores, batch["target"], self.domain),
+            "cross_entropy": task_loss(scores, batch["target"], self.domain, batch.get("class_weights")),
             "cluster": distance.masked_fill(~own, torch.inf).amin(1).mean(),
             "separation": -distance.masked_fill(own, torch.inf).amin(1).mean(),
             "orthogonality": overlap(self.slots.distributions()),

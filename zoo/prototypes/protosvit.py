@@ -196,7 +196,7 @@ class ProtoSViT(SelfInterpretable):
     # Training
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        terms = {"cross_entropy": F.cross_entropy(scores, batch["target"])}
+        terms = {"cross_entropy": F.cross_entropy(scores, batch["target"], batch.get("class_weights"))}
         if not self.training:
             return terms
         assignment, g = evidence.state["assignment"], evidence.activation

@@ -219,7 +219,7 @@ class ProtoTree(SelfInterpretable):
         if self.training:
             self._batch = self.tree.gain(self.tree.cut(evidence.activation.detach()), batch["target"])
         tiny = torch.finfo(scores.dtype).tiny
-        return {"log_likelihood": F.nll_loss(scores.clamp_min(tiny).log(), batch["target"])}
+        return {"log_likelihood": F.nll_loss(scores.clamp_min(tiny).log(), batch["target"], batch.get("class_weights"))}
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

@@ -54,4 +54,4 @@ class BlackBox(StagedModule):
         return self(x), None
 
     def losses(self, scores: Tensor, evidence: None, batch: Batch) -> dict[str, Tensor]:
-        return {"task": task_loss(scores, batch["target"], self.domain)}
+        return {"task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"))}

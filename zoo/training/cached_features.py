@@ -83,6 +83,10 @@ class CachedFeatures(LightningDataModule):
         """The test images."""
         return self.data.test_dataset()
 
+    def loss_weights(self) -> Tensor | None:
+        """Weights (C,) of the classes in the loss, see `DataModule`."""
+        return self.data.loss_weights()
+
     def concept_labels(self) -> Tensor:
         """The concepts (N, k) of the training images in {0, 1, NaN}.
 

@@ -33,7 +33,7 @@ from zoo.training.recipe_check import (
 )
 from zoo.training.report import ClassificationReport, RegressionReport
 from zoo.training.stages import Stage, check_groups, stage_at, total_epochs
-from zoo.training.tasks import metrics_of, report_of
+from zoo.training.tasks import class_weights_of, metrics_of, report_of
 from zoo.utils.errors import ContractError
 
 SPLITS = ("train", "val", "test")
@@ -51,12 +51,15 @@ class StagedModule(LightningModule):
 
     Attributes:
         default_recipe: the complete recipe of the class; its coefficients name every loss term.
+        weighs_classes: whether the loss can weigh classes, see `zoo.data.DataModule`.
         stages: of the recipe.
         coefficients: weights of the loss terms by name.
         metrics: of each split, "train", "val" and "test".
     """
 
     default_recipe: ClassVar[Recipe]
+    weighs_classes: ClassVar[bool] = True  # whether `losses` reads batch.get("class_weights")
+    class_weights: Tensor | None
     metrics: nn.ModuleDict
 
     def __init__(
@@ -78,6 +81,7 @@ class StagedModule(LightningModule):
         self.stages: tuple[Stage, ...] = self.recipe.stages or ()
         self.coefficients: dict[str, float] = self.recipe.coefficients or {}
         self.metrics = nn.ModuleDict({f"{split}_metrics": metrics_of(self.domain) for split in SPLITS})
+        self.register_buffer("class_weights", None, persistent=False)  # (C,) of the data of a fit
         self.report: ClassificationReport | RegressionReport | None = None  # of the last test or validation
         self.threshold: float | None = None  # of two classes, chosen by the last validation
 
@@ -189,6 +193,7 @@ class StagedModule(LightningModule):
         if any(not s.trained and not s.is_action for s in self.stages):  # its training_step returns None on purpose
             warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
         check_actions(self, self.stages)
+        self.class_weights = class_weights_of(self.trainer, self.domain, self.weighs_classes, type(self).__name__)
         self.check_recipe()
         check_strategy(self.trainer.strategy, self.stages, self.groups())
         if (sizes := class_sizes(self.trainer, len(self.domain.classes))) is not None:
@@ -278,6 +283,8 @@ class StagedModule(LightningModule):
 
     def _evaluate(self, batch: Any, split: str, batch_idx: int) -> Tensor:
         batch = as_batch(batch)
+        if self.class_weights is not None:
+            batch = {**batch, "class_weights": self.class_weights.to(self.device)}
         scores, evidence = self.step(batch["input"])
         terms = self.losses(scores, evidence, batch)
         total = weighted_sum(terms, self.coefficients, type(self).__name__)

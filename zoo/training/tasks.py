@@ -1,6 +1,7 @@
 """What differs between kinds of tasks: the loss of the task, its metrics, and those of annotated concepts."""
 
 import torch
+from lightning import Trainer
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric, MetricCollection
@@ -96,10 +97,41 @@ def check_classification(domain: Domain, model: str) -> None:
         raise ValueError(f"{model} is a classifier; the task of these data is '{domain.task}'.")
 
 
-def task_loss(scores: Tensor, target: Tensor, domain: Domain) -> Tensor:
-    """Cross-entropy for classes (target (B,)), mean squared error for values (target (B, C))."""
+def class_weights_of(trainer: Trainer, domain: Domain, possible: bool, model: str) -> Tensor | None:
+    """The class weights (C,) of the data of a fit; None without any.
+
+    Args:
+        trainer: of the fit.
+        domain: of the model.
+        possible: whether the loss of the model can weigh classes.
+        model: name, for messages.
+
+    Raises:
+        ValueError: there are weights, and the loss cannot use them, or the task has no classes.
+    """
+    find = getattr(getattr(trainer, "datamodule", None), "loss_weights", None)
+    weights: Tensor | None = None if find is None else find()
+    if weights is None:
+        return None
+    if not possible or domain.task != "classification":
+        raise ValueError(
+            f"the loss of {model} has no class weights for a task of {domain.task}; leave out class_weights, or use "
+            "sampling: balanced."
+        )
+    return weights
+
+
+def task_loss(scores: Tensor, target: Tensor, domain: Domain, class_weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy for classes (target (B,)), mean squared error for values (target (B, C)).
+
+    Args:
+        scores: (B, C).
+        target: see above.
+        domain: of the task.
+        class_weights: (C,) of the classes in the cross-entropy, `batch.get("class_weights")`.
+    """
     return (
-        F.cross_entropy(scores, target)
+        F.cross_entropy(scores, target, class_weights)
         if domain.task == "classification"
         else F.mse_loss(scores, target.view_as(scores))
     )

@@ -100,6 +100,7 @@ class ImageData(DataModule):
         batch_size, workers, seed, val_fraction: see `DataModule`.
         augment: augmentation of the training images, see `zoo.data.base.augment`.
         views: 2 adds a second view of each image to training batches, as "view".
+        **loading: `sampling` and `class_weights`, see `DataModule`.
 
     Raises:
         ValueError: unknown augmentation, another number of views, or an augmentation whose two views would be equal.
@@ -113,8 +114,9 @@ class ImageData(DataModule):
         val_fraction: float = 0.1,
         augment: str = "none",
         views: int = 1,
+        **loading: Any,
     ) -> None:
-        super().__init__(batch_size, workers, seed, val_fraction)
+        super().__init__(batch_size, workers, seed, val_fraction, **loading)
         varies = pipeline(augment, (1, 1)).varies  # refuses an unknown name now, not in the first batch
         if views not in (1, 2):
             raise ValueError(f"views must be 1 or 2; got {views}.")

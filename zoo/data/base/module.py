@@ -1,7 +1,7 @@
 """The base of all data modules: splits and loaders."""
 
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import LightningDataModule
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from zoo.data.base.items import Items, Part
-from zoo.data.base.sampling import EpochSampler, stratified_split
+from zoo.data.base.sampling import BalancedSampler, EpochSampler, class_weights, stratified_split
 from zoo.domain import Domain
 
 
@@ -24,19 +24,34 @@ class DataModule(LightningDataModule):
         seed: of random splits, of generated data, and of the shuffle of each epoch.
         val_fraction: share of the training items held out for validation, in (0, 1), stratified by class. Not used if
             the data has its own validation split.
+        sampling: "uniform" reads every training item once in an epoch; "balanced" draws as many items, each from a
+            class that is drawn uniformly, with replacement.
+        class_weights: weights of the classes in the cross-entropy of training and validation: a list of C numbers, or
+            "balanced", N / (C n_c) for n_c of N training items. Models with another loss refuse it.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(self, batch_size: int = 64, workers: int = 0, seed: int = 0, val_fraction: float = 0.1) -> None:
+    def __init__(
+        self,
+        batch_size: int = 64,
+        workers: int = 0,
+        seed: int = 0,
+        val_fraction: float = 0.1,
+        sampling: Literal["uniform", "balanced"] = "uniform",
+        class_weights: Literal["balanced"] | list[float] | None = None,
+    ) -> None:
         super().__init__()
         if batch_size < 1 or workers < 0 or not 0 < val_fraction < 1:
             raise ValueError(
                 f"expected batch_size >= 1, workers >= 0 and 0 < val_fraction < 1; got {batch_size}, "
                 f"{workers}, {val_fraction}."
             )
+        if sampling not in ("uniform", "balanced"):
+            raise ValueError(f"sampling must be 'uniform' or 'balanced'; got {sampling!r}.")
         self.batch_size, self.workers, self.seed, self.val_fraction = batch_size, workers, seed, val_fraction
+        self.sampling, self.class_weights = sampling, class_weights
 
     def make_domain(self) -> Domain:
         """The domain of this data: names, preprocessing, and shapes of inputs and outputs."""
@@ -118,8 +133,22 @@ class DataModule(LightningDataModule):
         last_is_single = len(sampler) % self.batch_size == 1
         return self._loader(dataset, sampler=sampler, generator=generator, drop_last=last_is_single)
 
+    def loss_weights(self) -> Tensor | None:
+        """Weights (C,) of the classes in the loss; None if all count the same.
+
+        Raises:
+            ValueError: not one positive number for each class.
+        """
+        if self.class_weights is None:
+            return None
+        targets, count = self._training_part(False).targets, len(self.domain["classes"])
+        return class_weights(self.class_weights, targets, count)
+
     def make_sampler(self, dataset: Dataset, generator: torch.Generator) -> EpochSampler:
         """The order of the training items in each epoch."""
+        if self.sampling == "balanced":
+            targets = getattr(dataset, "targets", torch.zeros(0))
+            return BalancedSampler(dataset, generator, self.seed, targets)
         return EpochSampler(dataset, generator, self.seed)
 
     def val_dataloader(self) -> DataLoader:

@@ -1,5 +1,7 @@
 """Which items are held out, and in which order the training items are read."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -24,6 +26,54 @@ class EpochSampler(DistributedSampler):
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
         self.generator.manual_seed(self.seed + 1_000_003 * epoch + self.rank)
+
+
+class BalancedSampler(EpochSampler):
+    """Draws as many items as there are, with replacement: a class uniformly, then one of its items uniformly.
+
+    Args:
+        dataset, generator, seed: see `EpochSampler`.
+        targets: (N,) classes.
+
+    Raises:
+        ValueError: the targets are not classes.
+    """
+
+    def __init__(self, dataset: Dataset, generator: torch.Generator, seed: int, targets: Tensor) -> None:
+        super().__init__(dataset, generator, seed)
+        if targets.is_floating_point() or targets.ndim != 1:
+            raise ValueError("sampling: balanced needs one class for each item; use sampling: uniform.")
+        self.items = targets.argsort(stable=True)
+        self.counts = targets.unique(return_counts=True)[1]
+
+    def __iter__(self) -> Iterator[int]:
+        draw = torch.Generator().manual_seed(self.seed + self.epoch)
+        chosen = torch.randint(len(self.counts), (self.total_size,), generator=draw)
+        place = (torch.rand(self.total_size, generator=draw, dtype=torch.float64) * self.counts[chosen]).long()
+        rows = self.items[(self.counts.cumsum(0) - self.counts)[chosen] + place]
+        return iter(rows[self.rank :: self.num_replicas].tolist())
+
+
+def class_weights(given: str | list[float], targets: Tensor, classes: int) -> Tensor:
+    """Weights (C,) of the classes in a loss.
+
+    Args:
+        given: C numbers; or "balanced", N / (C n_c), 0 for a class without items.
+        targets: (N,) classes of the training items.
+        classes: C.
+
+    Raises:
+        ValueError: not one number above 0 for each class, or the targets are not classes.
+    """
+    if targets.is_floating_point():
+        raise ValueError("class_weights needs classes, and the targets are values; leave it out.")
+    if given == "balanced":
+        counts = torch.bincount(targets, minlength=classes).float()
+        return torch.where(counts > 0, len(targets) / (classes * counts.clamp_min(1)), 0.0)
+    numbers = [] if isinstance(given, str) else list(given)
+    if len(numbers) != classes or min(numbers) <= 0:
+        raise ValueError(f"class_weights must be 'balanced' or {classes} numbers above 0; got {given!r}.")
+    return torch.tensor(numbers, dtype=torch.float32)
 
 
 def stratified_split(targets: Tensor, fraction: float, seed: int) -> tuple[list[int], list[int]]:
