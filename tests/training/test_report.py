@@ -1,11 +1,14 @@
 """What a test reports, against scikit-learn, torchmetrics and hand-made cases."""
 
+from inspect import signature
+
 import numpy as np
 import pytest
 import torch
 from sklearn import metrics
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from zoo.core import registry
 from zoo.training import ranking
 from zoo.training.report import R2, ClassificationReport, RegressionReport, most_confused
 from zoo.utils.functional import average_precision
@@ -159,3 +162,12 @@ def test_r2_of_values_far_from_zero() -> None:
     metric.reset()
     metric.update(torch.ones(2, 1), torch.ones(2))
     assert metric.compute().isnan()
+
+
+def test_the_threshold_of_a_test_takes_no_name_of_a_model() -> None:
+    """PIP-Net has a `threshold` of its own."""
+    taken = {"decision_threshold", "report"}
+    for entry in registry.entries():
+        assert not taken & set(vars(entry.cls)) and not taken & set(signature(entry.cls.__init__).parameters), (
+            entry.name
+        )

@@ -24,7 +24,7 @@ def run(arguments: list[str], command: str) -> int:
     trained = open_trained(settings, command)
     split = "test" if command == "test" else "val"
     require_same_items(trained, settings, command, split)
-    trained.model.threshold = chosen_threshold(trained.folder)
+    trained.model.decision_threshold = chosen_threshold(trained.folder)
     with plain_errors():
         trainer = make_trainer(settings, logger=False, enable_checkpointing=False)
         evaluate = getattr(trainer, command)

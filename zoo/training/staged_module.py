@@ -83,7 +83,7 @@ class StagedModule(LightningModule):
         self.metrics = nn.ModuleDict({f"{split}_metrics": metrics_of(self.domain) for split in SPLITS})
         self.register_buffer("class_weights", None, persistent=False)  # (C,) of the data of a fit
         self.report: ClassificationReport | RegressionReport | None = None  # of the last test or validation
-        self.threshold: float | None = None  # of two classes, chosen by the last validation
+        self.decision_threshold: float | None = None  # of two classes, chosen by the last validation
 
     def keep_arguments(self, arguments: Mapping[str, Any]) -> None:
         """Keeps what the constructor was given in `hparams`, as plain data, so that a checkpoint can build the model.
@@ -258,12 +258,12 @@ class StagedModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self._log_report("val")
         if isinstance(self.report, ClassificationReport):
-            self.threshold = self.report.best_threshold()
-            if self.threshold is not None:
-                self.log("val/threshold", self.threshold)
+            self.decision_threshold = self.report.best_threshold()
+            if self.decision_threshold is not None:
+                self.log("val/threshold", self.decision_threshold)
 
     def on_test_epoch_start(self) -> None:
-        self.report = self._make_report(self.threshold)
+        self.report = self._make_report(self.decision_threshold)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate(batch, "test", batch_idx)
