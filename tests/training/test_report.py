@@ -168,6 +168,7 @@ def test_the_threshold_of_a_test_takes_no_name_of_a_model() -> None:
     """PIP-Net has a `threshold` of its own."""
     taken = {"decision_threshold", "report"}
     for entry in registry.entries():
-        assert not taken & set(vars(entry.cls)) and not taken & set(signature(entry.cls.__init__).parameters), (
+        given = signature(entry.cls.__init__).parameters
+        assert not taken & {*vars(entry.cls), *given}, entry.name
             entry.name
         )
