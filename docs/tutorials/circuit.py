@@ -89,5 +89,28 @@ figure.savefig("circuit.png", dpi=100)
 # %% [markdown]
 # ![Nodes in columns from the first read to the last write, and the weights between them](circuit.png)
 #
+# ## Is the story true?
+#
+# The picture says that channel 3 carries the quote. An interchange tests it: each prompt of a pair gets the value that
+# the channel has on the other prompt. If the story is true, the answer follows.
+
+# %%
+import torch
+
+from zoo.circuits import interchange
+
+swapped = torch.zeros(circuit.mask.numel(), dtype=torch.bool)
+swapped[circuit.layout.number("layer 0 attn_out 3")] = True
+swapped = swapped.view(circuit.mask.shape)
+for name, within in (("circuit", circuit), ("complete network", None)):
+    found = interchange(model, held_out, swapped, within)
+    print(f"{name}: {found.moved:.0%} of the logit difference follows, {found.flipped:.0%} of the answers flip")
+
+# %% [markdown]
+# The story is half true: in this circuit about half of the difference goes through this channel, in the complete network
+# a fifth, and its answers do not flip. A circuit shows one way that suffices, not the way that the network takes.
+#
 # From the command line, `python train.py prune --checkpoint sparse-idioms --task single_double_quote` also measures
-# controls (random nodes, shuffled weights, a nonsense task) and writes a page with what each node does on some prompts.
+# controls, each with a verdict (random nodes, half of the other nodes, frozen norms, a nonsense task, shuffled
+# weights), and writes a page with what each node does. `python train.py interchange --checkpoint sparse-idioms
+# --task single_double_quote` swaps the nodes with the largest effects; `--circuit FILE` does so within a circuit.

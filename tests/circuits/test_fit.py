@@ -119,7 +119,10 @@ def test_prune_and_explain_on_the_command_line(run: Path, tmp_path: Path, capsys
     checkpoint, circuits = str(zoo.save(model.eval(), tmp_path / "checkpoint")), tmp_path / "circuits"
     arguments = ["prune", "--checkpoint", checkpoint, "--output", str(circuits), "--pairs", "8", "--steps", "20"]
     assert main([*arguments, "--task", "for_while"]) == 0
-    assert re.search(r"for_while: \d+ nodes, \d+ edges in .*\n  circuit, held-out: loss .*\n.*\n  (pass|warn)  random nodes", capsys.readouterr().out)
+    assert re.search(
+        r"for_while: \d+ nodes, \d+ edges in .*\n  circuit, held-out: loss .*\n.*\n  (pass|warn)  random nodes",
+        capsys.readouterr().out,
+    )
     page = (circuits / "for_while.html").read_text()
     assert "Circuit of for_while" in page and "<svg" in page and "control: shuffled weights" in page
     circuit = Circuit.load(circuits / "for_while.safetensors")
