@@ -53,6 +53,7 @@ class Results:
     paged: Set[Input]
 
     def has_page(self, file: Input) -> bool:
+        """Whether a page is written for an input."""
         return file in self.paged
 
     def record(self, file: Input, one: Explanation) -> Result:
