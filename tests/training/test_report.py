@@ -168,7 +168,4 @@ def test_the_threshold_of_a_test_takes_no_name_of_a_model() -> None:
     """PIP-Net has a `threshold` of its own."""
     taken = {"decision_threshold", "report"}
     for entry in registry.entries():
-        given = signature(entry.cls.__init__).parameters
-        assert not taken & {*vars(entry.cls), *given}, entry.name
-            entry.name
-        )
+        assert not taken & {*vars(entry.cls), *signature(entry.cls.__init__).parameters}, entry.name
