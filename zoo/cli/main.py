@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from importlib import import_module
 
 import zoo
-from zoo.cli import run_help
 from zoo.utils.errors import did_you_mean
 from zoo.utils.printable import LINES, printable
 
@@ -109,7 +108,10 @@ def run(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise ValueError(f"no command named '{name}'; {did_you_mean(name, COMMANDS)}")
     command = COMMANDS[name]
-    if name in run_help.COMMANDS and set(run_help.FLAGS) & set(arguments):
-        print(run_help.run_help(name, command.module, arguments))
-        return 0
+    if {"--help", "-h"} & set(arguments):
+        from zoo.cli import run_help  # here, because it knows all data modules
+
+        if name in run_help.COMMANDS:
+            print(run_help.run_help(name, command.module, arguments))
+            return 0
     return getattr(import_module(command.module), command.function)(arguments)
