@@ -80,8 +80,9 @@ def _measure(
         command = [sys.executable, "train.py", "fit", "--config", f"configs/circuits/{name}.yaml"]
         resume = ["--ckpt_path", "last"] if (run / "last.ckpt").exists() else []
         subprocess.run([*command, "--seed_everything", str(seed), "--output", str(run), *resume], check=True)
-    model = zoo.load(run / "checkpoint").to("cuda" if torch.cuda.is_available() else "cpu")
+    model = zoo.load(run / "checkpoint")
     assert isinstance(model, SparseTransformer)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     windows = ProjectionSet(data_of(run / "checkpoint", None, [], "").projection_dataset(), device=model.device)
     nats = json.loads((run / "metrics.json").read_text())["nats"]
     record: dict[str, Any] = {"nats": nats, "density": model.density, "tasks": {}}

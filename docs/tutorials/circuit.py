@@ -107,8 +107,8 @@ for name, within in (("circuit", circuit), ("complete network", None)):
     print(f"{name}: {found.moved:.0%} of the logit difference follows, {found.flipped:.0%} of the answers flip")
 
 # %% [markdown]
-# The story is half true: in this circuit about half of the difference goes through this channel, in the complete network
-# a fifth, and its answers do not flip. A circuit shows one way that suffices, not the way that the network takes.
+# The story is half true: in this circuit, about half of the difference goes through this channel; in the complete
+# network it is a fifth, and the answers do not flip. A circuit shows one way that suffices.
 #
 # From the command line, `python train.py prune --checkpoint sparse-idioms --task single_double_quote` also measures
 # controls, each with a verdict (random nodes, half of the other nodes, frozen norms, a nonsense task, shuffled

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import zoo
 from zoo.checkpoints.pretrained import find
+from zoo.checkpoints.shipped import ROOTS
 from zoo.circuits.analysis.controls import controls
 from zoo.circuits.analysis.mask_search import Pruning
 from zoo.circuits.analysis.pruning import prune
@@ -36,7 +37,8 @@ def prune_tasks(arguments: list[str]) -> int:
     model.to(options.device or default_device())
     chosen = tasks() if options.task == ["all"] else [find_task(name) for name in options.task]
     how = Pruning(target=options.target_loss, penalties=options.penalties, steps=options.steps, seed=options.seed)
-    folder = options.output or Path(f"{options.checkpoint}-circuits")
+    place = Path(options.checkpoint.name) if options.checkpoint.parent in ROOTS else options.checkpoint
+    folder = options.output or Path(f"{place}-circuits")
     folder.mkdir(parents=True, exist_ok=True)
     windows = None if options.no_controls else training_windows(model, options.checkpoint, options.config)
     failed = 0
