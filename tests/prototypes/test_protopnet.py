@@ -76,6 +76,19 @@ def test_losses_by_hand(by_hand: ProtoPNet) -> None:
     assert by_hand.losses(scores, evidence, {"target": TARGETS})["l1"].item() == pytest.approx(6.25)
 
 
+def test_gradients_by_hand(by_hand: ProtoPNet) -> None:
+    """Each image moves the prototype at its smallest distance: by 2 (p - z) / 3 for cluster, the opposite otherwise."""
+    terms = by_hand.losses(*by_hand.train().step(images()), {"input": images(), "target": TARGETS})
+    vectors = by_hand.prototypes.vectors
+    cluster, separation = (
+        torch.autograd.grad(terms[name], vectors, retain_graph=True)[0] for name in ("cluster", "separation")
+    )
+    expected = torch.tensor([[-2, -2, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]) / 3
+    torch.testing.assert_close(cluster, expected, rtol=1e-5, atol=1e-5)
+    expected = torch.tensor([[0, 0, 0], [0, 0, 2], [0, -4, 0], [0, 0, -2]]) / 3
+    torch.testing.assert_close(separation, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_published_coefficients_weigh_the_terms(by_hand: ProtoPNet, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("log", "log_dict"):
         monkeypatch.setattr(by_hand, name, lambda *args, **kwargs: None)

@@ -51,6 +51,20 @@ def test_alternatives_are_the_scores_with_one_answer_changed() -> None:
             torch.testing.assert_close(found[:, n], scores)
 
 
+def test_gradients_are_differences_between_the_sides() -> None:
+    tree, target = random_tree(3, 4), torch.tensor([2, 0])
+    answers = torch.rand(2, tree.nodes).requires_grad_()
+    scores = (tree.arrivals(answers) @ tree.distributions()).gather(1, target[:, None])
+    (gradient,) = torch.autograd.grad(scores.sum(), answers)
+    for n in range(tree.nodes):
+        sides = []
+        for value in (0.0, 1.0):
+            changed = answers.detach().clone()
+            changed[:, n] = value
+            sides.append(by_paths(tree, changed).gather(1, target[:, None])[:, 0])
+        torch.testing.assert_close(gradient[:, n], sides[1] - sides[0])
+
+
 def test_leaves_learn_by_the_formula_on_a_tree_of_two() -> None:
     tree = Tree(1, 2)
     tree.leaves.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
