@@ -28,7 +28,8 @@ import torch
 
 import zoo
 from benchmarks.circuits_page import page
-from zoo.circuits import Circuit, Pruning, SparseTransformer
+from zoo.circuits import Circuit, Pruning
+from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.cli.checkpoint_data import data_of
 from zoo.cli.prune import search, write
 from zoo.data.synthetic.code_tasks import find_task, tasks
