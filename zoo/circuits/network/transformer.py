@@ -190,8 +190,13 @@ def kept_entries(layout: Layout, sparsity: Sparsity, channels: int) -> dict[str,
 
 
 def sinusoids(length: int, channels: int) -> Tensor:
-    """Sines and cosines of the position, (T, p); the periods grow geometrically from 4 to T. An odd p ends with 0."""
+    """Sines and cosines of the position, (T, p); the periods grow geometrically from 4 to T. An odd p ends with 0.
+
+    Differs from the published code: channel i is scaled by 1 - i / 10^6, because at position 0 all cosines would be
+    equal, and which of equal values AbsTopK keeps is undefined in exported graphs.
+    """
     periods = torch.logspace(math.log10(4), math.log10(max(length, 5)), max(channels // 2, 1))
     angle = 2 * math.pi * torch.arange(length)[:, None] / periods
     waves = torch.cat([angle.sin(), angle.cos()], 1)[:, :channels]
-    return nn.functional.pad(waves, (0, channels - waves.shape[1]))
+    waves = waves * (1 - 1e-6 * torch.arange(waves.shape[1]))
+    return F.pad(waves, (0, channels - waves.shape[1]))
