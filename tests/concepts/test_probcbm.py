@@ -10,7 +10,7 @@ from torch.distributions import Normal, kl_divergence
 import zoo
 from tests.small_models import CONCEPTS, IMAGES, ROWS, RandomImages, probcbm
 from zoo.concepts import ProbCBM
-from zoo.concepts.layers.probabilistic import AttentionPooling, DistanceHead
+from zoo.concepts.layers.probabilistic import AttentionPooling, ConceptLinear, DistanceHead
 from zoo.core.evidence import Evidence
 
 
@@ -47,14 +47,42 @@ def test_score_is_the_root_mean_square_distance() -> None:
 def test_attention_pools_every_concept_by_itself() -> None:
     pool, cells = AttentionPooling(3, 4), torch.randn(2, 3, 4, 6)
     for k in range(3):
-        weight = ((pool.first[k] @ cells[:, k]).tanh() * pool.second[k][:, None]).sum(1).softmax(1)
+        weight = ((pool.first[k] @ cells[:, k]).tanh() * pool.second[k][0][:, None]).sum(1).softmax(1)
         torch.testing.assert_close(pool(cells)[:, k], (cells[:, k] * weight[:, None]).sum(2))
 
 
+def test_embeddings_by_hand(model: ProbCBM) -> None:
+    """Mean and log variance of each concept by itself, from its own layers (published: PIENet, uncertainty module)."""
+    layers, width = model.concepts, model.concepts.width
+    with torch.no_grad():
+        for parameter in layers.parameters():
+            parameter.normal_(0, 0.5)
+        maps = layers.project(model.backbone(RandomImages(5, seed=1).inputs)).flatten(2)
+    found = evidence_of(model).state
+    for k in range(layers.concepts):
+        cells = maps[:, k * width : (k + 1) * width].transpose(1, 2)  # (B, L, d)
+
+        def linear(layer: ConceptLinear, x: Tensor, k: int = k) -> Tensor:
+            return x @ layer.weight[k].T + layer.bias[k]
+
+        def pooled(pool: AttentionPooling, cells: Tensor = cells, k: int = k) -> Tensor:
+            weight = ((cells @ pool.first[k].T).tanh() @ pool.second[k].T).softmax(1)
+            return (weight * cells).sum(1)
+
+        average = cells.mean(1)
+        mean = linear(layers.pooled, average) + linear(layers.residual, pooled(layers.mean_attention)).sigmoid()
+        mean = (mean - mean.mean(1, keepdim=True)) / (mean.var(1, keepdim=True, correction=0) + 1e-5).sqrt()
+        mean = mean * layers.norm.weight[k] + layers.norm.bias[k]
+        variance = linear(layers.variance, pooled(layers.variance_attention)) + linear(layers.pooled_variance, average)
+        torch.testing.assert_close(found["embedding"][:, k], mean / mean.norm(dim=1, keepdim=True))
+        torch.testing.assert_close(found["log_variance"][:, k], variance.clamp(max=10))
+
+
 def test_kl_is_that_of_two_gaussians(model: ProbCBM) -> None:
+    """Sum over the embedding, mean over rows and concepts."""
     evidence = evidence_of(model)
     mean, deviation = evidence.state["embedding"], (0.5 * evidence.state["log_variance"]).exp()
-    expected = kl_divergence(Normal(mean, deviation), Normal(0.0, 1.0)).sum((1, 2)).mean()
+    expected = kl_divergence(Normal(mean, deviation), Normal(0.0, 1.0)).sum(2).mean()
     found = model.losses(model.readout(evidence), evidence, batch(model))["kl"]
     torch.testing.assert_close(found, expected)
 

@@ -51,16 +51,20 @@ class IntCEM(SelfInterpretable):
         evidence and scores as in CEM, with one scoring layer for each concept
         ψ(c, μ)                             (B, G) policy: logits of the group to request next; μ (B, G) intervened
 
-        rollout: μ_0 at random, then T steps: the target is the group whose truth raises the true class's score most,
+        rollout: μ_r by RandInt, μ_0 = μ_r and some more groups at random, then T steps: the target is the group whose
+                 truth raises the true class's score most,
                  g* = argmax over g of Σ_{i in g} (c_i - p_i) (c⁺_i - c⁻_i)·W_y    in closed form, no head calls;
                  the next group is drawn from ψ (Gumbel-softmax, straight-through) and joins μ
-        loss = (CE(y | μ_0) + γ^T CE(y | μ_T)) / (1 + γ^T) + λ concepts + λ_roll mean_t CE(ψ, g*_t)      (section 3)
+        loss = (CE(y | μ_r) + γ^T CE(y | μ_T)) / (1 + γ^T) + λ concepts + λ_roll mean_t CE(ψ, g*_t)      (section 3)
+
+    With G groups, limit the horizon and r = |μ_r|, the number of groups that join μ_0 is uniform over
+    0 ... min(limit, G - r - 1) - 1, and T is uniform over 1 ... min(limit, 6, G - |μ_0|) - 1 (0 if that is empty).
 
     `next_group` evaluates ψ at test time.
 
     Differs from the published code: groups that were intervened on are neither the target nor drawn again, so μ stays
-    in {0, 1}; groups are drawn for every row; the horizon depends on the number of training steps alone, so that a
-    resumed run repeats it.
+    in {0, 1}; μ_r, μ_0 and T are drawn for every row (published: their sizes once per batch); the horizon depends on
+    the number of training steps alone, so that a resumed run repeats it.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`); names the concepts and their groups.
@@ -106,9 +110,9 @@ class IntCEM(SelfInterpretable):
         self.concept_loss = ConceptLoss(count, self.annotated.exclusive, weighting)
         self.backbone = create_encoder(backbone, self.domain)
         self.concepts = ConceptEmbedding(self.backbone.channels, count, width, shared=False)
-        sizes = [count * width + len(columns), *policy]
+        sizes = [count * width + count, *policy, len(columns)]
         layers = [layer for a, b in pairwise(sizes) for layer in (nn.BatchNorm1d(a), nn.Linear(a, b), nn.LeakyReLU())]
-        self.policy = nn.Sequential(*layers, nn.Linear(sizes[-1], len(columns)))
+        self.policy = nn.Sequential(*layers[:-1])
         self.head = EmbeddingHead(count, width, len(self.domain.classes))
         members = torch.zeros(len(columns), count)
         for g, group in enumerate(columns):
@@ -141,7 +145,8 @@ class IntCEM(SelfInterpretable):
 
     def next_group(self, evidence: Evidence, intervened: Tensor) -> Tensor:
         """Policy logits (B, G) of the group to request next; -inf for the groups `intervened` (B, G) on already."""
-        inputs = torch.cat([mixed_embeddings(evidence).flatten(1), intervened.to(evidence.activation)], 1)
+        concepts = intervened.to(evidence.activation) @ self.members  # (B, k)
+        inputs = torch.cat([mixed_embeddings(evidence).flatten(1), concepts], 1)
         return self.policy(inputs).masked_fill(intervened > 0.5, -torch.inf)
 
     def greedy_group(self, evidence: Evidence, truth: Tensor, intervened: Tensor, target: Tensor) -> Tensor:
@@ -164,35 +169,40 @@ class IntCEM(SelfInterpretable):
         if not self.training:
             return {"task": task_loss(scores, target, self.domain, weights), "concepts": concept_term}
         truth = torch.where(concepts.isfinite(), concepts.to(evidence.activation), evidence.activation)
-        first = self._first_groups(len(concepts), concepts.device)
-        steps = 1 + self._below(max(min(self._limit(), LONGEST) - 1, 1))
+        randint, first, steps = self._draw_start(len(concepts), concepts.device)
         last, rollout = self._rollout(evidence, truth, first, target, steps)
         weight = self.gamma**steps
         before, after = (
-            task_loss(self._scores_at(evidence, truth, mu), target, self.domain, weights) for mu in (first, last)
+            F.cross_entropy(self._scores_at(evidence, truth, mu), target, reduction="none") for mu in (randint, last)
         )
-        return {"task": (before + weight * after) / (1 + weight), "concepts": concept_term, "rollout": rollout}
+        rows = torch.ones_like(before) if weights is None else weights[target]
+        task = (rows * (before + weight * after) / (1 + weight)).sum() / rows.sum()
+        return {"task": task, "concepts": concept_term, "rollout": rollout}
 
     def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
         found = super().update_metrics(split, scores, evidence, batch)
         return {**found, **self.annotated.update_metrics(split, evidence, batch)}
 
     def _rollout(
-        self, evidence: Evidence, truth: Tensor, intervened: Tensor, target: Tensor, steps: int
+        self, evidence: Evidence, truth: Tensor, intervened: Tensor, target: Tensor, steps: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Requests `steps` more groups; returns all groups intervened on (B, G) and the mean loss of the policy."""
-        losses = []
-        for _ in range(steps):
+        """Requests `steps` (B,) more groups for each row, of which there must be as many.
+
+        Returns:
+            all groups intervened on (B, G), and the loss of the policy: mean over the steps of a row, then over rows
+            with a step.
+        """
+        total = torch.zeros_like(steps, dtype=evidence.activation.dtype)
+        for t in range(self._longest()):  # known without asking the device how long the longest rollout is
+            active = t < steps
             now = self._at(evidence, truth, intervened)
             logits = self.next_group(now, intervened)
-            unfinished = (intervened < 0.5).any(1)  # rows with a group left
-            logits = logits.where(unfinished[:, None], torch.zeros_like(logits))
+            logits = logits.where(active[:, None], torch.zeros_like(logits))
             best = self.greedy_group(now, truth, intervened, target)
-            loss = F.cross_entropy(logits, best, reduction="none")
-            losses.append((loss * unfinished).sum() / unfinished.sum().clamp_min(1))
-            drawn = F.gumbel_softmax(logits, hard=True)
-            intervened = intervened + drawn * unfinished[:, None] * (intervened < 0.5)
-        return intervened, torch.stack(losses).mean()
+            total = total + F.cross_entropy(logits, best, reduction="none") * active
+            intervened = intervened + F.gumbel_softmax(logits, hard=True) * active[:, None]
+        loss = (total / steps.clamp_min(1)).sum() / (steps > 0).sum().clamp_min(1)
+        return intervened, loss
 
     def _at(self, evidence: Evidence, truth: Tensor, intervened: Tensor) -> Evidence:
         """The evidence after interventions on groups (B, G), with a gradient to the draw of the groups."""
@@ -202,21 +212,30 @@ class IntCEM(SelfInterpretable):
     def _scores_at(self, evidence: Evidence, truth: Tensor, intervened: Tensor) -> Tensor:
         return self.readout(self._at(evidence, truth, intervened))
 
-    def _first_groups(self, rows: int, device: torch.device) -> Tensor:
-        """μ_0 (B, G): every group with the probability of RandInt, and a few more."""
-        draw = torch.rand(rows, len(self.members), device=device)
-        intervened = draw < self.randint_probability
-        more = self._below(self._limit())
-        if more:
-            rest = torch.rand_like(draw).masked_fill(intervened, -1)
-            intervened = intervened.scatter(1, rest.topk(more, 1).indices, True)
-        return intervened.float()
+    def _draw_start(self, rows: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Draws μ_r and μ_0 (B, G) in {0, 1}, and the lengths T (B,) of the rollouts."""
+        count, limit = len(self.members), self._limit()
+        draw = torch.rand(rows, count, device=device)
+        randint = draw < self.randint_probability
+        used = randint.sum(1)
+        more = self._below((count - used - 1).clamp(max=limit))
+        rank = torch.rand_like(draw).masked_fill(randint, 2).argsort(1).argsort(1)  # of free groups: 0, 1, ...
+        first = randint | (rank < more[:, None])
+        room = (count - used - more).clamp(max=min(limit, LONGEST))
+        return randint.float(), first.float(), (1 + self._below(room - 1)).where(room > 1, 0)
 
     def _limit(self) -> int:
-        """Maximum number of groups that a rollout requests at this training step, at most G - 1."""
+        """The horizon at this training step: grows until it exceeds the number of groups."""
         grown = self.horizon * math.exp(min(self.global_step * math.log(GROWTH), 50.0))
-        return max(int(min(grown, len(self.members) - 1)), 1)
+        return int(min(grown, len(self.members) + 1))
 
-    def _below(self, limit: int) -> int:
-        """An integer in [0, limit), drawn on the CPU so that no device has to synchronise."""
-        return int(torch.randint(limit, (1,)))
+    def _longest(self) -> int:
+        """Maximum length of a rollout at this training step."""
+        return min(self._limit(), LONGEST) - 1
+
+    @staticmethod
+    def _below(limits: Tensor) -> Tensor:
+        """Integers (B,) in [0, limit), each with its own limit; 0 for limits below 1."""
+        return (
+            (torch.rand_like(limits, dtype=torch.float) * limits).long().clamp_min(0).minimum((limits - 1).clamp_min(0))
+        )

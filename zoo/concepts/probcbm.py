@@ -45,13 +45,16 @@ class ProbCBM(SelfInterpretable):
     """Embeds each concept as a Gaussian, whose variance is the concept's uncertainty, and classifies by distances.
 
         f = ReLU(BN(conv1x1(backbone(x))))           (B, k, d, L), L cells
-        μ = normalise(LayerNorm(mean f + sigmoid(V a)))       (B, k, d), a = attention pooling of f
-        log σ² = U a', at most 10                             (B, k, d), a' = another attention pooling
+        μ = normalise(LayerNorm(A mean f + sigmoid(V a)))     (B, k, d), a = attention pooling of f
+        log σ² = U a' + T mean f, at most 10                  (B, k, d), a' = another attention pooling
         z ~ N(μ, σ²); S samples in training, z = μ in evaluation
         p = mean over z of softmax(-α |z - anchor|) over the absent and the present anchor     (B, k)
         score_c = -s RMS(W [z_1 ... z_k] - v_c)               v_c a learned vector per class
 
         loss = concepts (binary cross-entropy of p) + 5e-5 KL(N(μ, σ²) | N(0, 1)) + task (cross-entropy)
+
+    Each concept has its own linear layers (A, V, U, T), attention and LayerNorm. Binary cross-entropy and KL are means
+    over rows and concepts.
 
     Two stages: first the concepts; then the classes, on embeddings each of which is replaced by its true anchor with
     probability 0.5. The gradient of the task does not reach the concepts. An intervention replaces the embedding by the
@@ -153,7 +156,7 @@ class ProbCBM(SelfInterpretable):
         return {
             "task": F.cross_entropy(scores, batch["target"], batch.get("class_weights")),
             "concepts": (terms * known).sum() / known.sum().clamp_min(1),
-            "kl": kl.sum(1).mean(),
+            "kl": kl.mean(),
         }
 
     def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:

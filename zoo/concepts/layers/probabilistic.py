@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+EPSILON = 1e-6  # added to squared distances to anchors, as in the published code
+
 
 class ProbabilisticConcepts(nn.Module):
     """Maps features (B, C, h, w) to the means (of unit length) and log variances (B, k, d) of all concepts.
@@ -24,18 +26,19 @@ class ProbabilisticConcepts(nn.Module):
             nn.Conv2d(channels, concepts * width, 1), nn.BatchNorm2d(concepts * width), nn.ReLU()
         )
         self.mean_attention, self.variance_attention = (AttentionPooling(concepts, width) for _ in range(2))
-        self.residual, self.variance = (
-            nn.Parameter(torch.randn(concepts, width, width) * width**-0.5) for _ in range(2)
+        self.pooled, self.residual, self.variance, self.pooled_variance = (
+            ConceptLinear(concepts, width) for _ in range(4)
         )
-        self.norm = nn.LayerNorm(width)
-        self.anchor = nn.Parameter(torch.randn(2, concepts, width))  # absent, present
+        self.norm = ConceptNorm(concepts, width)
+        self.anchor = nn.Parameter(torch.randn(2, concepts, width) * width**-0.5)  # absent, present
         self.log_scale = nn.Parameter(torch.tensor(5.0).log())
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         cells = self.project(maps).flatten(2).unflatten(1, (self.concepts, self.width))  # (B, k, d, L)
-        attended = torch.einsum("bkd,kde->bke", self.mean_attention(cells), self.residual)
-        mean = F.normalize(self.norm(cells.mean(3) + attended.sigmoid()), dim=2)
-        log_variance = torch.einsum("bkd,kde->bke", self.variance_attention(cells), self.variance)
+        average = cells.mean(3)
+        attended = self.residual(self.mean_attention(cells)).sigmoid()
+        mean = F.normalize(self.norm(self.pooled(average) + attended), dim=2)
+        log_variance = self.variance(self.variance_attention(cells)) + self.pooled_variance(average)
         return mean, log_variance.clamp(max=10.0)
 
     def anchors(self) -> Tensor:
@@ -49,18 +52,44 @@ class ProbabilisticConcepts(nn.Module):
         return torch.sigmoid(self.log_scale.exp() * gap)  # equals the softmax over both anchors
 
 
+class ConceptLinear(nn.Module):
+    """A linear layer for each concept: (B, k, d) -> (B, k, d)."""
+
+    def __init__(self, concepts: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(concepts, width, width))  # (k, out, in)
+        self.bias = nn.Parameter(torch.zeros(concepts, width))
+        for weight in self.weight:
+            nn.init.xavier_uniform_(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("bki,koi->bko", x, self.weight) + self.bias
+
+
+class ConceptNorm(nn.Module):
+    """A LayerNorm for each concept: (B, k, d) -> (B, k, d)."""
+
+    def __init__(self, concepts: int, width: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(concepts, width)), nn.Parameter(torch.zeros(concepts, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:]) * self.weight + self.bias
+
+
 class AttentionPooling(nn.Module):
     """Pools the cells (B, k, d, L) of every concept by its own two-layer attention to (B, k, d)."""
 
     def __init__(self, concepts: int, width: int) -> None:
         super().__init__()
-        hidden = max(width // 2, 1)
-        self.first = nn.Parameter(torch.randn(concepts, hidden, width) * width**-0.5)
-        self.second = nn.Parameter(torch.randn(concepts, hidden) * hidden**-0.5)
+        self.first = nn.Parameter(torch.empty(concepts, width, width))
+        self.second = nn.Parameter(torch.empty(concepts, 1, width))
+        for weight in (*self.first, *self.second):
+            nn.init.xavier_uniform_(weight)
 
     def forward(self, cells: Tensor) -> Tensor:
         hidden = torch.einsum("bkdl,khd->bkhl", cells, self.first).tanh()
-        weight = torch.einsum("bkhl,kh->bkl", hidden, self.second).softmax(2)
+        weight = torch.einsum("bkhl,koh->bkl", hidden, self.second).softmax(2)
         return torch.einsum("bkdl,bkl->bkd", cells, weight)
 
 
@@ -86,4 +115,4 @@ class DistanceHead(nn.Module):
 
 
 def _distance(z: Tensor, anchor: Tensor) -> Tensor:
-    return ((z - anchor).square().sum(-1) + 1e-12).sqrt()
+    return ((z - anchor).square().sum(-1) + EPSILON).sqrt()
