@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 import zoo
+from tests.concepts.table_batch import batch
 from tests.small_models import ROWS
 from tests.toy import fit
 from zoo.concepts import LEN
@@ -55,9 +56,24 @@ def test_an_explanation_says_the_formula_and_whether_it_holds() -> None:
     assert said == (f"{start}true here", f"{start}true here", f"{start}not true here")
     assert model.statements({"activation": activation, "target": torch.tensor([1, 2, 1])}) == ("", "", "")
     scores = torch.tensor([[2.0, 0, 0], [0, 1.0, 0], [0, 1.0, 0]])
-    torch.testing.assert_close(model.fidelity(scores, activation), torch.tensor([2 / 3, 1 / 3, 1.0]))
-    accuracy = model.formula_accuracy(activation, torch.tensor([0, 0, 0]))
-    torch.testing.assert_close(accuracy, torch.tensor([2 / 3, 1.0, 1.0]))
+    f1 = model.formula_f1(activation, scores.argmax(1))  # holds for rows 0 and 1, predicted for row 0
+    torch.testing.assert_close(f1, torch.tensor([2 / 3, 0.0, torch.nan]), equal_nan=True)
+    f1 = model.formula_f1(activation, torch.tensor([0, 0, 0]))
+    torch.testing.assert_close(f1, torch.tensor([0.8, torch.nan, torch.nan]), equal_nan=True)
+
+
+def test_the_head_learns_from_true_or_from_predicted_concepts() -> None:
+    for training in ("independent", "sequential", "joint"):
+        torch.manual_seed(0)
+        model = LEN(ROWS, backbone={"name": "mlp", "widths": [4]}, training=training).train()
+        scores, evidence = model.step(batch()["input"])
+        labels = batch()["concepts"]
+        seen = labels if training == "independent" else evidence.activation
+        expected = F.binary_cross_entropy_with_logits(model.head(seen), torch.eye(3)[batch()["target"]])
+        found = model.losses(scores, evidence, batch())["task"]
+        torch.testing.assert_close(found, expected)
+        found.backward()
+        assert (model.concepts.weight.grad is not None) == (training == "joint")
 
 
 @pytest.mark.parametrize(
