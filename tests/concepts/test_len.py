@@ -11,6 +11,7 @@ from tests.concepts.table_batch import batch
 from tests.small_models import ROWS
 from tests.toy import fit
 from zoo.concepts import LEN
+from zoo.concepts.layers.rule_table import table_text
 from zoo.data import ConceptToy
 
 
@@ -44,6 +45,10 @@ def test_logic_explained_network_from_inputs_to_formulas() -> None:
     x, y = "x above 0.5", "y above 0.5"
     assert set(model.formulas()["different"].split(" or ")) == {f"({x} and not {y})", f"(not {x} and {y})"}
     assert set(model.formulas()["same"].split(" or ")) == {f"({x} and {y})", f"(not {x} and not {y})"}
+    assert trainer.callback_metrics["test/formula_f1"] > 0.9
+    lines = table_text(model.rule_table()).splitlines()
+    assert len(lines) == 2 and lines[0].startswith(f"different if {model.formulas()['different']} (holds for ")
+    assert all(rule.outcome > 0.95 and rule.support == pytest.approx(0.5, abs=0.1) for rule in model.rule_table())
 
 
 def test_an_explanation_says_the_formula_and_whether_it_holds() -> None:

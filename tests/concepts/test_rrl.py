@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, TensorDataset
 
 import zoo
 from tests.small_models import IMAGES, ROWS
 from zoo.concepts import RRL
 from zoo.core.evidence import Evidence
 from zoo.domain import TableDomain
+from zoo.training.projection_set import ProjectionSet
 
 
 def test_scores_by_hand() -> None:
@@ -49,6 +50,51 @@ def test_literals_speak_in_the_units_of_the_table() -> None:
         *(f"age <= {v}" for v in ("33.26", "40", "46.74")),
     ]
     assert model.literals(domain.normalise(torch.tensor([[41.0]]))).tolist() == [[1, 1, 0, 0, 0, 1]]
+
+
+def test_simplified_rules_have_the_same_scores_where_they_were_measured() -> None:
+    """Implied literals, equal rules, and rules that always or never hold on the training set are dropped."""
+    domain = TableDomain(classes=("a", "b"), features=("age", "pay"), mean=(40.0, 0.0), std=(10.0, 1.0))
+    model = RRL(domain, rules=4, thresholds=3).eval()  # literals: age > 33.26, 40, 46.74, pay > ..., then <=
+    with torch.no_grad():
+        for weight, rows in (
+            (model.rules.conjunctions, ([0, 2, 9], [2, 9], [0, 6], [2, 6])),
+            (model.rules.disjunctions, ([0, 1, 8], [0, 8], [4], [5, 9, 11])),
+        ):
+            weight.fill_(0.2)
+            for rule, literals in zip(weight, rows, strict=True):
+                rule[literals] = 0.9
+        model.head.weight.normal_()
+    torch.manual_seed(0)
+    x = torch.randn(400, 2)
+    target = (x[:, 0] > 0.6744898).long()
+    before, weight = model(x).detach(), model.head.weight.detach().clone()
+    model.simplify(ProjectionSet(TensorDataset(x, target), batch_size=64))
+    torch.testing.assert_close(model(x), before, rtol=1e-5, atol=1e-5)
+    names = [unit.name for unit in model.units() if "pruned" not in unit.source]
+    assert names == ["age > 46.74 and pay <= -0.6745", "pay > 0"]  # the first was age > 33.26 and age > 46.74 and ...
+    assert model.alive.tolist() == [True, False, False, False, False, False, True, False]
+    torch.testing.assert_close(model.head.weight[:, 0], weight[:, 0] + weight[:, 1])
+    first, second = sorted(model.rule_table(), key=lambda rule: rule.text)
+    holds = (x[:, 0] > 0.6744898) & (x[:, 1] <= -0.6744898)
+    assert first.support == pytest.approx(holds.float().mean().item())
+    assert first.outcome == float(first.conclusion == "b") and second.text == "pay > 0"
+    assert f"if pay > 0 (holds for {(x[:, 1] > 0).float().mean():.1%} of the rows, " in str(second)
+
+
+def test_rules_of_a_regression_have_the_mean_of_the_target() -> None:
+    domain = TableDomain(classes=("price",), features=("size",), task="regression")
+    model = RRL(domain, rules=1, thresholds=1, negations=False).eval()
+    with torch.no_grad():
+        model.rules.conjunctions.fill_(0.9)
+        model.rules.disjunctions.fill_(0.9)
+    with pytest.raises(ValueError, match="the rules were not measured; train with the stage"):
+        model.rule_table()
+    x, y = torch.tensor([[0.0], [1.0], [1.0], [0.0]]), torch.tensor([[1.0], [5.0], [7.0], [3.0]])
+    model.simplify(ProjectionSet(TensorDataset(x, y)))
+    (rule,) = model.rule_table()  # conjunction and disjunction of one literal are one rule
+    assert (rule.text, rule.support, rule.outcome) == ("size", 0.5, 6.0)
+    assert str(rule).endswith("if size (holds for 50.0% of the rows, mean 6)")
 
 
 LINES = ((0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8), (0, 4, 8), (2, 4, 6))

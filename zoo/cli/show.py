@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
@@ -14,6 +14,7 @@ import zoo
 from zoo.checkpoints.config_file import read_config
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
+from zoo.concepts.layers.rule_table import Rule, table_text
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
 from zoo.core.top_activating import top_activating_inputs
@@ -31,7 +32,7 @@ SHOWN, SIDE = 5, 72  # images for each unit, and their side in pixels
 def show(arguments: list[str]) -> int:
     """Writes a page with all units of a checkpoint: image, source, and weights for the classes.
 
-    Prototype trees and circuits are drawn as graphs.
+    Prototype trees and circuits are drawn as graphs. Rules are also printed, with their support and precision.
     """
     options = _parse(arguments)
     model = zoo.load(options.checkpoint)
@@ -46,8 +47,19 @@ def show(arguments: list[str]) -> int:
     )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     write_text(options.output, page)
+    if isinstance(model, HasRules):
+        print(table_text(model.rule_table()))
     print(f"{len(model.units()):,} units -> {printable(options.output)}")
     return 0
+
+
+@runtime_checkable
+class HasRules(Protocol):
+    """A model of rules that were measured on its training set (RRL, LEN)."""
+
+    def rule_table(self) -> list[Rule]:
+        """The rules."""
+        ...
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -4,7 +4,6 @@ Barbiero, Ciravegna, Giannini, Espinosa Zarlenga, Magister, Tonda, Lio, Precioso
 Neural-Symbolic Concept Reasoning", ICML 2023, arXiv 2304.14068.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from zoo.concepts.layers.annotated import AnnotatedConcepts
 from zoo.concepts.layers.embeddings import ConceptEmbedding, mixed_embeddings
 from zoo.concepts.layers.fuzzy_rules import RuleBuilder, agreement
 from zoo.concepts.layers.losses import concept_loss
+from zoo.concepts.layers.rule_table import Rule
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
@@ -155,10 +155,17 @@ class DCR(SelfInterpretable):
         """
         return [text.split(" if ", 1)[1].rsplit(": truth", 1)[0] for text in self.explain(x, target).statements]
 
-    def rule_counts(self, x: Tensor) -> dict[str, Counter[str]]:
-        """Counts the rules of the predicted classes over the inputs, by class."""
-        scores, texts = self(x), self.rules(x)
-        found: dict[str, Counter[str]] = {name: Counter() for name in self.domain.classes}
-        for c, text in zip(scores.argmax(1).tolist(), texts, strict=True):
-            found[self.domain.classes[c]][text] += 1
-        return found
+    def rules_on(self, x: Tensor, labels: Tensor) -> list[Rule]:
+        """The rules of the predicted classes over a data set, each with the share of the inputs that it decides.
+
+        Args:
+            x: N inputs.
+            labels: (N,) classes, for the precision of the rules.
+        """
+        found: dict[tuple[int, str], list[bool]] = {}
+        for c, text, label in zip(self(x).argmax(1).tolist(), self.rules(x), labels.tolist(), strict=True):
+            found.setdefault((c, text), []).append(c == label)
+        return [
+            Rule(text, self.domain.classes[c], len(right) / len(x), sum(right) / len(right))
+            for (c, text), right in found.items()
+        ]

@@ -17,6 +17,7 @@ from zoo.concepts.layers.bottleneck import Bottleneck
 from zoo.concepts.layers.entropy_head import EntropyHead
 from zoo.concepts.layers.formulas import extract_formula, formula_holds, formula_text
 from zoo.concepts.layers.losses import concept_loss
+from zoo.concepts.layers.rule_table import Rule
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
@@ -91,6 +92,8 @@ class LEN(SelfInterpretable):
     weighs_classes = False
     head: EntropyHead
     formula: Tensor
+    support: Tensor
+    precision: Tensor
 
     def __init__(
         self,
@@ -113,6 +116,9 @@ class LEN(SelfInterpretable):
         self.concepts = nn.Linear(self.backbone.channels, count)
         self.head = EntropyHead(count, classes, hidden, temperature)
         self.register_buffer("formula", torch.zeros(classes, terms, count, dtype=torch.int8))
+        # Share of the training items for which a formula holds; of these, the share of its class.
+        self.register_buffer("support", torch.full((classes,), torch.nan))
+        self.register_buffer("precision", torch.full((classes,), torch.nan))
         self.formula_metrics = nn.ModuleDict({split: MultilabelF1Score(classes) for split in ("val", "test")})
 
     def evidence(self, x: Tensor) -> Evidence:
@@ -158,11 +164,19 @@ class LEN(SelfInterpretable):
         for c, kept in enumerate(self.head.kept()):
             found = extract_formula(present, predicted == c, target == c, kept, self.formula.shape[1])
             self.formula[c, : len(found)] = found
+        holds, wanted = self.holds(present), self._one_hot(target).bool()
+        self.support.copy_(holds.float().mean(0))
+        self.precision.copy_((holds & wanted).sum(0) / holds.sum(0))
 
     def formulas(self) -> dict[str, str]:
         """The formula of each class as text; empty for a class without one."""
         rows = zip(self.domain.classes, self.formula.tolist(), strict=True)
         return {name: formula_text(formula, self.domain.concepts) for name, formula in rows}
+
+    def rule_table(self) -> list[Rule]:
+        """The formula of each class that has one, with its support and precision on the training set."""
+        rows = zip(self.formulas().items(), self.support.tolist(), self.precision.tolist(), strict=True)
+        return [Rule(text, name, support, precision) for (name, text), support, precision in rows if text]
 
     def holds(self, present: Tensor) -> Tensor:
         """Whether the formula of each class holds (B, C) for concepts (B, k) bool; an empty formula does not."""

@@ -9,20 +9,28 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo.concepts.layers.rule_layer import RuleLayer
+from zoo.concepts.layers.rule_table import Rule
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain, TableDomain
 from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import score_space, task_loss
 from zoo.utils.checks import check_above, check_at_least
 
 RECIPE = Recipe(
-    stages=(Stage("train", epochs=400, train=("rules", "head"), decay_every=200, decay=0.75),),
+    stages=(
+        Stage("train", epochs=400, train=("rules", "head"), decay_every=200, decay=0.75),
+        Stage("simplify"),
+        Stage("measure", epochs=1, train=()),
+    ),
     lr=2e-3,
     weight_decay=0.0,
     optimizer="adam",
@@ -48,10 +56,13 @@ class RRL(SelfInterpretable):
 
         loss = task + 1e-4 weight (sum of squares of W)
 
-    Every unit is a rule, named by its text; its contribution is V r / exp(t).
+    Every unit is a rule, named by its text; its contribution is V r / exp(t). The action `simplify` makes the rules
+    short, and the model with them: implied literals are dropped and equal rules become one, which changes no score;
+    rules that never or always hold on the training set are dropped, the latter into the bias. `rule_table()` gives the
+    rules with their support and precision on the training set.
 
     Differs from the published code: one logical layer; thresholds are quantiles of a standard normal distribution (rows
-    are standardised) instead of random numbers.
+    are standardised) instead of random numbers; the model itself is simplified (published: the printed rules).
 
     Args:
         domain: what inputs and outputs mean (`data.domain`); a table.
@@ -70,6 +81,9 @@ class RRL(SelfInterpretable):
     domain: TableDomain
     places: Tensor
     rules: RuleLayer
+    alive: Tensor
+    support: Tensor
+    outcome: Tensor
 
     def __init__(
         self,
@@ -94,6 +108,10 @@ class RRL(SelfInterpretable):
         count = len(self.domain.features) * len(places) * (2 if negations else 1)
         self.rules = RuleLayer(count, rules, activation)
         self.head = nn.Linear(2 * rules, len(self.domain.classes))
+        self.register_buffer("alive", torch.ones(2 * rules, dtype=torch.bool))
+        # Share of the training rows on which a rule holds; of these, share of each class or mean of each target.
+        self.register_buffer("support", torch.full((2 * rules,), torch.nan))
+        self.register_buffer("outcome", torch.full((2 * rules, len(self.domain.classes)), torch.nan))
         self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
         self.space = score_space(self.domain)
 
@@ -122,7 +140,7 @@ class RRL(SelfInterpretable):
         if self.training:  # the value of the rules with the gradient of their continuous form
             soft = self.rules(literals)
             holds = soft + (holds - soft).detach()
-        return Evidence(holds)
+        return Evidence(holds * self.alive)
 
     def readout(self, evidence: Evidence) -> Tensor:
         return super().readout(evidence) / self.log_temperature.exp()
@@ -143,14 +161,69 @@ class RRL(SelfInterpretable):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.rules.clamp()
 
+    @action
+    def simplify(self, projection_set: ProjectionSet) -> None:
+        """Simplifies the rules and measures them on the training set."""
+        self.rules.drop_implied(len(self.places), self.negations)
+        hits, sums, classes = torch.zeros_like(self.support), torch.zeros_like(self.outcome), len(self.domain.classes)
+        for batch in projection_set:
+            holds, target = self.rules.holds(self.literals(batch["input"])), batch["target"]
+            labels = F.one_hot(target, classes) if self.domain.task == "classification" else target.view(-1, classes)
+            hits += holds.sum(0)
+            sums += holds.T @ labels.to(holds)
+        hits, sums, rows = projection_set.total(hits), projection_set.total(sums), len(projection_set)
+        self.support.copy_(hits / rows)
+        self.outcome.copy_(sums / hits[:, None])
+        first: dict[str, int] = {}
+        for r, text in enumerate(self._texts()):
+            if self.alive[r] and (same := first.setdefault(text, r)) != r:
+                self.head.weight[:, same] += self.head.weight[:, r]
+                self.alive[r] = False
+        always = self.alive & (hits == rows)
+        self.head.bias += self.head.weight[:, always].sum(1)
+        self.alive &= (hits > 0) & (hits < rows)
+
+    def rule_table(self) -> list[Rule]:
+        """The rules that are left, each for the class that it favours most over the others on average.
+
+        Raises:
+            ValueError: the model was not trained with the action `simplify`.
+        """
+        if self.support.isnan().any():
+            raise ValueError("the rules were not measured; train with the stage {name: simplify} at the end.")
+        weight = self.head.weight.detach().float() / self.log_temperature.exp().item()
+        if len(weight) > 1 and self.domain.task == "classification":
+            weight = weight - weight.mean(0)
+        rules, share = [], self.domain.task == "classification"
+        for r, text in enumerate(self._texts()):
+            if self.alive[r]:
+                c = int(weight[:, r].argmax() if share else weight[:, r].abs().argmax())
+                measured = (self.support[r].item(), self.outcome[r, c].item())
+                rules.append(Rule(text, self.domain.classes[c], *measured, weight[c, r].item(), share))
+        return rules
+
     def units(self) -> tuple[Unit, ...]:
-        names, taken = self.literal_names(), {}
+        taken: dict[str, int] = {}
         units = []
-        for kind, joint, empty in (("conjunctions", " and ", "always"), ("disjunctions", " or ", "never")):
-            for row in (getattr(self.rules, kind) > 0.5).tolist():
-                parts = [name for name, inside in zip(names, row, strict=True) if inside]
-                text = joint.join(parts) or empty
-                taken[text] = taken.get(text, 0) + 1
-                name = text if taken[text] == 1 else f"{text} ({taken[text]})"
-                units.append(Unit(name, "rule", source={"literals": len(parts)}))
+        literals = (torch.cat([self.rules.conjunctions, self.rules.disjunctions]) > 0.5).sum(1).tolist()
+        measured = (self.alive.tolist(), self.support.tolist(), self.outcome.tolist())
+        for text, count, alive, support, outcome in zip(self._texts(), literals, *measured, strict=True):
+            taken[text] = taken.get(text, 0) + 1
+            source: dict[str, Any] = {"literals": count}
+            if support == support:
+                source |= {"support": support, "outcome": dict(zip(self.domain.classes, outcome, strict=True))}
+                source |= {"text": f"holds for {support:.1%} of the training rows"}
+            source |= {} if alive else {"pruned": True}
+            units.append(Unit(text if taken[text] == 1 else f"{text} ({taken[text]})", "rule", source=source))
         return tuple(units)
+
+    def _texts(self) -> list[str]:
+        """The condition of each rule; "always" and "never" for those without a literal."""
+        names, texts = self.literal_names(), []
+        for weight, word, empty in (
+            (self.rules.conjunctions, "and", "always"),
+            (self.rules.disjunctions, "or", "never"),
+        ):
+            for row in (weight > 0.5).tolist():
+                texts.append(f" {word} ".join(name for name, inside in zip(names, row, strict=True) if inside) or empty)
+        return texts

@@ -74,6 +74,8 @@ def vocabulary_page(
         )
     groups: dict[str, list[int]] = {}
     for i, unit in enumerate(units):
+        if unit.source.get("pruned"):
+            continue
         of = domain.classes[unit.target] if unit.target is not None else str(unit.source.get("group", ""))
         groups.setdefault(of, []).append(i)
     sections = "".join(
@@ -85,8 +87,9 @@ def vocabulary_page(
         + "</ol></article></section>"
         for name, members in groups.items()
     )
-    kinds = {unit.kind for unit in units}
-    about = f"{len(units):,} units ({', '.join(sorted(kinds))}), {len(domain.classes):,} classes"
+    kinds, shown = {unit.kind for unit in units}, sum(map(len, groups.values()))
+    about = f"{shown:,} units ({', '.join(sorted(kinds))}), {len(domain.classes):,} classes"
+    about += f"; {len(units) - shown:,} more units were pruned" if shown < len(units) else ""
     measured = "".join(
         f"<tr><th scope='row'>{escape(name)}</th><td>{number(value, 3)}</td></tr>"
         for name, value in (numbers or {}).items()

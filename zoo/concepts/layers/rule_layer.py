@@ -44,6 +44,25 @@ class RuleLayer(nn.Module):
         return torch.cat([broken == 0, found > 0], 1).float()
 
     @torch.no_grad()
+    def drop_implied(self, thresholds: int, negations: bool) -> None:
+        """Drops literals that other literals of the same rule imply; the truth of the rules does not change.
+
+        Of several thresholds for one feature, a conjunction keeps the strictest and a disjunction the weakest. Weights
+        of dropped literals become 0.
+
+        Args:
+            thresholds: T; literals are "feature > t", for each feature by increasing t, then "feature <= t" likewise.
+            negations: whether the second half is there.
+        """
+        for weight, keep_last in ((self.conjunctions, True), (self.disjunctions, False)):
+            halves = weight.chunk(2, 1) if negations else (weight,)
+            for half, last in zip(halves, (keep_last, not keep_last), strict=False):
+                grid = half.unflatten(1, (-1, thresholds))  # (n, F, T), a view
+                inside = (grid > 0.5).int()
+                seen = inside.flip(2).cumsum(2).flip(2) if last else inside.cumsum(2)
+                grid[(inside > 0) & (seen > 1)] = 0
+
+    @torch.no_grad()
     def clamp(self) -> None:
         """Clamps the weights to [0, 1], where the continuous form is defined."""
         self.conjunctions.clamp_(0, 1)
