@@ -184,13 +184,7 @@ class RRL(SelfInterpretable):
         self.alive &= (hits > 0) & (hits < rows)
 
     def rule_table(self) -> list[Rule]:
-        """The rules that are left, each for the class that it favours most over the others on average.
-
-        Raises:
-            ValueError: the model was not trained with the action `simplify`.
-        """
-        if self.support.isnan().any():
-            raise ValueError("the rules were not measured; train with the stage {name: simplify} at the end.")
+        """The rules that are left, each for the class that it favours most over the mean of all classes."""
         weight = self.head.weight.detach().float() / self.log_temperature.exp().item()
         if len(weight) > 1 and self.domain.task == "classification":
             weight = weight - weight.mean(0)

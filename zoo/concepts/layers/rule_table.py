@@ -11,7 +11,7 @@ class Rule:
     Attributes:
         text: the condition, such as "age > 40 and not member".
         conclusion: the class or the regression target that the rule speaks for.
-        support: share of the rows on which it holds, in [0, 1].
+        support: share of the rows on which it holds, in [0, 1]; NaN if it was not measured.
         outcome: of the rows on which it holds, the share that belongs to the class (precision), or the mean of the
             target; NaN if it never holds.
         weight: what it adds to the score of the conclusion; None if the rule is the score.
@@ -27,6 +27,8 @@ class Rule:
 
     def measured(self) -> str:
         """Support and outcome in words."""
+        if self.support != self.support:
+            return "not measured on data"
         where = f"holds for {self.support:.1%} of the rows"
         if self.outcome != self.outcome:
             return where
