@@ -17,7 +17,7 @@ from zoo.interventions import effects
 from zoo.interventions.annotator import SimulatedAnnotator, class_labels
 from zoo.interventions.cached_evidence import CachedEvidence, cache_evidence
 from zoo.interventions.curve import Curve
-from zoo.interventions.policies import CooP, Policy, Random, make_policies
+from zoo.interventions.policies import CooP, Policy, Random, Uncertainty, make_policies
 from zoo.interventions.policy_state import PolicyState
 from zoo.interventions.protocol import Protocol, group_members
 from zoo.interventions.sweep import GRID, sweep, tune
@@ -269,3 +269,17 @@ def test_unknown_concept_of_an_edit_names_the_nearest() -> None:
     model = make("cbm")
     with pytest.raises(ValueError, match=r"no unit named 'rond'; did you mean 'round'\?"):
         model.edit(cached_rows(model).evidence, {"rond": 1.0})
+
+
+def test_groups_are_scored_as_published_unless_asked() -> None:
+    """The public code of IntCEM takes the maximum of a group for uncertainty; the other policies take the mean."""
+    made, asked_for = make("cbm"), []
+
+    class Recorded(Uncertainty):
+        def group_scores(self, state: PolicyState, reduce: str) -> Tensor:
+            asked_for.append(reduce)
+            return super().group_scores(state, reduce)
+
+    for reduce in (None, "mean"):
+        sweep(made, cached_rows(made), [Recorded()], Protocol(reduce=reduce, rescore=False))
+    assert asked_for == ["max", "mean"] and CooP.reduce == Random.reduce == "mean"

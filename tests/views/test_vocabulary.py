@@ -23,7 +23,10 @@ def test_every_unit_is_there(name: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["show", "--checkpoint", str(tmp_path / "model"), "--output", str(tmp_path / "all.html")]) == 0
     text = (tmp_path / "all.html").read_text()
     pruned = sum("pruned" in unit.source for unit in model.units())
-    assert text.count("<li>") == len(model.units()) - pruned and f"{len(model.units()):,} units -> " in capsys.readouterr().out
+    assert (
+        text.count("<li>") == len(model.units()) - pruned
+        and f"{len(model.units()):,} units -> " in capsys.readouterr().out
+    )
     assert "http://" not in text.replace("http://www.w3.org/2000/svg", "") and len(text) < 2_000_000
 
 

@@ -95,7 +95,7 @@ def add_interventions(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--individually", action="store_true", help="intervene on single concepts instead of groups")
     group.add_argument(
-        "--reduce", default="mean", help="score of a group: mean or max over its concepts (default: mean)"
+        "--reduce", help="score of a group: mean or max over its concepts (default: as published for each policy)"
     )
     group.add_argument(
         "--rescore",

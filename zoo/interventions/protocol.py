@@ -24,8 +24,8 @@ class Protocol:
     """Names of the concept groups that may be requested; all of them by default."""
     individually: bool = False
     """Request single concepts instead of groups; `groups` then names concepts."""
-    reduce: str = "mean"
-    """Score of a group from those of its concepts: "mean" or "max"."""
+    reduce: str | None = None
+    """Score of a group from those of its concepts: "mean", "max", or as published for each policy (None)."""
     rescore: bool | None = None
     """Score again after every intervention (True), once (False), or as published for each policy (None)."""
     orders: int = 5
@@ -40,7 +40,8 @@ class Protocol:
     """Seed of random orders and wrong labels."""
 
     def __post_init__(self) -> None:
-        check_choice(("mean", "max"), reduce=self.reduce)
+        if self.reduce is not None:
+            check_choice(("mean", "max"), reduce=self.reduce)
         check_at_least(1, orders=self.orders)
         if not self.competences:
             raise ValueError("competences must name at least one competence, such as (1.0,); got none.")

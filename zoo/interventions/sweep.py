@@ -133,7 +133,7 @@ def _labels(cached: CachedEvidence, exclusive: Sequence[Sequence[int]], protocol
 def _run(policy: Policy, state: PolicyState, protocol: Protocol) -> Tensor:
     """Number of correct rows (G + 1,) after each number of groups."""
     rescore = policy.rescores if protocol.rescore is None else protocol.rescore
-    scores = policy.group_scores(state, protocol.reduce)
+    scores = policy.group_scores(state, protocol.reduce or policy.reduce)
     if policy.stochastic or not rescore:
         place = scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         steps = torch.arange(scores.shape[1] + 1, device=scores.device)
@@ -142,7 +142,7 @@ def _run(policy: Policy, state: PolicyState, protocol: Protocol) -> Tensor:
     counts = [_correct(state.scores[:, None], state.target)]
     for step in range(scores.shape[1]):
         if step:
-            scores = policy.group_scores(state, protocol.reduce)
+            scores = policy.group_scores(state, protocol.reduce or policy.reduce)
         state = state.after(scores.masked_fill(state.intervened > 0, -torch.inf).argmax(1, keepdim=True))
         counts.append(_correct(state.scores[:, None], state.target))
     return torch.cat(counts)

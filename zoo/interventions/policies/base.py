@@ -19,6 +19,7 @@ class Policy:
 
     Attributes:
         name: in reports and on the command line.
+        reduce: score of a group from those of its concepts in the published code, "mean" or "max".
         rescores: scores again after every intervention in the original publication, instead of once.
         oracle: uses the truth, which is unknown in practice.
         stochastic: depends on random numbers, so that several orders are averaged.
@@ -27,6 +28,7 @@ class Policy:
     """
 
     name: ClassVar[str]
+    reduce: ClassVar[str] = "mean"
     rescores: ClassVar[bool] = False
     oracle: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False

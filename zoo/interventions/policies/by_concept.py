@@ -20,9 +20,9 @@ class Random(Policy):
 
 
 class Uncertainty(Policy):
-    """Uncertainty of concept prediction (UCP): 1 / |p - 0.5|."""
+    """Uncertainty of concept prediction (UCP): 1 / |p - 0.5|; that of a group is its maximum (code of IntCEM)."""
 
-    name = "uncertainty"
+    name, reduce = "uncertainty", "max"
 
     def concept_scores(self, state: PolicyState) -> Tensor:
         return 1 / (state.probability - 0.5).abs().clamp_min(CLOSEST)
