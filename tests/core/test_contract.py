@@ -75,6 +75,16 @@ class WrongShape(Good):
         return contributions[:, :3], bias
 
 
+class WrongRemoval(Good):
+    """The activation 0 has a contribution, and `ablate` sets it."""
+
+    def readout(self, evidence: Evidence) -> Tensor:
+        return self.head(evidence.activation + 1)
+
+    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
+        return super().attribute(Evidence(evidence.activation + 1), target)
+
+
 class NoEvidence(Good):
     evidence = SelfInterpretable.evidence
 
@@ -120,6 +130,10 @@ def test_a_right_model_passes(x: Tensor) -> None:
         (WideSupport, r"WideSupport.evidence\(\) must return supports in \[0, 1\]; got values from 2 to 2"),
         (OtherSupport, r"OtherSupport.evidence\(\) .*begins with \(B, K\) = \(2, 4\); got shape \(2, 3, 2, 2\)"),
         (WrongSplit, r"WrongSplit.attribute\(\) must split the score that WrongSplit.readout\(\) gives.*additive = Fa"),
+        (
+            WrongRemoval,
+            r"WrongRemoval.ablate\(\) must make the contribution of a unit 0: removing '\w+' moves the score",
+        ),
         (WrongShape, r"WrongShape.attribute\(\) must return contributions of shape \(2, 4\); got \(2, 3\)"),
     ],
 )

@@ -40,6 +40,30 @@ def check_contract(name: str, terms: Mapping[str, Any], units: Sequence[Unit], a
         _check_sum(name, terms, activation)
 
 
+def check_removal(name: str, terms: Mapping[str, Any], left: Tensor, units: Sequence[Unit], removed: int) -> None:
+    """Checks that removing a unit from the first row moves its score by the unit's contribution.
+
+    Args:
+        name: of the model's class, for error messages.
+        terms: see `SelfInterpretable.terms`.
+        left: scores (1, C) without the unit.
+        units: the model's vocabulary.
+        removed: number of the unit.
+
+    Raises:
+        ContractError: it moves by another amount.
+    """
+    target = terms["target"][0]
+    score, contribution = terms["scores"][0, target].double(), terms["contributions"][0, removed].double()
+    moved = score - left[0, target].double()
+    if float((moved - contribution).abs()) > 1e-4 * (1 + float(score.abs() + terms["contributions"][0].abs().sum())):
+        raise ContractError(
+            f"{name}.ablate() must make the contribution of a unit 0: removing '{units[removed].name}' moves the score "
+            f"by {moved:.6g}, but {name}.attribute() gives the contribution {contribution:.6g}. By default a removed "
+            f"unit has the activation 0; if that still contributes, override `ablate`."
+        )
+
+
 def _check_units(name: str, units: Sequence[Unit], count: int) -> None:
     if len(units) != count:
         raise ContractError(

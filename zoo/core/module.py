@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.core.contract import check_contract
+from zoo.core.contract import check_contract, check_removal
 from zoo.core.evidence import Evidence, Unit, find_unit
 from zoo.core.explanation import Explanation
 from zoo.domain.inputs import read_input
@@ -172,7 +172,7 @@ class SelfInterpretable(StagedModule):
         with evaluating(self), self.adjusted(**options):
             terms = self.terms(x, self._target(target, x), every_class and self.additive)
             units = self.units()
-            self._check(terms, units)
+            self._check(x, terms, units)
             statements = self.statements(terms)
         return Explanation(**terms, units=units, statements=statements, domain=self.domain, inputs=x, space=self.space)
 
@@ -223,7 +223,7 @@ class SelfInterpretable(StagedModule):
             "details": details,
         }
 
-    def _check(self, terms: Mapping[str, Any], units: Sequence[Unit]) -> None:
+    def _check(self, x: Tensor, terms: Mapping[str, Any], units: Sequence[Unit]) -> None:
         """Refuses scores that are not finite; the first explanation is also compared with the contract."""
         name = type(self).__name__
         if not bool(terms["scores"].isfinite().all()):
@@ -233,6 +233,10 @@ class SelfInterpretable(StagedModule):
             )
         if not self._checked:
             check_contract(name, terms, units, self.additive)
+            if self.additive:  # the strongest unit of the first row is removed
+                strongest = int(terms["contributions"][0].abs().argmax())
+                left = self.readout(self.ablate(self.step(x[:1])[1], [strongest]))
+                check_removal(name, terms, left, units, strongest)
             self._checked = True
 
     def _every_class(self, scores: Tensor, evidence: Evidence) -> dict[str, Tensor | None]:
