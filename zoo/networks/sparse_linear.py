@@ -129,14 +129,19 @@ def path(
         ValueError: shapes that do not fit, or an α outside [0, 1].
     """
     _check(z, target, 0.0, alpha)
-    onehot = F.one_hot(target, classes).to(z)
-    share = onehot.mean(0)
-    largest = (((share - onehot).T @ z) / len(z)).abs().max().item() / max(alpha, 1e-3)
+    largest = largest_penalty(z, target, classes, alpha)
+    share = F.one_hot(target, classes).to(z).mean(0)
     solution = Solution(z.new_zeros(classes, z.shape[1]), share.clamp_min(1e-6).log(), largest, [])
     for i in track(range(length), title, shown=bool(title)):
         lam = largest * RATIO**i
         solution = saga(z, target, classes, lam, alpha=alpha, epochs=epochs, tolerance=tolerance, start=solution)
         yield solution
+
+
+def largest_penalty(z: Tensor, target: Tensor, classes: int, alpha: float = ALPHA) -> float:
+    """The smallest λ at which all weights are 0."""
+    onehot = F.one_hot(target, classes).to(z)
+    return (((onehot.mean(0) - onehot).T @ z) / len(z)).abs().max().item() / max(alpha, 1e-3)
 
 
 def objective(z: Tensor, target: Tensor, weight: Tensor, bias: Tensor, lam: float, alpha: float = ALPHA) -> float:

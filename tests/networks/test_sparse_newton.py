@@ -1,0 +1,47 @@
+"""The converged sparse classifier: optimality conditions, agreement with SAGA, and correlated scores."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.networks.sparse_linear import ALPHA, largest_penalty, objective, saga
+from zoo.networks.sparse_newton import path, solve
+
+
+def problem(rows: int = 300, width: int = 8, classes: int = 4) -> tuple[Tensor, Tensor]:
+    """Strongly correlated scores, and classes that depend on them."""
+    draw = torch.Generator().manual_seed(0)
+    z = torch.randn(rows, width, generator=draw) @ torch.randn(width, width, generator=draw)
+    z = z + 3 * torch.randn(rows, 1, generator=draw)
+    noise = torch.randn(rows, classes, generator=draw)
+    target = (z @ torch.randn(width, classes, generator=draw) + 2 * noise).argmax(1)
+    return (z - z.mean(0)) / z.std(0), target
+
+
+@pytest.mark.parametrize("lam", [0.1, 0.01, 0.001])
+def test_the_solution_is_optimal(lam: float) -> None:
+    """Subgradient: where a weight is 0, the slope is at most λα; elsewhere it balances the penalty."""
+    z, target = (t.double() if t.is_floating_point() else t for t in problem())
+    found = solve(z, target, 4, lam, tolerance=1e-12, steps=5000)
+    residual = (z @ found.weight.T + found.bias).softmax(1) - F.one_hot(target, 4)
+    slope, used = residual.T @ z / len(z), found.weight != 0
+    assert slope[~used].abs().le(lam * ALPHA + 1e-5).all()
+    balance = slope + lam * (ALPHA * found.weight.sign() + (1 - ALPHA) * found.weight)
+    assert balance[used].abs().max() < 1e-5 and residual.mean(0).abs().max() < 1e-5
+
+
+def test_the_objective_is_at_most_that_of_saga() -> None:
+    z, target = problem()
+    ours = solve(z, target, 4, 0.002)
+    theirs = saga(z, target, 4, 0.002, epochs=300, tolerance=0)
+    found, reference = (objective(z, target, s.weight, s.bias, 0.002) for s in (ours, theirs))
+    assert found < reference * (1 + 1e-3)
+    assert sum(b > a + 1e-6 for a, b in zip(ours.objective, ours.objective[1:], strict=False)) <= 1
+
+
+def test_a_path_begins_without_weights() -> None:
+    z, target = problem()
+    counts = [int((solution.weight != 0).sum()) for solution in path(z, target, 4, length=12)]
+    assert counts[0] == 0 and counts[-1] > 8
+    assert int((solve(z, target, 4, largest_penalty(z, target, 4) * 0.9).weight != 0).sum()) > 0
