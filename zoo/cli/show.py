@@ -14,7 +14,7 @@ import zoo
 from zoo.checkpoints.config_file import read_config
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
-from zoo.concepts.layers.rule_table import Rule, table_text
+from zoo.concepts.layers.rule_table import Rule, ordered
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
 from zoo.core.top_activating import top_activating_inputs
@@ -48,7 +48,7 @@ def show(arguments: list[str]) -> int:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     write_text(options.output, page)
     if isinstance(model, HasRules):
-        print(table_text(model.rule_table()))
+        print("\n".join(printable(str(rule)) for rule in ordered(model.rule_table())))
     print(f"{len(model.units()):,} units -> {printable(options.output)}")
     return 0
 

@@ -1,4 +1,4 @@
-"""Rules for people: text, class, support and precision, one printer for all models whose units or scores are rules."""
+"""Rules for people: text, class, support and precision, one form for all models whose units or scores are rules."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,9 +40,6 @@ class Rule:
         return f"{self.conclusion}{weight} if {self.text} ({self.measured()})"
 
 
-def table_text(rules: Iterable[Rule]) -> str:
-    """One line for each rule, by conclusion, the largest weight or support first."""
-    order = sorted(
-        rules, key=lambda rule: (rule.conclusion, -abs(rule.support if rule.weight is None else rule.weight))
-    )
-    return "\n".join(map(str, order))
+def ordered(rules: Iterable[Rule]) -> list[Rule]:
+    """Rules by conclusion, the largest weight or support first."""
+    return sorted(rules, key=lambda rule: (rule.conclusion, -abs(rule.support if rule.weight is None else rule.weight)))
