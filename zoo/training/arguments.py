@@ -1,10 +1,12 @@
 """Constructor arguments as plain data, as checkpoints keep them."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from zoo.domain import Domain
+from zoo.utils.errors import ContractError
 
 
 def plain(value: Any) -> Any:
@@ -18,3 +20,22 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     return value
+
+
+def argument_names(cls: type) -> list[str]:
+    """Names of the constructor's arguments."""
+    return list(inspect.signature(cls.__init__).parameters)[1:]
+
+
+def kept_arguments(cls: type, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments, from those that the model kept.
+
+    Raises:
+        ContractError: some were not kept.
+    """
+    if missing := [name for name in argument_names(cls) if name not in kept]:
+        raise ContractError(
+            f"{cls.__name__}.__init__() must call self.keep_arguments(locals()) right after super().__init__(domain, "
+            f"recipe), so that a checkpoint can build it again; not kept: {', '.join(missing)}."
+        )
+    return {name: kept[name] for name in argument_names(cls)}

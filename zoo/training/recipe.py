@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from zoo.training.stages import Stage, parse_stages
 from zoo.utils.errors import did_you_mean
@@ -99,3 +100,24 @@ def by_group(
         if value is None:
             raise ValueError(f"{what} names {', '.join(setting)}, but not the parameter group '{name}'; add it.")
     return {name: float(value) for name, value in values.items() if value is not None}
+
+
+def make_optimizer(recipe: Recipe, groups: Mapping[str, nn.Module | nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer of a recipe, with one parameter group, by name, for each group of the model.
+
+    Raises:
+        ValueError: the recipe names a group that does not exist, or leaves one without a learning rate.
+    """
+    lr = by_group(recipe.lr or 0.0, groups, "lr")
+    decay = by_group(recipe.weight_decay or 0.0, groups, "weight_decay", 0.0)
+    parameters = [
+        {
+            "name": name,
+            "params": [group] if isinstance(group, nn.Parameter) else list(group.parameters()),
+            "lr": lr[name],
+            "weight_decay": decay[name],
+        }
+        for name, group in groups.items()
+    ]
+    name = recipe.optimizer or "adam"
+    return OPTIMIZERS[name](parameters, **({"momentum": 0.9} if name == "sgd" else {}))

@@ -3,7 +3,6 @@
 Written once, for the self-interpretable models and for their black-box twins alike.
 """
 
-import inspect
 import os
 import warnings
 from collections.abc import Mapping
@@ -17,20 +16,14 @@ from torchmetrics import Metric, MetricCollection
 
 from zoo.domain import Domain
 from zoo.networks.weights import without_weights
-from zoo.training.arguments import plain
+from zoo.training.arguments import argument_names, kept_arguments, plain
 from zoo.training.batch import Batch, as_batch
 from zoo.training.loss_terms import require_finite, weighted_sum
 from zoo.training.modes import train_only
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.push_report import accuracy_reported
-from zoo.training.recipe import OPTIMIZERS, Recipe, by_group, gather_recipe, parse_recipe
-from zoo.training.recipe_check import (
-    check_actions,
-    check_precision,
-    check_strategy,
-    class_sizes,
-    explained_batch_norm,
-)
+from zoo.training.recipe import Recipe, by_group, gather_recipe, make_optimizer, parse_recipe
+from zoo.training.recipe_check import check_actions, check_precision, check_strategy, class_sizes, explained_batch_norm
 from zoo.training.report import ClassificationReport, RegressionReport
 from zoo.training.stages import Stage, check_groups, stage_at, total_epochs
 from zoo.training.tasks import class_weights_of, metrics_of, report_of
@@ -91,9 +84,8 @@ class StagedModule(LightningModule):
         Args:
             arguments: `locals()` of the constructor, right after `super().__init__(...)`.
         """
-        named = list(inspect.signature(type(self).__init__).parameters)[1:]
         given = {**arguments, "recipe": self.recipe}  # whole, so that other defaults of another version change nothing
-        self.hparams.update({name: plain(given[name]) for name in named if name in given})
+        self.hparams.update({name: plain(given[name]) for name in argument_names(type(self)) if name in given})
 
     @classmethod
     def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,14 +115,7 @@ class StagedModule(LightningModule):
         Raises:
             ContractError: the constructor did not keep it.
         """
-        names = list(inspect.signature(type(self).__init__).parameters)[1:]
-        if missing := [name for name in names if name not in self.hparams]:
-            cls = type(self).__name__
-            raise ContractError(
-                f"{cls}.__init__() must call self.keep_arguments(locals()) right after super().__init__(domain, "
-                f"recipe), so that a checkpoint can build it again; not kept: {', '.join(missing)}."
-            )
-        return {name: self.hparams[name] for name in names}
+        return kept_arguments(type(self), self.hparams)
 
     @property
     def max_epochs(self) -> int:
@@ -200,20 +185,7 @@ class StagedModule(LightningModule):
             self.check_class_sizes(sizes)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        named = self.groups()
-        lr = by_group(self.recipe.lr or 0.0, named, "lr")
-        decay = by_group(self.recipe.weight_decay or 0.0, named, "weight_decay", 0.0)
-        groups = [
-            {
-                "name": name,
-                "params": [group] if isinstance(group, nn.Parameter) else list(group.parameters()),
-                "lr": lr[name],
-                "weight_decay": decay[name],
-            }
-            for name, group in named.items()
-        ]
-        name = self.recipe.optimizer or "adam"
-        return OPTIMIZERS[name](groups, **({"momentum": 0.9} if name == "sgd" else {}))
+        return make_optimizer(self.recipe, self.groups())
 
     def on_train_epoch_start(self) -> None:
         # Every draw of this epoch follows from its number, so that a resumed run repeats it.
