@@ -117,8 +117,8 @@ class LEN(SelfInterpretable):
         self.head = EntropyHead(count, classes, hidden, temperature)
         self.register_buffer("formula", torch.zeros(classes, terms, count, dtype=torch.int8))
         # Share of the training items for which a formula holds; of these, the share of its class.
-        self.register_buffer("support", torch.full((classes,), torch.nan))
-        self.register_buffer("precision", torch.full((classes,), torch.nan))
+        self.register_buffer("support", torch.zeros(classes))
+        self.register_buffer("precision", torch.zeros(classes))
         self.formula_metrics = nn.ModuleDict({split: MultilabelF1Score(classes) for split in ("val", "test")})
 
     def evidence(self, x: Tensor) -> Evidence:
@@ -166,7 +166,7 @@ class LEN(SelfInterpretable):
             self.formula[c, : len(found)] = found
         holds, wanted = self.holds(present), self._one_hot(target).bool()
         self.support.copy_(holds.float().mean(0))
-        self.precision.copy_((holds & wanted).sum(0) / holds.sum(0))
+        self.precision.copy_((holds & wanted).sum(0) / holds.sum(0).clamp_min(1))
 
     def formulas(self) -> dict[str, str]:
         """The formula of each class as text; empty for a class without one."""

@@ -110,8 +110,8 @@ class RRL(SelfInterpretable):
         self.head = nn.Linear(2 * rules, len(self.domain.classes))
         self.register_buffer("alive", torch.ones(2 * rules, dtype=torch.bool))
         # Share of the training rows on which a rule holds; of these, share of each class or mean of each target.
-        self.register_buffer("support", torch.full((2 * rules,), torch.nan))
-        self.register_buffer("outcome", torch.full((2 * rules, len(self.domain.classes)), torch.nan))
+        self.register_buffer("support", torch.zeros(2 * rules))
+        self.register_buffer("outcome", torch.zeros(2 * rules, len(self.domain.classes)))
         self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
         self.space = score_space(self.domain)
 
@@ -173,7 +173,7 @@ class RRL(SelfInterpretable):
             sums += holds.T @ labels.to(holds)
         hits, sums, rows = projection_set.total(hits), projection_set.total(sums), len(projection_set)
         self.support.copy_(hits / rows)
-        self.outcome.copy_(sums / hits[:, None])
+        self.outcome.copy_(sums / hits.clamp_min(1)[:, None])
         first: dict[str, int] = {}
         for r, text in enumerate(self._texts()):
             if self.alive[r] and (same := first.setdefault(text, r)) != r:
@@ -204,7 +204,7 @@ class RRL(SelfInterpretable):
         for text, count, alive, support, outcome in zip(self._texts(), literals, *measured, strict=True):
             taken[text] = taken.get(text, 0) + 1
             source: dict[str, Any] = {"literals": count}
-            if support == support:
+            if support:
                 source |= {"support": support, "outcome": dict(zip(self.domain.classes, outcome, strict=True))}
                 source |= {"text": f"holds for {support:.1%} of the training rows"}
             source |= {} if alive else {"pruned": True}

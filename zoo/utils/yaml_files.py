@@ -50,6 +50,7 @@ class PlainLoader(Base):
     yaml_implicit_resolvers = resolvers(FLOAT)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """A mapping; refuses a key that occurs more than once."""
         found = super().construct_mapping(node, deep)
         if len(found) != len(node.value):
             raise yaml.constructor.ConstructorError(None, None, "a key occurs more than once", node.start_mark)

@@ -11,9 +11,9 @@ class Rule:
     Attributes:
         text: the condition, such as "age > 40 and not member".
         conclusion: the class or the regression target that the rule speaks for.
-        support: share of the rows on which it holds, in [0, 1]; NaN if it was not measured.
+        support: share of the rows on which it holds, in [0, 1]; 0 if it was not measured.
         outcome: of the rows on which it holds, the share that belongs to the class (precision), or the mean of the
-            target; NaN if it never holds.
+            target.
         weight: what it adds to the score of the conclusion; None if the rule is the score.
         is_share: whether `outcome` is a share of rows.
     """
@@ -27,11 +27,9 @@ class Rule:
 
     def measured(self) -> str:
         """Support and outcome in words."""
-        if self.support != self.support:
+        if not self.support:
             return "not measured on data"
         where = f"holds for {self.support:.1%} of the rows"
-        if self.outcome != self.outcome:
-            return where
         what = f"{self.outcome:.1%} of them {self.conclusion}" if self.is_share else f"mean {self.outcome:.4g}"
         return f"{where}, {what}"
 
