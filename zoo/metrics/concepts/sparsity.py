@@ -70,9 +70,6 @@ def accuracy_at_levels(
     A path of sparse heads is fitted, each until it converges; the first head of density at least n / k is truncated to
     its n·C largest weights.
 
-    Differs from the published code: there the heads of the path have at most 8 passes of SAGA, which is several points
-    of accuracy short of convergence.
-
     Args:
         train: scores (N, k) and classes (N,) to fit on; both sets are standardised by these scores.
         test: scores and classes to evaluate on.
