@@ -1,5 +1,6 @@
 """What `train.py explain` writes: results of this very model, complete by themselves, in files of the user's own."""
 
+import errno
 import json
 import os
 import stat
@@ -164,3 +165,38 @@ def test_options_are_checked_before_any_input(tmp_path: Path, picture: str, caps
         told = capsys.readouterr().err
         assert message in told and "skipped" not in told
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """The command ends with one line; called again with room on the disk, it completes the same results."""
+    checkpoint = zoo.save(build("protopnet").model.eval(), tmp_path / "model")
+    for name in "abcd":
+        (tmp_path / f"{name}.png").write_bytes(hostile.encoded("PNG"))
+    inputs = [str(tmp_path / f"{name}.png") for name in "abcd"]
+    assert explain(checkpoint, tmp_path / "whole", *inputs) == 0
+    written: list[int] = []
+
+    def fsync(handle: int) -> None:
+        written.append(handle)
+        if len(written) == 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        capsys.readouterr()
+        assert explain(checkpoint, tmp_path / "out", *inputs) in (1, 2)
+        assert "No space left on device" in capsys.readouterr().err
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+    assert explain(checkpoint, tmp_path / "out", *inputs) == 0
+    names = {path.name for path in (tmp_path / "whole").iterdir()}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    assert [r["score"] for r in records(tmp_path / "out")] == [r["score"] for r in records(tmp_path / "whole")]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, picture: str, capsys) -> None:
+    checkpoint = zoo.save(build("protopnet").model.eval(), tmp_path / "model")
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/zoo")):
+        assert explain(checkpoint, output, picture) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and str(output.name) in error
