@@ -56,6 +56,15 @@ def test_hostile_texts_take_seconds_at_most(text: str) -> None:
     assert time.process_time() - start < 10
 
 
+def test_people_write_aliases() -> None:
+    """Regression: configs with anchors were refused."""
+    assert parse_yaml("a: &x [1, 2]\nb: *x\nc: &y 3\nd: *y", ConfigLoader) == {"a": [1, 2], "b": [1, 2], "c": 3, "d": 3}
+    with pytest.raises(ValueError, match=r"it has the alias \*x"):
+        parse_yaml("a: &x [1, 2]\nb: *x")
+    with pytest.raises(ValueError, match="the value of &x contains itself"):
+        parse_yaml("a: &x [1, *x]", ConfigLoader)
+
+
 def test_a_shared_value_is_written_twice() -> None:
     shared = [1, 2]
     assert parse_yaml(dump_yaml({"a": shared, "b": shared})) == {"a": [1, 2], "b": [1, 2]}

@@ -12,7 +12,7 @@ from zoo.views.matches import matched
 
 
 def test_each_keypoint_is_a_line_between_the_two_pictures() -> None:
-    small = kcc(keypoints=0)
+    small = kcc(points={"keypoints": 0})
     one = small.model.explain(small.inputs)[0]
     row = prepare(one, 0, 5)
     for term in row.terms:
@@ -25,7 +25,7 @@ def test_each_keypoint_is_a_line_between_the_two_pictures() -> None:
 
 
 def test_cells_are_drawn_where_they_are() -> None:
-    small = kcc(keypoints=0)
+    small = kcc(points={"keypoints": 0})
     one = small.model.explain(small.inputs)[0]
     index = int(one.details["keypoints"][0].argmax())
     query, place = (torch.full_like(one.details[n], -1) for n in ("query cell", "exemplar cell"))

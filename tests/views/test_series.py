@@ -145,4 +145,4 @@ def test_series_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "pressure" in html and html.count("<polyline") == 2 and (out / "a.json").is_file()
     file.write_text("\n".join(["pulse,pressure", *rows[:5]]))
     assert main(command) == 2
-    assert "a.csv has a series of 5 steps; expected 11" in capsys.readouterr().err
+    assert "a.csv: a series of 5 steps; expected 11" in capsys.readouterr().err

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import yaml
-
 from zoo.cli.run_folder import TRAINED, clear, first_process
 from zoo.cli.run_record import domain_differences, make_record, read_record, require_same
 from zoo.cli.run_settings import to_dict
@@ -14,6 +12,7 @@ from zoo.data.base.module import DataModule
 from zoo.training.callbacks import read_checkpoint
 from zoo.training.staged_module import StagedModule
 from zoo.utils.atomic import write_text
+from zoo.utils.yaml_files import dump_yaml
 
 OUTDATED = ("predictions.csv", "validation_metrics.json", "validation_confusion.csv", "validation_confusion.png")
 
@@ -66,4 +65,4 @@ def begin(settings: Settings, model: StagedModule, data: DataModule, folder: Pat
     for name in OUTDATED:
         (folder / name).unlink(missing_ok=True)
     record.save(folder)
-    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    write_text(folder / "config.yaml", dump_yaml(config))

@@ -64,7 +64,8 @@ def train(settings: Settings, folder: Path) -> None:
     if first_process():
         begin(settings, model, data, folder, resumed)
     trainer.fit(model, datamodule=fitted, ckpt_path=resumed, weights_only=True)
-    if not trainer.fit_loop.epoch_progress.total.ready:
+    # Processes that Lightning spawned counted their epochs themselves; what they leave is on the disk.
+    if not trainer.fit_loop.epoch_progress.total.ready and not (folder / "last.ckpt").exists():
         raise ValueError("nothing was trained: there are no training batches; check the data and limit_train_batches.")
     if not trainer.interrupted:
         finish(trainer, model, data, folder)

@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from zoo.checkpoints.pretrained import find
 from zoo.cli.checkpoint_data import config_of
 from zoo.cli.config import CLASSES, FLAGS, pairs
 from zoo.cli.run_folder import first_process
 from zoo.cli.settings import CALL, ONLY, RunOptions, Settings, read_settings
+from zoo.utils.yaml_files import dump_yaml
 
 
 def settings_of(arguments: list[str], command: str) -> Settings | None:
@@ -23,7 +22,7 @@ def settings_of(arguments: list[str], command: str) -> Settings | None:
     """
     settings = read_settings(of_checkpoint(arguments, command), command)
     if "--print_config" in arguments:
-        print(yaml.safe_dump(to_dict(settings), sort_keys=False), end="")
+        print(dump_yaml(to_dict(settings)), end="")
         return None
     for name, commands in ONLY.items():
         if command not in commands and getattr(settings.run, name) != getattr(RunOptions, name):

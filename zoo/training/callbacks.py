@@ -48,9 +48,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Reads a checkpoint, of plain data and tensors only.
 
         Raises:
-            FileNotFoundError, ValueError: see `read_checkpoint`.
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged.
         """
-        return read_checkpoint(path)
+        return _read(path, mmap=False)  # also the bare weights that Lightning gets from processes that it spawned
 
 
 def read_checkpoint(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
@@ -64,6 +65,14 @@ def read_checkpoint(path: str | os.PathLike, mmap: bool = False) -> dict[str, An
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or not such a checkpoint.
     """
+    content = _read(path, mmap)
+    if "state_dict" not in content:
+        raise ValueError(f"{path} is not a checkpoint of Lightning; give a file that `train.py fit` has written.")
+    return content
+
+
+def _read(path: str | os.PathLike, mmap: bool) -> dict[str, Any]:
+    """A mapping of plain data and tensors."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (EOFError, RuntimeError, ValueError, LookupError, UnpicklingError) as error:
@@ -71,7 +80,7 @@ def read_checkpoint(path: str | os.PathLike, mmap: bool = False) -> dict[str, An
             f"{path} is damaged, or holds more than plain data and tensors ({type(error).__name__}). Give another "
             "file with --ckpt_path FILE, or train again with --overwrite true."
         ) from error
-    if not isinstance(content, dict) or "state_dict" not in content:
+    if not isinstance(content, dict):
         raise ValueError(f"{path} is not a checkpoint of Lightning; give a file that `train.py fit` has written.")
     return content
 

@@ -48,6 +48,7 @@ class PlainLoader(Base):
     """Reads null, bool, int, float, str, list and dict, and nothing else."""
 
     yaml_implicit_resolvers = resolvers(FLOAT)
+    aliases = False
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         """A mapping; refuses a key that occurs more than once."""
@@ -74,9 +75,10 @@ PlainLoader.yaml_constructors = {
 
 
 class ConfigLoader(PlainLoader):
-    """Reads 1e-3 as a number too."""
+    """Reads 1e-3 as a number too, and aliases, for files that people write."""
 
     yaml_implicit_resolvers = resolvers(LOOSE_FLOAT)
+    aliases = True
 
 
 def parse_yaml(text: str, loader: type = PlainLoader) -> Any:
@@ -87,8 +89,8 @@ def parse_yaml(text: str, loader: type = PlainLoader) -> Any:
         loader: `PlainLoader`, or `ConfigLoader` for text that people write.
 
     Raises:
-        ValueError: the text is not valid YAML, or has tags, aliases, repeated keys, or more values than `NODES` or
-            nesting than `DEPTH`.
+        ValueError: the text is not valid YAML, or has tags, repeated keys, aliases (of `PlainLoader`), or more
+            values than `NODES` or nesting than `DEPTH`.
     """
     try:
         _check_size(text, loader)
@@ -136,17 +138,28 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _check_size(text: str, loader: type) -> None:
-    """Refuses aliases, which can expand a few lines to terabytes, and more values than can be read in seconds.
+    """Refuses more values than can be read in seconds; an alias, which can stand for terabytes, counts as what it is.
 
     Raises:
         ValueError: what the text has.
         yaml.YAMLError: it is not valid.
     """
-    depth = nodes = 0
+    nodes, sizes = 0, {}  # of the values with an anchor
+    inside: list[tuple[str | None, int]] = []  # anchor of each collection that is open, and the nodes before it
     for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"not plain YAML: it has the alias *{event.anchor}; write the value itself")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        nodes += isinstance(event, yaml.NodeEvent)
-        if depth > DEPTH or nodes > NODES:
+            if not getattr(loader, "aliases", False):
+                raise ValueError(f"not plain YAML: it has the alias *{event.anchor}; write the value itself")
+            if event.anchor in (anchor for anchor, _ in inside):
+                raise ValueError(f"not plain YAML: the value of &{event.anchor} contains itself")
+            nodes += sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.NodeEvent):
+            nodes += 1
+            sizes[event.anchor] = 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            inside.append((event.anchor, nodes))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = inside.pop()
+            sizes[anchor] = nodes - before + 1
+        if len(inside) > DEPTH or nodes > NODES:
             raise ValueError(f"too large: it may have {NODES:,} values, nested up to {DEPTH} deep")

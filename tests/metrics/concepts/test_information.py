@@ -11,6 +11,7 @@ from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
 from zoo.metrics.concepts.information import count_inside, dense_codes, mutual_information, nearest
+from zoo.utils import progress
 
 
 def variables(rows: int = 500) -> tuple[Tensor, Tensor]:
@@ -171,7 +172,8 @@ def test_refuses_what_it_cannot_estimate() -> None:
         mutual_information(torch.randn(50, 2, 9))
 
 
-def test_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.0)
     x, _ = variables(60)
     mutual_information(x)
     assert capsys.readouterr().err == ""

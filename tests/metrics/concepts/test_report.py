@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from zoo.metrics import ConceptF1, ConceptTaskLeakage, NicheImpurity, OracleImpurity, concept_report
+from zoo.utils import progress
 
 KEYS = ["concept_accuracy", "concept_auc", "concept_f1", "concept_ece", "ctl", "icl"]
 KEYS += ["ois", "ois_off_diagonal", "nis", "nis_of_labels", "concept_ceiling"]
@@ -64,7 +65,8 @@ def test_values_have_no_ceiling_and_one_concept_no_neighbours() -> None:
     assert report["ois_off_diagonal"]["value"] is None  # there is nothing off the diagonal
 
 
-def test_bar_is_optional(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bar_is_optional(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.0)
     data = model()
     quiet = concept_report(**data)
     assert capsys.readouterr().err == ""

@@ -81,6 +81,11 @@ class GroupGenerator(nn.Module):
             present: (B, L) bool, the elements that each input has; None for all.
             grouping: number of groups and heads to use, at most those that the generator was built with.
         """
+        with torch.autocast(features.device.type, enabled=False):  # rounding would exchange elements of the groups
+            scores = self._scores(features.float(), present, grouping)
+        return scores, scores.softmax(2)
+
+    def _scores(self, features: Tensor, present: Tensor | None, grouping: Grouping) -> Tensor:
         e = self.norm(features)
         heads = grouping.heads
         head, place = self.candidates(grouping, e.device)
@@ -91,7 +96,7 @@ class GroupGenerator(nn.Module):
         scores = self.blurred(self.sharpness / math.sqrt(e.shape[2]) * scores, present)
         if present is not None:
             scores = scores.masked_fill(~present[:, None], -torch.inf)
-        return scores, scores.softmax(2)
+        return scores
 
     def candidates(self, grouping: Grouping, device: torch.device) -> tuple[Tensor, Tensor]:
         """Head (M,) and anchor (M,) of every group."""
