@@ -5,7 +5,7 @@ arXiv 2106.06804.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -148,7 +148,7 @@ class LEN(SelfInterpretable):
         found |= self.annotated.update_metrics(split, evidence, batch)
         if split == "train" or not self.formula.any():
             return found
-        f1 = self.formula_metrics[split]
+        f1 = cast(MultilabelF1Score, self.formula_metrics[split])
         f1.update(self.holds(evidence.activation > 0.5).int(), self._one_hot(batch["target"]))
         return {**found, "formula_f1": f1}
 
