@@ -46,7 +46,7 @@ def check_removal(name: str, terms: Mapping[str, Any], left: Tensor, units: Sequ
     Args:
         name: of the model's class, for error messages.
         terms: see `SelfInterpretable.terms`.
-        left: scores (1, C) without the unit.
+        left: scores (B, C) without the unit.
         units: the model's vocabulary.
         removed: number of the unit.
 

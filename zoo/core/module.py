@@ -170,9 +170,10 @@ class SelfInterpretable(StagedModule):
         x = self._cast(x)
         self.check_options(**options)
         with evaluating(self), self.adjusted(**options):
-            terms = self.terms(x, self._target(target, x), every_class and self.additive)
+            scores, evidence = self.step(x)
+            terms = self._explaining_terms(scores, evidence, self._target(target, x), every_class and self.additive)
             units = self.units()
-            self._check(x, terms, units)
+            self._check(evidence, terms, units)
             statements = self.statements(terms)
         return Explanation(**terms, units=units, statements=statements, domain=self.domain, inputs=x, space=self.space)
 
@@ -201,14 +202,18 @@ class SelfInterpretable(StagedModule):
 
     def terms(self, x: Tensor, target: Tensor | None = None, every_class: bool = False) -> dict[str, Any]:
         """The tensors of an explanation, and nothing but tensors: what `explain` names and `torch.export` exports."""
-        scores, evidence = self.step(x)
+        return self._explaining_terms(*self.step(x), target, every_class)
+
+    def _explaining_terms(
+        self, scores: Tensor, evidence: Evidence, target: Tensor | None, every_class: bool
+    ) -> dict[str, Any]:
         if target is None:
             target = (
                 scores.argmax(1)
                 if self.domain.task == "classification"
                 else torch.zeros_like(scores[:, 0], dtype=torch.long)
             )
-        with _without_autocast(x):
+        with _without_autocast(scores):
             contributions, bias = self.attribute(evidence, target) if self.additive else (None, None)
             edges, details = self.edges(evidence, target), self.details(evidence, target)
             every = self._every_class(scores, evidence) if every_class else {}
@@ -223,7 +228,7 @@ class SelfInterpretable(StagedModule):
             "details": details,
         }
 
-    def _check(self, x: Tensor, terms: Mapping[str, Any], units: Sequence[Unit]) -> None:
+    def _check(self, evidence: Evidence, terms: Mapping[str, Any], units: Sequence[Unit]) -> None:
         """Refuses scores that are not finite; the first explanation is also compared with the contract."""
         name = type(self).__name__
         if not bool(terms["scores"].isfinite().all()):
@@ -235,7 +240,8 @@ class SelfInterpretable(StagedModule):
             check_contract(name, terms, units, self.additive)
             if self.additive:  # the strongest unit of the first row is removed
                 strongest = int(terms["contributions"][0].abs().argmax())
-                left = self.readout(self.ablate(self.step(x[:1])[1], [strongest]))
+                with _without_autocast(terms["scores"]):
+                    left = self.readout(self.ablate(evidence, [strongest]))
                 check_removal(name, terms, left, units, strongest)
             self._checked = True
 
