@@ -82,6 +82,21 @@ def test_simplified_rules_have_the_same_scores_where_they_were_measured() -> Non
     assert f"if pay > 0 (holds for {(x[:, 1] > 0).float().mean():.1%} of the rows, " in str(second)
 
 
+def test_rules_whose_texts_are_rounded_alike_stay_two_rules() -> None:
+    """Regression: rules were merged by their texts, so thresholds that look alike changed the scores."""
+    domain = TableDomain(classes=("a", "b"), features=("year",), mean=(20000.0,), std=(0.5,))
+    model = RRL(domain, rules=2, thresholds=3, negations=False).eval()
+    with torch.no_grad():
+        model.rules.disjunctions.fill_(0.0)
+        model.rules.conjunctions.copy_(torch.tensor([[0.9, 0, 0], [0, 0.9, 0]]))
+    assert len(set(model.literal_names())) == 1  # all are "year > 2e+04"
+    x = torch.linspace(-2, 2, 41)[:, None]
+    before = model(x).detach()
+    model.simplify(ProjectionSet(TensorDataset(x, (x[:, 0] > 0).long())))
+    assert model.alive.tolist() == [True, True, False, False]
+    torch.testing.assert_close(model(x), before)
+
+
 def test_rules_of_a_regression_have_the_mean_of_the_target() -> None:
     domain = TableDomain(classes=("price",), features=("size",), task="regression")
     model = RRL(domain, rules=1, thresholds=1, negations=False).eval()

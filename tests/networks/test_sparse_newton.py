@@ -40,6 +40,11 @@ def test_the_objective_is_at_most_that_of_saga() -> None:
     assert sum(b > a + 1e-6 for a, b in zip(ours.objective, ours.objective[1:], strict=False)) <= 1
 
 
+def test_shapes_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"expected scores \(N, k\) and targets \(N,\); got \(4, 2\) and \(3,\)"):
+        solve(torch.zeros(4, 2), torch.zeros(3, dtype=torch.long), 2, 0.1)
+
+
 def test_a_path_begins_without_weights() -> None:
     z, target = problem()
     counts = [int((solution.weight != 0).sum()) for solution in path(z, target, 4, length=12)]

@@ -174,9 +174,12 @@ class RRL(SelfInterpretable):
         hits, sums, rows = projection_set.total(hits), projection_set.total(sums), len(projection_set)
         self.support.copy_(hits / rows)
         self.outcome.copy_(sums / hits.clamp_min(1)[:, None])
-        first: dict[str, int] = {}
-        for r, text in enumerate(self._texts()):
-            if self.alive[r] and (same := first.setdefault(text, r)) != r:
+        first: dict[tuple[Any, ...], int] = {}
+        inside = (torch.cat([self.rules.conjunctions, self.rules.disjunctions]) > 0.5).tolist()
+        for r, row in enumerate(inside):  # by literals, because the thresholds in texts are rounded
+            literals = tuple(j for j, used in enumerate(row) if used)
+            kind = len(literals) != 1 and r >= len(inside) // 2  # "and" and "or" of one literal are the same rule
+            if self.alive[r] and (same := first.setdefault((literals, kind), r)) != r:
                 self.head.weight[:, same] += self.head.weight[:, r]
                 self.alive[r] = False
         always = self.alive & (hits == rows)

@@ -75,7 +75,7 @@ def saga(
     Raises:
         ValueError: shapes that do not fit, a negative λ, or an α outside [0, 1].
     """
-    _check(z, target, lam, alpha)
+    check_problem(z, target, lam, alpha)
     rows = len(z)
     padded = torch.cat([z, z.new_ones(rows, 1)], 1)  # the last column carries the bias
     weight = z.new_zeros(classes, padded.shape[1])
@@ -128,7 +128,7 @@ def path(
     Raises:
         ValueError: shapes that do not fit, or an α outside [0, 1].
     """
-    _check(z, target, 0.0, alpha)
+    check_problem(z, target, 0.0, alpha)
     largest = largest_penalty(z, target, classes, alpha)
     share = F.one_hot(target, classes).to(z).mean(0)
     solution = Solution(z.new_zeros(classes, z.shape[1]), share.clamp_min(1e-6).log(), largest, [])
@@ -179,7 +179,12 @@ def _lipschitz(z: Tensor, rounds: int = 30) -> float:
     return max((z @ v).square().sum().item() / (2 * len(z)), 1e-6)
 
 
-def _check(z: Tensor, target: Tensor, lam: float, alpha: float) -> None:
+def check_problem(z: Tensor, target: Tensor, lam: float, alpha: float) -> None:
+    """Refuses what the solvers cannot take.
+
+    Raises:
+        ValueError: shapes that do not fit, a negative λ, or an α outside [0, 1].
+    """
     if z.ndim != 2 or target.shape != z.shape[:1]:
         raise ValueError(f"expected scores (N, k) and targets (N,); got {tuple(z.shape)} and {tuple(target.shape)}.")
     if lam < 0 or not 0 <= alpha <= 1:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from zoo.networks.sparse_linear import ALPHA, Solution, largest_penalty, objective
+from zoo.networks.sparse_linear import ALPHA, Solution, check_problem, largest_penalty, objective
+from zoo.utils.progress import track
 
 RATIO = 2**-0.4  # of successive λ on a path
 LENGTH = 40  # λ on a path
@@ -44,7 +44,11 @@ def solve(
         steps: largest number of steps.
         tolerance: stop when five steps improve the objective by less than this share of it.
         start: solution to start from; by default zeros.
+
+    Raises:
+        ValueError: shapes that do not fit, a negative λ, or an α outside [0, 1].
     """
+    check_problem(z, target, lam, alpha)
     rows = len(z)
     padded = torch.cat([z, z.new_ones(rows, 1)], 1)  # the last column carries the bias
     onehot = F.one_hot(target, classes).to(z)
@@ -82,11 +86,15 @@ def path(z: Tensor, target: Tensor, classes: int, *, length: int = LENGTH, title
         classes: C.
         length: number of λ; each is 2^-0.4 times the previous one.
         title: of the progress bar; without one there is no bar.
+
+    Raises:
+        ValueError: shapes that do not fit.
     """
+    check_problem(z, target, 0.0, ALPHA)
     largest = largest_penalty(z, target, classes)
     share = F.one_hot(target, classes).to(z).mean(0)
     solution = Solution(z.new_zeros(classes, z.shape[1]), share.clamp_min(1e-6).log(), largest, [])
-    for i in tqdm(range(length), desc=title, leave=False, disable=not title):
+    for i in track(range(length), title, shown=bool(title)):
         solution = solve(z, target, classes, largest * RATIO**i, start=solution)
         yield solution
 

@@ -14,7 +14,8 @@ class Rule:
         support: share of the rows on which it holds, in [0, 1]; 0 if it was not measured.
         outcome: of the rows on which it holds, the share that belongs to the class (precision), or the mean of the
             target.
-        weight: what it adds to the score of the conclusion; None if the rule is the score.
+        weight: what it adds to the score of the conclusion, for classes above the mean of what it adds to all of them;
+            None if the rule is the score.
         is_share: whether `outcome` is a share of rows.
     """
 
