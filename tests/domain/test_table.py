@@ -16,9 +16,15 @@ def test_named_values_and_back() -> None:
     assert torch.equal(TableDomain(classes=("a",), features=("x",)).preprocess({"x": 3.0}), torch.tensor([3.0]))
 
 
-@pytest.mark.parametrize("value", ["", "wide", None, "nan", "inf"])
-def test_values_that_are_not_finite_numbers(value: str | None) -> None:
+@pytest.mark.parametrize("value", ["wide", "inf", "-infinity", "1,5"])
+def test_values_that_are_not_finite_numbers(value: str) -> None:
     with pytest.raises(ValueError, match=f"feature 'width' must be a finite number; got {value!r}"):
+        SIZES.preprocess({"width": value, "height": 1})
+
+
+@pytest.mark.parametrize("value", ["", " ", None, "nan", "NaN", float("nan")])
+def test_cells_that_are_empty(value: str | float | None) -> None:
+    with pytest.raises(ValueError, match="feature 'width' is empty, and was never empty in the training data"):
         SIZES.preprocess({"width": value, "height": 1})
 
 

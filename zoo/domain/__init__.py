@@ -6,6 +6,7 @@ loaded model can read raw files and name its outputs without the data set.
 
 from zoo.domain.base import Domain
 from zoo.domain.code import CodeDomain
+from zoo.domain.columns import Column
 from zoo.domain.image import ImageDomain, fault_of, open_image
 from zoo.domain.series import SeriesDomain
 from zoo.domain.subwords import read_tokenizer
@@ -14,6 +15,7 @@ from zoo.domain.text import TextDomain
 
 __all__ = [
     "CodeDomain",
+    "Column",
     "Domain",
     "ImageDomain",
     "SeriesDomain",
