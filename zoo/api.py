@@ -1,6 +1,6 @@
 """All that `import zoo` offers, and the only list of families."""
 
-from zoo import circuits, concepts, parts, prototypes
+from zoo import additive, circuits, concepts, parts, prototypes
 from zoo.checkpoints.pretrained import load_checkpoint as load
 from zoo.checkpoints.save import save
 from zoo.checkpoints.shipped import list_checkpoints
@@ -15,6 +15,7 @@ __all__ = [
     "Explanation",
     "SelfInterpretable",
     "Unit",
+    "additive",
     "circuits",
     "concepts",
     "create_model",

@@ -78,6 +78,7 @@ class RRL(SelfInterpretable):
     """
 
     default_recipe = RECIPE
+    weighs_rows = True
     domain: TableDomain
     places: Tensor
     rules: RuleLayer
@@ -154,7 +155,7 @@ class RRL(SelfInterpretable):
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         return {
-            "task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights")),
+            "task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"), batch.get("weight")),
             "weight": self.rules.conjunctions.square().sum() + self.rules.disjunctions.square().sum(),
         }
 

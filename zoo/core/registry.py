@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from zoo.utils.errors import did_you_mean
 
-FAMILIES = ("circuits", "concepts", "parts", "prototypes")  # packages of zoo whose files are models
+FAMILIES = ("additive", "circuits", "concepts", "parts", "prototypes")  # packages of zoo whose files are models
 T = TypeVar("T", bound=type)
 
 

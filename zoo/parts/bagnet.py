@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
+from zoo.core.unit_logits import attribute_logits, sum_logits
 from zoo.domain import Domain, ImageDomain
-from zoo.parts.layers.unit_logits import attribute_logits, sum_logits
 from zoo.training.batch import Batch
 from zoo.training.modes import evaluating
 from zoo.training.recipe import Recipe

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
+from zoo.core.unit_logits import attribute_logits, sum_logits
 from zoo.domain import Domain, TextDomain
 from zoo.networks.encoders import create_encoder
 from zoo.parts.layers.elements import Elements
-from zoo.parts.layers.unit_logits import attribute_logits, sum_logits
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
@@ -82,6 +82,7 @@ class SENN(SelfInterpretable):
     """
 
     default_recipe = RECIPE
+    weighs_rows = True
 
     def __init__(
         self,
@@ -155,7 +156,9 @@ class SENN(SelfInterpretable):
         return tuple(Unit(name, "feature", source=source) for name in self.elements.names())
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        terms = {"task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"))}
+        terms = {
+            "task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"), batch.get("weight"))
+        }
         if self.training and self.coefficients["stability"]:
             terms["stability"] = self._stability(evidence)
         if self.learned:

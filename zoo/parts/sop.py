@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
+from zoo.core.unit_logits import attribute_logits, of_target, sum_logits
 from zoo.domain import Domain, TextDomain
 from zoo.parts.layers.element_features import CopiedFeatures, create_projection
 from zoo.parts.layers.elements import Elements
@@ -30,7 +31,6 @@ from zoo.parts.layers.group_generator import (
 from zoo.parts.layers.group_selector import GroupSelector, SelectorOptions
 from zoo.parts.layers.grouping import Grouping
 from zoo.parts.layers.masked_backbone import MaskedEncoder, Masking, create_masked_encoder
-from zoo.parts.layers.unit_logits import attribute_logits, of_target, sum_logits
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet

@@ -34,6 +34,7 @@ class BlackBox(StagedModule):
     """
 
     default_recipe = RECIPE
+    weighs_rows = True
 
     def __init__(
         self,
@@ -54,4 +55,6 @@ class BlackBox(StagedModule):
         return self(x), None
 
     def losses(self, scores: Tensor, evidence: None, batch: Batch) -> dict[str, Tensor]:
-        return {"task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"))}
+        return {
+            "task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"), batch.get("weight"))
+        }

@@ -26,7 +26,7 @@ from zoo.training.recipe import Recipe, by_group, gather_recipe, make_optimizer,
 from zoo.training.recipe_check import check_actions, check_precision, check_strategy, class_sizes, explained_batch_norm
 from zoo.training.report import ClassificationReport, RegressionReport
 from zoo.training.stages import Stage, check_groups, stage_at, total_epochs
-from zoo.training.tasks import class_weights_of, metrics_of, report_of
+from zoo.training.tasks import check_sample_weights, class_weights_of, metrics_of, report_of
 from zoo.utils.errors import ContractError
 
 SPLITS = ("train", "val", "test")
@@ -52,6 +52,7 @@ class StagedModule(LightningModule):
 
     default_recipe: ClassVar[Recipe]
     weighs_classes: ClassVar[bool] = True  # whether `losses` reads batch.get("class_weights")
+    weighs_rows: ClassVar[bool] = False  # whether `losses` reads batch.get("weight")
     class_weights: Tensor | None
     metrics: nn.ModuleDict
 
@@ -179,6 +180,7 @@ class StagedModule(LightningModule):
             warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
         check_actions(self, self.stages)
         self.class_weights = class_weights_of(self.trainer, self.domain, self.weighs_classes, type(self).__name__)
+        check_sample_weights(self.trainer, self.weighs_rows, type(self).__name__)
         self.check_recipe()
         check_strategy(self.trainer.strategy, self.stages, self.groups())
         if (sizes := class_sizes(self.trainer, len(self.domain.classes))) is not None:

@@ -121,7 +121,23 @@ def class_weights_of(trainer: Trainer, domain: Domain, possible: bool, model: st
     return weights
 
 
-def task_loss(scores: Tensor, target: Tensor, domain: Domain, class_weights: Tensor | None = None) -> Tensor:
+def check_sample_weights(trainer: Trainer, possible: bool, model: str) -> None:
+    """Refuses data whose rows have weights, if the loss of a model cannot use them.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if getattr(getattr(trainer, "datamodule", None), "has_weights", False) and not possible:
+        raise ValueError(f"the loss of {model} has no weights of rows; leave out `weight`.")
+
+
+def task_loss(
+    scores: Tensor,
+    target: Tensor,
+    domain: Domain,
+    class_weights: Tensor | None = None,
+    sample_weights: Tensor | None = None,
+) -> Tensor:
     """Cross-entropy for classes (target (B,)), mean squared error for values (target (B, C)).
 
     Args:
@@ -129,9 +145,12 @@ def task_loss(scores: Tensor, target: Tensor, domain: Domain, class_weights: Ten
         target: see above.
         domain: of the task.
         class_weights: (C,) of the classes in the cross-entropy, `batch.get("class_weights")`.
+        sample_weights: (B,) of the rows, of mean 1 over the training data, `batch.get("weight")`.
     """
-    return (
-        F.cross_entropy(scores, target, class_weights)
-        if domain.task == "classification"
-        else F.mse_loss(scores, target.view_as(scores))
-    )
+    if domain.task != "classification":
+        errors = (scores - target.view_as(scores)).square()
+        return errors.mean() if sample_weights is None else (errors * sample_weights[:, None]).mean()
+    if sample_weights is None:
+        return F.cross_entropy(scores, target, class_weights)
+    errors = F.cross_entropy(scores, target, class_weights, reduction="none") * sample_weights
+    return errors.mean() if class_weights is None else errors.sum() / class_weights[target].sum()

@@ -1,0 +1,1 @@
+"""Machinery that additive models share."""
