@@ -56,6 +56,13 @@ def test_both_views_are_drawn(tmp_path: Path) -> None:
     assert len(cached.val_dataloader().dataset) == len(data.val_dataset())
 
 
+def test_balanced_sampling_is_kept(tmp_path: Path) -> None:
+    """Regression: the cache read every item once, whatever the data's `sampling` was."""
+    cached, _, data = parts(tmp_path, "none")
+    data.sampling = "balanced"
+    assert list(cached.train_dataloader().sampler) == list(data.train_dataloader().sampler)
+
+
 @pytest.mark.parametrize("augment", ["none", "flip"])
 def test_batches_are_their_items(augment: str, tmp_path: Path) -> None:
     """And take the same draws: what is trained does not depend on how it is read."""

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from zoo.data.base.images import ImageData
-from zoo.data.base.sampling import EpochSampler
 from zoo.networks.image_backbones import Backbone, FeatureMaps
 from zoo.training.modes import evaluating
 from zoo.training.projection_set import size_of
@@ -105,7 +104,7 @@ class CachedFeatures(LightningDataModule):
                 1 if paired else VIEWS[data.augment],
             )
         generator = torch.Generator().manual_seed(data.seed)
-        sampler = EpochSampler(part, generator, data.seed)
+        sampler = data.make_sampler(part, generator)
         sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         drop_last = len(sampler) % data.batch_size == 1  # batch norm is undefined for a single value
         return DataLoader(part, data.batch_size, sampler=sampler, generator=generator, drop_last=drop_last)
@@ -169,6 +168,11 @@ class MapDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.rest)
+
+    @property
+    def targets(self) -> Tensor:
+        """(N,) targets of the images."""
+        return torch.stack([item["target"] for item in self.rest])
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         return self.__getitems__([i])[0]

@@ -1,5 +1,7 @@
 """Rare classes: balanced sampling, and weights of the classes in the loss."""
 
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from inspect import getsource
 
@@ -10,10 +12,12 @@ from torch.nn import functional as F
 
 from tests.toy import COLOURS, ToyData, fit
 from zoo.core import registry
-from zoo.data import Digits
+from zoo.data import CodeData, ConceptToy, DataModule, DensityFields, Digits, PartBirds, StrokeDigits, SwitchingSeries
 from zoo.data.base.sampling import BalancedSampler, class_weights
+from zoo.data.registry import MODULES, find
 from zoo.training.black_box import BlackBox
 from zoo.training.tasks import class_weights_of
+from zoo.utils.signatures import init_parameters
 
 RARE = torch.tensor([0] * 90 + [2] * 9 + [1])
 
@@ -51,6 +55,33 @@ def test_data_modules_have_both_options() -> None:
     assert Digits().loss_weights() is None
     with pytest.raises(ValueError, match="sampling must be 'uniform' or 'balanced'; got 'even'"):
         Digits(sampling="even")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_data_module_has_all_options_of_loading(name: str) -> None:
+    """Regression: half of them had neither of the two, and some no val_fraction."""
+    assert set(init_parameters(DataModule)) <= set(init_parameters(find(name)))
+
+
+@pytest.mark.parametrize(
+    "make", [ConceptToy, SwitchingSeries, partial(StrokeDigits, count=200), partial(PartBirds, classes=3, count=60)]
+)
+def test_the_options_reach_the_loaders(make: Callable[..., DataModule]) -> None:
+    data = make(sampling="balanced", class_weights="balanced", batch_size=7, seed=3)
+    loader, targets = data.train_dataloader(), data.train_dataset().targets
+    assert isinstance(loader.sampler, BalancedSampler) and (loader.batch_size, loader.sampler.seed) == (7, 3)
+    counts, weights = torch.bincount(targets).float(), data.loss_weights()
+    assert weights is not None and torch.allclose(weights * counts, torch.full_like(counts, len(targets) / len(counts)))
+
+
+def test_data_without_classes_refuse_both_options() -> None:
+    data = DensityFields(count=10, test_count=1, side=4, sampling="balanced", class_weights="balanced")
+    with pytest.raises(ValueError, match="sampling: balanced needs one class for each item; use sampling: uniform"):
+        data.train_dataloader()
+    with pytest.raises(ValueError, match="class_weights needs classes, and the targets are values; leave it out"):
+        data.loss_weights()
+    with pytest.raises(ValueError, match="leave out windows, or use sampling: uniform"):
+        CodeData(windows=3, sampling="balanced")
 
 
 class Weighted(ToyData):

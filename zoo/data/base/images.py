@@ -100,7 +100,7 @@ class ImageData(DataModule):
         batch_size, workers, seed, val_fraction: see `DataModule`.
         augment: augmentation of the training images, see `zoo.data.base.augment`.
         views: 2 adds a second view of each image to training batches, as "view".
-        **loading: `sampling` and `class_weights`, see `DataModule`.
+        **loading: the other options of `DataModule`.
 
     Raises:
         ValueError: unknown augmentation, another number of views, or an augmentation whose two views would be equal.

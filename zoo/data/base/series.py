@@ -45,7 +45,7 @@ class SeriesData(DataModule):
         unit: of `step`, for the time axis of pages.
         batch_size: items per batch.
         val_fraction: share of the training series held out for validation, if there is no validation split.
-        **loading: `workers` and `seed`, see `DataModule`.
+        **loading: the other options of `DataModule`.
     """
 
     title: str

@@ -51,7 +51,7 @@ class TextData(DataModule):
         length: largest number of tokens (words, or pieces of words) of a text; the rest is cut off.
         least: smallest number of occurrences in the training texts of a word of the vocabulary.
         tokenizer: of a pretrained encoder, see `zoo.domain.read_tokenizer`, instead of a vocabulary.
-        **loading: `batch_size`, `workers`, `seed` and `val_fraction`, see `DataModule`.
+        **loading: the options of `DataModule`.
 
     Raises:
         ValueError: an argument is out of range.

@@ -21,24 +21,11 @@ class CEBaB(TextData):
         root: folder with CEBaB-v1.1.zip or what it unpacks to; by default $ZOO_DATA/text/cebab.
         train: training texts: "inclusive" (originals and edits), "exclusive" (one of each) or "observational"
             (originals).
-        length, least, tokenizer: see `TextData`.
-        batch_size: items per batch.
-        workers: number of loading processes.
-        seed: of the shuffles.
+        **texts: the options of `TextData`.
     """
 
-    def __init__(
-        self,
-        root: str = "$ZOO_DATA/text/cebab",
-        train: str = "inclusive",
-        length: int = 128,
-        least: int = 2,
-        tokenizer: str | None = None,
-        batch_size: int = 64,
-        workers: int = 0,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(length, least, tokenizer, batch_size=batch_size, workers=workers, seed=seed)
+    def __init__(self, root: str = "$ZOO_DATA/text/cebab", train: str = "inclusive", **texts: Any) -> None:
+        super().__init__(**texts)
         check_choice(("inclusive", "exclusive", "observational"), train=train)
         self.root, self.train = expand(root), train
 

@@ -45,7 +45,7 @@ class CodeData(DataModule):
         held_out_windows: largest number of validation windows, and of test windows.
         cache: folder for token arrays; by default in the user's cache.
         val_fraction: share of the files held out for validation, and again for the test.
-        **loading: `batch_size`, `workers` and `seed`, see `DataModule`.
+        **loading: the other options of `DataModule`; `sampling` must be "uniform" if `windows` is given.
 
     Raises:
         ValueError: an argument is out of range.
@@ -70,6 +70,8 @@ class CodeData(DataModule):
         check_at_least(1, length=length, idiom_tokens=idiom_tokens, held_out_windows=held_out_windows)
         if windows is not None:
             check_at_least(1, windows=windows)
+            if self.sampling != "uniform":
+                raise ValueError("`windows` draws positions uniformly; leave out windows, or use sampling: uniform.")
         if idioms == 1 and root is not None:
             raise ValueError(f"idioms=1 reads no file, but root is {root}; lower idioms, or leave out root.")
         self.root, self.vocabulary, self.length, self.idioms = root, vocabulary, length, idioms

@@ -1,6 +1,7 @@
 """Pictures composed of several handwritten digits of MNIST."""
 
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ class ComposedDigits(ImageData):
         download: download MNIST if it is missing.
         count: number of training pictures.
         test_count: number of test pictures.
-        batch_size, workers, seed: see `DataModule`.
+        batch_size, workers, seed, sampling, class_weights: see `DataModule`.
         val_fraction: share of MNIST's training digits held out for validation; the number of validation pictures is the
             same share of `count`.
     """
@@ -37,8 +38,10 @@ class ComposedDigits(ImageData):
         workers: int = 0,
         seed: int = 0,
         val_fraction: float = 0.1,
+        sampling: Literal["uniform", "balanced"] = "uniform",
+        class_weights: Literal["balanced"] | list[float] | None = None,
     ) -> None:
-        super().__init__(batch_size, workers, seed, val_fraction)
+        super().__init__(batch_size, workers, seed, val_fraction, sampling=sampling, class_weights=class_weights)
         check_at_least(10, count=count)
         check_at_least(1, test_count=test_count)
         self.digits = TorchvisionData("MNIST", root, download, seed=seed)

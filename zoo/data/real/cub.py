@@ -29,7 +29,7 @@ class CUB(ImageData):
         batch_size: items per batch.
         workers: number of loading processes.
         augment: augmentation of the training images, see `zoo.data.base.augment`.
-        **loading: `seed`, `val_fraction` and `views`, see `ImageData`.
+        **loading: the other options of `ImageData`.
 
     Raises:
         ValueError: an argument is out of range, or no folder is given.

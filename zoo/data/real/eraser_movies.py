@@ -4,7 +4,7 @@ import json
 import tarfile
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -30,9 +30,7 @@ class EraserMovies(TextData):
         root: folder with eraser_movies.tar.xz or what it unpacks to.
         length: largest number of words of a text; half of the reviews have more than 700.
         least: smallest number of occurrences in the training texts of a word of the vocabulary.
-        batch_size: items per batch.
-        workers: number of loading processes.
-        seed: of the shuffles.
+        batch_size, workers, seed, val_fraction, sampling, class_weights: see `DataModule`.
     """
 
     def __init__(
@@ -43,8 +41,20 @@ class EraserMovies(TextData):
         batch_size: int = 32,
         workers: int = 0,
         seed: int = 0,
+        val_fraction: float = 0.1,
+        sampling: Literal["uniform", "balanced"] = "uniform",
+        class_weights: Literal["balanced"] | list[float] | None = None,
     ) -> None:
-        super().__init__(length, least, batch_size=batch_size, workers=workers, seed=seed)
+        super().__init__(
+            length,
+            least,
+            batch_size=batch_size,
+            workers=workers,
+            seed=seed,
+            val_fraction=val_fraction,
+            sampling=sampling,
+            class_weights=class_weights,
+        )
         self.root = expand(root)
 
     def read(self) -> dict[str, Texts]:

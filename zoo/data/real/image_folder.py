@@ -31,7 +31,7 @@ class ImageFolder(ImageData):
         mean: per channel, on the scale 0 to 1, as the backbone expects; 0.5 by default.
         std: per channel, likewise.
         resize: "squash" or "crop", see `zoo.domain.ImageDomain`.
-        **loading: `batch_size`, `workers`, `seed`, `val_fraction`, `augment` and `views`, see `ImageData`.
+        **loading: the options of `ImageData`.
 
     Raises:
         ValueError: an argument is out of range.

@@ -27,7 +27,7 @@ class MNISTAdd(ComposedDigits):
         root: folder that contains MNIST, see `TorchvisionData`.
         batch_size: items per batch.
         val_fraction: share of MNIST's training digits held out for validation, see `ComposedDigits`.
-        **composed: `download`, `count`, `test_count`, `workers` and `seed`, see `ComposedDigits`.
+        **composed: the other options of `ComposedDigits`.
     """
 
     def __init__(

@@ -22,8 +22,7 @@ class SeriesArchive(SeriesData):
         name: of the data set, such as "GunPoint".
         root: folder with NAME_TRAIN.tsv, NAME_TRAIN.ts or NAME_eq_TRAIN.ts, or with a subfolder NAME of them; by
             default the folders ucr and uea of $ZOO_DATA/series.
-        **series: `uneven`, `length`, `step`, `unit`, `batch_size`, `workers`, `seed` and `val_fraction`, see
-            `SeriesData`.
+        **series: the options of `SeriesData`.
     """
 
     def __init__(self, name: str, root: str | None = None, **series: Any) -> None:

@@ -22,8 +22,7 @@ class SeriesArrays(SeriesData):
         root: the folder.
         variables: names of the V variables; by default "variable 1", ...
         classes: names of the classes or values; by default "class 0", ... or "value 1", ...
-        **series: `uneven`, `length`, `step`, `unit`, `batch_size`, `workers`, `seed` and `val_fraction`, see
-            `SeriesData`.
+        **series: the options of `SeriesData`.
     """
 
     def __init__(self, root: str, variables: Sequence[str] = (), classes: Sequence[str] = (), **series: Any) -> None:

@@ -27,8 +27,7 @@ class SeriesTable(SeriesData):
         variable: name of the variable.
         task: "classification" or "regression".
         test: another table with the same columns, for the test.
-        **series: `uneven`, `length`, `step`, `unit`, `batch_size`, `workers`, `seed` and `val_fraction`, see
-            `SeriesData`.
+        **series: the options of `SeriesData`.
 
     Raises:
         ValueError: unknown task.

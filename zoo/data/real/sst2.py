@@ -1,5 +1,7 @@
 """SST-2: sentiment of sentences of film reviews."""
 
+from typing import Any
+
 from zoo.data.base.text import TextData, Texts
 from zoo.utils.csv_files import read_records
 from zoo.utils.paths import expand
@@ -14,23 +16,12 @@ class SST2(TextData):
 
     Args:
         root: folder with train.tsv, dev.tsv and test.tsv; each line is a sentence, a tab, and 0 or 1.
-        length, least, tokenizer: see `TextData`.
-        batch_size: items per batch.
-        workers: number of loading processes.
-        seed: of the shuffles.
+        length: largest number of tokens of a text.
+        **texts: the other options of `TextData`.
     """
 
-    def __init__(
-        self,
-        root: str = "$ZOO_DATA/text/sst2",
-        length: int = 56,
-        least: int = 2,
-        tokenizer: str | None = None,
-        batch_size: int = 64,
-        workers: int = 0,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(length, least, tokenizer, batch_size=batch_size, workers=workers, seed=seed)
+    def __init__(self, root: str = "$ZOO_DATA/text/sst2", length: int = 56, **texts: Any) -> None:
+        super().__init__(length, **texts)
         self.root = expand(root)
 
     def read(self) -> dict[str, Texts]:

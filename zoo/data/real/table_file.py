@@ -32,7 +32,7 @@ class TableFile(DataModule):
         task: "classification" or "regression".
         test: another table with the same columns, for the test.
         batch_size: items per batch.
-        **loading: `workers`, `seed` and `val_fraction`, see `DataModule`.
+        **loading: the other options of `DataModule`.
 
     Raises:
         ValueError: unknown task.

@@ -20,7 +20,7 @@ class TextTable(TextData):
         label: name of the column of labels.
         concepts: names of the columns of concepts: 0, 1 or empty (not annotated), or any values, one per text.
         test: another table with the same columns, for the test.
-        **texts: `length`, `least`, `tokenizer`, `batch_size`, `workers`, `seed` and `val_fraction`, see `TextData`.
+        **texts: the options of `TextData`.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class TorchvisionData(ImageData):
         download: download the data set if it is missing.
         size: height and width of the input in pixels; by default those of the pictures.
         limit: use only the first `limit` training images; 0 for all.
-        **loading: `batch_size`, `workers`, `seed`, `val_fraction`, `augment` and `views`, see `ImageData`.
+        **loading: the options of `ImageData`.
 
     Raises:
         ValueError: unknown data set.

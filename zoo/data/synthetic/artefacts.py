@@ -6,7 +6,7 @@ Zhou et al.: "Do Feature Attribution Methods Correctly Attribute Features?", AAA
 from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -42,9 +42,8 @@ class ForcedArtefact(RenderedBenchmark):
         arguments: keyword arguments of the data module, if `data` is a name.
         kind: "watermark" or "brightness", see above.
         keep: r, in [0, 1].
-        batch_size: items per batch.
-        workers: number of loading processes.
-        seed: of the labels and the shuffles; `data` has its own seed.
+        batch_size, workers, seed, val_fraction, sampling, class_weights: see `DataModule`; the splits are those of
+            `data`, which has its own seed.
 
     Raises:
         ValueError: unknown kind or data module, data that is not image classification, or too many classes for the
@@ -64,8 +63,11 @@ class ForcedArtefact(RenderedBenchmark):
         batch_size: int = 64,
         workers: int = 0,
         seed: int = 0,
+        val_fraction: float = 0.1,
+        sampling: Literal["uniform", "balanced"] = "uniform",
+        class_weights: Literal["balanced"] | list[float] | None = None,
     ) -> None:
-        super().__init__(batch_size, workers, seed)
+        super().__init__(batch_size, workers, seed, val_fraction, sampling=sampling, class_weights=class_weights)
         check_choice(KINDS, kind=kind)
         if not 0 <= keep <= 1:
             raise ValueError(f"keep must be in [0, 1]; got {keep}.")

@@ -39,7 +39,7 @@ class CanvasDigits(ComposedDigits):
         regions: of each digit: "boxes", 28 x 28 pixels, or "strokes", the pixels that are not black.
         count: number of training canvases.
         test_count: number of test canvases.
-        **composed: `download`, `batch_size`, `workers`, `seed` and `val_fraction`, see `ComposedDigits`.
+        **composed: the other options of `ComposedDigits`.
     """
 
     def __init__(

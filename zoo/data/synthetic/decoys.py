@@ -43,7 +43,7 @@ class DecoyDigits(CountedBenchmark):
 
     Args:
         kind: "colour" or "corner", see above.
-        **counted: `count`, `test_count`, `batch_size`, `workers`, `seed` and `val_fraction`, see `CountedBenchmark`.
+        **counted: the options of `CountedBenchmark`.
     """
 
     factors = ("digit", "decoy")

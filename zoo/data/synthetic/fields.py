@@ -25,7 +25,7 @@ class DensityFields(DataModule):
         count: number of training maps, including those held out for validation.
         test_count: number of test maps.
         side: of a map in pixels.
-        **loading: `batch_size`, `workers`, `seed` and `val_fraction`, see `DataModule`.
+        **loading: the options of `DataModule`.
     """
 
     def __init__(self, count: int = 4000, test_count: int = 1000, side: int = 32, **loading: Any) -> None:

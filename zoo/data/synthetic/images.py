@@ -1,7 +1,7 @@
 """The base of synthetic benchmarks of images, which are rendered on access, with or without some factors."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ class CountedBenchmark(RenderedBenchmark):
     Args:
         count: number of training pictures.
         test_count: number of test pictures.
-        batch_size, workers, seed: see `DataModule`.
+        batch_size, workers, seed, sampling, class_weights: see `DataModule`.
         val_fraction: number of validation pictures as a share of `count`.
     """
 
@@ -90,8 +90,10 @@ class CountedBenchmark(RenderedBenchmark):
         workers: int = 0,
         seed: int = 0,
         val_fraction: float = 0.1,
+        sampling: Literal["uniform", "balanced"] = "uniform",
+        class_weights: Literal["balanced"] | list[float] | None = None,
     ) -> None:
-        super().__init__(batch_size, workers, seed, val_fraction)
+        super().__init__(batch_size, workers, seed, val_fraction, sampling=sampling, class_weights=class_weights)
         self.counts = split_counts(count, test_count, val_fraction)
 
 

@@ -28,7 +28,7 @@ class SwitchingPanels(CountedBenchmark):
 
     Args:
         regions: region of the digit: "boxes", its panel of 28 x 28 pixels, or "strokes", its pixels that are not black.
-        **counted: `count`, `test_count`, `batch_size`, `workers`, `seed` and `val_fraction`, see `CountedBenchmark`.
+        **counted: the options of `CountedBenchmark`.
     """
 
     factors = ("digit",)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,10 +44,7 @@ class PartBirds(RenderedBenchmark):
         count, val_count, test_count: number of pictures of each split.
         removal: share of the training pictures in which a random number of parts, 0 to 5, is missing.
         background: largest number of objects behind the bird, at most 100.
-        batch_size: items per batch.
-        workers: number of loading processes.
-        seed: of the classes, the scenes and the shuffles.
-        augment, views: see `ImageData`.
+        **loading: the options of `ImageData`.
 
     Raises:
         ValueError: an argument is out of range.
@@ -64,13 +62,9 @@ class PartBirds(RenderedBenchmark):
         test_count: int = 1000,
         removal: float = 0.5,
         background: int = 12,
-        batch_size: int = 64,
-        workers: int = 0,
-        seed: int = 0,
-        augment: str = "none",
-        views: int = 1,
+        **loading: Any,
     ) -> None:
-        super().__init__(batch_size, workers, seed, augment=augment, views=views)
+        super().__init__(**loading)
         if not 32 <= side <= 256 or not 2 <= classes <= MOST:
             raise ValueError(f"expected a side of 32 to 256 and 2 to {MOST} classes; got {side} and {classes}.")
         if not 0 <= removal <= 1 or not 0 <= background <= 100:

@@ -1,6 +1,7 @@
 """A table whose labels are computed by a small sparse network, whose weights are the circuit to be found."""
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,8 +29,7 @@ class PlantedCircuit(SyntheticBenchmark):
         fan_in: number of features that each neuron reads, and of neurons that each class reads.
         count, val_count, test_count: number of rows of each split.
         batch_size: items per batch.
-        workers: number of loading processes.
-        seed: of the teacher, the rows and the shuffles.
+        **loading: the other options of `DataModule`.
 
     Raises:
         ValueError: an argument is out of range.
@@ -48,10 +48,9 @@ class PlantedCircuit(SyntheticBenchmark):
         val_count: int = 1000,
         test_count: int = 2000,
         batch_size: int = 256,
-        workers: int = 0,
-        seed: int = 0,
+        **loading: Any,
     ) -> None:
-        super().__init__(batch_size, workers, seed)
+        super().__init__(batch_size=batch_size, **loading)
         if classes < 2 or not 1 <= fan_in <= min(features, hidden):
             raise ValueError(
                 f"expected classes >= 2 and 1 <= fan_in <= features and hidden; got {classes}, {fan_in}, {features} "

@@ -4,6 +4,8 @@ Queen et al.: "Encoding Time-Series Explanations through Self-Supervised Model B
 arXiv 2306.02109, section 5 and appendix C.
 """
 
+from typing import Any
+
 import torch
 
 from zoo.data.synthetic.arrays import EvidenceRows, balanced
@@ -44,9 +46,7 @@ class PlantedSeries(SyntheticBenchmark):
         count: number of training series.
         val_count: number of validation series.
         test_count: number of test series.
-        batch_size: items per batch.
-        workers: number of loading processes.
-        seed: of the series and the shuffles.
+        **loading: the options of `DataModule`.
     """
 
     ceiling = 1.0
@@ -57,11 +57,9 @@ class PlantedSeries(SyntheticBenchmark):
         count: int = 5000,
         val_count: int = 100,
         test_count: int = 1000,
-        batch_size: int = 64,
-        workers: int = 0,
-        seed: int = 0,
+        **loading: Any,
     ) -> None:
-        super().__init__(batch_size, workers, seed)
+        super().__init__(**loading)
         check_choice(KINDS, name=name)
         self.name, self.kind = name, KINDS[name]
         check_at_least(1, count=count, val_count=val_count, test_count=test_count)

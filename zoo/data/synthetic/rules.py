@@ -65,7 +65,7 @@ class RuleTable(SyntheticBenchmark):
         bits: number of bits of its rows, at most 20.
         irrelevant: number of bits, at positions drawn by the seed, that no term uses.
         batch_size: items per batch.
-        **loading: `workers`, `seed` and `val_fraction`, see `DataModule`.
+        **loading: the other options of `DataModule`.
     """
 
     factors = ("rule",)

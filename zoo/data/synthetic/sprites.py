@@ -37,7 +37,7 @@ class Sprites(CountedBenchmark):
         label: "shape" (3 classes) or "shape_quadrant" (12 classes).
         colour: paint each shape in one of four colours; otherwise white on black.
         other: add the triangle or ring.
-        **counted: `count`, `test_count`, `batch_size`, `workers`, `seed` and `val_fraction`, see `CountedBenchmark`.
+        **counted: the options of `CountedBenchmark`.
     """
 
     factors = ("object",)

@@ -4,6 +4,8 @@ Tonekaboni et al.: "What went wrong and when?", NeurIPS 2020, arXiv 2003.02821; 
 "Explaining Time Series Predictions with Dynamic Masks", ICML 2021, arXiv 2106.05303.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -41,18 +43,14 @@ class SwitchingSeries(SyntheticBenchmark):
     Args:
         count: number of training series.
         test_count: number of test series, and of validation series.
-        batch_size: items per batch.
-        workers: number of loading processes.
-        seed: of the series and the shuffles.
+        **loading: the options of `DataModule`.
     """
 
     factors = ("signal", "state")
     ceiling = 0.8935
 
-    def __init__(
-        self, count: int = 800, test_count: int = 200, batch_size: int = 64, workers: int = 0, seed: int = 0
-    ) -> None:
-        super().__init__(batch_size, workers, seed)
+    def __init__(self, count: int = 800, test_count: int = 200, **loading: Any) -> None:
+        super().__init__(**loading)
         check_at_least(1, count=count, test_count=test_count)
         self.counts = {"train": count, "val": test_count, "test": test_count}
 

@@ -48,7 +48,7 @@ class SyntheticTable(SyntheticBenchmark):
         count: number of training rows, including those held out for validation.
         test_count: number of test rows.
         batch_size: items per batch.
-        **loading: `workers`, `seed` and `val_fraction`, see `DataModule`.
+        **loading: the other options of `DataModule`.
     """
 
     def __init__(

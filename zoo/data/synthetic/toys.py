@@ -4,6 +4,7 @@ Espinosa Zarlenga et al.: "Concept Embedding Models", NeurIPS 2022, arXiv 2209.0
 """
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,14 +63,11 @@ class ConceptToy(DataModule):
         name: "xor", "trig" or "dot". In "dot" the concepts do not determine the label.
         count: total number of rows.
         batch_size: items per batch.
-        workers: number of loading processes.
-        seed: of the rows and the shuffles.
+        **loading: the other options of `DataModule`.
     """
 
-    def __init__(
-        self, name: str = "dot", count: int = 3000, batch_size: int = 256, workers: int = 0, seed: int = 0
-    ) -> None:
-        super().__init__(batch_size, workers, seed)
+    def __init__(self, name: str = "dot", count: int = 3000, batch_size: int = 256, **loading: Any) -> None:
+        super().__init__(batch_size=batch_size, **loading)
         check_choice(TOYS, name=name)
         check_at_least(20, count=count)  # so that every split has rows
         self.toy, self.count = name, count
