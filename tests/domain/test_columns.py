@@ -112,3 +112,20 @@ def test_quantile_scaling_is_increasing_and_has_an_inverse(value: float, knots: 
 def test_columns_that_cannot_be(wrong: dict) -> None:
     with pytest.raises(ValueError, match="column 'x'"):
         Column(name="x", **wrong)
+
+
+def test_raw_values_are_free_of_the_rounding_of_inputs() -> None:
+    """Regression: 0 of a column with a large mean was shown as 5.96e-05."""
+    gain = Column(name="gain", centre=1077.65, scale=7385.4)
+    weight = Column(name="weight", centre=189778.0, scale=105550.0)
+    domain = TableDomain(classes=("a",), columns=(gain, weight, *CREDIT.columns))
+    row = ROW | {"gain": "0", "weight": "1484705"}
+    found = domain.row(domain.preprocess(row))
+    assert found["gain"] == 0 and found["weight"] == 1484705 and domain.cells(domain.preprocess(row))["gain"] == "0"
+    assert found["job"] == "clerk" and found["school"] == "high" and found["risk"] == 85
+
+
+def test_columns_of_a_support() -> None:
+    support = torch.zeros(9)
+    support[[2, 7]] = 1
+    assert CREDIT.columns_of(support) == ["risk", "school"]

@@ -139,10 +139,10 @@ def test_concepts_show_probability_and_what_if() -> None:
     small = cbm()
     one = small.model.explain(small.inputs)[0]
     lines = table(one, top=2).splitlines()
-    assert lines[1].split() == ["unit", "probability", "if", "absent", "if", "present", "contribution"]
+    assert lines[2].split() == ["unit", "probability", "if", "absent", "if", "present", "contribution"]
     term = one.top(1)[0][0]
     known = {name: value[0, term.index].item() for name, value in one.details.items()}
-    assert lines[2].split()[-4:-1] == [
+    assert lines[3].split()[-4:-1] == [
         f"{known['probability']:.1%}",
         f"{known['absent']:.4f}",  # as many decimals as the score needs, which is below 1
         f"{known['present']:.4f}",

@@ -46,7 +46,7 @@ def _input(one: "Explanation") -> dict[str, Any]:
     if one.texts and one.texts[0]:
         row["text"] = one.texts[0]
     if isinstance(one.domain, TableDomain) and one.inputs is not None:
-        row["values"] = dict(zip(one.domain.features, one.domain.values(one.inputs[0]).tolist(), strict=True))
+        row["values"] = one.domain.row(one.inputs[0])
     return row
 
 

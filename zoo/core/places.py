@@ -31,7 +31,7 @@ def places_of(
         For each unit, of a text: "words" and their "positions" among the tokens, from 0; of an image: "boxes", each
         (top, left, bottom, right) in pixels of the model's input, of the first 50 units or of all that see only their
         support; of a series: "segments", each with its variables, its first and last "steps" from 0, and their "time";
-        of a table: "features". Empty for other supports.
+        of a table: "features", the names of raw columns. Empty for other supports.
     """
     if isinstance(domain, ImageDomain) and support.ndim == 3 and not any(unit.kind in ALONE for unit in units):
         boxes = boxes_of(support[:MOST], domain.size)
@@ -47,9 +47,7 @@ def places_of(
     if isinstance(domain, SeriesDomain):
         return [{"segments": _segments(one, domain, unit.source)} for unit, one in zip(units, seen, strict=True)]
     if isinstance(domain, TableDomain) and support.shape[1:] == domain.shape:
-        return [
-            {"features": [name for name, s in zip(domain.features, one, strict=True) if s]} for one in seen.tolist()
-        ]
+        return [{"features": domain.columns_of(one)} for one in seen]
     return [{} for _ in units]
 
 

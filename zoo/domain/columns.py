@@ -170,8 +170,8 @@ class Column:
         """Whether a category occurred in the training data; True for other kinds."""
         return self.kind != "category" or text_of(cell) in self._hot
 
-    def show(self, inputs: list[float]) -> str:
-        """The value that inputs (width,) stand for, as text."""
+    def value(self, inputs: list[float]) -> float | str:
+        """The value that inputs (width,) stand for: a number without the rounding error of an input, or a text."""
         labels = [*(() if self.numeric else self.levels), *self.missing_labels]
         indicators = inputs[1:] if self.numeric else inputs
         for label, x in zip(labels, indicators, strict=True):
@@ -182,7 +182,12 @@ class Column:
         number = self.unscaled(inputs[0])
         if self.kind == "ordered":
             return self.levels[min(max(round(number), 0), len(self.levels) - 1)]
-        return f"{number:.6g}"
+        return without_rounding(number, (abs(number) + abs(number - self.unscaled(0.0))) * 2**-23)
+
+    def show(self, inputs: list[float]) -> str:
+        """The same as text."""
+        value = self.value(inputs)
+        return value if isinstance(value, str) else f"{value:.6g}"
 
 
 def text_of(cell: Cell) -> str:
@@ -210,6 +215,11 @@ def part_of(text: str, part: str) -> float:
     except ValueError:
         raise ValueError(f"must be a date such as 2024-12-31 or 2024-12-31T13:05; got {text!r:.80}") from None
     return float(date.isoweekday() if part == "weekday" else getattr(date, part))
+
+
+def without_rounding(value: float, error: float) -> float:
+    """A number rounded to the decimals that it has if it may be wrong by `error`."""
+    return value if error <= 0 else round(value, -math.ceil(math.log10(error))) + 0.0
 
 
 def _interpolated(value: float, places: tuple[float, ...], heights: tuple[float, ...]) -> float:

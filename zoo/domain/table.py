@@ -146,6 +146,16 @@ class TableDomain(Domain):
         inputs = x.detach().cpu().double().tolist()
         return {c.name: c.show(inputs[s]) for c, s in zip(self.layout, self.slices, strict=True)}
 
+    def row(self, x: Tensor) -> dict[str, float | str]:
+        """The raw values of an input (F,), numbers as numbers, by name of the column."""
+        inputs = x.detach().cpu().double().tolist()
+        return {c.name: c.value(inputs[s]) for c, s in zip(self.layout, self.slices, strict=True)}
+
+    def columns_of(self, support: Tensor) -> list[str]:
+        """Names of the columns of which any input is in a support (F,)."""
+        inside = support.tolist()
+        return [c.name for c, s in zip(self.layout, self.slices, strict=True) if any(inside[s])]
+
     def warnings(self, raw: Mapping[str, Cell], x: Tensor) -> list[str]:
         found = [
             f"'{column.name}' is '{raw[column.source]}', which did not occur in the training data."

@@ -11,6 +11,7 @@ from zoo.views import whatif
 from zoo.views.cutouts import cut_out
 from zoo.views.markup import escape
 from zoo.views.matches import matched
+from zoo.views.naming import name_of
 from zoo.views.pictures import (
     data_uri,
     framed,
@@ -69,9 +70,9 @@ def _card(row: Row, place: int) -> str:
     term = row.terms[place]
     unit = term.unit
     of = "" if unit.target is None else f" of <bdi>{escape(row.explanation.domain.classes[unit.target])}</bdi>"
-    origin = unit.source.get("image")
+    origin, name = unit.source.get("image"), name_of(term, row.explanation)
     return (
-        f"<li><div class='what'><h4><span class='rank'>{place + 1}</span> <bdi>{escape(unit.name)}</bdi></h4>"
+        f"<li><div class='what'><h4><span class='rank'>{place + 1}</span> <bdi>{escape(name)}</bdi></h4>"
         f"<p class='kind'>{escape(unit.kind)}{of}{_origin_of_labels(term)}</p></div>{_looks_like(row, place)}"
         f"<div class='how-much'>{_bar(row, place)}<p class='formula'>{_formula(row, place)}</p>"
         f"{_what_if(row, place)}{whatif.control(row, place)}</div>"

@@ -61,5 +61,5 @@ def _of_series(row: Row, domain: SeriesDomain, term: Term, support: Tensor) -> s
 
 
 def _of_row(domain: TableDomain, support: Tensor) -> str:
-    names = ", ".join(f"<bdi>{escape(n)}</bdi>" for n, s in zip(domain.features, support.tolist(), strict=True) if s)
+    names = ", ".join(f"<bdi>{escape(name)}</bdi>" for name in domain.columns_of(support))
     return f"<figure class='wide words'>{names}</figure>"

@@ -6,6 +6,7 @@ from zoo.core.explanation import Explanation
 from zoo.utils.optional import need
 from zoo.utils.printable import printable
 from zoo.views.cards import number, prepare, signed
+from zoo.views.naming import name_of
 from zoo.views.row import Row
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _bars(axes: "Axes", row: Row) -> None:
     """A bar for each unit, most important first, and the sum below for additive models."""
     terms, total = row.terms, row.total
     values = [max(term.activation, 0.0) for term in terms] if total is None else list(total.shown)
-    names = [f"{i + 1}  {_short(term.unit.name)}" for i, term in enumerate(terms)]
+    names = [f"{i + 1}  {_short(name_of(term, row.explanation))}" for i, term in enumerate(terms)]
     if total is not None and total.others:
         values.append(total.rest)
         names.append(f"{total.others} other{'' if total.others == 1 else 's'}")

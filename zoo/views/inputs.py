@@ -1,17 +1,15 @@
 """The input of an explanation as HTML, by modality."""
 
 from zoo.domain import CodeDomain, SeriesDomain, TableDomain, TextDomain
-from zoo.views.cards import number
 from zoo.views.code import code_prompt
 from zoo.views.markup import escape
 from zoo.views.pictures import framed, image_element, outline
 from zoo.views.row import Row
 from zoo.views.series import plot
-from zoo.views.sums import decimals
 from zoo.views.words import written
 
 CORNERS = ((0, 0, "start"), (1, 0, "end"), (0, 1, "start"))  # places of the numbers of the first boxes
-FEATURES = 12  # features of a table
+FEATURES = 16  # columns of a table
 
 
 def input_figure(row: Row, title: str) -> str:
@@ -49,17 +47,17 @@ def _input_code(row: Row) -> str:
 
 
 def _input_values(row: Row) -> str:
-    """The features and values of a row of a table."""
+    """The raw columns and values of a row of a table."""
     domain = row.explanation.domain
     if not isinstance(domain, TableDomain) or row.explanation.inputs is None:
         return ""
-    values = domain.values(row.explanation.inputs[0]).tolist()
+    cells = domain.cells(row.explanation.inputs[0])
     shown = "".join(
-        f"<tr><th scope='row'><bdi>{escape(name)}</bdi></th><td>{number(value, decimals([value]))}</td></tr>"
-        for name, value in zip(domain.features[:FEATURES], values, strict=False)
+        f"<tr><th scope='row'><bdi>{escape(name)}</bdi></th><td><bdi>{escape(value)}</bdi></td></tr>"
+        for name, value in list(cells.items())[:FEATURES]
     )
-    more = len(values) - FEATURES
-    note = f"<caption>the first {FEATURES} of {len(values)} features</caption>" if more > 0 else ""
+    more = len(cells) - FEATURES
+    note = f"<caption>the first {FEATURES} of {len(cells)} columns</caption>" if more > 0 else ""
     return f"<table class='input'>{note}{shown}</table>"
 
 

@@ -78,6 +78,7 @@ background:none;color:inherit}
 .zoo tr{background:none}
 .zoo th{font-weight:400;text-align:left;padding:2px 10px 2px 0;overflow-wrap:break-word}
 .zoo td{text-align:right;padding:2px 0 2px 10px;white-space:nowrap}
+.zoo .input td{white-space:normal;overflow-wrap:anywhere}
 .zoo .chosen th,.zoo .chosen td{font-weight:600}
 .zoo .meter{width:34%}
 .zoo .meter span{display:block;height:9px;border-radius:5px;background:var(--up);min-width:2px}

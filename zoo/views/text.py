@@ -3,8 +3,12 @@
 from unicodedata import category, combining, east_asian_width
 
 from zoo.core.explanation import Explanation, Term
+from zoo.domain import TableDomain
 from zoo.utils.printable import printable
+from zoo.views.naming import name_of
 from zoo.views.sums import decimals, fixed, known_of, printed_sum, weight_of
+
+COLUMNS = 16  # of a row that are listed
 
 
 def table(explanation: Explanation, top: int = 8) -> str:
@@ -21,11 +25,21 @@ def _block(one: Explanation, top: int) -> str:
     rows, digits = (_ranking if one.contributions is None else _addition)(one, top)
     share = "" if one.probability is None else f", probability {one.probability.item():.1%}"
     head = f"{printable(one.target_names[0])}: {one.space} {fixed(one.score.item(), digits)}{share}"
+    raw = [f"  {printable(text)}" for text in _raw_values(one)]
     statement = [f"  {printable(one.statements[0])}"] if one.statements and one.statements[0] else []
     warnings = [f"  warning: {printable(text)}" for text in (one.warnings[0] if one.warnings else ())]
     by = "effect on the score" if "absent" in one.details else "activation"
     note = [] if one.contributions is not None else [f"  (this model is not additive; units are ranked by {by})"]
-    return "\n".join([head, *warnings, *statement, *_aligned(rows), *note])
+    return "\n".join([head, *raw, *warnings, *statement, *_aligned(rows), *note])
+
+
+def _raw_values(one: Explanation) -> list[str]:
+    """The raw columns of a row of a table, in one line."""
+    if not isinstance(one.domain, TableDomain) or one.inputs is None:
+        return []
+    cells = list(one.domain.cells(one.inputs[0]).items())
+    more = [f"and {len(cells) - COLUMNS} more columns"] if len(cells) > COLUMNS else []
+    return [", ".join([f"{name} = {value}" for name, value in cells[:COLUMNS]] + more)]
 
 
 def _addition(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
@@ -34,7 +48,7 @@ def _addition(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
     head, middle = _middle(one, total.terms)
     rows: list[tuple[str, ...]] = [("unit", *head, "contribution")]
     for term, cells, contribution in zip(total.terms, middle, total.shown, strict=True):
-        rows.append((printable(term.unit.name), *cells, fixed(contribution, digits, "+")))
+        rows.append((printable(name_of(term, one)), *cells, fixed(contribution, digits, "+")))
     blank = ("",) * len(head)
     if total.others or total.rest:
         rows.append((_others(total.others), *blank, fixed(total.rest, digits, "+")))
@@ -65,7 +79,7 @@ def _ranking(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
     head, cells = _middle(one, terms)
     if "absent" not in one.details:
         head, cells = head[:1], [row[:1] for row in cells]
-    rows = [("unit", *head), *((printable(t.unit.name), *row) for t, row in zip(terms, cells, strict=True))]
+    rows = [("unit", *head), *((printable(name_of(t, one)), *row) for t, row in zip(terms, cells, strict=True))]
     if len(terms) < len(one.units):
         rows.append((_others(len(one.units) - len(terms)), *("" for _ in head)))
     return rows, decimals([one.score.item()])
