@@ -11,7 +11,7 @@ from tests.small_code import code_domain
 from tests.subwords import tiny_bert, wordpiece
 from zoo.cli.config import read_config
 from zoo.cli.settings import parse
-from zoo.data import ConceptToy
+from zoo.data import ConceptToy, SyntheticTable
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TextDomain
 from zoo.training.stages import check_groups
 
@@ -46,6 +46,8 @@ def small_domain(arguments: dict, data: dict) -> Domain:
     """A domain of the modality and kind of concepts that a config's data has, without the data."""
     if data["class_path"] == "ConceptToy":
         return Domain.from_dict(ConceptToy(**data["init_args"]).domain)
+    if data["class_path"] == "SyntheticTable":
+        return Domain.from_dict(SyntheticTable(**data["init_args"]).domain)
     known: dict = {"classes": ("a", "b"), "concepts": ("c", "d", "e"), "concept_groups": {"g": ("c", "d", "e")}}
     if data["class_path"] == "SeriesArchive":
         return SeriesDomain(classes=("a", "b"), variables=tuple("uvwxyz"), length=100)

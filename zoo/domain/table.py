@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -92,7 +93,7 @@ class TableDomain(Domain):
     @cached_property
     def slices(self) -> tuple[slice, ...]:
         """Where the inputs of each column are."""
-        ends = torch.tensor([column.width for column in self.layout]).cumsum(0).tolist()
+        ends = accumulate(column.width for column in self.layout)
         return tuple(slice(end - column.width, end) for end, column in zip(ends, self.layout, strict=True))
 
     def preprocess(self, values: Mapping[str, Cell]) -> Tensor:

@@ -9,7 +9,18 @@ import torch
 from torch import Tensor
 
 from zoo.core.evidence import Evidence
-from zoo.domain import Domain
+from zoo.domain import Domain, TableDomain
+
+
+def table_of(domain: Domain, model: str) -> TableDomain:
+    """The domain of a model of tables.
+
+    Raises:
+        ValueError: it is no table.
+    """
+    if not isinstance(domain, TableDomain):
+        raise ValueError(f"{model} reads rows of a table; the data are of modality '{domain.modality}'.")
+    return domain
 
 
 def outputs_of(domain: Domain) -> int:
