@@ -1,10 +1,10 @@
 """Kills a small fit at many moments and resumes it: `python -m benchmarks.kill`.
 
 A fit with four stages and a checkpoint after every epoch runs to its end once. Then the same fit is killed with
-SIGKILL: at moments spread over that time, and inside writes, as soon as a temporary file is there. Each killed run is
-resumed with `--ckpt_path last`, or begun anew if no epoch was complete. All tensors of its checkpoints, those of the
-optimizer among them, are then compared bit for bit with the uninterrupted run. Prints a row for each moment; exits with
-1 if a run could not be resumed or a tensor differs. Takes about three minutes on a free core.
+SIGKILL: at moments spread over that time, and inside writes, when a temporary file appears or has its first bytes. Each
+killed run is resumed with `--ckpt_path last`, or begun anew if no epoch was complete. All tensors of its checkpoints,
+those of the optimizer among them, are then compared bit for bit with the uninterrupted run. Prints a row for each
+moment; exits with 1 if a run could not be resumed or a tensor differs. Takes about three minutes on a free core.
 """
 
 import argparse
@@ -133,8 +133,10 @@ def kill(folder: Path, moment: Moment, attempt: int) -> bool:
     if moment.seconds is not None:
         process.join(moment.seconds * 0.8**attempt)
     else:
-        for number, _ in enumerate(writing(folder, process), 1):
+        for number, part in enumerate(writing(folder, process), 1):
             if number == moment.write:
+                while number % 2 and empty(folder / part) and process.is_alive():
+                    time.sleep(POLL)  # every other kill waits for the first bytes
                 break
     process.kill()
     process.join()
@@ -184,6 +186,14 @@ def writing(folder: Path, process: ForkProcess) -> Iterator[str]:
         yield from now - before
         before = now
         time.sleep(POLL)
+
+
+def empty(path: Path) -> bool:
+    """Whether a file is there and has no bytes."""
+    try:
+        return path.stat().st_size == 0
+    except FileNotFoundError:
+        return False
 
 
 def temporary(folder: Path) -> set[str]:
