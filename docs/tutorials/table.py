@@ -26,19 +26,19 @@ print(Path("wines.csv").read_text().splitlines()[0])
 # %% [markdown]
 # ## Data, model, training
 #
-# `TableFile` reads the file, normalises each column by its mean and standard deviation on the training rows, and holds
+# `Table` reads the file, normalises each column by its mean and standard deviation on the training rows, and holds
 # out 20 % of each class for the test. Explanations show the values as they stand in the file.
 
 # %%
 import lightning
 
 import zoo
-from zoo.data import TableFile
+from zoo.data import Table
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 
 lightning.seed_everything(0)
-data = TableFile("wines.csv", batch_size=16)
+data = Table("wines.csv", batch_size=16)
 recipe = Recipe(stages=(Stage("train", epochs=100, train=("rules", "head", "log_temperature")),), lr=0.01)
 model = zoo.concepts.RRL(data.domain, rules=16, recipe=recipe)
 trainer = lightning.Trainer(

@@ -10,6 +10,7 @@ from zoo.data.registry import MODULES, find
 if TYPE_CHECKING:
     from zoo.data.base.images import ImageData
     from zoo.data.base.module import DataModule
+    from zoo.data.real.adult import Adult
     from zoo.data.real.cebab import CEBaB
     from zoo.data.real.code import CodeData
     from zoo.data.real.cub import CUB
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from zoo.data.real.series_arrays import SeriesArrays
     from zoo.data.real.series_table import SeriesTable
     from zoo.data.real.sst2 import SST2
-    from zoo.data.real.table_file import TableFile
+    from zoo.data.real.table import Table
     from zoo.data.real.text_table import TextTable
     from zoo.data.real.torchvision import TorchvisionData
     from zoo.data.synthetic.artefacts import ForcedArtefact
@@ -49,6 +50,7 @@ else:
 __all__ = [
     "CUB",
     "SST2",
+    "Adult",
     "CEBaB",
     "CanvasDigits",
     "CodeData",
@@ -74,7 +76,7 @@ __all__ = [
     "SwitchingPanels",
     "SwitchingSeries",
     "SyntheticTable",
-    "TableFile",
+    "Table",
     "TextTable",
     "TorchvisionData",
 ]

@@ -48,6 +48,7 @@ class Column:
         part: of a date, what the number is: "year", "month", "day", "weekday" (1 is Monday) or "hour"; "" otherwise.
         levels: of a category, in order.
         missing: codes of missing values in the training data; "" stands for an empty cell.
+        absent: codes of missing values that the training data did not have; they are refused.
         centre, scale: of numbers and ranks: input = (value - centre) / scale.
         knots: of numbers, in place of centre and scale: increasing values, between which the input is linear ...
         scores: ... and the input at each of them.
@@ -62,13 +63,14 @@ class Column:
     part: str = ""
     levels: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     centre: float = 0.0
     scale: float = 1.0
     knots: tuple[float, ...] = ()
     scores: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("levels", "missing", "knots", "scores"):  # YAML and JSON have lists only
+        for name in ("levels", "missing", "absent", "knots", "scores"):  # YAML and JSON have lists only
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "source", self.source or self.name)
         if self.kind not in KINDS or (self.part and (self.part not in PARTS or self.kind != "number")):
@@ -130,8 +132,9 @@ class Column:
 
     @cached_property
     def _codes(self) -> dict[float, int]:
-        """Input of each missing code that is a number."""
-        return {float(code): self._hot[code] for code in self.missing if is_number(code)}
+        """Input of each missing code that is a number; -1 of those that are refused."""
+        places = self._hot | dict.fromkeys(self.absent, -1)
+        return {float(code): places[code] for code in (*self.missing, *self.absent) if is_number(code)}
 
     def encode(self, cell: Cell) -> Encoded:
         """Encodes one cell, a number or its text.
@@ -147,6 +150,8 @@ class Column:
             return Encoded(0.0, self._hot[text])
         if not text:
             raise ValueError("is empty, and was never empty in the training data; fill it in")
+        if text in self.absent:
+            raise self._absent(text)
         if self.kind == "category":
             return Encoded(0.0, self._hot.get(text, self._hot.get(OTHER, -1)))
         if self.kind == "ordered":
@@ -154,9 +159,12 @@ class Column:
                 raise ValueError(f"is {text!r}, which is not one of its levels; {did_you_mean(text, self.levels)}")
             return Encoded(self.scaled(self._hot[text]))
         number = part_of(text, self.part) if self.part else to_float(text)
-        if number in self._codes:
-            return Encoded(0.0, self._codes[number])
-        return Encoded(self.scaled(number))
+        if (hot := self._codes.get(number)) == -1:
+            raise self._absent(text)
+        return Encoded(self.scaled(number)) if hot is None else Encoded(0.0, hot)
+
+    def _absent(self, code: str) -> ValueError:
+        return ValueError(f"is {code!r}, a code of missing values that the training data did not have; fill it in")
 
     def scaled(self, value: float) -> float:
         """The input of a number."""

@@ -91,6 +91,22 @@ def read_table(path: Path, required: Sequence[str] = (), what: str = "table") ->
         ValueError: the file is not regular, is not such a text, lacks a column, names a column twice, or has a line
             with more or fewer cells than the first.
     """
+    columns, records = columns_and_records(path, required, what)
+    rows = [TableRow(path, line, dict(zip(columns, cells, strict=True))) for line, cells in records]
+    return Table(path, tuple(columns), rows)
+
+
+def columns_and_records(
+    path: Path, required: Sequence[str] = (), what: str = "table"
+) -> tuple[list[str], Iterator[Record]]:
+    """The names of the columns of a file, and its further records, which are read one after the other.
+
+    Args:
+        path, required, what: see `read_table`.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_table`.
+    """
     records = read_records(path, _delimiter_of(path, what), what=what)
     first = next(records, None)
     columns = [] if first is None else [cell.strip() for cell in first.cells]
@@ -103,15 +119,17 @@ def read_table(path: Path, required: Sequence[str] = (), what: str = "table") ->
     for name in columns:
         if name and columns.count(name) > 1:
             raise ValueError(f"{path}, line 1 names the column '{name}' twice; every column needs its own name.")
-    rows = []
-    for line, cells in records:
-        if len(cells) != len(columns):
+    return columns, _checked(records, path, len(columns))
+
+
+def _checked(records: Iterator[Record], path: Path, count: int) -> Iterator[Record]:
+    for record in records:
+        if len(record.cells) != count:
             raise ValueError(
-                f"{path}, line {line} has {len(cells)} cells; expected {len(columns)}, as in the first line. Put cells "
-                "that contain the separator in double quotes."
+                f"{path}, line {record.line} has {len(record.cells)} cells; expected {count}, as in the first line. Put "
+                "cells that contain the separator in double quotes."
             )
-        rows.append(TableRow(path, line, dict(zip(columns, cells, strict=True))))
-    return Table(path, tuple(columns), rows)
+        yield record
 
 
 def columns_of(path: Path, what: str = "table") -> list[str]:
@@ -165,7 +183,7 @@ def read_records(path: Path, delimiter: str, quotes: bool = True, what: str = "t
                 csv.field_size_limit(limit)
             if cells is None:
                 return
-            if any("\0" in cell for cell in cells):
+            if "\0" in "".join(cells):
                 raise ValueError(f"{path}, line {line} contains NUL characters; save the file as UTF-8 text.")
             if any(cell.strip() for cell in cells):
                 yield Record(line, cells)

@@ -34,7 +34,8 @@ def _digest(items: Any) -> str:
     for i in range(len(items)):
         digest.update(items.name(i).encode(errors="surrogatepass") + b"\0")
     whole, rows = (items.dataset, items.indices) if isinstance(items, Part) else (items, slice(None))
-    for numbers in (whole.targets, getattr(whole, "inputs", None)):
+    cells = [getattr(whole, name, None) for name in (("values", "hot") if hasattr(whole, "hot") else ("inputs",))]
+    for numbers in (whole.targets, *cells):
         if isinstance(numbers, Tensor) and numbers.nbytes <= BYTES:
             digest.update(numbers[rows].contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -1,0 +1,57 @@
+"""Rows of a table as training items: kept as one number and one small code for each cell."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.data.base.items import Items
+from zoo.domain import TableDomain
+
+
+class TableRows(Items):
+    """Rows that are converted to inputs a batch at a time.
+
+    Args:
+        domain: of the table.
+        values: (N, K) float32, see `zoo.domain.columns.Encoded.value`.
+        hot: (N, K) int16, see `Encoded.hot`.
+        targets: (N,) classes, or (N, C) values.
+        name: gives the name of row i.
+        concepts: (N, k) in {0, 1, NaN}.
+        weights: (N,) of the rows in the loss.
+    """
+
+    def __init__(
+        self,
+        domain: TableDomain,
+        values: Tensor,
+        hot: Tensor,
+        targets: Tensor,
+        name: Callable[[int], str],
+        concepts: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> None:
+        self.domain, self.values, self.hot, self.targets = domain, values, hot, targets
+        self.find_name, self.concepts, self.weights = name, concepts, weights
+
+    @property
+    def inputs(self) -> Tensor:
+        """(N, F) all inputs."""
+        return self.domain.encode(self.values, self.hot)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return self.__getitems__([i])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        rows = torch.as_tensor(indices)
+        batch = {"input": self.domain.encode(self.values[rows], self.hot[rows]), "target": self.targets[rows]}
+        for name, values in (("concepts", self.concepts), ("weight", self.weights)):
+            if values is not None:
+                batch[name] = values[rows]
+        return [dict(zip(batch, row, strict=True)) for row in zip(*(t.unbind() for t in batch.values()), strict=True)]
+
+    def name(self, i: int) -> str:
+        """Name of row i: its file and line."""
+        return self.find_name(i)
