@@ -1,0 +1,118 @@
+"""Pairs of an additive model: chosen by FAST, then fitted one after the other on what the rest leaves over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zoo.additive.layers.blocks import FLOAT, Block, pair_block, pair_table
+from zoo.additive.layers.counts import coarse_bins, pair_counts
+from zoo.additive.layers.fast import rank_pairs
+from zoo.additive.layers.reml import solve, updated
+from zoo.additive.layers.rows import Rows
+
+START = 0.01  # first scale of each component
+
+
+@dataclass
+class Pair:
+    """A pair that is being fitted.
+
+    Attributes:
+        columns: numbers of its two columns.
+        cell: (N,) the cell of each row among the occupied ones.
+        block: basis over the occupied cells.
+        coefficients: for each column of scores (r,).
+        scales: for each column of scores (m,).
+        freedom: effective degrees of freedom, for each column of scores.
+    """
+
+    columns: tuple[int, int]
+    cell: Tensor
+    block: Block
+    coefficients: list[Tensor]
+    scales: list[Tensor]
+    freedom: list[float]
+
+
+def ranked(rows: Rows, curves: Sequence[Tensor], most: int) -> list[tuple[int, int, float]]:
+    """All pairs by FAST on the current residuals, the strongest first.
+
+    Args:
+        rows: with the scores of the main effects.
+        curves: for each column (bins, C'); levels of a category are put in the order of the last column of scores.
+        most: largest number of bins of a number.
+    """
+    derived = [rows.derivatives(output) for output in range(rows.outputs)]
+    bins, sizes = [], []
+    for k, column in enumerate(rows.columns):
+        merged, small = coarse_bins(column, rows.counts(k), most)
+        if not column.ordered:
+            merged = curves[k][:, -1].argsort().argsort()
+        bins.append(merged.to(torch.int32)[rows.bins[k]])
+        sizes.append(small.bins)
+    residual, curvature = (torch.stack([both[n] for both in derived], 1) for n in (0, 1))
+    return rank_pairs(torch.stack(bins), sizes, residual, curvature)
+
+
+class PairEffects:
+    """The tables of some pairs, over merged bins.
+
+    Args:
+        rows: the rows.
+        wanted: numbers of the columns of each pair.
+        most: largest number of bins of a number.
+        rank: largest number of basis functions of a pair.
+
+    Attributes:
+        coarse: for each column (bins,) the merged bin of each bin.
+    """
+
+    def __init__(self, rows: Rows, wanted: Sequence[tuple[int, int]], most: int, rank: int) -> None:
+        self.rows = rows
+        merged = [coarse_bins(column, rows.counts(k), most) for k, column in enumerate(rows.columns)]
+        self.coarse = [bins for bins, _ in merged]
+        self.columns = [column for _, column in merged]
+        self.pairs = [self._prepared(i, j, rank) for i, j in wanted]
+
+    def _prepared(self, i: int, j: int, rank: int) -> Pair:
+        one, two = self._bins(i), self._bins(j)
+        occupied, cell = torch.unique(one * self.columns[j].bins + two, return_inverse=True)
+        block = pair_block(self.columns[i], self.columns[j], occupied, rank)
+        outputs = range(self.rows.outputs)
+        zero = [torch.zeros(block.basis.shape[1], dtype=FLOAT) for _ in outputs]
+        scales = [torch.full((len(block.spectra),), START, dtype=FLOAT) for _ in outputs]
+        return Pair((i, j), cell.to(torch.int32), block, zero, scales, [0.0 for _ in outputs])
+
+    def _bins(self, k: int) -> Tensor:
+        return self.coarse[k][self.rows.bins[k]]
+
+    def freedom(self, output: int) -> float:
+        """Effective degrees of freedom of one column of scores."""
+        return sum(pair.freedom[output] for pair in self.pairs)
+
+    def step(self, output: int, updates: int) -> None:
+        """Renews each pair in turn for one column of scores, the others being fixed."""
+        residual, curvature = self.rows.derivatives(output)
+        for pair in self.pairs:
+            basis, old = pair.block.basis, pair.coefficients[output]
+            gram = basis.T @ (torch.bincount(pair.cell, curvature, minlength=len(basis))[:, None] * basis)
+            moment = gram @ old + torch.bincount(pair.cell, residual, minlength=len(basis)) @ basis
+            for _ in range(updates):
+                posterior = solve(gram, moment, pair.scales[output] @ pair.block.spectra)
+                pair.scales[output] = updated(pair.scales[output], pair.block.spectra, posterior, slice(None))
+                pair.coefficients[output], pair.freedom[output] = posterior.mode, posterior.freedom
+            delta = (basis @ (pair.coefficients[output] - old))[pair.cell]
+            self.rows.score[:, output] += delta
+            residual -= curvature * delta
+
+    def table(self, pair: Pair) -> Tensor:
+        """The table (merged bins, merged bins, C') of a pair."""
+        one, two = (self.columns[k] for k in pair.columns)
+        return torch.stack([pair_table(one, two, theta) for theta in pair.coefficients], 2)
+
+    def density(self, pair: Pair) -> Tensor:
+        """Weight of the rows in each cell of a pair's table."""
+        i, j = pair.columns
+        return pair_counts(self._bins(i), self._bins(j), (self.columns[i].bins, self.columns[j].bins), self.rows.weight)
