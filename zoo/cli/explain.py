@@ -18,6 +18,7 @@ from zoo.cli.arguments import CommandParser, positive
 from zoo.cli.explain_each import Fault, Question, guarded
 from zoo.cli.explanation_files import Results, short
 from zoo.cli.explanation_log import ExplanationLog
+from zoo.core.curves import HasCurves
 from zoo.core.module import SelfInterpretable
 from zoo.domain.inputs import Input, inputs_of, unique_stems
 from zoo.utils.atomic import write_text
@@ -53,7 +54,9 @@ def explain(arguments: list[str]) -> int:
     if len(rest) < len(files):
         print(f"{len(files) - len(rest)} of {len(files)} inputs are explained already; --again explains them anew.")
     stems, start = unique_stems(files, log.stems()), time.perf_counter()
-    results = Results(options.output, str(options.checkpoint), options.top, stems, frozenset(files[: options.pages]))
+    curves = model.curves() if isinstance(model, HasCurves) and options.versus is None else ()
+    paged = frozenset(files[: options.pages])
+    results = Results(options.output, str(options.checkpoint), options.top, stems, paged, curves)
     failed = explain_files(question, rest, results, log, model.additive and len(model.domain.classes) <= WHAT_IF)
     if not log.records:
         raise ValueError("none of the inputs could be explained.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo.core.curves import Curve
 from zoo.core.explanation import Explanation
 from zoo.domain.inputs import Input, Literal, modified
 from zoo.utils.atomic import write_text
@@ -44,6 +45,7 @@ class Results:
         top: number of units in lines and pages.
         stems: name of each input's page, without ending.
         paged: the inputs with a page.
+        curves: of a model whose units are functions of columns, for the pages.
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class Results:
     top: int
     stems: Mapping[Input, str]
     paged: Set[Input]
+    curves: tuple[Curve, ...] = ()
 
     def has_page(self, file: Input) -> bool:
         """Whether a page is written for an input."""
@@ -72,7 +75,7 @@ class Results:
             return Result(file, line, "", "", warnings)
         line["page"] = f"{self.stems[file]}.html"
         complete = to_json({**about, **one.to_dict()[0]}, indent=1)
-        return Result(file, line, page(one, [title], top=self.top), complete, warnings)
+        return Result(file, line, page(one, [title], top=self.top, curves=self.curves), complete, warnings)
 
     def write(self, result: Result) -> str:
         """Writes the page and the complete JSON of an input that has them; returns what to print.

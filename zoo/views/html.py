@@ -1,12 +1,21 @@
 """Explanations as self-contained pages: no server, no network; a script only for interventions."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
+from zoo.core.curves import Curve
 from zoo.core.explanation import Explanation
 from zoo.core.places import ALONE
-from zoo.domain import SeriesDomain
+from zoo.domain import SeriesDomain, TableDomain
 from zoo.views import whatif
+from zoo.views.additive.columns_script import COLUMNS
+from zoo.views.additive.data import curve_data
+from zoo.views.additive.drawing import LOOK as CHARTS
+from zoo.views.additive.fields import LOOK as FIELDS
+from zoo.views.additive.fields import column_fields
+from zoo.views.additive.waterfall import LOOK as FALL
+from zoo.views.additive.waterfall import waterfall
 from zoo.views.cards import evidence, number, prepare, signed
 from zoo.views.document import document
 from zoo.views.inputs import input_figure
@@ -21,7 +30,13 @@ CLASSES = 5  # classes of highest score that are listed
 FRAGMENT_ROWS = 10  # rows that a notebook displays
 
 
-def page(explanation: Explanation, titles: Sequence[str], top: int = 8, heading: str = "Why this prediction?") -> str:
+def page(
+    explanation: Explanation,
+    titles: Sequence[str],
+    top: int = 8,
+    heading: str = "Why this prediction?",
+    curves: Sequence[Curve] = (),
+) -> str:
     """A page that explains every row of a batch.
 
     Args:
@@ -29,16 +44,22 @@ def page(explanation: Explanation, titles: Sequence[str], top: int = 8, heading:
         titles: names of the B inputs.
         top: number of units to show for each.
         heading: of the page.
+        curves: of a model whose units are functions of columns, `model.curves()`; the page shows them beside the units,
+            and columns can be changed on it.
 
     Raises:
         ValueError: the number of titles is not B.
     """
     if len(titles) != len(explanation):
         raise ValueError(f"titles must have one entry for each of {len(explanation)} rows; got {len(titles)}.")
-    rows = (prepare(one, i, top) for i, one in enumerate(explanation))
+    rows = (replace(prepare(one, i, top), curves=tuple(curves)) for i, one in enumerate(explanation))
     articles = "".join(_article(row, title) for row, title in zip(rows, titles, strict=True))
     scripts = [SCRIPT] if explanation.effects is not None else []
-    return document(heading, f"<h1>{escape(heading)}</h1>{articles}", scripts=scripts)
+    if curves and scripts and isinstance(explanation.domain, TableDomain):
+        articles += curve_data(curves, explanation.domain)
+        scripts.append(COLUMNS)
+    style = f"{CHARTS}{FALL}{FIELDS}" if curves else ""
+    return document(heading, f"<h1>{escape(heading)}</h1>{articles}", style, scripts)
 
 
 def fragment(explanation: Explanation, top: int = 8) -> str:
@@ -62,13 +83,17 @@ def _link(name: str) -> str:
 
 
 def _article(row: Row, title: str) -> str:
-    total = "" if row.total is None else _sum_line(row.total, row.explanation)
+    if row.curves and row.total is not None:
+        why, fields = waterfall(row), column_fields(row)
+    else:
+        why = evidence(row) + ("" if row.total is None else _sum_line(row.total, row.explanation))
+        fields = ""
     return (
         f"<article aria-labelledby='t{row.key}'><header>{input_figure(row, title)}"
         f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_warnings(row.explanation)}"
         f"{_answer(row)}{_statement(row.explanation)}{_best(row.explanation)}</div>"
         "</header>"
-        f"{path(row.explanation)}<h3>Evidence</h3>{_legend(row)}{evidence(row)}{total}{whatif.panel(row)}</article>"
+        f"{path(row.explanation)}<h3>Evidence</h3>{_legend(row)}{why}{whatif.panel(row, fields)}</article>"
     )
 
 
@@ -128,6 +153,12 @@ def _legend(row: Row) -> str:
         classes = one.domain.task == "classification"
         up, down = ("supports this class", "opposes it") if classes else ("increases it", "lowers it")
         text = f"Contributions to the {one.space}: <b class='up'>blue</b> {up}, <b class='down'>orange</b> {down}."
+    if row.curves:
+        text += (
+            " Curves show the contribution of a unit by value, with this row marked; bars below them show where the "
+        )
+        text += "training rows are"
+        text += ", shading ± one standard error." if any(curve.error is not None for curve in row.curves) else "."
     if any(term.unit.kind in ALONE for term in row.terms):
         text += " Each part was processed alone: faded areas did not affect its score."
     elif isinstance(one.domain, SeriesDomain) and one.support is not None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from zoo.core.curves import Curve
 from zoo.core.explanation import Explanation, Term
 from zoo.views.sums import Sum
 
@@ -20,6 +21,7 @@ class Row:
         uri: the picture as a data URI.
         boxes: (top, left, bottom, right) in the picture for each term; empty if units have no location in it.
         key: prefix of element ids, unique within a page and between outputs of a notebook.
+        curves: of the units of a model whose units are functions of columns; () for other models.
     """
 
     explanation: Explanation
@@ -29,6 +31,7 @@ class Row:
     uri: str
     boxes: list[list[int]]
     key: str
+    curves: tuple[Curve, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:

@@ -17,7 +17,8 @@ BEST = 5  # classes of highest score that are listed
 
 def available(row: Row) -> bool:
     """Whether the explanation contains the effects on all classes."""
-    return row.explanation.effects is not None and row.explanation.domain.task == "classification"
+    known = row.explanation.domain.task == "classification" or bool(row.curves)
+    return row.explanation.effects is not None and known
 
 
 def control(row: Row, place: int) -> str:
@@ -39,8 +40,13 @@ def control(row: Row, place: int) -> str:
     return f"<div class='try'>{switch}{slider}</div>"
 
 
-def panel(row: Row) -> str:
-    """The resulting scores, the difference to another class, and the data of the script."""
+def panel(row: Row, fields: str = "") -> str:
+    """The resulting scores, the difference to another class, and the data of the script.
+
+    Args:
+        row: of the page.
+        fields: HTML of further controls, which another script reads.
+    """
     if not available(row):
         return ""
     classes = row.explanation.domain.classes
@@ -49,13 +55,14 @@ def panel(row: Row) -> str:
     rival = (
         f"<label>Why <bdi>{escape(classes[target])}</bdi> rather than <select>{options}</select></label>"
         "<table class='margin'></table>"
-        if options
+        if options and row.explanation.domain.task == "classification"
         else ""
     )
+    what = "Exclude units above or change the row here" if fields else "Exclude units or change concept values above"
     return (
         f"<section class='what-if' aria-label='what if'><h3>What if?</h3>"
-        "<p class='note'>Exclude units or change concept values above; the scores below are exactly those of the "
-        "model. <button type='button'>Reset</button></p><div class='live'>"
+        f"<p class='note'>{what}; the scores below are exactly those of the model. "
+        f"<button type='button'>Reset</button></p>{fields}<div class='live'>"
         f"<div><table class='scores' aria-live='polite'></table></div><div>{rival}</div></div>"
         f"<script type='application/json'>{_numbers(row)}</script></section>"
     )
@@ -80,6 +87,7 @@ def _numbers(row: Row) -> str:
     data = {
         "classes": [printable(name) for name in one.domain.classes],
         "target": int(one.target),
+        "digits": row.total.digits if row.total is not None else 3,
         "best": BEST,
         "space": one.space,
         "scores": scores.tolist(),

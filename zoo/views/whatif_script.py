@@ -15,17 +15,18 @@ SCRIPT = """
   }
   function live(article) {
     var section = article.querySelector('.what-if');
-    var data = JSON.parse(section.querySelector('script').textContent);
+    var data = JSON.parse(section.querySelector(':scope > script').textContent);
     var cards = Array.prototype.slice.call(article.querySelectorAll('ol > li')).filter(function (card) {
       return card.querySelector('.try');
     });
     var counts = cards.map(function (card) { return card.querySelector('.count input'); });
     var sets = cards.map(function (card) { return card.querySelector('.set input'); });
-    var select = section.querySelector('select');
+    var select = section.querySelector('.live select');
 
     function effects(k) {  // of unit k on every class, with its current setting
-      var unit = data.units[k];
+      var unit = data.units[k], shift = article.shifts && article.shifts[k];  // of changed columns
       if (!counts[k].checked) return unit.effects.map(function () { return 0; });
+      if (shift) return unit.effects.map(function (effect, c) { return effect + shift[c]; });
       if (!sets[k] || !sets[k].dataset.moved) return unit.effects;
       var moved = Number(sets[k].value) - unit.activation;
       return unit.effects.map(function (effect, c) { return effect + moved * unit.slopes[c]; });
@@ -84,6 +85,7 @@ SCRIPT = """
       });
       sets.forEach(function (set) { if (set) set.nextElementSibling.textContent = Number(set.value).toFixed(2); });
       if (select) margin(sum);
+      article.dispatchEvent(new Event('shown'));
     }
     function margin(sum) {
       var rival = Number(select.value), table = section.querySelector('.margin');
@@ -119,7 +121,9 @@ SCRIPT = """
       show();
     });
     article.dataset.live = '1';
-    article.whatIf = { data: data, scores: scores, counts: counts, sets: sets };
+    article.whatIf = {
+      data: data, scores: scores, counts: counts, sets: sets, effects: effects, show: show, digits: digits
+    };
     show();
   }
   document.querySelectorAll('article').forEach(function (article) {
