@@ -16,6 +16,7 @@ from zoo.metrics.concepts.sparsity import covering_concepts, effective_concepts,
 from zoo.training.batch import as_batch
 from zoo.training.modes import evaluating
 from zoo.utils.atomic import write_text
+from zoo.utils.collate import collate
 from zoo.utils.json_text import to_json, without_nan
 
 
@@ -38,7 +39,7 @@ def report_sparsity(model: SelfInterpretable, data: DataModule, options: argpars
         raise ValueError(f"--sparsity must be positive integers, such as 5,10; got {options.sparsity}.")
     evaluated = loader_of(data, options.split)
     size = head.weight.shape[1]
-    train = collect(model, backbone, size, DataLoader(data.projection_dataset(), data.batch_size))
+    train = collect(model, backbone, size, DataLoader(data.projection_dataset(), data.batch_size, collate_fn=collate))
     test = collect(model, backbone, size, evaluated)
     levels = sparsity_report(
         (train.concepts, test.concepts),

@@ -11,6 +11,7 @@ from zoo.data.base.module import DataModule
 from zoo.metrics.faithfulness.error_control import RemoveFactor
 from zoo.metrics.faithfulness.streams import uniform
 from zoo.training.batch import as_batch
+from zoo.utils.collate import collate
 
 REFERENCES = 256  # training inputs for means, draws and covariances
 
@@ -45,7 +46,7 @@ class NumberedBatches:
         self.rows = torch.arange(size)
         if limit is not None and limit < size:
             self.rows = uniform(torch.zeros(1, dtype=torch.long), size, 0, "rows")[0].argsort()[:limit].sort().values
-        self.loader = DataLoader(Subset(dataset, self.rows.tolist()), batch_size)
+        self.loader = DataLoader(Subset(dataset, self.rows.tolist()), batch_size, collate_fn=collate)
 
     def __len__(self) -> int:
         return len(self.loader)

@@ -29,6 +29,7 @@ from zoo.metrics.faithfulness.suite import choose, measure
 from zoo.training.modes import evaluating
 from zoo.training.staged_module import StagedModule
 from zoo.utils.atomic import write_text
+from zoo.utils.collate import collate
 from zoo.utils.printable import printable
 from zoo.utils.progress import track
 from zoo.views.leaderboard_table import markdown
@@ -129,7 +130,7 @@ def results_of(
     }
     memory = options.limit_memory * 2**20
     with evaluating(model):
-        result["accuracy"] = accuracy(model, DataLoader(dataset, data.batch_size))
+        result["accuracy"] = accuracy(model, DataLoader(dataset, data.batch_size, collate_fn=collate))
         if isinstance(model, SelfInterpretable):
             found = metrics_of(Subject(model, memory), data, reference, names, evaluator, options.limit, options.seed)
             result["metrics"] = found

@@ -15,6 +15,7 @@ from zoo.networks.image_backbones import Backbone, FeatureMaps
 from zoo.training.modes import evaluating
 from zoo.training.projection_set import size_of
 from zoo.training.staged_module import StagedModule
+from zoo.utils.collate import collate
 from zoo.utils.progress import track
 
 VIEWS = {"none": 1, "flip": 2}  # augmentations of which every view can be kept: the image, and its mirror image
@@ -123,7 +124,7 @@ class CachedFeatures(LightningDataModule):
 
     def _part(self, split: str, images: Dataset, views: int) -> "MapDataset":
         if split not in self.parts:
-            loader = DataLoader(images, self.data.batch_size, num_workers=self.data.workers)
+            loader = DataLoader(images, self.data.batch_size, num_workers=self.data.workers, collate_fn=collate)
             self.parts[split] = MapDataset(loader, self.backbone, views, self.folder, f"features ({split})")
         return self.parts[split]
 

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from zoo.utils.collate import collate
 from zoo.utils.progress import track
 
 
@@ -44,7 +45,8 @@ class ProjectionSet:
         self.dataset, self.device, self.rank, self.world, self.title = dataset, device, rank, world, title
         self.size = size_of(dataset)
         share = Subset(dataset, range(rank, self.size, world))
-        self.loader = DataLoader(share, batch_size, num_workers=workers, pin_memory=torch.device(device).type == "cuda")
+        pinned = torch.device(device).type == "cuda"
+        self.loader = DataLoader(share, batch_size, num_workers=workers, collate_fn=collate, pin_memory=pinned)
 
     @classmethod
     def of(cls, trainer: Trainer, device: torch.device, title: str) -> "ProjectionSet":

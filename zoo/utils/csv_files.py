@@ -102,7 +102,9 @@ def columns_and_records(
     """The names of the columns of a file, and its further records, which are read one after the other.
 
     Args:
-        path, required, what: see `read_table`.
+        path: of the file.
+        required: columns that must be there.
+        what: the expected content, for messages.
 
     Raises:
         FileNotFoundError, ValueError: see `read_table`.
@@ -126,8 +128,8 @@ def _checked(records: Iterator[Record], path: Path, count: int) -> Iterator[Reco
     for record in records:
         if len(record.cells) != count:
             raise ValueError(
-                f"{path}, line {record.line} has {len(record.cells)} cells; expected {count}, as in the first line. Put "
-                "cells that contain the separator in double quotes."
+                f"{path}, line {record.line} has {len(record.cells)} cells; expected {count}, as in the first line. "
+                "Put cells that contain the separator in double quotes."
             )
         yield record
 

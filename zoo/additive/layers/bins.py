@@ -29,7 +29,7 @@ class Bins(nn.Module):
 
     def __init__(self, domain: TableDomain, most: int) -> None:
         super().__init__()
-        self.columns, self.most = domain.layout, most
+        self.domain, self.columns, self.most = domain, domain.layout, most
         slices = domain.slices
         self.register_buffer("edges", torch.full((len(self.columns), most - 1), torch.inf))
         self.register_buffer("first", torch.tensor([s.start for s in slices]), persistent=False)

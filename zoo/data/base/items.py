@@ -21,7 +21,7 @@ class Items(Dataset):
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+    def __getitems__(self, indices: list[int]) -> Sequence[dict[str, Any]]:
         """A batch of items."""
         return [self[i] for i in indices]
 
@@ -46,7 +46,7 @@ class Part(Items):
     def __getitem__(self, i: int) -> dict[str, Any]:
         return self.dataset[self.indices[i]]
 
-    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+    def __getitems__(self, indices: list[int]) -> Sequence[dict[str, Any]]:
         return self.dataset.__getitems__([self.indices[i] for i in indices])
 
     def name(self, i: int) -> str:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from zoo.data.base.items import Items, Part
 from zoo.data.base.sampling import BalancedSampler, EpochSampler, class_weights, stratified_split
 from zoo.domain import Domain
+from zoo.utils.collate import collate
 
 
 class DataModule(LightningDataModule):
@@ -165,6 +166,7 @@ class DataModule(LightningDataModule):
             dataset,
             batch_size=self.batch_size,
             num_workers=self.workers,
+            collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             **options,
         )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from zoo.data.base.items import Items
 from zoo.domain import TableDomain
+from zoo.utils.collate import Collated
 
 
 class TableRows(Items):
@@ -44,13 +45,11 @@ class TableRows(Items):
     def __getitem__(self, i: int) -> dict[str, Any]:
         return self.__getitems__([i])[0]
 
-    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+    def __getitems__(self, indices: list[int]) -> Collated:
         rows = torch.as_tensor(indices)
         batch = {"input": self.domain.encode(self.values[rows], self.hot[rows]), "target": self.targets[rows]}
-        for name, values in (("concepts", self.concepts), ("weight", self.weights)):
-            if values is not None:
-                batch[name] = values[rows]
-        return [dict(zip(batch, row, strict=True)) for row in zip(*(t.unbind() for t in batch.values()), strict=True)]
+        optional = {"concepts": self.concepts, "weight": self.weights}
+        return Collated(batch | {name: values[rows] for name, values in optional.items() if values is not None})
 
     def name(self, i: int) -> str:
         """Name of row i: its file and line."""
