@@ -30,7 +30,8 @@ class Stage:
     masked: bool = False
     """Train the backbone on randomly masked inputs (Sum-of-Parts)."""
     anneal: bool = False
-    """Let the density of weights fall from 1 to its target by the end of this stage (weight-sparse transformers)."""
+    """Let the density of weights (weight-sparse transformers) or the temperature of choices (NODE-GAM) fall from 1 to
+    its target by the end of this stage."""
 
     @property
     def trained(self) -> tuple[str, ...]:
