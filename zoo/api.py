@@ -8,6 +8,7 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.explanation import Explanation
 from zoo.core.module import ExplainingForward, SelfInterpretable
 from zoo.core.registry import create_model, list_models
+from zoo.training.fit import fit
 
 __all__ = [
     "Evidence",
@@ -19,6 +20,7 @@ __all__ = [
     "circuits",
     "concepts",
     "create_model",
+    "fit",
     "list_checkpoints",
     "list_models",
     "load",

@@ -9,7 +9,7 @@ from zoo.checkpoints.save import save
 from zoo.cli.run_metrics import confused_pairs, write_metrics
 from zoo.core.module import SelfInterpretable
 from zoo.data.base.module import DataModule
-from zoo.training.callbacks import read_checkpoint
+from zoo.training.callbacks import restore_best
 from zoo.training.staged_module import StagedModule
 
 INPUTS = {"image": "IMAGE", "text": "'SOME TEXT'", "code": "'SOME CODE'", "table": "ROW.csv", "series": "SERIES.csv"}
@@ -24,14 +24,12 @@ def finish(trainer: Trainer, model: StagedModule, data: DataModule, folder: Path
     Raises:
         RuntimeError: the fit ended before the model was ready to explain.
     """
-    best = folder / "best.ckpt"
-    if best.exists():  # written by this fit: a new one starts in a folder without it
-        model.load_state_dict(read_checkpoint(best)["state_dict"])
-    elif trainer.is_global_zero:
+    found = restore_best(model, folder)  # written by this fit: a new one starts in a folder without it
+    if not found and trainer.is_global_zero:
         print("no best epoch: the weights at the end of the fit are tested.")
     if isinstance(model, SelfInterpretable):
         model.require_ready()
-    if len(model.domain.classes) == 2 and best.exists():  # the threshold of the test is chosen on the validation data
+    if len(model.domain.classes) == 2 and found:  # the threshold of the test is chosen on the validation data
         trainer.validate(model, datamodule=data, verbose=False)
     trainer.test(model, datamodule=data, verbose=False)
     metrics = write_metrics(trainer, model, folder)

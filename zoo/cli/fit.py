@@ -3,7 +3,6 @@
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
@@ -16,7 +15,8 @@ from zoo.cli.settings import Settings
 from zoo.cli.training_run import build_data, build_model, make_trainer, plain_errors
 from zoo.data.base.module import DataModule
 from zoo.training.cached_features import CachedFeatures
-from zoo.training.callbacks import BestCheckpoint, LastCheckpoint, LastStageStopping
+from zoo.training.callbacks import LastStageStopping
+from zoo.training.fit import fit_callbacks, has_validation
 
 
 def fit(arguments: list[str]) -> int:
@@ -73,17 +73,14 @@ def train(settings: Settings, folder: Path) -> None:
 
 def callbacks(settings: Settings, data: DataModule, folder: Path) -> list[Callback]:
     """Early stopping, and checkpoints of the best and of the last epoch, as far as options and data allow."""
-    options: dict[str, Any] = {"dirpath": str(folder), "enable_version_counter": False}
-    last = LastCheckpoint(**options, filename="last", save_on_train_epoch_end=True)
-    best = BestCheckpoint(**options, filename="best", monitor="monitor", mode="min", save_on_train_epoch_end=False)
-    stop = LastStageStopping("monitor", mode="min", patience=settings.run.patience)
-    found: list[Callback] = [stop, best, last]
-    if settings.trainer.arguments.limit_val_batches == 0 or not len(data.val_dataset()):
+    given = settings.trainer.arguments
+    validated = has_validation(data, given.limit_val_batches)
+    found = fit_callbacks(settings.run.patience, folder, validated)
+    if not validated:
         say("no validation: all epochs are trained, and the weights of the last one are tested and saved.")
-        found = [last]
-    if settings.trainer.arguments.enable_checkpointing is False:
+    if given.enable_checkpointing is False:
         say("enable_checkpointing is false: the run cannot be resumed, and the weights of its last epoch are saved.")
-        found = [callback for callback in found if callback is stop]
+        found = [callback for callback in found if isinstance(callback, LastStageStopping)]
     return found
 
 

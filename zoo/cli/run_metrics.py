@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from lightning import Trainer
 from torch import Tensor
 
+from zoo.training.fit import metrics_of
 from zoo.training.report import ClassificationReport, most_confused
 from zoo.training.staged_module import StagedModule
 from zoo.utils.atomic import write_text
@@ -46,13 +46,6 @@ def write_metrics(trainer: Trainer, model: StagedModule, folder: Path, split: st
         if model.report.ranking.binned:
             print("note: there were too many rows for exact rankings; auroc and average_precision are from histograms")
     return metrics
-
-
-def metrics_of(trainer: Trainer, split: str) -> dict[str, float | None]:
-    """The metrics that a Trainer logged for a split, by name."""
-    found = {k.partition("/")[2]: v.item() for k, v in trainer.callback_metrics.items() if k.startswith(f"{split}/")}
-    named = {name: value for name, value in sorted(found.items()) if not name.startswith("loss")}
-    return {name: value if math.isfinite(value) else None for name, value in named.items()}
 
 
 def write_confusion(report: ClassificationReport, classes: tuple[str, ...], folder: Path, prefix: str) -> None:

@@ -1,8 +1,7 @@
 """What fit, validate, test and predict share: model, data and Trainer of a run, which is one folder."""
 
-import logging
+import re
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +17,11 @@ from zoo.data.base.module import DataModule
 from zoo.domain import Domain
 from zoo.training.callbacks import AtomicCheckpointIO
 from zoo.training.progress import LineProgress
+from zoo.training.quiet import quieten
 from zoo.training.staged_module import StagedModule
 
 WEIGHTS = ("best", "last")  # what --ckpt_path may name besides a file
+LOST = re.compile(r"(?i)gloo.*(closed by peer|reset by peer|broken pipe)|ncclRemoteError", re.DOTALL)
 
 
 def build_data(settings: Settings) -> DataModule:
@@ -95,22 +96,20 @@ def existing(path: Path, remedy: str) -> str:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turns Lightning's own kind of error about a wrong option into a ValueError, which is printed in one line."""
+    """Says in plain words what Lightning and the libraries for several processes report in their own.
+
+    Raises:
+        ValueError: Lightning refuses an option.
+        RuntimeError: the connection to another process of a distributed fit was lost.
+    """
     try:
         yield
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
-
-
-def quieten() -> None:
-    """Silences advertisements, and warnings that do not apply to data in memory or to staged training."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch"):
-        logging.getLogger(name).addFilter(lambda record: "Tip: For seamless" not in record.getMessage())
-    for message in (
-        ".*callbacks used to create the checkpoint need to be provided.*",
-        ".*does not have many workers.*",
-        ".*treespec.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
-        ".*The number of training batches.*smaller than the logging interval.*",
-    ):
-        warnings.filterwarnings("ignore", message)
+    except RuntimeError as error:
+        if LOST.search(str(error)) is None:
+            raise
+        raise RuntimeError(
+            "another process of this command has ended, and this one cannot go on without it; the output above has its "
+            "error. To resume a fit, add --ckpt_path last."
+        ) from error

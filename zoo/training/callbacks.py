@@ -1,6 +1,7 @@
 """Lightning callbacks and checkpoint IO for a staged recipe: interruptible, and only the last stage competes."""
 
 import contextlib
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo.training.staged_module import StagedModule
@@ -111,6 +112,37 @@ class BestCheckpoint(ModelCheckpoint):
             own = str(file)
             paths = {"best_model_path": own, "kth_best_model_path": own, "dirpath": self.dirpath}
             super().load_state_dict({**state_dict, **paths, "best_k_models": {own: state_dict["best_model_score"]}})
+
+
+class BestWeights(Callback):
+    """Keeps the weights of the best epoch of the last stage in memory, and gives them to the model at the end."""
+
+    def __init__(self) -> None:
+        self.value, self.weights = math.inf, None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking or not in_last_stage(pl_module):
+            return
+        value = float(trainer.callback_metrics.get("monitor", math.inf))
+        if self.weights is None or value < self.value:
+            self.value = math.inf if math.isnan(value) else value
+            self.weights = {name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.weights is not None:
+            pl_module.load_state_dict(self.weights)
+
+
+def restore_best(module: LightningModule, folder: Path) -> bool:
+    """Loads the weights of best.ckpt in the folder of a fit; returns whether there is one.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    best = folder / "best.ckpt"
+    if best.exists():  # without it nothing was validated, or the fit ended before the last stage
+        module.load_state_dict(read_checkpoint(best)["state_dict"])
+    return best.exists()
 
 
 class LastStageStopping(EarlyStopping):
