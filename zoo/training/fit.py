@@ -7,13 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from zoo.data.base.module import DataModule
 from zoo.training.callbacks import (
     AtomicCheckpointIO,
     BestCheckpoint,
@@ -27,10 +26,13 @@ from zoo.training.quiet import quiet
 from zoo.training.seeding import seeded
 from zoo.training.staged_module import StagedModule
 
+if TYPE_CHECKING:  # loading a model loads no data
+    from zoo.data.base.module import DataModule
+
 
 def fit(
     model: StagedModule,
-    data: DataModule,
+    data: "DataModule",
     *,
     seed: int = 0,
     test: bool = False,
@@ -121,7 +123,7 @@ def fit_callbacks(patience: int, folder: Path | None, validated: bool = True) ->
     return [stop, best, last] if validated else [last]
 
 
-def has_validation(data: DataModule, limit: float | None = None) -> bool:
+def has_validation(data: "DataModule", limit: float | None = None) -> bool:
     """Whether a fit validates its epochs.
 
     Args:
@@ -153,7 +155,7 @@ def _resume_path(folder: Path | None, resume: bool) -> Path | None:
 
 
 @contextmanager
-def _detached(model: StagedModule, data: DataModule) -> Iterator[None]:
+def _detached(model: StagedModule, data: "DataModule") -> Iterator[None]:
     """Removes the Trainer from model and data at the end, so that they can be copied."""
     try:
         yield
