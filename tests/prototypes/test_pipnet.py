@@ -141,6 +141,23 @@ def test_losses_of_a_batch_against_the_formulas() -> None:
     torch.testing.assert_close(alone["pretrain_presence"].double(), expected["presence"], rtol=1e-5, atol=1e-5)
 
 
+def test_the_map_of_a_mirror_image_is_mirrored_back() -> None:
+    """Against a loop over cells: cell (i, j) of an image is compared with (i, w - 1 - j) of its mirror image."""
+    stages = [{"name": "joint", "epochs": 4, "train": ["backbone", "head"]}]
+    model = PIPNet(IMAGES, backbone=TINY, tail=0, recipe={"stages": stages}).train()
+    model.backbone.eval()
+    batch = {"input": RandomImages(3).inputs, "view": RandomImages(3, seed=3).inputs, "target": torch.arange(3)}
+    batch["mirrored"] = torch.ones(3, dtype=torch.bool)
+    with torch.no_grad():
+        found = model.losses(*model.step(batch["input"]), batch)["alignment"]
+        z, other = (model.presence(batch[name]).double() for name in ("input", "view"))
+    b, _, h, w = z.shape
+    terms = [
+        math.log(float(z[n, :, i, j] @ other[n, :, i, w - 1 - j])) for n in range(b) for i in range(h) for j in range(w)
+    ]
+    assert found.item() == pytest.approx(-sum(terms) / len(terms), rel=1e-5)
+
+
 def test_compressed_keeps_the_order() -> None:
     scores = torch.tensor([0.0, 1e-3, 0.5, 3.0, 80.0])
     assert compressed(scores).diff().gt(0).all() and compressed(scores)[0] == 0

@@ -92,6 +92,18 @@ def test_a_pair_of_views_is_drawn_once(tmp_path: Path) -> None:
     assert "view" not in cached.val_dataloader().dataset[0]
 
 
+def test_mirror_images_are_kept_with_their_mark(tmp_path: Path) -> None:
+    data = Digits(augment="mirror", views=2, batch_size=256, val_fraction=0.95)
+    model = PIPNet(data.domain, {"name": "convnet", "widths": [6], "pool": [0]}, tail=0, prototypes=4).eval()
+    model.stages = parse_stages([{"name": "joint", "epochs": 1, "train": ["addon", "head"]}])
+    pair, x = CachedFeatures(data, model, tmp_path).train_dataloader().dataset[3], data.projection_dataset()[3]["input"]
+    with torch.no_grad():
+        maps = model.backbone(torch.stack([x, x.flip(-1)]))
+    order = [0, 1] if torch.allclose(pair["input"], maps[0], atol=1e-2) else [1, 0]
+    torch.testing.assert_close(torch.stack([pair["input"], pair["view"]]), maps[order], rtol=1e-2, atol=1e-2)
+    assert bool(pair["mirrored"])
+
+
 def test_only_batches_to_learn_from_are_maps(tmp_path: Path) -> None:
     """What a batch holds is said by its type, whatever the number of channels."""
     cached, model, _ = parts(tmp_path)

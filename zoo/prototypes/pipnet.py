@@ -18,9 +18,12 @@ from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.channel_prototypes import ChannelPrototypes
+from zoo.prototypes.layers.components import ACTION, PrincipalComponents
 from zoo.prototypes.layers.coverage import coverage
 from zoo.prototypes.layers.image_input import require_grid, require_images
 from zoo.prototypes.layers.last_blocks import split_last_blocks
+from zoo.prototypes.layers.second_view import on_first, second_view
+from zoo.prototypes.layers.selection import survey
 from zoo.prototypes.layers.sparse_head import SizeMetrics, shrink_, size_statements, sparse_head
 from zoo.training.batch import Batch
 from zoo.training.modes import action
@@ -30,6 +33,7 @@ from zoo.training.stages import Stage, stage_at
 from zoo.utils.checks import check_at_least
 
 EPSILON = 1e-8
+MEASURE = Stage("measure", epochs=1, train=())
 
 
 def published_recipe(addon: bool, tail: bool) -> Recipe:
@@ -49,7 +53,7 @@ def published_recipe(addon: bool, tail: bool) -> Recipe:
             Stage("last_blocks", epochs=7, train=(*learns, "head")),
             Stage("joint", epochs=50, train=every, decay_every=20, decay=0.3),
             Stage("gallery"),
-            Stage("measure", epochs=1, train=()),
+            MEASURE,
         ),
         lr={name: rates[name] for name in every},
         weight_decay=0.0,
@@ -64,11 +68,20 @@ def published_recipe(addon: bool, tail: bool) -> Recipe:
     )
 
 
+FROZEN = [Stage(ACTION), Stage("joint", epochs=1, train=("addon", "head")), Stage("gallery"), MEASURE]
+
+
 @register(
     "pipnet",
     modality="image",
     paper="Nauta et al., CVPR 2023",
-    small=Small({"patches": 3, "thumbnail": 16}, variants={"addon": Small({"prototypes": 5, "tail": 0})}),
+    small=Small(
+        {"patches": 3, "thumbnail": 16},
+        variants={
+            "addon": Small({"prototypes": 5, "tail": 0}),
+            "components": Small({"prototypes": 5, "components": 3, "tail": 0, "recipe": {"stages": FROZEN}}),
+        },
+    ),
 )
 class PIPNet(SelfInterpretable):
     """Scores classes by which of D prototypical parts are present anywhere in the image.
@@ -87,7 +100,8 @@ class PIPNet(SelfInterpretable):
     head alone, then the last blocks with the head, then everything. In every stage that trains the head, W becomes
     max(W - `shrink`, 0) after each step, so most weights are exactly 0. `gallery` stores the training patches in which
     each prototype is most present, and sets the weights of prototypes to 0 that are nowhere above the threshold.
-    Training needs two views of each image: `views: 2` of the data.
+    Training needs two views of each image: `views: 2` of the data, with `augment: pipnet`, as published, or `mirror`,
+    the image and its mirror image, whose map is flipped back for `alignment`.
 
     If every score is below `abstain_below`, the explanation states that there is no evidence for any class. Metrics:
     global size (prototypes with any weight), local size (those with a contribution to the predicted class).
@@ -101,12 +115,15 @@ class PIPNet(SelfInterpretable):
     Differs from the published code: learning rates fall in steps (there: by cosines, restarting for the head); the two
     views run one after the other, so batch norm sees each alone; one AdamW for all groups; the late strides become
     dilations (there: they are dropped without dilation); normalisation exponent fixed at 2, the default there; a weight
-    of exactly 0 has a gradient and can grow again (there: relu(W), whose gradient at 0 is 0, so that it cannot).
+    of exactly 0 has a gradient and can grow again (there: relu(W), whose gradient at 0 is 0, so that it cannot);
+    `components` and the views of `augment: mirror` are options for frozen backbones, which the published code trains.
 
     Args:
         domain: meaning of inputs and outputs (`data.domain`).
         backbone: see `zoo.networks.image_backbones.create_backbone`.
         prototypes: D, made by a 1x1 convolution on the map; by default the channels themselves are the prototypes.
+        components: let that 1x1 convolution read so many principal components of the channels of a frozen backbone; the
+            action `fit_components`, first in the recipe, sets them. By default it reads the channels.
         tail: number of last blocks of the backbone that form a parameter group of their own, `tail`; 0: no such group.
             The last 2 of convnext_tiny are its last stage and the norm after it.
         shrink: subtracted from the weights of the head after each step.
@@ -134,6 +151,7 @@ class PIPNet(SelfInterpretable):
         domain: dict[str, Any] | Domain,
         backbone: str | dict[str, Any] = {"name": "convnext_tiny", "output_stride": 8},  # noqa: B006
         prototypes: int | None = None,
+        components: int | None = None,
         tail: int = 2,
         shrink: float = 1e-3,
         abstain_below: float = 0.1,
@@ -144,6 +162,10 @@ class PIPNet(SelfInterpretable):
     ) -> None:
         domain = require_images(domain, "PIPNet")
         check_at_least(2, prototypes=2 if prototypes is None else prototypes)
+        if components is not None and prototypes is None:
+            raise ValueError(
+                f"components needs prototypes, whose 1x1 convolution reads them; got {components} and None."
+            )
         check_at_least(0, tail=tail, shrink=shrink)
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be in [0, 1]; got {threshold}.")
@@ -155,7 +177,9 @@ class PIPNet(SelfInterpretable):
         if tail:
             split_last_blocks(self.backbone, tail)  # fails here rather than in training
         count = prototypes or self.backbone.channels
-        self.addon = nn.Conv2d(self.backbone.channels, count, 1) if prototypes else nn.Identity()
+        channels = self.backbone.channels
+        self.components = None if components is None else PrincipalComponents(channels, components)
+        self.addon = nn.Conv2d(components or channels, count, 1) if prototypes else nn.Identity()
         self.head = sparse_head(count, len(domain.classes))
         self.patches = ChannelPrototypes(count, domain.channels, patches, thumbnail)
         self.sizes = SizeMetrics()
@@ -174,7 +198,8 @@ class PIPNet(SelfInterpretable):
 
     def presence(self, x: Tensor) -> Tensor:
         """Probability that a cell shows each part, (B, D, h, w); sums to 1 over the prototypes."""
-        return self.addon(self.backbone(x)).float().softmax(1)
+        maps = self.backbone(x)
+        return self.addon(maps if self.components is None else self.components(maps)).float().softmax(1)
 
     def evidence(self, x: Tensor) -> Evidence:
         z, alive = self.presence(x), self.patches.alive
@@ -194,14 +219,9 @@ class PIPNet(SelfInterpretable):
         target, weights = batch["target"], batch.get("class_weights")
         if not self.training:
             return {"classification": F.cross_entropy(compressed(scores), target, weights)}
-        if "view" not in batch:
-            raise ValueError(
-                f"PIPNet compares two views of each image in training, and this batch has one (keys: "
-                f"{', '.join(sorted(batch))}); set data.init_args.views to 2 and augment to 'pipnet'."
-            )
-        other_scores, other = self.step(batch["view"])
+        other_scores, other = self.step(second_view(batch, "PIPNet"))
         terms = {
-            "alignment": alignment(evidence.state["z"], other.state["z"]),
+            "alignment": alignment(evidence.state["z"], on_first(other.state["z"], batch)),
             "presence": (coverage(evidence.activation) + coverage(other.activation)) / 2,
         }
         position = stage_at(self.stages, self.current_epoch)
@@ -219,12 +239,25 @@ class PIPNet(SelfInterpretable):
         sizes = self.sizes.update(split, scores, evidence.activation, self.head.weight * self.patches.alive)
         return {**super().update_metrics(split, scores, evidence, batch), **sizes}
 
+    def require_ready(self) -> None:
+        if self.components is not None:
+            self.components.require_fitted("PIPNet")
+
     def check_recipe(self) -> None:
         require_grid(self.backbone, self.domain, "PIPNet")
+        if self.components is not None:
+            self.components.check_recipe(self.stages, ["backbone", "tail"], "PIPNet")
 
     def on_stage_start(self, stage: Stage) -> None:
         if set(stage.trained) - {"head"}:
             self.patches.clear()
+
+    @action
+    def fit_components(self, projection_set: ProjectionSet) -> None:
+        """Sets the principal components of the training images' maps."""
+        if self.components is None:
+            raise ValueError("the recipe has the action fit_components: set components of PIPNet too.")
+        self.components.fit(survey(projection_set, self.backbone))
 
     @action
     def gallery(self, projection_set: ProjectionSet) -> None:

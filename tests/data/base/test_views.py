@@ -47,13 +47,20 @@ def test_only_training_batches_have_a_second_view() -> None:
     assert "view" not in next(iter(Digits(augment="pipnet", batch_size=8).train_dataloader()))
 
 
-@pytest.mark.parametrize("name", [name for name in PIPELINES if name != "pipnet"])
+@pytest.mark.parametrize("name", [name for name in PIPELINES if name not in ("pipnet", "mirror")])
 def test_an_augmentation_of_geometry_alone_gives_no_two_views(name: str) -> None:
-    message = rf"augment '{name}' changes nothing else, so the views would be equal; use augment 'pipnet', or views 1"
+    message = rf"augment '{name}' changes nothing else, .*; use augment 'pipnet' or 'mirror', or views 1"
     with pytest.raises(ValueError, match=message):
         Digits(augment=name, views=2)
     one, two = pipeline(name, (8, 8)).views(torch.randint(0, 255, (3, 8, 8), dtype=torch.uint8), 2)
     assert torch.equal(one, two)
+
+
+def test_the_second_view_is_the_mirror_image_of_the_first() -> None:
+    data = Digits(augment="mirror", views=2, batch_size=8)
+    batch = next(iter(data.train_dataloader()))
+    assert torch.equal(batch["view"], batch["input"].flip(-1)) and batch["mirrored"].tolist() == [True] * 8
+    assert "mirrored" not in next(iter(Digits(augment="mirror", batch_size=8).train_dataloader()))
 
 
 @pytest.mark.parametrize("views", [0, 3])

@@ -21,14 +21,21 @@ class Augmentation:
         changes: whether it changes the picture at all.
         varies: whether two views of one picture differ.
         joint: whether `together` can augment many pictures at once.
+        mirrors: whether the second view of a picture is the mirror image of the first.
 
     Args:
         steps: shared by all views of a picture: its geometry.
         per_view: drawn for each view. These steps must not move the content: losses compare two views cell by cell.
+        mirrors: see above; instead of `per_view`.
     """
 
-    def __init__(self, steps: list[Callable[[Any], Any]], per_view: list[Callable[[Any], Any]] | None = None) -> None:
-        self.changes, self.varies = bool(steps or per_view), bool(per_view)
+    def __init__(
+        self,
+        steps: list[Callable[[Any], Any]],
+        per_view: list[Callable[[Any], Any]] | None = None,
+        mirrors: bool = False,
+    ) -> None:
+        self.changes, self.varies, self.mirrors = bool(steps or per_view), bool(per_view or mirrors), mirrors
         self.steps = v2.Compose(steps) if steps else None
         self.per_view = v2.Compose(per_view) if per_view else None
         # Only a single step draws random numbers in the order in which single pictures draw them.
@@ -41,6 +48,8 @@ class Augmentation:
     def views(self, picture: Any, count: int) -> list[Any]:
         """`count` augmented views of one picture."""
         shared = self.steps(picture) if self.steps else picture
+        if self.mirrors:
+            return [shared, F.horizontal_flip(shared)][:count]
         return [self.per_view(shared) if self.per_view else shared for _ in range(count)]
 
     def together(self, pictures: Tensor) -> Tensor:
@@ -103,6 +112,14 @@ def none(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
 def flip(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
     """A horizontal flip with probability 1/2."""
     return [v2.RandomHorizontalFlip()]
+
+
+def mirror(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
+    """A horizontal flip with probability 1/2; the second view is the mirror image of the first.
+
+    It teaches a model to see the same parts in a bird that looks left and in one that looks right.
+    """
+    return flip(size)
 
 
 def shift(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
@@ -174,7 +191,7 @@ def light(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
     return [one, v2.RandomCrop(list(size))]
 
 
-PIPELINES = {f.__name__: f for f in (none, flip, shift, crop, protopnet, pipnet)}
+PIPELINES = {f.__name__: f for f in (none, flip, mirror, shift, crop, protopnet, pipnet)}
 PER_VIEW = {"pipnet": light}
 
 
@@ -186,4 +203,4 @@ def pipeline(name: str, size: tuple[int, int]) -> Augmentation:
     """
     if name not in PIPELINES:
         raise ValueError(f"no augmentation named '{name}'; {did_you_mean(name, PIPELINES)}")
-    return Augmentation(PIPELINES[name](size), PER_VIEW[name](size) if name in PER_VIEW else None)
+    return Augmentation(PIPELINES[name](size), PER_VIEW[name](size) if name in PER_VIEW else None, name == "mirror")

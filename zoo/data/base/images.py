@@ -16,7 +16,8 @@ class Pictures(Items):
     """Pictures in memory, or in files that are decoded on access.
 
     Items are {"input": (C, H, W) normalised, "target": class}, with "concepts" and "visible" (k,) where given, and
-    "view" (C, H, W), a second augmented view of the same picture, if `views` is 2.
+    "view" (C, H, W), a second augmented view of the same picture, if `views` is 2. "mirrored" is True if the view is
+    the mirror image of the input.
 
     Args:
         sources: uint8 pictures (N, C, H, W), or an object that returns them when indexed by a number or a list of
@@ -48,7 +49,8 @@ class Pictures(Items):
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         views = [self.domain.preprocess(v) for v in self.augment.views(self._pixels(i), self.views)]
-        return self._item(i, views[0]) | ({"view": views[1]} if self.views == 2 else {})
+        mirrored = {"mirrored": True} if self.augment.mirrors else {}
+        return self._item(i, views[0]) | ({"view": views[1], **mirrored} if self.views == 2 else {})
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
         """A batch of items; pictures in memory are preprocessed together where their augmentation allows it."""
@@ -123,7 +125,7 @@ class ImageData(DataModule):
         if views == 2 and not varies:
             raise ValueError(
                 f"the two views of an image share its geometry, and augment '{augment}' changes nothing else, so the "
-                f"views would be equal; use augment '{next(iter(PER_VIEW))}', or views 1."
+                f"views would be equal; use augment '{next(iter(PER_VIEW))}' or 'mirror', or views 1."
             )
         self.augment, self.views = augment, views
 

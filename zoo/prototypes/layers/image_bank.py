@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from zoo.core.evidence import Unit
 from zoo.core.unit_cache import UnitCache
 from zoo.domain import ImageDomain
+from zoo.prototypes.layers.components import principal_components
 from zoo.prototypes.layers.provenance import Provenance
 from zoo.prototypes.layers.selection import EMPTY, Survey
 from zoo.training.projection_set import ProjectionSet
@@ -153,11 +154,9 @@ class ImageBank(nn.Module):
     def fit_components(self, found: Survey) -> None:
         """Sets the principal components, if there is a `dim`."""
         if self.dim is not None:
-            variance, axes = torch.linalg.eigh(found.covariance)  # ascending
-            variance, axes = variance.flip(0)[: self.dim], axes.flip(1)[:, : self.dim]
-            scale = (variance / variance[0]).clamp_min(1e-8).sqrt() ** self.whiten
-            self.basis.copy_(axes / scale)
-            self.centre.copy_(found.cells.mean(0))
+            centre, basis = principal_components(found, self.dim, self.whiten)
+            self.centre.copy_(centre)
+            self.basis.copy_(basis)
 
     def fill(
         self,
