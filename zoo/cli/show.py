@@ -16,12 +16,14 @@ from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
 from zoo.concepts.layers.rule_table import Rule, ordered
 from zoo.core import registry
+from zoo.core.curves import HasCurves
 from zoo.core.module import SelfInterpretable
 from zoo.core.top_activating import top_activating_inputs
-from zoo.domain import ImageDomain
+from zoo.domain import ImageDomain, TableDomain
 from zoo.domain.inputs import inputs_of, read
 from zoo.utils.atomic import write_text
 from zoo.utils.printable import printable
+from zoo.views.additive.model_page import curves_page
 from zoo.views.circuit import graph
 from zoo.views.tree import tree
 from zoo.views.vocabulary import vocabulary_page
@@ -32,19 +34,24 @@ SHOWN, SIDE = 5, 72  # images for each unit, and their side in pixels
 def show(arguments: list[str]) -> int:
     """Writes a page with all units of a checkpoint: image, source, and weights for the classes.
 
-    Prototype trees and circuits are drawn as graphs. Rules are also printed, with their support and precision.
+    Prototype trees and circuits are drawn as graphs. Of models whose units are functions of columns, the page has all
+    curves, with an editor whose edits can be exported. Rules are also printed, with their support and precision.
     """
     options = _parse(arguments)
     model = zoo.load(options.checkpoint)
-    page = vocabulary_page(
-        f"{registry.name_of(type(model))}: {options.checkpoint}",
-        model.units(),
-        model.domain,
-        weights_of(model),
-        saved_metrics(options.checkpoint),
-        drawings(model, options.checkpoint, options.circuit),
-        top_activating_images(model, options.images, options.limit) if options.images else (),
-    )
+    title = f"{registry.name_of(type(model))}: {options.checkpoint}"
+    if isinstance(model, HasCurves) and isinstance(model.domain, TableDomain):
+        page = curves_page(title, model.curves(), model.domain, saved_metrics(options.checkpoint))
+    else:
+        page = vocabulary_page(
+            title,
+            model.units(),
+            model.domain,
+            weights_of(model),
+            saved_metrics(options.checkpoint),
+            drawings(model, options.checkpoint, options.circuit),
+            top_activating_images(model, options.images, options.limit) if options.images else (),
+        )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     write_text(options.output, page)
     if isinstance(model, HasRules):

@@ -119,7 +119,7 @@ def test_what_is_drawn_is_what_the_curves_hold() -> None:
 
 def test_without_effects_there_are_curves_but_no_script_and_names_are_text() -> None:
     evil = "</script><img src=x onerror=alert(1)>'\" age"
-    columns = (replace(PEOPLE.columns[0], name=evil), *PEOPLE.columns[1:])
+    columns = (replace(PEOPLE.columns[0], name=evil, source=evil), *PEOPLE.columns[1:])
     model = Lookup(replace(PEOPLE, columns=columns, features=(), mean=(), std=())).eval()
     plain = page(model.explain(model.rows[[3]]), ["row"], curves=model.curves())
     assert "<script" not in plain and plain.count("<svg") == 8

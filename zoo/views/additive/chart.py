@@ -6,7 +6,7 @@ from zoo.views.additive.scale import Scale, scale_of
 from zoo.views.additive.shown import Shown
 from zoo.views.markup import escape
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP = 340, 166, 46, 8, 8
+WIDTH, HEIGHT, LEFT, RIGHT, TOP = 340, 157, 46, 8, 8
 PLOT, BELOW, DENSE = 100, 5, 24  # heights of the plot, of the gap below it, and of the density
 HEADROOM = 0.08
 ACROSS = WIDTH - LEFT - RIGHT

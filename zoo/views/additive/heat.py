@@ -1,6 +1,6 @@
 """A unit of two columns as a heat map: blue above 0, orange below, pale where there are no training rows."""
 
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ def _ticks(shown: Shown, up: Scale, right: Scale) -> tuple[str, bool]:
     for share, text in _names(up, shown, 0):
         texts += f"<text class='value' x='{LEFT - 4}' y='{TOP + DOWN * (1 - share) + 4:.5g}'>{escape(text)}</text>"
     names = _names(right, shown, 1)
-    slanted = any(len(text) * 6 > ACROSS / max(len(names), 1) for _, text in names)
+    slanted = any((len(one) + len(two)) * 3 > ACROSS * (b - a) for (a, one), (b, two) in pairwise(names))
     for share, text in names:
         x, y = LEFT + ACROSS * share, TOP + DOWN + 13
         turn = f" transform='rotate(-35 {x:.5g} {y})'" if slanted else ""
