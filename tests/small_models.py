@@ -80,12 +80,12 @@ class RandomImages(Dataset):
 class AnnotatedRows(Dataset):
     """Seeded rows whose concepts are signs of their features and whose class depends on them."""
 
-    def __init__(self, count: int = 60) -> None:
+    def __init__(self, count: int = 60, classes: int = 3) -> None:
         self.inputs = torch.randn(count, 3, generator=torch.Generator().manual_seed(4))
         first = (self.inputs[:, :2] > 0).float()
         colour = torch.eye(3)[self.inputs.argmax(1)]
         self.concepts = torch.cat([first, colour], 1)
-        self.targets = colour.argmax(1)
+        self.targets = colour.argmax(1).clamp_max(classes - 1)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -128,10 +128,11 @@ def named_code_domain() -> Domain:
     return replace(domain, classes=(*IMAGES.classes, *domain.classes[len(IMAGES.classes) :]))
 
 
-def domain_of(modality: str, concepts: bool) -> Domain:
+def domain_of(modality: str, concepts: bool, classes: int = 3) -> Domain:
     if modality == "code":
         return named_code_domain()
-    domain = {"image": IMAGES, "table": ROWS, "text": SENTENCES, "series": SERIES}[modality]
+    domain: Domain = {"image": IMAGES, "table": ROWS, "text": SENTENCES, "series": SERIES}[modality]
+    domain = replace(domain, classes=domain.classes[-classes:])
     return replace(domain, concepts=CONCEPTS) if concepts and modality == "image" else domain
 
 
@@ -156,6 +157,7 @@ def settings_of(name: str, variant: str = "") -> Settings:
     return Settings(
         {**base.options, **given.options},
         given.on or base.on,
+        base.classes,
         given.inputs if given.inputs != "random" else base.inputs,
         {**base.scale, **given.scale},
         {**base.draw, **given.draw},
@@ -166,7 +168,7 @@ def build(name: str, variant: str = "", domain: Domain | None = None, **options:
     """A small model, ready to explain; `options` go to its constructor besides those of its configuration."""
     entry, settings = zoo.core.registry.find(name), settings_of(name, variant)
     modality = settings.on or entry.modality[0]
-    domain = domain or domain_of(modality, concepts=entry.family == "concepts")
+    domain = domain or domain_of(modality, entry.family == "concepts", settings.classes)
     parameters = inspect.signature(entry.cls.__init__).parameters
     defaults = {"backbone": BACKBONES[modality]} if "backbone" in parameters and modality in BACKBONES else {}
     torch.manual_seed(0)
@@ -189,7 +191,9 @@ def training_set(domain: Domain) -> Dataset:
     """What the actions of a recipe run over."""
     if domain.modality == "image":
         return RandomImages()
-    return AnnotatedRows() if domain.modality == "table" else Examples(inputs_of(domain, "random"))
+    if domain.modality == "table":
+        return AnnotatedRows(classes=len(domain.classes))
+    return Examples(inputs_of(domain, "random"))
 
 
 def of_subwords(name: str, **options: Any) -> Small:
