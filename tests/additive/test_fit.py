@@ -91,3 +91,30 @@ def test_shapes_are_checked() -> None:
         fit_additive(torch.tensor([[0], [3]]), [BinColumn(3, True)], torch.zeros(2), "regression")
     with pytest.raises(ValueError, match="bins must be"):
         fit_additive(torch.zeros(2, 2, dtype=torch.long), [BinColumn(3, True)], torch.zeros(2), "regression")
+
+
+def test_monotone_curves_hold_exactly() -> None:
+    bins, curves, pair = table()
+    target = truth(bins, curves, 0 * pair) + torch.randn(ROWS, generator=torch.Generator().manual_seed(1))
+    found = fit_additive(bins, COLUMNS, target, "regression", options=FitOptions(pairs=2, monotone={0: -1, 1: 1}))
+    assert not {k for pair in found.pairs for k in pair} & {0, 1}
+    assert (found.mains[0].diff(dim=0) <= 0).all() and (found.mains[1].diff(dim=0) >= 0).all()
+    random = torch.stack([torch.randint(0, c.bins, (100_000,)) for c in COLUMNS], 1)
+    higher = random.clone()
+    higher[:, 1] = (higher[:, 1] + 1).clamp(max=COLUMNS[1].bins - 1)
+    assert (found.scores(higher) >= found.scores(random)).all()
+
+
+def test_pairs_that_are_noise_are_left_out() -> None:
+    bins, curves, pair = table()
+    target = truth(bins, curves, 0 * pair) + torch.randn(ROWS, generator=torch.Generator().manual_seed(1))
+    found = fit_additive(bins, COLUMNS, target, "regression", options=FitOptions(pairs=6, significance=4.0))
+    assert not found.pairs
+
+
+def test_monotone_is_checked() -> None:
+    bins = torch.zeros(4, 4, dtype=torch.long)
+    with pytest.raises(ValueError, match="monotone needs"):
+        fit_additive(bins, COLUMNS, torch.zeros(4), "regression", options=FitOptions(monotone={2: 1}))
+    with pytest.raises(ValueError, match="cannot be in a pair"):
+        fit_additive(bins, COLUMNS, torch.zeros(4), "regression", options=FitOptions(pairs=[(0, 1)], monotone={1: 1}))

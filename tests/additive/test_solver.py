@@ -76,7 +76,7 @@ def test_posterior_against_plain_algebra(random: torch.Generator) -> None:
     found = solve(gram, moment, variance, negligible=0)
     covariance = torch.linalg.inv(gram + torch.diag(1 / variance))
     torch.testing.assert_close(found.mode, covariance @ moment)
-    torch.testing.assert_close(found.root.T @ found.root, covariance)
+    torch.testing.assert_close(found.root().T @ found.root(), covariance)
     torch.testing.assert_close(found.expected, (gram - gram @ covariance @ gram).diagonal())
     assert found.freedom == pytest.approx(float((covariance @ gram).trace()))
 

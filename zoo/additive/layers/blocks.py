@@ -27,10 +27,12 @@ class Block:
     Attributes:
         basis: (cells, r).
         spectra: (m, r) >= 0.
+        start: (m,) scales to start from. A constant spectrum starts low, since it is seldom needed and costs most.
     """
 
     basis: Tensor
     spectra: Tensor
+    start: Tensor
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def main_block(column: BinColumn) -> Block:
     """The block of one column."""
     basis, frequency = _marginal(column)
     if not column.ordered:
-        return Block(basis, _normalised(basis, torch.ones(1, column.bins, dtype=FLOAT)))
+        ones = torch.ones(1, column.bins, dtype=FLOAT)
+        return Block(basis, ones, 0.1 * ones[:, 0])
     waves = (frequency > 0).to(FLOAT)
     inverse = torch.where(frequency > 0, 1 / frequency.clamp(min=1), 0)
     line = torch.zeros(column.bins, 1, dtype=FLOAT)
@@ -65,7 +68,9 @@ def main_block(column: BinColumn) -> Block:
     spectra = torch.stack([torch.zeros_like(waves), inverse**2, inverse**4, waves, 1 - waves])
     spectra = torch.cat([spectra, torch.eye(5, 1, dtype=FLOAT)], 1)
     basis = torch.cat([basis, line], 1)
-    return Block(basis, _normalised(basis, spectra[spectra.sum(1) > 0]))
+    start = torch.tensor([0.03, 0.03, 0.001, 0.03, 0.3], dtype=FLOAT)
+    used = spectra.sum(1) > 0
+    return Block(basis, _normalised(basis, spectra[used]), start[used])
 
 
 def pair_columns(first: BinColumn, second: BinColumn, rank: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,7 +93,8 @@ def pair_block(first: BinColumn, second: BinColumn, cells: Tensor, rank: int) ->
     """The block of some cells (row-major numbers) of the table of two columns."""
     i, j, spectra = pair_columns(first, second, rank)
     one, two = _marginal(first)[0], _marginal(second)[0]
-    return Block(one[cells // second.bins][:, i] * two[cells % second.bins][:, j], spectra)
+    basis = one[cells // second.bins][:, i] * two[cells % second.bins][:, j]
+    return Block(basis, spectra, torch.full((len(spectra),), 0.01, dtype=FLOAT))
 
 
 def pair_table(first: BinColumn, second: BinColumn, coefficients: Tensor) -> Tensor:

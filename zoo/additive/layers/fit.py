@@ -10,8 +10,8 @@ ranked by FAST on the residuals of the main effects and fitted block by block (b
 renewed in each round. At the end pairs are purified with respect to the density of the rows.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch import Tensor
 from zoo.additive.layers.blocks import BinColumn
 from zoo.additive.layers.likelihood import Task
 from zoo.additive.layers.mains import MainEffects
+from zoo.additive.layers.monotone import monotone
 from zoo.additive.layers.pairs import PairEffects, ranked
 from zoo.additive.layers.purify import centre, purify_pair
 from zoo.additive.layers.rows import Rows
@@ -32,6 +33,9 @@ class FitOptions:
 
     Attributes:
         pairs: number of pairs, or the pairs themselves. By default three times the number of columns.
+        significance: z of the score test below which a ranked pair is left out.
+        monotone: for some columns of numbers whether their curve must rise (1) or fall (-1). It is projected after the
+            fit, then the other effects are renewed. These columns take part in no ranked pair.
         steps: largest number of Newton steps of the main effects before pairs are chosen.
         rounds: rounds over all pairs and the main effects.
         updates: updates of the scales in each step.
@@ -41,6 +45,8 @@ class FitOptions:
     """
 
     pairs: int | Sequence[tuple[int, int]] | None = None
+    significance: float = 3.0
+    monotone: Mapping[int, int] = field(default_factory=dict)
     steps: int = 12
     rounds: int = 6
     updates: int = 2
@@ -115,6 +121,7 @@ def fit_additive(
     options = options or FitOptions()
     tell = progress or (lambda text: None)
     _check(bins, columns, target)
+    _check_monotone(options, columns, task)
     rows = Rows(bins, list(columns), target, task, classes, weight)
     mains = MainEffects(rows)
     for step in range(options.steps):
@@ -126,14 +133,18 @@ def fit_additive(
     wanted, ranking = options.pairs, []
     if wanted is None or isinstance(wanted, int):
         ranking = ranked(rows, [mains.curve(k) for k in range(len(columns))], options.rank_bins)
-        wanted = [(i, j) for i, j, _ in ranking[: 3 * len(columns) if wanted is None else wanted]]
+        free = [(i, j) for i, j, _ in ranking if not {i, j} & set(options.monotone)]
+        wanted = free[: 3 * len(columns) if wanted is None else wanted]
     pairs = PairEffects(rows, wanted, options.pair_bins, options.pair_rank)
-    for number in range(options.rounds if wanted else 0):
+    if ranking:
+        pairs.screen(options.significance)
+    for number in range(options.rounds if pairs.pairs else 0):
         for output in range(rows.outputs):
             pairs.step(output, options.updates)
             mains.step(output, options.updates)
         rows.renew_noise(mains.freedom(0) + pairs.freedom(0))
         tell(f"round {number + 1}: loss {rows.loss():.5f}")
+    _make_monotone(rows, mains, options)
     return _pure(rows, mains, pairs, ranking)
 
 
@@ -147,6 +158,28 @@ def _check(bins: Tensor, columns: Sequence[BinColumn], target: Tensor) -> None:
     for k, column in enumerate(columns):
         if highest[k] >= column.bins or lowest[k] < 0:
             raise ValueError(f"column {k} has {column.bins} bins; got bins {lowest[k]} to {highest[k]}.")
+
+
+def _check_monotone(options: FitOptions, columns: Sequence[BinColumn], task: Task) -> None:
+    for k, sign in options.monotone.items():
+        if task == "multiclass" or not columns[k].ordered or sign not in (1, -1):
+            raise ValueError(
+                f"monotone needs a single column of scores, columns of numbers, and 1 or -1; got {sign} for column "
+                f"{k} of a {task} task."
+            )
+    if options.monotone and not (options.pairs is None or isinstance(options.pairs, int)):
+        both = [pair for pair in options.pairs if set(pair) & set(options.monotone)]
+        if both:
+            raise ValueError(f"a monotone column cannot be in a pair; got the pairs {both}. Leave them out.")
+
+
+def _make_monotone(rows: Rows, mains: MainEffects, options: FitOptions) -> None:
+    for k, sign in options.monotone.items():
+        curve, n = mains.curve(k).clone(), rows.columns[k].intervals
+        curve[:n, 0] = monotone(curve[:n, 0], rows.counts(k)[:n], sign > 0)
+        mains.fix(k, curve)
+    for _ in range(3 if options.monotone else 0):
+        mains.step(0, 1)
 
 
 def _pure(rows: Rows, mains: MainEffects, pairs: PairEffects, ranking: list[tuple[int, int, float]]) -> AdditiveTables:

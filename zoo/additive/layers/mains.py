@@ -11,7 +11,6 @@ from zoo.additive.layers.reml import Posterior, solve, updated
 from zoo.additive.layers.rows import Rows
 
 FREE = 1e4  # prior variance of the intercept
-START = 0.1  # first scale of each component
 
 
 class MainEffects:
@@ -27,12 +26,10 @@ class MainEffects:
         ends = torch.tensor([1] + [block.basis.shape[1] for block in self.blocks]).cumsum(0).tolist()
         self.places = [slice(a, b) for a, b in itertools.pairwise(ends)]
         self.coefficients = [torch.zeros(ends[-1], dtype=FLOAT) for _ in range(rows.outputs)]
-        self.scales = [
-            [torch.full((len(block.spectra),), START, dtype=FLOAT) for block in self.blocks]
-            for _ in range(rows.outputs)
-        ]
+        self.scales = [[block.start for block in self.blocks] for _ in range(rows.outputs)]
         self.posteriors: list[Posterior | None] = [None] * rows.outputs
         self.gram: Tensor | None = None
+        self.fixed: dict[int, tuple[Tensor, Tensor]] = {}
 
     def freedom(self, output: int) -> float:
         """Effective degrees of freedom of one column of scores."""
@@ -52,10 +49,13 @@ class MainEffects:
         moment = gram @ old + main_moment(rows.bins, self.blocks, residual)
         scales = self.scales[output]
         for _ in range(updates):
-            parts = [scale @ block.spectra for scale, block in zip(scales, self.blocks, strict=True)]
+            parts = [
+                scale @ block.spectra * (k not in self.fixed)
+                for k, (scale, block) in enumerate(zip(scales, self.blocks, strict=True))
+            ]
             posterior = solve(gram, moment, torch.cat([torch.full((1,), FREE, dtype=FLOAT), *parts]))
             for k, (place, block) in enumerate(zip(self.places, self.blocks, strict=True)):
-                scales[k] = updated(scales[k], block.spectra, posterior, place)
+                scales[k] = updated(scales[k], block, posterior, place)
             self.coefficients[output], self.posteriors[output] = posterior.mode, posterior
         change = self.coefficients[output] - old
         delta = change[0].expand(len(rows.target)).clone()
@@ -71,12 +71,24 @@ class MainEffects:
             self.gram = main_gram(self.rows.bins, self.blocks, self.rows.weight)
         return self.gram / self.rows.noise
 
+    def fix(self, k: int, curve: Tensor) -> None:
+        """Replaces the curve of a column by a given one (bins, C'), which later steps leave as it is."""
+        errors = self.errors(k)
+        self.rows.score += (curve - self.curve(k))[self.rows.bins[k]]
+        self.fixed[k] = (curve, errors)
+        for theta in self.coefficients:
+            theta[self.places[k]] = 0
+
     def curve(self, k: int) -> Tensor:
         """The curve (bins, C') of a column."""
+        if k in self.fixed:
+            return self.fixed[k][0]
         return torch.stack([self.blocks[k].basis @ theta[self.places[k]] for theta in self.coefficients], 1)
 
     def errors(self, k: int) -> Tensor:
         """Posterior standard errors (bins, C') of the curve of a column, less its mean over the rows."""
+        if k in self.fixed:
+            return self.fixed[k][1]
         basis, place = self.blocks[k].basis, self.places[k]
         count = self.rows.counts(k)
         basis = basis - count @ basis / count.sum()
@@ -85,5 +97,5 @@ class MainEffects:
             if posterior is not None:
                 inside = (posterior.kept >= place.start) & (posterior.kept < place.stop)
                 columns = basis[:, posterior.kept[inside] - place.start]
-                found.append((columns @ posterior.root[:, inside].T).square().sum(1).sqrt())
+                found.append((columns @ posterior.root()[:, inside].T).square().sum(1).sqrt())
         return torch.stack(found, 1)

@@ -12,8 +12,6 @@ from zoo.additive.layers.fast import rank_pairs
 from zoo.additive.layers.reml import solve, updated
 from zoo.additive.layers.rows import Rows
 
-START = 0.01  # first scale of each component
-
 
 @dataclass
 class Pair:
@@ -26,6 +24,7 @@ class Pair:
         coefficients: for each column of scores (r,).
         scales: for each column of scores (m,).
         freedom: effective degrees of freedom, for each column of scores.
+        gram: (r, r) of a regression, without the noise.
     """
 
     columns: tuple[int, int]
@@ -34,6 +33,7 @@ class Pair:
     coefficients: list[Tensor]
     scales: list[Tensor]
     freedom: list[float]
+    gram: Tensor | None = None
 
 
 def ranked(rows: Rows, curves: Sequence[Tensor], most: int) -> list[tuple[int, int, float]]:
@@ -82,8 +82,7 @@ class PairEffects:
         block = pair_block(self.columns[i], self.columns[j], occupied, rank)
         outputs = range(self.rows.outputs)
         zero = [torch.zeros(block.basis.shape[1], dtype=FLOAT) for _ in outputs]
-        scales = [torch.full((len(block.spectra),), START, dtype=FLOAT) for _ in outputs]
-        return Pair((i, j), cell.to(torch.int32), block, zero, scales, [0.0 for _ in outputs])
+        return Pair((i, j), cell.to(torch.int32), block, zero, [block.start for _ in outputs], [0.0 for _ in outputs])
 
     def _bins(self, k: int) -> Tensor:
         return self.coarse[k][self.rows.bins[k]]
@@ -97,15 +96,45 @@ class PairEffects:
         residual, curvature = self.rows.derivatives(output)
         for pair in self.pairs:
             basis, old = pair.block.basis, pair.coefficients[output]
-            gram = basis.T @ (torch.bincount(pair.cell, curvature, minlength=len(basis))[:, None] * basis)
+            gram = self._gram(pair, curvature)
             moment = gram @ old + torch.bincount(pair.cell, residual, minlength=len(basis)) @ basis
             for _ in range(updates):
                 posterior = solve(gram, moment, pair.scales[output] @ pair.block.spectra)
-                pair.scales[output] = updated(pair.scales[output], pair.block.spectra, posterior, slice(None))
+                pair.scales[output] = updated(pair.scales[output], pair.block, posterior, slice(None))
                 pair.coefficients[output], pair.freedom[output] = posterior.mode, posterior.freedom
             delta = (basis @ (pair.coefficients[output] - old))[pair.cell]
             self.rows.score[:, output] += delta
             residual -= curvature * delta
+
+    def _gram(self, pair: Pair, curvature: Tensor) -> Tensor:
+        """Gram matrix of a pair's basis; that of a regression is kept, since the curvature of all rows is the same."""
+        regression = self.rows.task == "regression"
+        if pair.gram is None:
+            weight = self.rows.weight if regression else curvature
+            basis = pair.block.basis
+            gram = basis.T @ (torch.bincount(pair.cell, weight, minlength=len(basis))[:, None] * basis)
+            if not regression:
+                return gram
+            pair.gram = gram
+        return pair.gram / self.rows.noise
+
+    def screen(self, least: float) -> None:
+        """Drops the pairs whose score test for a variance above 0 is not significant.
+
+        The statistic of a component is sum_c spectra_c a_c^2, a the inner products of basis and residuals; without an
+        interaction its mean is sum_c spectra_c G_cc and its variance 2 sum_cd spectra_c spectra_d G_cd^2.
+
+        Args:
+            least: standard deviations above the mean that one component must reach for one column of scores.
+        """
+        derived = [self.rows.derivatives(output) for output in range(self.rows.outputs)]
+        self.pairs = [pair for pair in self.pairs if max(self._excess(pair, *both) for both in derived) >= least]
+
+    def _excess(self, pair: Pair, residual: Tensor, curvature: Tensor) -> float:
+        spectra, gram = pair.block.spectra, self._gram(pair, curvature)
+        products = torch.bincount(pair.cell, residual, minlength=len(pair.block.basis)) @ pair.block.basis
+        spread = (2 * ((spectra @ gram.square()) * spectra).sum(1)).sqrt().clamp(min=1e-12)
+        return float((spectra @ (products.square() - gram.diagonal()) / spread).max())
 
     def table(self, pair: Pair) -> Tensor:
         """The table (merged bins, merged bins, C') of a pair."""

@@ -14,7 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from zoo.additive.layers.blocks import Block
+
 NEGLIGIBLE = 1e-2  # effective degrees of freedom below which a column is left out
+POWER = 2.0  # of the ratio; above 1 speeds up scales that go to 0
+PRIOR = 0.2  # degrees of freedom of an inverse-gamma prior around the first scales; matters for few rows alone
 LIMITS = (1e-9, 1e3)  # of a scale, relative to the variance of the scores
 
 
@@ -25,7 +29,8 @@ class Posterior:
     Attributes:
         mode: (r,).
         kept: (k,) columns that take part.
-        root: (k, k) with root' root the posterior covariance of these.
+        factor: (k, k) Cholesky factor of I + S G S over these, S the square roots of their prior variances.
+        half: (k,) these square roots.
         excess: (r,) a_c^2.
         expected: (r,) P_cc.
         freedom: effective degrees of freedom.
@@ -33,10 +38,15 @@ class Posterior:
 
     mode: Tensor
     kept: Tensor
-    root: Tensor
+    factor: Tensor
+    half: Tensor
     excess: Tensor
     expected: Tensor
     freedom: float
+
+    def root(self) -> Tensor:
+        """(k, k) with root' root the posterior covariance of the kept columns."""
+        return torch.linalg.solve_triangular(self.factor, torch.diag(self.half), upper=False)
 
 
 def solve(gram: Tensor, moment: Tensor, variance: Tensor, *, negligible: float = NEGLIGIBLE) -> Posterior:
@@ -58,12 +68,13 @@ def solve(gram: Tensor, moment: Tensor, variance: Tensor, *, negligible: float =
     mode[kept] = half * torch.cholesky_solve((half * moment[kept])[:, None], factor)[:, 0]
     reduced = torch.linalg.solve_triangular(factor, rows, upper=False)
     expected = gram.diagonal() - reduced.square().sum(0)
-    root = torch.linalg.solve_triangular(factor, torch.diag(half), upper=False)
-    freedom = float((reduced[:, kept] * root).sum())
-    return Posterior(mode, kept, root, (moment - gram @ mode).square(), expected.clamp(min=0), freedom)
+    expected = expected.clamp(min=0)
+    freedom = float(variance[kept] @ expected[kept])
+    return Posterior(mode, kept, factor, half, (moment - gram @ mode).square(), expected, freedom)
 
 
-def updated(scale: Tensor, spectra: Tensor, posterior: Posterior, place: slice) -> Tensor:
-    """The next scales (m,) of components with spectra (m, r) over some columns of the posterior."""
-    ratio = (spectra @ posterior.excess[place]) / (spectra @ posterior.expected[place]).clamp(min=1e-300)
-    return (scale * ratio.clamp(0.01, 100)).clamp(*LIMITS)
+def updated(scale: Tensor, block: Block, posterior: Posterior, place: slice) -> Tensor:
+    """The next scales (m,) of a block, given the place of its columns in the posterior."""
+    excess = scale * (block.spectra @ posterior.excess[place]) + PRIOR * block.start
+    expected = scale * (block.spectra @ posterior.expected[place]) + PRIOR * scale
+    return (scale * (excess / expected).clamp(0.1, 10) ** POWER).clamp(*LIMITS)
