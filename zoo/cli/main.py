@@ -40,6 +40,7 @@ COMMANDS = {
     "remove-prototypes": Command(
         "zoo.cli.remove_prototypes", "remove_prototypes", "remove prototypes from a model and refit its head"
     ),
+    "edit": Command("zoo.cli.edit", "edit", "change the curves of an additive model"),
     "score-concepts": Command("zoo.cli.score_concepts", "score_concepts", "score training images against phrases"),
     "export": Command("zoo.cli.export", "export_checkpoint", "export a checkpoint to ONNX or torch.export"),
     "check": Command("zoo.cli.check", "check", "verify checkpoint integrity"),

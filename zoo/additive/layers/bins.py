@@ -11,6 +11,9 @@ from zoo.core.curves import Axis
 from zoo.domain import Column, TableDomain
 
 
+PADDING = torch.finfo(torch.float32).max
+
+
 class Bins(nn.Module):
     """Converts inputs (B, F) of a table to numbers of bins (B, K).
 
@@ -19,7 +22,7 @@ class Bins(nn.Module):
         most: largest number of bins of a column of numbers; the edges are found by `fit`.
 
     Attributes:
-        edges: (K, most - 1) in inputs, padded with infinity; a value equal to an edge is above it.
+        edges: (K, most - 1) in inputs, padded with the largest number; a value equal to an edge is above it.
     """
 
     edges: Tensor
@@ -31,7 +34,7 @@ class Bins(nn.Module):
         super().__init__()
         self.domain, self.columns, self.most = domain, domain.layout, most
         slices = domain.slices
-        self.register_buffer("edges", torch.full((len(self.columns), most - 1), torch.inf))
+        self.register_buffer("edges", torch.full((len(self.columns), most - 1), PADDING))
         self.register_buffer("first", torch.tensor([s.start for s in slices]), persistent=False)
         self.register_buffer("numeric", torch.tensor([c.numeric for c in self.columns]), persistent=False)
         offsets = torch.zeros(slices[-1].stop, len(self.columns))  # an indicator's place in its column, from 1
@@ -43,7 +46,7 @@ class Bins(nn.Module):
     @property
     def counts(self) -> Tensor:
         """(K,) m, the bins of numbers of each column; 1 of a category, for unknown levels."""
-        finite = torch.isfinite(self.edges).sum(1) + 1
+        finite = (self.edges < PADDING).sum(1) + 1
         return torch.where(self.numeric, finite, 1)
 
     @property
@@ -56,7 +59,7 @@ class Bins(nn.Module):
 
         A column with at most `most` different values gets a bin for each of them.
         """
-        self.edges.fill_(torch.inf)
+        self.edges.fill_(PADDING)
         for k in self.numeric.nonzero().flatten().tolist():
             block = inputs[:, self.first[k] :][:, : self.columns[k].width]
             present = block[:, 1:].sum(1) < 0.5
@@ -76,7 +79,7 @@ class Bins(nn.Module):
             if column.kind == "category":
                 axes.append(Axis(column.name, "levels", (), ("(unknown)", *column.levels, *column.missing_labels)))
             else:
-                places = tuple(column.unscaled(e) for e in edges[edges.isfinite()].tolist())
+                places = tuple(column.unscaled(e) for e in edges[edges < PADDING].tolist())
                 axes.append(Axis(column.name, "steps", places, column.missing_labels))
         return tuple(axes)
 

@@ -27,7 +27,7 @@ class Effects(nn.Module):
     Attributes:
         bins: which bin each value is in.
         mains: (K, S, C').
-        errors: (K, S, C') standard errors; NaN if they are not known.
+        errors: (K, S, C') standard errors; -1 if they are not known.
         density: (K, S) share of the training rows.
         merged: (K, S) coarse bin of each bin.
         columns: (P, 2) numbers of the columns of each pair, the lower one first; -1 for a pair that is not used.
@@ -52,7 +52,7 @@ class Effects(nn.Module):
         self.side = max(width + coarse if numeric else width for width, numeric in widths) if pairs else 1
         count = len(domain.layout)
         self.register_buffer("mains", torch.zeros(count, size, outputs))
-        self.register_buffer("errors", torch.full((count, size, outputs), torch.nan))
+        self.register_buffer("errors", torch.full((count, size, outputs), -1.0))
         self.register_buffer("density", torch.zeros(count, size))
         self.register_buffer("merged", torch.zeros(count, size, dtype=torch.int16))
         self.register_buffer("columns", torch.full((pairs, 2), -1))
@@ -95,7 +95,7 @@ class Effects(nn.Module):
         domain, axes, curves = self.bins.domain, self.bins.axes(), []
         for axis, main, error, density in zip(axes, self.mains, self.errors, self.density, strict=True):
             n = len(axis)
-            known = None if bool(error[:n].isnan().any()) else per_class(error[:n], domain).abs()
+            known = None if bool((error[:n] < 0).any()) else per_class(error[:n], domain).abs()
             curves.append(Curve(axis.column, (axis,), per_class(main[:n], domain), density[:n], known))
         for name, pair, (i, j), density in zip(
             self.names()[len(axes) :], self.pairs, self.columns.tolist(), self.pair_density, strict=True

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zoo.data.base.frames import Frame, frame_of
 from zoo.data.real.table import Table
@@ -24,8 +24,7 @@ class Adult(Table):
         root: folder with adult.data and adult.test; by default $ZOO_DATA/tabular/adult.
         leave_out: names of columns that are not features.
         scaling: see `Table`.
-        batch_size: rows per batch.
-        **loading: `workers`, `seed`, `val_fraction`, `sampling` and `class_weights`, see `DataModule`.
+        batch_size, workers, seed, val_fraction, sampling, class_weights: see `DataModule`.
 
     Raises:
         ValueError: there is no root, and the environment variable ZOO_DATA is not set.
@@ -37,7 +36,11 @@ class Adult(Table):
         leave_out: tuple[str, ...] = (),
         scaling: str = "standard",
         batch_size: int = 256,
-        **loading: Any,
+        workers: int = 0,
+        seed: int = 0,
+        val_fraction: float = 0.1,
+        sampling: Literal["uniform", "balanced"] = "uniform",
+        class_weights: Literal["balanced"] | list[float] | None = None,
     ) -> None:
         if root is None and "ZOO_DATA" not in os.environ:
             raise ValueError("Adult needs its folder: give root, or set the environment variable ZOO_DATA.")
@@ -49,7 +52,11 @@ class Adult(Table):
             leave_out=leave_out,
             scaling=scaling,
             batch_size=batch_size,
-            **loading,
+            workers=workers,
+            seed=seed,
+            val_fraction=val_fraction,
+            sampling=sampling,
+            class_weights=class_weights,
         )
 
     def read(self, source: Any) -> Frame:

@@ -1,0 +1,217 @@
+"""GA2M: an additive model of columns and pairs of columns, whose curves are tables that are solved for directly.
+
+Lou, Caruana, Gehrke, Hooker: "Accurate Intelligible Models with Pairwise Interactions", KDD 2013; the smoothness of
+curves is estimated by restricted maximum likelihood as in Wood: "Fast stable restricted maximum likelihood and marginal
+likelihood estimation of semiparametric generalized linear models", JRSS B 2011.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.additive.layers.blocks import BinColumn
+from zoo.additive.layers.edits import edited
+from zoo.additive.layers.effects import Effects
+from zoo.additive.layers.fit import AdditiveTables, FitOptions, fit_additive
+from zoo.additive.layers.readout import additive_evidence, column_support, outputs_of, table_of
+from zoo.core.curves import Curve
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import Small, register
+from zoo.core.unit_logits import attribute_logits, sum_logits
+from zoo.domain import Domain
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
+from zoo.training.tasks import score_space, task_loss
+from zoo.utils.checks import check_at_least
+
+RECIPE = Recipe(
+    stages=(Stage("solve"), Stage("measure", epochs=1, train=())),
+    lr=1e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0},
+)
+
+
+@register(
+    "ga2m",
+    modality="table",
+    paper="Lou et al., KDD 2013",
+    small=Small({"pairs": 2, "bins": 8, "pair_bins": 4}, variants={"mains": Small({"pairs": 0})}),
+)
+class GA2M(SelfInterpretable):
+    """Scores a row by a sum of tables of one column and of pairs of columns, solved for in seconds.
+
+        score = b + Σ_k f_k(bin of x_k) + Σ_(i, j) f_ij(bin of x_i, bin of x_j)     for two classes the log-odds
+
+    The action `solve` divides each column of numbers into bins of about equally many training rows, and fits all tables
+    by penalised maximum likelihood: main effects by Newton steps, pairs ranked by FAST on what is left, then both in
+    turns; the smoothness of every table is estimated on the training rows too. Pairs have no main effects left in them
+    (`zoo.additive.layers.purify`) and every table has the mean 0 over the training rows, so that the tables are unique.
+    Curves of columns have standard errors.
+
+    For two classes and for a single value the activation of a unit is the number in its table. `curves()` are the model
+    itself; `edited` and `train.py edit` change them.
+
+    Differs from the published code: tables are penalised and solved for (there: grown by boosting shallow trees), so
+    there is no learning rate, number of rounds, or bagging.
+
+    Args:
+        domain: what inputs and outputs mean (`data.domain`): a table.
+        pairs: number of pairs; by default three times the number of columns.
+        bins: largest number of bins of a column of numbers, 2 to 1,024.
+        pair_bins: the same in pairs, 2 to 64.
+        edits: the changes that people made to the curves after training, see `zoo.additive.layers.edits`; `edited` sets
+            it.
+        recipe: see `zoo.training.recipe.Recipe`; parameter group: intercept.
+
+    Raises:
+        ValueError: inputs other than a table, or a number out of range.
+    """
+
+    default_recipe = RECIPE
+    weighs_rows = True
+    effects: Effects
+    place: Tensor
+
+    def __init__(
+        self,
+        domain: dict[str, Any] | Domain,
+        pairs: int | None = None,
+        bins: int = 256,
+        pair_bins: int = 32,
+        edits: Sequence[Mapping[str, Any]] = (),
+        recipe: Recipe | None = None,
+    ) -> None:
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
+        check_at_least(2, bins=bins, pair_bins=pair_bins)
+        check_at_least(0, pairs=pairs or 0)
+        table = table_of(self.domain, "GA2M")
+        count, outputs = len(table.layout), outputs_of(table)
+        most = count * (count - 1) // 2
+        self.pair_bins, self.edits = pair_bins, tuple(edits)
+        self.effects = Effects(table, outputs, min(3 * count if pairs is None else pairs, most), bins, pair_bins)
+        self.original = Effects(table, outputs, len(self.effects.columns), bins, pair_bins) if edits else None
+        self.intercept = nn.Parameter(torch.zeros(outputs))
+        place = column_support(table.slices, [(k,) for k in range(count)])
+        self.register_buffer("place", place, persistent=False)
+        self.space = score_space(self.domain)
+
+    def evidence(self, x: Tensor) -> Evidence:
+        support = None
+        if not self.training:
+            columns = self.effects.columns
+            pairs = self.place[columns.clamp_min(0)].amax(1) * (columns[:, :1] >= 0)  # (P, F)
+            support = torch.cat([self.place, pairs]).expand(x.shape[0], -1, -1)
+        return additive_evidence(self.effects(x), self.intercept, support, self.domain)
+
+    def readout(self, evidence: Evidence) -> Tensor:
+        return sum_logits(evidence)
+
+    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
+        return attribute_logits(evidence, target)
+
+    def slopes(self, evidence: Evidence) -> Tensor:
+        return evidence.state["unit_logits"]
+
+    def units(self) -> tuple[Unit, ...]:
+        mains, used = len(self.place), len(self.place) + len(self.effects.used)
+        return tuple(
+            Unit(name, "feature" if k < mains else "pair", source={} if k < used else {"pruned": True})
+            for k, name in enumerate(self.effects.names())
+        )
+
+    def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
+        weights = batch.get("class_weights"), batch.get("weight")
+        return {"task": task_loss(scores, batch["target"], self.domain, *weights)}
+
+    @action
+    def solve(self, projection_set: ProjectionSet) -> None:
+        """Fits bins, tables and the intercept to the training set."""
+        batches = list(projection_set)
+        inputs = projection_set.gather(torch.cat([batch["input"] for batch in batches]))
+        target = projection_set.gather(torch.cat([batch["target"] for batch in batches]))
+        weight = torch.cat([self._weights(batch) for batch in batches])
+        weight = projection_set.gather(weight)
+        self.effects.bins.fit(inputs)
+        bins = self.effects.bins(inputs)
+        del inputs, batches
+        columns = [
+            BinColumn(size, column.numeric, len(column.missing) if column.numeric else 0)
+            for size, column in zip(self.effects.bins.sizes.tolist(), self.effects.bins.columns, strict=True)
+        ]
+        options = FitOptions(pairs=len(self.effects.columns), pair_bins=self.pair_bins)
+        for output, found in enumerate(self._fits(bins, columns, target, weight, options)):
+            self._take_over(found, output)
+        self.effects.measure(bins, weight)
+
+    def _weights(self, batch: Batch) -> Tensor:
+        """(B,) of the rows, with those of their classes."""
+        weight = batch.get("weight", torch.ones_like(batch["input"][:, 0]))
+        return weight if self.class_weights is None else weight * self.class_weights[batch["target"]]
+
+    def _fits(
+        self, bins: Tensor, columns: list[BinColumn], target: Tensor, weight: Tensor, options: FitOptions
+    ) -> list[AdditiveTables]:
+        """One fit; for several values to predict, one for each, with the pairs of the first."""
+        if self.domain.task == "classification":
+            classes = len(self.domain.classes)
+            task = "binary" if classes == 2 else "multiclass"
+            return [fit_additive(bins, columns, target, task, classes=classes, weight=weight, options=options)]
+        fits: list[AdditiveTables] = []
+        for values in target.view(len(bins), -1).unbind(1):
+            fits.append(fit_additive(bins, columns, values, "regression", weight=weight, options=options))
+            options = FitOptions(pairs=fits[0].pairs, pair_bins=self.pair_bins)
+        return fits
+
+    def _take_over(self, found: AdditiveTables, output: int) -> None:
+        """Copies the tables of a fit into the buffers, from column `output` of the numbers on."""
+        effects, last = self.effects, output + len(found.intercept)
+        self.intercept[output:last] = found.intercept.to(self.intercept)
+        for k, (main, error, merged) in enumerate(zip(found.mains, found.errors, found.coarse, strict=True)):
+            effects.mains[k, : len(main), output:last] = main.to(effects.mains)
+            effects.errors[k, : len(error), output:last] = error.to(effects.errors)
+            effects.merged[k, : len(merged)] = merged.to(effects.merged)
+        for p, (pair, table) in enumerate(zip(found.pairs, found.tables, strict=True)):
+            effects.columns[p] = torch.tensor(pair, device=effects.columns.device)
+            effects.pairs[p, : table.shape[0], : table.shape[1], output:last] = table.to(effects.pairs)
+
+    def curves(self) -> tuple[Curve, ...]:
+        """The curve of each unit, which is the model itself.
+
+        Raises:
+            RuntimeError: the action `solve` has not run.
+        """
+        self.require_ready()
+        return self.effects.curves()
+
+    def require_ready(self) -> None:
+        if not bool(self.effects.density.any()):
+            raise RuntimeError("GA2M is not fitted yet; train it with its recipe, whose action `solve` fits it.")
+
+    def edited(self, edits: Sequence[Mapping[str, Any]]) -> "GA2M":
+        """A copy with changed curves, which keeps the original ones: `edited([])` gives them back.
+
+        Args:
+            edits: all changes to the original curves, see `zoo.additive.layers.edits`.
+
+        Raises:
+            ValueError: an edit that is not possible.
+            RuntimeError: the model is not fitted.
+        """
+        source = self.effects if self.original is None else self.original
+        arguments = {**self.hparams, "edits": [dict(edit) for edit in edits]}
+        model = type(self)(**arguments).to(self.device)
+        model.intercept.data.copy_(self.intercept.data)
+        for effects in (model.effects, *([model.original] if model.original is not None else [])):
+            effects.load_state_dict(source.state_dict())
+        if edits:
+            model.effects.set_curves(edited(model.curves(), edits, self.domain.classes))
+        return model.eval()
