@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from zoo.core.curves import Axis
 from zoo.domain import Column, TableDomain
 
-
 PADDING = torch.finfo(torch.float32).max
 
 
