@@ -14,7 +14,8 @@ from zoo.core import renderer
 def test_explanations_find_the_registered_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     own = ModuleType("own_renderer")
     for name in ("text", "html", "figure"):
-        setattr(own, name, lambda explanation, top=8, name=name: f"{name} of {len(explanation)} rows, top {top}")
+        own_view = lambda explanation, top=8, curves=(), name=name: f"{name} of {len(explanation)} rows, top {top}"  # noqa: E731
+        setattr(own, name, own_view)
     monkeypatch.setitem(sys.modules, "own_renderer", own)
     monkeypatch.setattr(renderer, "_registered", [])
     renderer.set_renderer("zoo.views.renderer")

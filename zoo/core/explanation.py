@@ -3,7 +3,7 @@
 For additive models `bias + contributions.sum(1) == score`, which `check()` verifies.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from zoo.core.curves import Curve
 from zoo.core.evidence import Unit, find_unit
 from zoo.core.explanation_dict import explanation_dicts
 from zoo.core.explanation_io import LISTED, read_explanation, write_explanation
@@ -260,17 +261,18 @@ class Explanation:
         """
         return Explanation(**read_explanation(path))
 
-    def figure(self, top: int = 8) -> "Figure":
+    def figure(self, top: int = 8, curves: Sequence[Curve] = ()) -> "Figure":
         """A matplotlib figure of at most ten rows, for print; `.savefig("why.pdf")` saves it.
 
         Args:
             top: number of units to show for each row.
+            curves: of a model whose units are functions of columns, `model.curves()`, to be drawn below the bars.
 
         Raises:
             ImportError: matplotlib is not installed (the extra `plot`).
             ValueError: more than ten rows.
         """
-        return get_renderer().figure(self, top)
+        return get_renderer().figure(self, top, curves)
 
     def __str__(self) -> str:
         return get_renderer().text(self)

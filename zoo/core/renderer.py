@@ -1,7 +1,10 @@
 """The hook through which explanations find their views: `zoo` registers a module, and nothing here imports it."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from zoo.core.curves import Curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +23,7 @@ class Renderer(Protocol):
         """A fragment of HTML; what a notebook displays."""
         ...
 
-    def figure(self, explanation: Any, top: int = 8) -> "Figure":
+    def figure(self, explanation: Any, top: int = 8, curves: Sequence[Curve] = ()) -> "Figure":
         """A matplotlib figure; `explanation.figure()`."""
         ...
 

@@ -1,10 +1,15 @@
 """Explanations as figures for print, drawn by matplotlib (the extra `plot`)."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from zoo.core.curves import Curve
 from zoo.core.explanation import Explanation
 from zoo.utils.optional import need
 from zoo.utils.printable import printable
+from zoo.views.additive.figure import draw_curve
+from zoo.views.additive.waterfall import shown_of
 from zoo.views.cards import number, prepare, signed
 from zoo.views.naming import name_of
 from zoo.views.row import Row
@@ -14,17 +19,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 UP, DOWN, LEVEL, BOX = "#1f6fb4", "#c2620a", "#8a8f98", "#ffd400"
+CURVES, STRIP = 4, 1.5  # curves of a row, and their height in inches
 ROWS = 10  # largest number of inputs in one figure
 NAME = 44  # characters of a unit's name
 MARKED = 3  # boxes in the input
 
 
-def figure(explanation: Explanation, top: int = 8) -> "Figure":
+def figure(explanation: Explanation, top: int = 8, curves: Sequence[Curve] = ()) -> "Figure":
     """A figure with one row for each input: the input, its evidence as signed bars, and the sum.
 
     Args:
         explanation: of at most ten inputs.
         top: number of units to show for each.
+        curves: of a model whose units are functions of columns; those of the strongest units are drawn below the bars.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -35,17 +42,29 @@ def figure(explanation: Explanation, top: int = 8) -> "Figure":
 
     if len(explanation) > ROWS:
         raise ValueError(f"a figure shows at most {ROWS} inputs; got {len(explanation)}. Slice it: explanation[:10].")
-    rows = [prepare(one, i, top) for i, one in enumerate(explanation)]
+    rows = [replace(prepare(one, i, top), curves=tuple(curves)) for i, one in enumerate(explanation)]
     pictured = any(row.picture is not None for row in rows)
     heights = [max(0.34 * len(row.terms) + 1.3, 2.4 if pictured else 0) for row in rows]
+    if curves:
+        heights = [height for bars in heights for height in (bars, STRIP)]
     drawn = Figure(figsize=(9 if pictured else 7, sum(heights)), layout="constrained")
     widths = [1, 2.6] if pictured else [1]
-    grid = drawn.add_gridspec(len(rows), len(widths), height_ratios=heights, width_ratios=widths)
+    grid = drawn.add_gridspec(len(heights), len(widths), height_ratios=heights, width_ratios=widths)
     for i, row in enumerate(rows):
         if pictured:
             _input(drawn.add_subplot(grid[i, 0]), row)
-        _bars(drawn.add_subplot(grid[i, -1]), row)
+        _bars(drawn.add_subplot(grid[2 * i if curves else i, -1]), row)
+        if curves:
+            strip = grid[2 * i + 1, :].subgridspec(1, CURVES)
+            for place, curve in enumerate(_strongest(row)):
+                draw_curve(drawn.add_subplot(strip[0, place]), shown_of(row, curve))
     return drawn
+
+
+def _strongest(row: Row) -> list[Curve]:
+    """The curves of the strongest units."""
+    curves = {curve.unit: curve for curve in row.curves}
+    return [curves[term.unit.name] for term in row.terms if term.unit.name in curves][:CURVES]
 
 
 def _input(axes: "Axes", row: Row) -> None:

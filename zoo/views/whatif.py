@@ -59,9 +59,11 @@ def panel(row: Row, fields: str = "") -> str:
         else ""
     )
     what = "Exclude units above or change the row here" if fields else "Exclude units or change concept values above"
+    lines = any(axis.kind == "points" for curve in row.curves for axis in curve.axes)
+    how = "those of the model, with curves interpolated between grid points" if lines else "exactly those of the model"
     return (
         f"<section class='what-if' aria-label='what if'><h3>What if?</h3>"
-        f"<p class='note'>{what}; the scores below are exactly those of the model. "
+        f"<p class='note'>{what}; the scores below are {how}. "
         f"<button type='button'>Reset</button></p>{fields}<div class='live'>"
         f"<div><table class='scores' aria-live='polite'></table></div><div>{rival}</div></div>"
         f"<script type='application/json'>{_numbers(row)}</script></section>"

@@ -86,7 +86,7 @@ def test_between_points_curves_are_interpolated(tmp_path: Path) -> None:
     script += "change(a, 'age', text); window.told.push(a.whatIf.scores()[0]); });"
     text = page(told, ["row"], top=8, curves=[age, *others])
     answer = json.loads(run_in_browser(text, script, tmp_path))
-    assert answer["wrong"] == [] and "between grid points, curves are interpolated" in text
+    assert answer["wrong"] == [] and "with curves interpolated between grid points" in text
     start = told.scores[0, 0].item()
     places = [p - answer["told"][1] for p in answer["told"]]
     assert places == pytest.approx([-0.5, 0, 2, -1, 4], abs=1e-5)

@@ -54,10 +54,8 @@ def column_fields(row: Row) -> str:
     }
     inner = f"<summary>{count} more columns</summary><div class='columns'>{more}</div>"
     rest = f"<details class='more-columns'>{inner}</details>" if more else ""
-    lines = any(axis.kind == "points" for curve in row.curves for axis in curve.axes)
-    note = "<p class='note'>Changed numbers: between grid points, curves are interpolated.</p>" if lines else ""
     data_element = json_element(data, "class='row-data'")
-    return f"<div><div class='columns'>{first}</div>{rest}{note}{data_element}</div>"
+    return f"<div><div class='columns'>{first}</div>{rest}{data_element}</div>"
 
 
 def labels_of(column: Column, curves: Sequence[Curve]) -> list[str]:
