@@ -85,7 +85,8 @@ def _numbers(row: Row) -> str:
         for i, term in enumerate(row.terms)
     ]
     if len(columns) < len(one.units):
-        units.append({"name": f"{len(one.units) - len(columns)} other units", "effects": rest.tolist()})
+        count = len(one.units) - len(columns)
+        units.append({"name": f"{count} other unit{'' if count == 1 else 's'}", "effects": rest.tolist()})
     data = {
         "classes": [printable(name) for name in one.domain.classes],
         "target": int(one.target),

@@ -16,6 +16,7 @@ from zoo.domain import TableDomain
 from zoo.utils.printable import printable
 from zoo.utils.yaml_files import ConfigLoader, parse_yaml
 from zoo.views.additive.model_page import curves_page
+from zoo.views.additive.scale import scale_of
 
 HELP = """
 function item(name) {
@@ -157,3 +158,16 @@ def test_wide_and_narrow(tmp_path: Path) -> None:
     script = "window.told = [document.body.scrollWidth, document.querySelectorAll('.curves > li').length];"
     answer = json.loads(run_in_browser(html, script, tmp_path))
     assert answer["told"][0] <= 375 and answer["told"][1] == 8
+
+
+def test_scales() -> None:
+    axis = Lookup(PEOPLE, pairs=()).eval().curves()[0].axes[0]
+    even = scale_of(replace(axis, places=(10.0, 20.0, 30.0)))
+    assert [round(share, 6) for span in even.spans() for share in span] == [0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 1]
+    assert even.at(15) == pytest.approx(0.375) and even.at(-99) == 0 and even.at(99) == 1
+    skewed = scale_of(replace(axis, places=tuple(float(2**i) for i in range(40)), labels=("missing",)))
+    widths = [right - left for left, right in skewed.spans()]
+    assert max(widths[:41]) == pytest.approx(min(widths[:41])) and skewed.spans()[-1][1] == pytest.approx(1)
+    points = scale_of(replace(axis, kind="points", places=(0.0, 1.0, 2.0)))
+    assert [round(right - left, 6) for left, right in points.spans()] == [0.333333] * 3
+    assert [text for _, text in points.ticks()] == ["0", "1", "2"]

@@ -52,7 +52,7 @@ def column_fields(row: Row) -> str:
         "labels": [labels_of(column, row.curves) for column in layout],
         "units": [shown.index(c.unit) if c.unit in shown else len(shown) for c in row.curves],
     }
-    inner = f"<summary>{count} more columns</summary><div class='columns'>{more}</div>"
+    inner = f"<summary>{count} more column{'' if count == 1 else 's'}</summary><div class='columns'>{more}</div>"
     rest = f"<details class='more-columns'>{inner}</details>" if more else ""
     data_element = json_element(data, "class='row-data'")
     return f"<div><div class='columns'>{first}</div>{rest}{data_element}</div>"

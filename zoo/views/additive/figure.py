@@ -55,8 +55,9 @@ def _map(axes: "Axes", shown: Shown) -> None:
     most = float(shown.values.abs().max()) or 1.0
     axes.imshow(shown.values.numpy(), cmap="PuOr", vmin=-most, vmax=most, aspect="auto", origin="lower")
     scales = [scale_of(axis) for axis in shown.curve.axes]
-    cells = [entry_of(scale, place) for scale, place in zip(scales, shown.places, strict=False)]
-    if len(cells) == 2 and None not in cells:
+    found = [entry_of(scale, place) for scale, place in zip(scales, shown.places, strict=False)]
+    cells = [cell for cell in found if cell is not None]
+    if len(cells) == 2:
         axes.plot([cells[1]], [cells[0]], "s", markerfacecolor="none", markeredgecolor=INK, markersize=5)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -84,9 +84,11 @@ def _ticks(shown: Shown, up: Scale, right: Scale) -> tuple[str, bool]:
     names = _names(right, shown, 1)
     slanted = any((len(one) + len(two)) * 3 > ACROSS * (b - a) for (a, one), (b, two) in pairwise(names))
     for share, text in names:
-        x, y = LEFT + ACROSS * share, TOP + DOWN + 13
+        beyond = not slanted and share + len(text) * 3 / ACROSS > 1  # it ends where the map does
+        x, y = LEFT + ACROSS * (1 if beyond else share), TOP + DOWN + 13
         turn = f" transform='rotate(-35 {x:.5g} {y})'" if slanted else ""
-        texts += f"<text class='{'value' if slanted else 'tick'}' x='{x:.5g}' y='{y}'{turn}>{escape(text)}</text>"
+        kind = "value" if slanted or beyond else "tick"
+        texts += f"<text class='{kind}' x='{x:.5g}' y='{y}'{turn}>{escape(text)}</text>"
     return texts, slanted
 
 

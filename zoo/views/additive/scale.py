@@ -13,6 +13,7 @@ from zoo.domain import Column
 SLOT, MOST, GAP = 0.11, 0.45, 0.03  # shares of the width: of a label, at most of all labels, and before the first
 FINE = 0.003  # share of the width below which a bin cannot be seen
 TICKS = 4
+NEAR = 0.05  # share of the width before the labels that has no ticks
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,13 @@ class Scale:
         power = 10.0 ** math.floor(math.log10(least))
         apart = next(power * times for times in (1, 2, 5, 10) if power * times >= least * (1 - 1e-9))
         first, last = math.ceil(self.low / apart - 1e-9), math.floor(self.high / apart + 1e-9)
-        return [(self.at(i * apart), f"{i * apart:.6g}") for i in range(first, last + 1)]
+        found = [(self.at(i * apart), f"{i * apart:.6g}") for i in range(first, last + 1)]
+        crowded = self.room - NEAR if self.axis.labels else 1.0
+        return [(share, text) for share, text in found if share <= crowded]
 
 
 def scale_of(axis: Axis) -> Scale:
-    """The scale of an axis; bins have the same width if most could not be seen otherwise."""
+    """The scale of an axis; bins or points are evenly spaced if most could not be told apart otherwise."""
     labels = len(axis.labels)
     if not axis.numbers:
         return Scale(axis, (), 0.0, 1 / max(labels, 1))
@@ -100,8 +103,6 @@ def scale_of(axis: Axis) -> Scale:
     room = 1.0 - labels * slot - (GAP if labels else 0.0)
     low, high = _ends(axis)
     linear = Scale(axis, ((low, 0.0), (high, room)), room, slot)
-    if axis.kind != "steps":
-        return linear
     narrow = sum(right - left < FINE for left, right in linear.spans()[: axis.numbers])
     if narrow <= axis.numbers / 2:
         return linear
@@ -118,10 +119,9 @@ def place_of(column: Column, inputs: Sequence[float]) -> Place:
 
 
 def _ends(axis: Axis) -> tuple[float, float]:
-    """The numbers at both ends; the outer bins of steps have no end, and are drawn as wide as bins are."""
+    """The numbers at both ends: the outer bins have no end, and are drawn as wide as bins are; points have margins."""
     places = axis.places
-    if axis.kind == "points" and len(places) > 1:
-        return places[0], places[-1]
     gaps = [b - a for a, b in itertools.pairwise(places)]
     wide = median(gaps) if gaps else 1.0
+    wide = wide / 2 if axis.kind == "points" else wide
     return (places[0] - wide, places[-1] + wide) if places else (-1.0, 1.0)
