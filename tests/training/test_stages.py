@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.training.stages import Position, Stage, check_groups, parse_stages, stage_at, total_epochs
+from zoo.training.stages import Position, Stage, check_groups, parse_stages, stage_at, total_epochs, with_epochs
 
 TRAIN = {"name": "train", "epochs": 2, "train": ["head"]}
 REPEATED = [
@@ -132,3 +132,11 @@ def test_a_recipe_is_run_once_in_order(lengths: tuple[int, list[int], int]) -> N
         assert not position.actions or position.epoch == 0
         history += [action.name for action in position.actions] + [position.stage.name]
     assert history == [f"s{i}" for i, n in enumerate(epochs) for _ in range(max(n, 1))]
+
+
+def test_another_number_of_epochs() -> None:
+    stages = (Stage("a", 30, ("x",)), Stage("push"), Stage("b", 10, ("y",)), Stage("measure", 1))
+    assert [stage.epochs for stage in with_epochs(stages, 8)] == [6, 0, 2, 1]
+    assert [stage.epochs for stage in with_epochs(stages, 1)] == [1, 0, 1, 1]
+    with pytest.raises(ValueError, match="1 or more; got 0"):
+        with_epochs(stages, 0)

@@ -80,7 +80,7 @@ def callbacks(settings: Settings, data: DataModule, folder: Path) -> list[Callba
         say("no validation: all epochs are trained, and the weights of the last one are tested and saved.")
     if given.enable_checkpointing is False:
         say("enable_checkpointing is false: the run cannot be resumed, and the weights of its last epoch are saved.")
-        found = [callback for callback in found if isinstance(callback, LastStageStopping)]
+        return [callback for callback in found if isinstance(callback, LastStageStopping)]
     return found
 
 

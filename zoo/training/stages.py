@@ -5,7 +5,7 @@ decisions as an uninterrupted one, and every rank of a distributed run takes the
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from zoo.utils.errors import did_you_mean
@@ -151,3 +151,17 @@ def stage_at(stages: Sequence[Stage], epoch: int) -> Position:
             epoch -= stage.epochs
             actions = []
     raise ValueError("a recipe ends with a stage that has epochs; read it with parse_stages.")
+
+
+def with_epochs(stages: Sequence[Stage], epochs: int) -> tuple[Stage, ...]:
+    """The stages with another total of training epochs, in the same proportion; each that trains has one or more.
+
+    Stages that train nothing keep their epochs.
+
+    Raises:
+        ValueError: epochs below 1.
+    """
+    if epochs < 1:
+        raise ValueError(f"epochs must be 1 or more; got {epochs}.")
+    share = epochs / max(sum(stage.epochs for stage in stages if stage.trained), 1)
+    return tuple(replace(s, epochs=max(round(s.epochs * share), 1)) if s.trained and s.epochs else s for s in stages)

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.data.base.frames import Frame
 from zoo.data.base.items import Items
+from zoo.data.base.table_columns import encode
 from zoo.domain import TableDomain
 from zoo.utils.collate import Collated
 
@@ -54,3 +57,20 @@ class TableRows(Items):
     def name(self, i: int) -> str:
         """Name of row i: its file and line."""
         return self.find_name(i)
+
+
+def encode_rows(domain: TableDomain, frame: Frame) -> tuple[Tensor, Tensor]:
+    """All rows of a table as one number and one small code for each cell: values (N, K) and hot (N, K).
+
+    Raises:
+        ValueError: a cell does not fit its column; names file, line and column.
+    """
+    values = np.empty((len(frame.cells), len(domain.columns)), dtype=np.float32)
+    hot = np.empty(values.shape, dtype=np.int16)
+    for k, column in enumerate(domain.columns):
+        values[:, k], hot[:, k] = encode(column, frame.column(column.source), frame)
+    if not np.isfinite(values).all():
+        row, k = np.argwhere(~np.isfinite(values))[0].tolist()
+        name = domain.columns[k].source
+        raise ValueError(f"{frame.where(row)}: '{name}' overflows when it is normalised; correct it.")
+    return torch.from_numpy(values), torch.from_numpy(hot)

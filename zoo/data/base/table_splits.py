@@ -24,6 +24,8 @@ def split_column(split: Mapping[str, str] | None, frame: Frame) -> tuple[str, st
     """
     if split is None:
         return ("column", "split") if "split" in frame.cells.columns else ("random", "")
+    if not split:
+        return "random", ""
     if len(split) != 1 or (way := next(iter(split))) not in WAYS:
         raise ValueError(
             f"split is a column that names train, val or test ({{column: NAME}}), one whose equal values stay together "

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from zoo.data.base.frames import Frame, joined, read_frame
 from zoo.data.base.module import DataModule
-from zoo.data.base.splits import check_class_sizes, check_labels
-from zoo.data.base.table_columns import Wishes, encode, make_columns
-from zoo.data.base.table_rows import TableRows
+from zoo.data.base.splits import SPLITS, check_class_sizes, check_labels
+from zoo.data.base.table_columns import Wishes, make_columns
+from zoo.data.base.table_rows import TableRows, encode_rows
 from zoo.data.base.table_splits import Rows, split_column, split_rows
 from zoo.data.base.table_targets import Targets, read_targets, warn_of_leaks
 from zoo.domain import TableDomain
@@ -45,12 +45,12 @@ class Table(DataModule):
     Args:
         path: of a CSV, TSV or Parquet file, a list of paths, or a data frame of pandas or polars.
         target: name of the column to predict, a class or a number, or a list of names of columns of numbers.
-        test: another table with the same columns, for the test.
+        test: another table with the same columns, for the test; False for no test rows.
         types: "number", "category" or "date", or the list of levels of an ordered category, lowest first, by column.
         missing: codes of missing values besides empty cells and NaN, by column; "*" stands for all columns.
         leave_out: names of columns that are not features.
         split: {column: NAME}, a column with train, val or test; {group: NAME}, rows of a group stay together; {time:
-            NAME}, the last rows are the test, those before them the validation rows.
+            NAME}, the last rows are the test, those before them the validation rows; {}, by chance.
         weight: name of a column of weights of the rows in the loss, 0 or more.
         concepts: names of columns of concepts: 0, 1 or empty (not annotated).
         task: "classification" or "regression"; by default, numbers with fractions or more than 20 different values,
@@ -107,7 +107,8 @@ class Table(DataModule):
     def _read(self) -> Read:
         frame = self.read(self.path)
         first = len(frame.cells)
-        if self.test is not None:
+        joins = self.test is not None and self.test is not False
+        if joins:
             frame = joined([frame, self.read(self.test)])
         for what, names in (("target", self.target), ("leave_out", self.leave_out), ("concepts", self.concepts)):
             for name in names:
@@ -119,9 +120,9 @@ class Table(DataModule):
         held = (HELD_OUT, self.val_fraction)
         head = frame._replace(cells=frame.cells.head(first))
         rows = split_rows(head, way, column, targets.values[:first], held, self.seed, self.test is not None)
-        if self.test is not None:
+        if joins:
             rows["test"] = np.arange(first, len(frame.cells))
-        _check_rows(targets, rows, frame)
+        _check_rows(targets, rows, frame, {*SPLITS} if self.test is False else {*rows})
         return Read(frame, targets, rows)
 
     @cached_property
@@ -149,22 +150,15 @@ class Table(DataModule):
     @cached_property
     def _items(self) -> dict[str, TableRows]:
         frame, targets, rows = self._read
-        values = np.empty((len(frame.cells), len(self._domain.columns)), dtype=np.float32)
-        hot = np.empty(values.shape, dtype=np.int16)
-        for k, column in enumerate(self._domain.columns):
-            values[:, k], hot[:, k] = encode(column, frame.column(column.source), frame)
-        if not np.isfinite(values).all():
-            row, k = np.argwhere(~np.isfinite(values))[0].tolist()
-            name = self._domain.columns[k].source
-            raise ValueError(f"{frame.where(row)}: '{name}' overflows when it is normalised; correct it.")
+        values, hot = encode_rows(self._domain, frame)
         concepts, weights = self._concept_labels(frame), self._weights(frame, rows["train"])
         items = {}
         for split, chosen in rows.items():
             picked = torch.from_numpy(chosen)
             items[split] = TableRows(
                 self._domain,
-                torch.from_numpy(values)[picked],
-                torch.from_numpy(hot)[picked],
+                values[picked],
+                hot[picked],
                 targets.values[picked],
                 _Names(frame, chosen),
                 None if concepts is None else concepts[picked],
@@ -210,13 +204,13 @@ class _Names:
         return f"{self.names[self.files[i]]}, {self.noun} {self.lines[i]}"
 
 
-def _check_rows(targets: Targets, rows: Rows, frame: Frame) -> None:
-    """Refuses classes that are too small, and splits that are empty or have other classes."""
+def _check_rows(targets: Targets, rows: Rows, frame: Frame, splits: set[str]) -> None:
+    """Refuses classes that are too small for the other `splits`, and splits that are empty or have other classes."""
     where = Path(frame.name)
     if targets.task == "regression":
         if len(rows["train"]) < 3:
             raise ValueError(f"{where} has {len(rows['train'])} rows to train on; three or more are needed.")
         return
     labels = {split: [targets.names[c] for c in targets.values[chosen].tolist()] for split, chosen in rows.items()}
-    check_class_sizes(Counter(labels["train"]), set(rows), where, "rows")
+    check_class_sizes(Counter(labels["train"]), splits, where, "rows")
     check_labels(labels, where)
