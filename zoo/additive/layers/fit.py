@@ -45,7 +45,7 @@ class FitOptions:
     """
 
     pairs: int | Sequence[tuple[int, int]] | None = None
-    significance: float = 3.0
+    significance: float = 1.0
     monotone: Mapping[int, int] = field(default_factory=dict)
     steps: int = 12
     rounds: int = 6
