@@ -153,6 +153,15 @@ def test_the_command_edits_and_measures(tmp_path: Path, capsys: pytest.CaptureFi
     assert torch.equal(zoo.load(tmp_path / "undone")(x), zoo.load(folder / "checkpoint")(x))
 
 
+def test_monotone_curves_hold_everywhere() -> None:
+    model, data = fitted("label", pairs=3, bins=64, monotone={"a": "decreasing"})
+    rows = data.test_dataset().inputs[:1].expand(100_000, -1).clone()
+    rows[:, 0] = torch.linspace(-4, 4, len(rows))
+    score = model(rows).detach().diff()[:, 0]
+    assert bool((score.diff() <= 0).all()) and float(score[0] - score[-1]) > 0.1
+    assert not any("a x" in unit.name for unit in model.units())
+
+
 def test_what_is_refused() -> None:
     data = Table(frame(200), target="label", leave_out=["y", "three"])
     with pytest.raises(ValueError, match="bins must be at least 2"):
@@ -160,3 +169,10 @@ def test_what_is_refused() -> None:
     model = GA2M(data.domain)
     with pytest.raises(RuntimeError, match="GA2M is not fitted yet"):
         model.explain(data.test_dataset().inputs[:2])
+    for wrong, message in (
+        ({"aa": "increasing"}, "monotone names the column 'aa'; did you mean 'a'"),
+        ({"a": "up"}, "monotone: a must be one of increasing, decreasing; got 'up'"),
+        ({"job": "increasing"}, "monotone needs columns of numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            GA2M(data.domain, monotone=wrong)

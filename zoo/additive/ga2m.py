@@ -6,6 +6,7 @@ likelihood estimation of semiparametric generalized linear models", JRSS B 2011.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,14 +22,15 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.core.unit_logits import attribute_logits, sum_logits
-from zoo.domain import Domain
+from zoo.domain import Domain, TableDomain
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import score_space, task_loss
-from zoo.utils.checks import check_at_least
+from zoo.utils.checks import check_at_least, check_choice
+from zoo.utils.errors import did_you_mean
 
 RECIPE = Recipe(
     stages=(Stage("solve"), Stage("measure", epochs=1, train=())),
@@ -67,6 +69,8 @@ class GA2M(SelfInterpretable):
         pairs: number of pairs; by default three times the number of columns.
         bins: largest number of bins of a column of numbers, 2 to 1,024.
         pair_bins: the same in pairs, 2 to 64.
+        monotone: "increasing" or "decreasing" by name of a column of numbers, for values and for the log-odds of two
+            classes: its curve never falls, or never rises, and the column is in no pair.
         edits: the changes that people made to the curves after training, see `zoo.additive.layers.edits`; `edited` sets
             it.
         recipe: see `zoo.training.recipe.Recipe`; parameter group: intercept.
@@ -86,6 +90,7 @@ class GA2M(SelfInterpretable):
         pairs: int | None = None,
         bins: int = 256,
         pair_bins: int = 32,
+        monotone: Mapping[str, str] | None = None,
         edits: Sequence[Mapping[str, Any]] = (),
         recipe: Recipe | None = None,
     ) -> None:
@@ -96,7 +101,7 @@ class GA2M(SelfInterpretable):
         table = table_of(self.domain, "GA2M")
         count, outputs = len(table.layout), outputs_of(table)
         most = count * (count - 1) // 2
-        self.pair_bins, self.edits = pair_bins, tuple(edits)
+        self.pair_bins, self.edits, self.signs = pair_bins, tuple(edits), signs_of(monotone or {}, table)
         self.effects = Effects(table, outputs, min(3 * count if pairs is None else pairs, most), bins, pair_bins)
         self.original = Effects(table, outputs, len(self.effects.columns), bins, pair_bins) if edits else None
         self.intercept = nn.Parameter(torch.zeros(outputs))
@@ -147,7 +152,7 @@ class GA2M(SelfInterpretable):
             BinColumn(size, column.numeric, len(column.missing) if column.numeric else 0)
             for size, column in zip(self.effects.bins.sizes.tolist(), self.effects.bins.columns, strict=True)
         ]
-        options = FitOptions(pairs=len(self.effects.columns), pair_bins=self.pair_bins)
+        options = FitOptions(pairs=len(self.effects.columns), pair_bins=self.pair_bins, monotone=self.signs)
         for output, found in enumerate(self._fits(bins, columns, target, weight, options)):
             self._take_over(found, output)
         self.effects.measure(bins, weight)
@@ -168,7 +173,7 @@ class GA2M(SelfInterpretable):
         fits: list[AdditiveTables] = []
         for values in target.view(len(bins), -1).unbind(1):
             fits.append(fit_additive(bins, columns, values, "regression", weight=weight, options=options))
-            options = FitOptions(pairs=fits[0].pairs, pair_bins=self.pair_bins)
+            options = replace(options, pairs=fits[0].pairs)
         return fits
 
     def _take_over(self, found: AdditiveTables, output: int) -> None:
@@ -215,3 +220,25 @@ class GA2M(SelfInterpretable):
         if edits:
             model.effects.set_curves(edited(model.curves(), edits, self.domain.classes))
         return model.eval()
+
+
+def signs_of(monotone: Mapping[str, str], table: TableDomain) -> dict[int, int]:
+    """1 (increasing) or -1 (decreasing) by number of the column.
+
+    Raises:
+        ValueError: no such column, one of categories, another direction, or scores of several classes.
+    """
+    columns = {column.name: (k, column) for k, column in enumerate(table.layout)}
+    signs = {}
+    for name, direction in monotone.items():
+        if name not in columns:
+            raise ValueError(f"monotone names the column '{name}'; {did_you_mean(name, columns)}")
+        check_choice(("increasing", "decreasing"), **{f"monotone: {name}": direction})
+        k, column = columns[name]
+        if not column.numeric or (table.task == "classification" and len(table.classes) > 2):
+            raise ValueError(
+                f"monotone needs columns of numbers, and values or two classes to predict; got '{name}', a column of "
+                f"kind '{column.kind}', and {len(table.classes)} {table.task} outputs."
+            )
+        signs[k] = 1 if direction == "increasing" else -1
+    return signs

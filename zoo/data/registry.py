@@ -14,6 +14,7 @@ MODULES = {
     "Digits": "zoo.data.real.digits",
     "ImageFolder": "zoo.data.real.image_folder",
     "MNISTAdd": "zoo.data.real.mnist_add",
+    "SklearnTable": "zoo.data.real.sklearn_table",
     "SST2": "zoo.data.real.sst2",
     "EraserMovies": "zoo.data.real.eraser_movies",
     "SeriesArchive": "zoo.data.real.series",

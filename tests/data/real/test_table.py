@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import torch
 
-from zoo.data import Adult, Table
+from zoo.data import Adult, SklearnTable, Table
 from zoo.domain import Domain, TableDomain
 
 HEAD = "age,job,school,since,risk,label"
@@ -256,3 +256,13 @@ def test_adult(tmp_path: Path) -> None:
         data = Adult(str(tmp_path))
         assert data.domain["classes"] == ["<=50K", ">50K"] and len(data.test_dataset()) == 30
     assert not math.isnan(float(data.test_dataset()[0]["input"].sum()))
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "shape"), [("breast_cancer", 569, 30), ("wine", 178, 13), ("diabetes", 442, 10)]
+)
+def test_tables_of_scikit_learn(name: str, rows: int, shape: int) -> None:
+    data = SklearnTable(name)
+    assert domain_of(data).shape == (shape,)
+    assert sum(map(len, (data.train_dataset(), data.val_dataset(), data.test_dataset()))) == rows
+    assert (data.domain["task"] == "regression") == (name == "diabetes")
