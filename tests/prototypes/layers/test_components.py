@@ -26,7 +26,7 @@ def test_maps_become_the_principal_components_of_all_patches() -> None:
     centred = patches - patches.mean(0)
     axes = torch.linalg.svd(centred, full_matrices=False).Vh[:4]
     expected = (centred @ axes.T).unflatten(0, (10, -1)).mT.unflatten(2, maps.shape[2:])
-    torch.testing.assert_close(found.abs(), expected.abs(), rtol=1e-3, atol=1e-3)  # up to their signs
+    torch.testing.assert_close(found.abs(), expected.abs(), rtol=5e-3, atol=5e-3)  # up to their signs
 
 
 def test_the_recipe_sets_them_before_it_trains() -> None:
@@ -35,8 +35,8 @@ def test_the_recipe_sets_them_before_it_trains() -> None:
     )
     assert model.components is not None and not model.components.basis.any()
     model.fit_components(ProjectionSet(RandomImages(8)))
-    expected = model.components.basis.T @ model.components.basis
-    torch.testing.assert_close(expected, torch.eye(2), rtol=0, atol=1e-5)
+    basis = model.components.basis.float()
+    torch.testing.assert_close(basis.T @ basis, torch.eye(2), rtol=0, atol=2e-3)
     assert model.addon.weight.shape == (3, 2, 1, 1) and "components" not in model.groups()  # pyright: ignore
 
 

@@ -45,7 +45,7 @@ def principal_components(found: Survey, count: int, whiten: float = 0.0) -> tupl
 class PrincipalComponents(nn.Module):
     """Projects maps (B, D, h, w) onto the first principal components of the training patches, (B, d, h, w).
 
-    Buffers: `centre` (D,), the mean, and `basis` (D, d), both 0 until they are set by `fit`.
+    Buffers: `centre` (D,), the mean, and `basis` (D, d) in half precision, both 0 until they are set by `fit`.
 
     Args:
         channels: D, of the backbone.
@@ -63,11 +63,12 @@ class PrincipalComponents(nn.Module):
         if not 1 <= count <= channels:
             raise ValueError(f"components must be 1 to {channels}, the channels of this backbone; got {count}.")
         self.register_buffer("centre", torch.zeros(channels))
-        self.register_buffer("basis", torch.zeros(channels, count))
+        self.register_buffer("basis", torch.zeros(channels, count, dtype=torch.float16))
 
     def forward(self, maps: Tensor) -> Tensor:
         with torch.autocast(maps.device.type, enabled=False):
-            return F.conv2d(maps.float(), self.basis.T[:, :, None, None], -self.centre @ self.basis)
+            basis = self.basis.float()
+            return F.conv2d(maps.float(), basis.T[:, :, None, None], -self.centre @ basis)
 
     def fit(self, found: Survey) -> None:
         """Sets mean and components."""
