@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from zoo.core.curves import Curve
 from zoo.core.explanation import Explanation
+from zoo.domain import TableDomain
 from zoo.utils.optional import need
 from zoo.utils.printable import printable
 from zoo.views.additive.figure import draw_curve
+from zoo.views.additive.shown import known
 from zoo.views.additive.waterfall import shown_of
 from zoo.views.cards import number, prepare, signed
 from zoo.views.naming import name_of
@@ -42,7 +44,8 @@ def figure(explanation: Explanation, top: int = 8, curves: Sequence[Curve] = ())
 
     if len(explanation) > ROWS:
         raise ValueError(f"a figure shows at most {ROWS} inputs; got {len(explanation)}. Slice it: explanation[:10].")
-    rows = [replace(prepare(one, i, top), curves=tuple(curves)) for i, one in enumerate(explanation)]
+    curves = known(curves, explanation.domain) if isinstance(explanation.domain, TableDomain) else ()
+    rows = [replace(prepare(one, i, top), curves=curves) for i, one in enumerate(explanation)]
     pictured = any(row.picture is not None for row in rows)
     heights = [max(0.34 * len(row.terms) + 1.3, 2.4 if pictured else 0) for row in rows]
     if curves:

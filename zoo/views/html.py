@@ -14,6 +14,7 @@ from zoo.views.additive.data import curve_data
 from zoo.views.additive.drawing import LOOK as CHARTS
 from zoo.views.additive.fields import LOOK as FIELDS
 from zoo.views.additive.fields import column_fields
+from zoo.views.additive.shown import known
 from zoo.views.additive.waterfall import LOOK as FALL
 from zoo.views.additive.waterfall import waterfall
 from zoo.views.cards import evidence, number, prepare, signed
@@ -52,10 +53,11 @@ def page(
     """
     if len(titles) != len(explanation):
         raise ValueError(f"titles must have one entry for each of {len(explanation)} rows; got {len(titles)}.")
-    rows = (replace(prepare(one, i, top), curves=tuple(curves)) for i, one in enumerate(explanation))
+    curves = known(curves, explanation.domain) if isinstance(explanation.domain, TableDomain) else ()
+    rows = (replace(prepare(one, i, top), curves=curves) for i, one in enumerate(explanation))
     articles = "".join(_article(row, title) for row, title in zip(rows, titles, strict=True))
     scripts = [SCRIPT] if explanation.effects is not None else []
-    if curves and scripts and isinstance(explanation.domain, TableDomain):
+    if curves and scripts and isinstance(explanation.domain, TableDomain):  # pages without effects have no controls
         articles += curve_data(curves, explanation.domain)
         scripts.append(COLUMNS)
     style = f"{CHARTS}{FALL}{FIELDS}" if curves else ""

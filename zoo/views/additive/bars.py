@@ -31,7 +31,11 @@ def bar_chart(shown: Shown, label: str, most: int | None = None) -> str:
     digits = min(decimals([high - low]), 3)
     lines = "".join(_line(shown, level, i, low, high, digits, level.name == own) for i, level in enumerate(levels))
     zero, below = _x(0, low, high), len(levels) * LINE
-    more = f"<text class='more' x='0' y='{below + 14}'>and {left} more levels</text>" if left else ""
+    more = (
+        f"<text class='more' x='0' y='{below + 14}'>and {left} more level{'' if left == 1 else 's'}</text>"
+        if left
+        else ""
+    )
     return (
         f"<svg class='levels' viewBox='0 0 {WIDTH} {below + (LINE if left else 2)}' role='img' aria-label='{label}' "
         f"data-low='{low:.9g}' data-high='{high:.9g}'>{lines}"

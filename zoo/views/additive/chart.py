@@ -29,7 +29,7 @@ def curve_chart(shown: Shown, label: str) -> str:
     )
     return (
         f"<svg class='chart' viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{label}' data-low='{low:.9g}' "
-        f"data-high='{high:.9g}'>{content}</svg>"
+        f"data-high='{high:.9g}' data-shift='{shown.shift:.9g}'>{content}</svg>"
     )
 
 

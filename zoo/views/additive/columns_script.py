@@ -201,7 +201,8 @@ COLUMNS = (
         var axis = curve.axes[0], low = Number(chart.dataset.low), high = Number(chart.dataset.high);
         var ends = tables.span(axis, near[0]);
         var share = own[0][0] === null ? (ends[0] + ends[1]) / 2 : tables.at(axis, own[0][0]);
-        var x = size.chart.left + size.chart.across * share, value = tables.effect(curve, places)[what.data.target];
+        var x = size.chart.left + size.chart.across * share;
+        var value = tables.effect(curve, places)[what.data.target] + Number(chart.dataset.shift);
         here.querySelector('line').setAttribute('x1', x);
         here.querySelector('line').setAttribute('x2', x);
         here.querySelector('circle').setAttribute('cx', x);

@@ -82,7 +82,7 @@ def _ticks(shown: Shown, up: Scale, right: Scale) -> tuple[str, bool]:
     for share, text in _names(up, shown, 0):
         texts += f"<text class='value' x='{LEFT - 4}' y='{TOP + DOWN * (1 - share) + 4:.5g}'>{escape(text)}</text>"
     names = _names(right, shown, 1)
-    slanted = any((len(one) + len(two)) * 3 > ACROSS * (b - a) for (a, one), (b, two) in pairwise(names))
+    slanted = any((len(one) + len(two) + 2) * 3 > ACROSS * (b - a) for (a, one), (b, two) in pairwise(names))
     for share, text in names:
         beyond = not slanted and share + len(text) * 3 / ACROSS > 1  # it ends where the map does
         x, y = LEFT + ACROSS * (1 if beyond else share), TOP + DOWN + 13

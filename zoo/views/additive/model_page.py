@@ -10,7 +10,7 @@ from zoo.views.additive.drawing import drawing
 from zoo.views.additive.editor import LOOK as EDITOR
 from zoo.views.additive.editor import editor, toolbar
 from zoo.views.additive.editor_script import EDIT
-from zoo.views.additive.shown import Shown, log_odds_of
+from zoo.views.additive.shown import Shown, known, log_odds_of
 from zoo.views.cards import number
 from zoo.views.document import document
 from zoo.views.markup import escape
@@ -43,7 +43,7 @@ def curves_page(
         domain: of the model.
         numbers: metrics of the model by name.
     """
-    shown = classes_of(domain)
+    shown, curves = classes_of(domain), known(curves, domain)
     drawn = [[_shown(curve, c, domain) for c in shown] for curve in curves]
     importance = [sum(one.importance for one in each) / len(each) for each in drawn]
     order = sorted(range(len(curves)), key=lambda k: -importance[k])

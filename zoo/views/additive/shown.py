@@ -1,12 +1,13 @@
 """The numbers of curves that pages show, for one class."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from zoo.core.curves import Curve
-from zoo.domain import Column
+from zoo.domain import Column, TableDomain
 from zoo.views.additive.scale import Place
 
 
@@ -20,6 +21,7 @@ class Shown:
         error: standard errors of the same shape, or None.
         columns: one for each axis.
         places: where a row is, one for each axis; () for none.
+        shift: what was added to the values of the curve.
     """
 
     curve: Curve
@@ -27,6 +29,7 @@ class Shown:
     error: Tensor | None
     columns: tuple[Column, ...]
     places: tuple[Place, ...] = ()
+    shift: float = 0.0
 
     @property
     def importance(self) -> float:
@@ -46,6 +49,12 @@ class Level:
     name: str
     entry: int
     rank: int | None = None
+
+
+def known(curves: Sequence[Curve], domain: TableDomain) -> tuple[Curve, ...]:
+    """The curves of columns that the table has; a model may have units that it does not use."""
+    names = {column.name for column in domain.layout}
+    return tuple(curve for curve in curves if all(axis.column in names for axis in curve.axes))
 
 
 def contribution_of(curve: Curve, target: int) -> tuple[Tensor, Tensor | None]:

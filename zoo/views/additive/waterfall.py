@@ -1,5 +1,7 @@
 """The terms of an additive model as a waterfall: each begins where the one above ends, beside the unit's curve."""
 
+from dataclasses import replace
+
 from zoo.core.curves import Curve
 from zoo.domain import TableDomain
 from zoo.views import whatif
@@ -13,6 +15,7 @@ from zoo.views.naming import name_of
 from zoo.views.row import Row
 
 LEVELS = 8  # of a category
+TOLERANCE = 1e-4  # of a contribution
 LOOK = """
 .zoo .fall{margin-top:12px}
 .zoo .fall>li{display:grid;grid-template-columns:minmax(0,1.1fr) minmax(0,1.5fr) minmax(0,340px);gap:4px 24px;
@@ -63,9 +66,10 @@ def waterfall(row: Row) -> str:
     curves = {curve.unit: curve for curve in row.curves}
     for i, term in enumerate(row.terms):
         curve = curves.get(term.unit.name)
-        chart = "" if curve is None else drawing(shown_of(row, curve), LEVELS)
-        named = name_of(term, one)
-        kind = term.unit.kind if named.startswith(f"{term.unit.name} = ") else f"{term.unit.kind} {term.unit.name}"
+        chart = "" if curve is None else drawing(shown_of(row, curve, term.contribution), LEVELS)
+        named, unit = name_of(term, one), term.unit
+        plain = named == unit.name or named.startswith(f"{unit.name} = ")
+        kind = unit.kind if plain else f"{unit.kind} {unit.name}"
         items += _item(
             named, f"{kind}{_error(row, curve)}", signed(total.shown[i], digits), bar(ends[i + 1], ends[i + 2]),
             whatif.control(row, i), chart, f" data-curve='{order.get(term.unit.name, -1)}'",
@@ -83,15 +87,23 @@ def waterfall(row: Row) -> str:
     return f"<ol class='fall'>{items}</ol><p class='note'>{note}</p>"
 
 
-def shown_of(row: Row, curve: Curve) -> Shown:
-    """The curve of a unit with the place of the row."""
-    places = places_of_row(row)
-    columns = {column.name: column for column in _table(row).layout}
-    axes = curve.axes
+def shown_of(row: Row, curve: Curve, contribution: float | None = None) -> Shown:
+    """The curve of a unit with the place of the row.
+
+    Args:
+        row: of the page.
+        curve: of the unit.
+        contribution: of the unit. A curve of steps or levels is shifted to it: some models have curves with the mean 0
+            and contributions without.
+    """
+    places, columns = places_of_row(row), {column.name: column for column in _table(row).layout}
     values, error = contribution_of(curve, int(row.explanation.target))
-    return Shown(
-        curve, values, error, tuple(columns[a.column] for a in axes), tuple(places[a.column] for a in axes)
-    )  # fmt: skip
+    own = tuple(places[axis.column] for axis in curve.axes)
+    shown = Shown(curve, values, error, tuple(columns[axis.column] for axis in curve.axes), own)
+    if contribution is None or len(curve.axes) > 1 or curve.axes[0].kind == "points":
+        return shown
+    shift = contribution - value_at(shown)
+    return shown if abs(shift) < TOLERANCE else replace(shown, values=values + shift, shift=shift)
 
 
 def places_of_row(row: Row) -> dict[str, Place]:
