@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import combinations, product
 from math import exp
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,12 +11,22 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset, TensorDataset
 
+import zoo
 from tests.additive.test_nam import credit_rows
 from tests.domain.test_columns import CREDIT
 from tests.small_models import IMAGES, ROWS
 from zoo.additive import ScoringSystem
-from zoo.additive.layers.risk_scores import Rows, Search, calibrate, find_risk_score, fit_logistic, sequential_rounding
+from zoo.additive.layers.risk_scores import (
+    Rows,
+    Search,
+    calibrate,
+    find_risk_score,
+    fit_logistic,
+    sequential_rounding,
+    tabulate,
+)
 from zoo.additive.layers.score_card import totals
+from zoo.cli.main import main
 from zoo.domain import TableDomain
 from zoo.training.projection_set import ProjectionSet
 
@@ -28,15 +39,15 @@ def some_rows(count: int = 400, literals: int = 5) -> Rows:
     score = x @ torch.tensor([1.7, -1.2, 0.6, 0.1, -0.4], dtype=torch.float64)[:literals] - 0.3
     sign = (torch.rand(count) < torch.sigmoid(score)).double() * 2 - 1
     weight = torch.rand(count, dtype=torch.float64)
-    return Rows(x, sign, weight / weight.sum())
+    return Rows(x.T, sign, weight / weight.sum())
 
 
 def test_logistic_regressions_have_no_gradient_and_known_losses() -> None:
     rows = some_rows()
-    beta, losses = fit_logistic(rows, torch.tensor([[0, 1], [2, 4]]))
+    beta, losses = fit_logistic(tabulate(rows, torch.tensor([[0, 1], [2, 4]])))
     for b, support, loss in zip(beta, ([0, 1], [2, 4]), losses, strict=True):
         free = b.clone().requires_grad_()
-        score = free[0] + rows.literals[:, support] @ free[1:]
+        score = free[0] + free[1:] @ rows.literals[support]
         value = (F.softplus(-rows.sign * score) * rows.weight).sum()
         torch.testing.assert_close(value.detach(), loss)
         (value + 0.5e-5 * free.square().sum()).backward()
@@ -46,14 +57,14 @@ def test_logistic_regressions_have_no_gradient_and_known_losses() -> None:
 def test_calibration_is_a_logistic_regression_on_the_total() -> None:
     rows, support = some_rows(), torch.tensor([0, 1, 4])
     points = torch.tensor([[4.0, -3.0, -1.0], [5.0, 5.0, 1.0], [1.0, -1.0, 0.0]], dtype=torch.float64)
-    offsets, multipliers, losses = calibrate(rows, support, points)
-    for i, value in enumerate(points):
-        total = Rows(rows.literals[:, support] @ value[:, None], rows.sign, rows.weight)
-        beta, loss = fit_logistic(total, torch.tensor([[0]]))
-        if beta[0, 1] > 1e-3:
-            torch.testing.assert_close(losses[i], loss[0], atol=1e-8, rtol=1e-6)
-            torch.testing.assert_close(1 / multipliers[i], beta[0, 1], atol=1e-4, rtol=1e-4)
-            torch.testing.assert_close(-offsets[i] / multipliers[i], beta[0, 0], atol=1e-4, rtol=1e-4)
+    cells = tabulate(rows, support[None])
+    for value, offset, multiplier, loss in zip(points, *calibrate(cells.design, cells.weight[0], points), strict=True):
+        free = torch.stack([-offset / multiplier, 1 / multiplier]).requires_grad_()
+        score = free[0] + free[1] * (value @ rows.literals[support])
+        found = (F.softplus(-rows.sign * score) * rows.weight).sum()
+        torch.testing.assert_close(found.detach(), loss)
+        (found + 0.5e-5 * free.square().sum()).backward()
+        assert free.grad is not None and free.grad.abs().max() < 1e-6
 
 
 def test_rounding_is_greedy_in_the_quadratic_form() -> None:
@@ -76,12 +87,11 @@ def test_rounding_is_greedy_in_the_quadratic_form() -> None:
 
 def test_the_search_finds_the_best_of_all_points_of_a_small_problem() -> None:
     rows = some_rows()
-    best = min(
-        float(calibrate(rows, torch.tensor(support), torch.tensor(points, dtype=torch.float64)[None])[2])
-        for support in combinations(range(5), 2)
-        for points in product(range(-2, 3), repeat=2)
-        if any(points)
-    )
+    every = torch.tensor(list(product(range(-2, 3), repeat=2)), dtype=torch.float64)
+    best = 1.0
+    for support in combinations(range(5), 2):
+        cells = tabulate(rows, torch.tensor([support]))
+        best = min(best, float(calibrate(cells.design, cells.weight[0], every)[2].min()))
     found = find_risk_score(rows, Search(features=2, largest=2))
     assert found.loss == pytest.approx(best, rel=1e-6) and len(found.literals) == 2
     assert max(map(abs, found.points)) <= 2
@@ -119,8 +129,13 @@ def test_a_known_card_is_found() -> None:
     units = model.units()
     assert [u.source["points"] for u in units] == [points for _, points in model.lines()]
     curve = model.curves()[[u.name for u in units].index(age)]
-    assert len(curve.values) == 2 and torch.allclose(curve.density @ curve.values, torch.zeros(2), atol=1e-6)
-    assert abs(float(curve.values[1, 1] - curve.values[0, 1]) * 2 - 2.4) < 0.4
+    assert curve.values[0].tolist() == [0, 0] and abs(float(curve.values[1, 1]) * 2 - 2.4) < 0.4
+    k = [u.name for u in units].index(age)
+    place = model.literals.entries(x, int(model.inputs[k]), float(model.thresholds[k]))
+    explained = model.explain(x, "ill").contributions
+    assert explained is not None
+    torch.testing.assert_close(curve.values[place, 1], explained[:, k])
+    torch.testing.assert_close(curve.density[1], (x[:, 0] >= 1.0).float().mean(), atol=0.02, rtol=0)
 
 
 def test_conditions_of_columns_of_all_kinds() -> None:
@@ -183,3 +198,13 @@ def test_other_tasks_are_refused_and_totals_are_those_of_subsets() -> None:
     model = ScoringSystem(PEOPLE)
     with pytest.raises(ValueError, match="training rows of both classes"):
         model.search(ProjectionSet(TensorDataset(torch.randn(9, 2), torch.zeros(9, dtype=torch.long))))
+
+
+def test_show_prints_the_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = people(200)
+    model = ScoringSystem(PEOPLE, features=2, thresholds=5, pool=3).eval()
+    model.search(ProjectionSet(TensorDataset(x, y)))
+    zoo.save(model, tmp_path / "card")
+    assert main(["show", "--checkpoint", str(tmp_path / "card"), "--output", str(tmp_path / "page.html")]) == 0
+    printed = capsys.readouterr().out
+    assert model.card() in printed and "Risk of ill" in printed and (tmp_path / "page.html").exists()

@@ -12,7 +12,7 @@ from tests.subwords import tiny_bert, wordpiece
 from zoo.cli.config import read_config
 from zoo.cli.settings import parse
 from zoo.data import ConceptToy, SyntheticTable
-from zoo.domain import Domain, ImageDomain, SeriesDomain, TextDomain
+from zoo.domain import Column, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.training.stages import check_groups
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml"))
@@ -48,6 +48,9 @@ def small_domain(arguments: dict, data: dict) -> Domain:
         return Domain.from_dict(ConceptToy(**data["init_args"]).domain)
     if data["class_path"] == "SyntheticTable":
         return Domain.from_dict(SyntheticTable(**data["init_args"]).domain)
+    if data["class_path"] == "Adult":
+        job = Column(name="job", kind="category", levels=("none", "clerk"), missing=("?",))
+        return TableDomain(classes=("low", "high"), columns=(Column(name="age", centre=40, scale=10), job))
     known: dict = {"classes": ("a", "b"), "concepts": ("c", "d", "e"), "concept_groups": {"g": ("c", "d", "e")}}
     if data["class_path"] == "SeriesArchive":
         return SeriesDomain(classes=("a", "b"), variables=tuple("uvwxyz"), length=100)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from zoo.additive.layers.literals import Literals
 from zoo.additive.layers.readout import per_class, table_of, weights_of
-from zoo.additive.layers.risk_scores import Rows, Search, find_risk_score
+from zoo.additive.layers.risk_scores import MOST, Rows, Search, find_risk_score
 from zoo.additive.layers.score_card import card_text
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
@@ -25,7 +25,7 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
-from zoo.utils.checks import check_at_least
+from zoo.utils.checks import check_at_least, check_between
 
 RECIPE = Recipe(
     stages=(Stage("search"), Stage("measure", epochs=1, train=())),
@@ -60,7 +60,7 @@ class ScoringSystem(SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`): a table with two classes.
-        features: largest number of conditions.
+        features: largest number of conditions, at most 12.
         largest: largest absolute number of points.
         thresholds: largest number of thresholds of a column of numbers.
         beam: supports that the search keeps at each size.
@@ -92,7 +92,8 @@ class ScoringSystem(SelfInterpretable):
     ) -> None:
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
-        check_at_least(1, features=features, largest=largest, thresholds=thresholds, beam=beam, pool=pool)
+        check_between(1, MOST, features=features)
+        check_at_least(1, largest=largest, thresholds=thresholds, beam=beam, pool=pool)
         table = table_of(self.domain, "ScoringSystem")
         if table.task != "classification" or len(table.classes) != 2:
             what = f"{len(table.classes)} classes" if table.task == "classification" else f"the task '{table.task}'"
@@ -164,7 +165,8 @@ class ScoringSystem(SelfInterpretable):
         inputs, thresholds = self.literals.candidates(x, self.most)
         if not len(inputs) or len(target.unique()) < 2:
             raise ValueError("a scoring system needs training rows of both classes, and a column that varies.")
-        rows = Rows(self.literals(x, inputs, thresholds).double(), target.double() * 2 - 1, weight / weight.sum())
+        literals = self.literals(x, inputs, thresholds).T.double().contiguous()
+        rows = Rows(literals, target.double() * 2 - 1, weight / weight.sum())
         found = find_risk_score(rows, self.search_options)
         used = [i for i in sorted(range(len(found.points)), key=lambda i: -abs(found.points[i])) if found.points[i]]
         chosen = [found.literals[i] for i in used]
@@ -181,7 +183,7 @@ class ScoringSystem(SelfInterpretable):
 
     @torch.no_grad()
     def curves(self) -> tuple[Curve, ...]:
-        """What each line contributes to the scores, as steps of its column; less the mean over the training rows.
+        """What each line contributes to the scores, as steps of its column: its points over the multiplier, or 0.
 
         Raises:
             RuntimeError: the action `search` has not run.
@@ -192,8 +194,7 @@ class ScoringSystem(SelfInterpretable):
         settings = zip(self.inputs.tolist(), self.thresholds.tolist(), strict=True)
         for i, (unit, (f, t)) in enumerate(zip(self.units(), settings, strict=True)):
             axis, holds = self.literals.axis(f, t)
-            density = self.density[i, : len(axis)]
-            values = holds.to(density) * self.points[i] / self.multiplier
-            values = per_class((values - density @ values)[:, None], self.domain)
-            curves.append(Curve(unit.name, (axis,), values, density))
+            values = holds.to(self.points) * self.points[i] / self.multiplier
+            values = per_class(values[:, None], self.domain)
+            curves.append(Curve(unit.name, (axis,), values, self.density[i, : len(axis)]))
         return tuple(curves)

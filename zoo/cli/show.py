@@ -35,7 +35,8 @@ def show(arguments: list[str]) -> int:
     """Writes a page with all units of a checkpoint: image, source, and weights for the classes.
 
     Prototype trees and circuits are drawn as graphs. Of models whose units are functions of columns, the page has all
-    curves, with an editor whose edits can be exported. Rules are also printed, with their support and precision.
+    curves, with an editor whose edits can be exported. Rules are also printed, with their support and precision, and
+    the card of a scoring system.
     """
     options = _parse(arguments)
     model = zoo.load(options.checkpoint)
@@ -56,6 +57,8 @@ def show(arguments: list[str]) -> int:
     write_text(options.output, page)
     if isinstance(model, HasRules):
         print("\n".join(printable(str(rule)) for rule in ordered(model.rule_table())))
+    if isinstance(model, HasCard):
+        print("\n".join(printable(line) for line in model.card().splitlines()))
     print(f"{len(model.units()):,} units -> {printable(options.output)}")
     return 0
 
@@ -66,6 +69,15 @@ class HasRules(Protocol):
 
     def rule_table(self) -> list[Rule]:
         """The rules."""
+        ...
+
+
+@runtime_checkable
+class HasCard(Protocol):
+    """A model that is a card of points (ScoringSystem)."""
+
+    def card(self) -> str:
+        """The card as text."""
         ...
 
 

@@ -47,7 +47,8 @@ class Curve:
     Attributes:
         unit: name of the unit, as in `SelfInterpretable.units`.
         axes: one for each column.
-        values: (n, C) or (n, m, C), contributions to the score of each class; the mean over the training rows is 0.
+        values: (n, C) or (n, m, C), contributions to the score of each class; the mean over the training rows is 0,
+            except for the points of a scoring system, which are 0 where a condition does not hold.
         density: (n,) or (n, m), share of the training rows in each entry.
         error: standard errors, of the shape of `values`; None if they are not known.
     """
