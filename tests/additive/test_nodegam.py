@@ -148,6 +148,8 @@ def test_purified_pairs_have_no_means_and_the_score_is_the_same() -> None:
                 assert abs(activation[bins[:, k] == value, 4 + p].mean()) < 1e-4
     curves = model.curves()
     assert [c.unit for c in curves] == [u.name for u in model.units()]
+    unused = [not p for p in model.interactions.pairs.diff().flatten().tolist()]
+    assert [curve.axes[0].column == "" for curve in curves[4:]] == unused
     for k, curve in enumerate(curves):
         if k < 4:
             values = curve.values[bins[:, k]]

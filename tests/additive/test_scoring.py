@@ -186,6 +186,10 @@ def test_weights_of_rows_count_as_repetitions() -> None:
     first.search(ProjectionSet(Weighted(x, y, weight.float())))
     second.search(ProjectionSet(TensorDataset(x.repeat_interleave(weight, 0), y.repeat_interleave(weight))))
     assert first.literals.candidates(x, 5)[0].numel() == 7
+    first.points[1] = 0
+    unused = first.curves()[1]
+    assert unused.axes[0].column == "" and unused.values.tolist() == [[0, 0]] and first.units()[1].source["pruned"]
+    first.points[1] = second.points[1]
     assert first.lines() == second.lines() and first.offset.item() == pytest.approx(second.offset.item(), abs=1e-4)
 
 

@@ -48,7 +48,7 @@ def small_domain(arguments: dict, data: dict) -> Domain:
         return Domain.from_dict(ConceptToy(**data["init_args"]).domain)
     if data["class_path"] == "SyntheticTable":
         return Domain.from_dict(SyntheticTable(**data["init_args"]).domain)
-    if data["class_path"] == "Adult":
+    if data["class_path"] in ("Adult", "SklearnTable"):
         job = Column(name="job", kind="category", levels=("none", "clerk"), missing=("?",))
         return TableDomain(classes=("low", "high"), columns=(Column(name="age", centre=40, scale=10), job))
     known: dict = {"classes": ("a", "b"), "concepts": ("c", "d", "e"), "concept_groups": {"g": ("c", "d", "e")}}

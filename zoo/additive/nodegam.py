@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from zoo.additive.layers.entries import Entries
 from zoo.additive.layers.interactions import Interactions
-from zoo.additive.layers.readout import additive_evidence, outputs_of, per_class, table_of
+from zoo.additive.layers.readout import additive_evidence, no_curve, outputs_of, per_class, table_of
 from zoo.additive.layers.tree_layer import TreeLayer
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
@@ -279,6 +279,9 @@ class NODEGAM(SelfInterpretable):
             curves.append(Curve(axis.column, (axis,), values[:n, k], self.entries.density[k, :n]))
         for p, unit in enumerate(self.interactions.units(self.names)):
             a, b = self.interactions.pairs[p].tolist()
+            if a == b:
+                curves.append(no_curve(unit.name, 2, values.shape[2]))
+                continue
             both, k = (axes[a], axes[b]), len(axes) + p
             n, m = map(len, both)
             surface = self._values(self.entries.grid(rows, a, b))[:, k].unflatten(0, (n, m))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.additive.layers.literals import Literals
-from zoo.additive.layers.readout import per_class, table_of, weights_of
+from zoo.additive.layers.readout import no_curve, per_class, table_of, weights_of
 from zoo.additive.layers.risk_scores import MOST, Rows, Search, find_risk_score
 from zoo.additive.layers.score_card import card_text
 from zoo.core.curves import Curve
@@ -193,6 +193,9 @@ class ScoringSystem(SelfInterpretable):
         curves = []
         settings = zip(self.inputs.tolist(), self.thresholds.tolist(), strict=True)
         for i, (unit, (f, t)) in enumerate(zip(self.units(), settings, strict=True)):
+            if not self.points[i]:
+                curves.append(no_curve(unit.name, 1, 2))
+                continue
             axis, holds = self.literals.axis(f, t)
             values = holds.to(self.points) * self.points[i] / self.multiplier
             values = per_class(values[:, None], self.domain)

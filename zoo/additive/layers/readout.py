@@ -8,6 +8,7 @@ For more classes a unit has one number for each class, and its activation is 1.
 import torch
 from torch import Tensor
 
+from zoo.core.curves import Axis, Curve
 from zoo.core.evidence import Evidence
 from zoo.domain import Domain, TableDomain
 
@@ -54,6 +55,12 @@ def additive_evidence(terms: Tensor, bias: Tensor, support: Tensor | None, domai
 def per_class(values: Tensor, domain: Domain) -> Tensor:
     """Numbers (..., C') of units as contributions (..., C) to the scores."""
     return values * weights_of(domain).to(values) if values.shape[-1] == 1 else values
+
+
+def no_curve(unit: str, columns: int, classes: int) -> Curve:
+    """The curve of a unit that a model does not use: a constant of 0, on axes of no column."""
+    size = (1,) * columns
+    return Curve(unit, (Axis("", "steps"),) * columns, torch.zeros(*size, classes), torch.ones(size))
 
 
 def column_support(slices: tuple[slice, ...], terms: list[tuple[int, ...]]) -> Tensor:
