@@ -35,14 +35,15 @@ def show(arguments: list[str]) -> int:
     """Writes a page with all units of a checkpoint: image, source, and weights for the classes.
 
     Prototype trees and circuits are drawn as graphs. Of models whose units are functions of columns, the page has all
-    curves, with an editor whose edits can be exported. Rules are also printed, with their support and precision, and
+    curves, and for `edit` an editor that exports edits. Rules are also printed, with their support and precision, and
     the card of a scoring system.
     """
     options = _parse(arguments)
     model = zoo.load(options.checkpoint)
     title = f"{registry.name_of(type(model))}: {options.checkpoint}"
     if isinstance(model, HasCurves) and isinstance(model.domain, TableDomain):
-        page = curves_page(title, model.curves(), model.domain, saved_metrics(options.checkpoint))
+        editable = callable(getattr(model, "edited", None))
+        page = curves_page(title, model.curves(), model.domain, saved_metrics(options.checkpoint), editable)
     else:
         page = vocabulary_page(
             title,

@@ -160,6 +160,18 @@ def test_wide_and_narrow(tmp_path: Path) -> None:
     assert answer["told"][0] <= 375 and answer["told"][1] == 8
 
 
+def test_without_editor(tmp_path: Path) -> None:
+    html = curves_page("people", Lookup(PEOPLE, pairs=()).eval().curves(), PEOPLE, editable=False)
+    script = """
+    var field = document.querySelector('#find');
+    field.value = 'hours';
+    field.dispatchEvent(new Event('input'));
+    window.told = document.querySelectorAll('.curves > li:not([hidden])').length;
+    """
+    answer = json.loads(run_in_browser(html, script, tmp_path))
+    assert answer["wrong"] == [] and answer["told"] == 1 and "<button" not in html
+
+
 def test_scales() -> None:
     axis = Lookup(PEOPLE, pairs=()).eval().curves()[0].axes[0]
     even = scale_of(replace(axis, places=(10.0, 20.0, 30.0)))

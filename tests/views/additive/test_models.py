@@ -1,10 +1,15 @@
 """Pages of every model of the zoo that has curves."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
 from tests.small_models import SMALL
+from tests.views.additive.test_row_page import SET
+from tests.views.browser import run_in_browser
 from tests.views.pages import Read
 from zoo.core import registry
 from zoo.core.curves import HasCurves
@@ -36,3 +41,24 @@ def test_pages_of_models(name: str) -> None:
         shown = shown_of(row, curves[term.index], term.contribution)
         if len(shown.columns) == 1 and curves[term.index].axes[0].kind != "points":
             assert value_at(shown) == pytest.approx(term.contribution, abs=1e-4)
+
+
+def test_changed_values_of_a_model_of_steps(tmp_path: Path) -> None:
+    small = SMALL["ga2m"]()
+    model, domain = small.model.eval(), small.model.domain
+    assert isinstance(model, HasCurves) and isinstance(domain, TableDomain)
+    told = model.explain(small.inputs[:1], every_class=True)
+    changes = [{"width": "0.4", "hue": "-1.3"}, {"height": "1.1"}, {"width": "-3", "height": "0", "hue": "9"}]
+    script = f"{SET} var changes = {json.dumps(changes)}, article = document.querySelector('article');"
+    script += """
+    window.told = changes.map(function (one) {
+      article.querySelector('.what-if button').click();
+      Object.keys(one).forEach(function (name) { change(article, name, one[name]); });
+      return article.whatIf.scores();
+    });
+    """
+    answer = json.loads(run_in_browser(page(told, ["row"], top=2, curves=model.curves()), script, tmp_path))
+    row = domain.row(small.inputs[0])
+    rows = torch.stack([domain.preprocess(row | one) for one in changes])
+    assert answer["wrong"] == []
+    torch.testing.assert_close(torch.tensor(answer["told"]), model(rows), atol=1e-4, rtol=1e-4)

@@ -15,7 +15,7 @@ LOOK = """
 background:var(--ground);border:1px solid var(--line);border-radius:8px;padding:4px 9px}
 .zoo .edit button,.zoo .edits button{cursor:pointer}
 .zoo button:disabled{opacity:.5;cursor:default}
-.zoo [data-live] .curves .chart{cursor:crosshair;touch-action:pan-y}
+.zoo [data-live] .curves li:has(.edit) .chart{cursor:crosshair;touch-action:pan-y}
 .zoo svg .chosen{fill:var(--down);opacity:.16}
 .zoo svg .curve.old{opacity:.35;stroke-dasharray:4 3}
 .zoo svg .curve.new{stroke:var(--down)}
@@ -48,7 +48,8 @@ def toolbar() -> str:
         "<aside class='edits' aria-label='edits'><div class='fields'>"
         "<span id='count' aria-live='polite'>no edits</span><button type='button' id='undo' disabled>Undo</button>"
         "<button type='button' id='export' disabled>Export edits.yaml</button>"
-        "<span class='note'>Edits here do not change the model.</span></div><pre id='edits' tabindex='0'></pre></aside>"
+        "<span class='note'>Apply the file with <code>train.py edit</code>.</span></div>"
+        "<pre id='edits' tabindex='0'></pre></aside>"
     )
 
 

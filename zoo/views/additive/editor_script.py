@@ -220,10 +220,12 @@ EDIT = (
     item.querySelectorAll('[data-do]').forEach(function (button) {
       button.addEventListener('click', function () { act(item, button.dataset['do']); });
     });
-    item.querySelectorAll('.chart').forEach(function (svg) { drag(item, svg); });
+    if (item.querySelector('.edit')) {
+      item.querySelectorAll('.chart').forEach(function (svg) { drag(item, svg); });
+    }
   });
-  document.querySelector('#undo').addEventListener('click', function () { edits.pop(); show(); });
-  document.querySelector('#export').addEventListener('click', function () {
+  if (list) document.querySelector('#undo').addEventListener('click', function () { edits.pop(); show(); });
+  if (list) document.querySelector('#export').addEventListener('click', function () {
     var link = document.createElement('a');
     link.href = URL.createObjectURL(new Blob([yaml()], { type: 'application/yaml' }));
     link.download = 'edits.yaml';

@@ -33,29 +33,35 @@ align-items:start}
 
 
 def curves_page(
-    title: str, curves: Sequence[Curve], domain: TableDomain, numbers: Mapping[str, float] | None = None
+    title: str,
+    curves: Sequence[Curve],
+    domain: TableDomain,
+    numbers: Mapping[str, float] | None = None,
+    editable: bool = True,
 ) -> str:
-    """A self-contained page with a search field and an editor whose edits can be exported.
+    """A self-contained page with a search field and, if asked for, an editor whose edits can be exported.
 
     Args:
         title: of the page.
         curves: of all units, `model.curves()`.
         domain: of the model.
         numbers: metrics of the model by name.
+        editable: whether the page has the editor.
     """
     shown, curves = classes_of(domain), known(curves, domain)
     drawn = [[_shown(curve, c, domain) for c in shown] for curve in curves]
     importance = [sum(one.importance for one in each) / len(each) for each in drawn]
     order = sorted(range(len(curves)), key=lambda k: -importance[k])
     most = max(importance, default=0.0) or 1.0
-    items = "".join(_item(k, drawn[k], shown, importance[k], importance[k] / most) for k in order)
+    edits = [editor(each[0]) if editable else "" for each in drawn]
+    items = "".join(_item(k, drawn[k], shown, importance[k], importance[k] / most, edits[k]) for k in order)
     pairs = sum(len(curve.axes) == 2 for curve in curves)
     about = f"{len(curves) - pairs} units of one column, {pairs} of two, ranked by the mean |value| over training rows."
     body = (
         f"<h1>{escape(title)}</h1><p class='note'>{about} {_legend(curves, domain)}</p>{_measured(numbers or {})}"
         f"<div class='find'><input id='find' type='search' placeholder='search units' aria-label='search units'>"
         f"{_choice(shown, domain)}</div><p id='none' class='note' hidden>no matching units</p>"
-        f"<ol class='curves'>{items}</ol>{toolbar()}{curve_data(curves, domain, density=True)}"
+        f"<ol class='curves'>{items}</ol>{toolbar() if editable else ''}{curve_data(curves, domain, density=True)}"
     )
     return document(title, body, f"{CHARTS}{LOOK}{EDITOR}", [EDIT])
 
@@ -72,7 +78,7 @@ def _shown(curve: Curve, target: int, domain: TableDomain) -> Shown:
     return Shown(curve, *log_odds_of(curve, target), tuple(columns[axis.column] for axis in curve.axes))
 
 
-def _item(k: int, drawn: Sequence[Shown], classes: Sequence[int], importance: float, share: float) -> str:
+def _item(k: int, drawn: Sequence[Shown], classes: Sequence[int], importance: float, share: float, edit: str) -> str:
     curve = drawn[0].curve
     words = [curve.unit, *(label for axis in curve.axes for label in axis.labels)]
     words += [level for column in drawn[0].columns for level in column.levels]
@@ -84,7 +90,7 @@ def _item(k: int, drawn: Sequence[Shown], classes: Sequence[int], importance: fl
         f"<li data-curve='{k}' data-words='{escape(' '.join(words).lower())}'><div class='head'>"
         f"<h4><bdi>{escape(curve.unit)}</bdi></h4><span class='kind'>importance {number(importance, 3)}</span></div>"
         f"<div class='bar' aria-hidden='true'><span class='level' style='width:{100 * share:.1f}%'></span></div>"
-        f"{charts}{editor(drawn[0])}</li>"
+        f"{charts}{edit}</li>"
     )
 
 

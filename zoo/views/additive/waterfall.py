@@ -100,7 +100,7 @@ def shown_of(row: Row, curve: Curve, contribution: float | None = None) -> Shown
     values, error = contribution_of(curve, int(row.explanation.target))
     own = tuple(places[axis.column] for axis in curve.axes)
     shown = Shown(curve, values, error, tuple(columns[axis.column] for axis in curve.axes), own)
-    if contribution is None or len(curve.axes) > 1 or curve.axes[0].kind == "points":
+    if contribution is None or len(curve.axes) != 1 or curve.axes[0].kind == "points":
         return shown
     shift = contribution - value_at(shown)
     return shown if abs(shift) < TOLERANCE else replace(shown, values=values + shift, shift=shift)
