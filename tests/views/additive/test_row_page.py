@@ -53,7 +53,9 @@ def test_changed_values_give_the_scores_of_the_model(domain: TableDomain, tmp_pa
           Object.keys(one).forEach(function (name) { change(article, name, one[name]); });
           window.told.tries.push(article.whatIf.scores());
           window.told.steps.push(amounts());
-          window.told.title = article.querySelector('.fall li:nth-child(2) h4').textContent;
+          window.told.titles = Array.prototype.map.call(article.querySelectorAll('.fall h4'), function (one) {
+            return one.textContent;
+          });
           article.querySelector('.what-if button').click();
         });
         window.told.end = article.whatIf.scores();
@@ -61,7 +63,7 @@ def test_changed_values_give_the_scores_of_the_model(domain: TableDomain, tmp_pa
         window.told.changed = document.querySelectorAll('.changed').length;
         """
     )
-    answer = json.loads(run_in_browser(page(told, ["row"], top=5, curves=model.curves()), script, tmp_path))
+    answer = json.loads(run_in_browser(page(told, ["row"], top=6, curves=model.curves()), script, tmp_path))
     assert answer["wrong"] == [] and answer["asked"] == []
     found, row = answer["told"], domain.row(x[0])
     expected = [model(domain.preprocess(row | change)[None])[0] for change in CHANGES]
@@ -72,7 +74,10 @@ def test_changed_values_give_the_scores_of_the_model(domain: TableDomain, tmp_pa
     for steps, scores in zip(found["steps"], expected, strict=True):  # the waterfall adds up as printed
         assert steps[-1] == pytest.approx(sum(steps[:-1]), abs=1e-9)
         assert steps[-1] == pytest.approx(scores[target].item(), abs=6e-4)
-    assert " = " in found["title"]
+    changed = domain.cells(domain.preprocess(row | CHANGES[-1]))  # titles show the last change
+    single = [title for title in found["titles"] if " = " in title and ", " not in title]
+    assert set(single) <= {f"{name} = {value}" for name, value in changed.items()}
+    assert f"age = {changed['age']}" in found["titles"]
 
 
 def test_between_points_curves_are_interpolated(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ COLUMNS = (
     });
 
     function named(curve, places) {
-      return curve.columns.map(function (c) { return all.columns[c] + ' = ' + places[c][1]; }).join(', ');
+      var order = curve.columns.slice().sort(function (a, b) { return a - b; });
+      return order.map(function (c) { return all.columns[c] + ' = ' + places[c][1]; }).join(', ');
     }
     function changed(c) { return places[c][0] !== row.start[c][0] || places[c][1] !== row.start[c][1]; }
     function shifts() {  // of each unit of the panel on every class
@@ -183,6 +184,8 @@ COLUMNS = (
         draw(step, ends[i], ends[i + 1], fixed(parts[i], i > 0));
         if (step.named) step.querySelector('h4 bdi').textContent = named(step.curve, places);
         if (step.curve) mark(step, step.curve);
+        var error = step.querySelector('.error');
+        if (error) error.hidden = step.curve.columns.some(changed);
       });
       draw(score, 0, total, fixed(total));
     }

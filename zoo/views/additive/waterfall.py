@@ -30,6 +30,7 @@ border-left:1px dashed var(--soft)}
 .zoo .fall .up{background:var(--up)}
 .zoo .fall .down{background:var(--down)}
 .zoo .fall .level{background:var(--soft)}
+.zoo .fall [hidden]{display:none}
 .zoo .fall .score{font-weight:700}
 @media (max-width:760px){.zoo .fall>li{grid-template-columns:minmax(0,1fr)}}
 """
@@ -70,8 +71,9 @@ def waterfall(row: Row) -> str:
         named, unit = name_of(term, one), term.unit
         plain = named == unit.name or named.startswith(f"{unit.name} = ")
         kind = unit.kind if plain else f"{unit.kind} {unit.name}"
+        about = f"<bdi>{escape(kind)}</bdi>{_error(row, curve)}"
         items += _item(
-            named, f"{kind}{_error(row, curve)}", signed(total.shown[i], digits), bar(ends[i + 1], ends[i + 2]),
+            named, about, signed(total.shown[i], digits), bar(ends[i + 1], ends[i + 2]),
             whatif.control(row, i), chart, f" data-curve='{order.get(term.unit.name, -1)}'",
         )  # fmt: skip
     if rest:
@@ -127,13 +129,14 @@ def _error(row: Row, curve: Curve | None) -> str:
     shown = shown_of(row, curve)
     if shown.error is None:
         return ""
-    return f" · ± {value_at(Shown(curve, shown.error, None, shown.columns, shown.places)):.2g} standard error"
+    error = value_at(Shown(curve, shown.error, None, shown.columns, shown.places))
+    return f"<span class='error'> · ± {error:.2g} standard error</span>"
 
 
 def _item(
     name: str, about: str, amount: str, bar: str, control: str = "", chart: str = "", data: str = "", kind: str = "term"
 ) -> str:
-    below = f"<p class='kind'><bdi>{escape(about)}</bdi></p>" if about else ""
+    below = f"<p class='kind'>{about}</p>" if about else ""
     return (
         f"<li class='{kind}'{data}><div class='what'><h4><bdi>{escape(name)}</bdi></h4><p class='amount'>{amount}</p>"
         f"{below}{control}</div>{bar}<div class='look'>{chart}</div></li>"
