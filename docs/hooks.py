@@ -61,6 +61,7 @@ def _with_reference(entry: Any, pages: list[str]) -> Any:
 def api_pages() -> dict[str, str]:
     """Markdown of the reference by file name: the public names, then a page for each package with its modules."""
     pages = {"index.md": _index()}
+    pages["zoo.sklearn.md"] = "# zoo.sklearn\n\n::: zoo.sklearn\n"
     packages = sorted({path.parent for path in (ROOT / "zoo").rglob("*.py")})
     for package in packages:
         if package == ROOT / "zoo":

@@ -2,7 +2,7 @@
 
 from zoo.sklearn import ZooClassifier
 
-classifier = ZooClassifier("nam").fit(X, y)
+classifier = ZooClassifier("ga2m").fit(X, y)
 print(classifier.explain(X[:1]))
 """
 
@@ -46,7 +46,7 @@ class _ZooEstimator(BaseEstimator):
 
     def __init__(
         self,
-        model: str = "nam",
+        model: str = "ga2m",
         options: Mapping[str, Any] | None = None,
         epochs: int | None = None,
         patience: int = 20,
@@ -171,7 +171,7 @@ class ZooClassifier(ClassifierMixin, _ZooEstimator):
     predicted only if it was in some row of `fit`.
 
     Args:
-        model: name of the model, see `zoo.list_models()`.
+        model: name of the model, see `zoo.list_models()`; the default reads tables.
         options: arguments of the model, such as {"units": 32} or {"backbone": "convnet"}.
         epochs: of the stages that train, in all, shared in proportion to the model's recipe; by default the recipe's.
         patience: epochs without improvement after which the last stage ends.
@@ -235,8 +235,8 @@ class ZooClassifier(ClassifierMixin, _ZooEstimator):
 class ZooRegressor(RegressorMixin, _ZooEstimator):
     """A regressor of one or several values whose predictions are explained by `explain`.
 
-    The model learns the values as they are. Where they are far from a standard deviation of 1, scale them with
-    `sklearn.compose.TransformedTargetRegressor`.
+    The model learns the values as they are. The default, "ga2m", takes values of any scale; for other models, scale
+    values that are far from a standard deviation of 1 with `sklearn.compose.TransformedTargetRegressor`.
 
     Args:
         model, options, epochs, patience, data_options, trainer_options, random_state, verbose: see `ZooClassifier`.

@@ -60,16 +60,8 @@ model = zoo.prototypes.ProtoPNet(
     dim=32,
     recipe=recipe,
 )
-trainer = lightning.Trainer(
-    max_epochs=model.max_epochs,
-    logger=False,
-    enable_checkpointing=False,
-    enable_progress_bar=False,
-    enable_model_summary=False,
-)
-trainer.fit(model, data)
-accuracy = trainer.test(model, data, verbose=False)[0]["test/accuracy"]
-print(f"test accuracy {accuracy:.3f}")
+metrics = zoo.fit(model, data, test=True, progress=False)
+print(f"test accuracy {metrics['test/accuracy']:.3f}")
 
 # %% [markdown]
 # ## An explanation

@@ -73,16 +73,8 @@ model = zoo.concepts.C3M(
     mixup=0.0,
     recipe=recipe,
 )
-trainer = lightning.Trainer(
-    max_epochs=model.max_epochs,
-    logger=False,
-    enable_checkpointing=False,
-    enable_progress_bar=False,
-    enable_model_summary=False,
-)
-trainer.fit(model, data)
-measured = trainer.test(model, data, verbose=False)[0]
-print(f"test accuracy {measured['test/accuracy']:.3f}, of concepts {measured['test/concept_accuracy']:.3f}")
+metrics = zoo.fit(model, data, test=True, progress=False)
+print(f"test accuracy {metrics['test/accuracy']:.3f}, of concepts {metrics['test/concept_accuracy']:.3f}")
 
 # %% [markdown]
 # ## An explanation

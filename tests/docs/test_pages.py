@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
+from tests.docs.short_recipes import shorten_recipes
 from zoo.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,15 +40,30 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert main(["fit", "--config", "configs/prototypes/protopnet_digits.yaml"]) == 0
+    make_data(folder)
+    return folder
+
+
+def make_data(folder: Path) -> None:
+    """What the pages read."""
     (folder / "photos").mkdir()
     shutil.copy(ROOT / "docs" / "digit.png", folder / "photos")
-    return folder
+    for name, level in (("cardinal", 60), ("jay", 160)):
+        (folder / "birds" / name).mkdir(parents=True)
+        for i in range(1, 11):
+            Image.new("RGB", (32, 32), (level, level + i, 9 * i)).save(folder / "birds" / name / f"{i}.jpg")
+    rows = [f"{20 + i % 40},{'own' if i % 3 else 'rent'},{'no' if i % 3 else 'yes'}" for i in range(60)]
+    (folder / "credit.csv").write_text("\n".join(["age,home,default", *rows]))
+    (folder / "applicant.csv").write_text("age,home\n30,rent")
+    texts = [f"a {'warm and funny' if i % 2 else 'cold and dull'} film,{'np'[i % 2]}" for i in range(40)]
+    (folder / "reviews.csv").write_text("\n".join(["text,label", *texts]))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_a_page_runs(page: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(run, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    shorten_recipes(monkeypatch)
     names: dict = {}
     for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         if kind == "python":

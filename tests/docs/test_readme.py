@@ -8,7 +8,6 @@ import csv
 import re
 import shlex
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import zoo
+from tests.docs.short_recipes import shorten_recipes
 from zoo.cli.main import main
-from zoo.core import registry
-from zoo.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -37,8 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(autouse=True)
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's data and configs in the working directory, and recipes with short stages."""
-    for entry in registry.entries():
-        monkeypatch.setattr(entry.cls, "default_recipe", one_epoch(entry.cls.default_recipe), raising=True)
+    shorten_recipes(monkeypatch)
     monkeypatch.chdir(tmp_path)
     make_data(tmp_path)
     (tmp_path / "docs").mkdir()
@@ -48,11 +45,6 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for old, new in SMALLER.items():
             config = config.replace(old, new)
         (tmp_path / name).write_text(config)
-
-
-def one_epoch(recipe: Recipe) -> Recipe:
-    stages = recipe.stages or ()
-    return replace(recipe, stages=tuple(replace(stage, epochs=min(stage.epochs, 1)) for stage in stages))
 
 
 def make_data(folder: Path) -> None:
