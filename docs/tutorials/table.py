@@ -27,8 +27,8 @@ print(Path("wines.csv").read_text().splitlines()[0])
 # ## Data, model, training
 #
 # `Table` reads the file, normalises each column by its mean and standard deviation on the training rows, and holds
-# out 20 % of each class for the test. Explanations show the values as they stand in the file. After 100 epochs the action
-# `simplify` drops what the rules do not need, and the last stage only measures.
+# out 20 % of each class for the test. Explanations show the values as they stand in the file. After 100 epochs the
+# action `simplify` drops what the rules do not need, and the last stage only measures.
 
 # %%
 import lightning
