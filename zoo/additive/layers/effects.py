@@ -100,7 +100,8 @@ class Effects(nn.Module):
         for name, pair, (i, j), density in zip(
             self.names()[len(axes) :], self.pairs, self.columns.tolist(), self.pair_density, strict=True
         ):
-            both = (self._coarse(axes[i], i), self._coarse(axes[j], j)) if i >= 0 else (Axis("", "steps"),) * 2
+            i, j = (i, j) if i >= 0 else (0, 1)  # an unused pair is 0 everywhere, whatever its axes
+            both = (self._coarse(axes[i], i), self._coarse(axes[j], j))
             n, m = map(len, both)
             curves.append(Curve(name, both, per_class(pair[:n, :m], domain), density[:n, :m]))
         return tuple(curves)
