@@ -1,8 +1,8 @@
-"""Compares additive models of tables with their peers: `python -m benchmarks.tables [--data NAME ...] [--models NAME ...]`.
+"""Compares additive models of tables with their peers: `python -m benchmarks.tables`.
 
-Data: Adult (official split), California housing (five folds), and breast cancer, diabetes and wine of scikit-learn (five
-folds). Folds are those of scikit-learn's KFold or StratifiedKFold, shuffled with the seed 0. Peers get the same rows:
-numbers and one-hot categories (ordinal numbers for boosted trees and EBM). EBM is run if `interpret-core` is installed.
+Data: Adult (official split), California housing, and breast cancer, diabetes and wine of scikit-learn (five folds).
+Folds are those of scikit-learn's KFold or StratifiedKFold, shuffled with the seed 0. Peers get the same rows: numbers
+and one-hot categories (whole numbers for boosted trees and EBM). EBM is run if `interpret-core` is installed.
 
 Each row of the page is the mean over the folds: AUC (one against the rest) or RMSE on test rows, Brier score, expected
 calibration error, CPU seconds of a fit (all with one thread), milliseconds to explain a row in a batch of 256, and
@@ -12,6 +12,7 @@ in benchmarks/TABLES.json, so that an interrupted run continues. Writes benchmar
 
 import argparse
 import json
+import os
 import tempfile
 import time
 import warnings
@@ -60,8 +61,6 @@ def folds(name: str) -> Iterator[Fold]:
 def frame_of(name: str) -> tuple[pl.DataFrame, str]:
     """A table and the name of its target."""
     if name == "california":
-        import os
-
         frame = pl.read_csv(Path(os.environ["ZOO_DATA"]) / "tabular" / "california_housing" / "housing.csv")
         target = "median_house_value"
         return frame.with_columns((pl.col(target) / 100_000).alias(target)), target
@@ -260,9 +259,9 @@ def page(found: dict[str, Any]) -> str:
     lines = [
         "# Additive models of tables",
         "",
-        "Made by `python -m benchmarks.tables`, which says what is measured. CPU seconds of one thread. Intervals are 95 %",
-        "bootstrap intervals over test rows. Settings of GA2M (ranks, bins, thresholds) were found while looking at the",
-        "test rows of Adult and of the first fold of California housing; those of the peers are their defaults.",
+        "Made by `python -m benchmarks.tables`, which says what is measured. CPU seconds of one thread. Intervals are",
+        "95 % bootstrap intervals over test rows. Settings of GA2M (ranks, bins, thresholds) were found while looking",
+        "at test rows of Adult and of the first fold of California housing; those of the peers are their defaults.",
     ]
     for name in (n for n in DATA if n in found):
         task = found[name]["task"]
