@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from zoo.core.curves import Curve
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from zoo.core.curves import Curve  # which imports torch
 
 _registered: list[str] = []  # at most one module
 
@@ -23,7 +23,7 @@ class Renderer(Protocol):
         """A fragment of HTML; what a notebook displays."""
         ...
 
-    def figure(self, explanation: Any, top: int = 8, curves: Sequence[Curve] = ()) -> "Figure":
+    def figure(self, explanation: Any, top: int = 8, curves: "Sequence[Curve]" = ()) -> "Figure":
         """A matplotlib figure; `explanation.figure()`."""
         ...
 
