@@ -18,6 +18,7 @@ from zoo.cli.main import main
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "pages" / "how-to").glob("*.md"))
 BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NAMED = re.compile(r"# ([\w-]+\.yaml)\n")
 CONFIGS = ("prototypes/protopnet_digits", "worlds/sop_part_birds", "worlds/cbm_part_birds")
 SMALL = {"Digits": {}, "PartBirds": {"count": 40, "val_count": 20, "test_count": 20}}
 
@@ -55,6 +56,13 @@ def make_data(folder: Path) -> None:
     rows = [f"{20 + i % 40},{'own' if i % 3 else 'rent'},{'no' if i % 3 else 'yes'}" for i in range(60)]
     (folder / "credit.csv").write_text("\n".join(["age,home,default", *rows]))
     (folder / "applicant.csv").write_text("age,home\n30,rent")
+    loans = [
+        f"{i},{20 + i % 40},{-7 if i % 9 == 0 else 900 + 31 * (i % 13)},{('low', 'middle', 'high')[i % 3]},"
+        f"{('trade', 'craft')[i % 2]},{('no', 'yes')[(i % 13 < 6) ^ (i % 7 == 0)]}"
+        for i in range(120)
+    ]
+    (folder / "loans.csv").write_text("\n".join(["id,age,income,education,branch,default", *loans]))
+    (folder / "applicants.csv").write_text("branch,income,age,education\ntrade,-7,30,low\ncraft,1000,41,high")
     texts = [f"a {'warm and funny' if i % 2 else 'cold and dull'} film,{'np'[i % 2]}" for i in range(40)]
     (folder / "reviews.csv").write_text("\n".join(["text,label", *texts]))
 
@@ -71,5 +79,7 @@ def test_a_page_runs(page: Path, run: Path, tmp_path: Path, monkeypatch: pytest.
         elif kind == "sh":
             for line in text.splitlines():
                 assert main(shlex.split(line)[2:]) == 0, line
+        elif kind == "yaml" and (name := NAMED.match(text)):
+            (tmp_path / name[1]).write_text(text)
         else:
             assert kind in ("python notest", "sh notest", "yaml"), f"unknown block: {kind}"
