@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.prototypes.test_pipnet import TwoViews
-from tests.small_models import IMAGES, RandomImages, protosvit
+from tests.small_models import IMAGES, RandomImages, build, protosvit
 from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.domain import ImageDomain
 from zoo.prototypes import ProtoSViT
@@ -25,6 +25,19 @@ def test_patches_are_assigned_by_their_cosine() -> None:
         cosine = F.cosine_similarity(tokens, model.prototypes.double(), dim=-1)  # (B, cells, K)
         expected = (cosine / 0.5).exp() / (cosine / 0.5).exp().sum(2, keepdim=True)
         torch.testing.assert_close(model.assign(small.inputs).flatten(2).mT.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_patches_are_projected_from_their_principal_components() -> None:
+    small = build("protosvit", "components")
+    model = small.model
+    assert model.components.basis.shape == (model.backbone.channels, 3)
+    with torch.no_grad():
+        patches = model.backbone(small.inputs).flatten(2).mT.double()  # (B, cells, channels)
+        found = (patches - model.components.centre.double()) @ model.components.basis.double()
+        tokens = found @ model.project.weight[:, :, 0, 0].T.double() + model.project.bias.double()
+        cosine = F.cosine_similarity(tokens[:, :, None], model.prototypes.double(), dim=-1)
+        expected = (cosine / model.temperature).softmax(2)
+        torch.testing.assert_close(model.assign(small.inputs).flatten(2).mT.double(), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_smoothing_is_a_mean_of_the_neighbours_of_the_same_prototype() -> None:
@@ -79,7 +92,7 @@ def test_jensen_shannon_by_hand() -> None:
 
 
 def test_losses_of_a_batch() -> None:
-    model = ProtoSViT(IMAGES, backbone=TINY, prototypes=4, dim=5).train()
+    model = ProtoSViT(IMAGES, backbone=TINY, prototypes=4, projection={"dim": 5}).train()
     model.backbone.eval()
     batch = {"input": RandomImages(6).inputs, "view": RandomImages(6, seed=3).inputs, "target": torch.arange(6) % 3}
     with torch.no_grad():
@@ -100,7 +113,9 @@ def test_losses_of_a_batch() -> None:
 
 def test_published_terms_by_loops() -> None:
     coefficients = {"consistency": 0.0, "entropy": 0.0, "importance": 0.01, "patch_coverage": 1.0}
-    model = ProtoSViT(IMAGES, backbone=TINY, prototypes=4, dim=5, recipe={"coefficients": coefficients}).train()
+    model = ProtoSViT(
+        IMAGES, backbone=TINY, prototypes=4, projection={"dim": 5}, recipe={"coefficients": coefficients}
+    ).train()
     batch = {"input": RandomImages(6).inputs, "target": torch.arange(6) % 3}
     with torch.no_grad():
         scores, evidence = model.step(batch["input"])
@@ -117,7 +132,7 @@ def test_published_terms_by_loops() -> None:
 
 
 def test_consistency_without_a_second_view_says_what_to_set() -> None:
-    model = ProtoSViT(COLOURS, backbone=TINY, prototypes=4, dim=4)
+    model = ProtoSViT(COLOURS, backbone=TINY, prototypes=4)
     with pytest.raises(ValueError, match=r"this batch has one \(keys: input, target\); .* or the coefficient of"):
         fit(model, ToyData())
 
@@ -133,7 +148,7 @@ def test_learns_separable_images(views: int) -> None:
         COLOURS,
         backbone={"name": "convnet", "widths": [8], "pool": [0]},
         prototypes=6,
-        dim=8,
+        projection={"dim": 8},
         shrink=0.01,
         thumbnail=12,
         recipe={
@@ -167,7 +182,7 @@ def test_patches_are_forgotten_when_the_prototypes_change() -> None:
     ("arguments", "message"),
     [
         ({"prototypes": 1}, "prototypes must be at least 2; got 1"),
-        ({"dim": 0}, "dim must be at least 1; got 0"),
+        ({"projection": {"dim": 0}}, "dim must be at least 1; got 0"),
         ({"temperature": 0}, "temperature must be above 0; got 0"),
         ({"kernel": 2}, "kernel must be an odd number of cells; got 2"),
         ({"kernel": -1}, "kernel must be an odd number of cells; got -1"),

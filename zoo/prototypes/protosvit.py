@@ -18,8 +18,11 @@ from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.channel_prototypes import ChannelPrototypes
+from zoo.prototypes.layers.components import ACTION, PrincipalComponents, Projection
 from zoo.prototypes.layers.coverage import coverage
 from zoo.prototypes.layers.image_input import require_grid, require_images
+from zoo.prototypes.layers.second_view import on_first, second_view
+from zoo.prototypes.layers.selection import survey
 from zoo.prototypes.layers.sparse_head import SizeMetrics, shrink_, size_statements, sparse_head
 from zoo.training.batch import Batch
 from zoo.training.modes import action
@@ -27,6 +30,7 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.utils.checks import check_above, check_at_least, check_choice
+from zoo.utils.options import parse_options
 
 HEAD = ("project", "prototypes", "smooth", "head")
 RECIPE = Recipe(
@@ -54,6 +58,7 @@ RECIPE = Recipe(
         "patch_coverage": 0.0,
     },
 )
+WITH_COMPONENTS = {"stages": [Stage(ACTION), *(RECIPE.stages or ())]}
 TINY = 1e-8
 TINY_VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
 
@@ -63,17 +68,19 @@ TINY_VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 16, "d
     modality="image",
     paper="after Turbé et al., 2024 and 2025",
     small=Small(
-        {"prototypes": 5, "dim": 6, "patches": 3, "thumbnail": 16},
+        {"prototypes": 5, "projection": {"dim": 6}, "patches": 3, "thumbnail": 16},
         variants={
             "vit": Small({"backbone": {**TINY_VIT, "img_size": (12, 10)}}),
             "mean": Small({"pooling": "mean", "kernel": 1}),
+            "components": Small({"projection": {"dim": 6, "components": 3}, "recipe": WITH_COMPONENTS}),
         },
     ),
 )
 class ProtoSViT(SelfInterpretable):
     """Scores classes by how much of each of K prototypes the patch tokens of a frozen backbone show.
 
-        t = project(backbone(x))                        (B, D, h, w)   1x1 convolution on frozen patch tokens
+        t = project(backbone(x))                        (B, D, h, w)   1x1 convolution on frozen patch tokens, or on
+                                                                       their principal components
         s = softmax over prototypes (cos(t, p_k) / τ)   (B, K, h, w)   assignment of each patch to the prototypes
         m = smooth(s)                                   (B, K, h, w)   depth-wise convolution: spatial coherence
         g_k = max (or mean) over cells of m_k           (B, K) in [0, 1], the activation
@@ -96,8 +103,8 @@ class ProtoSViT(SelfInterpretable):
     prototype fires most. Metrics: global size (prototypes with any weight), local size (those with a contribution to
     the predicted class).
 
-    Consistency needs `views: 2` of the data; without two views, and with features that are cached from one view, set
-    its coefficient to 0.
+    Consistency needs `views: 2` of the data, with `augment: pipnet` or `mirror`; without two views, and with features
+    that are cached from one view, set its coefficient to 0.
 
     Limits: the receptive field of a cell is larger than the patch in the picture.
 
@@ -105,15 +112,15 @@ class ProtoSViT(SelfInterpretable):
     depth-wise convolution are non-negative and sum to 1, so that a map remains an assignment and g is in [0, 1] (there:
     the sum of a 3 x 3 and a 1 x 1 depth-wise convolution, layer norm and ReLU, whose output has no bounds); no ReLU
     before the projection; no entropy term there, and the sparsity is that of `importance` plus 0.01 its norm; the
-    consistency there is that of the projected patches; prototypes are not pruned by Fisher information. The published
-    loss terms without the norm: `coefficients: {entropy: 0, hoyer: 0, coverage: 0, importance: 0.01, patch_coverage:
-    1}`.
+    consistency there is that of the projected patches; prototypes are not pruned by Fisher information; principal
+    components are an option of ours. The published loss terms without the norm: `coefficients: {entropy: 0, hoyer: 0,
+    coverage: 0, importance: 0.01, patch_coverage: 1}`.
 
     Args:
         domain: meaning of inputs and outputs (`data.domain`).
         backbone: see `zoo.networks.image_backbones.create_backbone`; published: DINOv2. The default recipe freezes it.
         prototypes: K.
-        dim: D.
+        projection: the 1x1 convolution to D channels, see `zoo.prototypes.layers.components.Projection`.
         temperature: τ, above 0.
         kernel: side of the depth-wise convolution in cells, odd; 1: no smoothing.
         pooling: "max" or "mean".
@@ -137,7 +144,7 @@ class ProtoSViT(SelfInterpretable):
         domain: dict[str, Any] | Domain,
         backbone: str | dict[str, Any] = "vit_base_patch14_reg4_dinov2",
         prototypes: int = 256,
-        dim: int = 256,
+        projection: Projection | None = None,
         temperature: float = 0.1,
         kernel: int = 3,
         pooling: str = "max",
@@ -149,19 +156,22 @@ class ProtoSViT(SelfInterpretable):
     ) -> None:
         domain = require_images(domain, "ProtoSViT")
         check_at_least(2, prototypes=prototypes)
-        check_at_least(1, dim=dim, patches=patches, thumbnail=thumbnail)
+        check_at_least(1, patches=patches, thumbnail=thumbnail)
         check_at_least(0, shrink=shrink)
         check_above(0, temperature=temperature)
         check_choice(("max", "mean"), pooling=pooling)
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"kernel must be an odd number of cells; got {kernel}.")
         super().__init__(domain, recipe)
+        projection = parse_options(Projection, projection, "projection")
         self.keep_arguments(locals())
         self.temperature, self.pooling = temperature, pooling
         self.shrink, self.abstain_below = shrink, abstain_below
         self.backbone = create_backbone(backbone, domain.channels)
-        self.project = nn.Conv2d(self.backbone.channels, dim, 1)
-        self.prototypes = nn.Parameter(torch.randn(prototypes, dim))
+        channels, count = self.backbone.channels, projection.components
+        self.components = None if count is None else PrincipalComponents(channels, count)
+        self.project = nn.Conv2d(count or channels, projection.dim, 1)
+        self.prototypes = nn.Parameter(torch.randn(prototypes, projection.dim))
         self.smooth = nn.Parameter(torch.zeros(prototypes, kernel, kernel))
         self.head = sparse_head(prototypes, len(domain.classes))
         self.patches = ChannelPrototypes(prototypes, domain.channels, patches, thumbnail)
@@ -171,7 +181,9 @@ class ProtoSViT(SelfInterpretable):
 
     def assign(self, x: Tensor) -> Tensor:
         """Assignment of each patch to the prototypes, (B, K, h, w); sums to 1 over them."""
-        tokens = F.normalize(self.project(self.backbone(x)).float(), dim=1)
+        maps = self.backbone(x)
+        maps = maps if self.components is None else self.components(maps)
+        tokens = F.normalize(self.project(maps).float(), dim=1)
         vectors = F.normalize(self.prototypes.float(), dim=1)
         with torch.autocast(x.device.type, enabled=False):
             return (F.conv2d(tokens, vectors[:, :, None, None]) / self.temperature).softmax(1)
@@ -206,13 +218,8 @@ class ProtoSViT(SelfInterpretable):
         if self.coefficients["patch_coverage"]:
             terms["patch_coverage"] = coverage(assignment.transpose(0, 1).flatten(1).T)
         if self.coefficients["consistency"]:
-            if "view" not in batch:
-                raise ValueError(
-                    "ProtoSViT's consistency compares two views of each image, and this batch has one (keys: "
-                    f"{', '.join(sorted(batch))}); set data.init_args.views to 2 and augment to 'pipnet', or the "
-                    "coefficient of consistency to 0."
-                )
-            terms["consistency"] = jensen_shannon(assignment, self.assign(batch["view"]))
+            view = second_view(batch, "ProtoSViT's consistency", ", or the coefficient of consistency to 0")
+            terms["consistency"] = jensen_shannon(assignment, on_first(self.assign(view), batch))
         return terms
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -223,12 +230,25 @@ class ProtoSViT(SelfInterpretable):
         sizes = self.sizes.update(split, scores, evidence.activation, self.head.weight * self.patches.alive)
         return {**super().update_metrics(split, scores, evidence, batch), **sizes}
 
+    def require_ready(self) -> None:
+        if self.components is not None:
+            self.components.require_fitted("ProtoSViT")
+
     def check_recipe(self) -> None:
         require_grid(self.backbone, self.domain, "ProtoSViT")
+        if self.components is not None:
+            self.components.check_recipe(self.stages, ["backbone"], "ProtoSViT")
 
     def on_stage_start(self, stage: Stage) -> None:
         if set(stage.trained) - {"head"}:
             self.patches.clear()
+
+    @action
+    def fit_components(self, projection_set: ProjectionSet) -> None:
+        """Sets the principal components of the training images' maps."""
+        if self.components is None:
+            raise ValueError("the recipe has the action fit_components: set projection.components of ProtoSViT too.")
+        self.components.fit(survey(projection_set, self.backbone))
 
     @action
     def gallery(self, projection_set: ProjectionSet) -> None:
