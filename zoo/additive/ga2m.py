@@ -39,6 +39,8 @@ RECIPE = Recipe(
     optimizer="adam",
     coefficients={"task": 1.0},
 )
+# Rows for each bin of a column, rows for each pair, bins of all columns, bins of a column.
+ROWS, PAIR_ROWS, MOST, FEWEST = 8, 200, 4096, 16
 
 
 @register(
@@ -66,8 +68,9 @@ class GA2M(SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`): a table.
-        pairs: number of pairs; by default three times the number of columns.
-        bins: largest number of bins of a column of numbers, 2 to 1,024.
+        pairs: number of pairs; by default three times the number of columns, and at most one for 200 training rows.
+        bins: largest number of bins of a column of numbers; fewer on tables with less than eight rows for each bin, or
+            with more than 4,096 bins in all, but at least 16.
         pair_bins: the same in pairs, 2 to 64.
         monotone: "increasing" or "decreasing" by name of a column of numbers, for values and for the log-odds of two
             classes: its curve never falls, or never rises, and the column is in no pair.
@@ -98,6 +101,7 @@ class GA2M(SelfInterpretable):
         self.keep_arguments(locals())
         check_at_least(2, bins=bins, pair_bins=pair_bins)
         check_at_least(0, pairs=pairs or 0)
+        self.rows_a_pair = PAIR_ROWS if pairs is None else 1
         table = table_of(self.domain, "GA2M")
         count, outputs = len(table.layout), outputs_of(table)
         most = count * (count - 1) // 2
@@ -145,14 +149,16 @@ class GA2M(SelfInterpretable):
         target = projection_set.gather(torch.cat([batch["target"] for batch in batches]))
         weight = torch.cat([self._weights(batch) for batch in batches])
         weight = projection_set.gather(weight)
-        self.effects.bins.fit(inputs)
+        enough = max(FEWEST, min(len(inputs) // ROWS, MOST // inputs.shape[1]))
+        self.effects.bins.fit(inputs, enough)
         bins = self.effects.bins(inputs)
         del inputs, batches
         columns = [
             BinColumn(size, column.numeric, len(column.missing) if column.numeric else 0)
             for size, column in zip(self.effects.bins.sizes.tolist(), self.effects.bins.columns, strict=True)
         ]
-        options = FitOptions(pairs=len(self.effects.columns), pair_bins=self.pair_bins, monotone=self.signs)
+        pairs = min(len(self.effects.columns), len(bins) // self.rows_a_pair)
+        options = FitOptions(pairs=pairs, pair_bins=self.pair_bins, monotone=self.signs)
         for output, found in enumerate(self._fits(bins, columns, target, weight, options)):
             self._take_over(found, output)
         self.effects.measure(bins, weight)

@@ -53,16 +53,19 @@ class Bins(nn.Module):
         """(K,) bins of each column."""
         return self.counts + torch.tensor([_indicators(c) for c in self.columns], device=self.edges.device)
 
-    def fit(self, inputs: Tensor) -> None:
-        """Finds edges from training inputs (N, F): midpoints between quantiles, at most `most` bins a column.
+    def fit(self, inputs: Tensor, most: int | None = None) -> None:
+        """Finds edges from training inputs (N, F): midpoints between quantiles.
 
-        A column with at most `most` different values gets a bin for each of them.
+        Args:
+            inputs: of the training rows.
+            most: largest number of bins of a column of numbers, up to that of the constructor, which is the default. A
+                column with at most as many different values gets a bin for each of them.
         """
         self.edges.fill_(PADDING)
         for k in self.numeric.nonzero().flatten().tolist():
             block = inputs[:, self.first[k] :][:, : self.columns[k].width]
             present = block[:, 1:].sum(1) < 0.5
-            found = edges_of(block[present, 0], self.most)
+            found = edges_of(block[present, 0], min(most or self.most, self.most))
             self.edges[k, : len(found)] = found.to(self.edges)
 
     def forward(self, x: Tensor) -> Tensor:
