@@ -43,7 +43,7 @@ def test_they_are_beside_their_twins_and_hashed() -> None:
 
 def test_they_are_small() -> None:
     sizes = [file.stat().st_size for file in ROOT.rglob("*") if file.is_file()]
-    assert sum(sizes) < 64e6 and max(sizes) < 15e6
+    assert sum(sizes) < 60e6 and max(sizes) < 15e6
     assert {file.suffix for file in ROOT.rglob("*") if file.is_file()} == {".safetensors", ".yaml", ".md"}
 
 
