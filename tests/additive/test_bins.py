@@ -29,6 +29,9 @@ def test_few_values_get_a_bin_each_and_many_get_quantiles() -> None:
     assert len(edges) == 3 and torch.allclose(edges, torch.tensor([250.0, 500.0, 750.0]), atol=2)
     spiky = torch.cat([torch.zeros(900), torch.arange(1.0, 101.0)])  # zero has most of the mass
     edges = edges_of(spiky, 8)
-    assert edges[0] == 0.5 and len(edges) >= 1
+    assert edges[0] == 0.5 and len(edges) == 6 and torch.bucketize(spiky, edges).unique(return_counts=True)[1].min() > 9
+    two = torch.cat([torch.zeros(400), torch.full((400,), 50.5), torch.arange(1.0, 101.0)])
+    bins = torch.bucketize(two, edges_of(two, 8), right=True)
+    assert not set(bins[two == 50.5].tolist()) & set(bins[two != 50.5].tolist()) and int(bins.max()) < 8
     close = torch.tensor([1.0, 1.0 + 2**-23])
     assert torch.bucketize(close, edges_of(close, 2), right=True).tolist() == [0, 1]

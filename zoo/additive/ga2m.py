@@ -149,7 +149,8 @@ class GA2M(SelfInterpretable):
         target = projection_set.gather(torch.cat([batch["target"] for batch in batches]))
         weight = torch.cat([self._weights(batch) for batch in batches])
         weight = projection_set.gather(weight)
-        enough = max(FEWEST, min(len(inputs) // ROWS, MOST // inputs.shape[1]))
+        numbers = int(self.effects.bins.numeric.sum())
+        enough = max(FEWEST, min(len(inputs) // ROWS, MOST // max(numbers, 1)))
         self.effects.bins.fit(inputs, enough)
         bins = self.effects.bins(inputs)
         del inputs, batches

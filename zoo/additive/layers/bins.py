@@ -87,7 +87,11 @@ class Bins(nn.Module):
 
 
 def edges_of(values: Tensor, most: int) -> Tensor:
-    """At most `most` - 1 increasing edges between different values (N,): between all of them, or quantiles."""
+    """At most `most` - 1 increasing edges between different values (N,).
+
+    Of at most `most` different values each has a bin. Otherwise a value that is as frequent as two bins has its own, and
+    the other bins have about equally many of the other values.
+    """
     if not len(values):
         return values
     levels, counts = values.unique(return_counts=True)
@@ -95,10 +99,15 @@ def edges_of(values: Tensor, most: int) -> Tensor:
     between = torch.where(between > levels[:-1], between, levels[1:])  # neighbouring floats have no midpoint
     if len(levels) <= most:
         return between
-    share = counts.cumsum(0)[:-1].double() / len(values)
-    wanted = torch.arange(1, most, dtype=torch.double, device=values.device) / most
-    places = torch.searchsorted(share, wanted).clamp_max(len(between) - 1)
-    return between[places.unique()]
+    frequent = counts * most >= 2 * len(values)
+    kept = frequent[1:] | frequent[:-1]
+    others = torch.where(frequent, 0, counts).cumsum(0)
+    bins = most - 2 * int(frequent.sum())
+    if bins > 1 and int(others[-1]):
+        wanted = torch.arange(1, bins, dtype=torch.double, device=values.device) / bins
+        places = torch.searchsorted(others.double() / others[-1], wanted)
+        kept[places.clamp_max(len(between) - 1)] = True
+    return between[kept]
 
 
 def _indicators(column: Column) -> int:
