@@ -89,8 +89,8 @@ class Bins(nn.Module):
 def edges_of(values: Tensor, most: int) -> Tensor:
     """At most `most` - 1 increasing edges between different values (N,).
 
-    Of at most `most` different values each has a bin. Otherwise a value that is as frequent as two bins has its own, and
-    the other bins have about equally many of the other values.
+    Of at most `most` different values each has a bin. Otherwise a value that is as frequent as two bins has its own,
+    and the other bins have about equally many of the other values.
     """
     if not len(values):
         return values
