@@ -157,7 +157,7 @@ def boosted(fold: Fold) -> Any:
     """Histogram gradient boosting with scikit-learn's defaults and early stopping."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    kind = HistGradientBoostingRegressor if fold.task == "regression" else HistGradientBoostingClassifier
+    kind: Any = HistGradientBoostingRegressor if fold.task == "regression" else HistGradientBoostingClassifier
     return kind(categorical_features=fold.categories or None, random_state=0)
 
 
@@ -165,7 +165,7 @@ def ebm(fold: Fold) -> Any:
     """Explainable boosting machine with its defaults."""
     from interpret.glassbox import ExplainableBoostingClassifier, ExplainableBoostingRegressor  # type: ignore
 
-    kind = ExplainableBoostingRegressor if fold.task == "regression" else ExplainableBoostingClassifier
+    kind: Any = ExplainableBoostingRegressor if fold.task == "regression" else ExplainableBoostingClassifier
     types = ["nominal" if k in fold.categories else "continuous" for k in range(fold.arrays["train"].shape[1])]
     return kind(feature_types=types, n_jobs=1, random_state=0)
 
