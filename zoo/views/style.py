@@ -9,7 +9,7 @@ color-scheme:light dark;-webkit-text-size-adjust:100%;print-color-adjust:exact}
 .zoo *{box-sizing:border-box}
 .zoo main{max-width:1080px;margin:0 auto;padding:24px 16px 48px}
 .zoo p,.zoo h4,.zoo figure{margin:0}
-.zoo h1{font-size:1.4rem;margin:0 0 16px}
+.zoo h1{font-size:1.4rem;margin:0 0 16px;overflow-wrap:anywhere}
 .zoo h3{font-size:1rem;margin:24px 0 2px}
 .zoo h4{font-size:1rem;overflow-wrap:anywhere}
 .zoo article{background:var(--paper);border:1px solid var(--line);border-radius:14px;padding:24px;margin:0 0 24px}
