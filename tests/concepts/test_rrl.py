@@ -10,7 +10,7 @@ import zoo
 from tests.small_models import IMAGES, ROWS
 from zoo.concepts import RRL
 from zoo.core.evidence import Evidence
-from zoo.domain import TableDomain
+from zoo.domain import Column, TableDomain
 from zoo.training.projection_set import ProjectionSet
 
 
@@ -198,3 +198,22 @@ def test_rules_of_tic_tac_toe() -> None:
 def test_bad_arguments(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         zoo.create_model("rrl", **{"domain": ROWS, **change})
+
+
+def test_levels_and_missing_codes_are_literals_of_their_own() -> None:
+    columns = (Column(name="age", missing=("",)), Column(name="job", kind="category", levels=("clerk", "pilot")))
+    domain = TableDomain(classes=("a", "b"), columns=columns)
+    model = RRL(domain, rules=2, thresholds=3)
+    names = model.literal_names()
+    assert names[3:6] == ["age is missing"] * 3 and names[-3:] == ["not job = pilot"] * 3
+    with torch.no_grad():
+        model.rules.conjunctions.zero_()
+        model.rules.disjunctions.zero_()
+        model.rules.conjunctions[0, [6, 8]] = 0.9  # "job = clerk" for the first and the last threshold
+        model.rules.conjunctions[1, 7] = 0.8
+        model.head.weight.copy_(torch.tensor([[0.0, 0, 0, 0], [1.0, 2, 0, 0]]))
+    x = torch.stack([domain.preprocess({"age": "1", "job": job}) for job in ("clerk", "pilot")])
+    before = model.eval()(x)
+    model.simplify(ProjectionSet(TensorDataset(x, torch.tensor([0, 1])), batch_size=2))
+    assert torch.allclose(model(x), before)
+    assert [rule.text for rule in model.rule_table()] == ["job = clerk"]

@@ -47,7 +47,8 @@ RECIPE = Recipe(
 class RRL(SelfInterpretable):
     """Scores rows of a table by rules; the score is the sum of the weights of the rules that hold.
 
-        b = literals of x                     (B, L) in {0, 1}: "feature > t" and "feature <= t" for thresholds t
+        b = literals of x                     (B, L) in {0, 1}: "feature > t" and "feature <= t" for thresholds t, or
+                                              "column = level" and its negation for levels and missing codes
         r = rules(b)                          (B, 2n) n conjunctions and n disjunctions of the literals with W > 0.5
         score = (V r + d) / exp(t)            t is learned
 
@@ -81,6 +82,7 @@ class RRL(SelfInterpretable):
     weighs_rows = True
     domain: TableDomain
     places: Tensor
+    indicators: Tensor
     rules: RuleLayer
     alive: Tensor
     support: Tensor
@@ -105,6 +107,7 @@ class RRL(SelfInterpretable):
         share = torch.arange(1, thresholds + 1) / (thresholds + 1)
         places = torch.tensor([0.5]) if thresholds == 1 else torch.special.ndtri(share)
         self.register_buffer("places", places)
+        self.register_buffer("indicators", torch.tensor(self.domain.indicators)[:, None], persistent=False)
         self.negations = negations
         count = len(self.domain.features) * len(places) * (2 if negations else 1)
         self.rules = RuleLayer(count, rules, activation)
@@ -118,19 +121,20 @@ class RRL(SelfInterpretable):
 
     def literals(self, x: Tensor) -> Tensor:
         """Truth of the literals (B, L) in {0, 1}, in the order of `literal_names`."""
-        above = (x[..., None] > self.places).flatten(1).float()
+        places = torch.where(self.indicators, 0.5, self.places)  # (F, T)
+        above = (x[..., None] > places).flatten(1).float()
         return torch.cat([above, 1 - above], 1) if self.negations else above
 
     def literal_names(self) -> list[str]:
         """Text of each literal, with thresholds in the units of the table."""
         features = self.domain.features
         raw = self.domain.values(self.places[:, None].expand(-1, len(features)).cpu())  # (T, F)
-        binary = len(self.places) == 1
+        binary = [len(self.places) == 1 or indicator for indicator in self.domain.indicators]
         names = []
         for signs in (">", "<=") if self.negations else (">",):
             for f, feature in enumerate(features):
-                if binary:
-                    names.append(feature if signs == ">" else f"not {feature}")
+                if binary[f]:
+                    names += [feature if signs == ">" else f"not {feature}"] * len(self.places)
                 else:
                     names += [f"{feature} {signs} {raw[t, f]:.4g}" for t in range(len(self.places))]
         return names
@@ -165,6 +169,7 @@ class RRL(SelfInterpretable):
     @action
     def simplify(self, projection_set: ProjectionSet) -> None:
         """Simplifies the rules and measures them on the training set."""
+        self.rules.merge_equal(self.indicators[:, 0], len(self.places), self.negations)
         self.rules.drop_implied(len(self.places), self.negations)
         hits, sums, classes = torch.zeros_like(self.support), torch.zeros_like(self.outcome), len(self.domain.classes)
         for batch in projection_set:

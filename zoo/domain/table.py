@@ -96,6 +96,11 @@ class TableDomain(Domain):
         ends = accumulate(column.width for column in self.layout)
         return tuple(slice(end - column.width, end) for end, column in zip(ends, self.layout, strict=True))
 
+    @property
+    def indicators(self) -> tuple[bool, ...]:
+        """Which of the F inputs are 0 or 1 for a level or a missing code."""
+        return tuple(i > 0 or not c.numeric for c in self.layout for i in range(c.width))
+
     def preprocess(self, values: Mapping[str, Cell]) -> Tensor:
         """Converts a row of named values, numbers or their texts, to an input (F,).
 

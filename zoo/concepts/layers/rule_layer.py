@@ -63,6 +63,22 @@ class RuleLayer(nn.Module):
                 grid[(inside > 0) & (seen > 1)] = 0
 
     @torch.no_grad()
+    def merge_equal(self, same: Tensor, thresholds: int, negations: bool) -> None:
+        """Moves the weights of literals that are equal for all thresholds of a feature to the first of them.
+
+        Args:
+            same: (F,) bool, the features whose literals do not depend on the threshold.
+            thresholds: see `drop_implied`.
+            negations: see `drop_implied`.
+        """
+        for weight in (self.conjunctions, self.disjunctions):
+            for half in weight.chunk(2, 1) if negations else (weight,):
+                grid = half.unflatten(1, (-1, thresholds))  # (n, F, T), a view
+                strongest = grid.amax(2)
+                grid[:, same] = 0
+                grid[:, same, 0] = strongest[:, same]
+
+    @torch.no_grad()
     def clamp(self) -> None:
         """Clamps the weights to [0, 1], where the continuous form is defined."""
         self.conjunctions.clamp_(0, 1)
