@@ -109,7 +109,7 @@ def columns_and_records(
     Raises:
         FileNotFoundError, ValueError: see `read_table`.
     """
-    records = read_records(path, _delimiter_of(path, what), what=what)
+    records = read_records(path, delimiter_of(path, what), what=what)
     first = next(records, None)
     columns = [] if first is None else [cell.strip() for cell in first.cells]
     for name in required:
@@ -140,7 +140,7 @@ def columns_of(path: Path, what: str = "table") -> list[str]:
     Raises:
         FileNotFoundError, ValueError: see `read_table`.
     """
-    first = next(read_records(path, _delimiter_of(path, what), what=what), None)
+    first = next(read_records(path, delimiter_of(path, what), what=what), None)
     return [] if first is None else [cell.strip() for cell in first.cells]
 
 
@@ -191,7 +191,7 @@ def read_records(path: Path, delimiter: str, quotes: bool = True, what: str = "t
                 yield Record(line, cells)
 
 
-def _delimiter_of(path: Path, what: str) -> str:
+def delimiter_of(path: Path, what: str) -> str:
     """What separates the names in the first line."""
     if path.suffix.lower() == ".tsv":
         return "\t"

@@ -1,6 +1,7 @@
 """Own tables: columns of any kind, missing values, splits, targets, weights, files and data frames."""
 
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,11 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zoo.data import Adult, SklearnTable, Table
+from zoo.data.base import frames
 from zoo.domain import Domain, TableDomain
 
 HEAD = "age,job,school,since,risk,label"
@@ -266,3 +270,36 @@ def test_tables_of_scikit_learn(name: str, rows: int, shape: int) -> None:
     assert domain_of(data).shape == (shape,)
     assert sum(map(len, (data.train_dataset(), data.val_dataset(), data.test_dataset()))) == rows
     assert (data.domain["task"] == "regression") == (name == "diabetes")
+
+
+CELLS = st.text(
+    st.characters(codec="utf-8", exclude_characters=',"\n\r\0\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029'), max_size=4
+)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=6), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_large_files_are_read_as_small_ones(rows: list[tuple[str, ...]], end: str, last: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "t.csv"
+        text = end.join(["a,b,c", *(",".join(row) for row in rows)]) + end * last
+        path.write_text(text, encoding="utf-8", newline="")
+        slow = attempt(path)
+        patch.setattr(frames, "LARGE", 0)
+        assert attempt(path) == slow
+
+
+def attempt(path: Path) -> Any:
+    """The cells and lines of a table, or the message of the error."""
+    try:
+        frame = frames.read_frame(path)
+    except ValueError as error:
+        return str(error)
+    return frame.cells.rows(), frame.lines.tolist(), frame.cells.columns
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n3\n", "a,b\n1,2,3\n", 'a,b\n"1,5",2\n', "a,b\n\n1,2\n", "a;b\n1;2\n"])
+def test_large_files_of_other_forms(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    slow = attempt(tmp_path / "t.csv")
+    monkeypatch.setattr(frames, "LARGE", 0)
+    assert attempt(tmp_path / "t.csv") == slow
