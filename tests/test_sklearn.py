@@ -4,6 +4,7 @@ Most tests use a linear model that an action of its recipe solves, so that a fit
 """
 
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo import Evidence, SelfInterpretable, Unit
+from zoo.core import registry
 from zoo.core.registry import register
 from zoo.sklearn import ZooClassifier, ZooRegressor
 from zoo.training.modes import action
@@ -36,7 +38,6 @@ EXPECTED = {
 }
 
 
-@register("solved", modality="table", paper="ridge regression")
 class Solved(SelfInterpretable):
     """A linear model of the inputs; `solve` computes its weights."""
 
@@ -73,6 +74,15 @@ class Solved(SelfInterpretable):
         solution = torch.linalg.solve(x.T @ (weight * x) + self.penalty * torch.eye(x.shape[1]), x.T @ (weight * y))
         self.head.weight.copy_(solution[:-1].T)
         self.head.bias.copy_(solution[-1])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered() -> Iterator[None]:
+    """`Solved` is a model of the zoo only while these tests run."""
+    register("solved", modality="table", paper="ridge regression")(Solved)
+    yield
+    for table in (registry._entries, registry._classes, registry._small):
+        table.pop("solved")
 
 
 OPTIONS: dict[str, Any] = {

@@ -69,8 +69,11 @@ def some_file(domain: Domain, folder: Path) -> Path:
         write_png(pixels, str(folder / "x.png"))
         return folder / "x.png"
     if isinstance(domain, (TableDomain, SeriesDomain)):
-        names = domain.features if isinstance(domain, TableDomain) else domain.variables
-        rows = [",".join(names)] + [",".join(["0.5"] * len(names))] * (1 if isinstance(domain, TableDomain) else 100)
+        if isinstance(domain, TableDomain):
+            cells = {column.source: column.levels[0] if column.levels else "0.5" for column in domain.layout}
+            rows = [",".join(cells), ",".join(cells.values())]
+        else:
+            rows = [",".join(domain.variables)] + [",".join(["0.5"] * len(domain.variables))] * 100
         (folder / "x.csv").write_text("\n".join(rows))
         return folder / "x.csv"
     text = "for i in range(3):\n    print(i)\n" if isinstance(domain, CodeDomain) else "a warm and funny film"

@@ -55,7 +55,7 @@ def test_a_row_of_a_table(tmp_path: Path) -> None:
     row.write_text("width,height,hue\n1.5,-2,0.25\n")
     assert explain(checkpoint, tmp_path / "out", str(row)) == 0
     page = (tmp_path / "out" / "row.html").read_text()
-    assert "<bdi>width</bdi>" in page and "1.500" in page and "\u22122.000" in page
+    assert "<bdi>width</bdi>" in page and all(f"<bdi>{value}</bdi>" in page for value in ("1.5", "-2", "0.25"))
     row.write_text("width,height\n1.5,-2\n")
     assert explain(checkpoint, tmp_path / "out", str(row)) == 2
 

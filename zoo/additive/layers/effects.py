@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.additive.layers.bins import Bins
-from zoo.additive.layers.readout import per_class
+from zoo.additive.layers.readout import no_curve, per_class
 from zoo.core.curves import Axis, Curve
 from zoo.domain import TableDomain
 
@@ -100,7 +100,9 @@ class Effects(nn.Module):
         for name, pair, (i, j), density in zip(
             self.names()[len(axes) :], self.pairs, self.columns.tolist(), self.pair_density, strict=True
         ):
-            i, j = (i, j) if i >= 0 else (0, 1)  # an unused pair is 0 everywhere, whatever its axes
+            if i < 0:
+                curves.append(no_curve(name, 2, len(domain.classes)))
+                continue
             both = (self._coarse(axes[i], i), self._coarse(axes[j], j))
             n, m = map(len, both)
             curves.append(Curve(name, both, per_class(pair[:n, :m], domain), density[:n, :m]))
