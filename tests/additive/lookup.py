@@ -10,8 +10,7 @@ from zoo.additive.layers.bins import Bins
 from zoo.additive.layers.readout import additive_evidence, column_support, outputs_of, per_class
 from zoo.core.curves import Axis, Curve
 from zoo.core.evidence import Evidence, Unit
-from zoo.core.module import SelfInterpretable
-from zoo.core.unit_logits import attribute_logits, sum_logits
+from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Column, TableDomain
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
@@ -36,7 +35,7 @@ PRICES = replace(PEOPLE, classes=("price",), task="regression")
 SHIRTS = replace(PEOPLE, classes=("small", "medium", "large"))
 
 
-class Lookup(SelfInterpretable):
+class Lookup(UnitLogits):
     """score = bias + sum over columns of a table + sum over pairs of columns of a table."""
 
     default_recipe = Recipe((Stage("train", epochs=1, train=()),), lr=0.1, weight_decay=0.0, optimizer="adam")
@@ -63,15 +62,6 @@ class Lookup(SelfInterpretable):
         bins = self.bins(x)
         terms = torch.stack([t[tuple(bins[:, k] for k in s)] for t, s in zip(self.tables, self.terms_, strict=True)], 1)
         return additive_evidence(terms, self.bias, self.place.expand(x.shape[0], -1, -1), self.domain)
-
-    def readout(self, evidence: Evidence) -> Tensor:
-        return sum_logits(evidence)
-
-    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        return attribute_logits(evidence, target)
-
-    def slopes(self, evidence: Evidence) -> Tensor:
-        return evidence.state["unit_logits"]
 
     def units(self) -> tuple[Unit, ...]:
         names = [column.name for column in self.bins.columns]

@@ -5,6 +5,7 @@ import torch
 
 from zoo.additive.layers.blocks import BinColumn
 from zoo.additive.layers.fit import AdditiveTables, FitOptions, fit_additive
+from zoo.additive.layers.likelihood import Task
 
 ROWS = 6000
 COLUMNS = [BinColumn(32, True), BinColumn(20, True), BinColumn(5, False), BinColumn(16, True)]
@@ -118,3 +119,18 @@ def test_monotone_is_checked() -> None:
         fit_additive(bins, COLUMNS, torch.zeros(4), "regression", options=FitOptions(monotone={2: 1}))
     with pytest.raises(ValueError, match="cannot be in a pair"):
         fit_additive(bins, COLUMNS, torch.zeros(4), "regression", options=FitOptions(pairs=[(0, 1)], monotone={1: 1}))
+
+
+@pytest.mark.parametrize("task", ["regression", "binary"])
+def test_a_weight_counts_as_copies_of_a_row(task: Task) -> None:
+    draw = torch.Generator().manual_seed(1)
+    bins, copies = torch.randint(5, (200, 2), generator=draw), torch.randint(1, 4, (200,), generator=draw)
+    target = bins[:, 0] - bins[:, 1] + torch.randn(200, generator=draw)
+    target = target if task == "regression" else (target > 0).long()
+    columns, options = [BinColumn(5, True), BinColumn(5, False)], FitOptions(pairs=0)
+    weighted = fit_additive(bins, columns, target, task, weight=copies.double(), options=options)
+    rows, values = (each.repeat_interleave(copies, 0) for each in (bins, target))
+    copied = fit_additive(rows, columns, values, task, options=options)
+    without = fit_additive(bins, columns, target, task, options=options)
+    assert torch.allclose(weighted.scores(bins), copied.scores(bins), atol=1e-6)
+    assert not torch.allclose(without.scores(bins), copied.scores(bins), atol=1e-3)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import zoo
 from zoo.additive.ga2m import GA2M
+from zoo.cli.edit import still_read
 from zoo.cli.main import main
 from zoo.core.curves import Axis
 from zoo.data import Table
@@ -146,7 +147,7 @@ def test_the_command_edits_and_measures(tmp_path: Path, capsys: pytest.CaptureFi
     common = ["edit", "--checkpoint", str(folder / "checkpoint"), "--output", str(tmp_path / "edited")]
     assert main([*common, "--edits", str(tmp_path / "e.yaml")]) == 0
     out = capsys.readouterr().out
-    assert "auroc" in out and "1 edits; saved" in out
+    assert "auroc" in out and "1 edits; saved" in out and "note:" not in out
     assert main(common) == 2 and "edit needs --edits FILE, or --undo" in capsys.readouterr().err
     back = ["edit", "--checkpoint", str(tmp_path / "edited"), "--config", str(folder / "config.yaml"), "--undo"]
     assert main([*back, "--output", str(tmp_path / "undone")]) == 0
@@ -161,6 +162,16 @@ def test_monotone_curves_hold_everywhere() -> None:
     score = model(rows).detach().diff()[:, 0]
     assert bool((score.diff() <= 0).all()) and float(score[0] - score[-1]) > 0.1
     assert not any("a x" in unit.name for unit in model.units())
+
+
+def test_removed_columns_that_still_count_in_pairs_are_named() -> None:
+    model, _ = fitted("label", pairs=1, bins=16)
+    (name,) = [unit.name for unit in model.units() if unit.kind == "pair"]
+    column = name.split(" x ")[0]
+    alone, both = [{"unit": column, "remove": True}], [{"unit": u, "remove": True} for u in (column, name)]
+    (note,) = still_read(model.edited(alone), alone)
+    assert f"'{column}' is removed by itself, but still counts in {name}" in note
+    assert still_read(model.edited(both), both) == []
 
 
 def test_what_is_refused() -> None:

@@ -144,7 +144,7 @@ def test_conditions_of_columns_of_all_kinds() -> None:
     inputs, thresholds = model.literals.candidates(x, 9)
     names = [model.literals.text(f, t) for f, t in zip(inputs.tolist(), thresholds.tolist(), strict=True)]
     assert {"risk >= 50", "risk >= 85", "risk is -7", "risk is missing", "job = clerk", "job is ?"} <= set(names)
-    assert "school >= high" in names and "risk >= 40" not in names  # the lowest value tells nothing
+    assert "school >= high" in names and "risk >= 40" not in names  # every row is at or above the lowest value
     holds = model.literals(x, inputs, thresholds)
     cells = [CREDIT.cells(row) for row in x]
     for name, column in zip(names, holds.T, strict=True):

@@ -15,7 +15,7 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-ne
 
 
 def run_in_browser(page: str, script: str, folder: Path) -> str:
-    """What `script` leaves in `window.told` when it runs at the end of a page; errors of the page are raised here."""
+    """What `script` leaves in `window.found` when it runs at the end of a page; errors of the page are raised here."""
     browser = next((found for name in NAMES if (found := shutil.which(name))), None)
     if browser is None:
         pytest.skip("no browser at hand: install chromium")
@@ -27,7 +27,7 @@ def run_in_browser(page: str, script: str, folder: Path) -> str:
     asked = (
         f"try{{{script}}}catch(e){{window.wrong.push(String(e))}}"
         "var pre=document.createElement('pre');pre.id='told';"
-        "pre.textContent=JSON.stringify({told:window.told,wrong:window.wrong,"
+        "pre.textContent=JSON.stringify({found:window.found,wrong:window.wrong,"
         "asked:performance.getEntriesByType('resource').map(function(r){return r.name})});"
         "document.body.appendChild(pre);"
     )

@@ -28,7 +28,7 @@ def test_wide_and_narrow(name: str, tmp_path: Path) -> None:
     inner = escape(page_of(name), quote=True)
     frames = "".join(f"<iframe srcdoc=\"{inner}\" width='{width}' height='900'></iframe>" for width in (1280, 375))
     script = """
-    window.told = Array.prototype.map.call(document.querySelectorAll('iframe'), function (frame) {
+    window.found = Array.prototype.map.call(document.querySelectorAll('iframe'), function (frame) {
       var page = frame.contentDocument;
       return [page.documentElement.scrollWidth, page.querySelectorAll('article').length,
               page.querySelector('h2').getBoundingClientRect().height, page.body.innerText.length];
@@ -36,12 +36,12 @@ def test_wide_and_narrow(name: str, tmp_path: Path) -> None:
     """
     script = (
         f"window.addEventListener('load', function () {{{script} pre.textContent = JSON.stringify("
-        "{told: window.told, wrong: window.wrong, asked: []});});"
+        "{found: window.found, wrong: window.wrong, asked: []});});"
     )
     whole = f"<!doctype html><html><head></head><body>{frames}</body></html>"
     answer = json.loads(run_in_browser(whole, script, tmp_path))
     assert answer["wrong"] == []
-    for (wide, articles, height, words), width in zip(answer["told"], (1280, 375), strict=True):
+    for (wide, articles, height, words), width in zip(answer["found"], (1280, 375), strict=True):
         assert wide <= width and articles == 2 and height > 20 and words > 100, (name, width, wide)
 
 
@@ -50,7 +50,7 @@ def test_everything_that_can_be_used_is_reached_by_the_keyboard(tmp_path: Path) 
     var all = document.querySelectorAll('input, select, button, a');
     var box = document.querySelector('.count input');
     box.focus();
-    window.told = {
+    window.found = {
       all: all.length,
       reached: Array.prototype.filter.call(all, function (e) { return e.tabIndex === 0 && !e.disabled; }).length,
       named: Array.prototype.filter.call(document.querySelectorAll('input'), function (e) {
@@ -61,7 +61,7 @@ def test_everything_that_can_be_used_is_reached_by_the_keyboard(tmp_path: Path) 
     };
     """
     answer = json.loads(run_in_browser(page_of("cem"), script, tmp_path))
-    told = answer["told"]
+    told = answer["found"]
     assert answer["wrong"] == [] and answer["asked"] == []
     assert told["all"] == told["reached"] > 10 and told["inputs"] == told["named"] and told["focused"]
 

@@ -55,11 +55,11 @@ def test_searching_in_a_browser(tmp_path: Path) -> None:
       field.dispatchEvent(new Event('input'));
       return [document.querySelectorAll('.cards > li:not([hidden])').length, document.querySelector('#none').hidden];
     }
-    window.told = [shown(''), shown('onerror'), shown('nothing of it'), window.bad || null];
+    window.found = [shown(''), shown('onerror'), shown('nothing of it'), window.bad || null];
     """
     answer = json.loads(run_in_browser(page, script, tmp_path))
     assert answer["wrong"] == [] and answer["asked"] == []
-    assert answer["told"] == [[len(units), True], [1, True], [0, False], None]
+    assert answer["found"] == [[len(units), True], [1, True], [0, False], None]
 
 
 def test_a_folder_is_no_page(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

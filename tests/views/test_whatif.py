@@ -14,7 +14,7 @@ from zoo.views.cards import prepare
 from zoo.views.html import page
 
 TRY = """
-window.told = Array.prototype.map.call(document.querySelectorAll('article'), function (article) {
+window.found = Array.prototype.map.call(document.querySelectorAll('article'), function (article) {
   var what = article.whatIf;
   if (!what) return null;
   var told = { whole: what.scores(), off: [], set: [] };
@@ -63,9 +63,9 @@ def test_the_page_computes_what_the_model_computes(tmp_path: Path) -> None:
     )
     answer = json.loads(run_in_browser(whole, TRY, tmp_path))
     assert answer["wrong"] == [] and answer["asked"] == []
-    assert len(answer["told"]) == len(names)
+    assert len(answer["found"]) == len(names)
     sliders = 0
-    for name, told, (scores, off, set_, kinds, linear) in zip(names, answer["told"], expected, strict=True):
+    for name, told, (scores, off, set_, kinds, linear) in zip(names, answer["found"], expected, strict=True):
         close = lambda got, want, n=name: torch.testing.assert_close(  # noqa: E731
             torch.tensor(got, dtype=torch.float32), want.cpu().float(), atol=1e-4, rtol=1e-4, msg=lambda m: f"{n}: {m}"
         )
@@ -100,11 +100,11 @@ def test_the_margin_adds_up_and_the_rival_can_be_chosen(tmp_path: Path) -> None:
     var first = parts();
     select.value = select.options[select.options.length - 1].value;
     select.dispatchEvent(new Event('input', { bubbles: true }));
-    window.told = { first: first, last: parts(), rival: Number(select.value) };
+    window.found = { first: first, last: parts(), rival: Number(select.value) };
     """
     answer = json.loads(run_in_browser(page(told, ["one"]), script, tmp_path))
     assert answer["wrong"] == []
-    found, target = answer["told"], int(told.target)
+    found, target = answer["found"], int(told.target)
     second = told.scores[0].topk(2).indices[1]
     for parts, rival in ((found["first"], int(second)), (found["last"], found["rival"])):
         difference = (told.scores[0, target] - told.scores[0, rival]).item()
@@ -120,11 +120,11 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     told = replace(told, domain=replace(told.domain, classes=classes), units=units)
     script = (
         "document.querySelectorAll('.count input').forEach(function (c) { c.click(); });"
-        "window.told = [window.bad, document.querySelector('.margin').textContent, document.images.length];"
+        "window.found = [window.bad, document.querySelector('.margin').textContent, document.images.length];"
     )
     answer = json.loads(run_in_browser(page(told, [evil]), script, tmp_path))
-    assert answer["wrong"] == [] and answer["told"][0] is None and answer["told"][2] == 0
-    assert "</script><script>window.bad=1</script>" in answer["told"][1]
+    assert answer["wrong"] == [] and answer["found"][0] is None and answer["found"][2] == 0
+    assert "</script><script>window.bad=1</script>" in answer["found"][1]
 
 
 def test_without_effects_there_is_no_script() -> None:

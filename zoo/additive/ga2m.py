@@ -19,9 +19,8 @@ from zoo.additive.layers.fit import AdditiveTables, FitOptions, fit_additive
 from zoo.additive.layers.readout import additive_evidence, column_support, outputs_of, table_of
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
-from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
-from zoo.core.unit_logits import attribute_logits, sum_logits
+from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain, TableDomain
 from zoo.training.batch import Batch
 from zoo.training.modes import action
@@ -49,7 +48,7 @@ ROWS, PAIR_ROWS, MOST, FEWEST = 8, 200, 4096, 16
     paper="Lou et al., KDD 2013",
     small=Small({"pairs": 2, "bins": 8, "pair_bins": 4}, variants={"mains": Small({"pairs": 0})}),
 )
-class GA2M(SelfInterpretable):
+class GA2M(UnitLogits):
     """Scores a row by a sum of tables of one column and of pairs of columns, solved for in seconds.
 
         score = b + Σ_k f_k(bin of x_k) + Σ_(i, j) f_ij(bin of x_i, bin of x_j)     for two classes the log-odds
@@ -120,15 +119,6 @@ class GA2M(SelfInterpretable):
             pairs = self.place[columns.clamp_min(0)].amax(1) * (columns[:, :1] >= 0)  # (P, F)
             support = torch.cat([self.place, pairs]).expand(x.shape[0], -1, -1)
         return additive_evidence(self.effects(x), self.intercept, support, self.domain)
-
-    def readout(self, evidence: Evidence) -> Tensor:
-        return sum_logits(evidence)
-
-    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        return attribute_logits(evidence, target)
-
-    def slopes(self, evidence: Evidence) -> Tensor:
-        return evidence.state["unit_logits"]
 
     def units(self) -> tuple[Unit, ...]:
         mains, used = len(self.place), len(self.place) + len(self.effects.used)

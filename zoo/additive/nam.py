@@ -16,9 +16,8 @@ from zoo.additive.layers.feature_networks import UNITS, FeatureNetworks
 from zoo.additive.layers.readout import additive_evidence, column_support, outputs_of, per_class, table_of
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
-from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
-from zoo.core.unit_logits import attribute_logits, sum_logits
+from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain
 from zoo.training.batch import Batch
 from zoo.training.modes import action, evaluating
@@ -51,7 +50,7 @@ RECIPE = Recipe(
         variants={"exu": Small({"hidden": [], "activation": "exu", "bags": 3})},
     ),
 )
-class NAM(SelfInterpretable):
+class NAM(UnitLogits):
     """Scores a row by a sum of learned functions of one column each; every function is a small network.
 
         f_k(x) = network_k(value)          of a number; a learned constant for each level and each missing code
@@ -139,15 +138,6 @@ class NAM(SelfInterpretable):
         clean = self.networks(x, dropout=False) - self.means if self.networks.dropout else functions
         evidence.state["functions"] = clean
         return evidence
-
-    def readout(self, evidence: Evidence) -> Tensor:
-        return sum_logits(evidence)
-
-    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        return attribute_logits(evidence, target)
-
-    def slopes(self, evidence: Evidence) -> Tensor:
-        return evidence.state["unit_logits"]
 
     def units(self) -> tuple[Unit, ...]:
         return tuple(Unit(name, "feature") for name in self.names)

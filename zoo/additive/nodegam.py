@@ -16,9 +16,8 @@ from zoo.additive.layers.readout import additive_evidence, no_curve, outputs_of,
 from zoo.additive.layers.tree_layer import TreeLayer
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
-from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
-from zoo.core.unit_logits import attribute_logits, sum_logits
+from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain
 from zoo.training.batch import Batch
 from zoo.training.modes import action, evaluating
@@ -56,7 +55,7 @@ RECIPE = Recipe(
         variants={"mains": Small({"pairs": 0, "layers": 1, "depth": 3})},
     ),
 )
-class NODEGAM(SelfInterpretable):
+class NODEGAM(UnitLogits):
     """Scores a row by a sum of functions of one column or two, each a sum of soft oblivious trees that read the same.
 
         h_l = trees of layer l; each chooses its columns by entmax, and reads earlier trees of the same columns
@@ -181,15 +180,6 @@ class NODEGAM(SelfInterpretable):
         functions = torch.einsum("btd,tk->bkd", parts, self.owner)
         bias = self.bias + torch.einsum("btd,t->bd", parts, 1 - self.owner.sum(1))
         return additive_evidence(functions, bias, None, self.domain)
-
-    def readout(self, evidence: Evidence) -> Tensor:
-        return sum_logits(evidence)
-
-    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        return attribute_logits(evidence, target)
-
-    def slopes(self, evidence: Evidence) -> Tensor:
-        return evidence.state["unit_logits"]
 
     def require_ready(self) -> None:
         if not self.hard:

@@ -15,9 +15,8 @@ from zoo.additive.layers.risk_scores import MOST, Rows, Search, find_risk_score
 from zoo.additive.layers.score_card import card_text
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
-from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
-from zoo.core.unit_logits import attribute_logits, sum_logits
+from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain
 from zoo.training.batch import Batch
 from zoo.training.modes import action
@@ -42,7 +41,7 @@ RECIPE = Recipe(
     paper="Ustun and Rudin, JMLR 2019; Liu et al., NeurIPS 2022",
     small=Small({"features": 3, "thresholds": 3}, classes=2),
 )
-class ScoringSystem(SelfInterpretable):
+class ScoringSystem(UnitLogits):
     """A card that is added up by hand: each condition that holds gives points, and the total gives the risk.
 
         h_i = 1 if "column >= threshold", "column = level" or "column is missing" holds for a row, else 0
@@ -117,15 +116,6 @@ class ScoringSystem(SelfInterpretable):
         rows = x.shape[0]
         state = {"unit_logits": logits.expand(rows, -1, -1), "bias": bias.expand(rows, -1)}
         return Evidence(holds, None if self.training else support.expand(rows, -1, -1), state)
-
-    def readout(self, evidence: Evidence) -> Tensor:
-        return sum_logits(evidence)
-
-    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        return attribute_logits(evidence, target)
-
-    def slopes(self, evidence: Evidence) -> Tensor:
-        return evidence.state["unit_logits"]
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         return {"task": task_loss(scores, batch["target"], self.domain, None, batch.get("weight"))}

@@ -10,6 +10,7 @@ import zoo
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser
 from zoo.cli.checkpoint_data import add_force, data_of, loader_of, require_same_domain
+from zoo.core.curves import HasCurves
 from zoo.core.module import SelfInterpretable
 from zoo.data.base.module import DataModule
 from zoo.training.batch import as_batch
@@ -58,10 +59,27 @@ def edit(arguments: list[str]) -> int:
     require_same_domain(model, data, f"edit {options.checkpoint}", options.force == "true")
     before, after = (measured(one, data) for one in (model, edited))
     print_table(before, after)
+    for warning in still_read(edited, changes):
+        print(f"note: {printable(warning)}")
     about = {"edits": list(edited.edits)} if isinstance(edited, Editable) else {}
     metrics = {f"test/{name}": value for name, value in after["test"].items()}
     print(f"{len(about['edits'])} edits; saved {printable(zoo.save(edited, options.output, metrics=metrics))}")
     return 0
+
+
+def still_read(model: SelfInterpretable, changes: list[Any]) -> list[str]:
+    """What removed columns still contribute, in pairs."""
+    if not isinstance(model, HasCurves):
+        return []
+    removed = {change["unit"] for change in changes if change.get("remove")}
+    pairs = [curve for curve in model.curves() if len(curve.axes) == 2 and bool(curve.values.any())]
+    found = {unit: [p.unit for p in pairs if unit in {axis.column for axis in p.axes}] for unit in sorted(removed)}
+    return [
+        f"'{unit}' is removed by itself, but still counts in {', '.join(names)}; remove these units too, if the score "
+        f"must not depend on it."
+        for unit, names in found.items()
+        if names
+    ]
 
 
 def measured(model: SelfInterpretable, data: DataModule) -> dict[str, dict[str, float]]:

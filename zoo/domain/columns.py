@@ -79,8 +79,10 @@ class Column:
                 f"parts of a number {', '.join(PARTS)}."
             )
         if (self.kind == "number") == bool(self.levels) or len(set(self.levels)) < len(self.levels):
-            raise ValueError(f"column '{self.name}' of kind '{self.kind}' has levels {self.levels}; a category needs "
-                             "one or more different ones, a number none.")  # fmt: skip
+            raise ValueError(
+                f"column '{self.name}' of kind '{self.kind}' has levels {self.levels}; a category needs one or more "
+                "different ones, a number none."
+            )
         increasing = all(a < b for values in (self.knots, self.scores) for a, b in pairwise(values))
         if not self.scale > 0 or len(self.knots) != len(self.scores) or len(self.knots) == 1 or not increasing:
             raise ValueError(

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence, Unit
-from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
-from zoo.core.unit_logits import attribute_logits, sum_logits
+from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain, ImageDomain
 from zoo.training.batch import Batch
 from zoo.training.modes import evaluating
@@ -41,7 +40,7 @@ RECIPE = Recipe(
         variants={"corner": Small({"shortcut": "corner"})},
     ),
 )
-class BagNet(SelfInterpretable):
+class BagNet(UnitLogits):
     """A residual network whose cells each see a small patch: score = bias + mean over the patches of W z.
 
         z = backbone(x)              (B, D, h, w)    a cell depends on a patch of `receptive_field` pixels only
@@ -144,15 +143,6 @@ class BagNet(SelfInterpretable):
         support = None if self.training else self.field.float().expand(x.shape[0], -1, -1, -1)
         bias = self.head.bias.expand(x.shape[0], -1)
         return Evidence(torch.ones_like(logits[..., 0]), support, {"unit_logits": logits, "bias": bias})
-
-    def readout(self, evidence: Evidence) -> Tensor:
-        return sum_logits(evidence)
-
-    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        return attribute_logits(evidence, target)
-
-    def slopes(self, evidence: Evidence) -> Tensor:
-        return evidence.state["unit_logits"]
 
     def units(self) -> tuple[Unit, ...]:
         return tuple(

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence, Unit
-from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
-from zoo.core.unit_logits import attribute_logits, sum_logits
+from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain, TextDomain
 from zoo.networks.encoders import create_encoder
 from zoo.parts.layers.elements import Elements
@@ -46,7 +45,7 @@ RECIPE = Recipe(
         },
     ),
 )
-class SENN(SelfInterpretable):
+class SENN(UnitLogits):
     """A locally linear model: score = θ(x)ᵀ h(x), with θ nearly constant around each x.
 
         h = concepts of x                       (B, K)       learned by an autoencoder, or the input's own elements
@@ -130,15 +129,6 @@ class SENN(SelfInterpretable):
             here = torch.eye(self.count, device=x.device).unflatten(1, self.elements.grid)
             support = here.expand(x.shape[0], *here.shape)
         return Evidence(h, support, state)
-
-    def readout(self, evidence: Evidence) -> Tensor:
-        return sum_logits(evidence)
-
-    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        return attribute_logits(evidence, target)
-
-    def slopes(self, evidence: Evidence) -> Tensor:
-        return evidence.state["unit_logits"]
 
     def _means(self, x: Tensor) -> Tensor:
         """Mean of each element (B, L)."""

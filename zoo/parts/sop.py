@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core.evidence import Evidence, Unit
-from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
-from zoo.core.unit_logits import attribute_logits, of_target, sum_logits
+from zoo.core.unit_logits import UnitLogits, of_target
 from zoo.domain import Domain, TextDomain
 from zoo.parts.layers.element_features import CopiedFeatures, create_projection
 from zoo.parts.layers.elements import Elements
@@ -84,7 +83,7 @@ WORDS = {"elements": {}, "grouping": {"groups": 4, "size": 0.5}}
         },
     ),
 )
-class SumOfParts(SelfInterpretable):
+class SumOfParts(UnitLogits):
     """Turns a backbone into a sum over groups of the input's elements; its terms are the explanation.
 
         e = projection(x)                              (B, L, E) features of the L elements, see `Elements`
@@ -275,15 +274,6 @@ class SumOfParts(SelfInterpretable):
             self.warned = True
             warn_if_negative(mass.detach())
         return mass
-
-    def readout(self, evidence: Evidence) -> Tensor:
-        return sum_logits(evidence)
-
-    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        return attribute_logits(evidence, target)
-
-    def slopes(self, evidence: Evidence) -> Tensor:
-        return evidence.state["unit_logits"]
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         """Each group's weight θ for the target, and the target's logit y for the group by itself."""

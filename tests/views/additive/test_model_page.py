@@ -58,13 +58,13 @@ def test_the_editor_does_what_edits_do(domain: TableDomain, tmp_path: Path) -> N
     script = (
         f"{HELP}{choose if domain is SHIRTS else ''}{EDIT}"
         "document.querySelector('#undo').click();"
-        "window.told = { yaml: curveEditor.yaml(), text: document.querySelector('#edits').textContent,"
+        "window.found = { yaml: curveEditor.yaml(), text: document.querySelector('#edits').textContent,"
         " count: document.querySelector('#count').textContent, removed: document.querySelectorAll('.removed').length,"
         f" values: [0, 1, 2, 3, 4].map(function (k) {{ return curveEditor.current(k, {column}); }}) }};"
     )
     answer = json.loads(run_in_browser(curves_page("people", curves, domain), script, tmp_path))
     assert answer["wrong"] == [] and answer["asked"] == []
-    told = answer["told"]
+    told = answer["found"]
     assert told["count"] == "8 edits" and told["text"] == told["yaml"] and told["removed"] == 1
     edits = parse_yaml(told["yaml"], ConfigLoader)
     assert edits[-1].get("monotone") == "increasing" and ("class" in edits[0]) == (domain is SHIRTS)
@@ -86,11 +86,11 @@ def test_dragging_chooses_the_bins_under_the_pointer(tmp_path: Path) -> None:
       svg.dispatchEvent(new PointerEvent(kind, {{ clientX: at, clientY: frame.top + 40, pointerId: 1 }}));
     }}
     point('pointerdown', 120); point('pointermove', 180); point('pointerup', 180);
-    window.told = ['from', 'to', 'value'].map(function (name) {{ return one.querySelector('.edit .' + name).value; }});
-    window.told.push(one.querySelector('.edit').open);
+    window.found = ['from', 'to', 'value'].map(function (name) {{ return one.querySelector('.edit .' + name).value; }});
+    window.found.push(one.querySelector('.edit').open);
     """
     answer = json.loads(run_in_browser(curves_page("people", curves, PEOPLE), script, tmp_path))
-    low, high, value, opened = answer["told"]
+    low, high, value, opened = answer["found"]
     assert answer["wrong"] == [] and opened and float(low) < float(high)
     edits = [{"unit": "age", "set": {"from": float(low), "to": float(high), "value": 9}}]
     chosen = (edited(curves, edits, PEOPLE.classes)[0].values[:, 1] == 4.5).nonzero().flatten()
@@ -122,12 +122,12 @@ def test_units_are_ranked_searched_and_text(tmp_path: Path) -> None:
       return [names(), document.querySelector('#none').hidden];
     }}
     document.querySelector('[data-curve="0"] [data-do="remove"]').click();
-    window.told = [search(''), search('repair'), search('doctor'), search('nothing'), window.bad || null,
+    window.found = [search(''), search('repair'), search('doctor'), search('nothing'), window.bad || null,
                    curveEditor.yaml()];
     """
     answer = json.loads(run_in_browser(html, script, tmp_path))
     assert answer["wrong"] == [] and answer["asked"] == []
-    everything, repair, doctor, nothing, bad, text = answer["told"]
+    everything, repair, doctor, nothing, bad, text = answer["found"]
     assert everything == [[printable(curve.unit) for curve in order], True] and nothing == [[], False] and bad is None
     assert sorted(repair[0]) == sorted(["job", f"job × {printable(evil)}"]) and sorted(doctor[0]) == [
         "school",
@@ -155,9 +155,9 @@ def test_wide_and_narrow(tmp_path: Path) -> None:
     html = curves_page("people", Lookup(SHIRTS).eval().curves(), SHIRTS).replace(
         "<body", "<body style='width:375px'", 1
     )
-    script = "window.told = [document.body.scrollWidth, document.querySelectorAll('.curves > li').length];"
+    script = "window.found = [document.body.scrollWidth, document.querySelectorAll('.curves > li').length];"
     answer = json.loads(run_in_browser(html, script, tmp_path))
-    assert answer["told"][0] <= 375 and answer["told"][1] == 8
+    assert answer["found"][0] <= 375 and answer["found"][1] == 8
 
 
 def test_without_editor(tmp_path: Path) -> None:
@@ -166,10 +166,10 @@ def test_without_editor(tmp_path: Path) -> None:
     var field = document.querySelector('#find');
     field.value = 'hours';
     field.dispatchEvent(new Event('input'));
-    window.told = document.querySelectorAll('.curves > li:not([hidden])').length;
+    window.found = document.querySelectorAll('.curves > li:not([hidden])').length;
     """
     answer = json.loads(run_in_browser(html, script, tmp_path))
-    assert answer["wrong"] == [] and answer["told"] == 1 and "<button" not in html
+    assert answer["wrong"] == [] and answer["found"] == 1 and "<button" not in html
 
 
 def test_scales() -> None:

@@ -28,9 +28,7 @@ ADDITIVE = [name for name in SMALL if registry.find(name).family == "additive"]
 def test_pages_of_models(name: str) -> None:
     small = SMALL[name]()
     model = small.model.eval()
-    if not isinstance(model, HasCurves):
-        pytest.skip("no curves")
-    assert isinstance(model.domain, TableDomain)
+    assert isinstance(model, HasCurves) and isinstance(model.domain, TableDomain)
     told, curves = model.explain(small.inputs[:1], every_class=True), model.curves()
     assert [curve.unit for curve in curves] == [unit.name for unit in told.units]
     for html in (page(told, ["row"], curves=curves), curves_page(name, curves, model.domain)):
@@ -51,7 +49,7 @@ def test_changed_values_of_a_model_of_steps(tmp_path: Path) -> None:
     changes = [{"width": "0.4", "hue": "-1.3"}, {"height": "1.1"}, {"width": "-3", "height": "0", "hue": "9"}]
     script = f"{SET} var changes = {json.dumps(changes)}, article = document.querySelector('article');"
     script += """
-    window.told = changes.map(function (one) {
+    window.found = changes.map(function (one) {
       article.querySelector('.what-if button').click();
       Object.keys(one).forEach(function (name) { change(article, name, one[name]); });
       return article.whatIf.scores();
@@ -61,4 +59,4 @@ def test_changed_values_of_a_model_of_steps(tmp_path: Path) -> None:
     row = domain.row(small.inputs[0])
     rows = torch.stack([domain.preprocess(row | one) for one in changes])
     assert answer["wrong"] == []
-    torch.testing.assert_close(torch.tensor(answer["told"]), model(rows), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.tensor(answer["found"]), model(rows), atol=1e-4, rtol=1e-4)

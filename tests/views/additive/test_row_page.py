@@ -48,24 +48,24 @@ def test_changed_values_give_the_scores_of_the_model(domain: TableDomain, tmp_pa
             return Number(one.textContent.replace('\\u2212', '-'));
           });
         };
-        window.told = { start: article.whatIf.scores(), printed: amounts(), tries: [], steps: [] };
+        window.found = { start: article.whatIf.scores(), printed: amounts(), tries: [], steps: [] };
         changes.forEach(function (one) {
           Object.keys(one).forEach(function (name) { change(article, name, one[name]); });
-          window.told.tries.push(article.whatIf.scores());
-          window.told.steps.push(amounts());
-          window.told.titles = Array.prototype.map.call(article.querySelectorAll('.fall h4'), function (one) {
+          window.found.tries.push(article.whatIf.scores());
+          window.found.steps.push(amounts());
+          window.found.titles = Array.prototype.map.call(article.querySelectorAll('.fall h4'), function (one) {
             return one.textContent;
           });
           article.querySelector('.what-if button').click();
         });
-        window.told.end = article.whatIf.scores();
-        window.told.last = amounts();
-        window.told.changed = document.querySelectorAll('.changed').length;
+        window.found.end = article.whatIf.scores();
+        window.found.last = amounts();
+        window.found.changed = document.querySelectorAll('.changed').length;
         """
     )
     answer = json.loads(run_in_browser(page(told, ["row"], top=6, curves=model.curves()), script, tmp_path))
     assert answer["wrong"] == [] and answer["asked"] == []
-    found, row = answer["told"], domain.row(x[0])
+    found, row = answer["found"], domain.row(x[0])
     expected = [model(domain.preprocess(row | change)[None])[0] for change in CHANGES]
     for got, want in zip([found["start"], found["end"], *found["tries"]], [told.scores[0]] * 2 + expected, strict=True):
         torch.testing.assert_close(torch.tensor(got), want, atol=1e-5, rtol=1e-5)
@@ -86,16 +86,16 @@ def test_between_points_curves_are_interpolated(tmp_path: Path) -> None:
     first, *others = model.curves()
     axis = replace(first.axes[0], kind="points", places=(20.0, 30.0, 50.0))
     age = Curve("age", (axis,), torch.tensor([[1.0, -1], [2, -2], [6, -6]]), torch.ones(3) / 3)
-    script = f"{SET} var a = document.querySelector('article'); window.told = [];"
+    script = f"{SET} var a = document.querySelector('article'); window.found = [];"
     script += "['25', '30', '40', '10', '90'].forEach(function (text) {"
-    script += "change(a, 'age', text); window.told.push(a.whatIf.scores()[0]); });"
+    script += "change(a, 'age', text); window.found.push(a.whatIf.scores()[0]); });"
     text = page(told, ["row"], top=8, curves=[age, *others])
     answer = json.loads(run_in_browser(text, script, tmp_path))
     assert answer["wrong"] == [] and "with curves interpolated between grid points" in text
     start = told.scores[0, 0].item()
-    places = [p - answer["told"][1] for p in answer["told"]]
+    places = [p - answer["found"][1] for p in answer["found"]]
     assert places == pytest.approx([-0.5, 0, 2, -1, 4], abs=1e-5)
-    assert answer["told"][1] - start == pytest.approx(2 - 6, abs=1e-5)  # from 68, which is drawn at 50
+    assert answer["found"][1] - start == pytest.approx(2 - 6, abs=1e-5)  # from 68, which is drawn at 50
 
 
 def test_what_is_drawn_is_what_the_curves_hold() -> None:

@@ -89,8 +89,8 @@ def _rows(cuts: Cuts, edges: Any, column: Column) -> Tensor:
         known = {str(level): place for level, place in cuts.items()}
         return torch.tensor([max(known.values()) + 1, *(known[level] for level in column.levels), 0])
     inner = torch.tensor([-torch.inf, *edges], dtype=torch.double)  # the lower end of each of our bins
-    return torch.cat([torch.searchsorted(torch.tensor(list(cuts), dtype=torch.double), inner, right=True) + 1,
-                      torch.zeros(1, dtype=torch.long)])  # fmt: skip
+    places = torch.searchsorted(torch.tensor(list(cuts), dtype=torch.double), inner, right=True)
+    return torch.cat([places + 1, torch.zeros(1, dtype=torch.long)])
 
 
 def _merged(cuts: Cuts, edges: list[float], column: Column) -> Tensor:

@@ -35,7 +35,7 @@ def weights_of(domain: Domain) -> Tensor:
 
 
 def additive_evidence(terms: Tensor, bias: Tensor, support: Tensor | None, domain: Domain) -> Evidence:
-    """Evidence whose readout is `sum_logits` and whose attribution is `attribute_logits` of `zoo.core.unit_logits`.
+    """The evidence of a `zoo.core.unit_logits.UnitLogits`.
 
     Args:
         terms: (B, K, C') the units' numbers.
