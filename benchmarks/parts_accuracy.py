@@ -28,8 +28,8 @@ from torch.utils.data import DataLoader, Subset
 import zoo
 from zoo.cli.settings import create_data
 from zoo.domain import Domain
+from zoo.networks.elements import Elements
 from zoo.parts import SumOfParts
-from zoo.parts.layers.elements import Elements
 from zoo.parts.layers.group_generator import highest
 from zoo.training.black_box import BlackBox
 

@@ -15,8 +15,8 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register
 from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain, TextDomain
+from zoo.networks.elements import Elements
 from zoo.networks.encoders import create_encoder
-from zoo.parts.layers.elements import Elements
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
@@ -70,7 +70,7 @@ class SENN(UnitLogits):
         backbone: of θ, see `zoo.networks.encoders.create_encoder`.
         concepts: "learned" or "elements".
         count: K, number of learned concepts.
-        elements: `patch`, see `zoo.parts.layers.elements.Elements`; for concepts="elements".
+        elements: `patch`, see `zoo.networks.elements.Elements`; for concepts="elements".
         encoder: of learned concepts; by default the same as `backbone`.
         bounded: apply tanh to θ.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, relevance, and for learned concepts

@@ -17,8 +17,8 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register
 from zoo.core.unit_logits import UnitLogits, of_target
 from zoo.domain import Domain, TextDomain
-from zoo.parts.layers.element_features import CopiedFeatures, create_projection
-from zoo.parts.layers.elements import Elements
+from zoo.networks.element_features import CopiedFeatures, create_projection
+from zoo.networks.elements import Elements
 from zoo.parts.layers.flat_arguments import upgrade_flat
 from zoo.parts.layers.group_generator import (
     GeneratorOptions,

@@ -7,7 +7,7 @@ import torch
 
 from tests.small_models import IMAGES, ROWS, SENTENCES, SERIES
 from zoo.domain import Domain, ImageDomain
-from zoo.parts.layers.elements import Elements
+from zoo.networks.elements import Elements
 from zoo.parts.layers.group_generator import GeneratorOptions, GroupGenerator, highest
 from zoo.parts.layers.grouping import Grouping
 

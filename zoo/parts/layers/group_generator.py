@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.domain import ImageDomain
-from zoo.parts.layers.elements import Elements
+from zoo.networks.elements import Elements
+from zoo.networks.smoothing import smooth
 from zoo.parts.layers.grouping import Grouping
-from zoo.parts.layers.smoothing import smooth
 from zoo.utils.checks import check_choice
 
 START = 4.0  # sharpness until the action `clone` sets it

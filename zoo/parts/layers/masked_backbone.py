@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from zoo.domain import Domain, ImageDomain, TextDomain
 from zoo.domain.text import PAD
 from zoo.networks.base import Encoder
+from zoo.networks.elements import FILLS, Elements
 from zoo.networks.encoders import create_encoder
 from zoo.networks.text_encoders import TextTransformer
-from zoo.parts.layers.elements import FILLS, Elements
+from zoo.networks.token_dropping import VisionTokens, create_vit, is_vit
 from zoo.parts.layers.masked_passes import Footprint, run_groups
-from zoo.parts.layers.token_dropping import VisionTokens, create_vit, is_vit
 from zoo.utils.checks import check_above, check_choice
 
 BUDGET = {"cpu": 16}  # MiB of masked passes at one time: on a CPU, what stays in the cache is fastest

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tests.small_models import IMAGES, ROWS, SENTENCES
 from zoo.domain import ImageDomain, TextDomain
 from zoo.domain.text import PAD, UNKNOWN
-from zoo.parts.layers.elements import Elements
+from zoo.networks.elements import Elements
+from zoo.networks.smoothing import smooth
 from zoo.parts.layers.grouping import group_size
-from zoo.parts.layers.smoothing import smooth
 
 REVIEW = TextDomain(classes=("bad", "good"), vocabulary=("good", "bad", ".", "!", "|", "?", "food"), length=10)
 

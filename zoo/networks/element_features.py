@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TextDomain
 from zoo.networks.base import Encoder, StateEncoder
+from zoo.networks.elements import Elements
 from zoo.networks.image_backbones import Pooled
 from zoo.networks.text_encoders import TextBlock
-from zoo.parts.layers.elements import Elements
-from zoo.parts.layers.token_dropping import VisionTokens
+from zoo.networks.token_dropping import VisionTokens
 from zoo.utils.checks import check_choice
 
 WIDTH = 64  # of features that are learned from scratch

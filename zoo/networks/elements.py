@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.domain.text import PAD, UNKNOWN
-from zoo.parts.layers.smoothing import smooth
+from zoo.networks.smoothing import smooth
 from zoo.utils.checks import check_at_least
 
 FILLS = ("zero", "mean", "blur", "token")
