@@ -8,7 +8,8 @@ import torch
 
 from tests.views.pages import Read, explanation
 from zoo.core.explanation import Explanation
-from zoo.views.cards import evidence, number, prepare, signed
+from zoo.views.cards import evidence, prepare
+from zoo.views.sums import number, signed
 
 
 def cards(made: Explanation, top: int = 8) -> list[str]:

@@ -24,6 +24,7 @@ from zoo.domain.inputs import inputs_of, read
 from zoo.utils.atomic import write_text
 from zoo.utils.printable import printable
 from zoo.views.additive.model_page import curves_page
+from zoo.views.additive.shown import known
 from zoo.views.circuit import graph
 from zoo.views.tree import tree
 from zoo.views.vocabulary import vocabulary_page
@@ -41,9 +42,10 @@ def show(arguments: list[str]) -> int:
     options = _parse(arguments)
     model = zoo.load(options.checkpoint)
     title = f"{registry.name_of(type(model))}: {options.checkpoint}"
-    if isinstance(model, HasCurves) and isinstance(model.domain, TableDomain):
+    curves = model.curves() if isinstance(model, HasCurves) else ()
+    if isinstance(model.domain, TableDomain) and known(curves, model.domain):
         editable = callable(getattr(model, "edited", None))
-        page = curves_page(title, model.curves(), model.domain, saved_metrics(options.checkpoint), editable)
+        page = curves_page(title, curves, model.domain, saved_metrics(options.checkpoint), editable)
     else:
         page = vocabulary_page(
             title,
@@ -53,6 +55,7 @@ def show(arguments: list[str]) -> int:
             saved_metrics(options.checkpoint),
             drawings(model, options.checkpoint, options.circuit),
             top_activating_images(model, options.images, options.limit) if options.images else (),
+            curves,
         )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     write_text(options.output, page)

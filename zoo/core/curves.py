@@ -15,7 +15,7 @@ class Axis:
     The first entries of a curve are those of the numbers, in increasing order, followed by one for each label.
 
     Attributes:
-        column: name of the column, as in `TableDomain.layout`.
+        column: name of the column, as in `TableDomain.layout`; of a curve of a concept, the concept.
         kind: "steps": a constant between neighbouring edges; "points": a line between neighbouring points; "levels":
             only labels.
         places: raw values. Of steps, the m - 1 edges between m constants; a value equal to an edge is above it. Of
@@ -48,7 +48,8 @@ class Curve:
         unit: name of the unit, as in `SelfInterpretable.units`.
         axes: one for each column.
         values: (n, C) or (n, m, C), contributions to the score of each class; the mean over the training rows is 0,
-            except for the points of a scoring system, which are 0 where a condition does not hold.
+            except for the points of a scoring system, which are 0 where a condition does not hold, and for curves of
+            concepts, which are 0 at the activation 0.
         density: (n,) or (n, m), share of the training rows in each entry.
         error: standard errors, of the shape of `values`; None if they are not known.
     """

@@ -6,8 +6,12 @@ from torch import tensor
 
 from zoo.core.explanation import Explanation, Term
 from zoo.core.places import ALONE, boxes_of
+from zoo.domain import Column
 from zoo.utils.functional import region_around
 from zoo.views import whatif
+from zoo.views.additive.drawing import drawing
+from zoo.views.additive.scale import Place
+from zoo.views.additive.shown import Shown, contribution_of
 from zoo.views.cutouts import cut_out
 from zoo.views.markup import escape
 from zoo.views.matches import matched
@@ -22,7 +26,7 @@ from zoo.views.pictures import (
     unit_picture,
 )
 from zoo.views.row import Row
-from zoo.views.sums import decimals, factors_of, fixed, known_of, printed_sum, weight_of
+from zoo.views.sums import decimals, factors_of, known_of, number, printed_sum, signed, weight_of
 
 
 def prepare(one: Explanation, number: int, top: int) -> Row:
@@ -56,16 +60,6 @@ def evidence(row: Row) -> str:
     return f"<ol class='{'cards' if pictured else 'rows'}'>{cards}</ol>"
 
 
-def number(value: float, digits: int) -> str:
-    """A number with a typographic minus sign."""
-    return fixed(value, digits).replace("-", "\u2212")
-
-
-def signed(value: float, digits: int) -> str:
-    """The same with a plus sign for positive numbers."""
-    return fixed(value, digits, "+").replace("-", "\u2212")
-
-
 def _card(row: Row, place: int) -> str:
     term = row.terms[place]
     unit = term.unit
@@ -75,7 +69,7 @@ def _card(row: Row, place: int) -> str:
         f"<li><div class='what'><h4><span class='rank'>{place + 1}</span> <bdi>{escape(name)}</bdi></h4>"
         f"<p class='kind'>{escape(unit.kind)}{of}{_origin_of_labels(term)}</p></div>{_looks_like(row, place)}"
         f"<div class='how-much'>{_bar(row, place)}<p class='formula'>{_formula(row, place)}</p>"
-        f"{_what_if(row, place)}{whatif.control(row, place)}</div>"
+        f"{_curve(row, place)}{_what_if(row, place)}{whatif.control(row, place)}</div>"
         + (f"<p class='kind origin'>from <bdi>{escape(str(origin))}</bdi></p>" if origin else "")
         + "</li>"
     )
@@ -138,6 +132,16 @@ def _formula(row: Row, place: int) -> str:
         return f"{text}: {part}"
     fine = decimals(w for t in row.terms if (w := weight_of(t, row.explanation)) is not None)
     return f"{text} × <b>{signed(weight, fine)}</b> weight <span>= {part}</span>"
+
+
+def _curve(row: Row, place: int) -> str:
+    """The contribution of the unit by its activation, with this row marked."""
+    term = row.terms[place]
+    if (curve := row.own_curves.get(term.unit.name)) is None:
+        return ""
+    values, error = contribution_of(curve, int(row.explanation.target))
+    here = Place(term.activation, f"{term.activation:.3g}")
+    return drawing(Shown(curve, values, error, (Column(name=curve.unit),), (here,)))
 
 
 def _what_if(row: Row, place: int) -> str:

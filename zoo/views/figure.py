@@ -12,9 +12,10 @@ from zoo.utils.printable import printable
 from zoo.views.additive.figure import draw_curve
 from zoo.views.additive.shown import known
 from zoo.views.additive.waterfall import shown_of
-from zoo.views.cards import number, prepare, signed
+from zoo.views.cards import prepare
 from zoo.views.naming import name_of
 from zoo.views.row import Row
+from zoo.views.sums import number, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

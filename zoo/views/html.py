@@ -17,14 +17,14 @@ from zoo.views.additive.fields import column_fields
 from zoo.views.additive.shown import known
 from zoo.views.additive.waterfall import LOOK as FALL
 from zoo.views.additive.waterfall import waterfall
-from zoo.views.cards import evidence, number, prepare, signed
+from zoo.views.cards import evidence, prepare
 from zoo.views.document import document
 from zoo.views.inputs import input_figure
 from zoo.views.markup import escape
 from zoo.views.path import path
 from zoo.views.row import Row
 from zoo.views.style import STYLE
-from zoo.views.sums import Sum, decimals
+from zoo.views.sums import Sum, decimals, number, signed
 from zoo.views.whatif_script import SCRIPT
 
 CLASSES = 5  # classes of highest score that are listed
@@ -45,22 +45,24 @@ def page(
         titles: names of the B inputs.
         top: number of units to show for each.
         heading: of the page.
-        curves: of a model whose units are functions of columns, `model.curves()`; the page shows them beside the units,
-            and columns can be changed on it.
+        curves: of a model whose units are functions, `model.curves()`. Those of columns are shown beside the units, and
+            columns can be changed on the page; those of concepts are in their cards.
 
     Raises:
         ValueError: the number of titles is not B.
     """
     if len(titles) != len(explanation):
         raise ValueError(f"titles must have one entry for each of {len(explanation)} rows; got {len(titles)}.")
+    own = {curve.unit: curve for curve in curves if [axis.column for axis in curve.axes] == [curve.unit]}
     curves = known(curves, explanation.domain) if isinstance(explanation.domain, TableDomain) else ()
-    rows = (replace(prepare(one, i, top), curves=curves) for i, one in enumerate(explanation))
+    own = {} if curves else own
+    rows = (replace(prepare(one, i, top), curves=curves, own_curves=own) for i, one in enumerate(explanation))
     articles = "".join(_article(row, title) for row, title in zip(rows, titles, strict=True))
     scripts = [SCRIPT] if explanation.effects is not None else []
     if curves and scripts and isinstance(explanation.domain, TableDomain):  # pages without effects have no controls
         articles += curve_data(curves, explanation.domain)
         scripts.append(COLUMNS)
-    style = f"{CHARTS}{FALL}{FIELDS}" if curves else ""
+    style = f"{CHARTS}{FALL}{FIELDS}" if curves else CHARTS if own else ""
     return document(heading, f"<h1>{escape(heading)}</h1>{articles}", style, scripts)
 
 

@@ -1,6 +1,7 @@
 """One input of a page with the parts of its explanation that views show."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -22,6 +23,7 @@ class Row:
         boxes: (top, left, bottom, right) in the picture for each term; empty if units have no location in it.
         key: prefix of element ids, unique within a page and between outputs of a notebook.
         curves: of the units of a model whose units are functions of columns; () for other models.
+        own_curves: by name of the unit, of a model whose units contribute a function of their activation.
     """
 
     explanation: Explanation
@@ -32,6 +34,7 @@ class Row:
     boxes: list[list[int]]
     key: str
     curves: tuple[Curve, ...] = ()
+    own_curves: Mapping[str, Curve] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -58,6 +58,16 @@ def fixed(value: float, digits: int, sign: str = "") -> str:
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 
+def number(value: float, digits: int) -> str:
+    """A number with a typographic minus sign."""
+    return fixed(value, digits).replace("-", "\u2212")
+
+
+def signed(value: float, digits: int) -> str:
+    """The same with a plus sign for positive numbers."""
+    return fixed(value, digits, "+").replace("-", "\u2212")
+
+
 def weight_of(term: Term, explanation: Explanation) -> float | None:
     """The factor between activation and contribution; None if the contribution is not a product.
 

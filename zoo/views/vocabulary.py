@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from zoo.core.curves import Curve
 from zoo.core.evidence import Unit
-from zoo.domain import Domain
-from zoo.views.cards import number, signed
+from zoo.domain import Column, Domain
+from zoo.views.additive.drawing import LOOK as CHARTS
+from zoo.views.additive.drawing import drawing
+from zoo.views.additive.shown import Shown, contribution_of
 from zoo.views.circuit import LOOK as GRAPH
 from zoo.views.document import document
 from zoo.views.markup import escape
 from zoo.views.pictures import data_uri, is_gallery, unit_picture
-from zoo.views.sums import decimals
+from zoo.views.sums import decimals, number, signed
 from zoo.views.tree import LOOK as TREE
 
 CLASSES = 3  # classes of largest positive and of largest negative weight
@@ -53,6 +56,7 @@ def vocabulary_page(
     numbers: Mapping[str, float] | None = None,
     drawings: Sequence[tuple[str, str]] = (),
     strips: Sequence[Sequence[tuple[Tensor, str, float]]] = (),
+    curves: Sequence[Curve] = (),
 ) -> str:
     """A self-contained page with a search field.
 
@@ -64,6 +68,8 @@ def vocabulary_page(
         numbers: metrics of the model by name.
         drawings: (title, HTML) of drawings of the model, such as a tree or a circuit.
         strips: for each unit its top-activating inputs as (picture (C, H, W), name, activation).
+        curves: for each unit what it contributes by its activation, if that is a curve; the page shows it for the class
+            on which it has the largest effect.
 
     Raises:
         ValueError: weights of another shape.
@@ -81,7 +87,9 @@ def vocabulary_page(
     sections = "".join(
         f"<section><article>{f'<h2><bdi>{escape(name)}</bdi></h2>' if name else ''}<ol class='cards'>"
         + "".join(
-            _card(units[i], None if weights is None else weights[i], domain, strips[i] if strips else ())
+            _card(
+                units[i], None if weights is None else weights[i], domain, strips[i] if strips else (), curves[i:][:1]
+            )
             for i in members
         )
         + "</ol></article></section>"
@@ -101,14 +109,20 @@ def vocabulary_page(
         "<input id='find' type='search' placeholder='search units' aria-label='search units'>"
         f"<p id='none' class='note' hidden>no matching units</p>{sections}"
     )
-    return document(title, body, f"{TREE}{GRAPH}{LOOK}", [SEARCH])
+    return document(title, body, f"{TREE}{GRAPH}{CHARTS if curves else ''}{LOOK}", [SEARCH])
 
 
-def _card(unit: Unit, weights: Tensor | None, domain: Domain, strip: Sequence[tuple[Tensor, str, float]]) -> str:
+def _card(
+    unit: Unit,
+    weights: Tensor | None,
+    domain: Domain,
+    strip: Sequence[tuple[Tensor, str, float]],
+    curves: Sequence[Curve],
+) -> str:
     source = " · ".join(f"{name} {unit.source[name]}" for name in SHOWN if unit.source.get(name) is not None)
     return (
         f"<li><h4><bdi>{escape(unit.name)}</bdi></h4><p class='kind'>{escape(unit.kind)}</p>"
-        f"{_picture(unit)}{_strip(strip)}{_weights(weights, domain)}"
+        f"{_picture(unit)}{_strip(strip)}{_weights(weights, domain)}{''.join(_curve(c, domain) for c in curves)}"
         f"<p class='kind origin'><bdi>{escape(source)}</bdi></p></li>"
     )
 
@@ -133,6 +147,13 @@ def _strip(strip: Sequence[tuple[Tensor, str, float]]) -> str:
         for picture, name, activation in strip
     )
     return f"<p class='kind'>top-activating inputs</p><ol class='strip'>{shown}</ol>"
+
+
+def _curve(curve: Curve, domain: Domain) -> str:
+    """The curve for the class whose score it changes most."""
+    target = int((curve.values.amax(0) - curve.values.amin(0)).argmax())
+    drawn = drawing(Shown(curve, *contribution_of(curve, target), (Column(name=curve.unit),)))
+    return f"<p class='kind'>contribution to <bdi>{escape(domain.classes[target])}</bdi></p>{drawn}"
 
 
 def _weights(weights: Tensor | None, domain: Domain) -> str:

@@ -2,9 +2,8 @@
 
 from zoo.views.additive.chart import limits_of
 from zoo.views.additive.shown import Level, Shown, levels_of
-from zoo.views.cards import signed
 from zoo.views.markup import escape
-from zoo.views.sums import decimals
+from zoo.views.sums import decimals, signed
 
 WIDTH, LINE, NAME, VALUE, SHARE = 340, 20, 116, 44, 44  # of all, a line, a name, a value, and a share
 LETTERS = 18  # of a name

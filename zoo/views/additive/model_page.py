@@ -11,9 +11,9 @@ from zoo.views.additive.editor import LOOK as EDITOR
 from zoo.views.additive.editor import editor, toolbar
 from zoo.views.additive.editor_script import EDIT
 from zoo.views.additive.shown import Shown, known, log_odds_of
-from zoo.views.cards import number
 from zoo.views.document import document
 from zoo.views.markup import escape
+from zoo.views.sums import number
 
 CLASSES = 12  # whose curves are drawn
 LOOK = """

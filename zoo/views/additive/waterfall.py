@@ -9,10 +9,10 @@ from zoo.views.additive.chart import value_at
 from zoo.views.additive.drawing import drawing
 from zoo.views.additive.scale import Place, place_of
 from zoo.views.additive.shown import Shown, contribution_of
-from zoo.views.cards import number, signed
 from zoo.views.markup import escape
 from zoo.views.naming import name_of
 from zoo.views.row import Row
+from zoo.views.sums import number, signed
 
 LEVELS = 8  # of a category
 TOLERANCE = 1e-4  # of a contribution
