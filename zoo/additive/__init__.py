@@ -2,4 +2,4 @@
 
 from zoo.core.lazy import lazy_family
 
-__getattr__, __dir__ = lazy_family(__name__, {"from_ebm": "layers.from_ebm"})
+__getattr__, __dir__ = lazy_family(__name__, {"from_ebm": "layers.from_ebm", "to_ebm_json": "layers.to_ebm"})
