@@ -15,9 +15,10 @@ import zoo
 from tests.small_models import protopnet
 from zoo.checkpoints import config_file
 from zoo.checkpoints.config_file import CONFIG, WEIGHTS, read_config
-from zoo.checkpoints.shared_backbone import FOLDER, fingerprint
+from zoo.checkpoints.shared_backbone import FOLDER
 from zoo.checkpoints.verify import verify
 from zoo.domain import ImageDomain
+from zoo.utils.tensor_hash import fingerprint
 
 DOMAIN = ImageDomain(classes=("a", "b"), concepts=("red", "round"), size=(8, 8), channels=1, mean=(0.5,), std=(0.5,))
 FROZEN = [{"name": "concepts", "epochs": 1, "train": ["concepts"]}, {"name": "head", "epochs": 1, "train": ["head"]}]

@@ -12,7 +12,7 @@ from tests.subwords import transformers, wordpiece
 from zoo.domain import TextDomain, read_tokenizer
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import create_backbone
-from zoo.networks.weights import pretrained_file
+from zoo.networks.pretrained import pretrained_file
 from zoo.utils import hub
 
 NETWORK = "test_resnet"  # of timm, 0.5 million weights

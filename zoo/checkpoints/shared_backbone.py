@@ -4,14 +4,12 @@ A backbone that no stage of the recipe trains is the same in every model that us
 instead of storing it; the file is `backbones/<name>-<first digits of the hash>.safetensors` next to the checkpoint.
 """
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,19 +17,11 @@ from zoo.checkpoints.tensor_files import read_tensors
 from zoo.core.module import SelfInterpretable
 from zoo.networks.image_backbones import Backbone
 from zoo.utils.atomic import umask
+from zoo.utils.package_files import BACKBONES
+from zoo.utils.tensor_hash import fingerprint
 
-FOLDER = "backbones"
+FOLDER = BACKBONES
 DIGITS = 12  # of the hash in a file name
-
-
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and values, independent of their order in a file."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def frozen_backbones(model: SelfInterpretable) -> dict[str, Backbone]:

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from zoo.checkpoints.config_file import CONFIG, recover
-
-PACKAGE = Path(__file__).resolve().parents[1]
-ROOTS = (PACKAGE / "_checkpoints", PACKAGE.parent / "checkpoints")  # of an installed package and of a source checkout
+from zoo.utils.package_files import ROOTS
 
 
 def list_checkpoints() -> list[str]:

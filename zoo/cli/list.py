@@ -1,4 +1,4 @@
-"""`train.py list`: lists models, data modules, configs, checkpoints or tasks."""
+"""`train.py list`: lists models, data modules, configs, checkpoints, tasks or pretrained weights."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ Row = tuple[str, ...]
 
 
 def list_things(arguments: list[str]) -> int:
-    """Lists models, data modules, configs, checkpoints, or tasks for `prune`."""
+    """Lists models, data modules, configs, checkpoints, tasks for `prune`, or pretrained weights."""
     parser = CommandParser("list", list_things.__doc__)
     parser.add_argument("what", nargs="?", default="models", choices=sorted(LISTS), help="default: models")
     rows = [tuple(map(printable, row)) for row in LISTS[parser.parse(arguments).what]()]
@@ -47,6 +47,13 @@ def tasks() -> list[Row]:
     return [("TASK", "DESCRIPTION"), *((task.name, task.description) for task in tasks())]
 
 
+def weights() -> list[Row]:
+    """The pretrained weights at hand, and the ways to get others."""
+    from zoo.cli import list_weights
+
+    return list_weights.weights()
+
+
 def checkpoints() -> list[Row]:
     """The shipped checkpoints, and those of the runs in the folder `runs`."""
     shipped = [(name, find(name)) for name in list_checkpoints()]
@@ -77,4 +84,11 @@ def first_comment(path: Path) -> str:
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
-LISTS = {"models": models, "data": data, "configs": configs, "checkpoints": checkpoints, "tasks": tasks}
+LISTS = {
+    "models": models,
+    "data": data,
+    "configs": configs,
+    "checkpoints": checkpoints,
+    "tasks": tasks,
+    "weights": weights,
+}

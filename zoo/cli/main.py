@@ -45,7 +45,7 @@ COMMANDS = {
     "export": Command("zoo.cli.export", "export_checkpoint", "export a checkpoint to ONNX or torch.export"),
     "check": Command("zoo.cli.check", "check", "verify checkpoint integrity"),
     "push-to-hub": Command("zoo.cli.push_to_hub", "push_to_hub", "upload a checkpoint to the Hugging Face hub"),
-    "list": Command("zoo.cli.list", "list_things", "list models, data, configs, checkpoints or tasks"),
+    "list": Command("zoo.cli.list", "list_things", "list models, data, configs, checkpoints, tasks or weights"),
 }
 USAGE = """usage: python train.py COMMAND [OPTIONS]
 

@@ -1,11 +1,11 @@
 """Tokenizers of pretrained text encoders: conversion of texts to numbers of subwords, and back."""
 
-import os
 from pathlib import Path
 
 from zoo.utils.hub import require_model
 from zoo.utils.optional import need
 from zoo.utils.panics import panics_are_errors
+from zoo.utils.weight_packages import remedy, text_model
 
 FILE = "tokenizer.json"
 LARGEST = 2**22  # numbers of pieces
@@ -86,8 +86,8 @@ def read_tokenizer(where: str | Path) -> str:
     """Reads the JSON text of a tokenizer, for `TextDomain(tokenizer=...)`.
 
     Args:
-        where: a folder with tokenizer.json, as `save_pretrained` writes it; such a file; or the name of a model on the
-            Hugging Face hub.
+        where: a folder with tokenizer.json, as `save_pretrained` writes it; such a file; the name of a text encoder of
+            `zoo.utils.weight_packages`; or that of a model on the Hugging Face hub.
 
     Raises:
         ImportError: the extra `text` is not installed.
@@ -95,13 +95,14 @@ def read_tokenizer(where: str | Path) -> str:
         ValueError: the file does not hold a tokenizer.
     """
     library = need("tokenizers", "text")
-    path = Path(os.path.expandvars(Path(where).expanduser()))
+    path = Path(text_model(str(where)))
     file = path / FILE if path.is_dir() else path
     if file.is_file():
         text = file.read_text(encoding="utf-8")
         Subwords(text)  # raises ValueError if it is not a tokenizer
         return library.Tokenizer.from_str(text).to_str()  # on one line
-    require_model(str(path), [FILE, "tokenizer_config.json"], f"tokenizer '{where}'", f"Give a folder with {FILE}.")
+    advice = remedy(str(where), f"Give a folder with {FILE}.")
+    require_model(str(path), [FILE, "tokenizer_config.json"], f"tokenizer '{where}'", advice)
     try:  # from the hub, or a folder of an older format that this library converts
         found = need("transformers", "text").AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError) as error:

@@ -1,33 +1,19 @@
 """Pretrained text encoders of Hugging Face, for texts cut by their own tokenizer."""
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.domain import TextDomain
 from zoo.domain.text import FIRST, PAD, UNKNOWN
 from zoo.networks.base import StateEncoder
+from zoo.networks.hf_config import PROVENANCE, build_network, make_config, read_config
 from zoo.networks.text_encoders import check_pooling, masked_mean
-from zoo.utils.errors import did_you_mean, short
-from zoo.utils.hub import require_model
-from zoo.utils.optional import need
 
-ENCODERS = (  # what `model_type` may be: networks of `transformers` for texts, which load nothing else
-    *("albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "gpt2", "modernbert", "mpnet"),
-    *("roberta", "xlm-roberta"),
-)
 SHIFTED = ("camembert", "mpnet", "roberta", "xlm-roberta")  # their positions count from the number of padding + 1
-REFUSED = (  # entries of a config by which transformers reads files, downloads, or runs code
-    *("architecture", "auto_map", "kernel_config", "model_args", "pretrained", "quantization_config"),
-    *("trust_remote_code", "use_kernels"),
-)
-LARGEST = 2**20  # of the numbers in a config, some of which are lengths of lists
-PROVENANCE = ("_name_or_path", "auto_map", "transformers_version")  # config entries that do not describe the network
 
 
 class HuggingFaceText(StateEncoder):
@@ -40,7 +26,8 @@ class HuggingFaceText(StateEncoder):
 
     Args:
         domain: of the texts, with the network's own tokenizer.
-        model: name of a model on the Hugging Face hub, or a folder written by `save_pretrained`, with safetensors.
+        model: a folder written by `save_pretrained`, with safetensors; the name of a text encoder of
+            `zoo.utils.weight_packages`, such as "all-MiniLM-L6-v2"; or that of a model on the Hugging Face hub.
         config: the network's architecture as in its config.json. Without `model`, the weights start at random.
         pooling: "masked": the mean over the text's tokens; "padded": the mean over all positions, special tokens and
             padding included, as in the code of Tan et al. (PAKDD 2024).
@@ -73,9 +60,9 @@ class HuggingFaceText(StateEncoder):
                 f"give the data tokenizer: {model or 'NAME'}."
             )
         if config is not None:
-            found = _make_config(config)
+            found = make_config(config)
         elif model is not None:
-            found = _read_config(model)
+            found = read_config(model)
         else:
             raise ValueError("the backbone 'hf' needs a model, such as bert-base-uncased or a folder; got none.")
         tokens, subwords = found.vocab_size, domain.subwords
@@ -97,7 +84,7 @@ class HuggingFaceText(StateEncoder):
             "pooling": pooling,
         }
         self._check_length(found, domain.length)
-        self.network: Any = _build(model, found)
+        self.network: Any = build_network(model, found)
         self.channels: int = found.hidden_size
 
     def states(self, x: Tensor) -> Tensor:
@@ -141,94 +128,3 @@ class HuggingFaceText(StateEncoder):
                 f"{config.model_type} cannot read texts of {length} tokens and {len(self.before)} + {len(self.after)} "
                 f"special ones (it has {positions} positions). Give the data a smaller length."
             )
-
-
-def _read_config(model: str) -> Any:
-    library = need("transformers", "text")
-    require_model(
-        _path(model),
-        ["config.json"],
-        f"text encoder '{model}'",
-        "Give a folder with config.json and model.safetensors.",
-    )
-    try:
-        found, _ = library.PretrainedConfig.get_config_dict(_path(model))
-    except (OSError, ValueError) as error:
-        raise _not_found(model, error) from error
-    return _make_config({key: value for key, value in found.items() if key not in PROVENANCE}, f"config of '{model}'")
-
-
-def _make_config(config: Mapping[str, Any], what: str = "config") -> Any:
-    """The config of one of `ENCODERS`.
-
-    Raises:
-        ValueError: another network, or entries that are refused or invalid.
-    """
-    options = dict(config)
-    kind = options.pop("model_type", None)
-    if kind not in ENCODERS:
-        raise ValueError(
-            f"{what} must have the model_type of a text encoder; got {kind!r:.40}; {did_you_mean(kind, ENCODERS)}"
-        )
-    if refused := next(_refused(options), None):
-        raise ValueError(
-            f"{what} has {refused}, by which transformers could read files, download, run code or fill the memory; "
-            "leave it out."
-        )
-    try:
-        found = need("transformers", "text").AutoConfig.for_model(kind, **options)
-    except ImportError:
-        raise
-    except Exception as error:  # the library's checks of types have their own classes
-        raise ValueError(f"{what} is not valid ({type(error).__name__}: {short(str(error))}).") from error
-    if found.is_encoder_decoder:
-        raise ValueError(f"{what} has an encoder and a decoder; choose an encoder, such as BERT.")
-    return found
-
-
-def _refused(value: Any, key: str = "") -> Iterator[str]:
-    """The entries of a config, at any depth, that `transformers` must not see.
-
-    These are the ones in `REFUSED`, backbones, numbers above `LARGEST`, and implementations with a slash, which are
-    kernels on the hub.
-    """
-    if key in REFUSED or "backbone" in key or (key.endswith("implementation") and "/" in str(value)):
-        if value:
-            yield f"{key}: {short(str(value), 60)}"
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _refused(inner, str(name))
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _refused(inner)
-    elif isinstance(value, int) and abs(value) > LARGEST:
-        yield f"{key}: {short(str(value), 60)}"
-
-
-def _build(model: str | None, config: Any) -> nn.Module:
-    """The network of a config, with the weights of a model or with random ones."""
-    library = need("transformers", "text").AutoModel
-    config.use_cache = False  # of decoders, for texts that are written token by token
-    if model is None:
-        network = library.from_config(config, trust_remote_code=False)
-    else:
-        try:
-            network = library.from_pretrained(
-                _path(model), config=config, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
-            )
-        except OSError as error:
-            raise _not_found(model, error) from error
-    if getattr(network, "pooler", None) is not None:
-        network.pooler = None  # reads the first position only; this encoder does not use it
-    return network.train()
-
-
-def _path(model: str) -> str:
-    return os.path.expandvars(Path(model).expanduser())
-
-
-def _not_found(model: str, error: Exception) -> FileNotFoundError:
-    return FileNotFoundError(
-        f"no text encoder '{model}': give a folder with config.json and model.safetensors, or the name of a model on "
-        f"the Hugging Face hub that can be reached ({str(error).splitlines()[0]})."
-    )

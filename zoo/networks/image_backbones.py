@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.networks.base import Encoder
-from zoo.networks.weights import load_weights, pretrained_file
+from zoo.networks.pretrained import pretrained_overlay
+from zoo.networks.weights import load_weights
 from zoo.utils.errors import did_you_mean, short
 from zoo.utils.signatures import check_options, refuse_unknown
 
@@ -100,8 +101,8 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
 
     Args:
         backbone: a name, or a mapping of `name` and options: "convnet" (options of `convnet`); any network of timm
-            (options of `timm.create_model`, such as `pad_type` or `pretrained`, and `weights`, a safetensors file, in
-            place of `pretrained`); or a name given to `register_backbone`.
+            (options of `timm.create_model`, such as `pad_type` or `pretrained`, see `zoo.networks.pretrained`, and
+            `weights`, a safetensors file, in place of `pretrained`); or a name given to `register_backbone`.
         in_channels: channels of the images.
 
     Raises:
@@ -200,8 +201,8 @@ def create_timm(name: str, **options: Any) -> Any:
             f"backbone '{name}' has the option checkpoint_path, by which timm unpickles a file; give 'weights', a "
             "safetensors file, instead."
         )
-    if options.get("pretrained") and (file := pretrained_file(name)):
-        options.setdefault("pretrained_cfg_overlay", {"file": file, "custom_load": False})
+    if options.get("pretrained") and "pretrained_cfg_overlay" not in options:
+        options["pretrained_cfg_overlay"] = pretrained_overlay(name)
     try:
         return timm.create_model(name, **options)
     except TypeError as error:

@@ -1,35 +1,39 @@
 """Weights of networks: read from a safetensors file, or left out because a checkpoint is about to fill them."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from huggingface_hub import constants
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.utils.errors import outside_checkpoint
-from zoo.utils.hub import cached_file, require_hub
+from zoo.utils.package_files import shipped_backbones
+from zoo.utils.tensor_hash import fingerprint
+
+PREFIX = "network."  # of the names in a file of a `Backbone`
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
     """Fills a network from a safetensors file, which may hold more tensors (a classifier) but not fewer.
 
+    The file may be a shared backbone of checkpoints, also in half precision.
+
+    Args:
+        network: to fill.
+        path: of the file; `~` and environment variables are filled in. A file name alone is also searched for among
+            the backbones that come with this package.
+
     Raises:
         FileNotFoundError: no such file, or an environment variable in the path is not set.
-        ValueError: the file lacks weights that the network needs, or has them in other shapes.
+        ValueError: the file lacks weights that the network needs, has them in other shapes, or does not have the hash
+            that its name gives.
     """
-    file = Path(os.path.expandvars(Path(path).expanduser()))
-    if not file.is_file():
-        unset = "$" in str(file)
-        raise FileNotFoundError(
-            f"no backbone weights at {file}{'; set that environment variable' if unset else ''}. Give a "
-            "safetensors file, or pretrained: true to download them."
-        )
-    found, needed = load_file(file), network.state_dict()
+    file = find_weights(path)
+    found, needed = shared_tensors(file), network.state_dict()
     lacking = [key for key in needed if key not in found and not key.endswith("num_batches_tracked")]
     wrong = [key for key in needed if key in found and found[key].shape != needed[key].shape]
     if lacking or wrong:
@@ -42,26 +46,44 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
             needed[key].copy_(found[key])
 
 
-def pretrained_file(name: str) -> str | None:
-    """The file in the local cache of the hub with the pretrained weights of a network of timm.
-
-    Returns:
-        None if it is not there, but timm can download it.
+def find_weights(path: str | Path) -> Path:
+    """The file of weights that a user means, see `load_weights`.
 
     Raises:
-        FileNotFoundError: it is not there, and the hub cannot be reached; the message names the local ways.
+        FileNotFoundError: there is none.
     """
-    config = timm.models.get_pretrained_cfg(name)
-    if config is None or not config.hf_hub_id:
-        return None  # timm has no weights, or has them from another server
-    found = cached_file(config.hf_hub_id, [config.hf_hub_filename or "model.safetensors"])
-    if found is None:
-        require_hub(
-            f"backbone '{name}' has pretrained: true, but {config.hf_hub_id}",
-            "Give the backbone a file, weights: FILE.safetensors, instead of pretrained, or copy that repository into "
-            f"the hub cache of this machine, {constants.HF_HUB_CACHE}.",
+    file = Path(os.path.expandvars(Path(path).expanduser()))
+    if file.is_file():
+        return file
+    shipped = shipped_backbones()
+    if file.name in shipped and file == Path(file.name):
+        return shipped[file.name]
+    unset = "$" in str(file)
+    raise FileNotFoundError(
+        f"no backbone weights at {file}{'; set that environment variable' if unset else ''}. Give a safetensors file, "
+        "or pretrained: true; `python train.py list weights` lists the weights at hand."
+    )
+
+
+def shared_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, under the names that they have in the network itself.
+
+    In a shared backbone of checkpoints, all names begin with "network."; its file name ends in the first digits of the
+    hash of its tensors.
+
+    Raises:
+        ValueError: the file name gives another hash.
+    """
+    found = load_file(file)
+    if not all(key.startswith(PREFIX) for key in found):
+        return found
+    digits = file.stem.rpartition("-")[2]
+    if re.fullmatch("[0-9a-f]{12}", digits) and not (digest := fingerprint(found)).startswith(digits):
+        raise ValueError(
+            f"{file} was changed: its tensors have the SHA-256 {digest[:12]}..., its name gives {digits}.... Get it "
+            "again."
         )
-    return found
+    return {key.removeprefix(PREFIX): tensor for key, tensor in found.items()}
 
 
 def without_weights(spec: Any, name: str = "backbone") -> Any:
