@@ -116,20 +116,27 @@ def test_mistakes(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture, mor
 def test_leaderboard(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("captum")
     command = ["leaderboard", str(runs / "runs"), "--config", str(runs / "world.yaml"), "--output", str(tmp_path)]
-    command += ["--limit", "4", "--metrics", "M1,M2,M6", "--compare", "3", "--device", "cpu"]
+    command += ["--limit", "4", "--metrics", "M1,M2,M6", "--device", "cpu"]
     assert main(command) == 0
     text = (tmp_path / "LEADERBOARD.md").read_text()
     record = json.loads((tmp_path / "leaderboard.json").read_text())
     assert len(record["models"]) == 4 and text in capsys.readouterr().out
-    gates, vector = text.index("## Gates"), text.index("## Metrics")
-    assert gates < vector < text.index("## The FunnyBirds protocol")
+    gates, vector = text.index("## Gates"), text.index("## Built-in explanations")
+    beside, birds = text.index("## Built-in and post-hoc"), text.index("## The FunnyBirds protocol")
+    assert gates < vector < beside < birds and "Not ranked: the units of cbm have no place" in text
     lines = {line.split("|")[1].strip(): line for line in text[gates:vector].splitlines() if line.startswith("| ")}
     assert lines["bagnet"].split("|")[2].strip() == "2" and "±" in lines["bagnet"]  # two seeds
     assert "black box" in lines["twin"]
-    rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in text[vector:].splitlines() if "|" in line]
-    assert {"bagnet", "cbm", "integrated gradients", "occlusion", "KernelSHAP"} == set(rows[0])
+    cut = lambda part: [[c.strip() for c in line.split("|")[1:-1]] for line in part.splitlines() if "|" in line]  # noqa: E731
+    rows = cut(text[vector:beside])
     columns = {name: [row[i] for row in rows[2:]] for i, name in enumerate(rows[0])}
+    assert {"", "bagnet", "cbm"} == set(columns)
     assert "n/a" in columns["cbm"] and "n/a" not in columns["bagnet"]
+    pairs = {(row[0], row[1]) for row in cut(text[beside:birds])[2:]}
+    methods = {"integrated gradients", "occlusion", "KernelSHAP"}
+    own = {("bagnet", "built-in"), ("cbm", "built-in")}
+    assert pairs == own | {(model, method) for model in ("bagnet", "cbm", "twin") for method in methods}
+    assert "- cbm: its own units have no place in the input" in text and "- bagnet: the best post-hoc method is" in text
     assert "- cbm needs units with a location in the input (supports): mask-out agreement" in text
     seconds = {key: one["seconds"] for key, one in record["models"].items()}
     assert main(command) == 0  # nothing is measured twice

@@ -1,10 +1,11 @@
 """The leaderboard as Markdown: gates first, then each metric separately, without an aggregate score."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import mean, stdev
+from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
 
-from zoo.views.faithfulness import ARROWS, number
+from zoo.views.leaderboard_comparison import comparison
+from zoo.views.leaderboard_numbers import Row, accuracy, cell, heading, table, worst
 
 NEAR = 0.01  # largest allowed drop of accuracy compared with the black box
 COMPLETE = 1e-3  # largest allowed completeness gap
@@ -40,46 +41,77 @@ def markdown(models: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) ->
     """The leaderboard.
 
     Args:
-        models: results of each model, see `zoo.cli.leaderboard.results_of`.
-        options: the options of that command: "benchmark", "split", "limit" and perhaps "compare".
+        models: results of each model, see `zoo.cli.leaderboard_results`.
+        options: the options of that command: "benchmark", "split" and "limit".
     """
     rows = grouped(shortened(models, options["benchmark"]))
     boxes, own = [row for row in rows if row[0]["twin"]], [row for row in rows if not row[0]["twin"]]
     black_box = mean(one["accuracy"] for row in boxes for one in row) if boxes else None
-    columns = [*own, *(methods for row in boxes for methods in posthoc(row))]
     first = ("model", "seeds", "accuracy", "below black box", "completeness gap", "randomisation", "gates")
     gated = [gates(row, black_box) for row in own]
     gated += [[row[0]["name"], str(len(row)), accuracy(row), "", "", "", "black box"] for row in boxes]
-    second = ("", *(row[0]["name"] for row in columns))
+    second = ("", *(row[0]["name"] for row in own))
     vector = [
-        [heading(columns, key, name, text), *(cell(row, key, name) for row in columns)]
-        for key, name, text in VECTOR
-        if any(key in row[0].get("metrics", {}) for row in columns)
+        [heading(own, key, name, title), *(cell(row, key, name) for row in own)]
+        for key, name, title in VECTOR
+        if any(key in row[0].get("metrics", {}) for row in own)
     ]
     parts = [
-        "# Leaderboard: faithfulness of built-in explanations",
+        "# Leaderboard: faithfulness of explanations",
         f"Benchmark: `{options['benchmark']}`, {options['split']} rows: all for accuracy, {options['limit']} for the "
-        "metrics. Numbers are means ± standard deviation over training seeds; for a single seed, with the 95 % "
-        "interval over rows." + (f" Post-hoc methods use {options['compare']} rows." if options.get("compare") else ""),
+        "metrics, the same for every model and explanation. In brackets: 95 % intervals over these rows and over "
+        "training seeds; accuracy ± standard deviation over seeds.",
         "## Gates",
         "A model passes if its contributions sum to the score (95th percentile of the gap at most 0.001 standard "
         f"deviations of the scores), its accuracy is at most {100 * NEAR:g} point below that of the black box, and its "
-        "evidence depends on the learned parameters. Models that fail a gate are listed too.",
+        "evidence depends on the learned parameters. A gate that does not apply (n/a) counts as passed. Models that "
+        "fail a gate are listed too.",
         table(first, gated),
-        "## Metrics",
+        unranked(own, black_box),
+        "## Built-in explanations",
         "↑ higher is better, ↓ lower is better, n/a: the metric does not apply to the explanation.",
         table(second, vector),
     ]
-    if any("FunnyBirds" in one.get("metrics", {}) for row in columns for one in row):
+    if compared := comparison(rows):
+        parts += [
+            "## Built-in and post-hoc explanations of the same models",
+            "Post-hoc methods use 8 × 8 patches of images. The best number of each model is bold. Not compared: "
+            "locality and purity, which concern units of a model, and stability and randomisation, which would take "
+            "many more explanations of each input.",
+            compared,
+        ]
+    if any("FunnyBirds" in one.get("metrics", {}) for row in own for one in row):
         parts += [
             "## The FunnyBirds protocol",
-            "Parts that the explanation names, compared with the effects of removing parts; the threshold is chosen on "
-            "validation rows. BI measures the model, not its explanation; chance of SD and TS is 0.5.",
-            table(second, [[name, *(cell(row, "FunnyBirds", name) for row in columns)] for name in BIRDS]),
+            "Parts that the built-in explanation names, compared with the effects of removing parts; the threshold is "
+            "chosen on validation rows. BI measures the model, not its explanation; chance of SD and TS is 0.5.",
+            table(second, [[name, *(cell(row, "FunnyBirds", name) for row in own)] for name in BIRDS]),
         ]
-    if notes := lacking(columns):
+    if notes := lacking(own):
         parts += ["Not applicable:", "\n".join(f"- {note}" for note in notes)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def unranked(rows: Sequence[Row], black_box: float | None) -> str:
+    """Which models pass the gates, and what is not ranked because their units have no place in the input."""
+    placed = [row for row in rows if not any("location" in reason for reason in reasons(row))]
+    passed = [row for row in rows if not failures(row, black_box)]
+    if not rows or len(placed) == len(rows):
+        return ""
+    named = lambda chosen: ", ".join(row[0]["name"] for row in chosen)  # noqa: E731
+    without = named(row for row in rows if row not in placed)
+    parts = [
+        f"Not ranked: the units of {without} have no place in the input, so no metric below that removes or locates "
+        "evidence applies to them, whatever their accuracy."
+    ]
+    if passed and not any(row in placed for row in passed):
+        parts.append(
+            f"These are the only models that pass the gates ({named(passed)}): every number below that removes or "
+            "locates evidence belongs to a model that fails a gate, or to a post-hoc explanation."
+        )
+    elif passed:
+        parts.append(f"Models that pass the gates and have a place: {named(row for row in passed if row in placed)}.")
+    return " ".join(parts)
 
 
 def shortened(models: Sequence[Mapping[str, Any]], benchmark: str) -> list[Mapping[str, Any]]:
@@ -88,14 +120,18 @@ def shortened(models: Sequence[Mapping[str, Any]], benchmark: str) -> list[Mappi
     return [{**one, "name": one["name"].removesuffix(end)} for one in models]
 
 
-def lacking(rows: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+def reasons(row: Row) -> dict[str, list[str]]:
+    """The titles of the metrics that do not apply to a model, by reason."""
+    found: dict[str, list[str]] = {}
+    for metric in row[0].get("metrics", {}).values():
+        if "not applicable" in metric:
+            found.setdefault(metric["not applicable"], []).append(metric["title"])
+    return found
+
+
+def lacking(rows: Sequence[Row]) -> list[str]:
     """The metrics that do not apply, for each model and reason."""
-    notes: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        for metric in row[0].get("metrics", {}).values():
-            if "not applicable" in metric:
-                notes.setdefault((row[0]["name"], metric["not applicable"]), []).append(metric["title"])
-    return [f"{name} {reason}: {', '.join(titles)}" for (name, reason), titles in notes.items()]
+    return [f"{row[0]['name']} {why}: {', '.join(titles)}" for row in rows for why, titles in reasons(row).items()]
 
 
 def grouped(models: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
@@ -106,75 +142,22 @@ def grouped(models: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]
     return sorted(groups.values(), key=lambda row: -mean(one["accuracy"] for one in row))
 
 
-def posthoc(row: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """One group for each post-hoc method of a black box."""
-    names = list(row[0].get("methods", {}))
-    return [[{**one, "name": name, "metrics": one["methods"][name]} for one in row] for name in names]
-
-
-def gates(row: Sequence[Mapping[str, Any]], black_box: float | None) -> list[str]:
-    """The row of a model in the table of gates."""
+def failures(row: Row, black_box: float | None) -> list[str]:
+    """The gates that a model fails."""
     below = None if black_box is None else black_box - mean(one["accuracy"] for one in row)
-    gap, random = worst(row, "M1", "gap", max), worst(row, "M9", "everything", min)
+    gap, random = worst(row, "M1", "gap", lowest=False), worst(row, "M9", "everything", lowest=True)
     passed = {
         "accuracy": below is None or below <= NEAR,
         "completeness": gap is None or gap <= COMPLETE,
         "randomisation": random is None or random > RANDOMISED,
     }
-    failed = [name for name, ok in passed.items() if not ok]
-    cells = (
-        "" if below is None else f"{100 * below:+.1f} points",
-        cell(row, "M1", "gap"),
-        cell(row, "M9", "everything"),
-    )
-    return [row[0]["name"], str(len(row)), accuracy(row), *cells, f"fails {', '.join(failed)}" if failed else "passes"]
+    return [name for name, ok in passed.items() if not ok]
 
 
-def worst(row: Sequence[Mapping[str, Any]], key: str, name: str, of: Callable[..., float]) -> float | None:
-    """The worst value over seeds; None if it was not measured."""
-    values = [v for v in (value(one, key, name) for one in row) if v is not None]
-    return of(values) if values else None
-
-
-def accuracy(row: Sequence[Mapping[str, Any]]) -> str:
-    """Accuracy in per cent, over seeds."""
-    values = [100 * one["accuracy"] for one in row]
-    return f"{values[0]:.1f} %" if len(values) < 2 else f"{mean(values):.1f} ± {stdev(values):.1f} %"
-
-
-def value(one: Mapping[str, Any], key: str, name: str) -> float | None:
-    """The value of a column; None if it was not measured."""
-    column = one.get("metrics", {}).get(key, {}).get("values", {}).get(name)
-    return None if column is None else column["value"]
-
-
-def cell(row: Sequence[Mapping[str, Any]], key: str, name: str) -> str:
-    """A number over seeds, or with its interval; "n/a" if the metric does not apply, "–" if it is undefined."""
-    metric = row[0].get("metrics", {}).get(key)
-    if metric is None:
-        return ""
-    if "not applicable" in metric:
-        return "n/a"
-    values = [v for v in (value(one, key, name) for one in row) if v is not None]
-    if not values:
-        return "–"
-    if len(values) > 1:
-        return f"{number(mean(values))} ± {number(stdev(values))}"
-    column = metric["values"][name]
-    low, high = column["low"], column["high"]
-    return number(values[0]) if low == high else f"{number(values[0])} ({number(low)} to {number(high)})"
-
-
-def heading(rows: Iterable[Sequence[Mapping[str, Any]]], key: str, name: str, text: str) -> str:
-    """The heading with an arrow for the better direction."""
-    for row in rows:
-        column = row[0].get("metrics", {}).get(key, {}).get("values", {}).get(name)
-        if column is not None:
-            return f"{text} {ARROWS[column['direction']]}".rstrip()
-    return text
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+def gates(row: Row, black_box: float | None) -> list[str]:
+    """The row of a model in the table of gates."""
+    below = "" if black_box is None else f"{100 * (black_box - mean(one['accuracy'] for one in row)):+.1f} points"
+    failed = failures(row, black_box)
+    verdict = f"fails {', '.join(failed)}" if failed else "passes"
+    cells = (below, cell(row, "M1", "gap"), cell(row, "M9", "everything"))
+    return [row[0]["name"], str(len(row)), accuracy(row), *cells, verdict]

@@ -10,7 +10,7 @@ from zoo.metrics.faithfulness import CompletenessGap, Subject
 from zoo.training.black_box import BlackBox
 
 pytest.importorskip("captum")
-from zoo.metrics.faithfulness.posthoc import POSTHOC, IntegratedGradients, Occlusion
+from zoo.metrics.faithfulness.posthoc_methods import POSTHOC, IntegratedGradients, KernelShap, Occlusion
 
 
 @pytest.mark.parametrize("name", POSTHOC)
@@ -54,6 +54,59 @@ def test_the_global_seed_is_untouched() -> None:
     before = torch.get_rng_state()
     linear_case(shown, 2)
     assert torch.get_rng_state().equal(before)
+
+
+class Bent(Pixels):
+    """Scores that are not linear in the pixels; counts the inputs that it sees."""
+
+    seen = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += len(x)
+        return super().forward(x).tanh() * super().forward(x.roll(1, 2)).exp()
+
+
+def first_pixels(values: Tensor) -> Tensor:
+    """(9,) the first value of each of 3 x 3 patches of (1, 1, SIDE, SIDE)."""
+    return values[0, 0, :: SIDE // 3, :: SIDE // 3].flatten()
+
+
+def test_all_inputs_at_once_equal_captum_one_by_one() -> None:
+    from captum.attr import FeatureAblation
+    from captum.attr import KernelShap as Peer
+
+    model, base = Bent(), torch.full((1, SIDE, SIDE), 0.1)
+    x, target = torch.randn(3, 1, SIDE, SIDE), torch.tensor([0, 2, 1])
+    ours, shap = Occlusion(model, base, patches=3), KernelShap(model, base, patches=3)
+    mask = ours.cells.view(1, 1, SIDE, SIDE)
+
+    def margin(rows: Tensor, target: Tensor) -> Tensor:
+        scores = model(rows)
+        return scores.gather(1, target.expand(len(rows), 1))[:, 0] - scores.mean(1)
+
+    with torch.random.fork_rng(), torch.no_grad():
+        for row, t, left, game in zip(x, target, ours.margins(x, target), shap.margins(x, target), strict=True):
+            torch.manual_seed(0)
+            options = {"additional_forward_args": (t[None, None],), "feature_mask": mask}
+            drops = FeatureAblation(margin).attribute(row[None], base[None], **options)
+            torch.testing.assert_close(left, first_pixels(drops))
+            torch.manual_seed(0)
+            values = Peer(margin).attribute(row[None], base[None], n_samples=shap.samples, **options)
+            torch.testing.assert_close(game, first_pixels(values), atol=2e-3, rtol=2e-3)  # captum solves in float32
+
+
+@pytest.mark.parametrize("name", POSTHOC)
+def test_the_same_input_is_explained_once(name: str) -> None:
+    model = Bent()
+    shown = POSTHOC[name](model, torch.zeros(1, SIDE, SIDE), patches=2)
+    x, target = torch.randn(4, 1, SIDE, SIDE), torch.tensor([0, 1, 2, 0])
+    first, seen = shown.margins(x, target), model.seen
+    torch.testing.assert_close(shown.margins(x.flip(0), target.flip(0)).flip(0), first, atol=0, rtol=0)
+    assert model.seen == seen
+    other = shown.margins(x, 2 - target)
+    assert (model.seen == seen) == (name != "integrated gradients")  # which explain one class at a time
+    fresh = POSTHOC[name](model, torch.zeros(1, SIDE, SIDE), patches=2)
+    torch.testing.assert_close(fresh.margins(x, 2 - target), other)
 
 
 def test_tokens_are_refused() -> None:

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from zoo.metrics.faithfulness.base import spearman
+from zoo.metrics.faithfulness.streams import integers
 from zoo.metrics.faithfulness.subject import centred
 
 THRESHOLDS = torch.linspace(0.01, 0.5, 80)
+NAMES = ("accuracy", "BI", "CSDC", "PC", "DC", "D", "SD", "TS", "completeness", "mean")
 RELEVANT = 0.05  # a removal matters if it lowers the score by this share
 
 
@@ -131,17 +133,58 @@ def protocol(
         "accuracy", "BI", "CSDC", "PC", "DC", "D", "SD", "TS", "completeness" = ((CSDC + PC + DC) / 3 + D) / 2, "mean"
         of completeness, SD and TS, and "threshold".
     """
+    best = best_threshold(validation, sufficient)
+    values = summarised(rows_at(reactions, best, class_parts, sufficient))
+    return dict(zip(NAMES, values.tolist(), strict=True)) | {"threshold": best}
+
+
+def protocol_intervals(
+    reactions: Reactions,
+    validation: Reactions,
+    class_parts: Tensor,
+    sufficient: Sequence[list[tuple[int, ...]]],
+    draws: int = 1000,
+) -> dict[str, tuple[float, float, float]]:
+    """The numbers of `protocol` with their 95 % intervals, by the percentile bootstrap over the rows of `reactions`."""
+    best = best_threshold(validation, sufficient)
+    rows = rows_at(reactions, best, class_parts, sufficient)
+    drawn = integers(torch.arange(draws), len(rows), len(rows), 0, "bootstrap")
+    each = summarised(rows[drawn])
+    ends = each.nanquantile(torch.tensor([0.025, 0.975], dtype=each.dtype), dim=0)
+    found = torch.cat([summarised(rows)[None], ends]).T.tolist()
+    values = {name: (value, low, high) for name, (value, low, high) in zip(NAMES, found, strict=True)}
+    return values | {"threshold": (best, best, best)}
+
+
+def best_threshold(validation: Reactions, sufficient: Sequence[list[tuple[int, ...]]]) -> float:
+    """The threshold of the highest completeness."""
     grades = []
     for threshold in THRESHOLDS.tolist():
         found = {name: v.nanmean().item() for name, v in scores_at(validation, threshold, sufficient).items()}
         grades.append((found["CSDC"] + found["PC"] + found["DC"]) / 3 + found["D"])
-    best = THRESHOLDS[int(torch.tensor(grades).nan_to_num(-torch.inf).argmax())].item()
-    values = {name: v.nanmean().item() for name, v in scores_at(reactions, best, sufficient).items()}
-    complete = ((values["CSDC"] + values["PC"] + values["DC"]) / 3 + values["D"]) / 2
-    right = (reactions.subset_scores[:, -1].argmax(1) == reactions.label).double().mean().item()
-    sd, ts = distances(reactions).nanmean().item(), target_sensitivity(reactions, class_parts).nanmean().item()
-    extra = {"SD": sd, "TS": ts, "completeness": complete, "mean": (complete + sd + ts) / 3, "threshold": best}
-    return {"accuracy": right, "BI": background_independence(reactions).nanmean().item(), **values, **extra}
+    return THRESHOLDS[int(torch.tensor(grades).nan_to_num(-torch.inf).argmax())].item()
+
+
+def rows_at(
+    reactions: Reactions, threshold: float, class_parts: Tensor, sufficient: Sequence[list[tuple[int, ...]]]
+) -> Tensor:
+    """(B, 8) float64 the values of each row: the first eight of `NAMES`."""
+    columns = [
+        (reactions.subset_scores[:, -1].argmax(1) == reactions.label).double(),
+        background_independence(reactions),
+        *scores_at(reactions, threshold, sufficient).values(),
+        distances(reactions),
+        target_sensitivity(reactions, class_parts),
+    ]
+    return torch.stack([column.double().cpu() for column in columns], 1)
+
+
+def summarised(rows: Tensor) -> Tensor:
+    """(..., 10) the means of rows (..., B, 8), completeness, and the mean of completeness, SD and TS."""
+    means = rows.nanmean(-2)
+    parts = dict(zip(NAMES, means.unbind(-1), strict=False))
+    complete = ((parts["CSDC"] + parts["PC"] + parts["DC"]) / 3 + parts["D"]) / 2
+    return torch.cat([means, torch.stack([complete, (complete + parts["SD"] + parts["TS"]) / 3], -1)], -1)
 
 
 def _members(important: Tensor) -> list[set[int]]:

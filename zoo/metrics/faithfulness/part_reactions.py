@@ -1,7 +1,7 @@
 """Runs a model and its explanations on a synthetic benchmark whose parts can be removed."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -35,9 +35,45 @@ class PartBenchmark(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Removals:
+    """The scores of a model without parts and objects, which do not depend on an explanation; see `Reactions`."""
+
+    subset_scores: Tensor
+    object_drop: Tensor
+
+
+@torch.no_grad()
+def remove(
+    subject: Subject, benchmark: PartBenchmark, split: str, batches: Iterable[dict[str, Tensor]], progress: bool = False
+) -> Removals:
+    """Scores inputs of a benchmark without each set of parts, and without each object.
+
+    Args:
+        subject: only its scores matter, so that one result serves all explanations of a model.
+        benchmark: see `PartBenchmark`.
+        split: of the benchmark.
+        batches: "input" and "ids", the rows of the split.
+        progress: show a progress bar.
+    """
+    scores, drops = [], []
+    for batch in track(batches, "parts removed", shown=progress):
+        x, rows = batch["input"].to(subject.model.device), batch["ids"].tolist()
+        each = [subject.scores(drawn.to(x.device)).double() for drawn in benchmark.subsets(split, rows)]
+        scores.append(torch.stack(each))
+        drops.append(_object_drops(subject, x, benchmark, split, rows))
+    return Removals(torch.cat(scores), torch.cat(drops))
+
+
 @torch.no_grad()
 def react(
-    subject: Subject, benchmark: PartBenchmark, split: str, batches: Iterable[dict[str, Tensor]], progress: bool = False
+    subject: Subject,
+    benchmark: PartBenchmark,
+    split: str,
+    batches: Iterable[dict[str, Tensor]],
+    progress: bool = False,
+    removals: Removals | None = None,
+    rivals: bool = True,
 ) -> Reactions:
     """Explains inputs of a benchmark, and records the scores of the model without each part and object.
 
@@ -45,32 +81,41 @@ def react(
         subject: its units need a location in the input.
         benchmark: see `PartBenchmark`.
         split: of the benchmark.
-        batches: "input", "target" and "ids", the rows of the split.
+        batches: "input", "target" and "ids", the rows of the split; iterated twice without `removals`.
         progress: show a progress bar.
+        removals: of the same model and rows, if known.
+        rivals: explain the two rival classes too; without them target sensitivity is undefined.
 
     Raises:
         ValueError: units without a location in the input.
     """
+    if removals is None:
+        removals = remove(subject, benchmark, split, batches, progress)
     pairs, collected = rivals_of(benchmark.class_parts), []
-    for batch in track(batches, "parts removed", shown=progress):
+    if not rivals:
+        pairs = torch.full_like(pairs, -1)
+    for batch in track(batches, "parts explained", shown=progress):
         x, rows = batch["input"].to(subject.model.device), batch["ids"].tolist()
         case = Case(subject, x, batch["ids"])
         parts, objects = (mask.to(x.device) for mask in benchmark.masks(split, rows))
-        rivals = pairs[batch["target"]].to(x.device)
-        subset_scores = [subject.scores(drawn.to(x.device)).double() for drawn in benchmark.subsets(split, rows)]
-        rival_cases = [Case(subject, x, batch["ids"], rivals[:, i].clamp_min(0)) for i in (0, 1)]
+        pair = pairs[batch["target"]].to(x.device)
+        named = [
+            _shares(Case(subject, x, batch["ids"], pair[:, i].clamp_min(0)), parts)
+            if rivals
+            else parts.new_zeros(parts.shape[:2], dtype=torch.float64)
+            for i in (0, 1)
+        ]
         collected.append(
-            Reactions(
-                label=batch["target"].to(x.device),
-                importance=_shares(case, parts),
-                object_importance=_shares(case, objects).masked_fill(~objects.flatten(2).any(2), torch.nan),
-                subset_scores=torch.stack(subset_scores),
-                object_drop=_object_drops(case, benchmark, split, rows, objects),
-                rivals=rivals,
-                rival_importance=torch.stack([_shares(rival, parts) for rival in rival_cases], 1),
-            )
+            {
+                "label": batch["target"].to(x.device),
+                "importance": _shares(case, parts),
+                "object_importance": _shares(case, objects).masked_fill(~objects.flatten(2).any(2), torch.nan),
+                "rivals": pair,
+                "rival_importance": torch.stack(named, 1),
+            }
         )
-    return Reactions(**{f.name: torch.cat([getattr(one, f.name) for one in collected]) for f in fields(Reactions)})
+    joined = {name: torch.cat([one[name] for one in collected]) for name in collected[0]}
+    return Reactions(subset_scores=removals.subset_scores, object_drop=removals.object_drop, **joined)
 
 
 def rivals_of(class_parts: Tensor) -> Tensor:
@@ -96,13 +141,17 @@ def _shares(case: Case, masks: Tensor) -> Tensor:
     return (held / case.evidence_map.sum(1, keepdim=True).clamp_min(1e-12)).double()
 
 
-def _object_drops(case: Case, benchmark: PartBenchmark, split: str, rows: list[int], objects: Tensor) -> Tensor:
+def _object_drops(subject: Subject, x: Tensor, benchmark: PartBenchmark, split: str, rows: list[int]) -> Tensor:
     """(B, M) relative drop of the centred score without each object; NaN if the object is not visible."""
-    drops = torch.full(objects.shape[:2], torch.nan, dtype=torch.float64, device=case.x.device)
+    objects = benchmark.masks(split, rows)[1]
+    scores = subject.scores(x).double()
+    target = scores.argmax(1)
+    before = centred(scores, target)
+    drops = torch.full(objects.shape[:2], torch.nan, dtype=torch.float64, device=x.device)
     for i in range(objects.shape[1]):
         visible = objects[:, i].flatten(1).any(1).nonzero()[:, 0].tolist()
         if visible:
             drawn = benchmark.interventions(split, [rows[j] for j in visible], [f"background {i + 1}"])
-            z = centred(case.subject.scores(drawn.to(case.x.device)).double(), case.target[visible])
-            drops[visible, i] = (case.score[visible] - z) / case.score[visible].abs().clamp_min(1e-12)
+            z = centred(subject.scores(drawn.to(x.device)).double(), target[visible])
+            drops[visible, i] = (before[visible] - z) / before[visible].abs().clamp_min(1e-12)
     return drops
