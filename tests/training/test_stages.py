@@ -28,7 +28,7 @@ REPEATED = [
         ([{**TRAIN, "epoch": 3}], "a stage has no key 'epoch'; did you mean 'epochs'\\?$"),
         (
             [{**TRAIN, "zzz": 3}],
-            "a stage has no key 'zzz'; there are: name, epochs, train, lr, decay_every, decay, masked, anneal\\.",
+            "no key 'zzz'; there are: name, epochs, train, lr, decay_every, decay, cosine, masked, anneal\\.",
         ),
         (["push"], "a stage is a mapping such as {name: push}; got 'push'"),
         ([None], "a stage is a mapping such as {name: push}; got None"),
@@ -140,3 +140,11 @@ def test_another_number_of_epochs() -> None:
     assert [stage.epochs for stage in with_epochs(stages, 1)] == [1, 0, 1, 1]
     with pytest.raises(ValueError, match="1 or more; got 0"):
         with_epochs(stages, 0)
+
+
+def test_rates_fall_along_a_cosine() -> None:
+    (stage,) = parse_stages([{"name": "train", "epochs": 4, "train": ["head"], "cosine": True}])
+    rates = [stage.lr_factor(epoch) for epoch in range(5)]
+    assert rates == sorted(rates, reverse=True) and rates[1] + rates[2] == pytest.approx(1) and rates[4] == 0
+    with pytest.raises(ValueError, match="both cosine and decay_every"):
+        parse_stages([{"name": "a", "epochs": 1, "train": [], "cosine": True, "decay_every": 1}])

@@ -41,11 +41,11 @@ def load(folder: str | Path) -> SelfInterpretable:
     arguments = {**config["arguments"], "domain": domain}  # read once, as tokenizers take time
     plan = describe_model(entry, arguments, where, len(stored) + len(shared))
     needed, former = plan.state_dict(), plan.former_names
-    check_fit(plan, rename_tensors(stored, former, needed) | described(shared), path)
+    check_fit(plan, described(shared) | rename_tensors(stored, former, needed), path)
     model = build(entry, arguments, where)
     shapes = {name: tensor.shape for name, tensor in needed.items()}
     own = sparse_tensors.unpack(rename_tensors(read_tensors(path), former, needed), shapes, path)
-    fill(model, own | shared, path)
+    fill(model, shared | own, path)
     return model.eval()
 
 

@@ -82,12 +82,13 @@ def save(
             "arguments": arguments,
             "metrics": dict(metrics or {}),
         }
+        left_out: set[str] = set()
         if share_backbone:
-            config[SHARED] = shared_backbone.share(model, folder)
+            config[SHARED], left_out = shared_backbone.share(model, folder)
         if about is not None:
             config[ABOUT] = {"name": folder.name, **about}
             (fresh / model_card.CARD).write_text(model_card.render(config), encoding="utf-8")
-        _write(model, fresh, config, golden, pictures)
+        _write(model, fresh, config, golden, pictures, left_out)
         _replace(folder, fresh)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -144,14 +145,16 @@ def arguments_of(model: SelfInterpretable) -> dict[str, Any]:
 
 
 def _write(
-    model: SelfInterpretable, folder: Path, config: dict[str, Any], golden: Tensor | None, pictures: bool
+    model: SelfInterpretable,
+    folder: Path,
+    config: dict[str, Any],
+    golden: Tensor | None,
+    pictures: bool,
+    left_out: set[str],
 ) -> None:
     inputs = model.domain.example(2, torch.Generator().manual_seed(0)) if golden is None else golden.detach().cpu()
-    shared = tuple(f"{prefix}." for prefix in config.get(SHARED, {}))
     state = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in model.state_dict().items()
-        if not name.startswith(shared)
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name not in left_out
     }
     save_file(sparse_tensors.pack(state if pictures else without_pictures(state)), folder / WEIGHTS)
     save_file({"inputs": inputs.contiguous(), **golden_terms(model, inputs)}, folder / GOLDEN)

@@ -1,19 +1,22 @@
 """Frozen backbones that several checkpoints share: one file, identified by the hash of its tensors.
 
-A backbone that no stage of the recipe trains is the same in every model that uses it. A checkpoint may refer to it
-instead of storing it; the file is `backbones/<name>-<first digits of the hash>.safetensors` next to the checkpoint.
+A backbone that no stage of the recipe trains is the same in every model that uses it, and so are its fixed blocks if
+only the last blocks learn. A checkpoint may refer to them instead of storing them; the file is
+`backbones/<name>-<first digits of the hash>.safetensors` next to the checkpoint. What a checkpoint stores itself takes
+precedence.
 """
 
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zoo.checkpoints.tensor_files import read_tensors
+from zoo.checkpoints.tensor_files import describe, read_tensors
 from zoo.core.module import SelfInterpretable
 from zoo.networks.image_backbones import Backbone
 from zoo.utils.atomic import umask
@@ -24,37 +27,78 @@ FOLDER = BACKBONES
 DIGITS = 12  # of the hash in a file name
 
 
-def frozen_backbones(model: SelfInterpretable) -> dict[str, Backbone]:
-    """The backbones that no stage trains, by module name."""
-    if any("backbone" in stage.trained for stage in model.stages):
-        return {}
-    return {name: module for name, module in model.named_modules() if isinstance(module, Backbone)}
+class Shared(NamedTuple):
+    """What checkpoints share of a model.
+
+    Attributes:
+        entries: the "file" and the "sha256" of its tensors, by module name, for the config.
+        names: of the model's tensors that the checkpoint does not store.
+    """
+
+    entries: dict[str, dict[str, str]]
+    names: set[str]
 
 
-def share(model: SelfInterpretable, checkpoint: Path) -> dict[str, dict[str, str]]:
-    """Writes the frozen backbones of a model next to a checkpoint, unless the files exist.
+def frozen_tensors(model: SelfInterpretable) -> dict[str, dict[str, Tensor]]:
+    """The tensors that no stage trains of each backbone, by module name.
 
-    Returns:
-        the "file" and the "sha256" of its tensors, by module name.
+    These are all tensors of a backbone, or those of its fixed blocks if the others learn (`tune`).
+    """
+    learns = any("backbone" in stage.trained for stage in model.stages)
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Backbone):
+            kept = module.fixed_names if learns else set(module.state_dict())
+            found[name] = {key: t.detach().cpu().contiguous() for key, t in module.state_dict().items() if key in kept}
+    return {name: tensors for name, tensors in found.items() if tensors}
+
+
+def share(model: SelfInterpretable, checkpoint: Path) -> Shared:
+    """Writes the frozen tensors of the backbones of a model next to a checkpoint.
+
+    A file that is there is used if it has these tensors, also among others or in half precision.
 
     Raises:
-        ValueError: the model has no backbone, or its recipe trains it.
+        ValueError: the model has no backbone, or its recipe trains all of it.
     """
-    found = frozen_backbones(model)
+    found = frozen_tensors(model)
     if not found:
         raise ValueError(
             f"share_backbone requires a frozen backbone; {type(model).__name__} has none, or its recipe trains it. "
             "Save it without share_backbone."
         )
-    shared = {}
-    for prefix, backbone in found.items():
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}
-        digest = fingerprint(tensors)
-        file = checkpoint.parent / FOLDER / f"{_name_of(model)}-{digest[:DIGITS]}.safetensors"
-        if not file.exists():
-            _write(tensors, file)
-        shared[prefix] = {"file": file.name, "sha256": digest}
-    return shared
+    entries, names = {}, set()
+    for prefix, tensors in found.items():
+        file = find_file(tensors, checkpoint.parent / FOLDER) or write(
+            tensors, _name_of(model), checkpoint.parent / FOLDER
+        )
+        entries[prefix] = {"file": file.name, "sha256": fingerprint(read_tensors(file))}
+        names |= {f"{prefix}.{name}" for name in tensors}
+    return Shared(entries, names)
+
+
+def find_file(tensors: Mapping[str, Tensor], folder: Path) -> Path | None:
+    """The file in a folder of shared backbones that has some tensors; None if there is none."""
+    for file in sorted(folder.glob("*.safetensors")):
+        if not all(name in (held := describe(file)) and held[name].shape == t.shape for name, t in tensors.items()):
+            continue
+        stored = as_stored(read_tensors(file))
+        if all(torch.equal(stored[name], tensor) for name, tensor in tensors.items()):
+            return file
+    return None
+
+
+def write(tensors: dict[str, Tensor], name: str, folder: Path) -> Path:
+    """Writes tensors to the file `<name>-<digits of the hash>.safetensors` in a folder, unless it exists."""
+    file = folder / f"{safe(name)}-{fingerprint(tensors)[:DIGITS]}.safetensors"
+    if not file.exists():
+        _write(tensors, file)
+    return file
+
+
+def as_stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a file as a model has them: those in half precision become float32."""
+    return {name: tensor.float() if tensor.dtype == torch.half else tensor for name, tensor in tensors.items()}
 
 
 def restore(shared: Any, checkpoint: Path) -> dict[str, Tensor]:
@@ -75,7 +119,7 @@ def restore(shared: Any, checkpoint: Path) -> dict[str, Tensor]:
         if not isinstance(prefix, str) or not isinstance(entry, dict) or set(entry) != {"file", "sha256"}:
             raise ValueError(f"{checkpoint}: backbone {prefix!r} must have a 'file' and a 'sha256'; got {entry!r}.")
         found = _read(entry["file"], entry["sha256"], checkpoint)
-        tensors |= {f"{prefix}.{name}": tensor for name, tensor in found.items()}
+        tensors |= {f"{prefix}.{name}": tensor for name, tensor in as_stored(found).items()}
     return tensors
 
 
@@ -99,10 +143,15 @@ def _read(name: Any, sha256: Any, checkpoint: Path) -> dict[str, Tensor]:
 
 
 def _name_of(model: SelfInterpretable) -> str:
-    """The name of the backbone in the model's arguments, made safe for a file name."""
+    """The name of the backbone in the model's arguments."""
     given = model.hparams.get("backbone", "backbone")
     name = given.get("name", "backbone") if isinstance(given, Mapping) else given
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in str(name))
+    return str(name)
+
+
+def safe(name: str) -> str:
+    """A name made safe for a file name."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
 
 
 def _write(tensors: dict[str, Tensor], file: Path) -> None:

@@ -43,6 +43,9 @@ COMMANDS = {
     "edit": Command("zoo.cli.edit", "edit", "change the curves of an additive model"),
     "score-concepts": Command("zoo.cli.score_concepts", "score_concepts", "score training images against phrases"),
     "export": Command("zoo.cli.export", "export_checkpoint", "export a checkpoint to ONNX or torch.export"),
+    "share-backbone": Command(
+        "zoo.cli.share_backbone", "share_backbone", "store the tuned backbone of a run for other models"
+    ),
     "check": Command("zoo.cli.check", "check", "verify checkpoint integrity"),
     "push-to-hub": Command("zoo.cli.push_to_hub", "push_to_hub", "upload a checkpoint to the Hugging Face hub"),
     "list": Command("zoo.cli.list", "list_things", "list models, data, configs, checkpoints, tasks or weights"),

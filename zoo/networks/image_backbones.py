@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.networks.base import Encoder
+from zoo.networks.blocks import freeze, last_blocks
 from zoo.networks.pretrained import pretrained_overlay
 from zoo.networks.weights import load_weights
 from zoo.utils.errors import did_you_mean, short
@@ -36,11 +37,39 @@ class Backbone(nn.Module):
         network: gives a feature map, or a list of maps of which the last is taken.
         in_channels: C.
         channels: channels of the feature map.
+        tune: number of last blocks that can learn; 0: all. The weights of the other blocks become buffers, which no
+            stage trains, and no batch norm changes its statistics.
+
+    Attributes:
+        fixed: the blocks that cannot learn.
+
+    Raises:
+        ValueError: there are not more blocks than `tune`, or some parameters belong to none.
     """
 
-    def __init__(self, network: nn.Module, in_channels: int, channels: int) -> None:
+    def __init__(self, network: nn.Module, in_channels: int, channels: int, tune: int = 0) -> None:
         super().__init__()
-        self.network, self.in_channels, self.channels = network, in_channels, channels
+        self.network, self.in_channels, self.channels, self.tune = network, in_channels, channels, tune
+        self.fixed = last_blocks(network, tune, "tune")[0] if tune else []
+        for block in self.fixed:
+            freeze(block)
+
+    @property
+    def fixed_names(self) -> set[str]:
+        """Names in the state of what cannot learn."""
+        modules = {id(module) for block in self.fixed for module in block.modules()}
+        prefixes = {name for name, module in self.named_modules() if id(module) in modules}
+        return {name for name in self.state_dict() if name.rpartition(".")[0] in prefixes}
+
+    def train(self, mode: bool = True) -> "Backbone":
+        super().train(mode)
+        for module in (m for block in self.fixed for m in block.modules()):
+            module.training = False  # also dropout
+        if self.tune:
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.training = False
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(x, FeatureMaps):
@@ -102,7 +131,8 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     Args:
         backbone: a name, or a mapping of `name` and options: "convnet" (options of `convnet`); any network of timm
             (options of `timm.create_model`, such as `pad_type` or `pretrained`, see `zoo.networks.pretrained`, and
-            `weights`, a safetensors file, in place of `pretrained`); or a name given to `register_backbone`.
+            `weights`, a safetensors file, in place of `pretrained`; `tune`, the number of last blocks that can learn,
+            by default all); or a name given to `register_backbone`.
         in_channels: channels of the images.
 
     Raises:
@@ -129,7 +159,9 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     if not timm.is_model(name):
         near = did_you_mean(name, ["convnet", *_registered, *timm.list_models()])
         raise ValueError(f"no backbone named '{name}' ('convnet' or a model of timm); {near}")
-    weights = options.pop("weights", None)
+    weights, tune = options.pop("weights", None), options.pop("tune", 0)
+    if not isinstance(tune, int) or tune < 0:
+        raise ValueError(f"backbone '{name}': tune must be a number of last blocks, 0 for all; got {tune!r}.")
     if weights and options.get("pretrained"):
         raise ValueError("backbone has both 'weights' (a file) and 'pretrained' (a download); give one of them.")
     try:
@@ -141,7 +173,7 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
         ) from error
     if weights:
         load_weights(network, weights)
-    return Backbone(network, in_channels, channels)
+    return Backbone(network, in_channels, channels, tune)
 
 
 def map_network(name: str, in_channels: int, options: Mapping[str, Any]) -> tuple[nn.Module, int]:
@@ -211,7 +243,7 @@ def create_timm(name: str, **options: Any) -> Any:
         cls = found and getattr(sys.modules[timm.model_entrypoint(name).__module__], found[1], None)
         if not found or cls is None:
             raise
-        known = [*signature(cls).parameters, *signature(timm.create_model).parameters, "weights"]
+        known = [*signature(cls).parameters, *signature(timm.create_model).parameters, "weights", "tune"]
         refuse_unknown([found[2]], known, f"backbone '{name}'")
         raise
 

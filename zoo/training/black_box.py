@@ -30,7 +30,11 @@ class BlackBox(StagedModule):
     Args:
         domain: what inputs and outputs mean (`data.domain`).
         backbone: see `zoo.networks.encoders.create_encoder`.
+        smoothing: share of the target that is spread over all classes in the cross-entropy of training, in [0, 1).
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, head.
+
+    Raises:
+        ValueError: smoothing out of range.
     """
 
     default_recipe = RECIPE
@@ -40,10 +44,14 @@ class BlackBox(StagedModule):
         self,
         domain: dict[str, Any] | Domain,
         backbone: str | dict[str, Any] = "resnet34",
+        smoothing: float = 0.0,
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(domain, recipe)
         self.keep_arguments(locals())
+        if not 0 <= smoothing < 1:
+            raise ValueError(f"smoothing must be in [0, 1); got {smoothing}.")
+        self.smoothing = smoothing
         self.backbone = create_encoder(backbone, self.domain)
         self.head = nn.Linear(self.backbone.channels, len(self.domain.classes))
 
@@ -55,6 +63,5 @@ class BlackBox(StagedModule):
         return self(x), None
 
     def losses(self, scores: Tensor, evidence: None, batch: Batch) -> dict[str, Tensor]:
-        return {
-            "task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"), batch.get("weight"))
-        }
+        weights, smoothing = (batch.get("class_weights"), batch.get("weight")), self.smoothing if self.training else 0.0
+        return {"task": task_loss(scores, batch["target"], self.domain, *weights, smoothing)}

@@ -4,6 +4,7 @@ Because everything a stage decides follows from the epoch number alone, a resume
 decisions as an uninterrupted one, and every rank of a distributed run takes the same decisions as every other.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -27,6 +28,8 @@ class Stage:
     """Multiply the learning rates by `decay` every so many epochs of this stage; 0 means never."""
     decay: float = 0.1
     """The factor of that decay, in (0, 1]."""
+    cosine: bool = False
+    """Let the learning rates fall from their value to 0 along half a cosine, epoch by epoch, over this stage."""
     masked: bool = False
     """Train the backbone on randomly masked inputs (Sum-of-Parts)."""
     anneal: bool = False
@@ -45,6 +48,8 @@ class Stage:
 
     def lr_factor(self, epoch: int) -> float:
         """What the learning rates are multiplied with in the stage's `epoch`-th epoch, counted from 0."""
+        if self.cosine:
+            return 0.5 * (1 + math.cos(math.pi * min((epoch + 0.5) / self.epochs, 1.0)))
         return self.decay ** (epoch // self.decay_every) if self.decay_every else 1.0
 
 
@@ -110,6 +115,8 @@ def _check_stage(entry: Stage) -> Stage:
             f"stage '{entry.name}' has decay_every={entry.decay_every}, decay={entry.decay}; expected "
             "decay_every >= 0 and 0 < decay <= 1."
         )
+    if entry.cosine and entry.decay_every:
+        raise ValueError(f"stage '{entry.name}' has both cosine and decay_every; give one of them.")
     if entry.is_action and (entry.trained or entry.lr):
         raise ValueError(
             f"stage '{entry.name}' has no epochs, so it is an action and cannot train {list(entry.trained)}; "

@@ -137,6 +137,7 @@ def task_loss(
     domain: Domain,
     class_weights: Tensor | None = None,
     sample_weights: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Cross-entropy for classes (target (B,)), mean squared error for values (target (B, C)).
 
@@ -146,11 +147,13 @@ def task_loss(
         domain: of the task.
         class_weights: (C,) of the classes in the cross-entropy, `batch.get("class_weights")`.
         sample_weights: (B,) of the rows, of mean 1 over the training data, `batch.get("weight")`.
+        smoothing: share of the target that is spread over all classes in the cross-entropy.
     """
     if domain.task != "classification":
         errors = (scores - target.view_as(scores)).square()
         return errors.mean() if sample_weights is None else (errors * sample_weights[:, None]).mean()
     if sample_weights is None:
-        return F.cross_entropy(scores, target, class_weights)
-    errors = F.cross_entropy(scores, target, class_weights, reduction="none") * sample_weights
+        return F.cross_entropy(scores, target, class_weights, label_smoothing=smoothing)
+    errors = F.cross_entropy(scores, target, class_weights, reduction="none", label_smoothing=smoothing)
+    errors = errors * sample_weights
     return errors.mean() if class_weights is None else errors.sum() / class_weights[target].sum()
