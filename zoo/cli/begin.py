@@ -48,7 +48,7 @@ def begin(settings: Settings, model: StagedModule, data: DataModule, folder: Pat
             is another one.
     """
     config = to_dict(settings)
-    record = make_record(config, data.domain, fingerprint(data))
+    record = make_record(config, data.domain, fingerprint(data), model.recipe.teacher)
     if resumed is not None:
         before = read_record(resumed.parent)
         stored = read_checkpoint(resumed, mmap=True).get("hyper_parameters", {})

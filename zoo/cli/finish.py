@@ -9,6 +9,8 @@ from zoo.checkpoints.save import save
 from zoo.cli.run_metrics import confused_pairs, write_metrics
 from zoo.core.module import SelfInterpretable
 from zoo.data.base.module import DataModule
+from zoo.training.black_box import BlackBox
+from zoo.training.black_box_file import save_network
 from zoo.training.callbacks import restore_best
 from zoo.training.staged_module import StagedModule
 
@@ -36,6 +38,8 @@ def finish(trainer: Trainer, model: StagedModule, data: DataModule, folder: Path
     if not trainer.is_global_zero:
         return
     if not isinstance(model, SelfInterpretable):
+        if isinstance(model, BlackBox):
+            save_network(model, model.arguments, folder)
         print(f"run      {folder} (no checkpoint: {type(model).__name__} is not self-interpretable)")
         return
     dataset = data.test_dataset()  # pyright: ignore[reportAttributeAccessIssue] (every data module of the zoo has one)

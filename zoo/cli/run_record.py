@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.domain import Domain
+from zoo.training.teacher import Teacher
 from zoo.utils.atomic import write_text
 from zoo.utils.printable import LINES, printable
 
@@ -57,13 +58,16 @@ class RunRecord:
         return [*found, *_differences(self.splits, other.splits, "split ")]
 
 
-def make_record(config: Mapping[str, Any], domain: Mapping[str, Any], splits: Mapping[str, Any]) -> RunRecord:
+def make_record(
+    config: Mapping[str, Any], domain: Mapping[str, Any], splits: Mapping[str, Any], teacher: Teacher | None = None
+) -> RunRecord:
     """The record of a run that begins.
 
     Args:
         config: the whole config as plain data.
         domain: of the data.
         splits: see `zoo.data.base.fingerprint.fingerprint`.
+        teacher: of the recipe, whose hash is recorded.
     """
     trainer = config.get("trainer") or {}
     kept = {
@@ -73,6 +77,8 @@ def make_record(config: Mapping[str, Any], domain: Mapping[str, Any], splits: Ma
         "cache_features": config.get("cache_features"),
         "trainer": {name: trainer[name] for name in TRAINER if trainer.get(name) is not None},
     }
+    if teacher is not None:
+        kept["teacher_sha256"] = teacher.sha256
     versions = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
     kept, meaning, parts = json.loads(json.dumps([kept, domain, splits], default=str))  # as it will be read back
     return RunRecord(kept, meaning, parts, versions)

@@ -43,6 +43,8 @@ class CachedFeatures(LightningDataModule):
         ValueError: another augmentation, data without images, or a recipe that trains the backbone.
     """
 
+    caches_features = True
+
     def __init__(self, data: LightningDataModule, model: StagedModule, folder: Path) -> None:
         super().__init__()
         if not isinstance(data, ImageData):

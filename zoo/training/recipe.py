@@ -7,8 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from zoo.training.removal import Removal
 from zoo.training.stages import Stage, parse_stages
+from zoo.training.teacher import Teacher
 from zoo.utils.errors import did_you_mean
+from zoo.utils.options import parse_options
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 """Adam has L2 weight decay, as in the papers before 2019; SGD has a momentum of 0.9."""
@@ -28,6 +31,10 @@ class Recipe:
     """Which optimizer takes the steps."""
     coefficients: dict[str, float] | None = None
     """Weights of loss terms by name; terms that are not named keep their default."""
+    removal: Removal | None = None
+    """Also train on inputs with a region replaced, so that contributions foresee what removal does; of any model."""
+    teacher: Teacher | None = None
+    """A black box whose scores are soft targets; of any model."""
 
     def over(self, default: "Recipe", model: str) -> "Recipe":
         """This recipe with every missing field taken from `default`, checked as far as possible without the model.
@@ -69,6 +76,9 @@ def parse_recipe(given: Recipe | Mapping[str, Any] | None) -> Recipe:
     values = dict(given or {})
     if values.get("stages") is not None:
         values["stages"] = parse_stages(values["stages"])
+    for name, kind in (("removal", Removal), ("teacher", Teacher)):
+        if values.get(name) is not None:
+            values[name] = parse_options(kind, values[name], name)
     return Recipe(**values)
 
 

@@ -18,6 +18,7 @@ from zoo.domain import Domain
 from zoo.networks.weights import without_weights
 from zoo.training.arguments import argument_names, kept_arguments, plain
 from zoo.training.batch import Batch, as_batch
+from zoo.training.further_terms import FurtherTerm, further_terms
 from zoo.training.loss_terms import require_finite, weighted_sum
 from zoo.training.modes import train_only
 from zoo.training.projection_set import ProjectionSet
@@ -76,6 +77,7 @@ class StagedModule(LightningModule):
         self.coefficients: dict[str, float] = self.recipe.coefficients or {}
         self.metrics = nn.ModuleDict({f"{split}_metrics": metrics_of(self.domain) for split in SPLITS})
         self.register_buffer("class_weights", None, persistent=False)  # (C,) of the data of a fit
+        self.further: tuple[FurtherTerm, ...] = ()  # of the recipe, while it trains
         self.report: ClassificationReport | RegressionReport | None = None  # of the last test or validation
         self.decision_threshold: float | None = None  # of two classes, chosen by the last validation
 
@@ -182,9 +184,13 @@ class StagedModule(LightningModule):
         self.class_weights = class_weights_of(self.trainer, self.domain, self.weighs_classes, type(self).__name__)
         check_sample_weights(self.trainer, self.weighs_rows, type(self).__name__)
         self.check_recipe()
+        self.further = further_terms(self.recipe, self.domain, self, self.trainer)
         check_strategy(self.trainer.strategy, self.stages, self.groups())
         if (sizes := class_sizes(self.trainer, len(self.domain.classes))) is not None:
             self.check_class_sizes(sizes)
+
+    def teardown(self, stage: str) -> None:
+        self.further = ()  # a teacher is no part of the model
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return make_optimizer(self.recipe, self.groups())
@@ -260,27 +266,21 @@ class StagedModule(LightningModule):
         if self.class_weights is not None:
             batch = {**batch, "class_weights": self.class_weights.to(self.device)}
         scores, evidence = self.step(batch["input"])
-        terms = self.losses(scores, evidence, batch)
+        terms, size = self.losses(scores, evidence, batch), len(scores)
         total = weighted_sum(terms, self.coefficients, type(self).__name__)
-        size = len(scores)
         if split == "train":
+            for term in self.further:
+                terms = terms | (more := term(self, batch, scores))
+                total = torch.stack([total, *more.values()]).sum()
             require_finite(total, terms, self.current_epoch, batch_idx)
-        self.log_dict(
-            {f"{split}/loss/{name}": term.detach() for name, term in terms.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=size,
-            sync_dist=split != "train",
-        )
-        self.log(
-            f"{split}/loss",
-            total.detach(),
-            on_step=False,
-            on_epoch=True,
-            batch_size=size,
-            prog_bar=split == "train",
-            sync_dist=split != "train",
-        )
+        options: dict[str, Any] = {
+            "on_step": False,
+            "on_epoch": True,
+            "batch_size": size,
+            "sync_dist": split != "train",
+        }
+        self.log_dict({f"{split}/loss/{name}": term.detach() for name, term in terms.items()}, **options)
+        self.log(f"{split}/loss", total.detach(), prog_bar=split == "train", **options)
         if split == "val" and self.in_last_stage:
             # Only the last stage leaves a finished model, so only its epochs compete for the best checkpoint.
             self.log("monitor", total.detach(), on_epoch=True, batch_size=size, sync_dist=True)

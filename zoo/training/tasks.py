@@ -157,3 +157,8 @@ def task_loss(
     errors = F.cross_entropy(scores, target, class_weights, reduction="none", label_smoothing=smoothing)
     errors = errors * sample_weights
     return errors.mean() if class_weights is None else errors.sum() / class_weights[target].sum()
+
+
+def as_logits(scores: Tensor, space: str) -> Tensor:
+    """Scores (B, C) as logits: the logarithm of probabilities, all other scores as they are."""
+    return scores.clamp_min(1e-9).log() if space == "probability" else scores

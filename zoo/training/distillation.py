@@ -1,0 +1,75 @@
+"""Distillation: a trained black box gives soft targets for any model.
+
+Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.domain import Domain
+from zoo.training.batch import Batch
+from zoo.training.black_box_file import load_network
+from zoo.training.tasks import as_logits
+from zoo.training.teacher import Teacher
+
+UNREAD = ("concepts", "concept_groups", "exclusive")  # what a black box does not use of a domain
+
+
+class DistillationTerm:
+    """The loss of a student f against its teacher g, which is frozen and no part of the student's checkpoints.
+
+        distillation = T² KL(softmax(g(x) / T) || softmax(f(x) / T))        mean squared error for values
+
+    Args:
+        options: see `Teacher`.
+        domain: of the student.
+
+    Raises:
+        FileNotFoundError: there is no such teacher.
+        ValueError: the file of the teacher is damaged, or its inputs or classes are not those of the student.
+    """
+
+    def __init__(self, options: Teacher, domain: Domain) -> None:
+        self.options = options
+        self.network = load_network(options.file).requires_grad_(False)
+        if found := differences(self.network.domain, domain):
+            raise ValueError(f"the teacher {options.run} does not fit these data: {'; '.join(found)}.")
+
+    def __call__(self, model: Any, batch: Batch, scores: Tensor) -> dict[str, Tensor]:
+        """The weighted term of a batch by name.
+
+        Args:
+            model: the student.
+            batch: of the step.
+            scores: of the student (B, C).
+        """
+        with torch.no_grad():
+            wanted = self.network.to(scores.device)(batch["input"]).float()
+        logits = as_logits(scores, getattr(model, "space", "logit"))
+        return {"distillation": self.options.weight * self.loss(logits, wanted)}
+
+    def loss(self, logits: Tensor, wanted: Tensor) -> Tensor:
+        """The loss of the student's logits (B, C) against those of the teacher."""
+        if self.network.domain.task != "classification":
+            return F.mse_loss(logits, wanted)
+        heat = self.options.temperature
+        student, teacher = (logits / heat).log_softmax(1), (wanted / heat).log_softmax(1)
+        return heat**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def differences(teacher: Domain, student: Domain) -> list[str]:
+    """What differs between two domains in what a black box reads and predicts, in words."""
+    theirs, ours = teacher.to_dict(), student.to_dict()
+    names = [name for name in ours if name not in UNREAD and theirs.get(name) != ours[name]]
+    if "modality" in names:
+        return [f"it reads {teacher.noun}, not {student.noun}"]
+    return [f"{name}: {_short(theirs[name])} of the teacher, {_short(ours[name])} of the data" for name in names]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | tuple | dict) and len(str(value)) > 60:
+        return f"{len(value)} ({str(value)[:40]}...)"
+    return str(value)[:60]

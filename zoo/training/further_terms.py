@@ -1,0 +1,46 @@
+"""Loss terms that a recipe adds to those of any model."""
+
+from typing import Any, Protocol
+
+from lightning import Trainer
+from torch import Tensor
+
+from zoo.domain import Domain
+from zoo.training.batch import Batch
+from zoo.training.distillation import DistillationTerm
+from zoo.training.recipe import Recipe
+from zoo.training.removal import RemovalTerm
+
+
+class FurtherTerm(Protocol):
+    """Gives loss terms, already weighted, by name."""
+
+    def __call__(self, model: Any, batch: Batch, scores: Tensor) -> dict[str, Tensor]:
+        """The terms of a batch, from the model that trains and its scores (B, C) of the batch."""
+        ...
+
+
+def further_terms(recipe: Recipe, domain: Domain, model: object, trainer: Trainer) -> tuple[FurtherTerm, ...]:
+    """The terms of a recipe, checked before anything is trained.
+
+    Args:
+        recipe: of the model.
+        domain: of the model.
+        model: a `zoo.core.SelfInterpretable`, or another network.
+        trainer: of the fit.
+
+    Raises:
+        FileNotFoundError, ValueError: see `RemovalTerm` and `DistillationTerm`; or the batches hold no inputs.
+    """
+    if recipe.removal is None and recipe.teacher is None:
+        return ()
+    if getattr(getattr(trainer, "datamodule", None), "caches_features", False):
+        raise ValueError(
+            "removal and teacher need inputs, and cache_features keeps features; leave cache_features out."
+        )
+    terms: list[FurtherTerm] = []
+    if recipe.removal is not None:
+        terms.append(RemovalTerm(recipe.removal, domain, getattr(model, "additive", False), type(model).__name__))
+    if recipe.teacher is not None:
+        terms.append(DistillationTerm(recipe.teacher, domain))
+    return tuple(terms)
