@@ -25,7 +25,7 @@ import zoo
 from benchmarks import models_page
 from zoo.checkpoints.config_file import ABOUT, CONFIG, read_config
 from zoo.checkpoints.save import save
-from zoo.checkpoints.shared_backbone import frozen_tensors
+from zoo.checkpoints.shared_backbone import frozen_tensors, in_packages
 from zoo.cli.settings import create_data
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
@@ -109,7 +109,8 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
         "truth": faithfulness(run, file),
     }
     golden = golden_inputs(facts.get("golden", "test"), model, test)
-    share, pictures = bool(frozen_tensors(model)) and "cub50" in name, facts.get("pictures", True)
+    share = in_packages(model) or (bool(frozen_tensors(model)) and "cub50" in name)
+    pictures = facts.get("pictures", True)
     return save(
         model, output / name, metrics=metrics, golden=golden, share_backbone=share, pictures=pictures, about=about
     )

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.subwords import tiny_bert
 from zoo.utils import weight_packages
 from zoo.utils.tensor_hash import fingerprint
 from zoo.utils.weight_packages import WeightPackage
@@ -55,6 +57,20 @@ def make_package(
     monkeypatch.syspath_prepend(str(folder))
     assert "fake_weights" not in sys.modules
     return file
+
+
+def make_text_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Puts a package with a tiny BERT on the path as the text encoder "tiny", and returns the folder of its model."""
+    model = folder / "fake_weights" / "model"
+    model.mkdir(parents=True)
+    torch.manual_seed(1)
+    tiny_bert(model)
+    place_metadata(folder, [f"fake_weights/model/{name}" for name in ("config.json", "model.safetensors")])
+    sha256 = fingerprint(load_file(model / "model.safetensors"))
+    package = known(sha256, "fake_weights/model/model.safetensors", network="tiny", hub="some/tiny", kind="text")
+    monkeypatch.setattr(weight_packages, "PACKAGES", (package,))
+    monkeypatch.syspath_prepend(str(folder))
+    return model
 
 
 def place_metadata(folder: Path, files: list[str]) -> None:

@@ -93,15 +93,15 @@ def test_other_weights_and_damage_are_noticed(folder: Path) -> None:
         ({"file": "/etc/passwd", "sha256": "0"}, "without a path"),
         ({"file": "weights.pt", "sha256": "0"}, "without a path"),
         ({"file": 1, "sha256": "0"}, "without a path"),
-        ({"file": "a.safetensors"}, "must have a 'file' and a 'sha256'"),
-        ("a.safetensors", "must have a 'file' and a 'sha256'"),
+        ({"file": "a.safetensors"}, "must have a 'file' or 'weights', and a 'sha256'"),
+        ("a.safetensors", "must have a 'file' or 'weights', and a 'sha256'"),
     ],
 )
 def test_hostile_entries(folder: Path, entry: object, message: str) -> None:
     config = yaml.safe_load((folder / CONFIG).read_text())
     for backbones in (dict.fromkeys(config["backbones"], entry), {1: entry}):
         config_file.write_config(folder, {**config, "backbones": backbones})
-        with pytest.raises(ValueError, match=message if 1 not in backbones else "must have a 'file'"):
+        with pytest.raises(ValueError, match=message if 1 not in backbones else "must have a 'file' or"):
             zoo.load(folder)
     config_file.write_config(folder, {**config, "backbones": [entry]})
     with pytest.raises(ValueError, match="'backbones' must be a mapping; got list"):

@@ -7,7 +7,7 @@ import torch
 
 from zoo.cli.main import main
 from zoo.data import Digits
-from zoo.networks.image_backbones import FeatureMaps
+from zoo.networks.base import Features
 from zoo.prototypes import PIPNet, ProtoPNet
 from zoo.training.cached_features import CachedFeatures
 from zoo.training.stages import parse_stages
@@ -42,7 +42,7 @@ def test_maps_are_what_the_backbone_makes(tmp_path: Path) -> None:
             torch.testing.assert_close(train[i]["input"], expected, rtol=1e-3, atol=1e-3)
             assert train[i]["target"] == images[i]["target"]
             x = images[i]["input"][None]
-            maps = train[i]["input"][None].as_subclass(FeatureMaps)
+            maps = train[i]["input"][None].as_subclass(Features)
             torch.testing.assert_close(model(x), model.step(maps)[0], rtol=2e-2, atol=2e-2)
 
 
@@ -109,7 +109,7 @@ def test_only_batches_to_learn_from_are_maps(tmp_path: Path) -> None:
     cached, model, _ = parts(tmp_path)
     batch = {"input": torch.randn(2, 6, 4, 4), "target": torch.zeros(2)}
     marked = cached.on_after_batch_transfer(batch, 0)
-    assert type(marked["input"]) is FeatureMaps and type(marked["target"]) is type(batch["input"]) is torch.Tensor
+    assert type(marked["input"]) is Features and type(marked["target"]) is type(batch["input"]) is torch.Tensor
     found = model.backbone(marked["input"])
     assert type(found) is torch.Tensor and torch.equal(found, batch["input"])
     assert type(marked["input"] + 1) is torch.Tensor
@@ -130,7 +130,7 @@ def test_tests_and_actions_see_images(tmp_path: Path) -> None:
         ({"augment": "shift"}, "it needs augment 'none' or 'flip'; got 'shift'"),
         (
             {"recipe": {"stages": [{"name": "joint", "epochs": 1, "train": ["backbone", "addon"]}]}},
-            "one image backbone that stays frozen; 1 found, and it learns in joint",
+            "one pretrained backbone that stays frozen; 1 found, and it learns in joint",
         ),
     ],
 )

@@ -41,6 +41,7 @@ def load(folder: str | Path) -> SelfInterpretable:
     arguments = {**config["arguments"], "domain": domain}  # read once, as tokenizers take time
     plan = describe_model(entry, arguments, where, len(stored) + len(shared))
     needed, former = plan.state_dict(), plan.former_names
+    shared = {name: tensor for name, tensor in shared.items() if name in needed}  # packages hold more, such as a pooler
     check_fit(plan, described(shared) | rename_tensors(stored, former, needed), path)
     model = build(entry, arguments, where)
     shapes = {name: tensor.shape for name, tensor in needed.items()}

@@ -2,8 +2,8 @@
 
 A backbone that no stage of the recipe trains is the same in every model that uses it, and so are its fixed blocks if
 only the last blocks learn. A checkpoint may refer to them instead of storing them; the file is
-`backbones/<name>-<first digits of the hash>.safetensors` next to the checkpoint. What a checkpoint stores itself takes
-precedence.
+`backbones/<name>-<first digits of the hash>.safetensors` next to the checkpoint. Those of a text encoder are in a
+package of weights (`zoo.utils.weight_packages`). What a checkpoint stores itself takes precedence.
 """
 
 import os
@@ -14,14 +14,18 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.checkpoints.tensor_files import describe, read_tensors
 from zoo.core.module import SelfInterpretable
+from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import Backbone
+from zoo.networks.pretrained import text_tensors
+from zoo.networks.weights import PREFIX
 from zoo.utils.atomic import umask
 from zoo.utils.package_files import BACKBONES
 from zoo.utils.tensor_hash import fingerprint
+from zoo.utils.weight_packages import package_of
 
 FOLDER = BACKBONES
 DIGITS = 12  # of the hash in a file name
@@ -44,10 +48,11 @@ def frozen_tensors(model: SelfInterpretable) -> dict[str, dict[str, Tensor]]:
 
     These are all tensors of a backbone, or those of its fixed blocks if the others learn (`tune`).
     """
-    learns = any("backbone" in stage.trained for stage in model.stages)
+    trained = {group for stage in model.stages for group in stage.trained}
     found = {}
     for name, module in model.named_modules():
-        if isinstance(module, Backbone):
+        if isinstance(module, Backbone | HuggingFaceText):
+            learns = name.partition(".")[0] in trained
             kept = module.fixed_names if learns else set(module.state_dict())
             found[name] = {key: t.detach().cpu().contiguous() for key, t in module.state_dict().items() if key in kept}
     return {name: tensors for name, tensors in found.items() if tensors}
@@ -69,12 +74,33 @@ def share(model: SelfInterpretable, checkpoint: Path) -> Shared:
         )
     entries, names = {}, set()
     for prefix, tensors in found.items():
+        names |= {f"{prefix}.{name}" for name in tensors}
+        if entry := known_weights(model.get_submodule(prefix), tensors):
+            entries[prefix] = entry
+            continue
         file = find_file(tensors, checkpoint.parent / FOLDER) or write(
             tensors, _name_of(model), checkpoint.parent / FOLDER
         )
         entries[prefix] = {"file": file.name, "sha256": fingerprint(read_tensors(file))}
-        names |= {f"{prefix}.{name}" for name in tensors}
     return Shared(entries, names)
+
+
+def known_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, str] | None:
+    """The entry of a text encoder whose tensors are those of a package of weights; None for others."""
+    model = module.spec.get("model") if isinstance(module, HuggingFaceText) else None
+    package = package_of(model) if model else None
+    known = text_tensors(package) if package else None
+    if package is None or known is None:
+        return None
+    held = {PREFIX + name: tensor for name, tensor in known.items()}
+    same = all(name in held and torch.equal(held[name], tensor) for name, tensor in tensors.items())
+    return {"weights": package.network, "sha256": package.sha256} if same else None
+
+
+def in_packages(model: SelfInterpretable) -> bool:
+    """Whether there are frozen tensors, and all of them are in packages of weights."""
+    found = frozen_tensors(model)
+    return bool(found) and all(known_weights(model.get_submodule(prefix), t) for prefix, t in found.items())
 
 
 def find_file(tensors: Mapping[str, Tensor], folder: Path) -> Path | None:
@@ -116,9 +142,15 @@ def restore(shared: Any, checkpoint: Path) -> dict[str, Tensor]:
         raise ValueError(f"{checkpoint}: 'backbones' must be a mapping; got {type(shared).__name__}.")
     tensors: dict[str, Tensor] = {}
     for prefix, entry in shared.items():
-        if not isinstance(prefix, str) or not isinstance(entry, dict) or set(entry) != {"file", "sha256"}:
-            raise ValueError(f"{checkpoint}: backbone {prefix!r} must have a 'file' and a 'sha256'; got {entry!r}.")
-        found = _read(entry["file"], entry["sha256"], checkpoint)
+        keys = set(entry) if isinstance(entry, dict) else set()
+        if not isinstance(prefix, str) or keys not in ({"file", "sha256"}, {"weights", "sha256"}):
+            raise ValueError(
+                f"{checkpoint}: backbone {prefix!r} must have a 'file' or 'weights', and a 'sha256'; got {entry!r}."
+            )
+        if "weights" in keys:
+            found = _read_known(entry["weights"], entry["sha256"], checkpoint)
+        else:
+            found = _read(entry["file"], entry["sha256"], checkpoint)
         tensors |= {f"{prefix}.{name}": tensor for name, tensor in as_stored(found).items()}
     return tensors
 
@@ -140,6 +172,27 @@ def _read(name: Any, sha256: Any, checkpoint: Path) -> dict[str, Tensor]:
             f"expected {str(sha256)[:DIGITS]}.... Get it again."
         )
     return tensors
+
+
+def _read_known(name: Any, sha256: Any, checkpoint: Path) -> dict[str, Tensor]:
+    """The tensors of a text encoder, from its package or the cache of the hub.
+
+    Raises:
+        ValueError: this version knows no such weights.
+        FileNotFoundError: they are not on this machine.
+    """
+    package = package_of(str(name))
+    if package is None or package.kind != "text" or package.sha256 != sha256:
+        raise ValueError(
+            f"{checkpoint} uses the weights {str(name)!r:.60} with the SHA-256 {str(sha256)[:DIGITS]}..., which this "
+            "version does not know; install the version that wrote the checkpoint."
+        )
+    if (tensors := text_tensors(package)) is None:
+        raise FileNotFoundError(
+            f"{checkpoint} uses the weights of {package.network}, which are not on this machine: {package.install} "
+            f"({package.megabytes} MB)."
+        )
+    return {PREFIX + key: tensor for key, tensor in tensors.items()}
 
 
 def _name_of(model: SelfInterpretable) -> str:

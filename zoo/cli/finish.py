@@ -6,6 +6,7 @@ import torch
 from lightning import Trainer
 
 from zoo.checkpoints.save import save
+from zoo.checkpoints.shared_backbone import in_packages
 from zoo.cli.run_metrics import confused_pairs, write_metrics
 from zoo.core.module import SelfInterpretable
 from zoo.data.base.module import DataModule
@@ -46,7 +47,9 @@ def finish(trainer: Trainer, model: StagedModule, data: DataModule, folder: Path
     golden = torch.stack([dataset[i]["input"] for i in range(2)])
     known = {name: value for name, value in metrics.items() if value is not None}
     about = {"name": folder.resolve().name, "confusions": confused_pairs(model)}
-    checkpoint = save(model.cpu(), folder / "checkpoint", metrics=known, golden=golden, about=about)
+    model = model.cpu()
+    shared = in_packages(model)  # the weights of a package are not stored again
+    checkpoint = save(model, folder / "checkpoint", metrics=known, golden=golden, share_backbone=shared, about=about)
     print(f"saved    {checkpoint}")
     given = INPUTS[model.domain.modality]
     print(f"explain  python train.py explain --checkpoint {checkpoint} --input {given} --output out/")

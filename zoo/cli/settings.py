@@ -35,7 +35,7 @@ class RunOptions:
     patience: int = 20
     """Epochs without improvement after which the last stage ends."""
     cache_features: bool = False
-    """Compute the features of a frozen image backbone once instead of in every epoch."""
+    """Compute the features of a frozen image backbone or text encoder once instead of in every epoch."""
     overwrite: bool = False
     """fit: remove the run in that folder first."""
     ckpt_path: str | None = None

@@ -19,6 +19,7 @@ from zoo.utils.paths import read_text
 
 PAD, UNKNOWN, FIRST = 0, 1, 2  # token numbers: padding, words outside of the vocabulary, the first word
 ENDS, BAR = (".", "!", "?"), "|"  # ends of sentences; three bars separate a question from its text
+INSIDE, OUTSIDE = "##", ("\u0120", "\u2581")  # marks of pieces inside of a word, and of the first piece of one
 WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
 
@@ -172,6 +173,31 @@ class TextDomain(Domain):
         end = torch.isin(x, torch.tensor(self._ends, device=x.device))
         last = end & ~torch.cat([end[:, 1:], torch.zeros_like(end[:, :1])], 1)
         return torch.where(x == PAD, -1, last.cumsum(1) - last.long())
+
+    def word_numbers(self, x: Tensor) -> Tensor:
+        """Number of the word that each token belongs to, from 0; -1 for padding.
+
+        Words are as the tokenizer cuts them before it cuts pieces; of a vocabulary, each token is one.
+
+        Args:
+            x: token numbers (B, T).
+
+        Returns:
+            (B, T) int64.
+        """
+        starts = (x != PAD) & ~torch.isin(x, torch.tensor(self._inside, device=x.device, dtype=x.dtype))
+        starts[:, 0] = True  # a text may be cut within a word
+        return (starts.cumsum(1) - 1).masked_fill(x == PAD, -1)
+
+    @cached_property
+    def _inside(self) -> list[int]:
+        """Numbers of the pieces that go on with a word: marked so, or of letters without the mark of a first piece."""
+        if not self.tokenizer:
+            return []
+        if any(piece.startswith(INSIDE) for piece in self._number):
+            return [n for piece, n in self._number.items() if piece.startswith(INSIDE)]
+        marked = any(piece.startswith(OUTSIDE) for piece in self._number)
+        return [n for piece, n in self._number.items() if marked and piece[:1].isalnum()]
 
     @cached_property
     def _ends(self) -> list[int]:

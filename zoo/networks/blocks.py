@@ -1,6 +1,6 @@
 """The blocks of a network, and freezing all of them but the last."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 
@@ -37,9 +37,16 @@ def last_blocks(network: nn.Module, count: int, option: str) -> tuple[list[nn.Mo
     return blocks[:-count], blocks[-count:]
 
 
-def freeze(module: nn.Module) -> None:
-    """Makes all parameters of a module buffers, which no optimizer sees; their names in the state stay."""
-    for part in module.modules():
+def freeze(modules: Iterable[nn.Module]) -> None:
+    """Makes the own parameters of modules buffers, which no optimizer sees; their names in the state stay."""
+    for part in modules:
         for name, parameter in list(part.named_parameters(recurse=False)):
             delattr(part, name)
             part.register_buffer(name, parameter.detach())
+
+
+def states_of(network: nn.Module, modules: Iterable[nn.Module]) -> set[str]:
+    """Names in the state of a network of what some of its modules hold themselves."""
+    own = {id(module) for module in modules}
+    prefixes = {name for name, module in network.named_modules() if id(module) in own}
+    return {name for name in network.state_dict() if name.rpartition(".")[0] in prefixes}

@@ -19,7 +19,8 @@ class Elements:
 
     images      patches of `patch` x `patch` pixels              S = (h, w)
     series      `patch` steps of one variable                    S = (T / patch, V)
-    texts       words, S = (T,), or sentences, S = (sentences,); a question before a separator is never hidden
+    texts       words, S = (T,), or sentences, S = (sentences,); a question before a separator is never hidden;
+                all pieces of a word, where a tokenizer cuts it, are one element
     tables      features                                         S = (F,)
 
     Args:
@@ -28,6 +29,7 @@ class Elements:
         sentences: number of sentences of a text that are elements; later ones count as the last. 0: words are elements.
 
     Attributes:
+        several: whether an element may have several tokens.
         grid: S.
         count: L.
 
@@ -42,6 +44,7 @@ class Elements:
             raise ValueError(f"patch must be 1 for inputs of modality '{domain.modality}'; got {patch}.")
         if sentences and not isinstance(domain, TextDomain):
             raise ValueError(f"only texts have sentences; got sentences={sentences} for a domain of {domain.noun}.")
+        self.several = bool(sentences) or (isinstance(domain, TextDomain) and bool(domain.tokenizer))  # tokens in one
         self.grid = self._grid()
         self.count = math.prod(self.grid)
 
@@ -71,10 +74,10 @@ class Elements:
         if not isinstance(self.domain, TextDomain):
             return None
         words = (x != PAD) & ~self.domain.question(x)
-        if not self.sentences:
+        if not self.several:
             return words
-        where = self._sentence(self.domain, x)
-        return torch.zeros_like(x[:, :1].expand(-1, self.sentences)).scatter_add(1, where, words.long()) > 0
+        where = self._owner(self.domain, x)
+        return torch.zeros_like(x[:, :1].expand(-1, self.count)).scatter_add(1, where, words.long()) > 0
 
     def reduce(self, values: Tensor) -> Tensor:
         """Averages values over each element.
@@ -102,22 +105,22 @@ class Elements:
             return mask.view(-1, *self.grid).repeat_interleave(self.patch, 1)[:, : x.shape[1]]
         if not isinstance(self.domain, TextDomain):
             return mask
-        if self.sentences:
-            mask = mask.gather(1, self._sentence(self.domain, x))
+        if self.several:
+            mask = mask.gather(1, self._owner(self.domain, x))
         asked = self.domain.question(x)
         return mask | asked if mask.dtype == torch.bool else torch.maximum(mask, asked.to(mask.dtype))
 
     def average(self, states: Tensor, x: Tensor) -> Tensor:
-        """Averages states of words (B, T, E) over sentences (B, L, E); if words are elements, returns them as they are.
+        """Averages states of tokens (B, T, E) over elements (B, L, E); if tokens are elements, returns them unchanged.
 
         Args:
             states: (B, T, E).
             x: token numbers (B, T).
         """
-        if not self.sentences or not isinstance(self.domain, TextDomain):
+        if not self.several or not isinstance(self.domain, TextDomain):
             return states
-        where, words = self._sentence(self.domain, x), (x != PAD).to(states.dtype)
-        member = states.new_zeros(x.shape[0], self.sentences, x.shape[1]).scatter(1, where[:, None], words[:, None])
+        where, words = self._owner(self.domain, x), (x != PAD).to(states.dtype)
+        member = states.new_zeros(x.shape[0], self.count, x.shape[1]).scatter(1, where[:, None], words[:, None])
         return member @ states / member.sum(2, keepdim=True).clamp_min(1)
 
     def hide(self, x: Tensor, mask: Tensor, fill: str, token: Tensor | None = None) -> Tensor:
@@ -164,7 +167,14 @@ class Elements:
             seen, kept = smooth(seen, float(self.patch), axis), smooth(kept, float(self.patch), axis)
         return seen / kept.clamp_min(1e-3)
 
-    def _sentence(self, domain: TextDomain, x: Tensor) -> Tensor:
-        """(B, T) number of the sentence that each word belongs to, from 0; padding counts as the last."""
-        number = domain.sentences(x)
-        return torch.where(number < 0, self.sentences - 1, number).clamp_max(self.sentences - 1)
+    def support(self, masks: Tensor, x: Tensor) -> Tensor:
+        """Masks over elements (B, M, L) as supports (B, M, *S), those of words over their tokens (B, M, T)."""
+        if self.sentences or not self.several or not isinstance(self.domain, TextDomain):
+            return masks.unflatten(2, self.grid)
+        owner = self._owner(self.domain, x)[:, None].expand(-1, masks.shape[1], -1)
+        return masks.gather(2, owner) * (x != PAD)[:, None]
+
+    def _owner(self, domain: TextDomain, x: Tensor) -> Tensor:
+        """(B, T) number of the element that each token belongs to, from 0; padding counts as the last."""
+        number = domain.sentences(x) if self.sentences else domain.word_numbers(x)
+        return torch.where(number < 0, self.count - 1, number).clamp_max(self.count - 1)

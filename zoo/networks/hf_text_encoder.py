@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.domain import TextDomain
 from zoo.domain.text import FIRST, PAD, UNKNOWN
-from zoo.networks.base import StateEncoder
+from zoo.networks.base import Features, StateEncoder
+from zoo.networks.blocks import freeze, states_of
 from zoo.networks.hf_config import PROVENANCE, build_network, make_config, read_config
 from zoo.networks.text_encoders import check_pooling, masked_mean
 
+PLACED = ("bert", "electra")  # read the position of each token as an argument, from 0
 SHIFTED = ("camembert", "mpnet", "roberta", "xlm-roberta")  # their positions count from the number of padding + 1
 
 
@@ -29,17 +31,20 @@ class HuggingFaceText(StateEncoder):
         model: a folder written by `save_pretrained`, with safetensors; the name of a text encoder of
             `zoo.utils.weight_packages`, such as "all-MiniLM-L6-v2"; or that of a model on the Hugging Face hub.
         config: the network's architecture as in its config.json. Without `model`, the weights start at random.
+        tune: number of last layers that can learn; 0: everything. The other weights become buffers, which no stage
+            trains, without dropout.
         pooling: "masked": the mean over the text's tokens; "padded": the mean over all positions, special tokens and
             padding included, as in the code of Tan et al. (PAKDD 2024).
 
     Attributes:
         spec: the arguments as plain data, with the config of the network.
+        fixed: the modules that cannot learn.
 
     Raises:
         ImportError: the extra `text` is not installed.
         FileNotFoundError: no such model.
         ValueError: a domain without a tokenizer, a tokenizer or a length too large for the network, another network
-            than one of `ENCODERS`, or an unknown pooling.
+            than one of `zoo.networks.hf_config.ENCODERS`, an unknown pooling, or fewer layers than `tune`.
     """
 
     before: Tensor  # numbers of the special tokens before a text
@@ -51,6 +56,7 @@ class HuggingFaceText(StateEncoder):
         model: str | None = None,
         config: Mapping[str, Any] | None = None,
         pooling: str = "masked",
+        tune: int = 0,
     ) -> None:
         super().__init__()
         check_pooling(pooling)
@@ -82,23 +88,53 @@ class HuggingFaceText(StateEncoder):
             **({"model": model} if model else {}),
             "config": {key: value for key, value in kept.items() if key not in PROVENANCE},
             "pooling": pooling,
+            **({"tune": tune} if tune else {}),
         }
         self._check_length(found, domain.length)
         self.network: Any = build_network(model, found)
         self.channels: int = found.hidden_size
+        self.places = found.model_type in PLACED
+        self.fixed = fixed_modules(self.network, tune, found.num_hidden_layers) if tune else []
+        freeze(self.fixed)
+
+    @property
+    def fixed_names(self) -> set[str]:
+        """Names in the state of what cannot learn."""
+        return states_of(self, self.fixed)
+
+    def train(self, mode: bool = True) -> "HuggingFaceText":
+        super().train(mode)
+        for module in self.fixed:
+            module.training = False  # no dropout
+        return self
 
     def states(self, x: Tensor) -> Tensor:
         """Encodes each token: token numbers (B, T) to (B, T, `channels`)."""
-        return self._hidden(x)[:, len(self.before) : len(self.before) + x.shape[1]]
+        seen, _ = trimmed(x, None)
+        h = self._tokens(self._hidden(seen), seen)
+        return nn.functional.pad(h, (0, 0, 0, x.shape[1] - seen.shape[1]))
 
-    def forward(self, x: Tensor) -> Tensor:
-        h, words = self._hidden(x), x != PAD
+    def forward(self, x: Tensor, place: Tensor | None = None) -> Tensor:
+        """Encodes texts (B, T) as vectors (B, `channels`).
+
+        Args:
+            x: token numbers (B, T), or `Features`.
+            place: (B, T) position of each token in its text, if tokens were left out; by default 0, 1, 2, ...
+
+        Raises:
+            ValueError: places for a network that has none, see `places`.
+        """
+        if isinstance(x, Features):
+            return x.as_subclass(Tensor)
         if self.pooling == "padded":
-            return h.mean(1)
-        h = h[:, len(self.before) : len(self.before) + x.shape[1]]
-        return masked_mean(h, words)
+            return self._hidden(x, place).mean(1)
+        x, place = trimmed(x, place)
+        return masked_mean(self._tokens(self._hidden(x, place), x), x != PAD)
 
-    def _hidden(self, x: Tensor) -> Tensor:
+    def _tokens(self, h: Tensor, x: Tensor) -> Tensor:
+        return h[:, len(self.before) : len(self.before) + x.shape[1]]
+
+    def _hidden(self, x: Tensor, place: Tensor | None = None) -> Tensor:
         """States of the network's last layer (B, before + T + after, `channels`)."""
         if x.is_meta:  # the library's attention masks read values
             return x.new_empty(
@@ -106,14 +142,27 @@ class HuggingFaceText(StateEncoder):
             )
         rows, words = x.shape[0], x != PAD
         own = torch.where(words, x - FIRST, self.padding).masked_fill(x == UNKNOWN, self.unknown)
-        place = torch.arange(1, x.shape[1] + 1, device=x.device)
-        end = len(self.before) + (words * place).amax(1, keepdim=True)  # (B, 1) the position after the text
+        order = torch.arange(1, x.shape[1] + 1, device=x.device)
+        end = len(self.before) + (words * order).amax(1, keepdim=True)  # (B, 1) the column after the text
         behind = end + torch.arange(len(self.after), device=x.device)
         room = x.new_full((rows, len(self.after)), self.padding)
         ids = torch.cat([self.before.expand(rows, -1), own, room], 1).scatter(1, behind, self.after.expand(rows, -1))
         there = torch.cat([torch.ones_like(ids[:, : len(self.before)]), words.long(), torch.zeros_like(room)], 1)
         there = there.scatter(1, behind, torch.ones_like(behind))
-        return self.network(input_ids=ids, attention_mask=there).last_hidden_state
+        placed = {} if place is None else {"position_ids": self._positions(place, words, behind)}
+        return self.network(input_ids=ids, attention_mask=there, **placed).last_hidden_state
+
+    def _positions(self, place: Tensor, words: Tensor, behind: Tensor) -> Tensor:
+        """Positions (B, before + T + after) for words at given places; the special tokens follow the last word."""
+        if not self.places:
+            raise ValueError(f"{type(self.network).__name__} has no positions for words that follow words left out.")
+        first, rows = len(self.before), place.shape[0]
+        own = first + torch.where(words, place, 0)
+        last = (words * (place + 1)).amax(1, keepdim=True) + first  # (B, 1)
+        front = torch.arange(first, device=place.device).expand(rows, -1)
+        after = torch.arange(len(self.after), device=place.device)
+        columns = torch.cat([front, own, torch.zeros_like(behind)], 1)
+        return columns.scatter(1, behind, last + after)
 
     def _check_length(self, config: Any, length: int) -> None:
         """Refuses texts that are longer than the network has positions for.
@@ -128,3 +177,27 @@ class HuggingFaceText(StateEncoder):
                 f"{config.model_type} cannot read texts of {length} tokens and {len(self.before)} + {len(self.after)} "
                 f"special ones (it has {positions} positions). Give the data a smaller length."
             )
+
+
+def trimmed(x: Tensor, place: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """A batch without the columns at its end that are padding in all rows; at least one column is kept."""
+    if x.is_meta or torch.compiler.is_compiling():  # the length must not depend on values
+        return x, place
+    length = max(int(((x != PAD).any(0) * torch.arange(1, x.shape[1] + 1, device=x.device)).amax()), 1)
+    return x[:, :length], None if place is None else place[:, :length]
+
+
+def fixed_modules(network: nn.Module, tune: int, layers: int) -> list[nn.Module]:
+    """All modules of a network but those in its last `tune` layers.
+
+    Raises:
+        ValueError: the network has not so many layers, or shares the weights of its layers.
+    """
+    lists = [m for m in network.modules() if isinstance(m, nn.ModuleList) and len(m) == layers]
+    if not lists or not 0 < tune <= layers:
+        raise ValueError(
+            f"cannot tune the last {tune} layers of {type(network).__name__}: it has {layers if lists else 'no'} "
+            "layers of their own. Choose a smaller number, or 0 to train everything."
+        )
+    learning = {id(module) for layer in lists[0][-tune:] for module in layer.modules()}
+    return [module for module in network.modules() if id(module) not in learning]

@@ -42,6 +42,8 @@ class TextTransformer(StateEncoder):
         ValueError: an unknown pooling, or sizes that do not fit each other.
     """
 
+    places = True
+
     def __init__(
         self,
         domain: TextDomain,

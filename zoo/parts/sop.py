@@ -246,7 +246,7 @@ class SumOfParts(UnitLogits):
         states = self.backbone.groups(x, passed, self.grouping.largest(self.elements.count), wanted)
         logits = self.head(states)
         theta = self.selector(states) if theta is None else theta
-        support = None if self.training else mask.unflatten(2, self.elements.grid).float()
+        support = None if self.training else self.elements.support(mask, x).float()
         state = {"unit_logits": theta * logits, "theta": theta, "group_logits": logits}
         return Evidence(mass, support, state)
 

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from zoo.data.base.images import ImageData
-from zoo.networks.image_backbones import Backbone, FeatureMaps
+from zoo.data.base.text import TextData
+from zoo.networks.base import Features
+from zoo.networks.hf_text_encoder import HuggingFaceText
+from zoo.networks.image_backbones import Backbone
 from zoo.training.modes import evaluating
 from zoo.training.projection_set import size_of
 from zoo.training.staged_module import StagedModule
@@ -23,36 +26,36 @@ INPUTS = ("input", "view")  # keys of a batch that hold images
 
 
 class CachedFeatures(LightningDataModule):
-    """Training and validation batches of feature maps in place of images, for a model with a frozen backbone.
+    """Training and validation batches of features in place of inputs, for a model with a frozen backbone.
 
-    Before the first epoch, the backbone's maps of all images are written to a file in half precision, so memory does
-    not grow with the data set; the file is removed with the run. Batches of maps have the type `FeatureMaps`, which
-    `Backbone` returns as they are. Actions such as push, and the final test, read the images themselves. For data with
-    two views of each image, one pair is drawn and kept.
+    Before the first epoch, the backbone's maps of all images, or the encoder's vectors of all texts, are written to a
+    file in half precision, so memory does not grow with the data set; the file is removed with the run. Batches of
+    them have the type `Features`, which the backbone returns as they are. Actions such as push, and the final test,
+    read the inputs themselves. For data with two views of each image, one pair is drawn and kept.
 
     Args:
-        data: images, augmented by "flip" or not at all, unless it gives two views.
-        model: with one backbone that no stage of its recipe trains.
+        data: images, augmented by "flip" or not at all, unless it gives two views; or texts.
+        model: with one backbone that no stage of its recipe trains; it reads texts as vectors alone.
         folder: of the temporary file.
 
     Attributes:
-        data: the images.
+        data: the images or texts.
         backbone: the frozen backbone.
 
     Raises:
-        ValueError: another augmentation, data without images, or a recipe that trains the backbone.
+        ValueError: another augmentation, other data, or a recipe that trains the backbone.
     """
 
     caches_features = True
 
     def __init__(self, data: LightningDataModule, model: StagedModule, folder: Path) -> None:
         super().__init__()
-        if not isinstance(data, ImageData):
+        if not isinstance(data, ImageData | TextData):
             raise ValueError(
-                f"cache_features keeps feature maps of images, and {type(data).__name__} has none; leave "
+                f"cache_features keeps features of images and texts, and {type(data).__name__} has none; leave "
                 "cache_features out."
             )
-        if data.augment not in VIEWS and data.views != 2:
+        if isinstance(data, ImageData) and data.augment not in VIEWS and data.views != 2:
             raise ValueError(
                 "cache_features keeps every view of an image, so it needs augment 'none' or 'flip'; got "
                 f"{data.augment!r}. Change data.init_args.augment, or leave cache_features out."
@@ -60,10 +63,12 @@ class CachedFeatures(LightningDataModule):
         learning = [s.name for s in model.stages if "backbone" in s.trained]
         group = model.groups().get("backbone")
         modules = group.modules() if isinstance(group, nn.Module) else ()
-        found = [module for module in modules if isinstance(module, Backbone)]
+        found: list[Backbone | HuggingFaceText] = [module for module in modules if isinstance(module, Backbone)]
+        if isinstance(group, HuggingFaceText):  # a model that masks words has it inside of another module
+            found = [group]
         if learning or len(found) != 1:
             raise ValueError(
-                f"cache_features needs one image backbone that stays frozen; {len(found)} found, and it learns in "
+                f"cache_features needs one pretrained backbone that stays frozen; {len(found)} found, and it learns in "
                 f"{', '.join(learning) or 'no stage'}. Leave cache_features out, or 'backbone' out of 'train'."
             )
         self.data, self.backbone, self.folder = data, found[0], folder
@@ -98,13 +103,15 @@ class CachedFeatures(LightningDataModule):
         return self.data.concept_labels()
 
     def train_dataloader(self) -> DataLoader:
-        data, paired = self.data, self.data.views == 2
+        data = self.data
+        paired = isinstance(data, ImageData) and data.views == 2
+        kept = VIEWS[data.augment] if isinstance(data, ImageData) and not paired else 1
         with torch.random.fork_rng(devices=[]):  # a resumed run draws the same pairs
             torch.manual_seed(data.seed)
             part = self._part(
                 "train",
                 data.train_dataset() if paired else data.projection_dataset(),
-                1 if paired else VIEWS[data.augment],
+                kept,
             )
         generator = torch.Generator().manual_seed(data.seed)
         sampler = data.make_sampler(part, generator)
@@ -122,7 +129,7 @@ class CachedFeatures(LightningDataModule):
         """Marks the inputs of training and validation batches as feature maps."""
         if self.trainer is not None and self.trainer.testing:
             return batch
-        return batch | {key: batch[key].as_subclass(FeatureMaps) for key in INPUTS if key in batch}
+        return batch | {key: batch[key].as_subclass(Features) for key in INPUTS if key in batch}
 
     def _part(self, split: str, images: Dataset, views: int) -> "MapDataset":
         if split not in self.parts:
@@ -138,7 +145,7 @@ class MapDataset(Dataset):
 
     Args:
         loader: batches of the images, in order.
-        backbone: computes the maps.
+        backbone: computes the features.
         views: views kept of each image; 2 for the image and its mirror image.
         folder: of the temporary file.
         title: of the progress bar.
@@ -147,9 +154,9 @@ class MapDataset(Dataset):
         ValueError: the loader has no images.
     """
 
-    def __init__(self, loader: DataLoader, backbone: Backbone, views: int, folder: Path, title: str) -> None:
+    def __init__(self, loader: DataLoader, backbone: nn.Module, views: int, folder: Path, title: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        device = next(backbone.parameters()).device
+        device = next(iter(backbone.state_dict().values())).device
         self.rest: list[dict[str, Any]] = []  # what items hold besides images
         self.paired = False
         maps = None

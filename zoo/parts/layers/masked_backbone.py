@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from zoo.domain import Domain, ImageDomain, TextDomain
 from zoo.domain.text import PAD
-from zoo.networks.base import Encoder
+from zoo.networks.base import Encoder, StateEncoder
 from zoo.networks.elements import FILLS, Elements
 from zoo.networks.encoders import create_encoder
-from zoo.networks.text_encoders import TextTransformer
 from zoo.networks.token_dropping import VisionTokens, create_vit, is_vit
 from zoo.parts.layers.masked_passes import Footprint, run_groups
 from zoo.utils.checks import check_above, check_choice
@@ -58,10 +57,11 @@ class MaskedEncoder(nn.Module):
         self.encoder, self.elements, self.masking = encoder, elements, masking
         self.dropped, self.channels = masking.tokens == "dropped", encoder.channels
         text = isinstance(elements.domain, TextDomain)
-        if self.dropped and not isinstance(encoder, VisionTokens | TextTransformer):
+        placed = isinstance(encoder, StateEncoder) and encoder.places
+        if self.dropped and not (placed or isinstance(encoder, VisionTokens)):
             raise ValueError(
-                f"tokens='dropped' needs a network of tokens, a Vision Transformer of timm or a text Transformer; "
-                f"{type(encoder).__name__} has none. Use tokens='masked'."
+                f"tokens='dropped' needs a network of tokens with places, a Vision Transformer of timm, a text "
+                f"Transformer or BERT; {type(encoder).__name__} has none. Use tokens='masked'."
             )
         if isinstance(encoder, VisionTokens) and self.dropped and elements.grid != encoder.grid:
             raise ValueError(
