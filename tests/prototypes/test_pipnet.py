@@ -12,7 +12,8 @@ from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.core.evidence import Evidence
 from zoo.domain import ImageDomain, TableDomain
 from zoo.prototypes import PIPNet
-from zoo.prototypes.pipnet import alignment, compressed
+from zoo.prototypes.layers.second_view import alignment
+from zoo.prototypes.pipnet import compressed
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.stages import Stage
 

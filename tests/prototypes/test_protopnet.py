@@ -316,3 +316,24 @@ def test_recipes_that_end_without_a_projection_are_refused_before_training(stage
         ValueError, match=r"not patches of training images at the end of this recipe: .* add \{name: push\}"
     ):
         fit(model, ToyData())
+
+
+def test_push_before_each_epoch_keeps_prototypes_at_patches() -> None:
+    """Prototypes that do not learn follow the backbone; at the end they are patches and the model is ready."""
+    recipe = {
+        "stages": [
+            {"name": "joint", "epochs": 2, "train": ["backbone", "addon"], "each_epoch": ["push"]},
+            {"name": "push"},
+            {"name": "last", "epochs": 1, "train": ["head"]},
+        ]
+    }
+    torch.manual_seed(0)
+    model, pushes = ProtoPNet(COLOURS, backbone=TINY, prototypes_per_class=1, dim=4, recipe=recipe), []
+    project = model.prototypes.project
+    model.prototypes.project = lambda *args, **kwargs: (pushes.append(model.current_epoch), project(*args, **kwargs))
+    fit(model, ToyData(24))
+    assert pushes == [0, 1, 2]
+    model.require_ready()
+    wrong = {"stages": [{"name": "joint", "epochs": 1, "train": ["head"], "each_epoch": ["pull"]}]}
+    with pytest.raises(ValueError, match="runs 'pull' before each epoch, but ProtoPNet has no such action"):
+        fit(ProtoPNet(COLOURS, backbone=TINY, prototypes_per_class=1, dim=4, recipe=wrong), ToyData(24))

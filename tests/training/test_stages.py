@@ -28,7 +28,7 @@ REPEATED = [
         ([{**TRAIN, "epoch": 3}], "a stage has no key 'epoch'; did you mean 'epochs'\\?$"),
         (
             [{**TRAIN, "zzz": 3}],
-            "no key 'zzz'; there are: name, epochs, train, lr, decay_every, decay, cosine, masked, anneal\\.",
+            "there are: name, epochs, train, lr, decay_every, decay, cosine, masked, anneal, each_epoch\\.",
         ),
         (["push"], "a stage is a mapping such as {name: push}; got 'push'"),
         ([None], "a stage is a mapping such as {name: push}; got None"),
@@ -44,6 +44,8 @@ REPEATED = [
         ([{**TRAIN, "train": "head"}], "stage 'train' must list its parameter groups, such as \\[head\\]; got 'head'"),
         ([TRAIN, {"name": "push", "train": ["head"]}], "it is an action and cannot train \\['head'\\]; give it epochs"),
         ([TRAIN, {"name": "push", "lr": {"head": 1.0}}], "stage 'push' has no epochs, so it is an action"),
+        ([TRAIN, {"name": "push", "each_epoch": ["push"]}], "stage 'push' has each_epoch but no epochs"),
+        ([{**TRAIN, "each_epoch": "push"}], "must list the actions of each epoch, such as \\[push\\]; got 'push'"),
         ([{"name": "push"}], "the recipe ends in the action 'push', which would never run"),
         ([TRAIN, {"name": "push"}], "the recipe ends in the action 'push', which would never run.*Add a stage"),
     ],
@@ -57,6 +59,12 @@ def test_plain_data_becomes_stages() -> None:
     entry = {"name": "joint", "epochs": 4, "train": ["a", "b"], "lr": {"a": 0.1}, "decay_every": 2, "decay": 0.5}
     assert parse_stages([entry]) == (Stage("joint", 4, ("a", "b"), {"a": 0.1}, 2, 0.5),)
     assert parse_stages([{**TRAIN, "lr": None}]) == (Stage("train", 2, ("head",)),)
+
+
+def test_actions_of_each_epoch_come_after_those_of_the_stage() -> None:
+    stages = parse_stages([{"name": "prune"}, {**TRAIN, "each_epoch": ["harden", "push"]}, TRAIN])
+    found = [[action.name for action in stage_at(stages, epoch).actions] for epoch in range(4)]
+    assert found == [["prune", "harden", "push"], ["harden", "push"], [], []]
 
 
 def test_recipe_of_actions_ends_with_an_epoch_that_measures() -> None:

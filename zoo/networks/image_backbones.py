@@ -10,9 +10,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from zoo.networks.bagnet_trunk import bagnet_layers
 from zoo.networks.base import Encoder, Features
 from zoo.networks.blocks import freeze, last_blocks, states_of
 from zoo.networks.pretrained import pretrained_overlay
+from zoo.networks.receptive_field import ReceptiveField, receptive_field
 from zoo.networks.weights import load_weights
 from zoo.utils.errors import did_you_mean, short
 from zoo.utils.signatures import check_options, refuse_unknown
@@ -54,6 +56,11 @@ class Backbone(nn.Module):
             module.training = False  # also dropout
         return self
 
+    @property
+    def receptive_field(self) -> ReceptiveField | None:
+        """Which pixels each cell depends on; None where that is not known, as for networks of timm."""
+        return receptive_field(self.network)
+
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(x, Features):
             return x.as_subclass(Tensor)
@@ -85,6 +92,7 @@ class Pooled(Encoder):
         return self.backbone(x.flatten(0, 1)[:, None]).mean((2, 3)).view(x.shape[0], self.channels)
 
 
+OWN = ("convnet", "bagnet")  # names of the networks of this package
 _registered: dict[str, Callable[..., Backbone]] = {}
 
 
@@ -98,7 +106,7 @@ def register_backbone(name: str) -> Callable[[Callable[..., Backbone]], Callable
     Raises:
         ValueError: the name is taken.
     """
-    if name in _registered or name == "convnet" or timm.is_model(name):
+    if name in _registered or name in OWN or timm.is_model(name):
         raise ValueError(f"there is a backbone named '{name}' already; choose another name.")
 
     def enter(build: Callable[..., Backbone]) -> Callable[..., Backbone]:
@@ -112,10 +120,11 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     """Builds a backbone.
 
     Args:
-        backbone: a name, or a mapping of `name` and options: "convnet" (options of `convnet`); any network of timm
-            (options of `timm.create_model`, such as `pad_type` or `pretrained`, see `zoo.networks.pretrained`, and
-            `weights`, a safetensors file, in place of `pretrained`; `tune`, the number of last blocks that can learn,
-            by default all); or a name given to `register_backbone`.
+        backbone: a name, or a mapping of `name` and options: "convnet" (options of `convnet`); "bagnet" (options of
+            `bagnet_layers`), whose cells see small patches; any network of timm (options of `timm.create_model`, such as
+            `pad_type` or `pretrained`, see `zoo.networks.pretrained`, and `weights`, a safetensors file, in place of
+            `pretrained`; `tune`, the number of last blocks that can learn, by default all); or a name given to
+            `register_backbone`.
         in_channels: channels of the images.
 
     Raises:
@@ -130,6 +139,10 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     if name == "convnet":
         check_options(convnet, options, "backbone 'convnet'")
         return convnet(in_channels, **options)
+    if name == "bagnet":
+        check_options(bagnet_layers, options, "backbone 'bagnet'")
+        trunk = bagnet_layers(in_channels, **options)
+        return Backbone(trunk, in_channels, trunk[-1].channels)  # pyright: ignore[reportArgumentType]
     if name in _registered:
         check_options(_registered[name], options, f"backbone '{name}'")
         made = _registered[name](in_channels, **options)
@@ -140,8 +153,8 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
             )
         return made
     if not timm.is_model(name):
-        near = did_you_mean(name, ["convnet", *_registered, *timm.list_models()])
-        raise ValueError(f"no backbone named '{name}' ('convnet' or a model of timm); {near}")
+        near = did_you_mean(name, [*OWN, *_registered, *timm.list_models()])
+        raise ValueError(f"no backbone named '{name}' ('convnet', 'bagnet' or a model of timm); {near}")
     weights, tune = options.pop("weights", None), options.pop("tune", 0)
     if not isinstance(tune, int) or tune < 0:
         raise ValueError(f"backbone '{name}': tune must be a number of last blocks, 0 for all; got {tune!r}.")
@@ -232,7 +245,10 @@ def create_timm(name: str, **options: Any) -> Any:
 
 
 def convnet(
-    in_channels: int, widths: Sequence[int] = (32, 64), pool: Sequence[int] = (1,), strided: bool = False
+    in_channels: int,
+    widths: Sequence[int] = (32, 64),
+    pool: Sequence[int] = (1,),
+    strided: bool | Sequence[int] = False,
 ) -> Backbone:
     """A small backbone for small images: two 3x3 convolutions with batch norm and ReLU for each width.
 
@@ -240,13 +256,19 @@ def convnet(
         in_channels: channels of the images.
         widths: channels of each block.
         pool: blocks, counted from 0, that end with a 2x2 max pooling.
-        strided: use one convolution of stride 2 for each width instead, without pooling.
+        strided: use one convolution of stride 2 for each width instead, without pooling; a list gives the strides.
+
+    Raises:
+        ValueError: not one stride for each width.
     """
+    strides = strided if isinstance(strided, Sequence) else [2] * len(widths)
+    if len(strides) != len(widths):
+        raise ValueError(f"strided must have one stride for each width; got {list(strides)} for {list(widths)}.")
     layers: list[nn.Module] = []
     first = in_channels
     for i, width in enumerate(widths):
-        if strided:
-            layers += [nn.Conv2d(in_channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        if strided is not False:
+            layers += [nn.Conv2d(in_channels, width, 3, strides[i], 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
             in_channels = width
             continue
         for source in (in_channels, width):

@@ -9,18 +9,18 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register
 from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain, ImageDomain
+from zoo.networks.bagnet_trunk import bagnet_layers
+from zoo.networks.receptive_field import receptive_field
 from zoo.training.batch import Batch
 from zoo.training.modes import evaluating
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
-from zoo.utils.checks import check_choice
 
 RECIPE = Recipe(
     stages=(Stage("train", epochs=30, train=("backbone", "head")),),
@@ -92,33 +92,17 @@ class BagNet(UnitLogits):
         self.keep_arguments(locals())
         if not isinstance(self.domain, ImageDomain):
             raise ValueError(f"BagNet reads images; this domain is of modality '{self.domain.modality}'.")
-        if not len(widths) == len(depths) == len(strides) or min(*widths, *depths, *strides, len(widths)) < 1:
-            raise ValueError(
-                f"widths, depths and strides must name the same stages, all numbers at least 1; got {list(widths)}, "
-                f"{list(depths)} and {list(strides)}."
-            )
-        if not 0 <= wide <= len(widths):
-            raise ValueError(f"wide must be 0 to {len(widths)}, the number of stages; got {wide}.")
-        check_choice(("centre", "corner"), shortcut=shortcut)
-        layers: list[nn.Module] = [Stem(self.domain.channels, widths[0] // 4)]
-        channels = widths[0] // 4
-        self.receptive_field, jump = 3, 1
-        for i, (width, depth, stride) in enumerate(zip(widths, depths, strides, strict=True)):
-            for j in range(depth):
-                kernel = 3 if i < wide and j == 0 else 1
-                layers.append(Bottleneck(channels, width, kernel, stride if j == 0 else 1, shortcut == "centre"))
-                channels = width
-                if j == 0:
-                    self.receptive_field += (kernel - 1) * jump
-                    jump *= stride
-        self.jump = jump
+        trunk = bagnet_layers(self.domain.channels, widths, depths, strides, wide, shortcut)
+        field = receptive_field(trunk)
+        assert field is not None
+        self.receptive_field, self.jump = field.size, field.jump
         if self.receptive_field > min(self.domain.size):
             raise ValueError(
                 f"each patch has {self.receptive_field} pixels, more than the images, {self.domain.size[0]} x "
                 f"{self.domain.size[1]}; lower wide or the strides."
             )
-        self.backbone = nn.Sequential(*layers)
-        self.head = nn.Linear(channels, len(self.domain.classes))
+        self.backbone = trunk
+        self.head = nn.Linear(widths[-1], len(self.domain.classes))
         self.grid = self._grid()
         self.space = "logit" if self.domain.task == "classification" else "value"
         self.register_buffer("field", self._fields(), persistent=False)
@@ -153,52 +137,3 @@ class BagNet(UnitLogits):
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         return {"task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"))}
-
-
-class Stem(nn.Sequential):
-    """A 1 x 1 and a 3 x 3 convolution: (B, C, H, W) to (B, channels, H - 2, W - 2)."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__(
-            nn.Conv2d(in_channels, channels, 1, bias=False),
-            nn.Conv2d(channels, channels, 3, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
-        )
-
-
-class Bottleneck(nn.Module):
-    """A residual block of three convolutions without padding; the shortcut is cropped to the same size.
-
-    Args:
-        in_channels: channels of the input.
-        channels: channels of the output.
-        kernel: size of the middle convolution, 1 or 3.
-        stride: of the middle convolution.
-        centre: whether the shortcut takes the middle of the cells that the middle convolution reads; else their first.
-    """
-
-    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, centre: bool) -> None:
-        super().__init__()
-        inner, self.cut = max(channels // 4, 1), kernel // 2 if centre else 0
-        self.body = nn.Sequential(
-            nn.Conv2d(in_channels, inner, 1, bias=False),
-            nn.BatchNorm2d(inner),
-            nn.ReLU(),
-            nn.Conv2d(inner, inner, kernel, stride, bias=False),
-            nn.BatchNorm2d(inner),
-            nn.ReLU(),
-            nn.Conv2d(inner, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        same = in_channels == channels and stride == 1
-        self.shortcut = (
-            nn.Identity()
-            if same
-            else nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        body = self.body(x)
-        residual = self.shortcut(x[:, :, self.cut :, self.cut :])
-        return F.relu(body + residual[:, :, : body.shape[2], : body.shape[3]])

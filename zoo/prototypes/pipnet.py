@@ -5,6 +5,7 @@ Classification", CVPR 2023.
 """
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 import torch
@@ -20,9 +21,10 @@ from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.channel_prototypes import ChannelPrototypes
 from zoo.prototypes.layers.components import ACTION, PrincipalComponents
 from zoo.prototypes.layers.coverage import coverage
+from zoo.prototypes.layers.field_support import MapPooling, Places
 from zoo.prototypes.layers.image_input import require_grid, require_images
 from zoo.prototypes.layers.last_blocks import split_last_blocks
-from zoo.prototypes.layers.second_view import on_first, second_view
+from zoo.prototypes.layers.second_view import alignment, on_first, second_view
 from zoo.prototypes.layers.selection import survey
 from zoo.prototypes.layers.sparse_head import SizeMetrics, shrink_, size_statements, sparse_head
 from zoo.training.batch import Batch
@@ -31,8 +33,8 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage, stage_at
 from zoo.utils.checks import check_at_least
+from zoo.utils.options import parse_options
 
-EPSILON = 1e-8
 MEASURE = Stage("measure", epochs=1, train=())
 
 
@@ -101,7 +103,8 @@ class PIPNet(SelfInterpretable):
     max(W - `shrink`, 0) after each step, so most weights are exactly 0. `gallery` stores the training patches in which
     each prototype is most present, and sets the weights of prototypes to 0 that are nowhere above the threshold.
     Training needs two views of each image: `views: 2` of the data, with `augment: pipnet`, as published, or `mirror`,
-    the image and its mirror image, whose map is flipped back for `alignment`.
+    the image and its mirror image, whose map is flipped back for `alignment`. One view is enough if the coefficients of
+    both alignments are 0.
 
     If every score is below `abstain_below`, the explanation states that there is no evidence for any class. Metrics:
     global size (prototypes with any weight), local size (those with a contribution to the predicted class).
@@ -110,7 +113,7 @@ class PIPNet(SelfInterpretable):
     with 8: 28 x 28 cells of 224 pixels). A backbone that ends in a bounded activation, such as the ReLU6 of
     mobilenetv2_100, cannot make the softmax one-hot; add a 1x1 convolution by `prototypes`.
 
-    Limits: the receptive field of a cell is larger than the patch in the picture.
+    Limits: the receptive field of a cell is larger than the patch in the picture, unless `places: {support: field}`.
 
     Differs from the published code: learning rates fall in steps (there: by cosines, restarting for the head); the two
     views run one after the other, so batch norm sees each alone; one AdamW for all groups; the late strides become
@@ -131,6 +134,8 @@ class PIPNet(SelfInterpretable):
         threshold: presences below it count as 0 outside of training; in [0, 1], published 0.1.
         patches: n, stored training patches of each prototype; the first has a picture.
         thumbnail: side in pixels of the stored pictures.
+        places: see `zoo.prototypes.layers.field_support.Places`; published: the largest cell, and the map. With
+            `pooling: sum`, p_d = Σ_cells z_d is how much of part d there is, and training scores are p Wᵀ.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, tail (unless 0), addon (with
             `prototypes`), head. The default is the published one, with learning rates 5e-2 for the head, 5e-3 for the
             1x1 convolution and 5e-4 for the rest.
@@ -158,19 +163,19 @@ class PIPNet(SelfInterpretable):
         threshold: float = 0.1,
         patches: int = 10,
         thumbnail: int = 64,
+        places: Places | None = None,
         recipe: Recipe | None = None,
     ) -> None:
         domain = require_images(domain, "PIPNet")
         check_at_least(2, prototypes=2 if prototypes is None else prototypes)
         if components is not None and prototypes is None:
-            raise ValueError(
-                f"components needs prototypes, whose 1x1 convolution reads them; got {components} and None."
-            )
+            raise ValueError(f"components needs prototypes, whose 1x1 convolution reads them; got {components}, None.")
         check_at_least(0, tail=tail, shrink=shrink)
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be in [0, 1]; got {threshold}.")
         check_at_least(1, patches=patches, thumbnail=thumbnail)
         super().__init__(domain, recipe, default_recipe=published_recipe(bool(prototypes), bool(tail)))
+        places = parse_options(Places, places, "places")
         self.keep_arguments(locals())
         self.tail, self.shrink, self.abstain_below, self.least_presence = tail, shrink, abstain_below, threshold
         self.backbone = create_backbone(backbone, domain.channels)
@@ -180,9 +185,11 @@ class PIPNet(SelfInterpretable):
         channels = self.backbone.channels
         self.components = None if components is None else PrincipalComponents(channels, components)
         self.addon = nn.Conv2d(components or channels, count, 1) if prototypes else nn.Identity()
-        self.head = sparse_head(count, len(domain.classes))
+        cells = prod(require_grid(self.backbone, domain, "PIPNet")) if places.pooling == "sum" else 1
+        self.head = sparse_head(count, len(domain.classes), 1 / cells)
         self.patches = ChannelPrototypes(count, domain.channels, patches, thumbnail)
         self.sizes = SizeMetrics()
+        self.pooling = MapPooling(places, self.backbone, domain, "PIPNet")
 
     @classmethod
     def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,19 +213,25 @@ class PIPNet(SelfInterpretable):
         if not self.training:
             z = torch.where(z < self.least_presence, 0, z)
         # In training the maps are a state instead of a support, because losses need their gradients.
-        support, state = (None, {"z": z}) if self.training else (z * alive[:, None, None], {})
-        return Evidence(z.flatten(2).amax(2) * alive, support, state)
+        support, state = (None, {"z": z}) if self.training else (self.pooling.support(z * alive[:, None, None]), {})
+        return Evidence(self.pooling(z) * alive, support, state)
 
     def readout(self, evidence: Evidence) -> Tensor:
         scores = super().readout(evidence)
-        return compressed(scores) if self.training else scores
+        return self._compressed(scores) if self.training else scores
+
+    def _compressed(self, scores: Tensor) -> Tensor:
+        return compressed(scores) if self.pooling.places.pooling == "max" else scores  # sums are not bounded
 
     # Training
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         target, weights = batch["target"], batch.get("class_weights")
         if not self.training:
-            return {"classification": F.cross_entropy(compressed(scores), target, weights)}
+            return {"classification": F.cross_entropy(self._compressed(scores), target, weights)}
+        if not (self.coefficients["alignment"] or self.coefficients["pretrain_alignment"] or "view" in batch):
+            once = F.cross_entropy(scores, target, weights)
+            return {"classification": once, "presence": coverage(evidence.activation)}
         other_scores, other = self.step(second_view(batch, "PIPNet"))
         terms = {
             "alignment": alignment(evidence.state["z"], on_first(other.state["z"], batch)),
@@ -265,7 +278,8 @@ class PIPNet(SelfInterpretable):
 
         Prototypes that are nowhere above the threshold lose their weights.
         """
-        self.patches.fill(projection_set, self.domain, self.presence, self.head.weight, self.least_presence)
+        shown = self.pooling.boxes
+        self.patches.fill(projection_set, self.domain, self.presence, self.head.weight, self.least_presence, shown)
 
     # Prototypes
 
@@ -283,9 +297,3 @@ class PIPNet(SelfInterpretable):
 def compressed(scores: Tensor) -> Tensor:
     """log(score² + 1), the scores of the classification loss; keeps the order of scores >= 0 (section 3.2)."""
     return torch.log1p(scores.square())
-
-
-def alignment(z: Tensor, other: Tensor) -> Tensor:
-    """-mean over cells of log(z · z') of two views (B, D, h, w) (section 3.1); each view is a fixed target once."""
-    one, two = ((a * b.detach()).sum(1) for a, b in ((z, other), (other, z)))
-    return -(torch.log(one + EPSILON).mean() + torch.log(two + EPSILON).mean()) / 2

@@ -16,6 +16,7 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
+from zoo.prototypes.layers.field_support import MapPooling, Places
 from zoo.prototypes.layers.image_input import require_grid, require_images
 from zoo.prototypes.layers.neighbour_classes import neighbours_of_own_class
 from zoo.prototypes.layers.projection import require_enough_images
@@ -27,7 +28,8 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
-from zoo.utils.checks import check_at_least
+from zoo.utils.checks import check_at_least, check_choice
+from zoo.utils.options import parse_options
 
 RECIPE = Recipe(
     stages=(
@@ -86,7 +88,8 @@ class ProtoPNet(SelfInterpretable):
     the published rule instead, which drops prototypes of background: those with fewer than `prune_below` images of
     their own class among the 6 training images with the nearest patches; train the head afterwards.
 
-    Limits: the receptive field of a cell is larger than its box, so pixels outside the box can change an activation.
+    Limits: the receptive field of a cell is larger than its box, so pixels outside the box can change an activation,
+    except with `places: {support: field}`.
 
     Differs from the published code: one Adam keeps its moments through all stages (there: three optimizers); projection
     is one streaming pass over the images of the prototype's class; augmentation is online; maps are enlarged by the
@@ -102,6 +105,9 @@ class ProtoPNet(SelfInterpretable):
         prune_nearest: training images that `prune` looks at for each prototype, published 6; None drops copies.
         prune_below: images of its own class that a prototype needs among them, published 3.
         thumbnail: side in pixels of the stored pictures of prototypes.
+        places: see `zoo.prototypes.layers.field_support.Places`; published: the largest cell, and the map.
+        connections: "all", or "own": classes have weights of their own prototypes only, at least 0, so that an
+            explanation has at most Q units, all of them for the class.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, addon, prototypes, head. The defaults are
             the published ones.
 
@@ -125,24 +131,29 @@ class ProtoPNet(SelfInterpretable):
         prune_nearest: int | None = None,
         prune_below: int = 3,
         thumbnail: int = 64,
+        places: Places | None = None,
+        connections: str = "all",
         recipe: Recipe | None = None,
     ) -> None:
         domain = require_images(domain, "ProtoPNet")
         check_at_least(1, prototypes_per_class=prototypes_per_class, dim=dim, thumbnail=thumbnail)
         check_at_least(1, prune_nearest=prune_nearest or 1, prune_below=prune_below)
+        check_choice(("all", "own"), connections=connections)
         super().__init__(domain, recipe)
+        places = parse_options(Places, places, "places")
         self.keep_arguments(locals())
-        self.prune_nearest, self.prune_below = prune_nearest, prune_below
+        self.prune_nearest, self.prune_below, self.connections = prune_nearest, prune_below, connections
         classes, self.per_class = len(domain.classes), prototypes_per_class
         count, kind = classes * prototypes_per_class, find_similarity(similarity)
         self.backbone = create_backbone(backbone, domain.channels)
         self.addon = create_addon(self.backbone.channels, dim, kind, layers=2)
         vectors = random_vectors(count, dim, kind)
         self.prototypes = PrototypeLayer(vectors, kind, domain.channels, thumbnail, free=("head",))
+        self.pooling = MapPooling(places, self.backbone, domain, "ProtoPNet")
         self.head = nn.Linear(count, classes, bias=False)
         own = F.one_hot(torch.arange(count) // prototypes_per_class, classes).T.bool()  # (C, P)
         with torch.no_grad():
-            self.head.weight.copy_(torch.where(own, 1.0, -0.5))
+            self.head.weight.copy_(torch.where(own, 1.0, -0.5 if connections == "all" else 0.0))
         self.register_buffer("own", own, persistent=False)
 
     # The computation
@@ -153,9 +164,13 @@ class ProtoPNet(SelfInterpretable):
 
     def evidence(self, x: Tensor) -> Evidence:
         distances, nearest = self.prototypes.compare(self.embed(x), exact=not self.training)
-        support = None if self.training else self.prototypes.support(distances)
-        activation = self.prototypes.similarity.of(nearest) * self.prototypes.alive
-        return Evidence(activation, support, {"distance": nearest})
+        alive = self.prototypes.alive
+        if self.pooling.published:
+            activation, support = self.prototypes.similarity.of(nearest), self.prototypes.support(distances)
+        else:
+            maps = self.prototypes.similarity.of(distances) * alive[:, None, None]
+            activation, support = self.pooling(maps), self.pooling.support(maps.clamp_min(0))
+        return Evidence(activation * alive, None if self.training else support, {"distance": nearest})
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         own, alive = self.own[batch["target"]], self.prototypes.alive  # (B, P), (P,)
@@ -167,6 +182,11 @@ class ProtoPNet(SelfInterpretable):
             "separation": -distance.masked_fill(own, torch.inf).amin(1).mean(),
             "l1": self.head.weight.masked_fill(self.own | ~alive, 0).abs().sum(),
         }
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.connections == "own" and self.head.weight.requires_grad:
+            with torch.no_grad():
+                self.head.weight.mul_(self.own).clamp_(min=0)
 
     # Prototypes
 
@@ -197,7 +217,8 @@ class ProtoPNet(SelfInterpretable):
     @action
     def push(self, projection_set: ProjectionSet) -> None:
         """Projects the prototypes onto the nearest patches of their classes' training images (section 2.3)."""
-        self.prototypes.project(projection_set, self.domain, self.embed, per_class=self.per_class)
+        shown = self.pooling.boxes
+        self.prototypes.project(projection_set, self.domain, self.embed, per_class=self.per_class, boxes=shown)
 
     @action
     def prune(self, projection_set: ProjectionSet) -> None:

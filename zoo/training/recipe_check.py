@@ -16,12 +16,18 @@ def check_actions(network: nn.Module, stages: Iterable[Stage]) -> None:
     """Checks that a network has the actions that a recipe names.
 
     Raises:
-        ValueError: a stage without epochs is not an action of the network.
+        ValueError: a stage without epochs, or one of the actions of each epoch, is not an action of the network.
     """
     cls = type(network)
     for stage in stages:
+        known = ", ".join(name for name in dir(cls) if is_action(getattr(cls, name)))
+        for name in stage.each_epoch:
+            if not is_action(getattr(network, name, None)):
+                raise ValueError(
+                    f"stage '{stage.name}' runs '{name}' before each epoch, but {cls.__name__} has no such action (it "
+                    f"has: {known or 'none'}). Correct the name."
+                )
         if stage.is_action and not is_action(getattr(network, stage.name, None)):
-            known = ", ".join(name for name in dir(cls) if is_action(getattr(cls, name)))
             raise ValueError(
                 f"stage '{stage.name}' has no epochs, so it is an action, but {cls.__name__} has no such action "
                 f"(it has: {known or 'none'}). Correct the name, or give the stage epochs."

@@ -164,7 +164,10 @@ class StagedModule(LightningModule):
         """
 
     def on_stage_start(self, stage: Stage) -> None:
-        """Called at the start of the first epoch of each stage with epochs, after the actions before it."""
+        """Called at the start of the first epoch of each stage with epochs, after the actions before it.
+
+        Of a stage with actions before each epoch, called at the start of every epoch.
+        """
 
     # Recipe
 
@@ -202,7 +205,7 @@ class StagedModule(LightningModule):
         position = stage_at(self.stages, self.current_epoch)
         for action in position.actions:
             self.run_action(action.name)
-        if position.epoch == 0:
+        if position.epoch == 0 or position.stage.each_epoch:  # training undoes what the actions did
             self.on_stage_start(position.stage)
         train_only(self.groups(), position.stage.trained)
         lr = {**by_group(self.recipe.lr or 0.0, self.groups(), "lr"), **position.stage.lr}

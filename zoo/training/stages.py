@@ -35,6 +35,8 @@ class Stage:
     anneal: bool = False
     """Let the density of weights (weight-sparse transformers) or the temperature of choices (NODE-GAM) fall from 1 to
     its target by the end of this stage."""
+    each_epoch: tuple[str, ...] = ()
+    """Actions to run before every epoch of this stage: with [push], prototypes start each epoch as training patches."""
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -102,7 +104,12 @@ def _read_stage(entry: Stage | Mapping[str, Any]) -> Stage:
             f"stage '{entry['name']}' lasts {entry['epochs']} epochs but trains no parameter group; name some under "
             "'train', or write train: [] for an epoch that only measures."
         )
-    return Stage(**{**entry, "train": tuple(train), "lr": dict(entry.get("lr") or {})})
+    each = entry.get("each_epoch") or ()
+    if isinstance(each, str):
+        raise ValueError(
+            f"stage '{entry['name']}' must list the actions of each epoch, such as [{each}]; got '{each}'."
+        )
+    return Stage(**{**entry, "train": tuple(train), "each_epoch": tuple(each), "lr": dict(entry.get("lr") or {})})
 
 
 def _check_stage(entry: Stage) -> Stage:
@@ -122,6 +129,8 @@ def _check_stage(entry: Stage) -> Stage:
             f"stage '{entry.name}' has no epochs, so it is an action and cannot train {list(entry.trained)}; "
             "give it epochs."
         )
+    if entry.is_action and entry.each_epoch:
+        raise ValueError(f"stage '{entry.name}' has each_epoch but no epochs; give it epochs.")
     return entry
 
 
@@ -153,7 +162,8 @@ def stage_at(stages: Sequence[Stage], epoch: int) -> Position:
         if stage.is_action:
             actions.append(stage)
         elif epoch < stage.epochs or stage is stages[-1]:
-            return Position(stage, epoch, tuple(actions) if epoch == 0 else ())
+            each = [Stage(name) for name in stage.each_epoch]
+            return Position(stage, epoch, (*(actions if epoch == 0 else ()), *each))
         else:
             epoch -= stage.epochs
             actions = []

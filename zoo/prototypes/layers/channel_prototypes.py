@@ -57,6 +57,7 @@ class ChannelPrototypes(nn.Module):
         maps: Callable[[Tensor], Tensor],
         weight: Tensor,
         threshold: float = -torch.inf,
+        boxes: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """Finds the training patches in one pass, then draws the first of each prototype that has any weight.
 
@@ -66,6 +67,7 @@ class ChannelPrototypes(nn.Module):
             maps: from images to how strongly each prototype fires in each cell, (B, K, h, w).
             weight: (C, K), set to 0 for prototypes that nowhere fire above the threshold.
             threshold: of `maps`.
+            boxes: see `Provenance.record`.
 
         Raises:
             ValueError: the training set is empty.
@@ -79,7 +81,7 @@ class ChannelPrototypes(nn.Module):
         value, index, cell = (tensor[:, 0] for tensor in found.tensors())
         nearest = Nearest(torch.zeros_like(value), index.where(drawn, -1), cell, value[:, None])
         own_map = lambda x, k: maps(x)[torch.arange(x.shape[0], device=x.device), k].float()  # noqa: E731
-        self.first.record(nearest, projection_set, domain, own_map)
+        self.first.record(nearest, projection_set, domain, own_map, boxes)
 
     def units(self, weight: Tensor, classes: Sequence[str]) -> tuple[Unit, ...]:
         """The prototypes, numbered from 1, with their pictures and the classes that they have a weight for.

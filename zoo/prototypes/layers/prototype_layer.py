@@ -99,6 +99,7 @@ class PrototypeLayer(nn.Module):
         *,
         per_class: int | None = None,
         users: Tensor | None = None,
+        boxes: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """Replaces each prototype by the nearest patch of the training images, and stores where that patch is.
 
@@ -109,6 +110,7 @@ class PrototypeLayer(nn.Module):
             per_class: how many prototypes each class has, one class after another, of whose images alone the patches
                 are taken; None if classes share the prototypes.
             users: (C, P) bool, which classes use which shared prototypes, see `nearest_patches`.
+            boxes: see `Provenance.record`.
 
         Raises:
             ValueError: a class has too few training images, see `nearest_patches`.
@@ -122,7 +124,7 @@ class PrototypeLayer(nn.Module):
             return self.similarity.of(difference.square().sum(1))
 
         if projection_set.rank == 0:  # its state is sent to all ranks
-            self.provenance.record(found, projection_set, domain, similarity_map)
+            self.provenance.record(found, projection_set, domain, similarity_map, boxes)
         self.vectors.copy_(found.vector)
         self.pushed.fill_(True)
 

@@ -56,6 +56,7 @@ class Provenance(nn.Module):
         projection_set: ProjectionSet,
         domain: ImageDomain,
         maps: Callable[[Tensor, Tensor], Tensor],
+        boxes: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """Stores the patches that a projection found; none for prototypes whose image number is -1.
 
@@ -65,6 +66,8 @@ class Provenance(nn.Module):
             domain: turns inputs back into pictures.
             maps: from images (N, C, H, W) and prototype numbers (N,) to similarity maps (N, h, w), of each image to
                 its one prototype.
+            boxes: from cells (N,) to the boxes (N, 4) of pixels that they depend on, where that is known; by default
+                the boxes are drawn around the top 5 % of each similarity map.
         """
         self.index.copy_(nearest.index)
         self.cell.copy_(nearest.cell)
@@ -73,8 +76,8 @@ class Provenance(nn.Module):
             sources = self.index[chunk].tolist()
             inputs = {i: projection_set.input(i) for i in set(sources)}
             x = torch.stack([inputs[i] for i in sources])
-            boxes = high_activation_box(upsample(maps(x, chunk), domain.size)).cpu()
-            for j, box, image, i in zip(chunk.tolist(), boxes, domain.picture(x), sources, strict=True):
+            found = boxes(self.cell[chunk]) if boxes else high_activation_box(upsample(maps(x, chunk), domain.size))
+            for j, box, image, i in zip(chunk.tolist(), found.cpu(), domain.picture(x), sources, strict=True):
                 self._store(j, image, projection_set.name(i), box, region_around(box, domain.size))
 
     def record_images(

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from zoo.training.batch import Batch
 
+EPSILON = 1e-8
+
 
 def second_view(batch: Batch, model: str, otherwise: str = "") -> Tensor:
     """The second view (B, C, H, W) of each image.
@@ -31,3 +33,9 @@ def on_first(maps: Tensor, batch: Batch) -> Tensor:
     if "mirrored" not in batch:
         return maps
     return torch.where(batch["mirrored"][:, None, None, None], maps.flip(-1), maps)
+
+
+def alignment(z: Tensor, other: Tensor) -> Tensor:
+    """-mean over cells of log(z · z') of two views (B, D, h, w) (section 3.1); each view is a fixed target once."""
+    one, two = ((a * b.detach()).sum(1) for a, b in ((z, other), (other, z)))
+    return -(torch.log(one + EPSILON).mean() + torch.log(two + EPSILON).mean()) / 2

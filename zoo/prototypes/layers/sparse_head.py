@@ -11,10 +11,10 @@ from torchmetrics.aggregation import MeanMetric
 ACTIVE = 1e-3  # a prototype is part of a prediction if its contribution is above
 
 
-def sparse_head(prototypes: int, classes: int) -> nn.Linear:
-    """A head whose weights start from N(1, 0.1²)."""
+def sparse_head(prototypes: int, classes: int, start: float = 1.0) -> nn.Linear:
+    """A head whose weights start from N(start, (0.1 start)²)."""
     head = nn.Linear(prototypes, classes, bias=False)
-    nn.init.normal_(head.weight, 1.0, 0.1)
+    nn.init.normal_(head.weight, start, 0.1 * start)
     shrink_(head.weight, 0)
     return head
 
