@@ -309,3 +309,23 @@ def test_wrong_arguments_are_refused(arguments: dict, message: str | None) -> No
 def test_a_gallery_of_no_images_is_refused() -> None:
     with pytest.raises(ValueError, match="the training set is empty, so there are no examples to show"):
         pipnet().model.gallery(ProjectionSet(RandomImages(0)))
+
+
+def test_one_view_is_enough_without_alignment() -> None:
+    coefficients = {"alignment": 0, "pretrain_alignment": 0, "pretrain_presence": 0}
+    recipe = {"stages": [{"name": "joint", "epochs": 1, "train": ["backbone", "addon", "head"]}]}
+    model = PIPNet(
+        COLOURS,
+        {"name": "convnet", "widths": [4], "strided": True},
+        prototypes=5,
+        tail=0,
+        places={"pooling": "sum", "support": "field"},
+        recipe={**recipe, "coefficients": coefficients},
+    )
+    assert model.head.weight.mean().item() == pytest.approx(1 / 36, rel=0.2)  # 6 x 6 cells, so that scores start near 1
+    x = ColouredSquares(2).inputs
+    scores, evidence = model.train().step(x)
+    terms = model.losses(scores, evidence, {"input": x, "target": torch.tensor([0, 1])})
+    assert terms.keys() == {"classification", "presence"}
+    torch.testing.assert_close(scores, evidence.activation @ model.head.weight.T)  # not compressed
+    torch.testing.assert_close(evidence.activation.sum(1), torch.full((2,), 36.0))
