@@ -121,8 +121,8 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
 
     Args:
         backbone: a name, or a mapping of `name` and options: "convnet" (options of `convnet`); "bagnet" (options of
-            `bagnet_layers`), whose cells see small patches; any network of timm (options of `timm.create_model`, such as
-            `pad_type` or `pretrained`, see `zoo.networks.pretrained`, and `weights`, a safetensors file, in place of
+            `bagnet_layers`), whose cells see small patches; any network of timm (options of `timm.create_model`, such
+            as `pad_type` or `pretrained`, see `zoo.networks.pretrained`, and `weights`, a safetensors file, in place of
             `pretrained`; `tune`, the number of last blocks that can learn, by default all); or a name given to
             `register_backbone`.
         in_channels: channels of the images.
