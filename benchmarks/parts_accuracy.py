@@ -1,14 +1,14 @@
 """Errors of models of parts and of masked black boxes: `python -m benchmarks.parts_accuracy --data mnist`.
 
-Trains the shipped configs whose runs are missing, then measures errors on the official test set:
-
     black box       the same backbone with a linear head, on complete inputs
     own backbone    that of Sum-of-Parts, trained on random groups, on complete inputs
     Sum-of-Parts, BagNet, SENN
     post-hoc masks  the black box, and Sum-of-Parts' own backbone, on the fifth of the elements that an attribution
                     method (captum, or Grad-CAM) ranks highest, everything else hidden (You et al., section 5: "-F")
 
-Post-hoc masks are measured on the first `--images` of a fixed shuffle. Writes benchmarks/PARTS_<data>.md and .json.
+All rows are measured on the first images of one fixed shuffle of the test set. Models are the runs in `--runs`, or else
+the shipped checkpoints; with `--train`, models without either are trained, otherwise their rows are left out. Writes
+benchmarks/PARTS_<data>.md and .json. The default number of images takes less than ten minutes on one core.
 """
 
 import argparse
@@ -26,6 +26,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 import zoo
+from benchmarks.parts_page import as_json, page
+from zoo.checkpoints.pretrained import find
 from zoo.cli.settings import create_data
 from zoo.domain import Domain
 from zoo.networks.elements import Elements
@@ -34,18 +36,19 @@ from zoo.parts.layers.group_generator import highest
 from zoo.training.black_box import BlackBox
 
 HERE = Path(__file__).parent
-RUNS = {
+MODELS = {  # config and shipped checkpoint of each row
     "mnist": {
-        "black box": "prototypes/blackbox_mnist",
-        "Sum-of-Parts": "parts/sop_mnist",
-        "BagNet": "parts/bagnet_mnist",
-        "SENN": "parts/senn_mnist",
+        "black box": ("prototypes/blackbox_mnist", ""),
+        "Sum-of-Parts": ("parts/sop_mnist", "sop-mnist"),
+        "BagNet": ("parts/bagnet_mnist", "bagnet-mnist"),
+        "SENN": ("parts/senn_mnist", "senn-mnist"),
     },
     "cub50": {
-        "black box": "prototypes/blackbox_cub50",
-        "Sum-of-Parts": "parts/sop_cub50",
+        "black box": ("prototypes/blackbox_cub50", ""),
+        "Sum-of-Parts": ("parts/sop_cub50", ""),
     },
 }
+IMAGES = {"mnist": 1000, "cub50": 200}
 Attribution = Callable[[nn.Module, Tensor, Tensor, Elements], Tensor]
 
 
@@ -117,59 +120,69 @@ def black_box(folder: Path, domain: Domain) -> nn.Module:
     return model.eval()
 
 
-def masked_error(
-    judge: nn.Module, ranked_by: nn.Module, method: Attribution, loader: DataLoader, elements: Elements
-) -> float:
-    """Error of `judge` on the fifth of the elements that `method` ranks highest for the prediction of `ranked_by`."""
-    size, wrong, count = math.floor(0.2 * elements.count), 0, 0
+def found(config: str, checkpoint: str, runs: Path, train: bool, domain: Domain) -> nn.Module | None:
+    """The model of a run, or a shipped checkpoint, or a newly trained run; None if there is none."""
+    folder = runs / Path(config).name
+    if train and not checkpoint:
+        folder = run(config, runs)
+    if (folder / "metrics.json").is_file():
+        return zoo.load(folder / "checkpoint") if (folder / "checkpoint").is_dir() else black_box(folder, domain)
+    return zoo.load(find(checkpoint)) if checkpoint else None
+
+
+def masked(judge: nn.Module, method: Attribution, loader: DataLoader, elements: Elements) -> Tensor:
+    """(N,) bool: whether `judge` is wrong on the elements that `method` ranks highest for its prediction, a fifth."""
+    size, wrong = math.floor(0.2 * elements.count), []
     for batch in loader:
         x = batch["input"]
         with torch.no_grad():
-            target = ranked_by(x).argmax(1)
-        rank = method(ranked_by, x, target, elements)
+            target = judge(x).argmax(1)
+        rank = method(judge, x, target, elements)
         mask = highest(rank[:, None], torch.full((len(x),), size))[:, 0]
         with torch.no_grad():
-            wrong += int((judge(elements.hide(x, mask, "zero")).argmax(1) != batch["target"]).sum())
-        count += len(x)
-    return wrong / count
+            wrong.append(judge(elements.hide(x, mask, "zero")).argmax(1) != batch["target"])
+    return torch.cat(wrong)
 
 
-def error(model: nn.Module, loader: DataLoader) -> float:
-    with torch.no_grad():
-        wrong = [model(batch["input"]).argmax(1) != batch["target"] for batch in loader]
-    return float(torch.cat(wrong).float().mean())
+@torch.no_grad()
+def complete(model: nn.Module, loader: DataLoader) -> Tensor:
+    """(N,) bool: whether the prediction for each complete input is wrong."""
+    return torch.cat([model(batch["input"]).argmax(1) != batch["target"] for batch in loader])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="mnist", choices=sorted(RUNS))
-    parser.add_argument("--images", type=int, default=1000, help="for post-hoc masks")
+    parser.add_argument("--data", default="mnist", choices=sorted(MODELS))
+    parser.add_argument("--images", type=int, help=f"of every row (default: {IMAGES})")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of trained runs")
+    parser.add_argument("--train", action="store_true", help="train models that have neither a run nor a checkpoint")
     options = parser.parse_args()
-    folders = {name: run(path, options.runs) for name, path in RUNS[options.data].items()}
-    data = create_data(Path("configs") / f"{RUNS[options.data]['Sum-of-Parts']}.yaml")
+    known = MODELS[options.data]
+    data = create_data(Path("configs") / f"{known['Sum-of-Parts'][0]}.yaml")
     test = data.test_dataset()
-    loader = DataLoader(test, 64)
-    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[: options.images].tolist()  # pyright: ignore
-    some = DataLoader(Subset(test, order), 32)
-
-    sop = zoo.load(folders["Sum-of-Parts"] / "checkpoint")
-    assert isinstance(sop, SumOfParts)
-    twin, own = black_box(folders["black box"], sop.domain), Whole(sop).eval()
-    rows = {
-        "black box, complete inputs": error(twin, loader),
-        "own backbone of Sum-of-Parts, complete inputs": error(own, loader),
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))  # pyright: ignore
+    loader = DataLoader(Subset(test, order[: options.images or IMAGES[options.data]].tolist()), 32)
+    domain = Domain.from_dict(data.domain)
+    models = {name: found(*places, options.runs, options.train, domain) for name, places in known.items()}
+    absent = {
+        name: f"python train.py fit --config configs/{known[name][0]}.yaml"
+        for name, model in models.items()
+        if model is None
     }
-    for name in [n for n in folders if n != "black box"]:
-        rows[name] = 1 - json.loads((folders[name] / "metrics.json").read_text())["accuracy"]
+    sop = models["Sum-of-Parts"]
+    if not isinstance(sop, SumOfParts):
+        raise SystemExit(f"no trained Sum-of-Parts: {absent['Sum-of-Parts']}, or pass --train.")
+    judges = {"black box": models["black box"], "own backbone": Whole(sop).eval()}
+    judges = {name: judge for name, judge in judges.items() if judge is not None}
+    wrong = {f"{name}, complete inputs": complete(judge, loader) for name, judge in judges.items()}
+    wrong |= {name: complete(model, loader) for name, model in models.items() if model and name not in judges}
     for name, method in METHODS.items():
-        rows[f"black box on the top 20 % by {name}"] = masked_error(twin, twin, method, some, sop.elements)
-        rows[f"own backbone on the top 20 % by {name}"] = masked_error(own, own, method, some, sop.elements)
-    lines = [f"| {name} | {100 * value:.1f} % |" for name, value in rows.items()]
-    note = f"Post-hoc masks: {len(order)} test images; all others: {len(test)}.\n"  # pyright: ignore[reportArgumentType]
-    text = "\n".join([f"# Error rates on {options.data}\n", "| | error |", "|---|---|", *lines, "", note])
+        for kind, judge in judges.items():
+            wrong[f"{kind} on the top 20 % by {name}"] = masked(judge, method, loader, sop.elements)
+            print(f"{kind} on the top 20 % by {name}: {wrong[f'{kind} on the top 20 % by {name}'].double().mean():.3f}")
+    text = page(options.data, wrong, absent)
     (HERE / f"PARTS_{options.data.upper()}.md").write_text(text)
-    (HERE / f"PARTS_{options.data.upper()}.json").write_text(json.dumps(rows, indent=1))
+    (HERE / f"PARTS_{options.data.upper()}.json").write_text(json.dumps(as_json(wrong), indent=1))
     print(text)
 
 

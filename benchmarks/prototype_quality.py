@@ -1,8 +1,9 @@
 """Compares prototype models on the first 50 classes of CUB-200-2011: `python -m benchmarks.prototype_quality`.
 
-Trains the shipped configs that have no run yet (one frozen MobileNetV2 for all), reads the test accuracy of each run,
-and measures explanations of the label on the first `--images` of a fixed shuffle of the test images (box crops, so that
-the object fills the image):
+Models are the runs in `--runs`, or else the shipped checkpoints (one frozen MobileNetV2 for all); with `--train`,
+models without either are trained, otherwise the page names them. Reads the test accuracy of each, and measures
+explanations of the label on the first `--images` of a fixed shuffle of the test images (box crops, so that the object
+fills the image):
 
     per image, in all  number of units that hold 95 % of the absolute contributions (in a tree: units on the path), in
                        an image and in any image
@@ -30,6 +31,8 @@ from tqdm import tqdm
 
 import zoo
 from benchmarks.parts_accuracy import run
+from zoo.checkpoints.config_file import ABOUT, read_config
+from zoo.checkpoints.pretrained import find
 from zoo.core.explanation import Explanation
 from zoo.data import CUB
 from zoo.metrics import ExplanationSize, PartConsistency, PartPurity, PartStability, SpatialMisalignment
@@ -37,16 +40,15 @@ from zoo.metrics.prototypes.misalignment import noise_outside, outside_of_box
 from zoo.metrics.prototypes.part_prototypes import peaks, perturbed
 
 HERE = Path(__file__).parent
-BLACK_BOX = "prototypes/blackbox_cub50"
-RUNS = {
-    "ProtoPNet": "prototypes/protopnet_cub50",
-    "ProtoPool": "prototypes/protopool_cub50",
-    "ProtoTree": "prototypes/prototree_cub50",
-    "PIP-Net": "prototypes/pipnet_cub50",
-    "head after ProtoS-ViT": "prototypes/protosvit_cub50",
-    "KCC": "prototypes/kcc_cub50",
-    "EMD-Corr": "prototypes/emd_corr_cub50",
-    "CHM-Corr": "prototypes/chm_corr_cub50",
+MODELS = {  # config and shipped checkpoint
+    "ProtoPNet": ("prototypes/protopnet_cub50", "protopnet-cub50"),
+    "ProtoPool": ("prototypes/protopool_cub50", "protopool-cub50"),
+    "ProtoTree": ("prototypes/prototree_cub50", "prototree-cub50"),
+    "PIP-Net": ("prototypes/pipnet_cub50", "pipnet-cub50"),
+    "head after ProtoS-ViT": ("prototypes/protosvit_cub50", "protosvit-cub50"),
+    "KCC": ("prototypes/kcc_cub50", "kcc-cub50"),
+    "EMD-Corr": ("prototypes/emd_corr_cub50", "emd-corr-cub50"),
+    "CHM-Corr": ("prototypes/chm_corr_cub50", ""),
 }
 SEEN = 5  # images in which a prototype must count to be consistent or not
 
@@ -71,24 +73,35 @@ class WithParts(Dataset):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of trained runs")
-    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
-    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--only", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--train", action="store_true", help="train models that have neither a run nor a checkpoint")
     parser.add_argument("--output", type=Path, default=HERE / "PROTOTYPES_CUB50")
     options = parser.parse_args()
-    twin = run(BLACK_BOX, options.runs)
-    record: dict[str, Any] = {"images": options.images, "black box": accuracy(twin), "models": {}}
+    record: dict[str, Any] = {"images": options.images, "black box": None, "models": {}, "absent": {}}
     for name in options.only:
-        folder = run(RUNS[name], options.runs)
-        record["models"][name] = {"accuracy": accuracy(folder), **measure(folder / "checkpoint", options.images)}
+        checkpoint = located(*MODELS[name], options.runs, options.train)
+        if checkpoint is None:
+            record["absent"][name] = f"python train.py fit --config configs/{MODELS[name][0]}.yaml"
+        else:
+            config = read_config(checkpoint)
+            twin = config.get(ABOUT, {}).get("twin") or {}
+            record["black box"] = record["black box"] or twin.get("value")
+            found = measure(checkpoint, options.images)
+            record["models"][name] = {"accuracy": float(config["metrics"]["accuracy"]), **found}
         options.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         options.output.with_suffix(".md").write_text(report(record), encoding="utf-8")
     print(report(record))
 
 
-def accuracy(folder: Path) -> float:
-    """Of the whole test set, as the run noted it."""
-    found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return float(found["accuracy"])
+def located(config: str, checkpoint: str, runs: Path, train: bool) -> Path | None:
+    """The checkpoint of a run, or a shipped one, or that of a newly trained run; None if there is none."""
+    folder = runs / Path(config).name
+    if train and not checkpoint:
+        folder = run(config, runs)
+    if (folder / "checkpoint").is_dir():
+        return folder / "checkpoint"
+    return find(checkpoint) if checkpoint else None
 
 
 def measure(checkpoint: Path, images: int) -> dict[str, Any]:
@@ -97,7 +110,7 @@ def measure(checkpoint: Path, images: int) -> dict[str, Any]:
     data = CUB(size=model.domain.size, mean=model.domain.mean, std=model.domain.std, augment="none")  # pyright: ignore
     test = WithParts(data)
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:images].tolist()
-    batches = tqdm(DataLoader(Subset(test, order), 20), desc=checkpoint.parent.name)
+    batches = tqdm(DataLoader(Subset(test, order), 20), desc=type(model).__name__)
     units, parts = len(model.units()), len(test.names)
     size, misaligned = ExplanationSize(units), SpatialMisalignment()
     consistency, stability, purity = (
@@ -175,19 +188,22 @@ def report(record: dict[str, Any]) -> str:
         ("PRC", "PRC", "{:.2f}"),
         ("ms an image", "ms_per_image", "{:.0f}"),
     )
+    known = record["black box"]
+    twin = f"; the accuracy of a black box with the same backbone is {known:.1%}" if known else ""
     lines = [
         "# Prototype models on CUB-50",
         "",
-        f"Box crops, one frozen MobileNetV2 (ImageNet) for all; the accuracy of a black box with the same backbone is "
-        f"{record['black box']:.1%}. Explanations of {record['images']} test images. `python -m "
-        "benchmarks.prototype_quality --help` describes the columns. A dash: the metric does not apply, because units "
-        "have no location in the image or are not learned prototypes. Times are of explanation and backbone on a CPU.",
+        f"Box crops, one frozen MobileNetV2 (ImageNet) for all{twin}. Explanations of {record['images']} test images. "
+        "`python -m benchmarks.prototype_quality --help` describes the columns. A dash: the metric does not apply, "
+        "because units have no location in the image or are not learned prototypes. Times are of explanation and "
+        "backbone on a CPU.",
         "",
         "| model | " + " | ".join(title for title, _, _ in columns) + " |",
         "|---" * (len(columns) + 1) + "|",
     ]
     for name, found in record["models"].items():
         lines.append(f"| {name} | " + " | ".join(_cells(found, columns)) + " |")
+    lines += [f"\nNot measured: {name}; train it with `{line}`." for name, line in record["absent"].items()]
     return "\n".join(lines) + "\n"
 
 

@@ -16,7 +16,7 @@ from zoo.networks.sparse_linear import Solution, truncate
 from zoo.networks.sparse_newton import LENGTH, path, solve
 
 LEVELS = (5, 10, 15, 20, 25, 30)
-TOLERANCE = 2e-4  # of the heads at these levels
+TOLERANCE = 1e-4  # of the heads at these levels
 
 
 def effective_concepts(weight: Tensor) -> float:
