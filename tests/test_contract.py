@@ -12,6 +12,7 @@ from tests.small_models import SMALL, SUBWORDS, VARIANTS, Small
 from zoo import ExplainingForward
 from zoo.checkpoints.verify import verify
 from zoo.core import registry
+from zoo.core.reference import REFERENCES, relative
 
 
 @pytest.fixture(scope="module", params=[*SMALL, *VARIANTS, *SUBWORDS])
@@ -72,12 +73,40 @@ def test_removing_a_unit_moves_the_score_by_its_contribution(small: Small) -> No
     if not model.additive:
         pytest.skip("the score is no sum of units")
     explanation = model.explain(small.inputs)
+    views = [explanation.relative_to(name) for name in explanation.references]
     with torch.no_grad():
         evidence = model.step(small.inputs)[1]
         for k, unit in enumerate(explanation.units):
-            left = model.readout(model.ablate(evidence, [unit.name])).gather(1, explanation.target[:, None])[:, 0]
-            torch.testing.assert_close(explanation.score - left, explanation.contributions[:, k], rtol=1e-4, atol=1e-5)
-            torch.testing.assert_close(explanation.without([unit.name]), left, rtol=1e-4, atol=1e-5)
+            scores = model.readout(model.ablate(evidence, [unit.name]))
+            for view in views:
+                left = relative(scores, view.target, view.reference, view.runner_up)
+                moved = (view.relative_score - left).float()
+                torch.testing.assert_close(moved, view.contributions[:, k], rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(view.without([unit.name]), left, rtol=1e-4, atol=1e-5)
+
+
+def test_contributions_add_up_relative_to_every_reference(small: Small) -> None:
+    model, x = small.model, small.inputs
+    whole = model.explain(x, every_class=True)
+    if not model.additive or model.domain.task != "classification":
+        assert whole.references == ("zero",)
+        with pytest.raises(ValueError, match="use reference='zero'"):
+            model.explain(x, reference="mean")
+        return
+    assert whole.reference == model.reference and set(whole.references) == set(REFERENCES)
+    scores, rows, rival = whole.scores, torch.arange(len(x)), whole.runner_up
+    assert torch.equal(rival, scores.topk(2, 1).indices[:, 1]) and not bool((rival == whole.target).any())
+    minus = {"zero": torch.zeros_like(scores[:, 0]), "mean": scores.mean(1), "runner-up": scores[rows, rival]}
+    for name, base in minus.items():
+        view = model.explain(x, reference=name).check()
+        assert view.reference == name
+        torch.testing.assert_close(view.relative_score.float(), whole.score - base, rtol=1e-4, atol=1e-5)
+        expected = relative(whole.effects, whole.target, name, rival)
+        for other in (view, whole.relative_to(name).check()):
+            torch.testing.assert_close(other.contributions, expected, rtol=1e-4, atol=1e-5)
+    last = len(model.domain.classes) - 1
+    asked = model.explain(x, last, reference="runner-up").check()  # the strongest class besides the one asked for
+    assert torch.equal(asked.runner_up, scores[:, :last].argmax(1))
 
 
 def test_the_readout_sees_nothing_but_the_evidence(small: Small) -> None:
@@ -130,7 +159,7 @@ def test_export_reproduces_the_explanation_at_another_batch_size(small: Small, r
     example = small.inputs if fixed else small.inputs[:3]
     shapes = None if fixed else {"x": {0: torch.export.Dim("batch", min=1, max=64)}}
     program = torch.export.export(ExplainingForward(small.model), (example,), dynamic_shapes=shapes)
-    exported, explanation = program.module()(small.inputs), small.model.explain(small.inputs)
+    exported, explanation = program.module()(small.inputs), small.model.explain(small.inputs, reference="zero")
     for name in ("scores", "target", "contributions", "bias", "activation", "support"):
         if getattr(explanation, name) is not None:
             torch.testing.assert_close(exported[name], getattr(explanation, name), msg=lambda m, n=name: f"{n}: {m}")

@@ -165,6 +165,8 @@ def test_plain_data_by_hand() -> None:
         "score": 2.75,
         "space": "logit",
         "scores": {"crow": 2.75, "gull": -0.5},
+        "reference": "zero",
+        "explained": "logit of crow",
         "bias": 0.25,
         "evidence": [
             {

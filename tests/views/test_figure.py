@@ -30,7 +30,7 @@ def test_every_model_has_a_figure(name: str, tmp_path: Path) -> None:
         assert one.target_names[0] in axes.get_title(loc="left")
         widths = [bar.get_width() for bar in axes.patches]
         if one.contributions is not None:
-            assert sum(widths) + one.bias.item() == pytest.approx(one.score.item(), abs=2e-2)
+            assert sum(widths) + one.bias.item() == pytest.approx(one.relative_score.item(), abs=2e-2)
             assert "evidence =" in axes.get_xlabel()
         else:
             assert "not additive" in axes.get_xlabel()

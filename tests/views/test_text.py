@@ -102,7 +102,15 @@ def test_explanation_prints_as_its_table() -> None:
     small = protopnet()
     explanation = small.model.explain(small.inputs)
     assert str(explanation) == table(explanation)
-    assert str(explanation).count("score") == len(small.inputs)
+    assert str(explanation).count("\n  margin ") == len(small.inputs)
+    itself = str(explanation.relative_to("zero"))
+    assert itself.count("\n  score ") == len(small.inputs) and "mean" not in itself
+    first = str(explanation.relative_to("mean")[0]).splitlines()
+    name = explanation.target_names[0]
+    assert first[1] == f"  score of {name} minus the mean score of all classes:" and "score - mean " in first[-1]
+    assert Decimal(first[-1].split()[-1]) == round(
+        Decimal((explanation.score - explanation.scores.mean(1))[0].item()), 3
+    )
     assert all(unit.name in str(explanation[0]) for unit in explanation.units)
 
 
@@ -137,7 +145,8 @@ def test_weight_is_what_the_activation_was_multiplied_with() -> None:
 
 def test_concepts_show_probability_and_what_if() -> None:
     small = cbm()
-    one = small.model.explain(small.inputs)[0]
+    one = small.model.explain(small.inputs, reference="zero")[0]
+    assert "  logit if absent  logit if present  " in table(one.relative_to("runner-up"))
     lines = table(one, top=2).splitlines()
     assert lines[2].split() == ["unit", "probability", "if", "absent", "if", "present", "contribution"]
     term = one.top(1)[0][0]
@@ -147,7 +156,7 @@ def test_concepts_show_probability_and_what_if() -> None:
         f"{known['absent']:.4f}",  # as many decimals as the score needs, which is below 1
         f"{known['present']:.4f}",
     ]
-    page = fragment(one)
+    page = fragment(replace(one, alternatives={}))
     assert f"probability <b>{known['probability']:.1%}</b>" in page and "concept, annotated" in page
     assert f"if present <b>{known['present']:.4f}</b>".replace("-", "\u2212") in page
 

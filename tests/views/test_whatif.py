@@ -9,13 +9,14 @@ import torch
 
 from tests.small_models import SMALL, VARIANTS
 from tests.views.browser import run_in_browser
+from tests.views.pages import Read
 from zoo.core.explanation import Explanation
 from zoo.views.cards import prepare
 from zoo.views.html import page
 
 TRY = """
-window.found = Array.prototype.map.call(document.querySelectorAll('article'), function (article) {
-  var what = article.whatIf;
+window.found = Array.prototype.map.call(document.querySelectorAll('article'), function (all) {
+  var article = all.querySelector('.view'), what = article.whatIf;
   if (!what) return null;
   var told = { whole: what.scores(), off: [], set: [] };
   what.counts.forEach(function (count, k) {
@@ -92,7 +93,8 @@ def test_the_margin_adds_up_and_the_rival_can_be_chosen(tmp_path: Path) -> None:
     script = """
     var select = document.querySelector('.what-if select');
     function parts() {
-      return Array.prototype.map.call(document.querySelectorAll('.margin tr'), function (line) {
+      var view = document.querySelector('.view');
+      return Array.prototype.map.call(view.querySelectorAll('.margin tr'), function (line) {
         var cell = line.lastElementChild.textContent;
         return Number(cell.replace('\\u2212', '-'));
       });
@@ -110,6 +112,36 @@ def test_the_margin_adds_up_and_the_rival_can_be_chosen(tmp_path: Path) -> None:
         difference = (told.scores[0, target] - told.scores[0, rival]).item()
         assert parts[-1] == pytest.approx(difference, abs=6e-4)
         assert sum(parts[:-1]) == pytest.approx(difference, abs=6e-4 * len(parts))
+
+
+def test_every_reference_has_a_view_that_follows_interventions(tmp_path: Path) -> None:
+    """Without a script too: the radio buttons choose the view by the style sheet alone."""
+    told = told_of("protopnet")
+    script = """
+    window.found = Array.prototype.map.call(document.querySelectorAll('.relative input'), function (button) {
+      button.click();
+      var views = Array.prototype.filter.call(document.querySelectorAll('.view'), function (view) {
+        return getComputedStyle(view).display !== 'none';
+      });
+      var what = views[0].whatIf, before = what.relative(what.scores());
+      what.counts[0].click();
+      return [views.length, views[0].dataset.reference, before, what.relative(what.scores()),
+              views[0].querySelector('.sum .total').textContent, views[0].querySelector('.scores').textContent];
+    });
+    """
+    html = page(told, ["one"])
+    answer = json.loads(run_in_browser(html, script, tmp_path))
+    assert answer["wrong"] == [] and [found[1] for found in answer["found"]] == ["runner-up", "zero", "mean"]
+    for count, name, before, after, total, table in answer["found"]:
+        view = told.relative_to(name)
+        assert count == 1 and before == pytest.approx(view.relative_score.item(), abs=1e-5)
+        first = view.top(1)[0][0]
+        assert before - after == pytest.approx(first.contribution, abs=1e-5)
+        assert view.explained[0] in total and (view.explained[0] in table) == (name != "zero")
+    identities = [value for key, value in Read(html).attributes if key == "id"]
+    assert len(identities) == len(set(identities))
+    pictures = [unit for unit in told.units if unit.picture is not None]
+    assert html.count("<image id='unit") == len(pictures)  # once, and shown in three views
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:
@@ -141,4 +173,7 @@ def test_effects_survive_saving(tmp_path: Path) -> None:
     told.save(tmp_path / "told.safetensors")
     again = Explanation.load(tmp_path / "told.safetensors")
     assert again.effects.equal(told.effects) and again.slopes.equal(told.slopes)
-    torch.testing.assert_close(told.effects[0, :, int(told.target)], told.contributions[0])
+    torch.testing.assert_close(told.effects[0, :, int(told.target)], told.relative_to("zero").contributions[0])
+    assert again.reference == told.reference == "mean" and set(again.references) == set(told.references)
+    for name in told.references:
+        assert again.relative_to(name).contributions.equal(told.relative_to(name).contributions)

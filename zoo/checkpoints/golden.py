@@ -17,12 +17,12 @@ def golden_inputs(model: SelfInterpretable, inputs: Tensor) -> Tensor:
 
 
 def golden_terms(model: SelfInterpretable, inputs: Tensor) -> dict[str, Tensor]:
-    """Scores and, of additive models, contributions and bias, and the activations, on the CPU.
+    """Scores and, of additive models, contributions and bias of the score itself, and the activations, on the CPU.
 
     Raises:
         ArithmeticError: contributions and bias do not add up to the scores.
     """
-    explanation = model.explain(golden_inputs(model, inputs).to(model.device))
+    explanation = model.explain(golden_inputs(model, inputs).to(model.device), reference="zero")
     if explanation.contributions is not None:
         explanation.check()
     named = {name: getattr(explanation, name) for name in TERMS}

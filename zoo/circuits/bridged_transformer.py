@@ -247,6 +247,9 @@ class BridgedTransformer(SelfInterpretable):
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         return self.sparse.attribute(evidence, target)
 
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        return self.sparse.attribute_mean(evidence)
+
     def slopes(self, evidence: Evidence) -> None:
         """None, because (B, K, V) numbers would be too many."""
 

@@ -151,7 +151,15 @@ class SelfAblatingTransformer(SelfInterpretable):
         return F.linear(seen + norm.bias.float(), self.network.unembedding.weight.float())
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        norm, rows = self.network.norm, self.network.unembedding.weight.float()[target]
+        return self._along(evidence, self.network.unembedding.weight.float()[target])
+
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        rows = self.network.unembedding.weight.float().mean(0)
+        return self._along(evidence, rows.expand(evidence.activation.shape[0], -1))
+
+    def _along(self, evidence: Evidence, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Contributions to a score whose unembedding is `rows` (B, d), and its bias."""
+        norm = self.network.norm
         direction = rows * norm.weight.float() * evidence.state["scale"][:, None]
         direction = direction - direction.mean(1, keepdim=True)  # equivalent to centring the stream
         *values, embedding = self._split(evidence.activation)

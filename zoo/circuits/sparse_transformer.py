@@ -246,6 +246,9 @@ class SparseTransformer(SelfInterpretable):
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         return self.writes.attribute(evidence, target)
 
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        return self.writes.attribute_mean(evidence)
+
     def slopes(self, evidence: Evidence) -> None:
         """None, because (B, K, V) numbers would be too many."""
 

@@ -101,6 +101,7 @@ class BotCL(SelfInterpretable):
         ValueError: inputs other than images, a regression task, an unknown choice or a number out of range.
     """
 
+    reference = "runner-up"
     default_recipe = RECIPE
     former_names: ClassVar[Mapping[str, str]] = {
         "images.strength": "images.examples.value",

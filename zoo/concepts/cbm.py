@@ -86,6 +86,7 @@ class CBM(SelfInterpretable):
         ValueError: a domain without concepts, or an unknown choice.
     """
 
+    reference = "runner-up"
     default_recipe = RECIPE
     former_names: ClassVar[Mapping[str, str]] = {
         "percentiles": "annotated.percentiles",

@@ -73,6 +73,7 @@ class CEM(SelfInterpretable):
         ValueError: a domain without concepts, an unknown choice or a number out of range.
     """
 
+    reference = "mean"
     default_recipe = RECIPE
     former_names: ClassVar[Mapping[str, str]] = {"concept_weights": "concept_loss.weights"}
     head: EmbeddingHead
@@ -109,6 +110,9 @@ class CEM(SelfInterpretable):
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         return self.head.attribute(evidence, target)
+
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        return self.head.attribute_mean(evidence)
 
     def slopes(self, evidence: Evidence) -> Tensor:
         return self.head.slopes(evidence)

@@ -128,6 +128,9 @@ class IntCEM(SelfInterpretable):
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         return self.head.attribute(evidence, target)
 
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        return self.head.attribute_mean(evidence)
+
     def slopes(self, evidence: Evidence) -> Tensor:
         return self.head.slopes(evidence)
 

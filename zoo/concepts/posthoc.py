@@ -155,6 +155,14 @@ class PostHocCBM(SelfInterpretable):
         rest = evidence.activation[:, -1:] * evidence.state["residual"].gather(1, target[:, None])
         return torch.cat([concepts, rest], 1), self.head.bias.float()[target]
 
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        concepts = evidence.activation[:, : self.head.weight.shape[1]] * self.head.weight.float().mean(0)
+        bias = self.head.bias.float().mean().expand(evidence.activation.shape[0])
+        if self.residual is None:
+            return concepts, bias
+        rest = evidence.activation[:, -1:] * evidence.state["residual"].mean(1, keepdim=True)
+        return torch.cat([concepts, rest], 1), bias
+
     def slopes(self, evidence: Evidence) -> Tensor | None:
         concepts = self.head.weight.float().T[None]
         if self.residual is None:

@@ -154,6 +154,10 @@ class RRL(SelfInterpretable):
         contributions, bias = super().attribute(evidence, target)
         return contributions / self.log_temperature.exp(), bias / self.log_temperature.exp()
 
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        weight, bias, scale = self.head.weight.float(), self.head.bias.float(), self.log_temperature.exp()
+        return evidence.activation * weight.mean(0) / scale, (bias.mean() / scale).expand(evidence.activation.shape[0])
+
     def slopes(self, evidence: Evidence) -> Tensor:
         return self.head.weight.float().T[None] / self.log_temperature.exp()
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from zoo.core.evidence import Unit
+from zoo.core.reference import relative, runner_up
 from zoo.utils.errors import ContractError
 
 
@@ -38,6 +39,29 @@ def check_contract(name: str, terms: Mapping[str, Any], units: Sequence[Unit], a
     _check_support(name, terms["support"], activation)
     if additive:
         _check_sum(name, terms, activation)
+
+
+def check_alternatives(name: str, terms: Mapping[str, Any]) -> None:
+    """Checks that contributions relative to the other references add up to the relative scores.
+
+    Args:
+        name: of the model's class, for error messages.
+        terms: see `SelfInterpretable.terms`, with the "alternatives".
+
+    Raises:
+        ContractError: those relative to the mean do not, or those to the runner-up.
+    """
+    scores, target = terms["scores"].double(), terms["target"]
+    rival = runner_up(terms["scores"], target)
+    size = terms["contributions"].abs().double().sum(1) + terms["bias"].abs().double()
+    for reference, parts in terms["alternatives"].items():
+        off = (relative(scores, target, reference, rival) - parts.double().sum(1)).abs()
+        if bool((off > 1e-6 + 1e-5 * size.maximum(parts.abs().double().sum(1))).any()):
+            method = "attribute_mean" if reference == "mean" else "attribute"
+            raise ContractError(
+                f"{name}.{method}() must split the score that {name}.readout() gives, for every class: relative to the "
+                f"{reference}, bias + sum of contributions misses the score by {float(off.max()):.6g}."
+            )
 
 
 def check_removal(name: str, terms: Mapping[str, Any], left: Tensor, units: Sequence[Unit], removed: int) -> None:

@@ -1,6 +1,7 @@
 """Explanations: the named terms of a readout, and arithmetic on them; no model is needed.
 
-For additive models `bias + contributions.sum(1) == score`, which `check()` verifies.
+For additive models `bias + contributions.sum(1) == relative_score`, which `check()` verifies: the score of the target,
+or its difference to the mean score of all classes or to the score of the runner-up.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from zoo.core.comparison import difference, relative_to, terms_for
 from zoo.core.curves import Curve
 from zoo.core.evidence import Unit, find_unit
 from zoo.core.explanation_dict import explanation_dicts
 from zoo.core.explanation_io import LISTED, read_explanation, write_explanation
+from zoo.core.reference import REFERENCES, in_words, relative, runner_up
 from zoo.core.renderer import get_renderer
 from zoo.domain import Domain
 
@@ -42,9 +45,8 @@ class Explanation:
     Attributes:
         scores: (B, C) fp32, as `forward` returned them.
         target: (B,) the class (or regression target) that is explained.
-        contributions: (B, K), or None for models that are not additive; `bias + contributions.sum(1)` is the target's
-            score.
-        bias: (B,) or None, the constant term of the target's score.
+        contributions: (B, K), or None if the model is not additive; with the bias they add up to `relative_score`.
+        bias: (B,) or None, the constant term of the relative score.
         activation: (B, K).
         support: (B, K, *S) in [0, 1] or None, where in the input each unit fires.
         units: the K units, in the order of the columns.
@@ -58,6 +60,8 @@ class Explanation:
         effects: (B, K, C) the contributions to every class, or None; see `SelfInterpretable.explain`.
             bias[c] = scores[:, c] - effects[:, :, c].sum(1).
         slopes: (B, K, C) the change of each score per unit of each activation where that is constant, or None.
+        reference: what the target's score is relative to: "zero" (the score itself), "mean" or "runner-up".
+        alternatives: contributions and, last, bias (B, K + 1) relative to the other references that are known, by name.
         statements: one sentence or rule for each row, or an empty tuple.
         texts: of texts and prompts, each row as it was written, or an empty tuple.
         warnings: what makes the answer for each row doubtful, see `Domain.warnings`, or an empty tuple.
@@ -77,6 +81,8 @@ class Explanation:
     details: Mapping[str, Tensor] = field(default_factory=dict)
     effects: Tensor | None = None
     slopes: Tensor | None = None
+    reference: str = "zero"
+    alternatives: Mapping[str, Tensor] = field(default_factory=dict)
     statements: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     warnings: tuple[tuple[str, ...], ...] = ()
@@ -91,9 +97,9 @@ class Explanation:
             row = slice(row % len(self), row % len(self) + 1)
         rows = {name: None if (v := getattr(self, name)) is None else v[row] for name in BATCHED}
         edges = None if self.edges is None else (self.edges[0], self.edges[1], self.edges[2][row])
-        details = {name: value[row] for name, value in self.details.items()}
+        named = {f: {name: value[row] for name, value in getattr(self, f).items()} for f in ("details", "alternatives")}
         listed = {name: getattr(self, name)[row] for name in LISTED}
-        return replace(self, **rows, **listed, edges=edges, details=details)
+        return replace(self, **rows, **listed, **named, edges=edges)
 
     def __iter__(self) -> Iterator["Explanation"]:
         return (self[i] for i in range(len(self)))
@@ -102,6 +108,39 @@ class Explanation:
     def score(self) -> Tensor:
         """(B,) the score of the target."""
         return self.scores.gather(1, self.target[:, None])[:, 0]
+
+    @cached_property
+    def runner_up(self) -> Tensor | None:
+        """(B,) the class of highest score besides the target, or None if there is none."""
+        known = self.domain.task == "classification" and self.scores.shape[1] > 1
+        return runner_up(self.scores, self.target) if known else None
+
+    @property
+    def relative_score(self) -> Tensor:
+        """(B,) float64: the target's score minus that of the reference, what bias and contributions add up to."""
+        return relative(self.scores.double(), self.target, self.reference, self.runner_up)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The references that `relative_to` knows, the present one first."""
+        return (self.reference, *(name for name in REFERENCES if name in self.alternatives))
+
+    @property
+    def explained(self) -> list[str]:
+        """What bias and contributions of each row add up to, in words."""
+        rivals = ["" for _ in self.target] if self.runner_up is None else self._names(self.runner_up)
+        return [in_words(self.reference, self.space, pair) for pair in zip(self.target_names, rivals, strict=True)]
+
+    def relative_to(self, reference: str) -> "Explanation":
+        """The same explanation with contributions relative to another reference; exact.
+
+        Args:
+            reference: "zero", "mean" (of the scores of all classes) or "runner-up".
+
+        Raises:
+            ValueError: the contributions relative to this reference are unknown.
+        """
+        return relative_to(self, reference)
 
     @property
     def probability(self) -> Tensor | None:
@@ -114,7 +153,10 @@ class Explanation:
     @property
     def target_names(self) -> list[str]:
         """The name of each row's target."""
-        return [self.domain.classes[t] for t in self.target.tolist()]
+        return self._names(self.target)
+
+    def _names(self, classes: Tensor) -> list[str]:
+        return [self.domain.classes[c] for c in classes.tolist()]
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -156,13 +198,13 @@ class Explanation:
         ]
 
     def without(self, units: Iterable[str | int]) -> Tensor:
-        """(B,) the target's score without these units; exact, because the score is a sum.
+        """(B,) the relative score without these units; exact, because it is a sum.
 
         Raises:
             ValueError: an unknown unit, or a model that is not additive.
         """
         columns = sorted({self.unit_index(unit) for unit in units})
-        return self.score - self._terms("without()")[0][:, columns].sum(1)
+        return self.relative_score.to(self.scores.dtype) - terms_for("without()", self)[0][:, columns].sum(1)
 
     def versus(self, other: "Explanation") -> "Explanation":
         """The exact decomposition of the difference of two scores: why this target rather than the other's.
@@ -173,29 +215,7 @@ class Explanation:
         Raises:
             ValueError: `other` is of other inputs or another model, or a model that is not additive.
         """
-        (mine, bias), (theirs, other_bias) = self._terms("versus()"), other._terms("versus()")
-        if self.scores.shape != other.scores.shape or not torch.equal(self.scores, other.scores):
-            raise ValueError(
-                "versus() compares two explanations of the same batch by the same model; these have different scores."
-            )
-        names = tuple(
-            f"{a} rather than {b} ({i})"
-            for i, (a, b) in enumerate(zip(self.target_names, other.target_names, strict=True))
-        )
-        return replace(
-            self,
-            scores=torch.diag(self.score - other.score),
-            target=torch.arange(len(self), device=self.target.device),
-            contributions=mine - theirs,
-            bias=bias - other_bias,
-            domain=replace(self.domain, classes=names),
-            space="margin",
-            edges=None,
-            details={},
-            effects=None,
-            slopes=None,
-            statements=(),
-        )
+        return difference(self, other)
 
     def attribution(self) -> Tensor:
         """(B, *S) a map of the contributions: each one is spread over the input in proportion to its unit's support.
@@ -209,36 +229,35 @@ class Explanation:
             raise ValueError("attribution() needs units with a location in the input; here support is None.")
         flat = self.support.flatten(2)
         share = flat / flat.sum(2, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
-        return torch.einsum("bk,bks->bs", self._terms("attribution()")[0], share).unflatten(1, self.support.shape[2:])
+        return torch.einsum("bk,bks->bs", terms_for("attribution()", self)[0], share).unflatten(
+            1, self.support.shape[2:]
+        )
 
     def gap(self) -> Tensor:
-        """(B,) |score - bias - sum of contributions|, summed in float64."""
-        contributions, bias = self._terms("gap()")
-        return (self.score.double() - bias.double() - contributions.double().sum(1)).abs()
+        """(B,) |relative score - bias - sum of contributions|, summed in float64."""
+        contributions, bias = terms_for("gap()", self)
+        return (self.relative_score - bias.double() - contributions.double().sum(1)).abs()
 
     def check(self) -> "Explanation":
         """Verifies completeness: gap <= 1e-6 + 1e-5 (|bias| + sum of |contributions|) in every row; returns self.
+
+        The difference of two scores is as exact as the scores, so its bound is that of the reference "zero" if larger.
 
         Raises:
             ArithmeticError: a row exceeds the tolerance; the message names the worst one.
             ValueError: the model is not additive.
         """
-        (contributions, bias), gap = self._terms("check()"), self.gap()
-        allowed = 1e-6 + 1e-5 * (bias.double().abs() + contributions.double().abs().sum(1))
+        (contributions, bias), gap = terms_for("check()", self), self.gap()
+        size = bias.double().abs() + contributions.double().abs().sum(1)
+        if (own := self.alternatives.get("zero")) is not None:
+            size = size.maximum(own.double().abs().sum(1))
+        allowed = 1e-6 + 1e-5 * size
         if bool((~(gap <= allowed)).any()):
             row = int((gap - allowed).nan_to_num(torch.inf).argmax())
             raise ArithmeticError(
                 f"the contributions of row {row} miss its score by {gap[row]:.3g} (allowed: {allowed[row]:.3g})."
             )
         return self
-
-    def _terms(self, caller: str) -> tuple[Tensor, Tensor]:
-        """Contributions (B, K) and bias (B,)."""
-        if self.contributions is None or self.bias is None:
-            raise ValueError(
-                f"{caller} needs contributions, and this model is not additive; use top(), which ranks by activation."
-            )
-        return self.contributions, self.bias
 
     def to_dict(self, top: int | None = None) -> list[dict[str, Any]]:
         """One JSON-ready dict per row: prediction, input, bias and evidence (all terms, or the `top` largest).

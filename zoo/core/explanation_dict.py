@@ -29,13 +29,21 @@ def _row(one: "Explanation", terms: "list[Term]") -> dict[str, Any]:
     if one.statements:
         row["statement"] = one.statements[0]
     if one.bias is not None:
-        row["bias"] = one.bias.item()
+        row |= {"reference": one.reference, "explained": one.explained[0], "bias": one.bias.item()}
+        if len(one.references) > 1:
+            row["references"] = {name: _relative(one.relative_to(name)) for name in one.references}
     details = {name: value[0].tolist() for name, value in one.details.items()}
     row["evidence"] = [
         _term(term, one) | place | _source(term) | {name: value[term.index] for name, value in details.items()}
         for term, place in zip(terms, _places(one, terms), strict=True)
     ]
     return row
+
+
+def _relative(one: "Explanation") -> dict[str, Any]:
+    """What bias and contributions add up to, and the bias."""
+    bias = 0.0 if one.bias is None else one.bias.item()
+    return {"explained": one.explained[0], "score": one.relative_score.item(), "bias": bias}
 
 
 def _input(one: "Explanation") -> dict[str, Any]:
@@ -55,6 +63,9 @@ def _term(term: "Term", one: "Explanation") -> dict[str, Any]:
     row: dict[str, Any] = {"unit": unit.name, "kind": unit.kind, "activation": term.activation}
     if term.contribution is not None:
         row["contribution"] = term.contribution
+        others = {name: parts[0, term.index].item() for name, parts in one.alternatives.items()}
+        if others:
+            row["contributions"] = {one.reference: term.contribution, **others}
     if unit.target is not None:
         row["class"] = one.domain.classes[unit.target]
     return row

@@ -16,6 +16,7 @@ from zoo.utils.atomic import write_bytes
 TENSORS = ("scores", "target", "activation")
 OPTIONAL = ("contributions", "bias", "support", "inputs", "effects", "slopes")
 LISTED = ("statements", "texts", "warnings")  # one entry for each row
+GROUPS = ("details", "alternatives")  # tensors by name
 EDGES = ("edges.source", "edges.destination", "edges.weight")
 
 
@@ -23,7 +24,8 @@ def write_explanation(path: str | Path, fields: Mapping[str, Any]) -> None:
     """Writes the fields of an `Explanation` to one safetensors file; no model is needed to read it back."""
     tensors = {name: fields[name] for name in (*TENSORS, *OPTIONAL) if fields[name] is not None}
     tensors |= dict(zip(EDGES, fields["edges"] or (), strict=False))
-    tensors |= {f"details.{name}": value for name, value in fields["details"].items()}
+    for group in GROUPS:
+        tensors |= {f"{group}.{name}": value for name, value in fields[group].items()}
     units = fields["units"]
     tensors |= {f"picture.{k}": unit.picture for k, unit in enumerate(units) if unit.picture is not None}
     plain = [{"name": u.name, "kind": u.kind, "target": u.target, "source": dict(u.source)} for u in units]
@@ -31,6 +33,7 @@ def write_explanation(path: str | Path, fields: Mapping[str, Any]) -> None:
         "units": json.dumps(plain),
         "domain": json.dumps(fields["domain"].to_dict()),
         "space": fields["space"],
+        "reference": fields["reference"],
         **{name: json.dumps(fields[name]) for name in LISTED},
     }
     # Clones, because safetensors refuses tensors that share memory.
@@ -66,8 +69,13 @@ def read_explanation(path: str | Path) -> dict[str, Any]:
         "domain": Domain.from_dict(json.loads(metadata["domain"])),
         "space": metadata["space"],
         "edges": tuple(tensors[name] for name in EDGES) if EDGES[0] in tensors else None,
-        "details": {name.removeprefix("details."): t for name, t in tensors.items() if name.startswith("details.")},
+        "reference": metadata.get("reference", "zero"),  # files of version 0.1 have none
+        **{group: _of_group(tensors, f"{group}.") for group in GROUPS},
         "statements": tuple(json.loads(metadata.get("statements", "[]"))),
         "texts": tuple(json.loads(metadata.get("texts", "[]"))),
         "warnings": tuple(map(tuple, json.loads(metadata.get("warnings", "[]")))),
     }
+
+
+def _of_group(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

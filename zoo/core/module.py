@@ -1,9 +1,8 @@
 """The contract: scores are a function of the evidence and of nothing else; an explanation is its terms."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
-from operator import index
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,9 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.core.contract import check_contract, check_removal
+from zoo.core.contract import check_alternatives, check_contract, check_removal
 from zoo.core.evidence import Evidence, Unit, find_unit
 from zoo.core.explanation import Explanation
+from zoo.core.reference import choose
+from zoo.core.targets import targets_of
+from zoo.core.terms import alternatives_of, terms_of, without_autocast
 from zoo.domain.inputs import read_input
 from zoo.training.batch import Batch, as_batch
 from zoo.training.modes import evaluating
@@ -30,6 +32,8 @@ class SelfInterpretable(StagedModule):
     Attributes:
         additive: whether the score is a sum over the units. If not, explanations carry no contributions.
         space: what a score is: "logit", "probability" or "value".
+        reference: what explanations measure a class against unless they are asked for another: "zero", "mean" or
+            "runner-up", see `zoo.core.reference`.
         adjustable: what may be set anew for one explanation, such as the number of groups.
         former_names: earlier name of a parameter, buffer or module -> its present name, for checkpoints saved before
             it was renamed.
@@ -39,6 +43,7 @@ class SelfInterpretable(StagedModule):
     adjustable: ClassVar[tuple[str, ...]] = ()
     additive: bool = True
     space: str = "logit"
+    reference: str = "zero"
     head: Any  # a linear layer, unless the model overrides readout() and attribute()
     _checked: bool = False
 
@@ -55,6 +60,23 @@ class SelfInterpretable(StagedModule):
         weight, bias = self._linear("attribute")
         contributions = evidence.activation * weight[target]
         return contributions, contributions.new_zeros(target.shape) if bias is None else bias[target]
+
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        """The mean of `attribute` over all classes: contributions (B, K) and bias (B,).
+
+        A model that overrides `attribute` can override this too, with something faster than one call for each class.
+        """
+        rows, classes = evidence.activation.shape[0], len(self.domain.classes)
+        if type(self).attribute is SelfInterpretable.attribute:
+            weight, bias = self._linear("attribute_mean")
+            mean = weight.new_zeros(()) if bias is None else bias.mean()
+            return evidence.activation * weight.mean(0), mean.expand(rows)
+        targets = torch.arange(classes, device=evidence.activation.device)[:, None].expand(-1, rows)
+        contributions, bias = self.attribute(evidence, targets[0])
+        for target in targets[1:]:
+            more = self.attribute(evidence, target)
+            contributions, bias = contributions + more[0], bias + more[1]
+        return contributions / classes, bias / classes
 
     def _linear(self, method: str) -> tuple[Tensor, Tensor | None]:
         """Weight (C, K) and bias (C,) of the default readout, in fp32."""
@@ -134,7 +156,7 @@ class SelfInterpretable(StagedModule):
 
     def step(self, x: Tensor) -> tuple[Tensor, Evidence]:
         evidence = self.evidence(x).float()
-        with _without_autocast(x):
+        with without_autocast(x):
             return self.readout(evidence), evidence
 
     @contextmanager
@@ -148,6 +170,7 @@ class SelfInterpretable(StagedModule):
         x: Tensor,
         target: int | str | Sequence[int | str] | Tensor | None = None,
         every_class: bool = False,
+        reference: str | None = None,
         **options: Any,
     ) -> Explanation:
         """The built-in explanation of a batch; leaves the model, its modes and the input as they were.
@@ -158,24 +181,34 @@ class SelfInterpretable(StagedModule):
                 (of regression targets, the first).
             every_class: also keep the contributions to every class, (B, K, C) numbers, from which the scores of all
                 classes follow without units, or with other activations. Of additive models.
+            reference: what the contributions to the target's score are relative to: "zero", the "mean" score of all
+                classes, or the "runner-up"; by default the model's own. `Explanation.relative_to` changes it later.
             options: what is `adjustable`, for this explanation; the scores are those of the model so adjusted.
 
         Raises:
-            ValueError, TypeError: an input that the domain refuses, a target that does not exist, or an option that
-                this model does not have.
+            ValueError, TypeError: an input that the domain refuses, a target or reference that does not exist, or an
+                option that this model does not have.
             RuntimeError: the model is not ready, see `require_ready`.
         """
         self.require_ready()
         self.domain.check(x, type(self).__name__)
         x = self._cast(x)
         self.check_options(**options)
+        comparable = self.additive and self.domain.task == "classification" and len(self.domain.classes) > 1
+        reference = choose(reference, self.reference, comparable, type(self).__name__)
         with evaluating(self), self.adjusted(**options):
             scores, evidence = self.step(x)
-            terms = self._explaining_terms(scores, evidence, self._target(target, x), every_class and self.additive)
-            units = self.units()
+            chosen = targets_of(target, self.domain, x)
+            terms = terms_of(self, scores, evidence, chosen, every_class and self.additive)
+            units, known = self.units(), self._checked
             self._check(evidence, terms, units)
+            if comparable:
+                terms["alternatives"] = alternatives_of(self, evidence, terms)
+                if not known:
+                    check_alternatives(type(self).__name__, terms)
             statements = self.statements(terms)
-        return Explanation(**terms, units=units, statements=statements, domain=self.domain, inputs=x, space=self.space)
+        told = Explanation(**terms, units=units, statements=statements, domain=self.domain, inputs=x, space=self.space)
+        return told.relative_to(reference)
 
     def check_options(self, **options: Any) -> None:
         """Refuses options that `explain` does not take.
@@ -202,31 +235,7 @@ class SelfInterpretable(StagedModule):
 
     def terms(self, x: Tensor, target: Tensor | None = None, every_class: bool = False) -> dict[str, Any]:
         """The tensors of an explanation, and nothing but tensors: what `explain` names and `torch.export` exports."""
-        return self._explaining_terms(*self.step(x), target, every_class)
-
-    def _explaining_terms(
-        self, scores: Tensor, evidence: Evidence, target: Tensor | None, every_class: bool
-    ) -> dict[str, Any]:
-        if target is None:
-            target = (
-                scores.argmax(1)
-                if self.domain.task == "classification"
-                else torch.zeros_like(scores[:, 0], dtype=torch.long)
-            )
-        with _without_autocast(scores):
-            contributions, bias = self.attribute(evidence, target) if self.additive else (None, None)
-            edges, details = self.edges(evidence, target), self.details(evidence, target)
-            every = self._every_class(scores, evidence) if every_class else {}
-        return every | {
-            "scores": scores,
-            "target": target,
-            "contributions": contributions,
-            "bias": bias,
-            "activation": evidence.activation,
-            "support": evidence.support,
-            "edges": edges,
-            "details": details,
-        }
+        return terms_of(self, *self.step(x), target, every_class)
 
     def _check(self, evidence: Evidence, terms: Mapping[str, Any], units: Sequence[Unit]) -> None:
         """Refuses scores that are not finite; the first explanation is also compared with the contract."""
@@ -240,20 +249,10 @@ class SelfInterpretable(StagedModule):
             check_contract(name, terms, units, self.additive)
             if self.additive:  # the strongest unit of the first row is removed
                 strongest = int(terms["contributions"][0].abs().argmax())
-                with _without_autocast(terms["scores"]):
+                with without_autocast(terms["scores"]):
                     left = self.readout(self.ablate(evidence, [strongest]))
                 check_removal(name, terms, left, units, strongest)
             self._checked = True
-
-    def _every_class(self, scores: Tensor, evidence: Evidence) -> dict[str, Tensor | None]:
-        """Contributions to each class and slopes, (B, K, C)."""
-        classes = torch.arange(scores.shape[1], device=scores.device)
-        each = [self.attribute(evidence, c.expand(scores.shape[0]))[0] for c in classes]
-        slopes = self.slopes(evidence)
-        return {
-            "effects": torch.stack(each, 2),
-            "slopes": None if slopes is None else slopes.expand(scores.shape[0], -1, -1),
-        }
 
     def predict_step(self, batch: Any, batch_idx: int) -> Explanation:
         return self.explain(batch if isinstance(batch, Tensor) else as_batch(batch)["input"])
@@ -261,28 +260,6 @@ class SelfInterpretable(StagedModule):
     def _cast(self, x: Tensor) -> Tensor:
         """Numbers of another precision, such as NumPy's float64, in that of the model."""
         return x.to(self.dtype) if x.is_floating_point() and not torch.is_autocast_enabled(x.device.type) else x
-
-    def _target(self, target: Any, x: Tensor) -> Tensor | None:
-        """The classes to explain, one a row (B,)."""
-        if target is None:
-            return None
-        if isinstance(target, str) or (hasattr(target, "__index__") and getattr(target, "ndim", 0) == 0):
-            name = target if isinstance(target, str) else index(target)
-            return torch.full((len(x),), self.domain.class_index(name), device=x.device)
-        if isinstance(target, list | tuple):
-            target = torch.tensor([self.domain.class_index(t) for t in target])
-        whole = isinstance(target, Tensor) and not (target.is_floating_point() or target.dtype == torch.bool)
-        if not whole or target.shape != (len(x),):
-            got = f"{target.dtype} of shape {tuple(target.shape)}" if isinstance(target, Tensor) else repr(target)
-            raise ValueError(f"target must be a class or one whole number a row, ({len(x)},); got {got}.")
-        for t in {int(target.min()), int(target.max())}:
-            self.domain.class_index(t)
-        return target.to(x.device, torch.long)
-
-
-def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
-    """Full precision; nothing in an exported program, which has no autocast to leave."""
-    return nullcontext() if torch.compiler.is_exporting() else torch.autocast(x.device.type, enabled=False)
 
 
 class ExplainingForward(nn.Module):

@@ -25,6 +25,12 @@ class UnitLogits(SelfInterpretable):
             return contributions, contributions.new_zeros(target.shape)
         return contributions, evidence.state["bias"].gather(1, target[:, None])[:, 0]
 
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        contributions = evidence.activation * evidence.state["unit_logits"].mean(2)
+        if "bias" not in evidence.state:
+            return contributions, torch.zeros_like(contributions[:, 0])
+        return contributions, evidence.state["bias"].mean(1)
+
     def slopes(self, evidence: Evidence) -> Tensor:
         return evidence.state["unit_logits"]
 

@@ -75,6 +75,7 @@ class BagNet(UnitLogits):
         ValueError: inputs other than images, stages that do not fit each other, or an image smaller than a patch.
     """
 
+    reference = "mean"
     default_recipe = RECIPE
     field: Tensor  # (h w, H', W') bool, see `_fields`
 

@@ -205,6 +205,9 @@ class KeypointCounting(SelfInterpretable):
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         return self.bank.contributions(evidence.activation, target)
 
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        return self.bank.mean_contributions(evidence.activation)
+
     def slopes(self, evidence: Evidence) -> Tensor:
         return self.bank.slopes(evidence.activation)
 

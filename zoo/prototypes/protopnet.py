@@ -115,6 +115,7 @@ class ProtoPNet(SelfInterpretable):
         ValueError: a number out of range, fewer than two classes, or inputs that are not images.
     """
 
+    reference = "runner-up"
     default_recipe = RECIPE
     former_names = PrototypeLayer.former_names
     domain: ImageDomain

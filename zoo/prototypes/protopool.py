@@ -178,6 +178,10 @@ class ProtoPool(SelfInterpretable):
         contributions = evidence.activation * self.weights()[target]
         return contributions, contributions.new_zeros(target.shape)
 
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        contributions = evidence.activation * self.weights().mean(0)
+        return contributions, torch.zeros_like(contributions[:, 0])
+
     def slopes(self, evidence: Evidence) -> Tensor:
         return self.weights().T[None]
 

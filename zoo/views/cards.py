@@ -11,7 +11,7 @@ from zoo.utils.functional import region_around
 from zoo.views import whatif
 from zoo.views.additive.drawing import drawing
 from zoo.views.additive.scale import Place
-from zoo.views.additive.shown import Shown, contribution_of
+from zoo.views.additive.shown import Shown, relative_of
 from zoo.views.cutouts import cut_out
 from zoo.views.markup import escape
 from zoo.views.matches import matched
@@ -26,31 +26,41 @@ from zoo.views.pictures import (
     unit_picture,
 )
 from zoo.views.row import Row
-from zoo.views.sums import decimals, factors_of, known_of, number, printed_sum, signed, weight_of
+from zoo.views.sums import Sum, decimals, factors_of, known_of, number, printed_sum, signed, weight_of
 
 
 def prepare(one: Explanation, number: int, top: int) -> Row:
-    """Prepares row `number` of a page, with its `top` units.
+    """Prepares row `number` of a page, with its `top` units."""
+    terms, total = shown_terms(one, top)
+    picture = to_picture(one.inputs, one.domain)
+    uri, size = ("", (0, 0)) if picture is None else (data_uri(picture), (picture.shape[1], picture.shape[2]))
+    mark = crc32(f"{one.target_names[0]} {one.scores[0].tolist()} {uri}".encode("utf-8", "replace"))
+    return Row(one, terms, total, picture, uri, boxes_for(one, terms, size), f"{mark:08x}-{number}")
+
+
+def shown_terms(one: Explanation, top: int) -> tuple[list[Term], Sum | None]:
+    """The units to show of an explanation of one row, and their sum.
 
     For additive models, trailing units whose contribution is printed as 0 are counted with the others, except concepts,
     whose values can be changed on the page; at least one unit is shown.
     """
-    total = None if one.contributions is None else printed_sum(one, top)
-    if total is not None and top > 0:
+    if one.contributions is None:
+        return one.top(top)[0], None
+    total = printed_sum(one, top)
+    if top > 0:
         terms = zip(total.terms, total.shown, strict=True)
         used = [k for k, (term, value) in enumerate(terms) if value != 0 or term.unit.kind == "concept"]
         total = printed_sum(one, used[-1] + 1 if used else 1, total.digits)
-    terms = one.top(top)[0] if total is None else total.terms
-    picture, boxes, uri = to_picture(one.inputs, one.domain), [], ""
-    if picture is not None:
-        uri = data_uri(picture)
-        single = one.inputs is not None and picture.shape[-2:] == one.inputs.shape[-2:]  # not tiles of a stack
-        soft = not any(term.unit.kind in ALONE for term in terms)
-        if soft and single and one.support is not None and one.support.ndim == 4:
-            support = one.support[0, [term.index for term in terms]].cpu()
-            boxes = boxes_of(support, (picture.shape[1], picture.shape[2]))
-    mark = crc32(f"{one.target_names[0]} {one.scores[0].tolist()} {uri}".encode("utf-8", "replace"))
-    return Row(one, terms, total, picture, uri, boxes, f"{mark:08x}-{number}")
+    return total.terms, total
+
+
+def boxes_for(one: Explanation, terms: list[Term], size: tuple[int, int]) -> list[list[int]]:
+    """The box of each unit in a picture of `size`; none if units have no location in it."""
+    single = one.inputs is not None and size == tuple(one.inputs.shape[-2:])  # not tiles of a stack
+    alone = any(term.unit.kind in ALONE for term in terms)
+    if alone or not single or one.support is None or one.support.ndim != 4:
+        return []
+    return boxes_of(one.support[0, [term.index for term in terms]].cpu(), size)
 
 
 def evidence(row: Row) -> str:
@@ -93,7 +103,7 @@ def _looks_like(row: Row, place: int) -> str:
         if is_gallery(unit):
             caption, kind = "top-activating training images", " class='wide'"
         caption = escape(str(unit.source.get("shows", caption)))
-        drawn = unit_picture(unit, f"training patch of {unit.name}")
+        drawn = unit_picture(unit, f"training patch of {unit.name}", row.picture_of(row.terms[place]))
         figures += f"<figure{kind}>{drawn}<figcaption>{caption}</figcaption></figure>"
     return f"<div class='pair'>{figures}</div>" if figures else ""
 
@@ -130,8 +140,9 @@ def _formula(row: Row, place: int) -> str:
     part = f"<b>{signed(row.total.shown[place], row.total.digits)}</b>"
     if weight is None:
         return f"{text}: {part}"
+    what = "weight" if row.explanation.reference == "zero" else "relative weight"
     fine = decimals(w for t in row.terms if (w := weight_of(t, row.explanation)) is not None)
-    return f"{text} × <b>{signed(weight, fine)}</b> weight <span>= {part}</span>"
+    return f"{text} × <b>{signed(weight, fine)}</b> {what} <span>= {part}</span>"
 
 
 def _curve(row: Row, place: int) -> str:
@@ -139,7 +150,7 @@ def _curve(row: Row, place: int) -> str:
     term = row.terms[place]
     if (curve := row.own_curves.get(term.unit.name)) is None:
         return ""
-    values, error = contribution_of(curve, int(row.explanation.target))
+    values, error = relative_of(curve, row.explanation)
     here = Place(term.activation, f"{term.activation:.3g}")
     return drawing(Shown(curve, values, error, (Column(name=curve.unit),), (here,)))
 

@@ -35,7 +35,7 @@ def _of_image(row: Row, term: Term, support: Tensor) -> str:
     patch = term.unit.source.get("patch", 0)
     high, wide = patch or -(-height // rows), patch or -(-width // columns)  # patches may extend beyond the border
     cells = "".join(f"M{column * wide} {r * high}h{wide}v{high}h-{wide}z" for r, column in support.nonzero().tolist())
-    name = f"cut{row.key}-{term.index}"
+    name = f"cut{row.key}{row.view}-{term.index}"
     picture = f"<use href='#input{row.key}'/>"
     content = (
         f"<clipPath id='{name}'><path d='{cells}'/></clipPath><g class='faded'>{picture}</g>"
@@ -56,7 +56,7 @@ def _of_text(one: Explanation, domain: TextDomain, support: Tensor) -> str:
 def _of_series(row: Row, domain: SeriesDomain, term: Term, support: Tensor) -> str:
     alone = term.unit.kind in ALONE
     label = escape(f"the part that {term.unit.name} sees" if alone else f"support of {term.unit.name}")
-    cut, patch = f"cut{row.key}-{term.index}" if alone else "", term.unit.source.get("patch", 0)
+    cut, patch = f"cut{row.key}{row.view}-{term.index}" if alone else "", term.unit.source.get("patch", 0)
     return f"<figure class='wide series'>{part(support, domain, label, f'series{row.key}', cut, patch)}</figure>"
 
 

@@ -114,12 +114,13 @@ def _bars(axes: "Axes", row: Row) -> None:
     if total is None:
         axes.set_xlabel("activation (this model is not additive)", fontsize=9)
     else:
-        below = f"bias {number(total.bias, digits)} + evidence = {one.space} {number(total.score, digits)}"
+        what = one.space if one.reference == "zero" else _short(one.explained[0], 2 * NAME)
+        below = f"bias {number(total.bias, digits)} + evidence = {what} {number(total.score, digits)}"
         axes.set_xlabel(below, fontsize=9)
 
 
-def _short(name: str) -> str:
+def _short(name: str, most: int = NAME) -> str:
     """A truncated, printable name; dollar signs are escaped, so that matplotlib does not typeset a formula."""
     name = printable(name)
-    name = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+    name = name if len(name) <= most else f"{name[: most - 1]}…"
     return name.replace("$", r"\$")

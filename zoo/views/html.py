@@ -22,6 +22,7 @@ from zoo.views.document import document
 from zoo.views.inputs import input_figure
 from zoo.views.markup import escape
 from zoo.views.path import path
+from zoo.views.references import chooser, shared_pictures, views_of
 from zoo.views.row import Row
 from zoo.views.style import STYLE
 from zoo.views.sums import Sum, decimals, number, signed
@@ -57,7 +58,7 @@ def page(
     curves = known(curves, explanation.domain) if isinstance(explanation.domain, TableDomain) else ()
     own = {} if curves else own
     rows = (replace(prepare(one, i, top), curves=curves, own_curves=own) for i, one in enumerate(explanation))
-    articles = "".join(_article(row, title) for row, title in zip(rows, titles, strict=True))
+    articles = "".join(_article(row, title, top) for row, title in zip(rows, titles, strict=True))
     scripts = [SCRIPT] if explanation.effects is not None else []
     if curves and scripts and isinstance(explanation.domain, TableDomain):  # pages without effects have no controls
         articles += curve_data(curves, explanation.domain)
@@ -69,7 +70,7 @@ def page(
 def fragment(explanation: Explanation, top: int = 8) -> str:
     """The first rows, to be embedded in another page such as a notebook."""
     shown = explanation[:FRAGMENT_ROWS]
-    articles = "".join(_article(prepare(one, i, top), f"input {i}") for i, one in enumerate(shown))
+    articles = "".join(_article(prepare(one, i, top), f"input {i}", top) for i, one in enumerate(shown))
     more = len(explanation) - len(shown)
     note = f"<p class='note'>… and {more} more rows; display one with explanation[i].</p>" if more else ""
     return f"<div class='zoo'><style>{STYLE}</style>{articles}{note}</div>"
@@ -86,19 +87,26 @@ def _link(name: str) -> str:
     return escape(f"./{quote(name)}")
 
 
-def _article(row: Row, title: str) -> str:
+def _article(row: Row, title: str, top: int) -> str:
+    views = views_of(row, top)
+    return (
+        f"<article aria-labelledby='t{row.key}'><header>{input_figure(row, title)}"
+        f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_warnings(row.explanation)}"
+        f"{_answer(row)}{_statement(row.explanation)}{_best(row.explanation)}</div>"
+        f"</header>{path(row.explanation)}<h3>Evidence</h3>{chooser(views)}{shared_pictures(views)}"
+        f"{''.join(_view(row) for row in views)}</article>"
+    )
+
+
+def _view(row: Row) -> str:
+    """The evidence relative to one reference."""
     if row.curves and row.total is not None:
         why, fields = waterfall(row), column_fields(row)
     else:
         why = evidence(row) + ("" if row.total is None else _sum_line(row.total, row.explanation))
         fields = ""
-    return (
-        f"<article aria-labelledby='t{row.key}'><header>{input_figure(row, title)}"
-        f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_warnings(row.explanation)}"
-        f"{_answer(row)}{_statement(row.explanation)}{_best(row.explanation)}</div>"
-        "</header>"
-        f"{path(row.explanation)}<h3>Evidence</h3>{_legend(row)}{why}{whatif.panel(row, fields)}</article>"
-    )
+    which = f" data-reference='{row.explanation.reference}'" if row.view else ""
+    return f"<div class='view'{which}>{_legend(row)}{why}{whatif.panel(row, fields)}</div>"
 
 
 def _warnings(one: Explanation) -> str:
@@ -156,7 +164,13 @@ def _legend(row: Row) -> str:
     else:
         classes = one.domain.task == "classification"
         up, down = ("supports this class", "opposes it") if classes else ("increases it", "lowers it")
-        text = f"Contributions to the {one.space}: <b class='up'>blue</b> {up}, <b class='down'>orange</b> {down}."
+        if one.reference == "runner-up" and one.runner_up is not None:
+            names = (one.target_names[0], one.domain.classes[int(one.runner_up)])
+            up, down = (f"speaks for <bdi>{escape(name)}</bdi>" for name in names)
+        what = f"<bdi>{escape(one.explained[0])}</bdi>" if row.view else one.space
+        text = f"Contributions to the {what}: <b class='up'>blue</b> {up}, <b class='down'>orange</b> {down}."
+        if one.reference != "zero" and one.space == "logit":
+            text += " What adds equally to all these scores is left out; it does not change the probabilities."
     if row.curves:
         text += (
             " Curves show the contribution of a unit by value, with this row marked; bars below them show where the "
@@ -184,7 +198,7 @@ def _sum_line(total: Sum, one: Explanation) -> str:
         parts.append(f"<span>{signed(total.rest, digits)}<small>{text}</small></span>")
         note += "; the rounding error is included in the others" if total.others else ""
     parts.append(
-        f"<span class='total'>= {number(total.score, digits)}<small>{one.space} of "
-        f"<bdi>{escape(one.target_names[0])}</bdi></small></span>"
+        f"<span class='total'>= {number(total.score, digits)}<small><bdi>"
+        f"{escape(one.explained[0])}</bdi></small></span>"
     )
     return f"<p class='sum' aria-label='the sum of the evidence'>{''.join(parts)}</p><p class='note'>{note}.</p>"

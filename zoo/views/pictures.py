@@ -93,19 +93,33 @@ def framed(content: str, view: Sequence[float], box: Sequence[float] | None, lab
     )
 
 
-def unit_picture(unit: Unit, label: str) -> str:
+def unit_picture(unit: Unit, label: str, shared: str = "") -> str:
     """An SVG of the unit's picture with its box, placed as in its training image; empty if it has no picture.
 
     Args:
         unit: its `source` may have the "region" that the picture shows and the "box" in it, in pixels of the image.
         label: alternative text; not escaped.
+        shared: id of a `unit_image` elsewhere in the page to show; by default the picture is part of the SVG.
     """
     if unit.picture is None:
         return ""
-    view = unit.source.get("region") or [0, 0, *unit.picture.shape[1:]]
-    image = image_element(data_uri(unit.picture), (view[2] - view[0], view[3] - view[1]))
+    view = _region(unit)
+    image = f"<use href='#{shared}'/>" if shared else unit_image(unit)
     moved = f"<g transform='translate({view[1]} {view[0]})'>{image}</g>"
     return framed(moved, view, unit.source.get("box"), escape(label))
+
+
+def unit_image(unit: Unit, identity: str = "") -> str:
+    """The unit's picture as an SVG element, in pixels of its training image; empty if it has no picture."""
+    if unit.picture is None:
+        return ""
+    view = _region(unit)
+    return image_element(data_uri(unit.picture), (view[2] - view[0], view[3] - view[1]), identity)
+
+
+def _region(unit: Unit) -> list[int]:
+    """The part of the training image that the picture shows."""
+    return unit.source.get("region") or [0, 0, *([] if unit.picture is None else unit.picture.shape[1:])]
 
 
 def is_gallery(unit: Unit) -> bool:

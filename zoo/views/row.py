@@ -22,6 +22,7 @@ class Row:
         uri: the picture as a data URI.
         boxes: (top, left, bottom, right) in the picture for each term; empty if units have no location in it.
         key: prefix of element ids, unique within a page and between outputs of a notebook.
+        view: suffix of element ids, if the page shows the explanation relative to several references.
         curves: of the units of a model whose units are functions of columns; () for other models.
         own_curves: by name of the unit, of a model whose units contribute a function of their activation.
     """
@@ -33,6 +34,7 @@ class Row:
     uri: str
     boxes: list[list[int]]
     key: str
+    view: str = ""
     curves: tuple[Curve, ...] = ()
     own_curves: Mapping[str, Curve] = field(default_factory=dict)
 
@@ -40,3 +42,7 @@ class Row:
     def size(self) -> tuple[int, int]:
         """Height and width of the picture in pixels."""
         return (0, 0) if self.picture is None else (self.picture.shape[1], self.picture.shape[2])
+
+    def picture_of(self, term: Term) -> str:
+        """Id of the picture of a unit that several views share; "" if there is one view."""
+        return f"unit{self.key}-{term.index}" if self.view else ""

@@ -24,7 +24,7 @@ overflow-wrap:anywhere}
 .zoo .box{stroke:#ffd400;stroke-width:2.2px}
 .zoo .mark{fill:#ffd400;stroke:#000;paint-order:stroke;font-weight:700}
 .zoo .heat{display:none}
-.zoo article:has(.toggle :checked) .heat{display:inline}
+.zoo .view:has(.toggle :checked) .heat{display:inline}
 .zoo .faded{opacity:.16}
 .zoo .unknown{color:var(--soft);text-decoration:underline dotted 2px}
 .zoo .warning{margin:4px 0 8px;padding:4px 12px;border-left:3px solid var(--down);font-size:.9rem;
@@ -63,6 +63,15 @@ overflow:auto}
 .zoo .path .absent b{color:var(--down)}
 .zoo .toggle{display:inline-block;font-size:.85rem;padding:4px 0;cursor:pointer}
 .zoo .toggle input{accent-color:var(--up);margin:0 4px 0 0;vertical-align:-1px}
+.zoo .relative{border:0;margin:10px 0 6px;padding:0;display:flex;flex-wrap:wrap;gap:4px 16px;font-size:.9rem}
+.zoo .relative legend{padding:0;font-size:.8rem;color:var(--soft)}
+.zoo .relative label{display:flex;gap:6px;align-items:baseline;cursor:pointer;min-height:24px}
+.zoo .relative input{accent-color:var(--up);margin:0}
+.zoo .shared{position:absolute;width:0;height:0}
+@supports selector(:has(*)){.zoo .view[data-reference]{display:none}}
+.zoo article:has([value=zero]:checked) .view[data-reference=zero],
+.zoo article:has([value=mean]:checked) .view[data-reference=mean],
+.zoo article:has([value=runner-up]:checked) .view[data-reference=runner-up]{display:block}
 .zoo .title,.zoo .kind,.zoo .note,.zoo figcaption,.zoo caption,.zoo small{color:var(--soft)}
 .zoo .title,.zoo .kind{overflow-wrap:anywhere}
 .zoo .kind,.zoo .note,.zoo caption{font-size:.8rem}

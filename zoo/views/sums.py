@@ -10,7 +10,7 @@ FACTORS = ("weight", "group logit")  # with the activation, the factors of a gro
 
 
 class Sum(NamedTuple):
-    """bias + shown terms + rest = score, rounded to the same decimals so that the printed numbers add up exactly.
+    """bias + shown terms + rest = relative score, rounded to the same decimals so that the printed numbers add up.
 
     The rest is the contribution of the `others`, the units not shown, plus the rounding error of all terms.
     """
@@ -40,7 +40,7 @@ def printed_sum(explanation: Explanation, top: int, digits: int | None = None) -
     if explanation.bias is None:
         raise ValueError("this model is not additive, so there is no sum to show.")
     terms = explanation.top(top)[0]
-    values = [explanation.bias.item(), explanation.score.item(), *(term.contribution or 0.0 for term in terms)]
+    values = [explanation.bias.item(), explanation.relative_score.item(), *(term.contribution or 0.0 for term in terms)]
     digits = decimals(values) if digits is None else digits
     bias, score, *shown = (round(value, digits) + 0.0 for value in values)  # + 0.0 turns -0.0 into 0.0
     rest = round(score - bias - sum(shown), digits) + 0.0
@@ -79,8 +79,11 @@ def weight_of(term: Term, explanation: Explanation) -> float | None:
 
 
 def factors_of(term: Term, explanation: Explanation) -> dict[str, float] | None:
-    """The factors of a group's contribution by name; None if the explanation does not contain them."""
-    if term.contribution is None or not set(FACTORS) <= explanation.details.keys():
+    """The factors of a group's contribution by name; None if the explanation does not contain them.
+
+    They are those of the target's own score.
+    """
+    if term.contribution is None or explanation.reference != "zero" or not set(FACTORS) <= explanation.details.keys():
         return None
     known = {name: explanation.details[name][0, term.index].item() for name in FACTORS}
     return {"concentration": term.activation, **known}

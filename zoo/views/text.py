@@ -8,6 +8,7 @@ from zoo.utils.printable import printable
 from zoo.views.naming import name_of
 from zoo.views.sums import decimals, fixed, known_of, printed_sum, weight_of
 
+TOTALS = {"zero": "score", "mean": "score - mean", "runner-up": "margin"}
 COLUMNS = 16  # of a row that are listed
 
 
@@ -29,8 +30,9 @@ def _block(one: Explanation, top: int) -> str:
     statement = [f"  {printable(one.statements[0])}"] if one.statements and one.statements[0] else []
     warnings = [f"  warning: {printable(text)}" for text in (one.warnings[0] if one.warnings else ())]
     by = "effect on the score" if "absent" in one.details else "activation"
+    versus = [] if one.reference == "zero" else [f"  {printable(one.explained[0])}:"]
     note = [] if one.contributions is not None else [f"  (this model is not additive; units are ranked by {by})"]
-    return "\n".join([head, *raw, *warnings, *statement, *_aligned(rows), *note])
+    return "\n".join([head, *raw, *warnings, *statement, *versus, *_aligned(rows), *note])
 
 
 def _raw_values(one: Explanation) -> list[str]:
@@ -53,7 +55,7 @@ def _addition(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
     if total.others or total.rest:
         rows.append((_others(total.others), *blank, fixed(total.rest, digits, "+")))
     rows.append(("bias", *blank, fixed(total.bias, digits, "+")))
-    rows.append(("score", *blank, fixed(total.score, digits, "+")))
+    rows.append((TOTALS[one.reference], *blank, fixed(total.score, digits, "+")))
     return rows, digits
 
 
@@ -67,7 +69,9 @@ def _middle(one: Explanation, terms: list[Term]) -> tuple[tuple[str, ...], list[
             known = known_of(term, one)
             first = fixed(term.activation, fine) if known.probability is None else f"{known.probability:.1%}"
             rows.append((first, fixed(known.absent or 0.0, digits), fixed(known.present or 0.0, digits)))
-        return ("probability" if "probability" in one.details else "activation", "if absent", "if present"), rows
+        which = "" if one.reference == "zero" else f"{one.space} "  # of the target itself
+        head = "probability" if "probability" in one.details else "activation"
+        return (head, f"{which}if absent", f"{which}if present"), rows
     weights = [weight_of(term, one) for term in terms]
     digits = decimals(w for w in weights if w is not None)
     cells = ["" if w is None else fixed(w, digits, "+") for w in weights]

@@ -13,10 +13,10 @@ SCRIPT = """
     var minus = value < 0 && Number(text) !== 0;
     return (minus ? '\\u2212' : sign ? '+' : '') + text;
   }
-  function live(article) {
-    var section = article.querySelector('.what-if');
+  function live(view) {
+    var section = view.querySelector('.what-if');
     var data = JSON.parse(section.querySelector(':scope > script').textContent);
-    var cards = Array.prototype.slice.call(article.querySelectorAll('ol > li')).filter(function (card) {
+    var cards = Array.prototype.slice.call(view.querySelectorAll('ol > li')).filter(function (card) {
       return card.querySelector('.try');
     });
     var counts = cards.map(function (card) { return card.querySelector('.count input'); });
@@ -24,7 +24,7 @@ SCRIPT = """
     var select = section.querySelector('.live select');
 
     function effects(k) {  // of unit k on every class, with its current setting
-      var unit = data.units[k], shift = article.shifts && article.shifts[k];  // of changed columns
+      var unit = data.units[k], shift = view.shifts && view.shifts[k];  // of changed columns
       if (!counts[k].checked) return unit.effects.map(function () { return 0; });
       if (shift) return unit.effects.map(function (effect, c) { return effect + shift[c]; });
       if (!sets[k] || !sets[k].dataset.moved) return unit.effects;
@@ -37,6 +37,12 @@ SCRIPT = """
         effects(k).forEach(function (effect, c) { sum[c] += effect; });
       });
       return sum;
+    }
+    function relative(values) {  // of all classes: that of the target, minus that of the reference
+      var own = values[data.target];
+      if (data.reference === 'runner-up') return own - values[data.rival];
+      if (data.reference !== 'mean') return own;
+      return own - values.reduce(function (a, b) { return a + b; }, 0) / values.length;
     }
     function shares(sum) {
       if (data.space !== 'logit') return data.space === 'probability' ? sum : null;
@@ -83,9 +89,10 @@ SCRIPT = """
         if (c === data.target) line.className = 'chosen';
         table.appendChild(line);
       });
+      if (data.reference !== 'zero') table.appendChild(row(data.explained, [digits(relative(sum))]));
       sets.forEach(function (set) { if (set) set.nextElementSibling.textContent = Number(set.value).toFixed(2); });
       if (select) margin(sum);
-      article.dispatchEvent(new Event('shown'));
+      view.dispatchEvent(new Event('shown'));
     }
     function margin(sum) {
       var rival = Number(select.value), table = section.querySelector('.margin');
@@ -109,7 +116,7 @@ SCRIPT = """
       others.sort(function (a, b) { return data.scores[b] - data.scores[a]; });
       select.value = others[0];
     }
-    article.addEventListener('input', function (event) {
+    view.addEventListener('input', function (event) {
       if (event.target.type === 'range') event.target.dataset.moved = '1';
       show();
     });
@@ -120,14 +127,15 @@ SCRIPT = """
       });
       show();
     });
-    article.dataset.live = '1';
-    article.whatIf = {
-      data: data, scores: scores, counts: counts, sets: sets, effects: effects, show: show, digits: digits
+    view.dataset.live = '1';
+    view.whatIf = {
+      data: data, scores: scores, counts: counts, sets: sets, effects: effects, relative: relative,
+      show: show, digits: digits
     };
     show();
   }
-  document.querySelectorAll('article').forEach(function (article) {
-    if (article.querySelector('.what-if')) live(article);
+  document.querySelectorAll('.view').forEach(function (view) {
+    if (view.querySelector('.what-if')) live(view);
   });
 })();
 """

@@ -47,7 +47,7 @@ def test_changed_values_of_a_model_of_steps(tmp_path: Path) -> None:
     assert isinstance(model, HasCurves) and isinstance(domain, TableDomain)
     told = model.explain(small.inputs[:1], every_class=True)
     changes = [{"width": "0.4", "hue": "-1.3"}, {"height": "1.1"}, {"width": "-3", "height": "0", "hue": "9"}]
-    script = f"{SET} var changes = {json.dumps(changes)}, article = document.querySelector('article');"
+    script = f"{SET} var changes = {json.dumps(changes)}, article = document.querySelector('.view');"
     script += """
     window.found = changes.map(function (one) {
       article.querySelector('.what-if button').click();

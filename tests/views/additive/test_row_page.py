@@ -41,7 +41,7 @@ def test_changed_values_give_the_scores_of_the_model(domain: TableDomain, tmp_pa
     x = model.rows[[7]]
     told = model.explain(x, every_class=True)
     script = (
-        f"{SET} var changes = {json.dumps(CHANGES)}, article = document.querySelector('article');"
+        f"{SET} var changes = {json.dumps(CHANGES)}, article = document.querySelector('.view');"
         """
         var amounts = function () {
           return Array.prototype.map.call(article.querySelectorAll('.amount'), function (one) {
@@ -86,7 +86,7 @@ def test_between_points_curves_are_interpolated(tmp_path: Path) -> None:
     first, *others = model.curves()
     axis = replace(first.axes[0], kind="points", places=(20.0, 30.0, 50.0))
     age = Curve("age", (axis,), torch.tensor([[1.0, -1], [2, -2], [6, -6]]), torch.ones(3) / 3)
-    script = f"{SET} var a = document.querySelector('article'); window.found = [];"
+    script = f"{SET} var a = document.querySelector('.view'); window.found = [];"
     script += "['25', '30', '40', '10', '90'].forEach(function (text) {"
     script += "change(a, 'age', text); window.found.push(a.whatIf.scores()[0]); });"
     text = page(told, ["row"], top=8, curves=[age, *others])
@@ -102,7 +102,7 @@ def test_what_is_drawn_is_what_the_curves_hold() -> None:
     model = Lookup(PEOPLE).eval()
     told = model.explain(model.rows[[3]], every_class=True)
     target, curves = int(told.target), model.curves()
-    html = page(told, ["row"], top=8, curves=curves)
+    html = page(replace(told, alternatives={}), ["row"], top=8, curves=curves)
     read = Read(html)
     cells = PEOPLE.cells(model.rows[3])
     assert {f"age = {cells['age']}", f"age = {cells['age']}, job = {cells['job']}"} <= set(read.within("bdi"))
@@ -126,7 +126,7 @@ def test_without_effects_there_are_curves_but_no_script_and_names_are_text() -> 
     evil = "</script><img src=x onerror=alert(1)>'\" age"
     columns = (replace(PEOPLE.columns[0], name=evil, source=evil), *PEOPLE.columns[1:])
     model = Lookup(replace(PEOPLE, columns=columns, features=(), mean=(), std=())).eval()
-    plain = page(model.explain(model.rows[[3]]), ["row"], curves=model.curves())
+    plain = page(replace(model.explain(model.rows[[3]]), alternatives={}), ["row"], curves=model.curves())
     assert "<script" not in plain and plain.count("<svg") == 8
     live = page(model.explain(model.rows[[3]], every_class=True), ["row"], curves=model.curves())
     assert "<img" not in live and live.count("<script") == live.count("</script>")

@@ -92,16 +92,27 @@ class ResidualWrites:
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         """Contributions (B, K) to the score of `target` (B,), and bias (B,), which is 0."""
-        net, token = self.network, evidence.state["token"]
-        direction = net.unembedding.weight.float()[target] * net.norm.weight.float() * evidence.state["scale"][:, None]
+        bigram = self.network.bigram
+        rows = self.network.unembedding.weight.float()[target]
+        return self._along(evidence, rows, None if bigram is None else bigram.float()[evidence.state["token"], target])
+
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        """The mean of `attribute` over the vocabulary."""
+        bigram = self.network.bigram
+        rows = self.network.unembedding.weight.float().mean(0, keepdim=True)
+        return self._along(evidence, rows, None if bigram is None else bigram.float()[evidence.state["token"]].mean(1))
+
+    def _along(self, evidence: Evidence, rows: Tensor, pair: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Contributions to a score whose unembedding is `rows` (B or 1, d), with `pair` (B,) of the bigram table."""
+        direction = rows * self.network.norm.weight.float() * evidence.state["scale"][:, None]
         writes, embedding, bigram, inner = self._split(evidence.activation)
         parts = []
         for k, (value, bias) in enumerate(zip(writes[::2], writes[1::2], strict=True)):
             weight, constant, gate = self._writer(evidence, k)
             parts += [value * ((gate * direction) @ weight), bias * (constant * direction).sum(1, keepdim=True)]
         parts.append(embedding * (evidence.state["embedded"] * direction).sum(1, keepdim=True))
-        if net.bigram is not None:
-            parts.append(bigram * net.bigram.float()[token, target][:, None])
+        if pair is not None:
+            parts.append(bigram * pair[:, None])
         return torch.cat([*parts, torch.zeros_like(inner)], 1), torch.zeros_like(evidence.state["scale"])
 
     def edges(self, evidence: Evidence) -> tuple[Tensor, Tensor, Tensor] | None:

@@ -77,6 +77,11 @@ class EmbeddingHead(nn.Linear):
         """Contributions (B, k) and bias (B,) of the target's score, see `SelfInterpretable.attribute`."""
         return (mixed_embeddings(evidence) * self.blocks()[target]).sum(2), self.bias.float()[target]
 
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        """The mean of `attribute` over all classes."""
+        contributions = (mixed_embeddings(evidence) * self.blocks().mean(0)).sum(2)
+        return contributions, self.bias.float().mean().expand(evidence.activation.shape[0])
+
     def slopes(self, evidence: Evidence) -> Tensor:
         """Slopes (B, k, C) of the scores in the probabilities: (c⁺_i - c⁻_i) · W_yi."""
         difference = evidence.state["positive"] - evidence.state["negative"]

@@ -99,6 +99,10 @@ class ImageBank(nn.Module):
         """Contributions (B, E) to the score of `target` (B,), and the bias (B,), which is 0."""
         return activation * (self.owner == target[:, None]), torch.zeros_like(activation[:, 0])
 
+    def mean_contributions(self, activation: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of `contributions` over all classes."""
+        return activation / len(self.domain.classes), torch.zeros_like(activation[:, 0])
+
     def slopes(self, activation: Tensor) -> Tensor:
         """(1, E, C): 1 for the class of each image."""
         return F.one_hot(self.owner, len(self.domain.classes)).to(activation)[None]

@@ -81,13 +81,13 @@ COLUMNS = (
   var tables = zooTables();
   if (!tables) return;
   var all = tables.all;
-  document.querySelectorAll('article').forEach(function (article) {
-    var fields = article.querySelectorAll('.column'), holder = article.querySelector('.row-data');
-    if (!article.whatIf || !holder) return;
-    var what = article.whatIf, row = JSON.parse(holder.textContent), touched = false;
+  document.querySelectorAll('.view').forEach(function (view) {
+    var fields = view.querySelectorAll('.column'), holder = view.querySelector('.row-data');
+    if (!view.whatIf || !holder) return;
+    var what = view.whatIf, row = JSON.parse(holder.textContent), touched = false;
     var places = row.start.slice();
-    var steps = Array.prototype.slice.call(article.querySelectorAll('.fall > .term'));
-    var score = article.querySelector('.fall > .score');
+    var steps = Array.prototype.slice.call(view.querySelectorAll('.fall > .term'));
+    var score = view.querySelector('.fall > .score');
     steps.forEach(function (step) {
       var head = step.querySelector('h4 bdi');
       step.curve = null;
@@ -131,7 +131,7 @@ COLUMNS = (
       return place[1] === start[1] && (place[0] === null) === (start[0] === null);
     }
     function update() {
-      article.shifts = shifts();
+      view.shifts = shifts();
       fields.forEach(function (field) {
         field.classList.toggle('changed', changed(Number(field.dataset.column)));
       });
@@ -144,10 +144,10 @@ COLUMNS = (
         update();
       });
     });
-    var initial = Array.prototype.map.call(article.querySelectorAll('.column input, .column select'), function (input) {
+    var initial = Array.prototype.map.call(view.querySelectorAll('.column input, .column select'), function (input) {
       return [input, input.value];
     });
-    article.querySelector('.what-if button').addEventListener('click', function () {
+    view.querySelector('.what-if button').addEventListener('click', function () {
       initial.forEach(function (pair) { pair[0].value = pair[1]; });
       places = row.start.slice();
       update();
@@ -160,11 +160,11 @@ COLUMNS = (
     }
     function rounded(value) { return Number(value.toFixed(what.data.digits)); }
     function waterfall() {
-      var target = what.data.target, total = rounded(what.scores()[target]);
-      var parts = [rounded(what.data.bias[target])];
-      what.data.units.forEach(function (_, k) { parts.push(rounded(what.effects(k)[target])); });
+      var total = rounded(what.relative(what.scores()));
+      var parts = [rounded(what.relative(what.data.bias))];
+      what.data.units.forEach(function (_, k) { parts.push(rounded(what.relative(what.effects(k)))); });
       var sum = function (list) { return list.reduce(function (a, b) { return a + b; }, 0); };
-      if (steps.length > article.querySelectorAll('.fall > .term[data-curve]').length + 1) {
+      if (steps.length > view.querySelectorAll('.fall > .term[data-curve]').length + 1) {
         var count = steps.length - 1;  // the last one takes the rounding error
         parts = parts.slice(0, count);
         parts.push(rounded(total - sum(parts)));
@@ -205,7 +205,7 @@ COLUMNS = (
         var ends = tables.span(axis, near[0]);
         var share = own[0][0] === null ? (ends[0] + ends[1]) / 2 : tables.at(axis, own[0][0]);
         var x = size.chart.left + size.chart.across * share;
-        var value = tables.effect(curve, places)[what.data.target] + Number(chart.dataset.shift);
+        var value = what.relative(tables.effect(curve, places)) + Number(chart.dataset.shift);
         here.querySelector('line').setAttribute('x1', x);
         here.querySelector('line').setAttribute('x2', x);
         here.querySelector('circle').setAttribute('cx', x);
@@ -223,9 +223,9 @@ COLUMNS = (
         rect.setAttribute('height', tall);
       });
     }
-    article.addEventListener('shown', function () { if (touched) waterfall(); });
-    article.addEventListener('input', function () { touched = true; }, true);
-    article.columns = { places: function () { return places; }, row: row };
+    view.addEventListener('shown', function () { if (touched) waterfall(); });
+    view.addEventListener('input', function () { touched = true; }, true);
+    view.columns = { places: function () { return places; }, row: row };
   });
 })();
 """

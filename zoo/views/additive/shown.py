@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from zoo.core.curves import Curve
+from zoo.core.explanation import Explanation
 from zoo.domain import Column, TableDomain
 from zoo.views.additive.scale import Place
 
@@ -60,6 +61,21 @@ def known(curves: Sequence[Curve], domain: TableDomain) -> tuple[Curve, ...]:
 def contribution_of(curve: Curve, target: int) -> tuple[Tensor, Tensor | None]:
     """Values and errors of a class as they enter its score."""
     return curve.values[..., target].cpu(), None if curve.error is None else curve.error[..., target].cpu()
+
+
+def relative_of(curve: Curve, one: Explanation) -> tuple[Tensor, Tensor | None]:
+    """Values and errors of the target of one row as they enter its relative score.
+
+    The error of a difference is known of two classes alone, whose values are opposite.
+    """
+    values, error = contribution_of(curve, int(one.target))
+    rival = -1 if one.runner_up is None else int(one.runner_up)
+    if one.reference == "zero":
+        return values, error
+    other = curve.values.mean(-1) if one.reference == "mean" else curve.values[..., rival]
+    if error is None or curve.values.shape[-1] > 2:
+        return values - other.cpu(), None
+    return values - other.cpu(), error * (2 if one.reference == "runner-up" else 1)
 
 
 def log_odds_of(curve: Curve, target: int) -> tuple[Tensor, Tensor | None]:

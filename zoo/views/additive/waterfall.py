@@ -8,7 +8,7 @@ from zoo.views import whatif
 from zoo.views.additive.chart import value_at
 from zoo.views.additive.drawing import drawing
 from zoo.views.additive.scale import Place, place_of
-from zoo.views.additive.shown import Shown, contribution_of
+from zoo.views.additive.shown import Shown, relative_of
 from zoo.views.markup import escape
 from zoo.views.naming import name_of
 from zoo.views.row import Row
@@ -81,10 +81,11 @@ def waterfall(row: Row) -> str:
         name = f"{count} other unit{'' if count == 1 else 's'}" if count else "rounding"
         switch = whatif.control(row, len(row.terms)) if count else ""
         items += _item(name, "", signed(total.rest, digits), bar(ends[-2], ends[-1]), switch)
-    what = f"{one.space} of {one.target_names[0]}"
-    items += _item(what, "sum of the above", number(total.score, digits), bar(0, total.score, "level"), kind="score")
+    items += _item(
+        one.explained[0], "sum of the above", number(total.score, digits), bar(0, total.score, "level"), kind="score"
+    )
     note = "Rounded so that the printed numbers add up."
-    if domain.task == "classification" and len(domain.classes) == 2:
+    if domain.task == "classification" and len(domain.classes) == 2 and one.reference != "runner-up":
         note += " Of two classes, the logit is half of the log-odds: the log-odds are twice these numbers."
     return f"<ol class='fall'>{items}</ol><p class='note'>{note}</p>"
 
@@ -99,7 +100,7 @@ def shown_of(row: Row, curve: Curve, contribution: float | None = None) -> Shown
             and contributions without.
     """
     places, columns = places_of_row(row), {column.name: column for column in _table(row).layout}
-    values, error = contribution_of(curve, int(row.explanation.target))
+    values, error = relative_of(curve, row.explanation)
     own = tuple(places[axis.column] for axis in curve.axes)
     shown = Shown(curve, values, error, tuple(columns[axis.column] for axis in curve.axes), own)
     if contribution is None or len(curve.axes) != 1 or curve.axes[0].kind == "points":
