@@ -64,20 +64,21 @@ class _ZooEstimator(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def explain(self, X: Any, target: Any = None) -> Explanation:
+    def explain(self, X: Any, target: Any = None, reference: str | None = None) -> Explanation:
         """The explanation of each prediction.
 
         Args:
             X: as in `fit`.
             target: the class (or of several values, the column) to explain, one for all rows; by default the predicted
                 class, or the first value.
+            reference: what contributions are relative to, see `SelfInterpretable.explain`.
 
         Raises:
             NotFittedError: `fit` was not called.
             ValueError: X does not fit the model, or there is no such target.
         """
         x = self._inputs(X)
-        return self.model_.explain(x, None if target is None else self._column(target))
+        return self.model_.explain(x, None if target is None else self._column(target), reference=reference)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

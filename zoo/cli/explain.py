@@ -20,6 +20,7 @@ from zoo.cli.explanation_files import Results, short
 from zoo.cli.explanation_log import ExplanationLog
 from zoo.core.curves import HasCurves
 from zoo.core.module import SelfInterpretable
+from zoo.core.reference import REFERENCES
 from zoo.domain.inputs import Input, inputs_of, unique_stems
 from zoo.utils.atomic import write_text
 from zoo.utils.printable import printable
@@ -29,7 +30,7 @@ from zoo.views.html import index_page
 BATCH = 32
 WHAT_IF = 400  # maximum number of classes whose scores a page recomputes
 WARNED = 20  # inputs whose warnings are printed
-LOGGED = ("target", "versus", "set", "top")  # options that determine an explanation
+LOGGED = ("target", "versus", "reference", "set", "top")  # options that determine an explanation
 
 
 def explain(arguments: list[str]) -> int:
@@ -43,7 +44,7 @@ def explain(arguments: list[str]) -> int:
     identity = identity_of(options)  # before the model is read: should both differ, it is explained again, not never
     model = load(options.checkpoint)
     choose_classes(options, model)
-    question = Question(model, options.target, options.versus, settings)
+    question = Question(model, options.target, options.versus, settings, options.reference)
     files = list(dict.fromkeys(inputs_of(options.input, model.domain)))
     if not files:
         endings = ", ".join(sorted(model.domain.endings))
@@ -158,6 +159,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--pages", default=100, type=int, help="number of inputs with a page (default: 100)")
     parser.add_argument("--target", metavar="CLASS", help="explain this class instead of the predicted one")
     parser.add_argument("--versus", metavar="CLASS", help="explain the difference to the score of this class")
+    parser.add_argument(
+        "--reference",
+        choices=REFERENCES,
+        help="what contributions are relative to: the score itself, the mean score of all classes, or the score of the "
+        "runner-up (default: the model's own)",
+    )
     parser.add_argument("--again", action="store_true", help="explain all inputs again")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=NUMBER", help="options of the model, such as groups=5 size=0.3"
@@ -168,6 +175,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse(arguments)
     if options.pages < 0:
         raise ValueError(f"--pages must be at least 0; got {options.pages}.")
+    if options.versus is not None and options.reference is not None:
+        raise ValueError("--versus explains the difference of two scores, so it takes no --reference; leave out one.")
     if options.output.is_file():
         raise ValueError(f"--output must be a folder; {options.output} is a file.")
     return options

@@ -33,6 +33,7 @@ class Question:
         target: the class to explain; None for the predicted one.
         versus: the class to compare it with; None for none.
         settings: options of the explanation.
+        reference: what contributions are relative to; None for the model's own.
 
     Raises:
         RuntimeError: the model is not ready.
@@ -43,6 +44,7 @@ class Question:
     target: int | None = None
     versus: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    reference: str | None = None
 
     def __post_init__(self) -> None:
         self.model.require_ready()
@@ -51,7 +53,7 @@ class Question:
     def explain(self, readings: Sequence[Reading], every_class: bool) -> Explanation:
         """The explanation of a batch."""
         x = torch.stack([reading.x for reading in readings])
-        told = self.model.explain(x, self.target, every_class, **self.settings)
+        told = self.model.explain(x, self.target, every_class, self.reference, **self.settings)
         if self.model.additive:
             told.check()
         if self.versus is not None:

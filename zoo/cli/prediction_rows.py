@@ -1,8 +1,8 @@
 """The columns of a table of predictions.
 
 For classes: item, label, prediction, score, and p(CLASS) of every class. For values: item, label(NAME) and value(NAME)
-of every value. With explanations also unit and contribution of the strongest units, for values after the name of the
-one that is `explained`.
+of every value. With explanations also what is `explained`, such as the margin of a class over the runner-up or one of
+the values, and unit and contribution of the strongest units.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,12 +25,7 @@ def header(domain: Domain, top: int) -> list[str]:
     else:
         columns = [f"{what}({name})" for what in ("label", "value") for name in domain.classes]
     units = [name for i in range(1, top + 1) for name in (f"unit {i}", f"contribution {i}")]
-    return ["item", *columns, *(["explained"] if explains_one_of(domain, top) else []), *units]
-
-
-def explains_one_of(domain: Domain, top: int) -> bool:
-    """Whether a row has to name what is explained; of classes it is the predicted one."""
-    return top > 0 and domain.task != "classification"
+    return ["item", *columns, *(["explained"] if top else []), *units]
 
 
 def labels_of(target: Tensor | None, count: int, domain: Domain) -> Iterator[list[str]]:
@@ -54,7 +49,7 @@ def rows_of(prediction: Explanation | Tensor, domain: Domain, top: int) -> Itera
     """
     explained = isinstance(prediction, Explanation)
     scores = (prediction.scores if explained else prediction).float().cpu()
-    empty = [""] * (2 * top + explains_one_of(domain, top))
+    empty = [""] * (2 * top + (top > 0))
     units = unit_cells(prediction, top) if explained and top else (empty for _ in scores)
     if domain.task != "classification":
         yield from (numbers(row) + cells for row, cells in zip(scores.tolist(), units, strict=True))
@@ -67,12 +62,13 @@ def rows_of(prediction: Explanation | Tensor, domain: Domain, top: int) -> Itera
 
 
 def unit_cells(explanation: Explanation, top: int) -> Iterator[list[str]]:
-    """Name and contribution of the `top` units of each row; for values after the name of the explained one."""
-    named = explains_one_of(explanation.domain, top)
-    for name, terms in zip(explanation.target_names, explanation.top(top), strict=True):
+    """What is explained, and name and contribution of the `top` units of each row."""
+    values = explanation.domain.task != "classification"
+    for name, terms in zip(
+        explanation.target_names if values else explanation.explained, explanation.top(top), strict=True
+    ):
         cells = [cell for term in terms for cell in term_cells(term)]
-        filled = cells + [""] * (2 * top - len(cells))  # a model may have fewer units
-        yield [name, *filled] if named else filled
+        yield [name, *cells, *[""] * (2 * top - len(cells))]  # a model may have fewer units
 
 
 def term_cells(term: Term) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from zoo.metrics.faithfulness.subject import Case
 class Compactness(FaithfulnessMetric):
     """The number and the area of the units that matter; report both together.
 
-    With p = |contribution| / sum of |contributions|:
+    With p = |contribution| / sum of |contributions|, relative to the reference that the model declares:
 
         effective units   exp(-sum p ln p): 1 for a single unit, K for K equal ones
         participation     1 / sum p², which gives less weight to the tail

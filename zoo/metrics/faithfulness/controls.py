@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zoo.core.evidence import Unit
 from zoo.core.explanation import Explanation
+from zoo.core.reference import relative
 from zoo.metrics.faithfulness.elements import cells_of, element_shape
 from zoo.metrics.faithfulness.subject import Subject
 
@@ -82,14 +83,14 @@ class RotatedBasis(Control):
         original = self.subject.explain(x, target)
         parts, activation = self._rotated(x)
         basis = self.basis(activation.shape[1]).to(activation)
-        own = parts.gather(2, original.target[:, None, None].expand(-1, parts.shape[1], 1))[..., 0]
+        own = relative(parts, original.target, original.reference, original.runner_up)
         support = original.support
         if support is not None:
             grid = support.shape[2:]
             support = torch.einsum("vu,bvg->bug", basis.square().to(support), support.flatten(2))
             support = (support / support.amax(2, keepdim=True).clamp_min(1e-12)).unflatten(2, grid)
         units = tuple(Unit(f"direction {u + 1}", "direction") for u in range(len(basis)))
-        bias = original.score - own.sum(1)
+        bias = original.relative_score.to(own) - own.sum(1)
         return replace(
             original,
             contributions=own,
@@ -99,14 +100,14 @@ class RotatedBasis(Control):
             units=units,
             edges=None,
             details={},
+            alternatives={},
             statements=(),
         )
 
     @torch.no_grad()
     def margins(self, x: Tensor, target: Tensor) -> Tensor:
         parts, _ = self._rotated(x)
-        own = parts.gather(2, target[:, None, None].expand(-1, parts.shape[1], 1))[..., 0]
-        return own - parts.mean(2) if parts.shape[2] > 1 else own
+        return relative(parts, target, "mean" if parts.shape[2] > 1 else "zero", None)
 
     def _rotated(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, K, C) contributions and (B, K) activations in the new basis."""
@@ -149,7 +150,7 @@ class ShuffledContributions(Control):
         original = self.subject.explain(x, target)
         if (parts := original.contributions) is None:
             return original
-        return replace(original, contributions=parts[:, shuffled(parts.shape[1], self.seed)])
+        return replace(original, contributions=parts[:, shuffled(parts.shape[1], self.seed)], alternatives={})
 
     def margins(self, x: Tensor, target: Tensor) -> Tensor:
         margins = self.subject.margins(x, target)

@@ -69,5 +69,11 @@ class LocalityLeak(FaithfulnessMetric):
 
 
 def strength(explanation: Explanation) -> Tensor:
-    """(B, K) contributions, or activations if the model is not additive."""
+    """(B, K) contributions to the target's own score if known, or activations if the model is not additive.
+
+    A reference would add what other classes make of the noise, and the runner-up may be another class after it.
+    """
+    own = explanation.alternatives.get("zero")
+    if own is not None:
+        return own[:, :-1]
     return explanation.activation if explanation.contributions is None else explanation.contributions

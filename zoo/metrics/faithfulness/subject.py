@@ -53,14 +53,8 @@ class Subject:
     def margins(self, x: Tensor, target: Tensor) -> Tensor:
         """(B, K) contributions to the centred score of the target; exact for additive models."""
         evidence = self.model.step(x)[1]
-        count = len(self.domain.classes)
         own = self.model.attribute(evidence, target)[0]
-        if count == 1:
-            return own
-        mean = torch.zeros_like(own)
-        for c in range(count):
-            mean += self.model.attribute(evidence, torch.full_like(target, c))[0] / count
-        return own - mean
+        return own if len(self.domain.classes) == 1 else own - self.model.attribute_mean(evidence)[0]
 
     @cached_property
     def rows(self) -> int:
@@ -91,6 +85,10 @@ def centred(scores: Tensor, target: Tensor) -> Tensor:
 
 class Case:
     """A batch of inputs and the subject's explanation of it; values that several metrics need are computed once.
+
+    What describes an explanation (its size, stability, recovered regions) is measured on the contributions that it
+    shows, relative to the model's reference. What is compared with changes of the score under removal is measured on
+    the contributions to the same, centred score.
 
     Args:
         subject: the subject to evaluate.
@@ -185,23 +183,32 @@ class Case:
 
     @cached_property
     def attribution(self) -> Tensor:
-        """(B, N) the weights of the units, spread over the elements."""
-        return self.spread(self.weight)
+        """(B, N) the contributions to the centred score, spread over the elements; `weight` if there are none."""
+        return self.spread(self._centred)
 
     @cached_property
     def evidence_map(self) -> Tensor:
-        """(B, N) the positive weights of the units, spread over the elements."""
-        return self.spread(self.weight.clamp_min(0))
+        """(B, N) the positive ones of these contributions, spread over the elements."""
+        return self.spread(self._centred.clamp_min(0))
+
+    @property
+    def _centred(self) -> Tensor:
+        return self.weight if self.explanation.contributions is None else self.margins
 
     @cached_property
     def weight(self) -> Tensor:
-        """(B, K) contributions to the target's score, or `Explanation.importance` if the model is not additive."""
+        """(B, K) contributions relative to the model's reference, as an explanation shows them.
+
+        `Explanation.importance` if the model is not additive.
+        """
         parts = self.explanation.contributions
         return self.explanation.importance if parts is None else parts
 
     @cached_property
     def margins(self) -> Tensor:
-        """(B, K) contributions to the target's centred score."""
+        """(B, K) contributions to the target's centred score, that relative to the mean."""
+        if self.explanation.reference == "mean" and self.explanation.contributions is not None:
+            return self.explanation.contributions
         return self.subject.margins(self.x, self.target)
 
     @cached_property
