@@ -95,7 +95,7 @@ def test_spread_supports_of_margins_agree_with_a_loop() -> None:
     subject = Subject(Pixels())
     case = linear_case(subject, 5)
     masks = torch.rand(5, 3, SIDE**2, generator=torch.Generator().manual_seed(0)) < 0.3
-    weight, support = case.weight, case.explanation.support.flatten(2)
+    weight, support = case.margins, case.explanation.support.flatten(2)  # of the score that removal is measured on
     for b in range(5):
         for n in range(3):
             held = (support[b] * masks[b, n]).sum(1) / support[b].sum(1)

@@ -8,7 +8,7 @@ from zoo.metrics.cover import smallest_cover
 from zoo.metrics.faithfulness.base import Column, FaithfulnessMetric
 from zoo.metrics.faithfulness.elements import over_input
 from zoo.metrics.faithfulness.streams import normal
-from zoo.metrics.faithfulness.subject import Case
+from zoo.metrics.faithfulness.subject import Case, own_terms
 
 
 class LocalityLeak(FaithfulnessMetric):
@@ -69,11 +69,8 @@ class LocalityLeak(FaithfulnessMetric):
 
 
 def strength(explanation: Explanation) -> Tensor:
-    """(B, K) contributions to the target's own score if known, or activations if the model is not additive.
+    """(B, K) contributions to the target's own score, or activations if the model is not additive.
 
     A reference would add what other classes make of the noise, and the runner-up may be another class after it.
     """
-    own = explanation.alternatives.get("zero")
-    if own is not None:
-        return own[:, :-1]
-    return explanation.activation if explanation.contributions is None else explanation.contributions
+    return explanation.activation if explanation.contributions is None else own_terms(explanation)

@@ -83,12 +83,23 @@ def centred(scores: Tensor, target: Tensor) -> Tensor:
     return own - scores.mean(-1) if scores.shape[-1] > 1 else own
 
 
+def own_terms(explanation: Explanation) -> Tensor:
+    """(B, K) contributions to the target's own score, whatever an explanation of it is relative to.
+
+    `Explanation.importance` if the model is not additive.
+    """
+    if explanation.contributions is None:
+        return explanation.importance
+    own = explanation.alternatives.get("zero")
+    return explanation.contributions if own is None else own[:, :-1]
+
+
 class Case:
     """A batch of inputs and the subject's explanation of it; values that several metrics need are computed once.
 
     What describes an explanation (its size, stability, recovered regions) is measured on the contributions that it
-    shows, relative to the model's reference. What is compared with changes of the score under removal is measured on
-    the contributions to the same, centred score.
+    shows, relative to the model's reference. What is compared with changes of the centred score under removal is
+    measured on the contributions to the centred score. The evidence for a class is that for its own score.
 
     Args:
         subject: the subject to evaluate.
@@ -184,16 +195,12 @@ class Case:
     @cached_property
     def attribution(self) -> Tensor:
         """(B, N) the contributions to the centred score, spread over the elements; `weight` if there are none."""
-        return self.spread(self._centred)
+        return self.spread(self.weight if self.explanation.contributions is None else self.margins)
 
     @cached_property
     def evidence_map(self) -> Tensor:
-        """(B, N) the positive ones of these contributions, spread over the elements."""
-        return self.spread(self._centred.clamp_min(0))
-
-    @property
-    def _centred(self) -> Tensor:
-        return self.weight if self.explanation.contributions is None else self.margins
+        """(B, N) the positive contributions to the target's own score, spread over the elements; or `weight`."""
+        return self.spread(own_terms(self.explanation).clamp_min(0))
 
     @cached_property
     def weight(self) -> Tensor:
