@@ -45,7 +45,7 @@ def test_scores_by_hand(bottleneck: str) -> None:
     logits = model.backbone(small.inputs) @ model.concepts.weight.T + model.concepts.bias
     p = torch.cat([logits[:, :2].sigmoid(), logits[:, 2:].softmax(1)], 1)  # two binary concepts and the colours
     v = {"sigmoid": p, "logit": logits, "hard": (p > 0.5).float()}[bottleneck]
-    explanation = model.explain(small.inputs, 2).check()
+    explanation = model.explain(small.inputs, 2, reference="zero").check()
     torch.testing.assert_close(explanation.scores, v @ model.head.weight.T + model.head.bias)
     torch.testing.assert_close(explanation.contributions, v * model.head.weight[2])
     torch.testing.assert_close(explanation.details["probability"], p)

@@ -12,7 +12,7 @@ from tests.small_models import IMAGES, cbm, probpsenn, protopnet
 from zoo.core.evidence import Unit
 from zoo.core.explanation import Explanation
 from zoo.views.html import fragment
-from zoo.views.sums import decimals, printed_sum, weight_of
+from zoo.views.sums import decimals, fixed, printed_sum, weight_of
 from zoo.views.text import table
 
 
@@ -145,7 +145,11 @@ def test_weight_is_what_the_activation_was_multiplied_with() -> None:
 def test_concepts_show_probability_and_what_if() -> None:
     small = cbm()
     one = small.model.explain(small.inputs, reference="zero")[0]
-    assert "  logit if absent  logit if present  " in table(one.relative_to("runner-up"))
+    margin = one.relative_to("runner-up")
+    first = margin.top(1)[0][0]
+    for name in ("absent", "present"):  # an exact counterfactual of the margin
+        number = one.details[f"{name}, runner-up"][0, first.index].item()
+        assert fixed(number, decimals([one.score.item()])) in table(margin).splitlines()[4]
     lines = table(one, top=2).splitlines()
     assert lines[2].split() == ["unit", "probability", "if", "absent", "if", "present", "contribution"]
     term = one.top(1)[0][0]

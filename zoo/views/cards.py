@@ -164,9 +164,10 @@ def _what_if(row: Row, place: int) -> str:
     ]
     if known.absent is not None and known.present is not None:
         digits = decimals([row.explanation.score.item()])
+        reference = row.explanation.reference
+        what = {"mean": "score \u2212 mean", "runner-up": "margin"}.get(reference, row.explanation.space)
         texts.append(
-            f"{row.explanation.space} if absent <b>{number(known.absent, digits)}</b>, "
-            f"if present <b>{number(known.present, digits)}</b>"
+            f"{what} if absent <b>{number(known.absent, digits)}</b>, if present <b>{number(known.present, digits)}</b>"
         )
     return f"<p class='formula'>{' · '.join(texts)}</p>" if texts else ""
 

@@ -104,5 +104,8 @@ def known_of(term: Term, explanation: Explanation) -> Known:
     values.pop("turn", None)  # drawn as a path
     if set(FACTORS) <= values.keys():
         values = {name: value for name, value in values.items() if name not in FACTORS}
-    probability, absent, present = (values.pop(name, None) for name in ("probability", "absent", "present"))
+    suffix = "" if explanation.reference == "zero" else f", {explanation.reference}"
+    names = ("probability", f"absent{suffix}", f"present{suffix}")
+    probability, absent, present = (values.get(name) for name in names)
+    values = {k: v for k, v in values.items() if k.split(",")[0] not in ("probability", "absent", "present")}
     return Known(probability, absent, present, values)

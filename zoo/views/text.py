@@ -69,9 +69,7 @@ def _middle(one: Explanation, terms: list[Term]) -> tuple[tuple[str, ...], list[
             known = known_of(term, one)
             first = fixed(term.activation, fine) if known.probability is None else f"{known.probability:.1%}"
             rows.append((first, fixed(known.absent or 0.0, digits), fixed(known.present or 0.0, digits)))
-        which = "" if one.reference == "zero" else f"{one.space} "  # of the target itself
-        head = "probability" if "probability" in one.details else "activation"
-        return (head, f"{which}if absent", f"{which}if present"), rows
+        return ("probability" if "probability" in one.details else "activation", "if absent", "if present"), rows
     weights = [weight_of(term, one) for term in terms]
     digits = decimals(w for w in weights if w is not None)
     cells = ["" if w is None else fixed(w, digits, "+") for w in weights]

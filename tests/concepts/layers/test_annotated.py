@@ -31,7 +31,12 @@ def test_details_are_scores_of_the_target(name: str, options: dict) -> None:
         found, scores = model.details(evidence, target), model.annotated.counterfactual_scores(model, evidence)
     for row, c in enumerate(target.tolist()):
         for at, what in enumerate(("absent", "present")):
-            torch.testing.assert_close(found[what][row], scores[row, at, :, c], rtol=1e-5, atol=1e-6)
+            own, key = scores[row, at, :, c], (row, at)
+            torch.testing.assert_close(found[what][row], own, rtol=1e-5, atol=1e-6)
+            if model.additive:  # else there are no contributions to a difference
+                rival = int(model.readout(evidence)[row].index_fill(0, torch.tensor(c), -torch.inf).argmax())
+                for name, base in {"mean": scores[key].mean(1), "runner-up": scores[key][:, rival]}.items():
+                    torch.testing.assert_close(found[f"{what}, {name}"][row], own - base, rtol=1e-4, atol=1e-5)
 
 
 def test_units_say_who_annotated_them() -> None:

@@ -10,6 +10,7 @@ from torchmetrics import Metric, MetricCollection
 from zoo.concepts.layers.groups import score_changes, set_each
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
+from zoo.core.reference import REFERENCES, relative, runner_up
 from zoo.domain import Domain
 from zoo.training.tasks import concept_metrics
 
@@ -99,6 +100,8 @@ class AnnotatedConcepts(nn.Module):
     def details(self, model: SelfInterpretable, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         """Details of an explanation: "probability", and the target's score if the concept were "absent" or "present".
 
+        Of additive classifiers also these scores relative to the other references, such as "absent, mean".
+
         Args:
             model: the owner of this object.
             evidence: of B inputs.
@@ -107,16 +110,22 @@ class AnnotatedConcepts(nn.Module):
         Returns:
             (B, k) each.
         """
-        slopes, (rows, count) = model.slopes(evidence), evidence.activation.shape
+        scores, slopes, rows = model.readout(evidence), model.slopes(evidence), target.shape[0]
+        several = model.additive and self.domain.task == "classification" and scores.shape[1] > 1
+        names, rival = (REFERENCES, runner_up(scores, target)) if several else (("zero",), None)
+
+        def each(values: Tensor) -> Tensor:  # (..., C) to (..., references)
+            return torch.stack([relative(values, target, name, rival) for name in names], -1)
+
         if slopes is None:
-            columns = target[:, None, None, None].expand(-1, 2, count, 1)
-            scores = self.counterfactual_scores(model, evidence).gather(3, columns)
-        else:  # only of the target: every further class would cost as much
-            own = slopes.expand(rows, -1, -1).gather(2, target[:, None, None].expand(-1, count, 1))
-            score = model.readout(evidence).gather(1, target[:, None])  # (B, 1)
-            scores = score[..., None, None] + self.score_changes(evidence, own)
-        absent, present = scores[..., 0].unbind(1)
-        return {"probability": self.probability(evidence), "absent": absent, "present": present}
+            changed = each(self.counterfactual_scores(model, evidence))
+        else:  # only of the references: every further class would cost as much
+            changed = self.score_changes(evidence, each(slopes.expand(rows, -1, -1))) + each(scores)[:, None, None]
+        found = {"probability": self.probability(evidence)}
+        for i, name in enumerate(names):
+            suffix = "" if name == "zero" else f", {name}"
+            found |= {f"absent{suffix}": changed[:, 0, :, i], f"present{suffix}": changed[:, 1, :, i]}
+        return found
 
     def update_metrics(self, split: str, evidence: Evidence, batch: Mapping[str, Any]) -> dict[str, Metric]:
         """Updates the metrics of the concepts and returns them by name; none in training or without labels."""
