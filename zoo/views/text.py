@@ -73,7 +73,8 @@ def _middle(one: Explanation, terms: list[Term]) -> tuple[tuple[str, ...], list[
     weights = [weight_of(term, one) for term in terms]
     digits = decimals(w for w in weights if w is not None)
     cells = ["" if w is None else fixed(w, digits, "+") for w in weights]
-    return ("activation", "weight"), [(fixed(t.activation, fine), w) for t, w in zip(terms, cells, strict=True)]
+    weight = "weight" if one.reference == "zero" else "relative weight"
+    return ("activation", weight), [(fixed(t.activation, fine), w) for t, w in zip(terms, cells, strict=True)]
 
 
 def _ranking(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:
