@@ -19,7 +19,7 @@ MLP = {"name": "mlp", "widths": [8]}
 @pytest.mark.parametrize(("bottleneck", "low", "high"), [("sigmoid", 0.0, 1.0), ("logit", -6.0, 6.0)])
 def test_scores_are_read_off_the_curves(bottleneck: str, low: float, high: float) -> None:
     small = curve_cbm(bottleneck=bottleneck)
-    model, explanation = small.model, small.model.explain(small.inputs * 4, 1).check()
+    model, explanation = small.model, small.model.explain(small.inputs * 4, 1, reference="zero").check()
     assert isinstance(model, CurveCBM)
     curves = model.curves()
     for curve in curves:
@@ -72,7 +72,7 @@ def test_is_fitted_by_its_recipe_and_drawn(tmp_path: Path) -> None:
     assert all(curve.density.sum() == pytest.approx(1) for curve in model.curves())
     x = torch.stack([data.test_dataset()[i]["input"] for i in range(2)])
     shown = page(model.explain(x, every_class=True), ["a", "b"], curves=model.curves())
-    assert shown.count("aria-label='curve of ") == 2 * len(model.units())
+    assert shown.count("aria-label='curve of ") == 2 * 2 * len(model.units())  # of two rows, in two views
     main(["show", "--checkpoint", str(zoo.save(model, tmp_path / "c")), "--output", str(tmp_path / "units.html")])
     assert (tmp_path / "units.html").read_text().count("aria-label='curve of ") == len(model.units())
 
