@@ -28,6 +28,27 @@ def test_each_patch_sees_its_support_and_nothing_else() -> None:
     assert largest == 5  # of some patch; dead units hide a line of others
 
 
+def test_cells_of_any_convolutions_are_patches() -> None:
+    """A padded trunk, whose first patches begin outside of the image; a gate closes patches entirely."""
+    small = bagnet("gated")
+    model, x = small.model, small.inputs[:1].clone().requires_grad_()
+    assert model.receptive_field == 7 and model.jump == 4 and model.start == -3
+    with torch.no_grad():
+        torch.nn.init.normal_(model.gate.weight)
+        model.gate.bias.copy_(-model.gate(model.backbone(x).flatten(2).mT).median() + model.gate.bias)
+    evidence = model.evidence(x)
+    closed = evidence.activation[0] == 0
+    assert closed.any() and not closed.all()
+    for k in range(evidence.activation.shape[1]):
+        logits = evidence.activation[0, k] * evidence.state["unit_logits"][0, k]
+        (gradient,) = torch.autograd.grad(logits.sum(), x, retain_graph=True)
+        seen = gradient[0].abs().sum(0) > 0
+        field = evidence.support[0, k].repeat_interleave(4, 0).repeat_interleave(4, 1)[:12, :10] > 0
+        assert not (seen & ~field).any() and (bool(seen.any()) or closed[k])
+    with pytest.raises(ValueError, match="receptive field is known"):
+        bagnet(trunk={"name": "resnet18"})
+
+
 def test_the_score_is_the_mean_of_local_classifiers() -> None:
     small = bagnet()
     cells = small.model.backbone(small.inputs)

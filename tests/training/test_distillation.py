@@ -13,10 +13,11 @@ import zoo
 from tests import toy
 from zoo.cli.main import main
 from zoo.domain import ImageDomain, TableDomain
+from zoo.parts import BagNet
 from zoo.prototypes import ProtoPNet
 from zoo.training.black_box import BlackBox
 from zoo.training.black_box_file import FILE, load_network, save_network
-from zoo.training.distillation import DistillationTerm, differences
+from zoo.training.distillation import DistillationTerm, copy_weights, differences
 from zoo.training.teacher import Teacher
 
 BACKBONE = {"name": "convnet", "widths": [8], "pool": [0]}
@@ -84,6 +85,22 @@ def test_a_student_trains_without_keeping_its_teacher(run: Path) -> None:
         and "val/loss/distillation" not in trainer.callback_metrics
     )
     assert set(model.state_dict()) == names and not model.further
+
+
+def test_a_student_starts_from_its_teacher(run: Path) -> None:
+    teacher = load_network(run / FILE)
+    bag = BagNet(toy.COLOURS, trunk=BACKBONE)
+    copy_weights(teacher, bag)
+    x = torch.randn(4, 3, 12, 12)
+    assert torch.allclose(bag.eval()(x), teacher(x), atol=1e-6)  # the black box is a bag of its cells
+    options = {"backbone": BACKBONE, "elements": {"patch": 4}, "grouping": {"groups": 4}}
+    parts = zoo.create_model("sop", domain=toy.COLOURS, **options)
+    prototypes = ProtoPNet(toy.COLOURS, BACKBONE, prototypes_per_class=2, dim=4)
+    for student in (parts, prototypes):
+        copy_weights(teacher, student)
+        assert any(torch.equal(t, next(iter(teacher.parameters()))) for t in student.parameters())
+    with pytest.raises(ValueError, match="ProtoPNet has another one"):
+        copy_weights(teacher, ProtoPNet(toy.COLOURS, {**BACKBONE, "widths": [4]}, prototypes_per_class=2, dim=4))
 
 
 def test_the_command_saves_and_records_teachers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

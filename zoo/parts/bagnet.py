@@ -5,6 +5,7 @@ arXiv 1904.00760.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -15,6 +16,7 @@ from zoo.core.registry import Small, register
 from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.bagnet_trunk import bagnet_layers
+from zoo.networks.image_backbones import create_backbone
 from zoo.networks.receptive_field import receptive_field
 from zoo.training.batch import Batch
 from zoo.training.modes import evaluating
@@ -29,6 +31,8 @@ RECIPE = Recipe(
     optimizer="adam",
     coefficients={"task": 1.0},
 )
+GATED = replace(RECIPE, stages=(Stage("train", epochs=30, train=("backbone", "head", "gate")),))
+CONVNET = {"name": "convnet", "widths": [8, 8], "strided": True}  # of the small model that tests build
 
 
 @register(
@@ -37,7 +41,7 @@ RECIPE = Recipe(
     paper="Brendel and Bethge, ICLR 2019",
     small=Small(
         {"widths": [8, 16], "depths": [1, 2], "strides": [2, 1], "wide": 1},
-        variants={"corner": Small({"shortcut": "corner"})},
+        variants={"corner": Small({"shortcut": "corner"}), "gated": Small({"trunk": CONVNET, "gate": True})},
     ),
 )
 class BagNet(UnitLogits):
@@ -47,8 +51,11 @@ class BagNet(UnitLogits):
         logits_i = W z_i / (h w)     (B, h w, C)
 
     Every patch is a unit of activation 1, whose logit is its contribution; pixels outside of the patch do not change
-    it. The backbone is a ResNet whose 3 x 3 convolutions are 1 x 1, except in the first block of the first `wide`
-    stages; convolutions have no padding.
+    it. With `gate`, the activation is a_i = relu(v z_i + c), exactly 0 for patches that show nothing, and the
+    contribution a_i logits_i; no published form has this. The backbone is a ResNet whose 3 x 3 convolutions are 1 x 1,
+    except in the first block of the first `wide` stages; convolutions have no padding. With `trunk` it is any chain
+    of convolutions: a black box that ends in average pooling and a linear layer is a bag of the patches that the cells
+    of its map see, with the same scores.
 
     Differs from the published code: widths, depths and strides are arguments (there: those of ResNet-50,
     `widths: [256, 512, 1024, 2048]`, `depths: [3, 4, 6, 3]`, `strides: [2, 2, 2, 1]`, with `wide` 4, 3 or 2 for patches
@@ -72,7 +79,8 @@ class BagNet(UnitLogits):
         grid: rows and columns of patches (h, w).
 
     Raises:
-        ValueError: inputs other than images, stages that do not fit each other, or an image smaller than a patch.
+        ValueError: inputs other than images, stages that do not fit each other, an image smaller than a patch, or a
+            backbone whose receptive field is not known.
     """
 
     reference = "mean"
@@ -87,23 +95,34 @@ class BagNet(UnitLogits):
         strides: Sequence[int] = (2, 2, 2, 1),
         wide: int = 4,
         shortcut: Literal["centre", "corner"] = "centre",
+        gate: bool = False,
+        trunk: dict[str, Any] | None = None,
         recipe: Recipe | None = None,
     ) -> None:
-        super().__init__(domain, recipe)
+        super().__init__(domain, recipe, default_recipe=GATED if gate else RECIPE)
         self.keep_arguments(locals())
         if not isinstance(self.domain, ImageDomain):
             raise ValueError(f"BagNet reads images; this domain is of modality '{self.domain.modality}'.")
-        trunk = bagnet_layers(self.domain.channels, widths, depths, strides, wide, shortcut)
-        field = receptive_field(trunk)
-        assert field is not None
-        self.receptive_field, self.jump = field.size, field.jump
+        if trunk is None:
+            network = bagnet_layers(self.domain.channels, widths, depths, strides, wide, shortcut)
+            channels, field = widths[-1], receptive_field(network)
+        else:
+            network = create_backbone(trunk, self.domain.channels)
+            channels, field = network.channels, network.receptive_field
+        if field is None:
+            raise ValueError(f"BagNet needs a trunk whose receptive field is known, such as a convnet; got {trunk}.")
+        self.receptive_field, self.jump, self.start = field.size, field.jump, field.start
         if self.receptive_field > min(self.domain.size):
             raise ValueError(
                 f"each patch has {self.receptive_field} pixels, more than the images, {self.domain.size[0]} x "
                 f"{self.domain.size[1]}; lower wide or the strides."
             )
-        self.backbone = trunk
-        self.head = nn.Linear(widths[-1], len(self.domain.classes))
+        self.backbone = network
+        self.head = nn.Linear(channels, len(self.domain.classes))
+        self.gate = nn.Linear(channels, 1) if gate else None
+        if self.gate is not None:  # open at first
+            nn.init.zeros_(self.gate.weight)
+            nn.init.ones_(self.gate.bias)
         self.grid = self._grid()
         self.space = "logit" if self.domain.task == "classification" else "value"
         self.register_buffer("field", self._fields(), persistent=False)
@@ -117,17 +136,19 @@ class BagNet(UnitLogits):
         """(h w, H', W') bool, the patch of each cell, on a grid with one point for every `jump` pixels."""
         lines = []
         for cells, side in zip(self.grid, self.domain.shape[1:], strict=True):
-            start = torch.arange(cells)[:, None] * self.jump
+            start = torch.arange(cells)[:, None] * self.jump + self.start
             block = torch.arange(0, side, self.jump)
             lines.append((block + self.jump > start) & (block < start + self.receptive_field))
         return (lines[0][:, None, :, None] & lines[1][None, :, None, :]).flatten(0, 1)
 
     def evidence(self, x: Tensor) -> Evidence:
-        logits = self.head(self.backbone(x).flatten(2).mT) - self.head.bias  # (B, h w, C)
+        z = self.backbone(x).flatten(2).mT
+        logits = self.head(z) - self.head.bias  # (B, h w, C)
         logits = logits / logits.shape[1]
         support = None if self.training else self.field.float().expand(x.shape[0], -1, -1, -1)
         bias = self.head.bias.expand(x.shape[0], -1)
-        return Evidence(torch.ones_like(logits[..., 0]), support, {"unit_logits": logits, "bias": bias})
+        activation = torch.ones_like(logits[..., 0]) if self.gate is None else torch.relu(self.gate(z))[..., 0]
+        return Evidence(activation, support, {"unit_logits": logits, "bias": bias})
 
     def units(self) -> tuple[Unit, ...]:
         return tuple(

@@ -3,10 +3,11 @@
 Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531.
 """
 
+from itertools import dropwhile
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.domain import Domain
@@ -15,6 +16,7 @@ from zoo.training.black_box_file import load_network
 from zoo.training.tasks import as_logits
 from zoo.training.teacher import Teacher
 
+WRAPPERS = ("backbone", "encoder")  # modules around the same backbone in different models
 UNREAD = ("concepts", "concept_groups", "exclusive")  # what a black box does not use of a domain
 
 
@@ -58,6 +60,37 @@ class DistillationTerm:
         heat = self.options.temperature
         student, teacher = (logits / heat).log_softmax(1), (wanted / heat).log_softmax(1)
         return heat**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+@torch.no_grad()
+def copy_weights(teacher: nn.Module, student: nn.Module) -> None:
+    """Copies the backbone of a teacher into a student, and the head if it has the same shape.
+
+    Raises:
+        ValueError: the student has another backbone.
+    """
+    theirs, ours = (_inner(model) for model in (teacher, student))
+    for name, value in theirs.items():
+        found = ours.get(name)
+        if found is not None and found.shape == value.shape:
+            found.copy_(value)
+        elif not name.startswith("head."):
+            raise ValueError(
+                f"teacher.start copies the teacher's backbone, but {type(student).__name__} has another one "
+                f"('{name}' {tuple(value.shape)} does not fit); give both the same backbone, or leave start out."
+            )
+
+
+def _inner(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of backbone and head by name, without the names of wrappers around the backbone."""
+    found = {}
+    for name, tensor in model.state_dict().items():
+        parts = name.split(".")
+        if parts[0] == "head":
+            found[name] = tensor
+        elif parts[0] == "backbone":
+            found[".".join(dropwhile(lambda part: part in WRAPPERS, parts))] = tensor
+    return found
 
 
 def differences(teacher: Domain, student: Domain) -> list[str]:

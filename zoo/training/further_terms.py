@@ -3,11 +3,11 @@
 from typing import Any, Protocol
 
 from lightning import Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.domain import Domain
 from zoo.training.batch import Batch
-from zoo.training.distillation import DistillationTerm
+from zoo.training.distillation import DistillationTerm, copy_weights
 from zoo.training.recipe import Recipe
 from zoo.training.removal import RemovalTerm
 
@@ -20,7 +20,7 @@ class FurtherTerm(Protocol):
         ...
 
 
-def further_terms(recipe: Recipe, domain: Domain, model: object, trainer: Trainer) -> tuple[FurtherTerm, ...]:
+def further_terms(recipe: Recipe, domain: Domain, model: nn.Module, trainer: Trainer) -> tuple[FurtherTerm, ...]:
     """The terms of a recipe, checked before anything is trained.
 
     Args:
@@ -42,5 +42,8 @@ def further_terms(recipe: Recipe, domain: Domain, model: object, trainer: Traine
     if recipe.removal is not None:
         terms.append(RemovalTerm(recipe.removal, domain, getattr(model, "additive", False), type(model).__name__))
     if recipe.teacher is not None:
-        terms.append(DistillationTerm(recipe.teacher, domain))
+        teaching = DistillationTerm(recipe.teacher, domain)
+        if recipe.teacher.start:  # a resumed fit then reads its own weights
+            copy_weights(teaching.network, model)
+        terms.append(teaching)
     return tuple(terms)

@@ -22,6 +22,8 @@ class Teacher:
     """Divides the logits of both; above 1 it shows which wrong classes are near."""
     weight: float = 1.0
     """Weight of the distillation loss."""
+    start: bool = False
+    """Copy the teacher's backbone, which must be that of the model, and its head, if it fits, before the training."""
 
     def __post_init__(self) -> None:
         check_above(0, temperature=self.temperature)
