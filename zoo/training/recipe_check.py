@@ -9,15 +9,18 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 
 from zoo.training.modes import is_action
+from zoo.training.sparse_head import check_sparse_stages
 from zoo.training.stages import Stage
 
 
-def check_actions(network: nn.Module, stages: Iterable[Stage]) -> None:
+def check_actions(network: nn.Module, stages: Sequence[Stage]) -> None:
     """Checks that a network has the actions that a recipe names.
 
     Raises:
-        ValueError: a stage without epochs, or one of the actions of each epoch, is not an action of the network.
+        ValueError: a stage without epochs, or one of the actions of each epoch, is not an action of the network; or see
+            `check_sparse_stages`.
     """
+    check_sparse_stages(stages)
     cls = type(network)
     for stage in stages:
         known = ", ".join(name for name in dir(cls) if is_action(getattr(cls, name)))
@@ -27,7 +30,7 @@ def check_actions(network: nn.Module, stages: Iterable[Stage]) -> None:
                     f"stage '{stage.name}' runs '{name}' before each epoch, but {cls.__name__} has no such action (it "
                     f"has: {known or 'none'}). Correct the name."
                 )
-        if stage.is_action and not is_action(getattr(network, stage.name, None)):
+        if stage.is_action and not stage.per_class and not is_action(getattr(network, stage.name, None)):
             raise ValueError(
                 f"stage '{stage.name}' has no epochs, so it is an action, but {cls.__name__} has no such action "
                 f"(it has: {known or 'none'}). Correct the name, or give the stage epochs."

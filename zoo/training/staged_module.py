@@ -26,6 +26,7 @@ from zoo.training.push_report import accuracy_reported
 from zoo.training.recipe import Recipe, by_group, gather_recipe, make_optimizer, parse_recipe
 from zoo.training.recipe_check import check_actions, check_precision, check_strategy, class_sizes, explained_batch_norm
 from zoo.training.report import ClassificationReport, RegressionReport
+from zoo.training.sparse_head import run_on
 from zoo.training.stages import Stage, check_groups, stage_at, total_epochs
 from zoo.training.tasks import check_sample_weights, class_weights_of, metrics_of, report_of
 from zoo.utils.errors import ContractError
@@ -192,7 +193,7 @@ class StagedModule(LightningModule):
         if (sizes := class_sizes(self.trainer, len(self.domain.classes))) is not None:
             self.check_class_sizes(sizes)
 
-    def teardown(self, stage: str) -> None:
+    def on_fit_end(self) -> None:
         self.further = ()  # a teacher is no part of the model
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -204,7 +205,7 @@ class StagedModule(LightningModule):
         torch.manual_seed(seed)
         position = stage_at(self.stages, self.current_epoch)
         for action in position.actions:
-            self.run_action(action.name)
+            self.run_action(action)
         if position.epoch == 0 or position.stage.each_epoch:  # training undoes what the actions did
             self.on_stage_start(position.stage)
         train_only(self.groups(), position.stage.trained)
@@ -212,10 +213,10 @@ class StagedModule(LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = lr[group["name"]] * position.stage.lr_factor(position.epoch)
 
-    def run_action(self, action: str) -> None:
+    def run_action(self, action: Stage) -> None:
         """Runs an action over the unaugmented training set, then gives every rank the state of rank 0."""
-        with self.trainer.precision_plugin.forward_context(), accuracy_reported(self, action):
-            getattr(self, action)(ProjectionSet.of(self.trainer, self.device, action))
+        with self.trainer.precision_plugin.forward_context(), accuracy_reported(self, action.name):
+            run_on(self, action, ProjectionSet.of(self.trainer, self.device, action.name))
         if self.trainer.world_size > 1:
             for tensor in self.state_dict().values():
                 dist.broadcast(tensor, 0)
@@ -276,20 +277,14 @@ class StagedModule(LightningModule):
                 terms = terms | (more := term(self, batch, scores))
                 total = torch.stack([total, *more.values()]).sum()
             require_finite(total, terms, self.current_epoch, batch_idx)
-        options: dict[str, Any] = {
-            "on_step": False,
-            "on_epoch": True,
-            "batch_size": size,
-            "sync_dist": split != "train",
-        }
+        options: Any = {"on_step": False, "on_epoch": True, "batch_size": size, "sync_dist": split != "train"}
         self.log_dict({f"{split}/loss/{name}": term.detach() for name, term in terms.items()}, **options)
         self.log(f"{split}/loss", total.detach(), prog_bar=split == "train", **options)
         if split == "val" and self.in_last_stage:
             # Only the last stage leaves a finished model, so only its epochs compete for the best checkpoint.
             self.log("monitor", total.detach(), on_epoch=True, batch_size=size, sync_dist=True)
-        metrics = {
-            f"{split}/{name}": metric for name, metric in self.update_metrics(split, scores, evidence, batch).items()
-        }
+        found = self.update_metrics(split, scores, evidence, batch)
+        metrics = {f"{split}/{name}": metric for name, metric in found.items()}
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=size, prog_bar=split != "test")
         return total
 

@@ -38,6 +38,11 @@ class Stage:
     each_epoch: tuple[str, ...] = ()
     """Actions to run before every epoch of this stage: with [push], prototypes start each epoch as training patches."""
 
+    per_class: int = 0
+    """Of an action: leave each class at most so many weights of the linear head, see `zoo.training.sparse_head`."""
+    non_negative: bool = False
+    """Of such an action: no weight below 0."""
+
     @property
     def trained(self) -> tuple[str, ...]:
         """The parameter groups that learn; none of an action."""
@@ -124,6 +129,11 @@ def _check_stage(entry: Stage) -> Stage:
         )
     if entry.cosine and entry.decay_every:
         raise ValueError(f"stage '{entry.name}' has both cosine and decay_every; give one of them.")
+    if entry.per_class < 0 or (entry.per_class and not entry.is_action):
+        raise ValueError(
+            f"stage '{entry.name}' has per_class={entry.per_class}, epochs={entry.epochs}; per_class is a number of "
+            "weights, at least 1, of an action, which has no epochs."
+        )
     if entry.is_action and (entry.trained or entry.lr):
         raise ValueError(
             f"stage '{entry.name}' has no epochs, so it is an action and cannot train {list(entry.trained)}; "
