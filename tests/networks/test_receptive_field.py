@@ -1,11 +1,16 @@
 """Receptive fields: what is computed from the layers is what gradients reach."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from tests.small_models import IMAGES
 from zoo.networks.image_backbones import create_backbone
 from zoo.networks.receptive_field import ReceptiveField, receptive_field
+from zoo.training.black_box import BlackBox
 
 
 @pytest.mark.parametrize(
@@ -47,3 +52,14 @@ def test_networks_of_timm_have_no_known_field() -> None:
 def test_strides_fit_the_widths() -> None:
     with pytest.raises(ValueError, match="one stride for each width"):
         create_backbone({"name": "convnet", "widths": [4, 4], "strided": [2]}, 3)
+
+
+def test_the_backbone_of_a_black_box_starts_another_with_other_strides(tmp_path: Path) -> None:
+    box = BlackBox(IMAGES, {"name": "convnet", "widths": [4, 6], "strided": True})
+    save_file(box.state_dict(), tmp_path / "black_box.safetensors")
+    spec = {"name": "convnet", "widths": [4, 6], "strided": [2, 1], "weights": str(tmp_path / "black_box.safetensors")}
+    finer = create_backbone(spec, IMAGES.channels)
+    state = box.backbone.backbone.network.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in finer.network.state_dict().items())
+    with pytest.raises(ValueError, match="does not fit this backbone"):
+        create_backbone({**spec, "widths": [4, 7]}, IMAGES.channels)

@@ -92,7 +92,6 @@ class Pooled(Encoder):
         return self.backbone(x.flatten(0, 1)[:, None]).mean((2, 3)).view(x.shape[0], self.channels)
 
 
-OWN = ("convnet", "bagnet")  # names of the networks of this package
 _registered: dict[str, Callable[..., Backbone]] = {}
 
 
@@ -124,7 +123,7 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
             `bagnet_layers`), whose cells see small patches; any network of timm (options of `timm.create_model`, such
             as `pad_type` or `pretrained`, see `zoo.networks.pretrained`, and `weights`, a safetensors file, in place of
             `pretrained`; `tune`, the number of last blocks that can learn, by default all); or a name given to
-            `register_backbone`.
+            `register_backbone`. The first two take `weights` too, such as the `black_box.safetensors` of a run.
         in_channels: channels of the images.
 
     Raises:
@@ -136,13 +135,14 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     name = options.pop("name", None)
     if name is None:
         raise ValueError(f"backbone needs a 'name'; got only {', '.join(options) or 'nothing'}.")
-    if name == "convnet":
-        check_options(convnet, options, "backbone 'convnet'")
-        return convnet(in_channels, **options)
-    if name == "bagnet":
-        check_options(bagnet_layers, options, "backbone 'bagnet'")
-        trunk = bagnet_layers(in_channels, **options)
-        return Backbone(trunk, in_channels, trunk[-1].channels)  # pyright: ignore[reportArgumentType]
+    if name in OWN:
+        weights = options.pop("weights", None)
+        if name == "convnet":
+            check_options(convnet, options, "backbone 'convnet'")
+        own = OWN[name](in_channels, **options)
+        if weights:
+            load_weights(own.network, weights)
+        return own
     if name in _registered:
         check_options(_registered[name], options, f"backbone '{name}'")
         made = _registered[name](in_channels, **options)
@@ -277,3 +277,14 @@ def convnet(
             layers.append(nn.MaxPool2d(2))
         in_channels = width
     return Backbone(nn.Sequential(*layers), first, in_channels)
+
+
+def bagnet(in_channels: int, **options: Any) -> Backbone:
+    """The trunk of `zoo.parts.BagNet`, whose cells see small patches: options of `bagnet_layers`."""
+    check_options(bagnet_layers, options, "backbone 'bagnet'")
+    trunk = bagnet_layers(in_channels, **options)
+    return Backbone(trunk, in_channels, trunk[-1].channels)  # pyright: ignore[reportArgumentType]
+
+
+OWN: dict[str, Callable[..., Backbone]] = {"convnet": convnet, "bagnet": bagnet}
+"""The networks of this package by name."""

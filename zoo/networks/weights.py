@@ -15,6 +15,7 @@ from zoo.utils.package_files import shipped_backbones
 from zoo.utils.tensor_hash import fingerprint
 
 PREFIX = "network."  # of the names in a file of a `Backbone`
+BLACK_BOX = "backbone.backbone.network."  # of the names of the backbone in a file of a black box of images
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
@@ -68,13 +69,15 @@ def find_weights(path: str | Path) -> Path:
 def shared_tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, under the names that they have in the network itself.
 
-    In a shared backbone of checkpoints, all names begin with "network."; its file name ends in the first digits of the
-    hash of its tensors.
+    Of a black box of images, those of its backbone. In a shared backbone of checkpoints, all names begin with
+    "network."; its file name ends in the first digits of the hash of its tensors.
 
     Raises:
         ValueError: the file name gives another hash.
     """
     found = load_file(file)
+    if of_black_box := {key.removeprefix(BLACK_BOX): t for key, t in found.items() if key.startswith(BLACK_BOX)}:
+        return of_black_box
     if not all(key.startswith(PREFIX) for key in found):
         return found
     digits = file.stem.rpartition("-")[2]
