@@ -103,7 +103,7 @@ def test_explain_writes_pages_whose_evidence_adds_up(run: Path, digits: Path, ca
         record = json.loads(file.read_text())
         assert len(record["evidence"]) == 10
         total = record["bias"] + sum(term["contribution"] for term in record["evidence"])
-        assert total == pytest.approx(record["score"], abs=1e-4)
+        assert total == pytest.approx(record["explained_score"], abs=1e-4)
 
 
 def test_explain_another_class(run: Path, digits: Path) -> None:

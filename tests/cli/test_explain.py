@@ -50,7 +50,8 @@ def test_a_line_for_each_and_pages_for_the_first(saved: tuple[Path, Path], tmp_p
         found[4]["score"] == pytest.approx(told.score.item(), abs=1e-5) and found[4]["target"] == told.target_names[0]
     )
     total = json.loads((tmp_path / "1.json").read_text())
-    assert total["bias"] + sum(t["contribution"] for t in total["evidence"]) == pytest.approx(total["score"], abs=1e-4)
+    found = total["bias"] + sum(t["contribution"] for t in total["evidence"])
+    assert found == pytest.approx(total["explained_score"], abs=1e-4)
 
 
 def test_it_goes_on_where_it_was(saved: tuple[Path, Path], tmp_path: Path, capsys) -> None:

@@ -48,6 +48,22 @@ def test_a_model_that_was_trained_again_explains_again(tmp_path: Path, picture: 
     assert explain(checkpoint, out, picture) == 0 and (out / "a.html").is_file()  # a page that was deleted comes back
 
 
+def test_the_reference_can_be_chosen(tmp_path: Path, picture: str, capsys) -> None:
+    checkpoint, out = zoo.save(build("protopnet").model.eval(), tmp_path / "model"), tmp_path / "out"
+    for more, expected in (((), "runner-up"), (("--reference", "zero"), "zero"), (("--reference", "mean"), "mean")):
+        assert explain(checkpoint, out, picture, more=more) == 0
+        (one,) = records(out)  # another reference is another explanation, in the place of the last
+        assert one["reference"] == expected and set(one["references"]) == {"zero", "mean", "runner-up"}
+        parts = json.loads((out / "a.json").read_text(encoding="utf-8"))
+        for name, told in one["references"].items():
+            total = told["bias"] + sum(term["contributions"][name] for term in parts["evidence"])
+            assert total == pytest.approx(told["explained_score"], abs=1e-4)
+        assert one["explained_score"] == one["references"][expected]["explained_score"]
+    capsys.readouterr()
+    assert explain(checkpoint, out, picture, more=("--reference", "mean", "--versus", "star")) == 2
+    assert "--versus explains the difference of two scores, so it takes no --reference" in capsys.readouterr().err
+
+
 def test_circuits_count_by_their_content(tmp_path: Path) -> None:
     checkpoint, file = zoo.save(build("cbm").model.eval(), tmp_path / "model"), tmp_path / "task.safetensors"
     options = ["--checkpoint", str(checkpoint), "--input", "a", "--circuit", str(tmp_path / "task.json")]

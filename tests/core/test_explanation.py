@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from zoo.core.evidence import Unit
@@ -167,6 +168,7 @@ def test_plain_data_by_hand() -> None:
         "scores": {"crow": 2.75, "gull": -0.5},
         "reference": "zero",
         "explained": "logit of crow",
+        "explained_score": 2.75,
         "bias": 0.25,
         "evidence": [
             {
@@ -203,6 +205,17 @@ def test_a_file_gives_back_all_of_it(make, tmp_path: Path) -> None:
     assert torch.equal(beak.picture, BEAK.picture)
     assert (tail.name, tail.kind, tail.target, tail.source, tail.picture) == ("long tail", "concept", None, {}, None)
     assert after.to_dict() == before.to_dict()
+
+
+def test_files_of_earlier_versions_are_relative_to_zero(tmp_path: Path) -> None:
+    example().save(tmp_path / "e.safetensors")
+    with safe_open(tmp_path / "e.safetensors", framework="pt") as opened:
+        metadata = {key: value for key, value in opened.metadata().items() if key != "reference"}
+        save_file({name: opened.get_tensor(name) for name in opened.keys()}, tmp_path / "old", metadata)  # noqa: SIM118
+    old = Explanation.load(tmp_path / "old").check()
+    assert old.reference == "zero" and old.references == ("zero",) and old.relative_to("zero") is old
+    with pytest.raises(ValueError, match="relative to 'mean' are unknown; this explanation has zero"):
+        old.relative_to("mean")
 
 
 def test_tensors_in_two_roles_are_saved_twice(tmp_path: Path) -> None:

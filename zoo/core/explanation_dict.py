@@ -29,7 +29,7 @@ def _row(one: "Explanation", terms: "list[Term]") -> dict[str, Any]:
     if one.statements:
         row["statement"] = one.statements[0]
     if one.bias is not None:
-        row |= {"reference": one.reference, "explained": one.explained[0], "bias": one.bias.item()}
+        row |= {"reference": one.reference, **_relative(one)}
         if len(one.references) > 1:
             row["references"] = {name: _relative(one.relative_to(name)) for name in one.references}
     details = {name: value[0].tolist() for name, value in one.details.items()}
@@ -43,7 +43,7 @@ def _row(one: "Explanation", terms: "list[Term]") -> dict[str, Any]:
 def _relative(one: "Explanation") -> dict[str, Any]:
     """What bias and contributions add up to, and the bias."""
     bias = 0.0 if one.bias is None else one.bias.item()
-    return {"explained": one.explained[0], "score": one.relative_score.item(), "bias": bias}
+    return {"explained": one.explained[0], "explained_score": one.relative_score.item(), "bias": bias}
 
 
 def _input(one: "Explanation") -> dict[str, Any]:
