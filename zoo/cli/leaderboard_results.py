@@ -70,15 +70,17 @@ class Measurement:
             loader = DataLoader(self.data.test_dataset(), self.data.batch_size, collate_fn=collate)
             result["accuracy"] = accuracy(model, loader)
             removals = self.removals(model)
+            memo: dict[bytes, Tensor] = {}  # the explanations of a model are evaluated on many of the same inputs
             if isinstance(model, SelfInterpretable):
-                result["metrics"] = self.explained(Subject(model, self.memory), self.metrics, removals)
+                own = Subject(model, self.memory)
+                own.memo = memo
+                result["metrics"] = self.explained(own, self.metrics, removals)
             if model.domain.modality in MODALITIES:
-                chosen = tuple(key for key in self.metrics if key in METRICS)
-                subjects = {
-                    name: POSTHOC[name](model, self.reference.mean(0), limit=self.memory) for name in self.methods
-                }
-                found = {name: self.explained(subject, chosen, removals) for name, subject in subjects.items()}
-                result["methods"] = found
+                chosen, result["methods"] = tuple(key for key in self.metrics if key in METRICS), {}
+                for name in self.methods:
+                    subject = POSTHOC[name](model, self.reference.mean(0), limit=self.memory)
+                    subject.memo = memo
+                    result["methods"][name] = self.explained(subject, chosen, removals)
         return result | {"seconds": round(time.perf_counter() - start, 1)}
 
     def explained(self, subject: Subject, metrics: Sequence[str], removals: Mapping[str, Removals]) -> dict[str, Any]:

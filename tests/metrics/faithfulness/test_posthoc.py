@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from tests.metrics.faithfulness.linear_model import SIDE, Pixels, linear_case
 from zoo.domain import TextDomain
-from zoo.metrics.faithfulness import CompletenessGap, Subject
+from zoo.metrics.faithfulness import CompletenessGap, Subject, randomised
+from zoo.metrics.faithfulness.imputers import Mean
 from zoo.training.black_box import BlackBox
 
 pytest.importorskip("captum")
@@ -107,6 +108,23 @@ def test_the_same_input_is_explained_once(name: str) -> None:
     assert (model.seen == seen) == (name != "integrated gradients")  # which explain one class at a time
     fresh = POSTHOC[name](model, torch.zeros(1, SIDE, SIDE), patches=2)
     torch.testing.assert_close(fresh.margins(x, 2 - target), other)
+
+
+def test_explanations_of_one_model_share_scores_and_copies_forget() -> None:
+    model, base = Bent(), torch.zeros(1, SIDE, SIDE)
+    first, second = Occlusion(model, base, patches=2), KernelShap(model, base, patches=2)
+    masks, imputer = torch.rand(4, 3, SIDE**2) < 0.5, Mean(torch.randn(5, 1, SIDE, SIDE), model.domain)
+    cases = [linear_case(subject, 4) for subject in (first, second)]
+    expected = cases[0].scores_without(masks, imputer)
+    first.memo = second.memo = {}
+    torch.testing.assert_close(cases[0].scores_without(masks, imputer), expected)
+    seen = model.seen
+    torch.testing.assert_close(cases[1].scores_without(masks, imputer), expected)
+    assert model.seen == seen
+    cases[1].scores_without(~masks, imputer)
+    assert model.seen > seen
+    copied = randomised(first, 0)
+    assert copied.memo is None and not copied.known and first.known and first.memo
 
 
 def test_tokens_are_refused() -> None:

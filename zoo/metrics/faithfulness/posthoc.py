@@ -5,7 +5,6 @@ they ignore. Units are the patches of a grid (features of a table, spans of a se
 score. They need not sum to it: the completeness gap measures the difference.
 """
 
-import hashlib
 from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
@@ -16,7 +15,7 @@ from torch import Tensor
 from zoo.core.evidence import Unit
 from zoo.core.explanation import Explanation
 from zoo.metrics.faithfulness.elements import cells_of, element_shape
-from zoo.metrics.faithfulness.subject import LIMIT, Subject, centred
+from zoo.metrics.faithfulness.subject import LIMIT, Subject, centred, content_key
 from zoo.utils.optional import need
 
 if TYPE_CHECKING:
@@ -70,6 +69,10 @@ class PostHoc(Subject):
         )
         self.known: dict[bytes, Tensor] = {}
 
+    def forget(self) -> None:
+        super().forget()
+        self.known = {}
+
     def attributions(self, x: Tensor, target: Tensor) -> Tensor:
         """(B, K) the attribution of each patch."""
         raise NotImplementedError(f"{type(self).__name__} does not define attributions().")
@@ -99,8 +102,7 @@ class PostHoc(Subject):
 
     def remembered(self, x: Tensor, compute: Callable[[Tensor], Tensor], marks: list[str]) -> Tensor:
         """`compute(rows)` (n, ...) for the inputs x (B, *shape), only for those not seen before with the same mark."""
-        rows = x.detach().cpu().contiguous()
-        keys = [hashlib.sha256(row.numpy().tobytes() + m.encode()).digest() for row, m in zip(rows, marks, strict=True)]
+        keys = [content_key(mark, row) for mark, row in zip(marks, x, strict=True)]
         new = [i for i, key in enumerate(keys) if key not in self.known]
         found = {key: self.known[key] for key in keys if key in self.known}
         if new:

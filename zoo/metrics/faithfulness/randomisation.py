@@ -86,6 +86,7 @@ def randomised(subject: Subject, seed: int, part: str = "everything") -> Subject
     """
     trainer = getattr(subject.model, "_trainer", None)
     copied = deepcopy(subject, {id(trainer): None, id(subject.domain): subject.domain})
+    copied.forget()
     head = set(copied.model.head.modules()) if part != "everything" else set()
     chosen: Callable[[nn.Module], bool] = lambda m: part == "everything" or (m in head) == (part == "head")  # noqa: E731
     with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad():

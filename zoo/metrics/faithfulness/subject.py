@@ -1,5 +1,6 @@
 """What metrics evaluate: a subject, which scores and explains inputs, and a case, a batch with its explanation."""
 
+import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,12 +30,15 @@ class Subject:
         domain: of the inputs.
         additive: whether explanations have contributions.
         name: of the model.
+        memo: scores of imputed inputs, by content; share one between the explanations of one model, which are evaluated
+            on the same masks. None: nothing is remembered.
     """
 
     model: Any  # a SelfInterpretable; a BlackBox for post-hoc methods
     domain: Domain
     additive: bool
     name: str
+    memo: dict[bytes, Tensor] | None = None
 
     def __init__(self, model: "SelfInterpretable", limit: int = LIMIT) -> None:
         self.model, self.domain, self.limit = model.eval(), model.domain, limit
@@ -44,6 +48,10 @@ class Subject:
     def scores(self, x: Tensor) -> Tensor:
         """Scores (B, C) of inputs (B, *shape)."""
         return torch.cat([self.model(part) for part in x.split(self.rows)])
+
+    def forget(self) -> None:
+        """Drops everything remembered, after the parameters of the model have changed."""
+        self.memo = None
 
     def explain(self, x: Tensor, target: Tensor | None = None) -> Explanation:
         """The explanation of a batch."""
@@ -92,6 +100,14 @@ def own_terms(explanation: Explanation) -> Tensor:
         return explanation.importance
     own = explanation.alternatives.get("zero")
     return explanation.contributions if own is None else own[:, :-1]
+
+
+def content_key(name: str, *tensors: Tensor) -> bytes:
+    """A hash of a name and of the content of tensors."""
+    found = hashlib.sha256(name.encode())
+    for tensor in tensors:
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.digest()
 
 
 class Case:
@@ -240,7 +256,14 @@ class Case:
 
     def scores_without(self, masks: Tensor, imputer: Imputer) -> Tensor:
         """(B, n, C) float64 scores with the elements of masks (B, n, N) imputed."""
-        return self.scores_of(lambda rows: imputer(self.x[rows], masks[rows], self.ids[rows]), masks.shape[1])
+        changed = lambda rows: imputer(self.x[rows], masks[rows], self.ids[rows])  # noqa: E731
+        memo = self.subject.memo
+        if memo is None:
+            return self.scores_of(changed, masks.shape[1])
+        key = content_key(imputer.name, self.x, self.ids, masks)
+        if key not in memo:
+            memo[key] = self.scores_of(changed, masks.shape[1])
+        return memo[key]
 
     def scores_only(self, masks: Tensor) -> Tensor:
         """(B, n, C) float64 scores of the blank input with the elements of masks (B, n, N) inserted."""
