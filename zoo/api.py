@@ -1,6 +1,6 @@
 """All that `import zoo` offers, and the only list of families."""
 
-from zoo import additive, circuits, concepts, parts, prototypes
+from zoo import additive, circuits, concepts, parts, prototypes, selectors
 from zoo.checkpoints.pretrained import load_checkpoint as load
 from zoo.checkpoints.save import save
 from zoo.checkpoints.shipped import list_checkpoints
@@ -27,4 +27,5 @@ __all__ = [
     "parts",
     "prototypes",
     "save",
+    "selectors",
 ]

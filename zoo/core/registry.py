@@ -16,7 +16,14 @@ from typing import Any, TypeVar
 
 from zoo.utils.errors import did_you_mean
 
-FAMILIES = ("additive", "circuits", "concepts", "parts", "prototypes")  # packages of zoo whose files are models
+FAMILIES = (
+    "additive",
+    "circuits",
+    "concepts",
+    "parts",
+    "prototypes",
+    "selectors",
+)  # folders of models
 T = TypeVar("T", bound=type)
 
 
