@@ -10,6 +10,7 @@ from zoo.cli.arguments import CommandParser, positive
 from zoo.cli.checkpoint_data import SPLITS, add_force, data_of, default_device, require_same_domain
 from zoo.cli.evaluate_faithfulness import report_faithfulness
 from zoo.cli.evaluate_interventions import report_interventions
+from zoo.cli.evaluate_selection import report_selection
 from zoo.cli.evaluate_sparsity import report_sparsity
 from zoo.cli.run_record import require_same, split_differences
 from zoo.core.module import SelfInterpretable
@@ -23,6 +24,7 @@ from zoo.metrics.faithfulness.suite import METRICS
 REPORTS: dict[str, Callable[[SelfInterpretable, DataModule, argparse.Namespace], None]] = {
     "interventions": report_interventions,
     "sparsity": report_sparsity,
+    "selection": report_selection,
     "metrics": report_faithfulness,
 }
 
@@ -62,6 +64,14 @@ def make_parser() -> CommandParser:
         "--sparsity",
         metavar="N,N",
         help="accuracy of concept models with N effective concepts a class, such as 5,10,20",
+    )
+    parser.add_argument(
+        "--selection",
+        type=positive,
+        nargs="?",
+        const=10,
+        metavar="EPOCHS",
+        help="whether a selector's choice encodes the answer; two networks that test it learn so long (default: 10)",
     )
     add_faithfulness(parser.add_argument_group("faithfulness of explanations"))
     add_interventions(parser.add_argument_group("interventions on concepts"))
