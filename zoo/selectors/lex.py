@@ -10,8 +10,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
@@ -19,6 +17,7 @@ from zoo.core.registry import Small, register
 from zoo.domain import Domain, TextDomain
 from zoo.networks.elements import Elements
 from zoo.networks.encoders import create_encoder
+from zoo.selectors.layers.frozen import frozen
 from zoo.selectors.layers.imputers import ImputerOptions, create_imputer
 from zoo.selectors.layers.masks import Draw, MaskOptions, draw, largest
 from zoo.selectors.layers.objective import (
@@ -45,11 +44,14 @@ from zoo.utils.checks import check_choice
 from zoo.utils.options import parse_options
 
 RECIPE = Recipe(
-    stages=(Stage("train", epochs=30, train=("selector", "predictor", "head")),),
+    stages=(
+        Stage("predictor", epochs=10, train=("predictor", "head")),
+        Stage("train", epochs=20, train=("selector", "predictor", "head")),
+    ),
     lr=1e-3,
     weight_decay=0.0,
     optimizer="adam",
-    coefficients={"task": 1.0, "selected": 0.1, "changes": 0.0, "random": 1.0, "baseline": 1.0},
+    coefficients={"task": 1.0, "selected": 0.05, "changes": 0.0, "random": 1.0, "baseline": 1.0},
 )
 SUBSET = {"law": "subset", "estimator": "pathwise", "size": 2}  # options of the small models that tests build
 SAMPLED = {"mask": {"estimator": "reinforce", "baseline": "others"}, "imputer": {"kind": "marginal"}}
@@ -83,11 +85,14 @@ class LEX(SelfInterpretable):
         x̃ = z ⊙ x + (1 - z) ⊙ imputation                    S masks, R imputations of each
         score = log mean over the draws of softmax(head(predictor(x̃)))         values: the mean
 
-        loss = -log mean_sr p(y | x̃_sr) + 0.1 mean π [+ changes · mean |π_t+1 - π_t|]
+        loss = -log mean_sr p(y | x̃_sr) + 0.05 mean π [+ changes · mean |π_t+1 - π_t|]
 
     The score is not a sum over the elements, so there are no contributions: an explanation says what was *selected*.
     Values that are not selected do not reach the predictor. They can still reach the answer through the choice itself
-    (a selector can encode the label in its mask): look at `zoo.metrics.selection` before you trust one.
+    (a selector can encode the label in its mask): run `train.py evaluate --selection` before you trust one.
+
+    Recipe: the predictor first learns alone, on the masks of the untrained selector, about half of the elements; then
+    all learn.
 
     Presets, each with options of its own that `mask`, `imputer` and `predictor_masks` override:
 
@@ -220,15 +225,9 @@ class LEX(SelfInterpretable):
             mixed = filled + shown * (whole - filled)  # relaxed masks show a part of a value
         else:
             mixed = torch.where(shown > 0.5, whole, filled)
-        logits = self._logits(mixed.flatten(0, 1), learn)
+        mixed = mixed.flatten(0, 1)
+        logits = self.head(self.predictor(mixed)) if learn else frozen(self.predictor, self.head, mixed)
         return logits.unflatten(0, (x.shape[0], samples * draws))
-
-    def _logits(self, x: Tensor, learn: bool) -> Tensor:
-        if learn:
-            return self.head(self.predictor(x))
-        held = {name: value.detach() for name, value in self.predictor.named_parameters()}
-        state = functional_call(self.predictor, held, (x,))
-        return F.linear(state, self.head.weight.detach(), self.head.bias.detach())
 
     # Training
 
@@ -236,7 +235,8 @@ class LEX(SelfInterpretable):
         drawn = draw(logits, self.masks)
         learn = not self.random_masks
         state = {"draws": self._predict(x, drawn.mask, learn), "chance": chances(logits)}
-        state |= self._estimator(x, drawn, learn)
+        if logits.requires_grad:
+            state |= self._estimator(x, drawn)
         if self.random_masks:
             coins = torch.rand_like(logits) < 0.5
             state["random"] = self._predict(x, coins[:, None].to(logits.dtype))
@@ -244,7 +244,7 @@ class LEX(SelfInterpretable):
             state["baseline"] = self.baseline(x)
         return Evidence(drawn.mask.mean(1), None, state)
 
-    def _estimator(self, x: Tensor, drawn: Draw, learn: bool) -> dict[str, Tensor]:
+    def _estimator(self, x: Tensor, drawn: Draw) -> dict[str, Tensor]:
         """What the losses need to teach the selector."""
         state: dict[str, Tensor] = {}
         if drawn.log_probability is not None:
@@ -294,6 +294,7 @@ class LEX(SelfInterpretable):
 
 def _recipe(fitted: bool, compared: bool) -> Recipe:
     """The default recipe of an imputer that is fitted, and of a score function with a baseline network."""
-    groups = ("selector", "predictor", "head", *(("baseline",) if compared else ()))
     first = (Stage("fit_imputer"),) if fitted else ()
-    return replace(RECIPE, stages=(*first, Stage("train", epochs=30, train=groups)))
+    more = ("baseline",) if compared else ()
+    stages = (replace(stage, train=(*stage.trained, *more)) for stage in RECIPE.stages or ())
+    return replace(RECIPE, stages=(*first, *stages))
