@@ -44,8 +44,8 @@ class SelectionReport:
             `accuracy`: the selection tells the predictor more than the selected values do.
         evalx_random: its accuracy on random masks with as many elements.
         evalx_complete: its accuracy on complete inputs.
-        mask_only: accuracy of a network that sees the masks alone, not the values. Above `commonest`: the choice depends
-            on the answer, as it may where classes have other evidence.
+        mask_only: accuracy of a network that sees the masks alone, not the values. Above `commonest`: the choice
+            depends on the answer, as it may where classes have other evidence.
         commonest: share of the commonest class in the training data, which needs no input.
         again: overlap (intersection over union) of the selection with that of the input with the rest hidden.
         swapped: answers that stay when the rest is that of another input.
