@@ -223,3 +223,12 @@ def test_padding_of_a_text_is_never_selected() -> None:
     x = torch.stack([SENTENCES.preprocess(text) for text in TEXTS])
     torch.nn.init.constant_(made.selector.score.bias, 9.0)
     assert torch.equal(made.explain(x).activation > 0, x != 0)
+
+
+def test_an_explanation_says_what_was_selected() -> None:
+    made, x = model(), rows_of_table()
+    explanation = made.explain(x)
+    for text, mask in zip(explanation.statements, explanation.activation, strict=True):
+        names = [name for name, shown in zip(ROWS.features, mask, strict=True) if shown]
+        assert text.startswith(f"{len(names)} of 3 elements are selected")
+        assert all(name in text for name in names)

@@ -4,7 +4,7 @@ Senetaire, Garreau, Frellsen, Mattei: "Explainability as Statistical Inference" 
 Special cases: L2X (Chen et al., ICML 2018), INVASE (Yoon et al., ICLR 2019), REAL-X (Jethani et al., AISTATS 2021).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -33,26 +33,15 @@ from zoo.selectors.layers.objective import (
     score_function,
     without_each,
 )
-from zoo.selectors.layers.presets import PRESETS
+from zoo.selectors.layers.presets import PRESETS, RECIPE, recipe_of
 from zoo.selectors.layers.selector import Selector
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
-from zoo.training.stages import Stage
 from zoo.utils.checks import check_choice
 from zoo.utils.options import parse_options
 
-RECIPE = Recipe(
-    stages=(
-        Stage("predictor", epochs=10, train=("predictor", "head")),
-        Stage("train", epochs=20, train=("selector", "predictor", "head")),
-    ),
-    lr=1e-3,
-    weight_decay=0.0,
-    optimizer="adam",
-    coefficients={"task": 1.0, "selected": 0.05, "changes": 0.0, "random": 1.0, "baseline": 1.0},
-)
 SUBSET = {"law": "subset", "estimator": "pathwise", "size": 2}  # options of the small models that tests build
 SAMPLED = {"mask": {"estimator": "reinforce", "baseline": "others"}, "imputer": {"kind": "marginal"}}
 
@@ -142,7 +131,7 @@ class LEX(SelfInterpretable):
         masks = parse_options(MaskOptions, mask, "mask").over(masks)
         imputers = parse_options(ImputerOptions, imputer, "imputer").over(imputers)
         compared = masks.estimator == "reinforce" and masks.baseline == "network"
-        super().__init__(domain, recipe, default_recipe=_recipe(imputers.kind != "constant", compared))
+        super().__init__(domain, recipe, default_recipe=recipe_of(imputers.kind != "constant", compared))
         self.keep_arguments(locals())
         check_choice(("selected", "random"), predictor_masks=predictor_masks or taught)
         if isinstance(self.domain, TextDomain) and masks.estimator != "reinforce":
@@ -197,6 +186,16 @@ class LEX(SelfInterpretable):
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         return {"chance": evidence.state["chance"]} if "chance" in evidence.state else {}
+
+    def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(self._statement(row) for row in (terms["activation"] > 0.5).tolist())
+
+    def _statement(self, selected: Sequence[bool]) -> str:
+        names = [name for name, shown in zip(self.elements.names(), selected, strict=True) if shown]
+        listed = f": {', '.join(names)}" if 0 < len(names) <= 12 else ""
+        return (
+            f"{len(names)} of {len(selected)} elements are selected{listed}. The others did not reach the prediction."
+        )
 
     def units(self) -> tuple[Unit, ...]:
         source = {"patch": self.elements.patch}
@@ -290,11 +289,3 @@ class LEX(SelfInterpretable):
     def _kept(self, chance: Tensor, x: Tensor) -> Tensor:
         """Mean chance of the elements that the inputs have."""
         return kept_mean(chance, self.elements.present(x)).mean()
-
-
-def _recipe(fitted: bool, compared: bool) -> Recipe:
-    """The default recipe of an imputer that is fitted, and of a score function with a baseline network."""
-    first = (Stage("fit_imputer"),) if fitted else ()
-    more = ("baseline",) if compared else ()
-    stages = (replace(stage, train=(*stage.trained, *more)) for stage in RECIPE.stages or ())
-    return replace(RECIPE, stages=(*first, *stages))
