@@ -153,6 +153,39 @@ def test_the_command_edits_and_measures(tmp_path: Path, capsys: pytest.CaptureFi
     assert main([*back, "--output", str(tmp_path / "undone")]) == 0
     x = torch.randn(4, *zoo.load(folder / "checkpoint").domain.shape)
     assert torch.equal(zoo.load(tmp_path / "undone")(x), zoo.load(folder / "checkpoint")(x))
+    again = ["--edits", str(tmp_path / "e.yaml"), "--refit", "--output", str(tmp_path / "again")]
+    assert main([*common[:3], *again]) == 0 and "fitted again" in capsys.readouterr().out
+    refitted = zoo.load(tmp_path / "again")
+    assert refitted.hparams["held"] == [{"unit": "job", "remove": True}] and not refitted.edits
+
+
+@pytest.mark.parametrize("target", [["y"], ["label"], ["three"], ["y", "c"]])
+def test_refit_holds_edited_curves_and_fits_the_others_again(target: list[str]) -> None:
+    """A column beside the removed one that is correlated with it takes over its effect."""
+    table = frame(800)
+    table["like_b"] = table["b"].fillna(0) + 0.3 * table["a"]
+    data = Table(table, target, leave_out=[n for n in ("y", "label", "three") if n not in target], batch_size=800)
+    rows = ProjectionSet(data.projection_dataset(), batch_size=800)
+    model = GA2M(data.domain, pairs=2, bins=16, pair_bins=8)
+    model.solve(rows)
+    pair = model.effects.names()[len(model.place)]
+    edits = [{"unit": "b", "remove": True}, {"unit": pair, "remove": True}]
+    changed = model.eval().edited(edits)
+    again = changed.refit(rows)
+    (batch,) = rows
+    losses = [
+        one.losses(one(batch["input"]), one.evidence(batch["input"]), batch)["task"].item()
+        for one in (model, changed, again)
+    ]
+    assert losses[0] < losses[2] < losses[1]
+    before, after = ({curve.unit: curve for curve in one.curves()} for one in (changed, again))
+    for name, curve in before.items():
+        held = name == pair or "b" in name.split(" x ") or not curve.axes[0].column
+        assert (float((curve.values - after[name].values).abs().max()) < 1e-6) == held
+    assert again.edits == () and [edit["unit"] for edit in again.hparams["held"]] == ["b", pair]
+    again.explain(batch["input"][:4]).check()
+    with pytest.raises(ValueError, match="there are no edits to hold"):
+        model.refit(rows)
 
 
 def test_monotone_curves_hold_everywhere() -> None:

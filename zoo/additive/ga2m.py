@@ -75,6 +75,7 @@ class GA2M(UnitLogits):
             classes: its curve never falls, or never rises, and the column is in no pair.
         edits: the changes that people made to the curves after training, see `zoo.additive.layers.edits`; `edited` sets
             it.
+        held: the earlier changes that `refit` held, for the record.
         recipe: see `zoo.training.recipe.Recipe`; parameter group: intercept.
 
     Raises:
@@ -94,6 +95,7 @@ class GA2M(UnitLogits):
         pair_bins: int = 32,
         monotone: Mapping[str, str] | None = None,
         edits: Sequence[Mapping[str, Any]] = (),
+        held: Sequence[Mapping[str, Any]] = (),
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(domain, recipe)
@@ -134,25 +136,62 @@ class GA2M(UnitLogits):
     @action
     def solve(self, projection_set: ProjectionSet) -> None:
         """Fits bins, tables and the intercept to the training set."""
-        batches = list(projection_set)
-        inputs = projection_set.gather(torch.cat([batch["input"] for batch in batches]))
-        target = projection_set.gather(torch.cat([batch["target"] for batch in batches]))
-        weight = torch.cat([self._weights(batch) for batch in batches])
-        weight = projection_set.gather(weight)
+        inputs, target, weight = self._training_rows(projection_set)
         numbers = int(self.effects.bins.numeric.sum())
         enough = max(FEWEST, min(len(inputs) // ROWS, MOST // max(numbers, 1)))
         self.effects.bins.fit(inputs, enough)
         bins = self.effects.bins(inputs)
-        del inputs, batches
-        columns = [
-            BinColumn(size, column.numeric, len(column.missing) if column.numeric else 0)
-            for size, column in zip(self.effects.bins.sizes.tolist(), self.effects.bins.columns, strict=True)
-        ]
+        del inputs
         pairs = min(len(self.effects.columns), len(bins) // self.rows_a_pair)
         options = FitOptions(pairs=pairs, pair_bins=self.pair_bins, monotone=self.signs)
-        for output, found in enumerate(self._fits(bins, columns, target, weight, options)):
+        for output, found in enumerate(self._fits(bins, target, weight, options)):
+            for p, pair in enumerate(found.pairs):
+                self.effects.columns[p] = torch.tensor(pair, device=self.effects.columns.device)
             self._take_over(found, output)
         self.effects.measure(bins, weight)
+
+    @torch.no_grad()
+    def refit(self, projection_set: ProjectionSet) -> "GA2M":
+        """A copy whose curves are fitted again, except for edited ones and for pairs of their columns.
+
+        The copy is a new original: `edited([])` gives it back, and not the curves before.
+
+        Raises:
+            ValueError: there are no edits.
+        """
+        if not self.edits:
+            raise ValueError("there are no edits to hold while the other curves are fitted again.")
+        given = {**self.hparams, "edits": [], "held": [*self.hparams["held"], *self.edits]}
+        model = type(self)(**given).to(self.device)
+        model.effects.load_state_dict(self.effects.state_dict())
+        effects, names = model.effects, self.effects.names()
+        changed = {edit["unit"] for edit in self.edits}
+        mains = [k for k in range(len(self.place)) if names[k] in changed]
+        pairs = [
+            p for p, pair in enumerate(effects.used) if names[len(self.place) + p] in changed or set(pair) & set(mains)
+        ]
+        inputs, target, weight = self._training_rows(projection_set)
+        bins, sizes = effects.bins(inputs), effects.bins.sizes.tolist()
+        offset = self.effects(inputs)[:, [*mains, *(len(self.place) + p for p in pairs)]].sum(1).double()
+        options = FitOptions(
+            pairs=[pair for p, pair in enumerate(effects.used) if p not in pairs],
+            pair_bins=self.pair_bins,
+            monotone={k: sign for k, sign in self.signs.items() if k not in mains},
+            left_out=mains,
+            coarse=[merged[:size].long() for merged, size in zip(effects.merged, sizes, strict=True)],
+        )
+        for output, found in enumerate(model._fits(bins, target, weight, options, offset)):
+            model._take_over(found, output, mains)
+        effects.measure(bins, weight)
+        return model.eval()
+
+    def _training_rows(self, projection_set: ProjectionSet) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs (N, F), targets and weights (N,) of the training set."""
+        batches = list(projection_set)
+        inputs = projection_set.gather(torch.cat([batch["input"] for batch in batches]))
+        target = projection_set.gather(torch.cat([batch["target"] for batch in batches]))
+        weight = torch.cat([self._weights(batch) for batch in batches])
+        return inputs, target, projection_set.gather(weight)
 
     def _weights(self, batch: Batch) -> Tensor:
         """(B,) of the rows, with those of their classes."""
@@ -160,30 +199,44 @@ class GA2M(UnitLogits):
         return weight if self.class_weights is None else weight * self.class_weights[batch["target"]]
 
     def _fits(
-        self, bins: Tensor, columns: list[BinColumn], target: Tensor, weight: Tensor, options: FitOptions
+        self, bins: Tensor, target: Tensor, weight: Tensor, options: FitOptions, offset: Tensor | None = None
     ) -> list[AdditiveTables]:
         """One fit; for several values to predict, one for each, with the pairs of the first."""
+        columns = [
+            BinColumn(size, column.numeric, len(column.missing) if column.numeric else 0)
+            for size, column in zip(self.effects.bins.sizes.tolist(), self.effects.bins.columns, strict=True)
+        ]
+        shared: dict[str, Any] = {"weight": weight, "options": options}
         if self.domain.task == "classification":
             classes = len(self.domain.classes)
             task = "binary" if classes == 2 else "multiclass"
-            return [fit_additive(bins, columns, target, task, classes=classes, weight=weight, options=options)]
+            return [fit_additive(bins, columns, target, task, classes=classes, offset=offset, **shared)]
         fits: list[AdditiveTables] = []
-        for values in target.view(len(bins), -1).unbind(1):
-            fits.append(fit_additive(bins, columns, values, "regression", weight=weight, options=options))
-            options = replace(options, pairs=fits[0].pairs)
+        for c, values in enumerate(target.view(len(bins), -1).unbind(1)):
+            own = None if offset is None else offset[:, c : c + 1]
+            fits.append(fit_additive(bins, columns, values, "regression", offset=own, **shared))
+            shared["options"] = replace(options, pairs=fits[0].pairs)
         return fits
 
-    def _take_over(self, found: AdditiveTables, output: int) -> None:
-        """Copies the tables of a fit into the buffers, from column `output` of the numbers on."""
+    def _take_over(self, found: AdditiveTables, output: int, held: Sequence[int] = ()) -> None:
+        """Copies the tables of a fit into the buffers, from column `output` of the numbers on.
+
+        Args:
+            found: the fit, whose pairs are among those of the model.
+            output: first of the numbers.
+            held: columns whose curve stays.
+        """
         effects, last = self.effects, output + len(found.intercept)
         self.intercept[output:last] = found.intercept.to(self.intercept)
         for k, (main, error, merged) in enumerate(zip(found.mains, found.errors, found.coarse, strict=True)):
+            if k in held:
+                continue
             effects.mains[k, : len(main), output:last] = main.to(effects.mains)
             effects.errors[k, : len(error), output:last] = error.to(effects.errors)
             effects.merged[k, : len(merged)] = merged.to(effects.merged)
-        for p, (pair, table) in enumerate(zip(found.pairs, found.tables, strict=True)):
-            effects.columns[p] = torch.tensor(pair, device=effects.columns.device)
-            effects.pairs[p, : table.shape[0], : table.shape[1], output:last] = table.to(effects.pairs)
+        places = {pair: p for p, pair in enumerate(effects.used)}
+        for pair, table in zip(found.pairs, found.tables, strict=True):
+            effects.pairs[places[pair], : table.shape[0], : table.shape[1], output:last] = table.to(effects.pairs)
 
     def curves(self) -> tuple[Curve, ...]:
         """The curve of each unit, which is the model itself.

@@ -29,6 +29,7 @@ from zoo.utils.checks import check_at_least, check_between, check_choice
 
 RECIPE = Recipe(
     stages=(
+        Stage("initialise"),
         Stage("train", epochs=200, train=("networks", "bias"), decay_every=1, decay=0.995),
         Stage("centre"),
         Stage("measure", epochs=1, train=()),
@@ -59,26 +60,27 @@ class NAM(UnitLogits):
         loss = task + 1e-3 output + 1e-6 l2                         (default coefficients)
         output = Σ_k f_k² / K, without dropout, mean over rows;     l2 = 1/2 (sum of squares of all weights) / K
 
-    For two classes and for a single value the activation of unit k is f_k(x). The action `centre` gives each f_k the
-    mean 0 over the training rows (the means go into b) and measures the density of the training data; then `curves()`
-    has each f_k at the points where there are data.
+    The action `initialise` puts the centres of the first layer at training values; functions can then be steep wherever
+    there are data. For two classes and for a single value the activation of unit k is f_k(x). The action `centre` gives
+    each f_k the mean 0 over the training rows (the means go into b) and measures the density of the training data; then
+    `curves()` has each f_k at the points where there are data.
 
     With `bags` n > 1, n models are trained as one. Bag i counts a training row Poisson(1) times (a bootstrap); the
     number is a function of the row. The score is that of the mean model, and curves have standard errors: the standard
     deviation over the bags.
 
     Differs from the published code: ReLU units and two dense layers by default (there: ExU units, none); the width is
-    the same for all columns (there: min(1000, 2 x distinct values)); categories are one unit (there: one feature for
-    each level), and a level has a constant instead of a network; missing codes have constants. Batches are balanced
-    only if the data module says so (`sampling: balanced`; there always). Training has a fixed number of epochs (there:
-    it stops early).
+    the same for all columns (there: min(1000, 2 x distinct values)); centres start at training values (there: at random
+    numbers around 0); categories are one unit (there: one feature for each level), and a level has a constant instead
+    of a network; missing codes have constants. Batches are balanced only if the data module says so (`sampling:
+    balanced`; there always). Training has a fixed number of epochs (there: it stops early).
 
     Args:
         domain: what inputs and outputs mean (`data.domain`): a table.
         units: units of the first layer of each network.
         hidden: widths of the layers after it; [] for a shallow network.
         activation: of the first layer: "relu", w (x - c) above 0, or "exu", exp(w) (x - c) clipped to [0, 1]; c is a
-            centre of each unit. Both want inputs of about [-2, 2].
+            centre of each unit. "exu" fits curves with jumps. Both want inputs of about [-2, 2].
         dropout: in [0, 1), of hidden units.
         feature_dropout: in [0, 1), of complete f_k.
         bags: n.
@@ -158,6 +160,11 @@ class NAM(UnitLogits):
             "output": evidence.state["functions"].square().sum(3).mean(),
             "l2": squares / (2 * bags * len(self.names)),
         }
+
+    @action
+    def initialise(self, projection_set: ProjectionSet) -> None:
+        """Puts the centres of the first layer at random different values of the training set."""
+        self.networks.fit_centres(projection_set.gather(torch.cat([batch["input"] for batch in projection_set])))
 
     @action
     def centre(self, projection_set: ProjectionSet) -> None:

@@ -217,13 +217,13 @@ class NODEGAM(UnitLogits):
 
     @action
     def initialise(self, projection_set: ProjectionSet) -> None:
-        """Puts the thresholds of all splits at random quantiles of what the splits read."""
+        """Puts the thresholds of all splits at random values of what the splits read."""
         rows, found = [], 0
         for batch in projection_set:
             rows.append(batch["input"])
             if (found := found + len(rows[-1])) >= ENOUGH:
                 break
-        self.outputs(torch.cat(rows), temperature=1.0, initialise=True)
+        self.outputs(torch.cat(rows), None if self.hard else 1.0, initialise=True)
 
     @action
     def harden(self, projection_set: ProjectionSet) -> None:

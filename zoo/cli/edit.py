@@ -14,6 +14,7 @@ from zoo.core.curves import HasCurves
 from zoo.core.module import SelfInterpretable
 from zoo.data.base.module import DataModule
 from zoo.training.batch import as_batch
+from zoo.training.projection_set import ProjectionSet
 from zoo.training.tasks import metrics_of, report_of
 from zoo.utils.collate import collate
 from zoo.utils.printable import printable
@@ -29,8 +30,12 @@ class Editable(Protocol):
 
     edits: tuple[dict[str, Any], ...]
 
-    def edited(self, edits: list[dict[str, Any]]) -> SelfInterpretable:
+    def edited(self, edits: list[dict[str, Any]]) -> "Editable":
         """A copy with changes to the original curves."""
+        ...
+
+    def refit(self, projection_set: ProjectionSet) -> SelfInterpretable:
+        """A copy whose other curves are fitted again."""
         ...
 
 
@@ -38,8 +43,10 @@ def edit(arguments: list[str]) -> int:
     """Changes curves of an additive model as a YAML file says, and saves the changed model as a checkpoint.
 
     The changes are applied after those that the checkpoint already has. They are kept in the new checkpoint with the
-    original curves: --undo gives these back. Prints metrics on training, validation and test data before and after.
-    --data.init_args.NAME VALUE overrides a value of the data, such as its folder.
+    original curves: --undo gives these back. With --refit all other curves are fitted to the training data again, while
+    edited ones and pairs of their columns are held; the result is a new original. Prints metrics on training,
+    validation and test data before and after each step. --data.init_args.NAME VALUE overrides a value of the data, such
+    as its folder.
     """
     options, overrides = make_parser().parse_with_overrides(arguments)
     model = zoo.load(options.checkpoint)
@@ -54,16 +61,22 @@ def edit(arguments: list[str]) -> int:
     changes = [] if options.undo else read_yaml(options.edits, ConfigLoader)
     if not isinstance(changes, list):
         raise ValueError(f"{options.edits} must be a list such as [{{unit: age, remove: true}}].")
-    edited = model.edited([] if options.undo else [*model.edits, *changes])
+    if options.undo and options.refit:
+        raise ValueError("--refit holds edits, and --undo removes them; give one of them.")
+    edited: Any = model.edited([] if options.undo else [*model.edits, *changes])
     data = data_of(options.checkpoint, options.config, overrides, "edit")
     require_same_domain(model, data, f"edit {options.checkpoint}", options.force == "true")
     before, after = (measured(one, data) for one in (model, edited))
-    print_table(before, after)
+    print_table("edited", before, after)
+    count = len(edited.edits)
+    if options.refit:
+        edited = edited.refit(ProjectionSet(data.projection_dataset(), batch_size=data.batch_size))
+        before, after = after, measured(edited, data)
+        print_table("fitted again", before, after)
     for warning in still_read(edited, changes):
         print(f"note: {printable(warning)}")
-    about = {"edits": list(edited.edits)} if isinstance(edited, Editable) else {}
     metrics = {f"test/{name}": value for name, value in after["test"].items()}
-    print(f"{len(about['edits'])} edits; saved {printable(zoo.save(edited, options.output, metrics=metrics))}")
+    print(f"{count} edits; saved {printable(zoo.save(edited, options.output, metrics=metrics))}")
     return 0
 
 
@@ -103,9 +116,9 @@ def metrics(model: SelfInterpretable, batches: DataLoader) -> dict[str, float]:
     return {name: float(found[name]) for name in SHOWN if name in found}
 
 
-def print_table(before: dict[str, dict[str, float]], after: dict[str, dict[str, float]]) -> None:
-    """Prints the metrics before and after."""
-    print(f"{'':<18}" + "".join(f"{split:^24}" for split in SPLITS))
+def print_table(step: str, before: dict[str, dict[str, float]], after: dict[str, dict[str, float]]) -> None:
+    """Prints the metrics before and after a step."""
+    print(f"{step:<18}" + "".join(f"{split:^24}" for split in SPLITS))
     for name in before["test"]:
         cells = "".join(f"{before[s][name]:>10.4f} -> {after[s][name]:<10.4f}" for s in SPLITS)
         print(f"{name:<18}{cells}")
@@ -117,6 +130,7 @@ def make_parser() -> CommandParser:
     parser.add_argument("--checkpoint", required=True, type=find, help="name or folder of an additive model")
     parser.add_argument("--edits", type=Path, help="YAML file with a list of changes")
     parser.add_argument("--undo", action="store_true", help="give back the original curves")
+    parser.add_argument("--refit", action="store_true", help="then fit all other curves again")
     parser.add_argument("--config", type=Path, help="config whose data to use (default: that of the run)")
     add_force(parser)
     parser.add_argument("--output", required=True, type=Path, help="folder of the new checkpoint")

@@ -77,6 +77,14 @@ class FeatureNetworks(nn.Module):
         for weight in (*self.layers, self.output):
             _glorot(weight)
 
+    @torch.no_grad()
+    def fit_centres(self, inputs: Tensor) -> None:
+        """Puts the centres at random different values of training inputs (N, F)."""
+        for k, first in enumerate(self.first.tolist()):
+            values = inputs[:, first].unique()
+            centre = self.centre[k :: len(self.first)]
+            centre.copy_(values[torch.randint(len(values), centre.shape, device=values.device)])
+
     def forward(self, x: Tensor, dropout: bool = True) -> Tensor:
         """Inputs (B, F) to values (B, n, K, C'); `dropout=False` leaves it out in training as well."""
         rate = self.dropout if dropout else 0.0

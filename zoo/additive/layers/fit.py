@@ -36,6 +36,8 @@ class FitOptions:
         significance: z of the score test below which a ranked pair is left out.
         monotone: for some columns of numbers whether their curve must rise (1) or fall (-1). It is projected after the
             fit, then the other effects are renewed. These columns take part in no ranked pair.
+        left_out: columns without a curve.
+        coarse: for each column (bins,) the merged bin of each bin in pairs; by default of about equally many rows.
         steps: largest number of Newton steps of the main effects before pairs are chosen.
         rounds: rounds over all pairs and the main effects.
         updates: updates of the scales in each step.
@@ -47,6 +49,8 @@ class FitOptions:
     pairs: int | Sequence[tuple[int, int]] | None = None
     significance: float = 1.0
     monotone: Mapping[int, int] = field(default_factory=dict)
+    left_out: Sequence[int] = ()
+    coarse: Sequence[Tensor] | None = None
     steps: int = 12
     rounds: int = 6
     updates: int = 2
@@ -100,6 +104,7 @@ def fit_additive(
     *,
     classes: int = 2,
     weight: Tensor | None = None,
+    offset: Tensor | None = None,
     options: FitOptions | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> AdditiveTables:
@@ -112,6 +117,7 @@ def fit_additive(
         task: regression, binary or multiclass.
         classes: number of classes of a multiclass task.
         weight: (N,) >= 0; by default 1.
+        offset: (N, C') to be added to the scores of the model, in the unit of the target; by default 0.
         options: settings.
         progress: called with a line of text after each step.
 
@@ -122,8 +128,10 @@ def fit_additive(
     tell = progress or (lambda text: None)
     _check(bins, columns, target)
     _check_monotone(options, columns, task)
-    rows = Rows(bins, list(columns), target, task, classes, weight)
+    rows = Rows(bins, list(columns), target, task, classes, weight, offset)
     mains = MainEffects(rows)
+    for k in options.left_out:
+        mains.leave_out(k)
     for step in range(options.steps):
         moved = max(mains.step(output, options.updates) for output in range(rows.outputs))
         rows.renew_noise(mains.freedom(0))
@@ -135,7 +143,7 @@ def fit_additive(
         ranking = ranked(rows, [mains.curve(k) for k in range(len(columns))], options.rank_bins)
         free = [(i, j) for i, j, _ in ranking if not {i, j} & set(options.monotone)]
         wanted = free[: 3 * len(columns) if wanted is None else wanted]
-    pairs = PairEffects(rows, wanted, options.pair_bins, options.pair_rank)
+    pairs = PairEffects(rows, wanted, options.pair_bins, options.pair_rank, options.coarse)
     if ranking:
         pairs.screen(options.significance)
     for number in range(options.rounds if pairs.pairs else 0):

@@ -71,6 +71,11 @@ class MainEffects:
             self.gram = main_gram(self.rows.bins, self.blocks, self.rows.weight)
         return self.gram / self.rows.noise
 
+    def leave_out(self, k: int) -> None:
+        """Keeps the curve of a column at 0, before the first step."""
+        zero = torch.zeros(self.rows.columns[k].bins, self.rows.outputs, dtype=FLOAT)
+        self.fixed[k] = (zero, zero)
+
     def fix(self, k: int, curve: Tensor) -> None:
         """Replaces the curve of a column by a given one (bins, C'), which later steps leave as it is."""
         errors = self.errors(k)

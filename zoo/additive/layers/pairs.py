@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoo.additive.layers.blocks import FLOAT, Block, pair_block, pair_table
+from zoo.additive.layers.blocks import FLOAT, BinColumn, Block, pair_block, pair_table
 from zoo.additive.layers.counts import coarse_bins, pair_counts
 from zoo.additive.layers.fast import rank_pairs
 from zoo.additive.layers.reml import solve, updated
@@ -64,14 +64,28 @@ class PairEffects:
         wanted: numbers of the columns of each pair.
         most: largest number of bins of a number.
         rank: largest number of basis functions of a pair.
+        coarse: for each column (bins,) the merged bin of each bin; by default of about equally many rows.
 
     Attributes:
         coarse: for each column (bins,) the merged bin of each bin.
     """
 
-    def __init__(self, rows: Rows, wanted: Sequence[tuple[int, int]], most: int, rank: int) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        wanted: Sequence[tuple[int, int]],
+        most: int,
+        rank: int,
+        coarse: Sequence[Tensor] | None = None,
+    ) -> None:
         self.rows = rows
-        merged = [coarse_bins(column, rows.counts(k), most) for k, column in enumerate(rows.columns)]
+        if coarse is None:
+            merged = [coarse_bins(column, rows.counts(k), most) for k, column in enumerate(rows.columns)]
+        else:
+            merged = [
+                (bins, BinColumn(int(bins.max()) + 1, column.ordered, column.missing))
+                for bins, column in zip(coarse, rows.columns, strict=True)
+            ]
         self.coarse = [bins for bins, _ in merged]
         self.columns = [column for _, column in merged]
         self.pairs = [self._prepared(i, j, rank) for i, j in wanted]

@@ -17,6 +17,7 @@ class Rows:
         task: regression, binary or multiclass.
         classes: number of classes of a multiclass task.
         weight: (N,) >= 0; by default 1.
+        offset: (N, C') what the scores have besides the effects that are fitted; by default 0.
 
     Attributes:
         bins: (K, N).
@@ -33,6 +34,7 @@ class Rows:
         task: Task,
         classes: int,
         weight: Tensor | None,
+        offset: Tensor | None = None,
     ) -> None:
         self.bins = bins.T.to(torch.int32).contiguous()
         self.columns = columns
@@ -47,6 +49,8 @@ class Rows:
         self.target = (target - self.shift) / self.unit
         self.outputs = classes if task == "multiclass" else 1
         self.score = torch.zeros(len(target), self.outputs, dtype=FLOAT)
+        if offset is not None:
+            self.score += offset / self.unit
 
     def derivatives(self, output: int) -> tuple[Tensor, Tensor]:
         """Residual (N,) and curvature (N,) of a column of scores, times the weights of the rows."""

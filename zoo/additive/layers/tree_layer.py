@@ -10,6 +10,8 @@ from zoo.additive.layers.entmax import entmax15, entmoid15
 from zoo.additive.layers.readout import column_support
 from zoo.domain import TableDomain
 
+SOFT = 0.1  # share of the values for which a split is not yet decided, at the start
+LEAST = 1e-3  # temperature at the start
 NEVER = -20.0  # the logit of columns that a tree may not choose
 
 
@@ -97,10 +99,13 @@ class TreeLayer(nn.Module):
         return torch.einsum("btl,tcl->btc", leaves, self.response)
 
     def fit_splits(self, z: Tensor) -> None:
-        """Puts thresholds at random quantiles of values (N, T, D), all of which are then in the range of the splits."""
-        rank = (torch.rand_like(self.thresholds) * len(z)).long().clamp_max(len(z) - 1)
-        self.thresholds.copy_(z.sort(0).values.gather(0, rank[None])[0])
-        self.log_temperatures.copy_(((z - self.thresholds).abs().amax(0) + 1e-6).log())
+        """Puts thresholds at random different values (N, T, D), the nearest `SOFT` of which are between both sides."""
+        for t in range(z.shape[1]):
+            for d in range(self.depth):
+                values = z[:, t, d].unique()
+                threshold = values[torch.randint(len(values), (), device=z.device)]
+                near = (values - threshold).abs().sort().values[int(SOFT * (len(values) - 1))]
+                self.thresholds[t, d], self.log_temperatures[t, d] = threshold, near.clamp_min(LEAST).log()
 
 
 def overlap(earlier: Tensor, selectors: Tensor) -> Tensor:

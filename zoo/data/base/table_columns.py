@@ -210,10 +210,20 @@ def _scaled(column: Column, encoded: tuple["np.ndarray", "np.ndarray"], train: "
 
 
 def _quantiles(values: "np.ndarray", levels: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
-    """Values and the normal scores of their mean ranks; at most `KNOTS`, with the smallest and the largest."""
+    """Values and the normal scores of their mean ranks; about `KNOTS`, with the smallest and the largest.
+
+    Values that are as frequent as one in `KNOTS` have a knot each, and the rest are shared by the other values, so that
+    rare values beside a frequent one remain apart.
+    """
     ordered = np.sort(values)
     if len(levels) > KNOTS:
-        levels = np.unique(ordered[np.linspace(0, len(ordered) - 1, KNOTS).round().astype(int)])
+        counts = np.searchsorted(ordered, levels, side="right") - np.searchsorted(ordered, levels, side="left")
+        kept = counts * KNOTS >= len(values)
+        others = np.where(kept, 0, counts).cumsum()
+        wanted = np.linspace(0, others[-1], KNOTS - int(kept.sum()))
+        kept[np.searchsorted(others, wanted)] = True
+        kept[[0, -1]] = True
+        levels = levels[kept]
     low, high = np.searchsorted(ordered, levels, side="left"), np.searchsorted(ordered, levels, side="right")
     share: Tensor = torch.from_numpy((low + high) / 2 / len(ordered))
     return levels, torch.special.ndtri(share).numpy()
