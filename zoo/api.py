@@ -8,6 +8,7 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.explanation import Explanation
 from zoo.core.module import ExplainingForward, SelfInterpretable
 from zoo.core.registry import create_model, list_models
+from zoo.training.calibration import calibrate
 from zoo.training.fit import fit
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "SelfInterpretable",
     "Unit",
     "additive",
+    "calibrate",
     "circuits",
     "concepts",
     "create_model",

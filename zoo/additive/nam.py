@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from zoo.additive.layers.bootstrap import poisson_weights
 from zoo.additive.layers.entries import Entries
 from zoo.additive.layers.feature_networks import UNITS, FeatureNetworks
-from zoo.additive.layers.readout import additive_evidence, column_support, outputs_of, per_class, table_of
+from zoo.additive.layers.readout import additive_evidence, column_support, outputs_of, per_class, spread, table_of
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register
@@ -163,8 +163,13 @@ class NAM(UnitLogits):
 
     @action
     def initialise(self, projection_set: ProjectionSet) -> None:
-        """Puts the centres of the first layer at random different values of the training set."""
-        self.networks.fit_centres(projection_set.gather(torch.cat([batch["input"] for batch in projection_set])))
+        """Puts centres at random different training values; the scale of values to predict is taken from them."""
+        batches = list(projection_set)
+        self.networks.fit_centres(projection_set.gather(torch.cat([batch["input"] for batch in batches])))
+        if self.domain.task == "regression":
+            target = projection_set.gather(torch.cat([batch["target"] for batch in batches])).flatten(1)
+            self.bias.copy_(target.mean(0).expand_as(self.bias))
+            self.networks.unit.copy_(spread(target))
 
     @action
     def centre(self, projection_set: ProjectionSet) -> None:

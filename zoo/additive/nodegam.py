@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from zoo.additive.layers.entries import Entries
 from zoo.additive.layers.interactions import Interactions
-from zoo.additive.layers.readout import additive_evidence, no_curve, outputs_of, per_class, table_of
+from zoo.additive.layers.readout import additive_evidence, no_curve, outputs_of, per_class, spread, table_of
 from zoo.additive.layers.tree_layer import TreeLayer
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
@@ -33,9 +33,10 @@ GROUPS = ("trees", "weight", "bias")
 RECIPE = Recipe(
     stages=(
         Stage("initialise"),
-        Stage("anneal", epochs=40, train=GROUPS, anneal=True),
+        Stage("anneal", epochs=20, train=GROUPS, anneal=True),
         Stage("harden"),
-        Stage("tune", epochs=60, train=GROUPS, decay_every=20, decay=0.3),
+        Stage("initialise"),
+        Stage("tune", epochs=80, train=GROUPS, decay_every=20, decay=0.3),
         Stage("purify"),
         Stage("measure", epochs=1, train=()),
     ),
@@ -64,15 +65,17 @@ class NODEGAM(UnitLogits):
 
     See `zoo.additive.layers.tree_layer.TreeLayer`. The choice of columns is soft at first; its temperature falls in the
     recipe's stage with `anneal`. The action `harden` makes it final and keeps the `pairs` with the largest variance on
-    the training set; trees of other pairs read the first of their columns instead. Training goes on. The action
-    `purify` gives each pair the mean 0 in each bin of its columns over the training rows; what it loses is added to
-    the functions of the single columns as steps, and their means to b, so that no score changes.
+    the training set; trees of other pairs read the first of their columns instead. The action `initialise` then puts
+    the splits at values of the chosen columns, and training goes on. The action `purify` gives each pair the mean 0 in
+    each bin of its columns over the training rows; what it loses is added to the functions of the single columns as
+    steps, and their means to b, so that no score changes.
 
     Units are all columns, then the pairs, by name "a x b". Two classes and single values: the activation is f_k(x).
 
     Differs from the published code: the splits of categories and missing codes read a number that each tree learns
     (there: target encoding); there is a limit to the number of pairs, because units are a fixed set; purification
-    works on bins and corrects the trees by steps (there: it replaces them by tables of the values in the data);
+    works on bins and corrects the trees by steps (there: it replaces them by tables of the values in the data); splits
+    start at different values, most of them sharp, and again when choices are final (there: at random rows, soft);
     epochs of a fixed number in place of steps until the validation error stops to fall; no pre-training, no penalty on
     outputs, no average of checkpoints.
 
@@ -95,6 +98,7 @@ class NODEGAM(UnitLogits):
     default_recipe = RECIPE
     weighs_rows = True
     bias: Tensor
+    unit: Tensor
     temperature: Tensor
     hard: Tensor
     owner: Tensor
@@ -134,6 +138,7 @@ class NODEGAM(UnitLogits):
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.entries = Entries(table, bins)
         self.interactions = Interactions(count, pairs, self.entries.density.shape[1], outputs)
+        self.register_buffer("unit", torch.ones(outputs))  # of the sum of the trees; 1 until it is set
         self.register_buffer("temperature", torch.tensor(1.0))
         self.register_buffer("hard", torch.tensor(False))
         self.register_buffer("owner", torch.zeros(layers * trees, count + pairs))  # unit of each tree; 0 while soft
@@ -159,7 +164,7 @@ class NODEGAM(UnitLogits):
 
     def functions(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """f_k(x) before purification, (B, K, C'), and the sum of the trees without a unit, (B, C')."""
-        parts = torch.einsum("btc,tcd->btd", self.outputs(x), self.weight)
+        parts = torch.einsum("btc,tcd->btd", self.outputs(x), self.weight * self.unit)
         return torch.einsum("btd,tk->bkd", parts, self.owner), torch.einsum("btd,t->bd", parts, 1 - self.owner.sum(1))
 
     def evidence(self, x: Tensor) -> Evidence:
@@ -174,7 +179,7 @@ class NODEGAM(UnitLogits):
 
     def _training_evidence(self, x: Tensor) -> Evidence:
         """The same score, all of it in the bias while choices are soft: no tree belongs to a unit then."""
-        weight = F.dropout(self.weight, self.dropout, self.trees.training)
+        weight = F.dropout(self.weight * self.unit, self.dropout, self.trees.training)
         outputs = self.outputs(x, None if self.hard else float(self.temperature))
         parts = torch.einsum("btc,tcd->btd", outputs, weight)
         functions = torch.einsum("btd,tk->bkd", parts, self.owner)
@@ -217,12 +222,20 @@ class NODEGAM(UnitLogits):
 
     @action
     def initialise(self, projection_set: ProjectionSet) -> None:
-        """Puts the thresholds of all splits at random values of what the splits read."""
-        rows, found = [], 0
+        """Puts thresholds at random values of what the splits read; starts at mean and unit of values to predict.
+
+        After `harden`, splits of the chosen columns begin anew.
+        """
+        rows, targets, found = [], [], 0
         for batch in projection_set:
             rows.append(batch["input"])
+            targets.append(batch["target"])
             if (found := found + len(rows[-1])) >= ENOUGH:
                 break
+        if self.domain.task == "regression" and not self.hard:
+            target = torch.cat(targets).flatten(1)
+            self.bias.copy_(target.mean(0))
+            self.unit.copy_(spread(target))
         self.outputs(torch.cat(rows), None if self.hard else 1.0, initialise=True)
 
     @action

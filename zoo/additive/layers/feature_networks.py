@@ -29,12 +29,16 @@ class FeatureNetworks(nn.Module):
         hidden: widths of the dense layers.
         activation: of the first layer, "relu" or "exu".
         dropout: in [0, 1), of hidden units.
+
+    Attributes:
+        unit: (C',) factor of all values, so that weights of size 1 fit targets of any size; 1 until it is set.
     """
 
     place: Tensor
     indicator: Tensor
     first: Tensor
     numeric: Tensor
+    unit: Tensor
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class FeatureNetworks(nn.Module):
         for name, buffer in {"place": place, "indicator": indicator, "first": first}.items():
             self.register_buffer(name, buffer, persistent=False)
         self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long), persistent=False)
+        self.register_buffer("unit", torch.ones(outputs))
         networks, sizes = copies * len(numeric), (units, *hidden)
         self.weight = nn.Parameter(torch.empty(networks, 1, units))
         self.centre = nn.Parameter(torch.empty(networks, 1, units))
@@ -100,7 +105,8 @@ class FeatureNetworks(nn.Module):
         hot = x * self.indicator
         constants = torch.einsum("bf,fk,nfc->bnkc", hot, self.place, self.constants)
         present = 1 - (hot @ self.place)[:, self.numeric]  # (B, K')
-        return constants.index_add(2, self.numeric, (networks * present[:, None, :, None]).to(constants.dtype))
+        found = constants.index_add(2, self.numeric, (networks * present[:, None, :, None]).to(constants.dtype))
+        return found * self.unit
 
 
 def _glorot(weight: Tensor) -> None:

@@ -29,6 +29,12 @@ def outputs_of(domain: Domain) -> int:
     return 1 if domain.task == "classification" and len(domain.classes) == 2 else len(domain.classes)
 
 
+def spread(targets: Tensor) -> Tensor:
+    """(C,) standard deviations of targets (N, C); 1 of a constant."""
+    found = targets.double().std(0, correction=0).to(targets)
+    return torch.where(found > 0, found, 1.0)
+
+
 def weights_of(domain: Domain) -> Tensor:
     """(C,) what one number of a unit counts in each score, if it has but one."""
     return torch.tensor([-0.5, 0.5] if domain.task == "classification" else [1.0])
