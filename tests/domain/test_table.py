@@ -50,8 +50,8 @@ def test_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"features": ()}, "features must be one or more different names"),
-        ({"features": ("x", "x")}, "features must be one or more different names"),
+        ({"features": ()}, "features must be one or more names; got none|two inputs have the name"),
+        ({"features": ("x", "x")}, "features must be one or more names; got none|two inputs have the name"),
         ({"mean": (1.0,)}, "one number for each of 2 features, and std above 0; got 1 and 2"),
         ({"std": (1.0, 0.0)}, "and std above 0; got 2 and 2, smallest std 0.0"),
     ],

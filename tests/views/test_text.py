@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.small_models import IMAGES, cbm, probpsenn, protopnet
 from zoo.core.evidence import Unit
 from zoo.core.explanation import Explanation
+from zoo.domain import Column, TableDomain
 from zoo.views.html import fragment
 from zoo.views.sums import decimals, fixed, printed_sum, weight_of
 from zoo.views.text import table
@@ -189,3 +190,14 @@ def test_names_of_any_width_are_aligned_and_harmless() -> None:
 def test_others_are_counted_where_the_score_is_no_sum() -> None:
     one = replace(of_terms([1.0, 2.0, 3.0], 0.0), contributions=None, bias=None)
     assert "  2 other units\n" in table(one, 1) and "other" not in table(one, 3)
+
+
+def test_the_raw_row_of_a_wide_table_is_wrapped_and_limited() -> None:
+    columns = [Column(name=f"measurement {i}", kind="category", levels=("x" * 400, "y")) for i in range(40)]
+    domain = TableDomain(classes=("a", "b"), columns=tuple(columns))
+    x = torch.zeros(1, len(domain.features))
+    x[0, ::2] = 1
+    lines = table(
+        replace(of_terms([0.5], 0.0), domain=domain, inputs=x, scores=torch.tensor([[0.5, 0.0]]))
+    ).splitlines()
+    assert max(map(len, lines)) <= 100 and "and 24 more columns" in "\n".join(lines)

@@ -186,12 +186,17 @@ class GA2M(UnitLogits):
         return model.eval()
 
     def _training_rows(self, projection_set: ProjectionSet) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs (N, F), targets and weights (N,) of the training set."""
-        batches = list(projection_set)
-        inputs = projection_set.gather(torch.cat([batch["input"] for batch in batches]))
-        target = projection_set.gather(torch.cat([batch["target"] for batch in batches]))
-        weight = torch.cat([self._weights(batch) for batch in batches])
-        return inputs, target, projection_set.gather(weight)
+        """Inputs (N, F), targets and weights (N,) of the training set, without a second copy of them in memory."""
+        count, start = len(range(projection_set.rank, len(projection_set), projection_set.world)), 0
+        found: dict[str, Tensor] = {}
+        for batch in projection_set:
+            end = start + len(batch["input"])
+            for name, part in {**batch, "weight": self._weights(batch)}.items():
+                if name in ("input", "target", "weight"):
+                    found.setdefault(name, part.new_empty(count, *part.shape[1:]))[start:end] = part
+            start = end
+        inputs, target, weight = (projection_set.gather(found[name]) for name in ("input", "target", "weight"))
+        return inputs, target, weight
 
     def _weights(self, batch: Batch) -> Tensor:
         """(B,) of the rows, with those of their classes."""

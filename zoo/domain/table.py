@@ -50,8 +50,11 @@ class TableDomain(Domain):
         if self.columns:
             self._describe_inputs()
         count = len(self.features)
-        if len(set(self.features)) < count or not count:
-            raise ValueError(f"features must be one or more different names; got {self.features}.")
+        if not count:
+            raise ValueError("features must be one or more names; got none.")
+        if len(set(self.features)) < count:
+            twice = next(name for name in self.features if self.features.count(name) > 1)
+            raise ValueError(f"two inputs have the name '{twice}'; rename a column.")
         object.__setattr__(self, "mean", self.mean or (0.0,) * count)
         object.__setattr__(self, "std", self.std or (1.0,) * count)
         if len(self.mean) != count or len(self.std) != count or min(self.std) <= 0:

@@ -1,5 +1,6 @@
 """An explanation as a table of text, for a terminal."""
 
+from textwrap import wrap
 from unicodedata import category, combining, east_asian_width
 
 from zoo.core.explanation import Explanation, Term
@@ -9,7 +10,7 @@ from zoo.views.naming import name_of
 from zoo.views.sums import decimals, fixed, known_of, printed_sum, weight_of
 
 TOTALS = {"zero": "score", "mean": "score - mean", "runner-up": "margin"}
-COLUMNS = 16  # of a row that are listed
+COLUMNS, CELL, LINE = 16, 48, 98  # of a row: columns that are listed, letters of each, and letters of a line
 
 
 def table(explanation: Explanation, top: int = 8) -> str:
@@ -26,7 +27,7 @@ def _block(one: Explanation, top: int) -> str:
     rows, digits = (_ranking if one.contributions is None else _addition)(one, top)
     share = "" if one.probability is None else f", probability {one.probability.item():.1%}"
     head = f"{printable(one.target_names[0])}: {one.space} {fixed(one.score.item(), digits)}{share}"
-    raw = [f"  {printable(text)}" for text in _raw_values(one)]
+    raw = [f"  {line}" for line in _raw_values(one)]
     statement = [f"  {printable(one.statements[0])}"] if one.statements and one.statements[0] else []
     warnings = [f"  warning: {printable(text)}" for text in (one.warnings[0] if one.warnings else ())]
     by = "effect on the score" if "absent" in one.details else "activation"
@@ -36,12 +37,14 @@ def _block(one: Explanation, top: int) -> str:
 
 
 def _raw_values(one: Explanation) -> list[str]:
-    """The raw columns of a row of a table, in one line."""
+    """The raw columns of a row of a table, in lines."""
     if not isinstance(one.domain, TableDomain) or one.inputs is None:
         return []
     cells = list(one.domain.cells(one.inputs[0]).items())
     more = [f"and {len(cells) - COLUMNS} more columns"] if len(cells) > COLUMNS else []
-    return [", ".join([f"{name} = {value}" for name, value in cells[:COLUMNS]] + more)]
+    shown = [printable(f"{name} = {value}") for name, value in cells[:COLUMNS]]
+    cut = [text if len(text) <= CELL else f"{text[: CELL - 1]}…" for text in shown]
+    return wrap(", ".join(cut + more), LINE, break_long_words=False, break_on_hyphens=False)
 
 
 def _addition(one: Explanation, top: int) -> tuple[list[tuple[str, ...]], int]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.additive.layers.bins import Bins
-from zoo.additive.layers.readout import no_curve, per_class
+from zoo.additive.layers.readout import no_curve, pair_name, per_class
 from zoo.core.curves import Axis, Curve
 from zoo.domain import TableDomain
 
@@ -87,7 +87,7 @@ class Effects(nn.Module):
     def names(self) -> list[str]:
         """Name of each effect, unique."""
         names = [column.name for column in self.bins.columns]
-        pairs = [f"{names[i]} x {names[j]}" for i, j in self.used]
+        pairs = [pair_name(names, i, j) for i, j in self.used]
         return names + pairs + [f"unused pair {p + 1}" for p in range(len(pairs), len(self.columns))]
 
     def curves(self) -> tuple[Curve, ...]:

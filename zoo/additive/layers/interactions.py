@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.additive.layers.purify import purify_pair
+from zoo.additive.layers.readout import pair_name
 from zoo.core.evidence import Unit
 
 
@@ -105,5 +106,5 @@ class Interactions(nn.Module):
             if a == b:
                 units.append(Unit(f"(unused pair {p + 1})", "pair", source={"pruned": True}))
             else:
-                units.append(Unit(f"{names[a]} x {names[b]}", "pair"))
+                units.append(Unit(pair_name(names, a, b), "pair"))
         return tuple(units)

@@ -5,6 +5,8 @@ two classes are -1/2 and +1/2 of the sum, so that their difference, the log-odds
 For more classes a unit has one number for each class, and its activation is 1.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -67,6 +69,12 @@ def no_curve(unit: str, columns: int, classes: int) -> Curve:
     """The curve of a unit that a model does not use: a constant of 0, on axes of no column."""
     size = (1,) * columns
     return Curve(unit, (Axis("", "steps"),) * columns, torch.zeros(*size, classes), torch.ones(size))
+
+
+def pair_name(names: Sequence[str], first: int, second: int) -> str:
+    """The name of a pair of columns, other than those of all columns."""
+    name = f"{names[first]} x {names[second]}"
+    return f"{name} (pair)" if name in names else name
 
 
 def column_support(slices: tuple[slice, ...], terms: list[tuple[int, ...]]) -> Tensor:

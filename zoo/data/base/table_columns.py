@@ -23,6 +23,10 @@ KNOTS = 100  # of quantile scaling
 EVERY = "*"  # in place of a column's name: all columns
 DATE = r"^\d{4}-\d{2}-\d{2}([T ].*)?$"
 DECIMAL_COMMA = r"^[-+]?\d+(\.\d{3})*,\d+$"
+OTHER_DATE = r"^(\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./]\d{1,2}[./]\d{1,2}|\d{1,2}:\d{2}(:\d{2})?)\b.*$"
+OTHER_NUMBER = (
+    r"^\p{Sc}?\s*[-+\x{2212}]?\s*\p{Sc}?\s*\d[\d\s.,'\x{2019}]*\s*[%\x{2030}\p{Sc}]?$"  # 12 %, $ 1,200, 1 200
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,14 @@ class Wishes:
     types: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     missing: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     scaling: str = "standard"
+
+    def __post_init__(self) -> None:
+        for name, given in (("types", self.types), ("missing", self.missing)):
+            if not isinstance(given, Mapping):
+                raise ValueError(f"{name} must be a mapping from names of columns; got {given!r:.80}.")
+        for column, codes in self.missing.items():
+            if isinstance(codes, str) or not isinstance(codes, Sequence):
+                raise ValueError(f"missing: '{column}' must be a list such as [{codes}]; got {codes!r:.80}.")
 
     def codes(self, column: str) -> tuple[str, ...]:
         """The codes of missing values of a column as texts."""
@@ -92,7 +104,8 @@ def _describe(frame: Frame, name: str, train: "np.ndarray", wishes: Wishes) -> l
         return []
     missing = tuple(code for code in dict.fromkeys((*codes, "")) if _occurs(code, text))
     column = Column(name=name, missing=missing, absent=tuple(code for code in codes if code not in missing))
-    kind = wishes.types.get(name) or _kind_of(frame, name, text, {*missing, ""})
+    if (kind := wishes.types.get(name)) is None:
+        kind = _kind_of(frame, name, text, {*missing, ""})
     if kind == "category":
         return [replace(column, kind=kind, levels=_levels(name, levels, frame))]
     if kind == "date":
@@ -134,7 +147,8 @@ def _encoded(column: Column, cell: str, text: "pl.Series", frame: Frame) -> Enco
     try:
         return column.encode(cell)
     except ValueError as error:
-        raise ValueError(f"{frame.where(int((text == cell).arg_max() or 0))}: '{column.source}' {error}.") from None
+        where = frame.where(int((text == cell).arg_max() or 0))
+        raise ValueError(f"{where}: '{column.source}' {str(error).removesuffix('.')}.") from None
 
 
 def scaled(column: Column, numbers: "np.ndarray") -> "np.ndarray":
@@ -173,7 +187,17 @@ def _kind_of(frame: Frame, name: str, text: "pl.Series", missing: set[str]) -> s
             f"column '{name}' has numbers with decimal commas, such as {cells[0]!r}; write points, or set types: "
             f"{{{name}: category}}."
         )
-    return "date" if bool(cells.str.contains(DATE).all()) else "category"
+    if bool(cells.str.contains(DATE).all()):
+        return "date"
+    for what, pattern, remedy in (
+        ("dates or times", f"{DATE}|{OTHER_DATE}", "write dates as 2024-12-31 and times as numbers"),
+        ("numbers with other signs", OTHER_NUMBER, "write plain numbers such as 1200.5"),
+    ):
+        if bool(cells.str.contains(pattern).all()):
+            raise ValueError(
+                f"column '{name}' has {what}, such as {cells[0]!r:.80}; {remedy}, or set types: {{{name}: category}}."
+            )
+    return "category"
 
 
 def _levels(name: str, cells: "pl.Series", frame: Frame) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from zoo.data.base.frames import Frame
 from zoo.data.base.sampling import stratified_split
 from zoo.data.base.splits import SPLITS
+from zoo.data.base.table_columns import DATE
 from zoo.domain.columns import is_number
 from zoo.utils.errors import did_you_mean
 
@@ -24,6 +25,8 @@ def split_column(split: Mapping[str, str] | None, frame: Frame) -> tuple[str, st
     """
     if split is None:
         return ("column", "split") if "split" in frame.cells.columns else ("random", "")
+    if not isinstance(split, Mapping):
+        raise ValueError(f"split must be a mapping such as {{group: NAME}}; got {split!r:.80}.")
     if not split:
         return "random", ""
     if len(split) != 1 or (way := next(iter(split))) not in WAYS:
@@ -60,9 +63,18 @@ def split_rows(
     cells = frame.column(name)
     if way == "column":
         return _named(frame, name, cells.to_list(), held_out[0], targets, seed, has_test)
+    if (cells == "").any():
+        raise ValueError(
+            f"{frame.where(int((cells == '').arg_max() or 0))}: '{name}' is empty, and rows are split by it."
+        )
     values = cells.to_numpy()
     if way == "time":
         numbers = np.array([float(v) if is_number(v) else np.nan for v in values])
+        if (np.isnan(numbers).any() and not bool(cells.str.contains(DATE).all())) or cells.n_unique() < 2:
+            raise ValueError(
+                f"{frame.name}: column '{name}' must have several numbers, or dates such as 2024-12-31, to order rows "
+                f"by time; got {values[0]!r:.80}."
+            )
         keys = values if np.isnan(numbers).any() else numbers  # ISO dates are in order as texts
         place = np.argsort(keys, kind="stable").argsort(kind="stable")
     else:
@@ -84,7 +96,10 @@ def _named(
     for split in np.unique(names):
         if split not in SPLITS:
             where = frame.where(int(np.argmax(names == split)))
-            raise ValueError(f"{where}: split is '{split}'; expected train, val or test; {did_you_mean(split, SPLITS)}")
+            raise ValueError(
+                f"{where}: split is '{split}'; expected train, val or test; {did_you_mean(split, SPLITS)} If "
+                f"'{name}' is no split, set split: {{}}, which splits by chance."
+            )
     rows = {split: np.flatnonzero(names == split) for split in SPLITS if (names == split).any()}
     if "train" not in rows:
         raise ValueError(f"{frame.name}: no row is of the train split; column '{name}' names the split of each row.")

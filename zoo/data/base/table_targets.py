@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.base.frames import Frame
+from zoo.data.base.table_columns import DECIMAL_COMMA
 from zoo.domain.columns import is_number
 from zoo.utils.optional import need
 
@@ -45,10 +46,14 @@ def read_targets(frame: Frame, columns: Sequence[str], task: str | None) -> Targ
     Raises:
         ValueError: a cell is empty or, for regression, not a number; names file and line.
     """
+    if not columns:
+        raise ValueError("the target is the name of a column, or a list of names; got none.")
     cells = [frame.column(name) for name in columns]
     for name, text in zip(columns, cells, strict=True):
         if (text == "").any():
             raise ValueError(f"{frame.where(int((text == '').arg_max() or 0))}: the target '{name}' is empty.")
+        if task != "classification" and bool(text.str.contains(DECIMAL_COMMA).all()):
+            raise ValueError(f"the target '{name}' has numbers with decimal commas, such as {text[0]!r}; write points.")
     if task is None:
         task = "regression" if len(columns) > 1 or _is_value(cells[0]) else "classification"
     if task == "regression":
@@ -57,10 +62,24 @@ def read_targets(frame: Frame, columns: Sequence[str], task: str | None) -> Targ
     if len(columns) > 1:
         raise ValueError(f"several targets are values to predict; got task 'classification' for {', '.join(columns)}.")
     names, classes = np.unique(cells[0].to_numpy().astype(str), return_inverse=True)
+    _check_spelling(columns[0], names.tolist())
     if all(is_number(name) for name in names):
         order = np.argsort([float(name) for name in names], kind="stable")
         names, classes = names[order], order.argsort()[classes]
     return Targets(task, tuple(map(str, names)), torch.from_numpy(classes.astype(np.int64)))
+
+
+def _check_spelling(column: str, names: Sequence[str]) -> None:
+    """Refuses classes that are the same number, and warns of those that differ in upper and lower case alone."""
+    for what, key in (("the same number", lambda name: str(float(name)) if is_number(name) else name), ("", str.lower)):
+        found: dict[str, str] = {}
+        for name in names:
+            other = found.setdefault(key(name), name)
+            if other == name:
+                continue
+            if what:
+                raise ValueError(f"the target '{column}' has the classes '{other}' and '{name}', which are {what}.")
+            warnings.warn(f"the target '{column}' has the classes '{other}' and '{name}'; are they one?", stacklevel=4)
 
 
 def warn_of_leaks(frame: Frame, names: Sequence[str], targets: Targets, train: "np.ndarray") -> None:
@@ -70,7 +89,7 @@ def warn_of_leaks(frame: Frame, names: Sequence[str], targets: Targets, train: "
     to predict, or that lie in separate intervals for the classes.
     """
     pl = need("polars", "table")
-    target = targets.values[train].numpy()
+    target = targets.values[train].double().numpy() if targets.task == "regression" else targets.values[train].numpy()
     for name in names:
         text = frame.column(name).gather(train)
         numbers, count = text.cast(pl.Float64, strict=False).to_numpy(), text.n_unique()

@@ -85,7 +85,10 @@ class Table(DataModule):
             check_choice(("classification", "regression"), task=task)
         self.path, self.test, self.task, self.split, self.weight = path, test, task, split, weight
         self.target = [target] if isinstance(target, str) else list(target)
-        self.wishes = Wishes(dict(types or {}), dict(missing or {}), scaling)
+        self.wishes = Wishes({} if types is None else types, {} if missing is None else missing, scaling)
+        for what, names in (("leave_out", leave_out), ("concepts", concepts)):
+            if isinstance(names, str):
+                raise ValueError(f"{what} must be a list of names such as [{names}]; got '{names}'.")
         self.leave_out, self.concepts = list(leave_out), list(concepts)
 
     def read(self, source: Any) -> Frame:
@@ -134,7 +137,9 @@ class Table(DataModule):
         others = {*self.target, *self.leave_out, *self.concepts, self.weight, None if time else split}
         names = [name for name in frame.cells.columns if name not in others]
         if not names:
-            raise ValueError(f"{frame.name} has no columns of features besides {', '.join(map(str, others - {None}))}.")
+            raise ValueError(
+                f"{frame.name} has no columns of features besides {', '.join(str(name) for name in others if name)}."
+            )
         self.wishes.check(names)
         return names
 
@@ -189,6 +194,8 @@ class Table(DataModule):
         numbers = text.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
         if not (wrong := ~(numbers >= 0) | ~np.isfinite(numbers)).any() and numbers[train].sum() > 0:
             return torch.from_numpy(numbers / numbers[train].mean()).float()
+        if not wrong.any():
+            raise ValueError(f"{frame.name}: the weights '{self.weight}' of all training rows are 0.")
         row = int(wrong.argmax())
         raise ValueError(f"{frame.where(row)}: the weight '{self.weight}' must be 0 or more; got {text[row]!r:.80}.")
 
@@ -210,6 +217,9 @@ def _check_rows(targets: Targets, rows: Rows, frame: Frame, splits: set[str]) ->
     if targets.task == "regression":
         if len(rows["train"]) < 3:
             raise ValueError(f"{where} has {len(rows['train'])} rows to train on; three or more are needed.")
+        for name, values in zip(targets.names, targets.values[rows["train"]].T, strict=True):
+            if float(values.min()) == float(values.max()):
+                raise ValueError(f"{where}: the target '{name}' is {values[0]:g} in every training row.")
         return
     labels = {split: [targets.names[c] for c in targets.values[chosen].tolist()] for split, chosen in rows.items()}
     check_class_sizes(Counter(labels["train"]), splits, where, "rows")
