@@ -72,6 +72,7 @@ class CurveCBM(CBM):
     """
 
     default_recipe = RECIPE
+    reference = "zero"  # the curves are of single classes
     head: CurveHead
 
     def __init__(

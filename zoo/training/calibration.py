@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -65,6 +64,8 @@ class Calibration:
             return Calibration(kind, *_platt(scores, target))
         if scores.shape[1] != 2:
             raise ValueError(f"isotonic calibration is for two classes; got {scores.shape[1]}. Use kind='platt'.")
+        from sklearn.isotonic import IsotonicRegression  # takes a second, and few need it
+
         found = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores.diff()[:, 0], target)
         places, values = found.X_thresholds_.tolist(), found.y_thresholds_.tolist()
         return Calibration(kind, places=tuple(places), values=tuple(values))
