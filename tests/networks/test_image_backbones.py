@@ -6,8 +6,9 @@ import torch
 import zoo
 from zoo.domain import ImageDomain
 from zoo.networks import image_backbones
+from zoo.networks.base import Features
 from zoo.networks.encoders import create_encoder
-from zoo.networks.image_backbones import Backbone, FeatureMaps, convnet, create_backbone, register_backbone
+from zoo.networks.image_backbones import Backbone, convnet, create_backbone, register_backbone
 
 STACK = ImageDomain(classes=("a", "b"), size=(8, 8), channels=5, mean=(0.5,) * 5, std=(0.5,) * 5)
 SMALL = {"name": "convnet", "widths": [6], "strided": True}
@@ -74,10 +75,10 @@ def test_feature_maps_are_returned_as_they_are() -> None:
     backbone = convnet(3, widths=(3,), strided=True).eval()
     x = torch.randn(2, 3, 4, 4)
     maps = backbone(x)
-    again = backbone(maps.as_subclass(FeatureMaps))
+    again = backbone(maps.as_subclass(Features))
     assert torch.equal(again, maps) and type(again) is torch.Tensor
     assert not torch.equal(backbone(x), x)
-    assert type(maps.as_subclass(FeatureMaps) * 2) is torch.Tensor  # what is computed of them is no longer a map
+    assert type(maps.as_subclass(Features) * 2) is torch.Tensor  # what is computed of them is no longer a map
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "deit_tiny_distilled_patch16_224"])
