@@ -24,25 +24,29 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=100, help="test rows for the metrics (default: 100)")
     options = parser.parse_args()
     configs = sorted((ROOT / "configs" / "worlds").glob("*_part_birds.yaml"))
-    wanted = [(config, seed) for seed in options.seeds for config in configs]
-    with ThreadPoolExecutor(options.jobs) as pool:
-        done = list(pool.map(lambda job: trained(*job, options.runs, options.jobs), wanted))
-    if not all(done):
-        return 1
+    taught = [config for config in configs if "teacher:" in config.read_text(encoding="utf-8")]
+    for group in ([config for config in configs if config not in taught], taught):  # teachers first
+        wanted = [(config, seed) for seed in options.seeds for config in group]
+        with ThreadPoolExecutor(options.jobs) as pool:
+            done = list(pool.map(lambda job: trained(*job, options.runs, options.jobs, job[0] in taught), wanted))
+        if not all(done):
+            return 1
     command = [sys.executable, str(ROOT / "train.py"), "leaderboard", str(options.runs)]
     command += ["--config", str(ROOT / "configs" / "worlds" / "blackbox_part_birds.yaml")]
     command += ["--limit", str(options.limit), "--output", str(ROOT / "benchmarks")]
     return subprocess.run(command).returncode
 
 
-def trained(config: Path, seed: int, runs: Path, jobs: int) -> bool:
-    """Whether a model is there, after training it if it was not."""
+def trained(config: Path, seed: int, runs: Path, jobs: int, taught: bool) -> bool:
+    """Whether a model is there, after training it if it was not; its teacher is the black box of the same seed."""
     folder = runs / f"{config.stem}_seed{seed}"
     if (folder / "metrics.json").is_file():
         return True
     print(f"training {config.stem}, seed {seed}", flush=True)
     command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", str(config), "--output", str(folder)]
     command += ["--seed_everything", str(seed), "--trainer.enable_progress_bar", "false"]
+    if taught:
+        command += ["--model.init_args.recipe.teacher.run", str(runs / f"blackbox_part_birds_seed{seed}")]
     threads = {"OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // jobs, 1))}
     done = subprocess.run(command, env={**os.environ, **threads}, capture_output=True, text=True)
     if done.returncode:

@@ -45,6 +45,7 @@ def test_cells_of_any_convolutions_are_patches() -> None:
         seen = gradient[0].abs().sum(0) > 0
         field = evidence.support[0, k].repeat_interleave(4, 0).repeat_interleave(4, 1)[:12, :10] > 0
         assert not (seen & ~field).any() and (bool(seen.any()) or closed[k])
+    assert ((model.field > 0) & (model.field < 1)).any() and (model.field.flatten(1).amax(1) == 1).all()
     with pytest.raises(ValueError, match="receptive field is known"):
         bagnet(trunk={"name": "resnet18"})
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register
@@ -23,6 +24,7 @@ from zoo.training.modes import evaluating
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
+from zoo.utils.checks import check_above
 
 RECIPE = Recipe(
     stages=(Stage("train", epochs=30, train=("backbone", "head")),),
@@ -41,7 +43,10 @@ CONVNET = {"name": "convnet", "widths": [8, 8], "strided": True}  # of the small
     paper="Brendel and Bethge, ICLR 2019",
     small=Small(
         {"widths": [8, 16], "depths": [1, 2], "strides": [2, 1], "wide": 1},
-        variants={"corner": Small({"shortcut": "corner"}), "gated": Small({"trunk": CONVNET, "gate": True})},
+        variants={
+            "corner": Small({"shortcut": "corner"}),
+            "gated": Small({"trunk": CONVNET, "gate": True, "focus": 0.2}),
+        },
     ),
 )
 class BagNet(UnitLogits):
@@ -71,7 +76,12 @@ class BagNet(UnitLogits):
         wide: number of stages, from the first, whose first block has a 3 x 3 convolution.
         shortcut: which of the cells that a 3 x 3 convolution reads the shortcut adds: "centre", or "corner", the top
             left one, as published.
-        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, head.
+        gate: learn which patches count.
+        trunk: in place of the residual network of the arguments above, see
+            `zoo.networks.image_backbones.create_backbone`; its receptive field must be known.
+        focus: the supports fall off from the centre of the patch like a normal distribution whose deviation is this
+            share of its side, as the influence of pixels does; by default they are 1 in the whole patch.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, head and, if there is one, gate.
 
     Attributes:
         receptive_field: side of a patch in pixels.
@@ -85,7 +95,7 @@ class BagNet(UnitLogits):
 
     reference = "mean"
     default_recipe = RECIPE
-    field: Tensor  # (h w, H', W') bool, see `_fields`
+    field: Tensor  # (h w, H', W') in [0, 1], see `_fields`
 
     def __init__(
         self,
@@ -97,10 +107,12 @@ class BagNet(UnitLogits):
         shortcut: Literal["centre", "corner"] = "centre",
         gate: bool = False,
         trunk: dict[str, Any] | None = None,
+        focus: float | None = None,
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(domain, recipe, default_recipe=GATED if gate else RECIPE)
         self.keep_arguments(locals())
+        check_above(0, focus=1.0 if focus is None else focus)
         if not isinstance(self.domain, ImageDomain):
             raise ValueError(f"BagNet reads images; this domain is of modality '{self.domain.modality}'.")
         if trunk is None:
@@ -123,7 +135,7 @@ class BagNet(UnitLogits):
         if self.gate is not None:  # open at first
             nn.init.zeros_(self.gate.weight)
             nn.init.ones_(self.gate.bias)
-        self.grid = self._grid()
+        self.grid, self.focus = self._grid(), focus
         self.space = "logit" if self.domain.task == "classification" else "value"
         self.register_buffer("field", self._fields(), persistent=False)
 
@@ -133,19 +145,23 @@ class BagNet(UnitLogits):
         return int(h), int(w)
 
     def _fields(self) -> Tensor:
-        """(h w, H', W') bool, the patch of each cell, on a grid with one point for every `jump` pixels."""
+        """(h w, H', W') the patch of each cell, on a grid with one point for every `jump` pixels; 0 outside of it."""
         lines = []
         for cells, side in zip(self.grid, self.domain.shape[1:], strict=True):
-            start = torch.arange(cells)[:, None] * self.jump + self.start
-            block = torch.arange(0, side, self.jump)
-            lines.append((block + self.jump > start) & (block < start + self.receptive_field))
-        return (lines[0][:, None, :, None] & lines[1][None, :, None, :]).flatten(0, 1)
+            place = torch.arange(side) - (torch.arange(cells)[:, None] * self.jump + self.start)
+            inside = ((place >= 0) & (place < self.receptive_field)).float()
+            if self.focus is not None:
+                far = (place - (self.receptive_field - 1) / 2) / (self.focus * self.receptive_field)
+                inside = inside * torch.exp(-far.square() / 2)
+            pooled = F.avg_pool1d(inside, self.jump, ceil_mode=True)  # of the pixels that exist
+            lines.append(pooled / pooled.amax(1, keepdim=True) if self.focus is not None else (pooled > 0).float())
+        return (lines[0][:, None, :, None] * lines[1][None, :, None, :]).flatten(0, 1)
 
     def evidence(self, x: Tensor) -> Evidence:
         z = self.backbone(x).flatten(2).mT
         logits = self.head(z) - self.head.bias  # (B, h w, C)
         logits = logits / logits.shape[1]
-        support = None if self.training else self.field.float().expand(x.shape[0], -1, -1, -1)
+        support = None if self.training else self.field.expand(x.shape[0], -1, -1, -1)
         bias = self.head.bias.expand(x.shape[0], -1)
         activation = torch.ones_like(logits[..., 0]) if self.gate is None else torch.relu(self.gate(z))[..., 0]
         return Evidence(activation, support, {"unit_logits": logits, "bias": bias})
