@@ -28,7 +28,11 @@ def main() -> int:
     for group in ([config for config in configs if config not in taught], taught):  # teachers first
         wanted = [(config, seed) for seed in options.seeds for config in group]
         with ThreadPoolExecutor(options.jobs) as pool:
-            done = list(pool.map(lambda job: trained(*job, options.runs, options.jobs, job[0] in taught), wanted))
+            done = [
+                pool.submit(trained, config, seed, options.runs, options.jobs, config in taught)
+                for config, seed in wanted
+            ]
+        done = [job.result() for job in done]
         if not all(done):
             return 1
     command = [sys.executable, str(ROOT / "train.py"), "leaderboard", str(options.runs)]
