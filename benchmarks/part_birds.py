@@ -2,7 +2,8 @@
 
 Each config in configs/worlds whose name ends in part_birds.yaml is trained with each seed, to runs/part_birds; existing
 runs are kept. One seed of all models takes about 25 minutes on one core; `--jobs 2` trains two at a time. The metrics
-of 100 rows take about a minute for each model, and those of the post-hoc methods four minutes more.
+of 100 rows take about a minute for each model, those of the post-hoc methods five to ten more, for Sum-of-
+Parts about half an hour.
 """
 
 import argparse
