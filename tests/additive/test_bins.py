@@ -4,6 +4,7 @@ import torch
 
 from tests.domain.test_columns import CREDIT, ROW
 from zoo.additive.layers.bins import Bins, edges_of
+from zoo.domain import Column, TableDomain
 
 
 def test_bins_of_numbers_missing_codes_and_levels() -> None:
@@ -35,3 +36,11 @@ def test_few_values_get_a_bin_each_and_many_get_quantiles() -> None:
     assert not set(bins[two == 50.5].tolist()) & set(bins[two != 50.5].tolist()) and int(bins.max()) < 8
     close = torch.tensor([1.0, 1.0 + 2**-23])
     assert torch.bucketize(close, edges_of(close, 2), right=True).tolist() == [0, 1]
+
+
+def test_inputs_that_are_no_rows_have_bins_too() -> None:
+    levels = tuple(f"level {i}" for i in range(90))
+    domain = TableDomain(classes=("a", "b"), columns=(Column(name="job", kind="category", levels=levels),))
+    bins = Bins(domain, 8)
+    found = bins(domain.example(64, torch.Generator().manual_seed(0)) * 9)
+    assert int(found.min()) >= 0 and bool((found < bins.sizes).all())

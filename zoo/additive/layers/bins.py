@@ -27,6 +27,7 @@ class Bins(nn.Module):
     edges: Tensor
     first: Tensor
     offsets: Tensor
+    last: Tensor
     numeric: Tensor
 
     def __init__(self, domain: TableDomain, most: int) -> None:
@@ -41,6 +42,7 @@ class Bins(nn.Module):
             skip = int(column.numeric)
             offsets[place.start + skip : place.stop, k] = torch.arange(1.0, column.width - skip + 1)
         self.register_buffer("offsets", offsets, persistent=False)
+        self.register_buffer("last", offsets.amax(0).long(), persistent=False)  # indicators of each column
 
     @property
     def counts(self) -> Tensor:
@@ -70,7 +72,7 @@ class Bins(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         position = torch.searchsorted(self.edges, x[:, self.first].T.contiguous(), right=True).T
-        indicator = (x @ self.offsets).round().long()
+        indicator = torch.minimum((x @ self.offsets).round().long(), self.last)  # inputs may be no rows, such as noise
         without = torch.where(self.numeric, position, 0)
         return torch.where(indicator > 0, self.counts - 1 + indicator, without)
 
