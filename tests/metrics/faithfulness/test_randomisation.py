@@ -188,6 +188,8 @@ def test_models_without_a_head_have_two_values() -> None:
     read, model.head = model.head, None
     model.readout = lambda evidence: read(evidence.activation)
     model.attribute = lambda evidence, target: (evidence.activation * read.weight[target], read.bias[target])
+    mean = (read.weight.mean(0), read.bias.mean())
+    model.attribute_mean = lambda evidence: (evidence.activation * mean[0], mean[1].expand(len(evidence.activation)))
     subject = Subject(model)
     values = found(subject, Case(subject, images(6), torch.arange(6)))
     assert [name for name, value in values.items() if value != value] == ["trunk", "head"]

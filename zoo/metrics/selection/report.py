@@ -184,8 +184,10 @@ def _measure(
             evidence = (elements.reduce(batch["regions"].to(device).float()).amax(1) > 0).float() * present
             found = torch.stack([evidence.sum(), (evidence * mask).sum(), (mask * present).sum(), present.sum()]).cpu()
             truth = found if truth is None else truth + found
-    shares = (right / rows).tolist()
-    report = SelectionReport(*shares[:1], shown / rows, *shares[1:5], commonest, overlap / rows, shares[5])
+    accuracy, evalx, evalx_random, evalx_complete, mask_only, swapped = (right / rows).tolist()
+    report = SelectionReport(
+        accuracy, shown / rows, evalx, evalx_random, evalx_complete, mask_only, commonest, overlap / rows, swapped
+    )
     if truth is not None:
         evidence, both, picked, count = truth.tolist()
         report.true_positive_rate = both / evidence if evidence else None
