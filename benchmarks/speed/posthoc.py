@@ -15,7 +15,8 @@ import zoo
 from benchmarks.harness import Case
 from benchmarks.speed.families import CLASSES, Noise, explain, predict
 from zoo.domain import ImageDomain
-from zoo.metrics.faithfulness.posthoc import POSTHOC, PostHoc
+from zoo.metrics.faithfulness.posthoc import PostHoc
+from zoo.metrics.faithfulness.posthoc_methods import POSTHOC
 from zoo.training.black_box import BlackBox
 from zoo.training.projection_set import ProjectionSet
 

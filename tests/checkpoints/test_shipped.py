@@ -11,11 +11,11 @@ import zoo
 from benchmarks.train_all import PLAN, up_to_date, wilson
 from zoo.checkpoints.config_file import CONFIG, GOLDEN, read_config
 from zoo.checkpoints.model_card import require_complete
-from zoo.checkpoints.shipped import PACKAGE
 from zoo.checkpoints.tensor_files import read_tensors
 from zoo.checkpoints.verify import verify
 from zoo.core import registry
 from zoo.domain import CodeDomain, Domain, ImageDomain, SeriesDomain, TableDomain
+from zoo.utils.package_files import PACKAGE
 
 ROOT = PACKAGE.parent / "checkpoints"
 NAMES = zoo.list_checkpoints()

@@ -31,7 +31,7 @@ def expected(checkpoint: Path, count: int) -> tuple[torch.Tensor, dict[str, torc
     """Inputs, and what `explain` gives for them."""
     model = zoo.load(checkpoint)
     x = model.domain.example(count, torch.Generator().manual_seed(1))
-    explanation = model.explain(x)
+    explanation = model.explain(x, reference="zero")
     terms = {name: getattr(explanation, name) for name in export.OUTPUTS}
     return x, {name: tensor for name, tensor in terms.items() if tensor is not None}
 

@@ -24,10 +24,10 @@ STAGES = [
 
 def test_a_forbidden_prototype_has_no_say() -> None:
     small = protopnet()
-    before = small.model.explain(small.inputs, 0)
+    before = small.model.explain(small.inputs, 0, reference="zero")
     name = before.units[1].name
     small.model.remove_prototypes([name])
-    after = small.model.explain(small.inputs, 0)
+    after = small.model.explain(small.inputs, 0, reference="zero")
     assert after.contributions[:, 1].abs().max() == 0
     torch.testing.assert_close(after.score, before.without([name]))
     assert after.units[1].source["pruned"]

@@ -265,7 +265,7 @@ def test_blackbox_learns_and_has_the_same_metrics() -> None:
         ValueError, match="'backbones', which is not a parameter group of BlackBox; groups: backbone, head"
     ):
         fit(
-            BlackBox(COLOURS, "convnet", {"stages": [{"name": "train", "epochs": 1, "train": ["backbones"]}]}),
+            BlackBox(COLOURS, "convnet", recipe={"stages": [{"name": "train", "epochs": 1, "train": ["backbones"]}]}),
             ToyData(),
         )
 

@@ -94,7 +94,7 @@ def test_lines_look_the_same_where_they_are_used_again() -> None:
 
 def test_a_page_shows_of_a_group_what_it_saw() -> None:
     small = build("sop", "series")
-    one = small.model.explain(small.inputs[:1])
+    one = replace(small.model.explain(small.inputs[:1]), alternatives={})
     html = page(one, ["a"], top=3)
     Read(html)
     assert html.count("<polyline") == 2 and "processed alone" in html and "Shading" not in html
@@ -107,7 +107,7 @@ def test_a_page_shows_of_a_group_what_it_saw() -> None:
 
 def test_features_of_a_series_are_shaded() -> None:
     small = build("senn", "series")
-    one = small.model.explain(small.inputs[:1])
+    one = replace(small.model.explain(small.inputs[:1]), alternatives={})
     html = page(one, ["a"], top=2)
     Read(html)
     assert "Shading shows where a unit is active" in html

@@ -255,7 +255,8 @@ class LEX(SelfInterpretable):
         return state
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        state, target, weights = evidence.state, batch["target"], row_weights(batch)
+        state, target = evidence.state, batch["target"]
+        weights = row_weights(batch.get("weight"), batch.get("class_weights"), target)
         value = self._bound(state["draws"], target)
         terms = {"task": row_mean(-value, weights), "selected": self._kept(state["chance"], batch["input"])}
         if "relaxed" in state:

@@ -28,9 +28,13 @@ class Selecting(Protocol):
     arguments: dict[str, Any]
     device: torch.device
 
-    def __call__(self, x: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor) -> Tensor:
+        """Scores (B, C)."""
+        ...
 
-    def evidence(self, x: Tensor) -> Evidence: ...
+    def evidence(self, x: Tensor) -> Evidence:
+        """What was selected, as the activations."""
+        ...
 
 
 @dataclass

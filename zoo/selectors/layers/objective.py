@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.training.batch import Batch
-
 
 def likelihood(scores: Tensor, target: Tensor, task: str) -> Tensor:
     """Log likelihood (B, n) of targets under n draws of scores (B, n, C); of values minus the mean squared error."""
@@ -72,12 +70,11 @@ def row_mean(values: Tensor, weights: Tensor | None) -> Tensor:
     return values.mean() if weights is None else (values * weights).sum() / weights.sum()
 
 
-def row_weights(batch: Batch) -> Tensor | None:
-    """Weights (B,) of the rows of a batch: their own times those of their classes; None without any."""
-    rows, classes = batch.get("weight"), batch.get("class_weights")
+def row_weights(rows: Tensor | None, classes: Tensor | None, target: Tensor) -> Tensor | None:
+    """Weights (B,) of the rows of a batch: their own (B,) times those of their classes (C,); None without any."""
     if classes is None:
         return rows
-    weights = classes[batch["target"]]
+    weights = classes[target]
     return weights if rows is None else weights * rows
 
 
