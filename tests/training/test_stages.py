@@ -28,7 +28,7 @@ REPEATED = [
         ([{**TRAIN, "epoch": 3}], "a stage has no key 'epoch'; did you mean 'epochs'\\?$"),
         (
             [{**TRAIN, "zzz": 3}],
-            "there are: name, epochs, train, lr, decay_every, decay, cosine, masked, anneal, each_epoch, per_class, non_",
+            "there are: name, epochs, train, lr, decay_every, decay, cosine, masked, anneal, each_epoch, per_class",
         ),
         (["push"], "a stage is a mapping such as {name: push}; got 'push'"),
         ([None], "a stage is a mapping such as {name: push}; got None"),
