@@ -5,12 +5,13 @@ with Neural Nets", NeurIPS 2021, arXiv 2004.13912, on the concepts of Koh et al.
 2020, arXiv 2007.04612.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo.concepts.cbm import CBM
+from zoo.concepts.cbm import CBM, RECIPE
 from zoo.concepts.layers.curve_head import CurveHead
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence
@@ -23,16 +24,8 @@ from zoo.training.stages import Stage
 from zoo.utils.checks import check_choice
 
 RANGES = {"sigmoid": (0.0, 1.0), "logit": (-6.0, 6.0)}  # of activations
-RECIPE = Recipe(
-    stages=(
-        Stage("joint", epochs=100, train=("backbone", "concepts", "head")),
-        Stage("calibrate"),
-        Stage("measure", epochs=1, train=()),
-    ),
-    lr=1e-3,
-    weight_decay=0.0,
-    optimizer="adam",
-    coefficients={"task": 1.0, "concepts": 1.0},
+CURVES = replace(  # the recipe of `CBM`, then `calibrate`
+    RECIPE, stages=(*(RECIPE.stages or ()), Stage("calibrate"), Stage("measure", epochs=1, train=()))
 )
 
 
@@ -71,7 +64,7 @@ class CurveCBM(CBM):
         ValueError: a domain without concepts, an unknown choice, or a number of pieces out of range.
     """
 
-    default_recipe = RECIPE
+    default_recipe = CURVES
     reference = "zero"  # the curves are of single classes
     head: CurveHead
 

@@ -6,56 +6,40 @@ minimises this bound plus the penalty by one sweep of coordinate descent, for al
 momentum and restarts. A step is cheap, but there are many; see `zoo.networks.sparse_newton`.
 """
 
-from collections.abc import Callable
-
 from torch import Tensor
 
-from zoo.networks.sparse_descent import descend
+from zoo.networks.sparse_descent import Problem
 
 CHECKED = 5  # steps between two evaluations of the objective
 
 
-def bounded(
-    padded: Tensor,
-    onehot: Tensor,
-    weight: Tensor,
-    lam: float,
-    alpha: float,
-    steps: int,
-    tolerance: float,
-    value: Callable[[Tensor, Tensor], float],
-) -> tuple[Tensor, list[float]]:
+def bounded(problem: Problem, weight: Tensor, steps: int, tolerance: float) -> tuple[Tensor, list[float]]:
     """Minimises the objective.
 
     Args:
-        padded: (N, k + 1) concept scores and a column of ones.
-        onehot: (N, C) classes.
+        problem: its data and penalty.
         weight: (k + 1, C) to start from; the last row is the bias.
-        lam: λ.
-        alpha: share of the L1 term.
         steps: largest number of steps.
         tolerance: stop when five steps improve the objective by less than this share of it.
-        value: the objective of weights and their logits (N, C).
 
     Returns:
         (k + 1, C) weights, and the objective after every five steps.
     """
-    rows = len(padded)
-    gram = padded.T @ padded / (2 * rows)
+    padded = problem.padded
+    gram = padded.T @ padded / (2 * len(padded))
     gram.diagonal().add_(1e-6 * gram.diagonal().mean())
     gram = gram[..., None]
     ahead, momentum = weight, 1.0
-    history = [value(weight, padded @ weight)]
+    history = [problem.value(weight, padded @ weight)]
     for step in range(1, steps + 1):
-        slope = padded.T @ ((padded @ ahead).softmax(1) - onehot) / rows
-        following = descend(ahead, slope, gram, lam * alpha, lam * (1 - alpha))
+        following = problem.descend(ahead, problem.slope((padded @ ahead).softmax(1)), gram)
         moved = following - weight
         if float(((ahead - following) * moved).sum()) > 0:  # the momentum points uphill
             momentum = 1.0
         grown = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         ahead, weight, momentum = following + (momentum - 1) / grown * moved, following, grown
         if step % CHECKED == 0:
-            history.append(value(weight, padded @ weight))
+            history.append(problem.value(weight, padded @ weight))
             gained = history[-2] - history[-1]
             if gained < 0:  # momentum went too far
                 ahead, momentum = weight, 1.0

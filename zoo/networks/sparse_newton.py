@@ -7,14 +7,14 @@ thereby taken into account, and so are rows that are classified with certainty, 
 problems whose curvature is expensive, `zoo.networks.sparse_bound` takes cheaper steps.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.networks.sparse_bound import bounded
-from zoo.networks.sparse_descent import descend
+from zoo.networks.sparse_descent import Problem
 from zoo.networks.sparse_linear import ALPHA, Solution, check_problem, largest_penalty
 from zoo.utils.progress import track
 
@@ -57,19 +57,13 @@ def solve(
     """
     check_problem(z, target, lam, alpha)
     padded = torch.cat([z, z.new_ones(len(z), 1)], 1)  # the last column carries the bias
-    onehot = F.one_hot(target, classes).to(z)
     weight = z.new_zeros(padded.shape[1], classes)
     if start is not None:
         weight = torch.cat([start.weight, start.bias[:, None]], 1).to(z).T.contiguous()
-
-    def value(weight: Tensor, logits: Tensor) -> float:
-        inner = weight[:-1]
-        penalty = alpha * inner.abs().sum() + (1 - alpha) / 2 * inner.square().sum()
-        return (F.cross_entropy(logits, target) + lam * penalty).item()
-
+    problem = Problem(padded, target, F.one_hot(target, classes).to(z), lam, alpha)
     cost = len(z) * classes * padded.shape[1] ** 2 / 2
     minimise = newton if cost < EXPENSIVE else bounded
-    weight, history = minimise(padded, onehot, weight, lam, alpha, steps, tolerance, value)
+    weight, history = minimise(problem, weight, steps, tolerance)
     return Solution(weight[:-1].T.contiguous(), weight[-1].clone(), lam, history)
 
 
@@ -101,36 +95,28 @@ def path(z: Tensor, target: Tensor, classes: int, *, length: int = LENGTH, title
             break
 
 
-def newton(
-    padded: Tensor,
-    onehot: Tensor,
-    weight: Tensor,
-    lam: float,
-    alpha: float,
-    steps: int,
-    tolerance: float,
-    value: Callable[[Tensor, Tensor], float],
-) -> tuple[Tensor, list[float]]:
+def newton(problem: Problem, weight: Tensor, steps: int, tolerance: float) -> tuple[Tensor, list[float]]:
     """Minimises the objective; see `bounded` for the arguments. The objective is given after every step."""
+    padded = problem.padded
     rows, width = padded.shape
     first, second = torch.triu_indices(width, width, device=padded.device)
     products = (padded[:, first] * padded[:, second]).T / rows  # (k' (k' + 1) / 2, N)
-    gram = padded.new_empty(width, width, onehot.shape[1])
+    gram = padded.new_empty(width, width, problem.onehot.shape[1])
     logits = padded @ weight
-    history = [value(weight, logits)]
+    history = [problem.value(weight, logits)]
     for step in range(steps):
         p = logits.softmax(1)
         gram[first, second] = gram[second, first] = products @ (p * (1 - p))
         diagonal = torch.diagonal(gram)  # (C, k'), a view
         diagonal += 1e-6 + 1e-3 * diagonal.mean()
-        moved = descend(weight, padded.T @ (p - onehot) / rows, gram, lam * alpha, lam * (1 - alpha), SWEEPS) - weight
+        moved = problem.descend(weight, problem.slope(p), gram, SWEEPS) - weight
         change = padded @ moved
-        size, best = _search(weight, moved, logits, change, history[-1], value)
+        size, best = _search(problem, weight, moved, logits, change, history[-1])
         weight, logits = weight + size * moved, logits + size * change
         if tolerance < COARSE and step < EXACT and int((weight != 0).sum()) <= WIDEST:
-            moved = _between_classes(padded, onehot, weight, logits.softmax(1), lam, alpha)
+            moved = _between_classes(problem, weight, logits.softmax(1))
             change = padded @ moved
-            size, best = _search(weight, moved, logits, change, best, value, longest=1.0)
+            size, best = _search(problem, weight, moved, logits, change, best, longest=1.0)
             weight, logits = weight + size * moved, logits + size * change
         history.append(best)
         if history[-2] - best < tolerance * abs(best):
@@ -138,11 +124,12 @@ def newton(
     return weight, history
 
 
-def _between_classes(padded: Tensor, onehot: Tensor, weight: Tensor, p: Tensor, lam: float, alpha: float) -> Tensor:
+def _between_classes(problem: Problem, weight: Tensor, p: Tensor) -> Tensor:
     """(k + 1, C) the Newton step of the weights that are not 0 and of the bias, with the curvature between classes.
 
     Weights that would change their sign become 0.
     """
+    padded, lam, alpha = problem.padded, problem.lam, problem.alpha
     rows, last = len(padded), len(weight) - 1
     used = weight != 0
     used[last] = True
@@ -152,7 +139,7 @@ def _between_classes(padded: Tensor, onehot: Tensor, weight: Tensor, p: Tensor, 
     curvature = ((seen.T @ scaled) * (owner[:, None] == owner) - scaled.T @ scaled) / rows
     free, now = concept == last, weight[used]
     curvature.diagonal().add_(1e-5 * curvature.diagonal().mean() + ~free * lam * (1 - alpha))
-    slope = (padded.T @ (p - onehot) / rows)[used] + ~free * lam * (alpha * now.sign() + (1 - alpha) * now)
+    slope = problem.slope(p)[used] + ~free * lam * (alpha * now.sign() + (1 - alpha) * now)
     factor, failed = torch.linalg.cholesky_ex(curvature)
     moved = torch.zeros_like(weight)
     if not int(failed):
@@ -162,16 +149,16 @@ def _between_classes(padded: Tensor, onehot: Tensor, weight: Tensor, p: Tensor, 
 
 
 def _search(
+    problem: Problem,
     weight: Tensor,
     moved: Tensor,
     logits: Tensor,
     change: Tensor,
     value: float,
-    objective: Callable[..., float],
     longest: float = 1024.0,
 ) -> tuple[float, float]:
     """The length of a step, doubled while the objective falls or halved until it does, and the objective there."""
-    at = lambda size: objective(weight + size * moved, logits + size * change)  # noqa: E731
+    at = lambda size: problem.value(weight + size * moved, logits + size * change)  # noqa: E731
     size, best = 1.0, at(1.0)
     if best < value:
         while size < longest and (longer := at(2 * size)) < best:
