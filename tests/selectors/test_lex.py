@@ -211,7 +211,7 @@ def test_wrong_options_are_refused() -> None:
     words = {"name": "transformer", "width": 8, "layers": 1, "heads": 2}
     with pytest.raises(ValueError, match="words cannot be selected in part"):
         LEX(SENTENCES, backbone=words)
-    with pytest.raises(ValueError, match="words are no numbers"):
+    with pytest.raises(ValueError, match="text tokens are discrete"):
         LEX(SENTENCES, "lex", words, mask=MaskOptions(estimator="reinforce", baseline="others"))
     with pytest.raises(ValueError, match="at most 256; these inputs have 360"):
         LEX(IMAGES, backbone={"name": "convnet", "widths": [8], "pool": [0]}, imputer=ImputerOptions("gaussian"))

@@ -52,8 +52,6 @@ class ImputerOptions:
 class Imputer(nn.Module):
     """Replacements that depend on nothing: zeros, or padding in texts."""
 
-    fits = False  # whether it reads the training set
-
     def __init__(self, domain: Domain, options: ImputerOptions) -> None:
         super().__init__()
         self.domain, self.samples, self.shape = domain, options.samples or 1, tuple(domain.shape)
@@ -66,12 +64,6 @@ class Imputer(nn.Module):
         """Replacements (N, R, *shape) for the inputs x (N, *shape), of which `shown` (N, *shape) is known."""
         return torch.zeros_like(x[:, None].expand(-1, self.samples, *self.shape))
 
-    def _noise(self, name: str, x: Tensor, *size: int) -> Tensor:
-        """Normal numbers (N, R, *size): new ones in training, otherwise the buffer `name` for every input."""
-        if self.training:
-            return torch.randn(x.shape[0], self.samples, *size, device=x.device)
-        return getattr(self, name).expand(x.shape[0], -1, *size)
-
     def _first(self, projection_set: ProjectionSet) -> Tensor:
         """`reference` training inputs (M, *shape), evenly spread; each more than once if there are fewer."""
         step = torch.linspace(0, len(projection_set) - 1, self.reference).round().long().tolist()
@@ -81,7 +73,6 @@ class Imputer(nn.Module):
 class Marginal(Imputer):
     """The same places of random training inputs; in texts random training words."""
 
-    fits = True
     rows: Tensor
 
     def __init__(self, domain: Domain, options: ImputerOptions) -> None:
@@ -105,7 +96,32 @@ class Marginal(Imputer):
         return self.rows[spread].expand(x.shape[0], -1, *self.shape)
 
 
-class Gaussian(Imputer):
+class Drawn(Imputer):
+    """The base of imputers that draw numbers; outside of training from normal noise that never changes.
+
+    Raises:
+        ValueError: texts.
+    """
+
+    noise: Tensor
+
+    def __init__(self, domain: Domain, options: ImputerOptions) -> None:
+        super().__init__(domain, options)
+        if isinstance(domain, TextDomain):
+            raise ValueError(
+                f"imputer kind '{options.kind}' requires numbers; text tokens are discrete. Use 'marginal'."
+            )
+        noise = torch.randn(self.samples, self.size, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("noise", noise)
+
+    def normal(self, rows: int) -> Tensor:
+        """Normal numbers (rows, R, D): new ones in training, otherwise the same for every row."""
+        if self.training:
+            return torch.randn(rows, self.samples, self.size, device=self.noise.device)
+        return self.noise.expand(rows, -1, -1)
+
+
+class Gaussian(Drawn):
     """Draws from the normal distribution of the hidden values given the others, fitted on training inputs.
 
     A draw z of the whole input is moved to fit what is known: z + Σ_hk Σ_kk⁻¹ (x_k - z_k), one system for each mask.
@@ -114,22 +130,17 @@ class Gaussian(Imputer):
         ValueError: texts, or inputs of more than 256 numbers.
     """
 
-    fits = True
     mean: Tensor
     covariance: Tensor
     factor: Tensor
-    noise: Tensor
 
     def __init__(self, domain: Domain, options: ImputerOptions) -> None:
         super().__init__(domain, options)
-        refuse_texts(domain, "gaussian")
         if self.size > LARGEST:
             raise ValueError(
                 f"imputer kind 'gaussian' inverts a covariance of all values of an input, at most {LARGEST}; these "
                 f"inputs have {self.size}. Use 'mixture' or 'marginal'."
             )
-        noise = torch.randn(self.samples, self.size, generator=torch.Generator().manual_seed(0))
-        self.register_buffer("noise", noise)
         self.register_buffer("mean", torch.zeros(self.size))
         self.register_buffer("covariance", torch.eye(self.size))
         self.register_buffer("factor", torch.eye(self.size))
@@ -144,7 +155,7 @@ class Gaussian(Imputer):
 
     def forward(self, x: Tensor, shown: Tensor) -> Tensor:
         known = shown.flatten(1).detach().to(self.mean.dtype)  # (N, D)
-        whole = self.mean + self._noise("noise", x, self.size) @ self.factor.T  # (N, R, D)
+        whole = self.mean + self.normal(x.shape[0]) @ self.factor.T  # (N, R, D)
         gap = (x.detach().flatten(1)[:, None] - whole) * known[:, None]
         both = known[:, :, None] * known[:, None]
         system = self.covariance * both + torch.diag_embed(1 - known)
@@ -152,26 +163,21 @@ class Gaussian(Imputer):
         return (whole + moved @ self.covariance).unflatten(2, self.shape)
 
 
-class Mixture(Imputer):
+class Mixture(Drawn):
     """Draws from a mixture of normal distributions with independent values, given what is known.
 
     Differs from the published code: normal instead of discretised logistic distributions, fitted by
     expectation-maximisation instead of gradients.
     """
 
-    fits = True
     mean: Tensor
     deviation: Tensor
     weight: Tensor
-    noise: Tensor
     pick: Tensor
 
     def __init__(self, domain: Domain, options: ImputerOptions) -> None:
         super().__init__(domain, options)
-        refuse_texts(domain, "mixture")
         self.components = options.components or 1
-        generator = torch.Generator().manual_seed(0)
-        self.register_buffer("noise", torch.randn(self.samples, self.size, generator=generator))
         self.register_buffer("pick", (torch.arange(self.samples) + 0.5) / self.samples)
         self.register_buffer("mean", torch.zeros(self.components, self.size))
         self.register_buffer("deviation", torch.ones(self.components, self.size))
@@ -206,18 +212,8 @@ class Mixture(Imputer):
         else:
             pick = self.pick.expand(x.shape[0], -1)
         component = torch.searchsorted(share, pick.contiguous()).clamp_max(self.components - 1)  # (N, R)
-        drawn = self.mean[component] + self.deviation[component] * self._noise("noise", x, self.size)
+        drawn = self.mean[component] + self.deviation[component] * self.normal(x.shape[0])
         return drawn.unflatten(2, self.shape)
-
-
-def refuse_texts(domain: Domain, kind: str) -> None:
-    """Refuses texts, whose words are no numbers.
-
-    Raises:
-        ValueError: see above.
-    """
-    if isinstance(domain, TextDomain):
-        raise ValueError(f"words are no numbers, so imputer kind '{kind}' does not read them; use 'marginal'.")
 
 
 def create_imputer(domain: Domain, options: ImputerOptions) -> Imputer:

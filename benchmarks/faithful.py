@@ -1,0 +1,136 @@
+"""What makes explanations of part birds faithful and small: `python -m benchmarks.faithful`.
+
+Trains a black box and variants of models with `train.py fit`, and measures them with `train.py evaluate` on `--limit`
+test rows: accuracy on all test rows, the rank correlation of contributions with what removals do (M2), the deletion
+gain (M3), and the effective units (M6). Finished runs are kept. Writes benchmarks/FAITHFUL.md and .json.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+BLACK_BOX = "black box"
+TUNE = '[{"name": "tune", "epochs": 3, "train": ["backbone", "head"], "cosine": true}]'
+HOLES = '{"label": 0.5, "consistency": 1, "start": 0, "full": 0}'
+SPARSE = (
+    '[{"name": "parts", "epochs": 12, "train": ["addon", "head"], "cosine": true},'
+    ' {"name": "sparsify", "per_class": 8, "non_negative": true}, {"name": "gallery"},'
+    ' {"name": "measure", "epochs": 1, "train": []}]'
+)
+BAG, PARTS = "bagnet_faithful_part_birds", "pipnet_faithful_part_birds"
+VARIANTS: dict[str, tuple[str, dict[str, str]]] = {  # config in configs/worlds, and changes below model.init_args
+    "ProtoPNet, published": ("protopnet_part_birds", {}),
+    "BagNet, published": ("bagnet_part_birds", {}),
+    "black box as a bag of 64 patches": (BAG, {"trunk.strided": "true", "focus": "null"}),
+    "black box as a bag of 256 patches": (BAG, {"focus": "null"}),
+    "… with focus .17": (BAG, {}),
+    "… and distilled for 3 epochs": (BAG, {"recipe.stages": TUNE, "recipe.lr": "0.001"}),
+    "… and with removal": (BAG, {"recipe.stages": TUNE, "recipe.lr": "0.001", "recipe.removal": HOLES}),
+    "PIP-Net with maxima": (PARTS, {"places.pooling": "max"}),
+    "PIP-Net with sums": (PARTS, {}),
+    "PIP-Net with sums, 8 weights a class": (PARTS, {"shrink": "0", "recipe.stages": SPARSE}),
+}
+IMPUTERS = ("mean", "blur", "noisy linear")
+METRICS = {"M2": "rank correlation", "M3": "gain", "M6": "effective units"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0, help="of all trainings (default: 0)")
+    parser.add_argument("--limit", type=int, default=100, help="test rows of the metrics (default: 100)")
+    parser.add_argument("--jobs", type=int, default=1, help="models at a time, a thread each (default: 1)")
+    parser.add_argument("--runs", type=Path, default=Path("runs/faithful"), help="folder of the trained models")
+    options = parser.parse_args()
+    teacher = trained(BLACK_BOX, "blackbox_part_birds", {}, "", options)
+    record: dict[str, Any] = {"seed": options.seed, "rows": options.limit, "models": {BLACK_BOX: metrics_of(teacher)}}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        jobs = {name: pool.submit(measured, name, *what, str(teacher), options) for name, what in VARIANTS.items()}
+    record["models"] |= {name: job.result() for name, job in jobs.items()}
+    (HERE / "FAITHFUL.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (HERE / "FAITHFUL.md").write_text(page(record), encoding="utf-8")
+    print(page(record))
+    return 0
+
+
+def trained(name: str, config: str, changes: dict[str, str], teacher: str, options: argparse.Namespace) -> Path:
+    """The folder of a run, which is trained if it is missing."""
+    folder = options.runs / f"{[BLACK_BOX, *VARIANTS].index(name)}_{config}_seed{options.seed}"
+    if not (folder / "metrics.json").is_file():
+        command = ["fit", "--config", f"configs/worlds/{config}.yaml", "--output", str(folder)]
+        command += ["--seed_everything", str(options.seed), "--trainer.enable_progress_bar", "false"]
+        if "teacher:" in (ROOT / "configs" / "worlds" / f"{config}.yaml").read_text(encoding="utf-8"):
+            changes = {**changes, "recipe.teacher.run": teacher}
+        call(
+            [*command, *(part for key, value in changes.items() for part in (f"--model.init_args.{key}", value))], name
+        )
+    return folder
+
+
+def measured(
+    name: str, config: str, changes: dict[str, str], teacher: str, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Accuracies and metrics of a variant."""
+    folder = trained(name, config, changes, teacher, options)
+    report = folder / f"faithfulness_{options.limit}"
+    if not (report / "faithfulness.json").is_file():
+        command = ["evaluate", "--checkpoint", str(folder / "checkpoint"), "--metrics", ",".join(METRICS)]
+        call([*command, "--limit", str(options.limit), "--output", str(report)], name)
+    found = json.loads((report / "faithfulness.json").read_text(encoding="utf-8"))["metrics"]
+    return metrics_of(folder) | {"faithfulness": {key: found[key]["values"] for key in METRICS}}
+
+
+def metrics_of(folder: Path) -> dict[str, Any]:
+    """The accuracy of a run on the test rows."""
+    return {"accuracy": json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["accuracy"]}
+
+
+def call(arguments: list[str], name: str) -> None:
+    """Runs train.py with one thread.
+
+    Raises:
+        SystemExit: it failed; with the end of what it printed.
+    """
+    print(f"{arguments[0]}: {name}", flush=True)
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
+
+
+def page(record: dict[str, Any]) -> str:
+    """The Markdown page."""
+    lines = [
+        "# Faithful and small explanations of part birds",
+        "",
+        f"Training seed {record['seed']}. Accuracy: all test rows; the other columns: {record['rows']} test rows, with "
+        "95 % intervals over rows. M2: mean of the rank correlations over imputers (in brackets: mean, blur, noisy "
+        "linear), none of which is used in training. Nothing was chosen on these rows.",
+        "",
+        "| model | accuracy | M2 | M3 | effective units |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, found in record["models"].items():
+        cells = [f"{100 * found['accuracy']:.1f} %", "", "", ""]
+        if metrics := found.get("faithfulness"):
+            cells[1:] = [with_interval(metrics[key][column], key == "M6") for key, column in METRICS.items()]
+            each = (metrics["M2"][f"rank correlation, {imputer}"]["value"] for imputer in IMPUTERS)
+            cells[1] += f" ({', '.join(f'{value:.2f}' for value in each)})"
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", "Created by `python -m benchmarks.faithful`.", ""])
+
+
+def with_interval(found: dict[str, float], units: bool) -> str:
+    """A value and its interval; units with one digit."""
+    digits = 1 if units else 2
+    return f"{found['value']:.{digits}f} [{found['low']:.{digits}f} to {found['high']:.{digits}f}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
