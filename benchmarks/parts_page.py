@@ -56,7 +56,7 @@ def verdict(wrong: Mapping[str, Tensor]) -> list[str]:
     elif mean + half < 0:
         said = f"The learned groups beat the best post-hoc mask on the model's own backbone, that of {best}"
     else:
-        said = f"The best post-hoc mask on the model's own backbone, that of {best}, is as good as the learned groups"
+        said = f"No difference is shown between the learned groups and a mask of {best} on the model's own backbone"
     return [
         f"{said}: {mask:.1f} % against {own:.1f} % errors on the same images. The groups' error is {100 * mean:+.1f} "
         f"points higher (95 % interval of the paired difference: {100 * (mean - half):+.1f} to "
