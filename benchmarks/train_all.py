@@ -121,7 +121,8 @@ def static_card(
 ) -> dict[str, Any]:
     """The content of a model card that follows from the plan alone."""
     path = f"configs/{entry['config']}.yaml"
-    family = registry.find(registry.name_of(type(model))).family
+    key = registry.name_of(type(model))
+    family = registry.find(key).family
     research = ", trained on data for research only" if "research" in facts["licence"] else ""
     return {
         "family": family,
@@ -132,7 +133,7 @@ def static_card(
         "config": path,
         "command": " ".join(["python train.py fit --config", path, *entry.get("with", [])]),
         "use": USE,
-        "limits": plan["limits"][family],
+        "limits": plan["limits"].get(key, plan["limits"][family]),
     }
 
 

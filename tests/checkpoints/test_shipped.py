@@ -73,7 +73,7 @@ def some_file(domain: Domain, folder: Path) -> Path:
             cells = {column.source: column.levels[0] if column.levels else "0.5" for column in domain.layout}
             rows = [",".join(cells), ",".join(cells.values())]
         else:
-            rows = [",".join(domain.variables)] + [",".join(["0.5"] * len(domain.variables))] * 100
+            rows = [",".join(domain.variables)] + [",".join(["0.5"] * len(domain.variables))] * domain.length
         (folder / "x.csv").write_text("\n".join(rows))
         return folder / "x.csv"
     text = "for i in range(3):\n    print(i)\n" if isinstance(domain, CodeDomain) else "a warm and funny film"

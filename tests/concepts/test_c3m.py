@@ -120,7 +120,7 @@ def test_probabilities_of_an_aspect_sum_to_one() -> None:
         ({"bottleneck": "sigmoid"}, "bottleneck must be one of logit, softmax; got 'sigmoid'"),
         ({"concept_loss": "bce"}, "concept_loss must be one of softmax, sigmoid; got 'bce'"),
         ({"mixup": -1.0}, "mixup must be at least 0; got -1.0"),
-        ({"backbone": "mlp"}, "the backbone of a text is 'transformer' or 'hf'; got 'mlp'"),
+        ({"backbone": "mlp"}, "the backbone of a text is 'transformer', 'convnet1d' or 'hf'; got 'mlp'"),
     ],
 )
 def test_bad_arguments(change: dict, message: str) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.networks.receptive_field import ReceptiveField
+
 
 class Features(Tensor):
     """What a frozen backbone or encoder computed before: maps (B, D, h, w) of images, or vectors (B, D) of texts.
@@ -37,9 +39,11 @@ class StateEncoder(Encoder):
 
     Attributes:
         places: whether tokens can be left out: `forward` also takes the place (B, T) of each remaining one.
+        receptive_field: the tokens or steps that each state depends on; None: on the complete input.
     """
 
     places: bool = False
+    receptive_field: ReceptiveField | None = None
 
     def states(self, x: Tensor) -> Tensor:
         """Encodes inputs (B, T, ...) as one vector for each position (B, T, `channels`)."""

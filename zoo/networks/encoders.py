@@ -9,6 +9,7 @@ from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import Pooled, create_backbone
 from zoo.networks.series_encoder import SeriesConvNet
 from zoo.networks.table_encoders import MLP, Identity
+from zoo.networks.text_convnet import TextConvNet
 from zoo.networks.text_encoders import TextTransformer
 from zoo.utils.signatures import check_options
 
@@ -22,6 +23,7 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
     | tables | "mlp" | those of `zoo.networks.table_encoders.MLP` |
     | tables | "identity" | none |
     | series | "convnet1d" | those of `zoo.networks.series_encoder.SeriesConvNet` |
+    | texts | "convnet1d" | those of `zoo.networks.text_convnet.TextConvNet` |
     | texts | "transformer" | those of `zoo.networks.text_encoders.TextTransformer` |
     | texts | "hf", a pretrained encoder | those of `zoo.networks.hf_text_encoder.HuggingFaceText` |
 
@@ -54,9 +56,14 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
         check_options(SeriesConvNet, options, f"backbone '{name}'")
         return SeriesConvNet(len(domain.variables), **options)
     if isinstance(domain, TextDomain):
-        if name not in ("hf", "transformer"):
-            raise ValueError(f"the backbone of a text is 'transformer' or 'hf'; got '{name}'.")
-        made = HuggingFaceText if name == "hf" else TextTransformer
+        texts: dict[Any, type[Encoder]] = {
+            "convnet1d": TextConvNet,
+            "hf": HuggingFaceText,
+            "transformer": TextTransformer,
+        }
+        if name not in texts:
+            raise ValueError(f"the backbone of a text is 'transformer', 'convnet1d' or 'hf'; got '{name}'.")
+        made: Any = texts[name]
         check_options(made, options, f"backbone '{name}'")
         return made(domain, **options)
     raise ValueError(f"no encoder reads the modality '{domain.modality}'.")

@@ -1,12 +1,23 @@
-"""Receptive fields: which pixels of an image each cell of a feature map can depend on."""
+"""Receptive fields: which pixels of an image, or steps of a sequence, each cell of a feature map can depend on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
-POINTWISE = (nn.BatchNorm2d, nn.ReLU, nn.Identity, nn.Dropout, nn.Sigmoid, nn.GELU, nn.ReLU6, nn.SiLU)
+POINTWISE = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.ReLU,
+    nn.Identity,
+    nn.Dropout,
+    nn.Sigmoid,
+    nn.GELU,
+    nn.ReLU6,
+    nn.SiLU,
+)
+CONVOLVING = (nn.Conv1d, nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,9 @@ def _after(field: ReceptiveField | None, layer: nn.Module) -> ReceptiveField | N
         return _after(field, chain)
     if isinstance(layer, nn.Sequential):
         return reduce(_after, layer, field)
-    if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+    if isinstance(layer, nn.ConstantPad1d):
+        return replace(field, start=field.start - layer.padding[0] * field.jump)
+    if isinstance(layer, CONVOLVING):
         numbers = [_side(value) for value in (layer.kernel_size, layer.stride, layer.padding)]
         dilation = _side(getattr(layer, "dilation", 1))
         if None in numbers or dilation is None:

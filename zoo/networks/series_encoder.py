@@ -6,6 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from zoo.networks.base import StateEncoder
+from zoo.networks.receptive_field import receptive_field
 
 
 class SeriesConvNet(StateEncoder):
@@ -44,7 +45,7 @@ class SeriesConvNet(StateEncoder):
                 )
             )
         )
-        self.channels = sizes[-1]
+        self.channels, self.receptive_field = sizes[-1], receptive_field(self.layers)
 
     def states(self, x: Tensor) -> Tensor:
         """Encodes series (B, T, V) as one vector for each step (B, T, `channels`)."""

@@ -6,7 +6,12 @@ from typing import NamedTuple
 
 from zoo.core.explanation import Explanation, Term
 
-FACTORS = ("weight", "group logit")  # with the activation, the factors of a group's contribution
+FACTORS: dict[
+    tuple[str, ...], str
+] = {  # names of details that are the factors of a contribution -> that of the activation, if it is one too
+    ("weight", "group logit"): "concentration",
+    ("attention", "vote"): "",
+}
 
 
 class Sum(NamedTuple):
@@ -79,14 +84,20 @@ def weight_of(term: Term, explanation: Explanation) -> float | None:
 
 
 def factors_of(term: Term, explanation: Explanation) -> dict[str, float] | None:
-    """The factors of a group's contribution by name; None if the explanation does not contain them.
+    """The factors of a contribution by name; None if the explanation does not contain them.
 
     They are those of the target's own score.
     """
-    if term.contribution is None or explanation.reference != "zero" or not set(FACTORS) <= explanation.details.keys():
+    factors = _factors(explanation)
+    if term.contribution is None or explanation.reference != "zero" or not factors:
         return None
-    known = {name: explanation.details[name][0, term.index].item() for name in FACTORS}
-    return {"concentration": term.activation, **known}
+    known = {name: explanation.details[name][0, term.index].item() for name in factors}
+    first = FACTORS[factors]
+    return {first: term.activation, **known} if first else known
+
+
+def _factors(explanation: Explanation) -> tuple[str, ...]:
+    return next((names for names in FACTORS if set(names) <= explanation.details.keys()), ())
 
 
 class Known(NamedTuple):
@@ -102,8 +113,7 @@ def known_of(term: Term, explanation: Explanation) -> Known:
     """The details of a unit in one explanation (a batch of one) that are single numbers."""
     values = {name: v[0, term.index].item() for name, v in explanation.details.items() if v.ndim == 2}
     values.pop("turn", None)  # drawn as a path
-    if set(FACTORS) <= values.keys():
-        values = {name: value for name, value in values.items() if name not in FACTORS}
+    values = {name: value for name, value in values.items() if name not in _factors(explanation)}
     suffix = "" if explanation.reference == "zero" else f", {explanation.reference}"
     names = ("probability", f"absent{suffix}", f"present{suffix}")
     probability, absent, present = (values.get(name) for name in names)
