@@ -20,7 +20,7 @@ from tests.subwords import BERT, transformers, wordpiece
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small as Settings
 from zoo.core.registry import small_of
-from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.domain import AudioDomain, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.training.projection_set import ProjectionSet
 
 CONCEPTS = ("round", "large", "red", "green", "blue")
@@ -41,6 +41,7 @@ SENTENCES = TextDomain(
     length=7,
 )
 SERIES = SeriesDomain(classes=IMAGES.classes, variables=("pulse", "pressure"), length=11)
+CLIPS = AudioDomain(classes=IMAGES.classes, rate=1000, seconds=0.2, bands=6, window=64, hop=16)
 TEXTS = ("good food", "bad loud place", "quiet", "an unknown place !", "food food food food food food food food")
 PROMPTS = ("for a", "x = [1,", "if a:\n", "print(", "def f(a")
 TINY_VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
@@ -49,6 +50,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "table": {"name": "mlp", "widths": [8]},
     "text": {"name": "transformer", "width": 8, "layers": 1, "heads": 2},
     "series": {"name": "convnet1d", "widths": [8, 8], "kernels": [4, 3]},
+    "audio": {"name": "audio_convnet", "timbre": [[4, 3]], "rhythm": [5], "width": 4, "channels": 8, "stride": 2},
 }
 
 
@@ -131,7 +133,7 @@ def named_code_domain() -> Domain:
 def domain_of(modality: str, concepts: bool, classes: int = 3) -> Domain:
     if modality == "code":
         return named_code_domain()
-    domain: Domain = {"image": IMAGES, "table": ROWS, "text": SENTENCES, "series": SERIES}[modality]
+    domain: Domain = {"image": IMAGES, "table": ROWS, "text": SENTENCES, "series": SERIES, "audio": CLIPS}[modality]
     domain = replace(domain, classes=domain.classes[-classes:])
     return replace(domain, concepts=CONCEPTS) if concepts and modality == "image" else domain
 
@@ -142,7 +144,7 @@ def inputs_of(domain: Domain, kind: str) -> Tensor:
         return {"training": RandomImages().inputs[:5], "halves": halves()}.get(kind, RandomImages(5, seed=1).inputs)
     if domain.modality == "table":
         return rows_of_table()
-    if domain.modality == "series":
+    if domain.modality in ("series", "audio"):
         return torch.randn(5, *domain.shape, generator=torch.Generator().manual_seed(1))
     texts = TEXTS if domain.modality == "text" else PROMPTS
     return torch.stack([domain.preprocess(text) for text in texts])  # pyright: ignore

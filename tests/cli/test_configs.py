@@ -11,7 +11,7 @@ from tests.small_code import code_domain
 from tests.subwords import tiny_bert, wordpiece
 from zoo.cli.config import read_config
 from zoo.cli.settings import parse
-from zoo.data import ConceptToy, SyntheticTable
+from zoo.data import ConceptToy, SyntheticTable, TaggedMusic
 from zoo.domain import Column, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.training.stages import check_groups
 
@@ -36,7 +36,8 @@ def test_shipped_configs_are_right(path: Path, tmp_path: Path) -> None:
     check_groups(model.stages, model.groups(), path.stem)
     concepts = torch.eye(len(domain.concepts))[[0, 0]] if domain.concepts else torch.zeros(2, 0)
     inputs = domain.example(2, torch.Generator().manual_seed(0))
-    batch = {"input": inputs, "target": torch.tensor([0, 1]), "concepts": concepts}
+    target = torch.eye(len(domain.classes))[:2] if domain.task == "multilabel" else torch.tensor([0, 1])
+    batch = {"input": inputs, "target": target, "concepts": concepts}
     if (config["data"].get("init_args") or {}).get("views") == 2:
         batch["view"] = domain.example(2, torch.Generator().manual_seed(1))
     terms = model.losses(*model.step(batch["input"]), batch)
@@ -53,7 +54,9 @@ def small_domain(arguments: dict, data: dict) -> Domain:
         job = Column(name="job", kind="category", levels=("none", "clerk"), missing=("?",))
         return TableDomain(classes=("low", "high"), columns=(Column(name="age", centre=40, scale=10), job))
     known: dict = {"classes": ("a", "b"), "concepts": ("c", "d", "e"), "concept_groups": {"g": ("c", "d", "e")}}
-    if data["class_path"] == "SeriesArchive":
+    if data["class_path"] == "TaggedMusic":
+        return TaggedMusic(count=1, val_count=1, test_count=1).make_domain()
+    if data["class_path"] in ("SeriesArchive", "PlantedSeries"):
         return SeriesDomain(classes=("a", "b"), variables=tuple("uvwxyz"), length=100)
     if data["class_path"] == "CodeData":
         return code_domain(length=9)

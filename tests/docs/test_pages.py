@@ -3,12 +3,14 @@
 A block marked `notest` needs the network, several devices or hours.
 """
 
+import math
 import re
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+import soundfile
 import yaml
 from PIL import Image
 
@@ -63,6 +65,12 @@ def make_data(folder: Path) -> None:
     ]
     (folder / "loans.csv").write_text("\n".join(["id,age,income,education,branch,default", *loans]))
     (folder / "applicants.csv").write_text("branch,income,age,education\ntrade,-7,30,low\ncraft,1000,41,high")
+    for i in range(9):
+        tone = [math.sin(t * (0.1 + 0.05 * i)) / 2 for t in range(8000)]
+        soundfile.write(folder / f"{i}.wav", tone, 8000)
+    shutil.copy(folder / "0.wav", folder / "new.wav")
+    sounds = [f"{i}.wav,{i % 2},{i // 2 % 2},{i // 4 % 2}" for i in range(9)]
+    (folder / "sounds.csv").write_text("\n".join(["file,bird,rain,traffic", *sounds]))
     texts = [f"a {'warm and funny' if i % 2 else 'cold and dull'} film,{'np'[i % 2]}" for i in range(40)]
     (folder / "reviews.csv").write_text("\n".join(["text,label", *texts]))
 
@@ -82,4 +90,4 @@ def test_a_page_runs(page: Path, run: Path, tmp_path: Path, monkeypatch: pytest.
         elif kind == "yaml" and (name := NAMED.match(text)):
             (tmp_path / name[1]).write_text(text)
         else:
-            assert kind in ("python notest", "sh notest", "yaml"), f"unknown block: {kind}"
+            assert kind in ("", "python notest", "sh notest", "yaml"), f"unknown block: {kind}"

@@ -39,7 +39,7 @@ def test_plain_data_and_back() -> None:
         ),
         ({"classes": []}, "at least one class name; got none"),
         ({"classes": ["a", "b", "a"]}, "class names must differ; 'a' occurs more than once"),
-        ({"task": "ranking"}, "task must be 'classification' or 'regression'; got 'ranking'"),
+        ({"task": "ranking"}, "task must be one of classification, multilabel, regression; got 'ranking'"),
         ({"channels": 0}, "channels must be at least 1; got 0"),
         ({"channels": 1}, "one number for each of 1 channels; got 3 and 3"),
         ({"std": [1.0, 1.0]}, "one number for each of 3 channels; got 3 and 2"),

@@ -53,7 +53,7 @@ def test_votes_depend_on_the_words_around_and_padding_on_nothing() -> None:
     changed[0, 2] = SENTENCES.preprocess("quiet")[0]
     votes = [model.step(v)[1].state["votes"] for v in (x, changed)]
     assert (votes[0] != votes[1]).any(2)[0].nonzero().flatten().tolist() == [1, 2, 3]
-    assert model.explain(x).statements == ("The vote of each word depends on 3 words, itself and those around it.",)
+    assert model.explain(x).statements == ("The vote of each position depends on 3 words, itself and those around it.",)
     short = AttentionPool(replace(SENTENCES, length=5), LOCAL).eval()
     short.load_state_dict(model.state_dict())
     torch.testing.assert_close(short(x[:, :5]), model(x))
@@ -66,7 +66,7 @@ def test_stretches_of_a_series_have_their_steps_and_field() -> None:
     assert isinstance(model, AttentionPool)
     names = [unit.name for unit in model.units()]
     assert names == ["steps 0 to 2", "steps 3 to 5", "steps 6 to 8", "steps 9 to 10"]
-    assert model.locality == "The vote of each stretch of 3 steps depends on 8 steps, itself and those around it."
+    assert model.positions.locality() == "8 steps, itself and those around it"
     x = torch.randn(1, 11, 2, requires_grad=True)
     (gradient,) = torch.autograd.grad(model.evidence(x).state["votes"][0, 1].square().sum(), x)
     seen = gradient[0].abs().sum(1).nonzero().flatten().tolist()
@@ -76,12 +76,12 @@ def test_stretches_of_a_series_have_their_steps_and_field() -> None:
 def test_what_reads_everything_says_so() -> None:
     model = build("attention_pool").model
     assert model.explain(SENTENCES.preprocess("good food")[None]).statements == (
-        "Each vote depends on the complete text.",
+        "The vote of each position depends on the complete text.",
     )
 
 
 def test_other_inputs_and_backbones_are_refused() -> None:
-    with pytest.raises(ValueError, match="AttentionPool reads text or series; got a domain of rows"):
+    with pytest.raises(ValueError, match="AttentionPool reads text, series, audio; got a domain of rows"):
         AttentionPool(ROWS)
     with pytest.raises(ValueError, match="attention must be one of label, shared; got 'none'"):
         AttentionPool(SERIES, attention="none")  # pyright: ignore[reportArgumentType]

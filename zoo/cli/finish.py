@@ -15,7 +15,14 @@ from zoo.training.black_box_file import save_network
 from zoo.training.callbacks import restore_best
 from zoo.training.staged_module import StagedModule
 
-INPUTS = {"image": "IMAGE", "text": "'SOME TEXT'", "code": "'SOME CODE'", "table": "ROW.csv", "series": "SERIES.csv"}
+INPUTS = {
+    "image": "IMAGE",
+    "text": "'SOME TEXT'",
+    "code": "'SOME CODE'",
+    "table": "ROW.csv",
+    "series": "SERIES.csv",
+    "audio": "CLIP.wav",
+}
 
 
 def finish(trainer: Trainer, model: StagedModule, data: DataModule, folder: Path) -> None:

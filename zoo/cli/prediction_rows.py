@@ -1,8 +1,9 @@
 """The columns of a table of predictions.
 
-For classes: item, label, prediction, score, and p(CLASS) of every class. For values: item, label(NAME) and value(NAME)
-of every value. With explanations also what is `explained`, such as the margin of a class over the runner-up or one of
-the values, and unit and contribution of the strongest units.
+For classes: item, label, prediction, score, and p(CLASS) of every class. For tags: item, labels and predictions joined
+by "; ", and p(TAG) of every tag. For values: item, label(NAME) and value(NAME) of every value. With explanations also
+what is `explained`, such as the margin of a class over the runner-up or one of the values, and unit and contribution of
+the strongest units.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,8 @@ def header(domain: Domain, top: int) -> list[str]:
     """
     if domain.task == "classification":
         columns = ["label", "prediction", "score", *(f"p({name})" for name in domain.classes)]
+    elif domain.task == "multilabel":
+        columns = ["labels", "predictions", *(f"p({name})" for name in domain.classes)]
     else:
         columns = [f"{what}({name})" for what in ("label", "value") for name in domain.classes]
     units = [name for i in range(1, top + 1) for name in (f"unit {i}", f"contribution {i}")]
@@ -31,10 +34,12 @@ def header(domain: Domain, top: int) -> list[str]:
 def labels_of(target: Tensor | None, count: int, domain: Domain) -> Iterator[list[str]]:
     """The cells with the label of each of `count` rows, empty without labels."""
     if target is None:
-        width = 1 if domain.task == "classification" else len(domain.classes)
+        width = len(domain.classes) if domain.task == "regression" else 1
         yield from ([""] * width for _ in range(count))
     elif domain.task == "classification":
         yield from ([domain.classes[c] if 0 <= c < len(domain.classes) else ""] for c in target.tolist())
+    elif domain.task == "multilabel":
+        yield from ([tags_of(row, domain)] for row in target > 0.5)
     else:
         yield from map(numbers, target.float().reshape(count, -1).tolist())
 
@@ -51,6 +56,10 @@ def rows_of(prediction: Explanation | Tensor, domain: Domain, top: int) -> Itera
     scores = (prediction.scores if explained else prediction).float().cpu()
     empty = [""] * (2 * top + (top > 0))
     units = unit_cells(prediction, top) if explained and top else (empty for _ in scores)
+    if domain.task == "multilabel":
+        for row, cells in zip(scores, units, strict=True):
+            yield [tags_of(row > 0, domain), *numbers(row.sigmoid().tolist()), *cells]
+        return
     if domain.task != "classification":
         yield from (numbers(row) + cells for row, cells in zip(scores.tolist(), units, strict=True))
         return
@@ -61,9 +70,14 @@ def rows_of(prediction: Explanation | Tensor, domain: Domain, top: int) -> Itera
         yield [domain.classes[c], f"{score:.6f}", *numbers(row), *cells]
 
 
+def tags_of(present: Tensor, domain: Domain) -> str:
+    """Names of the tags that are present (C,), joined by "; "."""
+    return "; ".join(domain.classes[c] for c in present.nonzero()[:, 0].tolist())
+
+
 def unit_cells(explanation: Explanation, top: int) -> Iterator[list[str]]:
     """What is explained, and name and contribution of the `top` units of each row."""
-    values = explanation.domain.task != "classification"
+    values = explanation.domain.task == "regression"
     for name, terms in zip(
         explanation.target_names if values else explanation.explained, explanation.top(top), strict=True
     ):

@@ -144,11 +144,18 @@ class Explanation:
 
     @property
     def probability(self) -> Tensor | None:
-        """(B,) the target's probability, or None if scores are neither logits nor probabilities of classes."""
-        if self.domain.task != "classification" or self.space not in ("logit", "probability"):
+        """(B,) the target's probability, or None if scores are neither logits nor probabilities of classes or tags."""
+        found = self.probabilities
+        return None if found is None else found.gather(1, self.target[:, None])[:, 0]
+
+    @property
+    def probabilities(self) -> Tensor | None:
+        """(B, C) the probability of each class, or of each tag, or None as for `probability`."""
+        if self.domain.task == "regression" or self.space not in ("logit", "probability"):
             return None
-        probabilities = self.scores.softmax(1) if self.space == "logit" else self.scores
-        return probabilities.gather(1, self.target[:, None])[:, 0]
+        if self.space == "probability":
+            return self.scores
+        return self.scores.sigmoid() if self.domain.task == "multilabel" else self.scores.softmax(1)
 
     @property
     def target_names(self) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from zoo.core.evidence import Unit
-from zoo.domain import CodeDomain, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.domain import AudioDomain, CodeDomain, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.utils.functional import high_activation_box, upsample
 
 ALONE = ("group", "patch")  # kinds of units that see exactly their support
@@ -31,7 +31,8 @@ def places_of(
         For each unit, of a text: "words" and their "positions" among the tokens, from 0; of an image: "boxes", each
         (top, left, bottom, right) in pixels of the model's input, of the first 50 units or of all that see only their
         support; of a series: "segments", each with its variables, its first and last "steps" from 0, and their "time";
-        of a table: "features", the names of raw columns. Empty for other supports.
+        of a clip: "segments", each with its first and last "frames" and their "time" in seconds; of a table:
+        "features", the names of raw columns. Empty for other supports.
     """
     if isinstance(domain, ImageDomain) and support.ndim == 3 and not any(unit.kind in ALONE for unit in units):
         boxes = boxes_of(support[:MOST], domain.size)
@@ -46,6 +47,8 @@ def places_of(
         return [{"boxes": _cells(one, domain.size, unit.source)} for unit, one in zip(units, seen, strict=True)]
     if isinstance(domain, SeriesDomain):
         return [{"segments": _segments(one, domain, unit.source)} for unit, one in zip(units, seen, strict=True)]
+    if isinstance(domain, AudioDomain):
+        return [{"segments": _moments(one, domain)} for one in seen]
     if isinstance(domain, TableDomain) and support.shape[1:] == domain.shape:
         return [{"features": domain.columns_of(one)} for one in seen]
     return [{} for _ in units]
@@ -100,6 +103,16 @@ def _segments(seen: Tensor, domain: SeriesDomain, source: Mapping[str, Any]) -> 
             steps = [start * size, min(end * size, domain.length) - 1]
             segments.append({"variables": list(variables), "steps": steps, "time": [s * domain.step for s in steps]})
     return segments
+
+
+def _moments(seen: Tensor, domain: AudioDomain) -> list[dict[str, Any]]:
+    """Stretches of time from cells (T',) or (T', bands), as first and last frame and as seconds."""
+    line = seen if seen.ndim == 1 else seen.any(1)
+    size, moments = -(-domain.shape[0] // len(line)), []
+    for start, end in _runs(line):
+        frames = [start * size, min(end * size, domain.shape[0]) - 1]
+        moments.append({"frames": frames, "time": [frame * domain.step for frame in frames]})
+    return moments
 
 
 def _runs(chosen: Tensor) -> list[tuple[int, int]]:

@@ -22,14 +22,12 @@ def terms_of(
         model: gave scores and evidence.
         scores: (B, C).
         evidence: of B inputs.
-        target: (B,) classes; by default those of highest score, of regression targets the first.
+        target: (B,) classes or tags; by default those of highest score, of regression targets the first.
         every_class: also the contributions to every class.
     """
     if target is None:
         target = (
-            scores.argmax(1)
-            if model.domain.task == "classification"
-            else torch.zeros_like(scores[:, 0], dtype=torch.long)
+            torch.zeros_like(scores[:, 0], dtype=torch.long) if model.domain.task == "regression" else scores.argmax(1)
         )
     with without_autocast(scores):
         contributions, bias = model.attribute(evidence, target) if model.additive else (None, None)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from zoo.data.base.images import ImageData
     from zoo.data.base.module import DataModule
     from zoo.data.real.adult import Adult
+    from zoo.data.real.audio_table import AudioTable
     from zoo.data.real.cebab import CEBaB
     from zoo.data.real.code import CodeData
     from zoo.data.real.cub import CUB
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from zoo.data.synthetic.stroke_digits import StrokeDigits
     from zoo.data.synthetic.switching_series import SwitchingSeries
     from zoo.data.synthetic.tables import SyntheticTable
+    from zoo.data.synthetic.tagged_music import TaggedMusic
     from zoo.data.synthetic.toys import ConceptToy
 else:
 
@@ -52,6 +54,7 @@ __all__ = [
     "CUB",
     "SST2",
     "Adult",
+    "AudioTable",
     "CEBaB",
     "CanvasDigits",
     "CodeData",
@@ -79,6 +82,7 @@ __all__ = [
     "SwitchingSeries",
     "SyntheticTable",
     "Table",
+    "TaggedMusic",
     "TextTable",
     "TorchvisionData",
 ]

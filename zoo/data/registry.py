@@ -10,6 +10,7 @@ MODULES = {
     "DataModule": "zoo.data.base.module",
     "CodeData": "zoo.data.real.code",
     "Adult": "zoo.data.real.adult",
+    "AudioTable": "zoo.data.real.audio_table",
     "CUB": "zoo.data.real.cub",
     "Digits": "zoo.data.real.digits",
     "ImageFolder": "zoo.data.real.image_folder",
@@ -36,6 +37,7 @@ MODULES = {
     "Sprites": "zoo.data.synthetic.sprites",
     "StrokeDigits": "zoo.data.synthetic.stroke_digits",
     "SwitchingSeries": "zoo.data.synthetic.switching_series",
+    "TaggedMusic": "zoo.data.synthetic.tagged_music",
     "SyntheticTable": "zoo.data.synthetic.tables",
     "ConceptToy": "zoo.data.synthetic.toys",
 }

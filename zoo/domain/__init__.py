@@ -4,6 +4,7 @@ A data module makes the domain; the model keeps it in its hyper-parameters as pl
 loaded model can read raw files and name its outputs without the data set.
 """
 
+from zoo.domain.audio import AudioDomain
 from zoo.domain.base import Domain
 from zoo.domain.code import CodeDomain
 from zoo.domain.columns import Column
@@ -14,6 +15,7 @@ from zoo.domain.table import TableDomain
 from zoo.domain.text import TextDomain
 
 __all__ = [
+    "AudioDomain",
     "CodeDomain",
     "Column",
     "Domain",

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from zoo.utils.errors import did_you_mean
 
+TASKS = ("classification", "multilabel", "regression")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Domain:
@@ -20,11 +22,12 @@ class Domain:
         modality: name of the modality, such as "image".
         noun: what the inputs are called in messages, such as "images".
         endings: lower-case endings of the files that `read` accepts.
-        classes: names of the scores' columns, in order: the classes, or the regression targets.
+        classes: names of the scores' columns, in order: the classes, the tags, or the regression targets.
         concepts: names of the annotated concepts, if the data has any.
         concept_groups: concepts that belong together, by the name of their group; an intervention asks for all of them.
         exclusive: names of the groups of which exactly one concept is present (a categorical concept, one-hot).
-        task: "classification" (one of the classes) or "regression" (a value for each).
+        task: "classification" (one of the classes), "multilabel" (each tag is present or absent; a score is its logit)
+            or "regression" (a value for each).
 
     Raises:
         ValueError: no classes, duplicate names, groups that do not fit the concepts, or an unknown task.
@@ -51,8 +54,8 @@ class Domain:
                 raise ValueError(f"{what} names must differ; '{twice}' occurs more than once.")
         object.__setattr__(self, "concept_groups", {g: tuple(c) for g, c in self.concept_groups.items()})
         self._check_groups()
-        if self.task not in ("classification", "regression"):
-            raise ValueError(f"task must be 'classification' or 'regression'; got '{self.task}'.")
+        if self.task not in TASKS:
+            raise ValueError(f"task must be one of {', '.join(TASKS)}; got '{self.task}'.")
 
     def _check_groups(self) -> None:
         grouped, known = Counter(n for members in self.concept_groups.values() for n in members), set(self.concepts)

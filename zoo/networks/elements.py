@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.domain import AudioDomain, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.domain.text import PAD, UNKNOWN
 from zoo.networks.smoothing import smooth
 from zoo.utils.checks import check_at_least
@@ -39,6 +39,8 @@ class Elements:
 
     def __init__(self, domain: Domain, patch: int = 1, sentences: int = 0) -> None:
         self.domain, self.patch, self.sentences = domain, patch, sentences
+        if isinstance(domain, AudioDomain):
+            raise ValueError("clips of audio cannot be divided into elements that are hidden; use AttentionPool.")
         check_at_least(1, patch=patch)
         if patch > 1 and not isinstance(domain, ImageDomain | SeriesDomain):
             raise ValueError(f"patch must be 1 for inputs of modality '{domain.modality}'; got {patch}.")

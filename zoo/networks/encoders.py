@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.domain import AudioDomain, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.networks.audio_encoder import AudioConvNet
 from zoo.networks.base import Encoder
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import Pooled, create_backbone
@@ -23,6 +24,7 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
     | tables | "mlp" | those of `zoo.networks.table_encoders.MLP` |
     | tables | "identity" | none |
     | series | "convnet1d" | those of `zoo.networks.series_encoder.SeriesConvNet` |
+    | audio | "audio_convnet" | those of `zoo.networks.audio_encoder.AudioConvNet` |
     | texts | "convnet1d" | those of `zoo.networks.text_convnet.TextConvNet` |
     | texts | "transformer" | those of `zoo.networks.text_encoders.TextTransformer` |
     | texts | "hf", a pretrained encoder | those of `zoo.networks.hf_text_encoder.HuggingFaceText` |
@@ -55,6 +57,11 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
             raise ValueError(f"the backbone of a series is 'convnet1d'; got '{name}'.")
         check_options(SeriesConvNet, options, f"backbone '{name}'")
         return SeriesConvNet(len(domain.variables), **options)
+    if isinstance(domain, AudioDomain):
+        if name != "audio_convnet":
+            raise ValueError(f"the backbone of audio is 'audio_convnet'; got '{name}'.")
+        check_options(AudioConvNet, options, f"backbone '{name}'")
+        return AudioConvNet(domain.bands, **options)
     if isinstance(domain, TextDomain):
         texts: dict[Any, type[Encoder]] = {
             "convnet1d": TextConvNet,

@@ -30,12 +30,12 @@ RECIPE = Recipe(
     optimizer="adam",
     coefficients={"task": 1.0},
 )
-MODALITIES = ("text", "series")
+MODALITIES = ("text", "series", "audio")
 
 
 @register(
     "attention_pool",
-    modality=("text", "series"),
+    modality=("text", "series", "audio"),
     paper="Mullenbach et al., NAACL 2018 (label attention); Ilse et al., ICML 2018",
     small=Small(
         {},
@@ -43,13 +43,14 @@ MODALITIES = ("text", "series")
         variants={
             "local": Small({"backbone": {"name": "convnet1d", "widths": [8, 8], "kernels": [3]}}),
             "series": Small({"elements": {"patch": 3}}, on="series"),
+            "audio": Small({}, on="audio"),
         },
     ),
 )
 class AttentionPool(UnitLogits):
-    """A weighted mean over positions for each class, then a linear score: exactly a sum over the positions.
+    """A weighted mean over positions for each class or tag, then a linear score: exactly a sum over the positions.
 
-        z = backbone(x)                              (B, L, D)    a state for each word, or stretch of time
+        z = backbone(x)                              (B, L, D)    a state for each word or stretch of time
         a_k = softmax_t(⟨q_k, z_t⟩)                  (B, L, C)    over the positions that the input has
         score_k = b_k + Σ_t a_kt ⟨w_k, z_t⟩
 
@@ -58,17 +59,17 @@ class AttentionPool(UnitLogits):
     others is held; when a word is removed from the input, it is divided anew.
 
     How much of the input a vote depends on is that of the backbone, and part of the explanation's statement: with
-    "convnet1d" a few words or steps around the position, with "transformer" the complete input, so that a contribution
-    then says where the model read, not which words made it so.
+    "convnet1d" and "audio_convnet" a few words or steps around the position; with "transformer" the complete input, so
+    that a contribution then says where the model read, not which words made it so.
 
     Differs from the published code: the score is linear in each position's state (Mrini et al.: after a residual
     connection, normalisation and an MLP, so that their shares of heads do not add up to the score); states have no
     tanh, and a query no hidden layer (Ilse et al.).
 
     Args:
-        domain: what inputs and outputs mean (`data.domain`): texts or series.
+        domain: what inputs and outputs mean (`data.domain`): texts, series or audio.
         backbone: see `zoo.networks.encoders.create_encoder`; it must have a state for each position.
-        elements: `patch` in steps, or `sentences`, see `zoo.networks.positions.Positions`.
+        elements: `patch` in states of the backbone, or `sentences`, see `zoo.networks.positions.Positions`.
         attention: "label": each class has a query q_k; "shared": all classes have one.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, query, head.
 
@@ -77,6 +78,7 @@ class AttentionPool(UnitLogits):
     """
 
     default_recipe = RECIPE
+    tasks = ("classification", "multilabel", "regression")
 
     def __init__(
         self,
@@ -90,7 +92,7 @@ class AttentionPool(UnitLogits):
         self.keep_arguments(locals())
         check_choice(("label", "shared"), attention=attention)
         if self.domain.modality not in MODALITIES:
-            raise ValueError(f"AttentionPool reads {' or '.join(MODALITIES)}; got a domain of {self.domain.noun}.")
+            raise ValueError(f"AttentionPool reads {', '.join(MODALITIES)}; got a domain of {self.domain.noun}.")
         encoder = create_encoder(backbone, self.domain)
         if not isinstance(encoder, StateEncoder):
             raise ValueError(f"AttentionPool needs a backbone with a state for each position; got {backbone}.")
@@ -123,23 +125,10 @@ class AttentionPool(UnitLogits):
         return {"attention": of_target(state["attention"], target), "vote": of_target(state["votes"], target)}
 
     def statements(self, terms: Any) -> tuple[str, ...]:
-        return (self.locality,) * len(terms["activation"])
-
-    @property
-    def locality(self) -> str:
-        """What a position's vote depends on, in a sentence."""
-        text = self.domain.modality == "text"
-        one, many = ("word", "words") if text else ("step", "steps")
-        if self.positions.reads is None:
-            return f"Each vote depends on the complete {'text' if text else self.domain.modality}."
-        patch = self.positions.patch
-        what = one if patch == 1 else f"stretch of {patch} {many}"
-        if self.positions.reads == patch:
-            return f"The vote of each {what} depends on it alone."
-        return f"The vote of each {what} depends on {self.positions.reads} {many}, itself and those around it."
+        return (f"The vote of each position depends on {self.positions.locality()}.",) * len(terms["activation"])
 
     def units(self) -> tuple[Unit, ...]:
-        source: dict[str, Any] = {"patch": self.positions.patch}
+        source: dict[str, Any] = {"patch": self.positions.step}
         if self.positions.reads is not None:
             source["reads"] = self.positions.reads
         return tuple(Unit(name, "position", source=source) for name in self.positions.names())

@@ -38,6 +38,7 @@ class BlackBox(StagedModule):
     """
 
     default_recipe = RECIPE
+    tasks = ("classification", "multilabel", "regression")
     weighs_rows = True
 
     def __init__(

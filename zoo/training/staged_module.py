@@ -28,7 +28,8 @@ from zoo.training.recipe_check import check_actions, check_precision, check_stra
 from zoo.training.report import ClassificationReport, RegressionReport
 from zoo.training.sparse_head import run_on
 from zoo.training.stages import Stage, check_groups, stage_at, total_epochs
-from zoo.training.tasks import check_sample_weights, class_weights_of, metrics_of, report_of
+from zoo.training.tag_report import TagReport
+from zoo.training.tasks import check_sample_weights, check_task, class_weights_of, metrics_of, report_of
 from zoo.utils.errors import ContractError
 
 SPLITS = ("train", "val", "test")
@@ -46,6 +47,7 @@ class StagedModule(LightningModule):
 
     Attributes:
         default_recipe: the complete recipe of the class; its coefficients name every loss term.
+        tasks: what the model can learn, see `zoo.domain.Domain.task`.
         weighs_classes: whether the loss can weigh classes, see `zoo.data.DataModule`.
         stages: of the recipe.
         coefficients: weights of the loss terms by name.
@@ -53,6 +55,7 @@ class StagedModule(LightningModule):
     """
 
     default_recipe: ClassVar[Recipe]
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
     weighs_classes: ClassVar[bool] = True  # whether `losses` reads batch.get("class_weights")
     weighs_rows: ClassVar[bool] = False  # whether `losses` reads batch.get("weight")
     class_weights: Tensor | None
@@ -67,6 +70,7 @@ class StagedModule(LightningModule):
     ) -> None:
         super().__init__()
         self.domain = Domain.from_dict(domain)
+        check_task(self.domain, self.tasks, type(self).__name__)
         default = default_recipe or getattr(self, "default_recipe", None)
         if default is None:
             raise ContractError(
@@ -79,7 +83,7 @@ class StagedModule(LightningModule):
         self.metrics = nn.ModuleDict({f"{split}_metrics": metrics_of(self.domain) for split in SPLITS})
         self.register_buffer("class_weights", None, persistent=False)  # (C,) of the data of a fit
         self.further: tuple[FurtherTerm, ...] = ()  # of the recipe, while it trains
-        self.report: ClassificationReport | RegressionReport | None = None  # of the last test or validation
+        self.report: ClassificationReport | RegressionReport | TagReport | None = None  # of the last test or validation
         self.decision_threshold: float | None = None  # of two classes, chosen by the last validation
 
     def keep_arguments(self, arguments: Mapping[str, Any]) -> None:
@@ -255,7 +259,7 @@ class StagedModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log_report("test")
 
-    def _make_report(self, threshold: float | None) -> ClassificationReport | RegressionReport:
+    def _make_report(self, threshold: float | None) -> ClassificationReport | RegressionReport | TagReport:
         return report_of(self.domain, getattr(self, "space", "logit"), threshold).to(self.device)
 
     def _log_report(self, split: str) -> None:

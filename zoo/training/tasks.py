@@ -1,5 +1,7 @@
 """What differs between kinds of tasks: the loss of the task, its metrics, and those of annotated concepts."""
 
+from collections.abc import Sequence
+
 import torch
 from lightning import Trainer
 from torch import Tensor
@@ -11,6 +13,7 @@ from torchmetrics.regression import MeanSquaredError
 from zoo.domain import Domain
 from zoo.training.ranking import Ranking
 from zoo.training.report import R2, ClassificationReport, RegressionReport
+from zoo.training.tag_report import TagAccuracy, TagReport
 
 
 class ConceptAccuracy(Metric):
@@ -57,13 +60,17 @@ class ConceptAUC(Ranking):
 
 
 def metrics_of(domain: Domain) -> MetricCollection:
-    """The metrics that fit a task: accuracy for classes, R² and mean squared error for values."""
+    """The metrics that fit a task: accuracy for classes and tags, R² and mean squared error for values."""
     if domain.task == "classification":
         return MetricCollection({"accuracy": MulticlassAccuracy(len(domain.classes), average="micro")})
+    if domain.task == "multilabel":
+        return MetricCollection({"accuracy": TagAccuracy()})
     return MetricCollection({"r2": R2(), "mse": MeanSquaredError()}, compute_groups=False)
 
 
-def report_of(domain: Domain, space: str, threshold: float | None = None) -> ClassificationReport | RegressionReport:
+def report_of(
+    domain: Domain, space: str, threshold: float | None = None
+) -> ClassificationReport | RegressionReport | TagReport:
     """What a test of a task reports.
 
     Args:
@@ -71,6 +78,8 @@ def report_of(domain: Domain, space: str, threshold: float | None = None) -> Cla
         space: what scores are.
         threshold: of two classes, see `ClassificationReport`.
     """
+    if domain.task == "multilabel":
+        return TagReport(domain.classes)
     if domain.task != "classification":
         return RegressionReport()
     return ClassificationReport(len(domain.classes), space, threshold if len(domain.classes) == 2 else None)
@@ -83,12 +92,25 @@ def concept_metrics() -> MetricCollection:
 
 
 def score_space(domain: Domain) -> str:
-    """The space of linear scores: "logit" for classes, "value" for regression targets."""
-    return "logit" if domain.task == "classification" else "value"
+    """The space of linear scores: "logit" for classes and tags, "value" for regression targets."""
+    return "value" if domain.task == "regression" else "logit"
+
+
+def check_task(domain: Domain, tasks: Sequence[str], model: str) -> None:
+    """Refuses a task that a model cannot learn.
+
+    Raises:
+        ValueError: the task is not one of `tasks`.
+    """
+    if domain.task not in tasks:
+        raise ValueError(
+            f"{model} cannot learn the task '{domain.task}' of these data; it learns {' and '.join(tasks)}. "
+            "AttentionPool and BlackBox learn 'multilabel'."
+        )
 
 
 def check_classification(domain: Domain, model: str) -> None:
-    """Refuses a domain of regression targets.
+    """Refuses a domain of regression targets or tags.
 
     Raises:
         ValueError: the task is not classification.
@@ -139,7 +161,7 @@ def task_loss(
     sample_weights: Tensor | None = None,
     smoothing: float = 0.0,
 ) -> Tensor:
-    """Cross-entropy for classes (target (B,)), mean squared error for values (target (B, C)).
+    """Cross-entropy for classes (target (B,)), mean squared error for values, the mean binary one for tags (B, C).
 
     Args:
         scores: (B, C).
@@ -147,10 +169,14 @@ def task_loss(
         domain: of the task.
         class_weights: (C,) of the classes in the cross-entropy, `batch.get("class_weights")`.
         sample_weights: (B,) of the rows, of mean 1 over the training data, `batch.get("weight")`.
-        smoothing: share of the target that is spread over all classes in the cross-entropy.
+        smoothing: share of the target that is spread over all classes in the cross-entropy, or over absent and present.
     """
     if domain.task != "classification":
-        errors = (scores - target.view_as(scores)).square()
+        if domain.task == "multilabel":
+            soft = target * (1 - smoothing) + smoothing / 2
+            errors = F.binary_cross_entropy_with_logits(scores, soft.to(scores.dtype), reduction="none")
+        else:
+            errors = (scores - target.view_as(scores)).square()
         return errors.mean() if sample_weights is None else (errors * sample_weights[:, None]).mean()
     if sample_weights is None:
         return F.cross_entropy(scores, target, class_weights, label_smoothing=smoothing)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from zoo.core.curves import Curve
 from zoo.core.explanation import Explanation
 from zoo.core.places import ALONE
-from zoo.domain import SeriesDomain, TableDomain
+from zoo.domain import AudioDomain, SeriesDomain, TableDomain
 from zoo.views import whatif
 from zoo.views.additive.columns_script import COLUMNS
 from zoo.views.additive.data import curve_data
@@ -122,10 +122,19 @@ def _answer(row: Row) -> str:
         f"<h2 id='t{row.key}'><bdi>{escape(one.target_names[0])}</bdi> "
         f"<span class='share'>{share}{one.space} {number(score, digits)}</span></h2>"
     )
+    if one.domain.task == "multilabel":
+        return f"{head}<p class='note'>{_tags(one)}</p>"
     best = int(one.scores[0].argmax())
     if one.probability is None or one.scores[0, best] == score:
         return head
     return f"{head}<p class='note'>The model predicts <b><bdi>{escape(one.domain.classes[best])}</bdi></b>.</p>"
+
+
+def _tags(one: Explanation) -> str:
+    """The tags that the model predicts: those of positive logit."""
+    names = [one.domain.classes[c] for c in (one.scores[0] > 0).nonzero()[:, 0].tolist()]
+    listed = ", ".join(f"<b><bdi>{escape(name)}</bdi></b>" for name in names)
+    return f"The model predicts {listed}." if names else "The model predicts none of the tags."
 
 
 def _statement(one: Explanation) -> str:
@@ -137,10 +146,10 @@ def _statement(one: Explanation) -> str:
 
 def _best(one: Explanation) -> str:
     """The classes of highest score, and the target."""
-    if one.probability is None:
+    if one.probabilities is None:
         return ""
     scores, target = one.scores[0].tolist(), int(one.target)
-    shares = (one.scores.softmax(1) if one.space == "logit" else one.scores)[0].tolist()
+    shares = one.probabilities[0].tolist()
     best = sorted(range(len(scores)), key=lambda c: -scores[c])[:CLASSES]
     rows = ""
     for c in best if target in best else [*best, target]:
@@ -150,7 +159,8 @@ def _best(one: Explanation) -> str:
             f"{'' if one.space == 'probability' else f'<td>{number(scores[c], decimals(scores))}</td>'}"
             f"<td class='meter'><span style='width:{100 * shares[c]:.1f}%'></span></td><td>{shares[c]:.1%}</td></tr>"
         )
-    which = f"top {CLASSES} of {len(scores)} classes" if len(scores) > CLASSES else f"{len(scores)} classes"
+    what = "tags" if one.domain.task == "multilabel" else "classes"
+    which = f"top {CLASSES} of {len(scores)} {what}" if len(scores) > CLASSES else f"{len(scores)} {what}"
     what = "probability" if one.space == "probability" else f"{one.space}, probability"
     return f"<table><caption>{which}: {what}</caption>{rows}</table>"
 
@@ -162,8 +172,8 @@ def _legend(row: Row) -> str:
         by = "effect on the score" if "absent" in one.details else "activation"
         text = f"Units are ranked by {by}: this model is not additive, so they have no contributions."
     else:
-        classes = one.domain.task == "classification"
-        up, down = ("supports this class", "opposes it") if classes else ("increases it", "lowers it")
+        what = {"classification": "class", "multilabel": "tag"}.get(one.domain.task)
+        up, down = (f"supports this {what}", "opposes it") if what else ("increases it", "lowers it")
         if one.reference == "runner-up" and one.runner_up is not None:
             names = (one.target_names[0], one.domain.classes[int(one.runner_up)])
             up, down = (f"speaks for <bdi>{escape(name)}</bdi>" for name in names)
@@ -179,6 +189,8 @@ def _legend(row: Row) -> str:
         text += ", shading ± one standard error." if any(curve.error is not None for curve in row.curves) else "."
     if any(term.unit.kind in ALONE for term in row.terms):
         text += " Each part was processed alone: faded areas did not affect its score."
+    elif isinstance(one.domain, AudioDomain) and one.support is not None:
+        text += " The chart below the picture has all contributions over time; numbers are ranks."
     elif isinstance(one.domain, SeriesDomain) and one.support is not None:
         text += " Shading shows where a unit is active."
     if not row.boxes:

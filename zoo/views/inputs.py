@@ -1,6 +1,7 @@
 """The input of an explanation as HTML, by modality."""
 
-from zoo.domain import CodeDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.domain import AudioDomain, CodeDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.views.audio import clip_drawing
 from zoo.views.code import code_prompt
 from zoo.views.markup import escape
 from zoo.views.pictures import framed, image_element, outline
@@ -13,9 +14,9 @@ FEATURES = 16  # columns of a table
 
 
 def input_figure(row: Row, title: str) -> str:
-    """The input as the model reads it: a picture with numbered boxes, a text, a prompt, a table or a series."""
+    """The input as the model reads it: a picture with numbered boxes, a text, a prompt, a table, a series or a clip."""
     if row.picture is None:
-        return _input_words(row) or _input_code(row) or _input_values(row) or _input_series(row, title)
+        return _input_words(row) or _input_code(row) or _input_values(row) or _input_sequence(row, title)
     height, width = row.size
     unit = max(height, width) / 100
     marks = ""
@@ -61,10 +62,15 @@ def _input_values(row: Row) -> str:
     return f"<table class='input'>{note}{shown}</table>"
 
 
-def _input_series(row: Row, title: str) -> str:
-    """A time series, one line for each variable."""
+def _input_sequence(row: Row, title: str) -> str:
+    """A time series, one line for each variable, or a clip of sound."""
     domain = row.explanation.domain
-    if not isinstance(domain, SeriesDomain) or row.explanation.inputs is None:
+    if row.explanation.inputs is None:
+        return ""
+    if isinstance(domain, AudioDomain):
+        drawn = clip_drawing(row, domain, row.explanation.inputs[0], escape(f"input {title}"))
+        return f"<figure class='input series audio'>{drawn}</figure>"
+    if not isinstance(domain, SeriesDomain):
         return ""
     drawn = plot(domain.values(row.explanation.inputs[0]).cpu(), domain, escape(f"input {title}"), f"series{row.key}")
     return f"<figure class='input series'>{drawn}</figure>"

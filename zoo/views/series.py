@@ -37,7 +37,8 @@ def plot(values: Tensor, domain: SeriesDomain, label: str, identity: str) -> str
             f"<text class='range' x='{MARGIN - 3}' y='{top + 9}'>{_short(high)}</text>"
             f"<text class='range' x='{MARGIN - 3}' y='{top + height - 1}'>{_short(low)}</text>"
         )
-    return _drawing(f"{names}{_axis(domain, below)}<g id='{identity}'>{lines}</g>", below, label)
+    axis = time_axis(domain.length, domain.step, domain.unit, below)
+    return drawing(f"{names}{axis}<g id='{identity}'>{lines}</g>", below, label)
 
 
 def part(support: Tensor, domain: SeriesDomain, label: str, identity: str, cut: str = "", patch: int = 0) -> str:
@@ -69,10 +70,11 @@ def part(support: Tensor, domain: SeriesDomain, label: str, identity: str, cut: 
             if path := _cells(level == i, domain, size):
                 shades += f"<path class='fires' opacity='{0.6 * i / LEVELS:.3g}' d='{path}'/>"
         shown = shades + lines
-    return _drawing(f"{names}{_axis(domain, below)}{shown}", below, label)
+    return drawing(f"{names}{time_axis(domain.length, domain.step, domain.unit, below)}{shown}", below, label)
 
 
-def _drawing(content: str, below: int, label: str) -> str:
+def drawing(content: str, below: int, label: str) -> str:
+    """An SVG as wide as a line and its name, and as high as `below` and the time axis."""
     return f"<svg viewBox='0 0 {MARGIN + WIDTH} {below + AXIS}' role='img' aria-label='{label}'>{content}</svg>"
 
 
@@ -95,17 +97,24 @@ def _short(value: float) -> str:
     return f"{value:.3g}".replace("-", "\u2212")
 
 
-def _axis(domain: SeriesDomain, below: int) -> str:
-    """Ticks at round times, and the unit of time."""
-    across, whole = WIDTH / domain.length, (domain.length - 1) * domain.step
-    least = max(whole / (TICKS - 1), domain.step)
+def time_axis(length: int, step: float, unit: str, below: int) -> str:
+    """Ticks at round times, and the unit of time.
+
+    Args:
+        length: number of steps.
+        step: time between two of them.
+        unit: of time.
+        below: y coordinate of its top.
+    """
+    across, whole = WIDTH / length, (length - 1) * step
+    least = max(whole / (TICKS - 1), step)
     power = 10.0 ** math.floor(math.log10(least))
     apart = next(power * round_number for round_number in (1, 2, 5, 10) if power * round_number >= least * (1 - 1e-9))
     ticks = ""
     for i in range(int(whole / apart + 1e-9) + 1):
-        x = MARGIN + (i * apart / domain.step + 0.5) * across
+        x = MARGIN + (i * apart / step + 0.5) * across
         ticks += f"<text class='tick' x='{x:.4g}' y='{below + 10}'>{i * apart:.6g}</text>"
-    return f"<text y='{below + 10}'>{escape(domain.unit)}</text>{ticks}"
+    return f"<text y='{below + 10}'>{escape(unit)}</text>{ticks}"
 
 
 def _points(line: Tensor, low: float, high: float, top: int, height: int) -> str:

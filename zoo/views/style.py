@@ -50,6 +50,9 @@ overflow:auto}
 .zoo .series .fires{fill:#e3a800}
 .zoo .cards:has(.series){grid-template-columns:repeat(auto-fill,minmax(min(420px,100%),1fr))}
 .zoo .series line{stroke:var(--line);vector-effect:non-scaling-stroke}
+.zoo .audio .up{fill:var(--up)}
+.zoo .audio .down{fill:var(--down)}
+.zoo .audio .rank-mark{font-size:9px;text-anchor:middle;fill:var(--ink)}
 .zoo .statement{margin:-.2em 0 .9em;padding:6px 12px;border-left:3px solid var(--up);overflow-wrap:anywhere}
 .zoo .matches{background:none}
 .zoo .matches line{stroke-width:1.2}

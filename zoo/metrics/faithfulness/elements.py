@@ -11,6 +11,7 @@ from torch import Tensor
 from zoo.domain import Domain
 from zoo.metrics.faithfulness.streams import uniform
 
+TIMED = ("series", "audio")  # modalities of inputs (time, variables or bands)
 TOKENS = ("text", "code")  # modalities whose inputs are token ids, 0 for padding
 
 
@@ -72,7 +73,7 @@ def random_masks(x: Tensor, ids: Tensor, domain: Domain, shares: tuple[float, ..
         length = existing.sum(1, keepdim=True)
         wide = (share * length).round().clamp_min(1)
         return _spans(wide, draw[:, 0], length, x.shape[1]) & existing[:, None]
-    if domain.modality == "series":
+    if domain.modality in TIMED:
         steps, variables = element_shape(domain)
         some = 1 + (draw[:, 1] * variables).floor()  # variables that lose a span
         wide = (share * steps * variables / some).round().clamp(1, steps)

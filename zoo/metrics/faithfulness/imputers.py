@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.domain import Domain
-from zoo.metrics.faithfulness.elements import TOKENS, over_input
+from zoo.metrics.faithfulness.elements import TIMED, TOKENS, over_input
 from zoo.metrics.faithfulness.streams import integers, normal_like, uniform
 from zoo.utils.errors import did_you_mean
 
@@ -33,7 +33,7 @@ class Mean:
     name = "mean"
 
     def __init__(self, reference: Tensor, domain: Domain) -> None:
-        over = (0, 2, 3) if domain.modality == "image" else (0, 1) if domain.modality == "series" else (0,)
+        over = (0, 2, 3) if domain.modality == "image" else (0, 1) if domain.modality in TIMED else (0,)
         self.domain, self.value = domain, reference.mean(over, keepdim=True)[0]
 
     def __call__(self, x: Tensor, mask: Tensor, ids: Tensor) -> Tensor:
@@ -200,6 +200,7 @@ NAMES = {
     "image": ("mean", "blur", "noisy linear"),
     "table": ("marginal", "conditional Gaussian", "mean"),
     "series": ("marginal", "conditional Gaussian", "mean"),
+    "audio": ("marginal", "mean"),
     "text": ("mask token", "tokens of the corpus"),
     "code": ("tokens of the corpus",),  # code has no unknown token
 }

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.io import decode_jpeg, encode_jpeg
 
 from zoo.domain import Domain, ImageDomain
-from zoo.metrics.faithfulness.elements import TOKENS, element_shape
+from zoo.metrics.faithfulness.elements import TIMED, TOKENS, element_shape
 from zoo.metrics.faithfulness.streams import integers, normal_like, uniform
 
 CLIP = 0.25  # largest noise, in the scale of the model's input
@@ -118,7 +118,7 @@ class Quantise(Perturbation):
     name = "bits"
 
     def __init__(self, reference: Tensor, domain: Domain, bits: int) -> None:
-        over = (0, 1) if domain.modality == "series" else (0,)
+        over = (0, 1) if domain.modality in TIMED else (0,)
         self.low, self.high, self.severity = reference.amin(over), reference.amax(over), bits
 
     def __call__(self, x: Tensor, ids: Tensor) -> Tensor:

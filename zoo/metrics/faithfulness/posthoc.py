@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zoo.core.evidence import Unit
 from zoo.core.explanation import Explanation
-from zoo.metrics.faithfulness.elements import cells_of, element_shape
+from zoo.metrics.faithfulness.elements import TIMED, cells_of, element_shape
 from zoo.metrics.faithfulness.subject import LIMIT, Subject, centred, content_key
 from zoo.utils.optional import need
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zoo.core.module import SelfInterpretable
     from zoo.training.black_box import BlackBox
 
-MODALITIES = ("image", "table", "series")
+MODALITIES = ("image", "table", *TIMED)
 
 # Metrics to compare with built-in explanations. Locality (M5), purity (M12) and interventions (M13) concern units of a
 # model, which patches of a fixed grid are not. Stability (M7) and parameter randomisation (M9) explain each input 12
@@ -61,7 +61,7 @@ class PostHoc(Subject):
         self.space = getattr(model, "space", "logit")
         shape = element_shape(domain)
         self.grid = tuple(min(patches, size) for size in shape) if domain.modality == "image" else shape
-        if domain.modality == "series":
+        if domain.modality in TIMED:
             self.grid = (min(patches, shape[0]), shape[1])
         self.cells, self.baseline = cells_of(self.grid, shape), baseline[None]
         self.units = tuple(

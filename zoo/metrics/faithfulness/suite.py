@@ -151,6 +151,8 @@ def measure(
         x = batch["input"].to(subject.model.device)
         moved = (batch[name].to(x.device) if name in batch else None for name in ("target", "regions", "concepts"))
         labels, regions, concepts = moved
+        if subject.domain.task == "multilabel":  # regions and labels are of all tags, an explanation of one
+            labels = regions = None
         case = Case(subject, x, batch["ids"].to(x.device), None, labels, regions, blank, concepts)
         for key, metric in metrics.items():
             if (lack := metric.lacking() or metric.missing(subject, *case.known)) is not None:
