@@ -91,3 +91,9 @@ def test_a_page_runs(page: Path, run: Path, tmp_path: Path, monkeypatch: pytest.
             (tmp_path / name[1]).write_text(text)
         else:
             assert kind in ("", "python notest", "sh notest", "yaml"), f"unknown block: {kind}"
+
+
+def test_the_navigation_has_all_benchmark_pages() -> None:
+    navigation = (ROOT / "docs" / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = sorted(path.name for path in (ROOT / "benchmarks").glob("*.md"))
+    assert [page for page in pages if f"- benchmarks/{page}" not in navigation] == []

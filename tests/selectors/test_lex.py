@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from zoo.selectors.layers.imputers import ImputerOptions, create_imputer
 from zoo.selectors.layers.masks import MaskOptions, draw, largest
 from zoo.selectors.layers.objective import bound, rebar, score_function, without_each
 from zoo.training.projection_set import ProjectionSet
+from zoo.views.html import page
 
 MLP = {"name": "mlp", "widths": [8]}
 MASKS = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))  # (8, 3)
@@ -222,7 +224,20 @@ def test_padding_of_a_text_is_never_selected() -> None:
     made = LEX(SENTENCES, "realx", words, mask=MaskOptions(estimator="reinforce", baseline="none")).eval()
     x = torch.stack([SENTENCES.preprocess(text) for text in TEXTS])
     torch.nn.init.constant_(made.selector.score.bias, 9.0)
-    assert torch.equal(made.explain(x).activation > 0, x != 0)
+    explanation = made.explain(x)
+    assert torch.equal(explanation.activation > 0, x != 0)
+    for text, row in zip(explanation.statements, x, strict=True):
+        words = int((row != 0).sum())
+        assert text.startswith(f"{words} of {words} elements are selected")
+
+
+def test_pages_name_selected_words_and_fold_the_others() -> None:
+    words = {"name": "transformer", "width": 8, "layers": 1, "heads": 2}
+    made = LEX(SENTENCES, "realx", words, mask=MaskOptions(estimator="reinforce", baseline="none")).eval()
+    one = made.explain(SENTENCES.preprocess("bad loud place")[None])
+    activation = torch.tensor([[0.0, 1, 0, 0, 0, 0, 0]])
+    html = page(replace(one, activation=activation, statements=("",)), ["text"])
+    assert "word 2: loud" in html and "word 3" not in html and "6 other units" in html
 
 
 def test_an_explanation_says_what_was_selected() -> None:

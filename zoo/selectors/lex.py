@@ -188,14 +188,14 @@ class LEX(SelfInterpretable):
         return {"chance": evidence.state["chance"]} if "chance" in evidence.state else {}
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
-        return tuple(self._statement(row) for row in (terms["activation"] > 0.5).tolist())
+        present = (terms["details"]["chance"] > 0).sum(1)  # padding has no chance
+        shown = (terms["activation"] > 0.5).tolist()
+        return tuple(self._statement(row, count) for row, count in zip(shown, present.tolist(), strict=True))
 
-    def _statement(self, selected: Sequence[bool]) -> str:
+    def _statement(self, selected: Sequence[bool], count: int) -> str:
         names = [name for name, shown in zip(self.elements.names(), selected, strict=True) if shown]
         listed = f": {', '.join(names)}" if 0 < len(names) <= 12 else ""
-        return (
-            f"{len(names)} of {len(selected)} elements are selected{listed}. The others did not reach the prediction."
-        )
+        return f"{len(names)} of {count} elements are selected{listed}. The predictor does not read the others."
 
     def units(self) -> tuple[Unit, ...]:
         source = {"patch": self.elements.patch}

@@ -41,11 +41,13 @@ def prepare(one: Explanation, number: int, top: int) -> Row:
 def shown_terms(one: Explanation, top: int) -> tuple[list[Term], Sum | None]:
     """The units to show of an explanation of one row, and their sum.
 
-    For additive models, trailing units whose contribution is printed as 0 are counted with the others, except concepts,
-    whose values can be changed on the page; at least one unit is shown.
+    Trailing units whose contribution is printed as 0, or whose importance is 0 in models that are not additive, are
+    counted with the others, except concepts, whose values can be changed on the page; at least one unit is shown.
     """
     if one.contributions is None:
-        return one.top(top)[0], None
+        ranked, importance = one.top(top)[0], one.importance[0]
+        used = [k for k, t in enumerate(ranked) if float(importance[t.index]) != 0 or t.unit.kind == "concept"]
+        return ranked[: used[-1] + 1 if used else 1], None
     total = printed_sum(one, top)
     if top > 0:
         terms = zip(total.terms, total.shown, strict=True)

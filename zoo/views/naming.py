@@ -1,19 +1,22 @@
-"""Names of units with the values that they read: "age = 39" for the unit "age" of a table."""
+"""Names of units with the values that they read: "age = 39" for the unit "age" of a table, "word 2: warm" of a text."""
 
 from zoo.core.explanation import Explanation, Term
-from zoo.domain import TableDomain
+from zoo.domain import TableDomain, TextDomain
 
 WIDEST = 3  # columns of a unit that is named after them
 
 
 def name_of(term: Term, one: Explanation) -> str:
-    """The name of a unit; of one that is named after the columns it reads, the columns with their raw values.
+    """The name of a unit, with what it reads: the word of a text, the raw values of the columns it is named after.
 
     Args:
         term: of the explanation.
         one: explanation of one input.
     """
     name, domain = term.unit.name, one.domain
+    if isinstance(domain, TextDomain) and one.inputs is not None and name == f"word {term.index + 1}":
+        words = [] if domain.tokenizer else domain.words(one.inputs[0].cpu())  # subwords have no number of their own
+        return f"{name}: {words[term.index]}" if term.index < len(words) else name
     if not isinstance(domain, TableDomain) or one.inputs is None or one.support is None:
         return name
     support = one.support[0, term.index].cpu()

@@ -93,5 +93,6 @@ def kept_mean(chance: Tensor, present: Tensor | None) -> Tensor:
 
 
 def chances(logits: Tensor) -> Tensor:
-    """Chances (B, L) of logits, 0 for -inf."""
-    return torch.where(logits.isfinite(), F.sigmoid(logits.where(logits.isfinite(), 0)), 0.0)
+    """Chances (B, L) of logits, above 0 for all but -inf."""
+    known = logits.isfinite()
+    return torch.where(known, F.sigmoid(logits.where(known, 0)).clamp_min(torch.finfo(logits.dtype).tiny), 0.0)
