@@ -1,13 +1,16 @@
 """What makes explanations of part birds faithful and small: `python -m benchmarks.faithful`.
 
-Trains a black box and variants of models with `train.py fit`, and measures them with `train.py evaluate` on `--limit`
-test rows: accuracy on all test rows, the rank correlation of contributions with what removals do (M2), the deletion
-gain (M3), and the effective units (M6). Finished runs are kept. Writes benchmarks/FAITHFUL.md and .json.
+For each seed, trains a black box and variants of models with `train.py fit`, and measures them with `train.py
+evaluate` on `--limit` test rows: accuracy on all test rows, the rank correlation of contributions with what removals do
+(M2), the deletion gain (M3), and the effective units (M6). Finished runs are kept. Writes benchmarks/FAITHFUL.md and
+.json.
 """
 
 import argparse
 import json
 import os
+import re
+import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +30,7 @@ SPARSE = (
 BAG, PARTS = "bagnet_faithful_part_birds", "pipnet_faithful_part_birds"
 VARIANTS: dict[str, tuple[str, dict[str, str]]] = {  # config in configs/worlds, and changes below model.init_args
     "ProtoPNet, published": ("protopnet_part_birds", {}),
+    "ProtoPNet from the black box, distilled": ("protopnet_faithful_part_birds", {}),
     "BagNet, published": ("bagnet_part_birds", {}),
     "black box as a bag of 64 patches": (BAG, {"trunk.strided": "true", "focus": "null"}),
     "black box as a bag of 256 patches": (BAG, {"focus": "null"}),
@@ -43,28 +47,36 @@ METRICS = {"M2": "rank correlation", "M3": "gain", "M6": "effective units"}
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0, help="of all trainings (default: 0)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of all trainings (default: 0 1 2)")
     parser.add_argument("--limit", type=int, default=100, help="test rows of the metrics (default: 100)")
     parser.add_argument("--jobs", type=int, default=1, help="models at a time, a thread each (default: 1)")
     parser.add_argument("--runs", type=Path, default=Path("runs/faithful"), help="folder of the trained models")
     options = parser.parse_args()
-    teacher = trained(BLACK_BOX, "blackbox_part_birds", {}, "", options)
-    record: dict[str, Any] = {"seed": options.seed, "rows": options.limit, "models": {BLACK_BOX: metrics_of(teacher)}}
-    with ThreadPoolExecutor(options.jobs) as pool:
-        jobs = {name: pool.submit(measured, name, *what, str(teacher), options) for name, what in VARIANTS.items()}
-    record["models"] |= {name: job.result() for name, job in jobs.items()}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in (BLACK_BOX, *VARIANTS)}
+    for seed in options.seeds:
+        teacher = trained(BLACK_BOX, "blackbox_part_birds", {}, "", seed, options)
+        found[BLACK_BOX].append(metrics_of(teacher))
+        with ThreadPoolExecutor(options.jobs) as pool:
+            jobs = {
+                name: pool.submit(measured, name, *what, str(teacher), seed, options) for name, what in VARIANTS.items()
+            }
+        for name, job in jobs.items():
+            found[name].append(job.result())
+    record = {"seeds": options.seeds, "rows": options.limit, "models": found}
     (HERE / "FAITHFUL.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     (HERE / "FAITHFUL.md").write_text(page(record), encoding="utf-8")
     print(page(record))
     return 0
 
 
-def trained(name: str, config: str, changes: dict[str, str], teacher: str, options: argparse.Namespace) -> Path:
+def trained(
+    name: str, config: str, changes: dict[str, str], teacher: str, seed: int, options: argparse.Namespace
+) -> Path:
     """The folder of a run, which is trained if it is missing."""
-    folder = options.runs / f"{[BLACK_BOX, *VARIANTS].index(name)}_{config}_seed{options.seed}"
+    folder = options.runs / f"{re.sub('[^a-z0-9]+', '_', name.lower()).strip('_')}_seed{seed}"
     if not (folder / "metrics.json").is_file():
         command = ["fit", "--config", f"configs/worlds/{config}.yaml", "--output", str(folder)]
-        command += ["--seed_everything", str(options.seed), "--trainer.enable_progress_bar", "false"]
+        command += ["--seed_everything", str(seed), "--trainer.enable_progress_bar", "false"]
         if "teacher:" in (ROOT / "configs" / "worlds" / f"{config}.yaml").read_text(encoding="utf-8"):
             changes = {**changes, "recipe.teacher.run": teacher}
         call(
@@ -74,10 +86,10 @@ def trained(name: str, config: str, changes: dict[str, str], teacher: str, optio
 
 
 def measured(
-    name: str, config: str, changes: dict[str, str], teacher: str, options: argparse.Namespace
+    name: str, config: str, changes: dict[str, str], teacher: str, seed: int, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Accuracies and metrics of a variant."""
-    folder = trained(name, config, changes, teacher, options)
+    folder = trained(name, config, changes, teacher, seed, options)
     report = folder / f"faithfulness_{options.limit}"
     if not (report / "faithfulness.json").is_file():
         command = ["evaluate", "--checkpoint", str(folder / "checkpoint"), "--metrics", ",".join(METRICS)]
@@ -106,30 +118,32 @@ def call(arguments: list[str], name: str) -> None:
 
 def page(record: dict[str, Any]) -> str:
     """The Markdown page."""
+    seeds = ", ".join(map(str, record["seeds"]))
     lines = [
         "# Faithful and small explanations of part birds",
         "",
-        f"Training seed {record['seed']}. Accuracy: all test rows; the other columns: {record['rows']} test rows, with "
-        "95 % intervals over rows. M2: mean of the rank correlations over imputers (in brackets: mean, blur, noisy "
-        "linear), none of which is used in training. Nothing was chosen on these rows.",
+        f"Mean over the training seeds {seeds}, with the lowest and the highest. Accuracy: all test rows; the other "
+        f"columns: {record['rows']} test rows. M2: mean of the rank correlations over imputers (in brackets: mean, "
+        "blur, noisy linear), none of which is used in training. Nothing was chosen on these rows.",
         "",
-        "| model | accuracy | M2 | M3 | effective units |",
+        "| model | accuracy, % | M2 | M3 | effective units |",
         "|---|---:|---:|---:|---:|",
     ]
-    for name, found in record["models"].items():
-        cells = [f"{100 * found['accuracy']:.1f} %", "", "", ""]
-        if metrics := found.get("faithfulness"):
-            cells[1:] = [with_interval(metrics[key][column], key == "M6") for key, column in METRICS.items()]
-            each = (metrics["M2"][f"rank correlation, {imputer}"]["value"] for imputer in IMPUTERS)
-            cells[1] += f" ({', '.join(f'{value:.2f}' for value in each)})"
+    for name, runs in record["models"].items():
+        cells = [over_seeds([100 * run["accuracy"] for run in runs], 1), "", "", ""]
+        if metrics := [run["faithfulness"] for run in runs if "faithfulness" in run]:
+            values = {key: [each[key][column]["value"] for each in metrics] for key, column in METRICS.items()}
+            cells[1:] = [over_seeds(values[key], 1 if key == "M6" else 2) for key in METRICS]
+            named = ([each["M2"][f"rank correlation, {fill}"]["value"] for each in metrics] for fill in IMPUTERS)
+            cells[1] += f" ({', '.join(f'{statistics.mean(each):.2f}' for each in named)})"
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", "Created by `python -m benchmarks.faithful`.", ""])
 
 
-def with_interval(found: dict[str, float], units: bool) -> str:
-    """A value and its interval; units with one digit."""
-    digits = 1 if units else 2
-    return f"{found['value']:.{digits}f} [{found['low']:.{digits}f} to {found['high']:.{digits}f}]"
+def over_seeds(values: list[float], digits: int) -> str:
+    """The mean of values, with the lowest and the highest of several."""
+    spread = f" [{min(values):.{digits}f} to {max(values):.{digits}f}]" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
 
 
 if __name__ == "__main__":

@@ -195,7 +195,10 @@ def _legend(row: Row) -> str:
         text += " Shading shows where a unit is active."
     if not row.boxes:
         return f"<p class='note'>{text}</p>"
-    text += " Boxes mark the top 5 % of a unit's activation map; its receptive field is larger."
+    if one.support is not None and tuple(one.support.shape[2:]) == one.domain.shape[-2:]:
+        text += " Boxes mark the strongest 5 % of the pixels that a unit depends on."
+    else:
+        text += " Boxes mark the top 5 % of a unit's activation map; its receptive field is larger."
     toggle = "<label class='toggle'><input type='checkbox'> show activation maps</label>"
     return f"<p class='note'>{text}</p>{toggle}"
 

@@ -9,6 +9,7 @@ from zoo.domain import ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes import PIPNet, ProtoPNet
 from zoo.prototypes.layers.field_support import FieldSupport, MapPooling, Places, winning_cells
+from zoo.views.html import page
 
 DOMAIN = ImageDomain(classes=("a", "b"), size=(24, 20))
 LOCAL = {"name": "bagnet", "widths": [8, 8], "depths": [1, 1], "strides": [2, 2], "wide": 2}  # 9 of 24 pixels
@@ -42,6 +43,15 @@ def test_the_cells_of_a_unit_depend_on_its_support_only(pooling: str) -> None:
                 continue
             # Other cells may fire more in the new pixels; those of the support cannot fire less.
             assert after >= before - 1e-5
+
+
+def test_pages_say_what_boxes_show() -> None:
+    x = torch.randn(1, 3, 24, 20, generator=torch.Generator().manual_seed(0))
+    exact = page(models("max")[0].explain(x), ["image"])
+    assert "pixels that a unit depends on" in exact and "receptive field is larger" not in exact
+    published = ProtoPNet(DOMAIN, LOCAL, 2, 4, similarity="cosine")
+    published.prototypes.pushed.fill_(True)
+    assert "receptive field is larger" in page(published.eval().explain(x), ["image"])
 
 
 def test_the_winning_cell_alone_is_shown_for_the_maximum() -> None:
