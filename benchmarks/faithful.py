@@ -119,12 +119,19 @@ def call(arguments: list[str], name: str) -> None:
 def page(record: dict[str, Any]) -> str:
     """The Markdown page."""
     seeds = ", ".join(map(str, record["seeds"]))
+    several = len(record["seeds"]) > 1
+    about = (
+        f"Mean over the training seeds {seeds}, with the lowest and the highest"
+        if several
+        else f"Training seed {seeds}"
+    )
+    interval = "" if several else ", with 95 % intervals over rows"
     lines = [
         "# Faithful and small explanations of part birds",
         "",
-        f"Mean over the training seeds {seeds}, with the lowest and the highest. Accuracy: all test rows; the other "
-        f"columns: {record['rows']} test rows. M2: mean of the rank correlations over imputers (in brackets: mean, "
-        "blur, noisy linear), none of which is used in training. Nothing was chosen on these rows.",
+        f"{about}. Accuracy: all test rows; the other columns: {record['rows']} test rows{interval}. M2: mean of the "
+        "rank correlations over imputers (in brackets: mean, blur, noisy linear), none of which is used in training. "
+        "Nothing was chosen on these rows.",
         "",
         "| model | accuracy, % | M2 | M3 | effective units |",
         "|---|---:|---:|---:|---:|",
@@ -132,12 +139,19 @@ def page(record: dict[str, Any]) -> str:
     for name, runs in record["models"].items():
         cells = [over_seeds([100 * run["accuracy"] for run in runs], 1), "", "", ""]
         if metrics := [run["faithfulness"] for run in runs if "faithfulness" in run]:
-            values = {key: [each[key][column]["value"] for each in metrics] for key, column in METRICS.items()}
-            cells[1:] = [over_seeds(values[key], 1 if key == "M6" else 2) for key in METRICS]
+            values = {key: [each[key][column] for each in metrics] for key, column in METRICS.items()}
+            cells[1:] = [with_interval(values[key], 1 if key == "M6" else 2) for key in METRICS]
             named = ([each["M2"][f"rank correlation, {fill}"]["value"] for each in metrics] for fill in IMPUTERS)
             cells[1] += f" ({', '.join(f'{statistics.mean(each):.2f}' for each in named)})"
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", "Created by `python -m benchmarks.faithful`.", ""])
+
+
+def with_interval(found: list[dict[str, float]], digits: int) -> str:
+    """Values of several seeds, or the value of one with its interval over rows."""
+    if len(found) > 1:
+        return over_seeds([each["value"] for each in found], digits)
+    return f"{found[0]['value']:.{digits}f} [{found[0]['low']:.{digits}f} to {found[0]['high']:.{digits}f}]"
 
 
 def over_seeds(values: list[float], digits: int) -> str:

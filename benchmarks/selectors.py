@@ -1,0 +1,158 @@
+"""Do selectors find the evidence, and do their selections encode the answer? `python -m benchmarks.selectors`.
+
+For each world and seed, trains selectors and a black box with `train.py fit`, and measures them on the test rows: what
+they select beside what determines the label, and the tests of `train.py evaluate --selection`. The black box is
+explained by integrated gradients and occlusion. Finished runs and measurements are kept: an interrupted command
+resumes. Writes benchmarks/SELECTORS.md and .json.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+import zoo
+from benchmarks.faithful import call
+from benchmarks.selectors_page import page
+from zoo.cli.checkpoint_data import data_of
+from zoo.data.base.module import DataModule
+from zoo.metrics.faithfulness.posthoc_methods import IntegratedGradients, Occlusion
+from zoo.metrics.faithfulness.recovery import average_precision
+from zoo.metrics.selection.report import selection_report
+from zoo.training.batch import as_batch
+from zoo.training.black_box import BlackBox
+from zoo.training.black_box_file import FILE, load_network
+from zoo.utils.collate import collate
+
+HERE = Path(__file__).parent
+RECORD = HERE / "SELECTORS.json"
+TABLES = ("syn1", "syn2", "syn3", "syn4", "syn5", "syn6", "switch")
+SERIES = ("freq_shapes", "seqcomb_uv", "seqcomb_mv", "lowvar")
+PRESETS = ("lex", "realx", "invase", "l2x")
+BLACK_BOX = "black box"
+POSTHOC = {"integrated gradients": IntegratedGradients, "occlusion": Occlusion}
+EPOCHS = 10  # of the networks that test a selection
+SIZES = {"syn1": 2, "syn2": 4, "syn3": 4, "syn4": 4, "syn5": 4, "syn6": 5, "switch": 5}  # of l2x, which must be told
+Run = tuple[str, dict[str, str]]  # config in configs/selectors, and changes
+
+
+def runs() -> dict[tuple[str, str], Run]:
+    """The config and its changes by world and model."""
+    found: dict[tuple[str, str], Run] = {}
+    for world in TABLES:
+        data = {"data.init_args.name": world}
+        for preset in PRESETS:
+            found[world, preset] = ("lex_syn4", data | preset_changes(preset, world))
+        found[world, BLACK_BOX] = ("blackbox_syn4", data)
+    return found
+
+
+def preset_changes(preset: str, world: str) -> dict[str, str]:
+    """What a preset changes of the config of LEX: no imputer is fitted, and INVASE has a network to compare with."""
+    if preset == "lex":
+        return {}
+    more = ["baseline"] if preset == "invase" else []
+    stages = [
+        {"name": "predictor", "epochs": 10, "train": ["predictor", "head", *more]},
+        {
+            "name": "train",
+            "epochs": 20,
+            "train": ["selector", "predictor", "head", *more],
+            "decay_every": 8,
+            "decay": 0.3,
+        },
+    ]
+    changes = {"model.init_args.preset": preset, "model.init_args.recipe.stages": json.dumps(stages)}
+    return changes | ({"model.init_args.mask": json.dumps({"size": SIZES[world]})} if preset == "l2x" else {})
+
+
+def main() -> int:
+    every = runs()
+    worlds, models = list(dict.fromkeys(w for w, _ in every)), list(dict.fromkeys(m for _, m in every))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of all trainings (default: 0 1 2)")
+    parser.add_argument("--worlds", nargs="+", choices=worlds, default=worlds, metavar="NAME")
+    parser.add_argument("--models", nargs="+", choices=models, default=models, metavar="NAME")
+    parser.add_argument("--runs", type=Path, default=Path("runs/selectors"), help="folder of the trained models")
+    options = parser.parse_args()
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    for seed in options.seeds:
+        for (world, model), (config, changes) in every.items():
+            key = f"{world}, {model}, seed {seed}"
+            if world not in options.worlds or model not in options.models or key in record:
+                continue
+            folder = options.runs / f"{world}_{model.replace(' ', '_')}_seed{seed}"
+            if not (folder / "metrics.json").is_file():
+                command = ["fit", "--config", f"configs/selectors/{config}.yaml", "--output", str(folder)]
+                command += ["--seed_everything", str(seed), "--trainer.enable_progress_bar", "false"]
+                call([*command, *(part for name, value in changes.items() for part in (f"--{name}", value))], key)
+            record[key] = measure(folder, model == BLACK_BOX, seed)
+            RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            (HERE / "SELECTORS.md").write_text(page(record), encoding="utf-8")
+            print(f"{key}: {record[key]}", flush=True)
+    return 0
+
+
+def measure(folder: Path, black_box: bool, seed: int) -> dict[str, Any]:
+    """Accuracy and recovery of the evidence on the test rows; of selectors, their tests as well."""
+    data = data_of(folder / "checkpoint", folder / "config.yaml", [], "evaluate")
+    data.prepare_data()
+    data.setup("test")
+    found = {"accuracy": json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["accuracy"]}
+    if black_box:
+        trained = load_network(folder / FILE)
+        options = json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]["model"]["init_args"]
+        network = BlackBox(trained.domain, options["backbone"]).eval()
+        network.load_state_dict(trained.state_dict())
+        return found | {name: recovery(explained(make, network, data), data) for name, make in POSTHOC.items()}
+    model = zoo.load(folder / "checkpoint")
+    train = DataLoader(data.projection_dataset(), data.batch_size, shuffle=True, collate_fn=collate)
+    report = selection_report(model, train, data.test_dataloader(), EPOCHS, seed)
+    return found | vars(report) | {"average precision": recovery(chance_of(model), data)}
+
+
+def chance_of(model: Any) -> Callable[[Tensor], Tensor]:
+    """The chance of each place of inputs (B, *shape) to be selected."""
+
+    def chance(x: Tensor) -> Tensor:
+        elements = model.evidence(x).state["chance"]
+        return model.elements.expand(elements, x).expand(x.shape)
+
+    return chance
+
+
+def explained(make: Any, network: Any, data: DataModule) -> Callable[[Tensor], Tensor]:
+    """The size of the attributions of a post-hoc method to each place of inputs, for the predicted class."""
+    blank = as_batch(next(iter(data.train_dataloader())))["input"].mean(0)
+    method = make(network, blank, patches=max(network.domain.shape))
+
+    def size(x: Tensor) -> Tensor:
+        parts = method.margins(x, network(x).argmax(1)).abs()
+        return parts[:, method.cells].reshape(x.shape)
+
+    return size
+
+
+@torch.no_grad()
+def recovery(value_of: Callable[[Tensor], Tensor], data: DataModule) -> float:
+    """Mean average precision of values at each place for the known evidence; of test rows that have some."""
+    found: list[float] = []
+    for batch in map(as_batch, data.test_dataloader()):
+        x = batch["input"]
+        truth = (batch["regions"].amax(1) > 0).expand(x.shape).flatten(1)
+        with torch.enable_grad():
+            values = value_of(x).detach().flatten(1)
+        some = truth.any(1)
+        found += average_precision(values[some], truth[some]).tolist()
+    return statistics.mean(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
