@@ -71,6 +71,7 @@ def test_a_selector_that_reads_its_evidence_passes() -> None:
     assert report.mask_only == pytest.approx(report.commonest, abs=0.06)
     assert report.again == 1 and report.swapped == 1
     assert (report.true_positive_rate, report.false_positive_rate, report.false_discovery_rate) == (1, 0, 0)
+    assert report.auprc == 1
 
 
 def test_a_selector_that_encodes_its_answer_is_told() -> None:
@@ -79,6 +80,7 @@ def test_a_selector_that_encodes_its_answer_is_told() -> None:
     assert report.evalx < 0.6 and report.mask_only == 1  # its own values say nothing, its choice everything
     assert report.swapped < 0.7 and report.again < 1
     assert (report.true_positive_rate, report.false_discovery_rate) == (0, 1)
+    assert report.auprc == pytest.approx(1 / 3)  # ranked last, beside the third feature
 
 
 def test_models_that_select_nothing_are_refused() -> None:

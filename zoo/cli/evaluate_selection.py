@@ -26,6 +26,7 @@ WORDS = {
     "true_positive_rate": "of the known evidence, how much is selected",
     "false_positive_rate": "of the other elements, how many are selected",
     "false_discovery_rate": "of what is selected, how much is no evidence",
+    "auprc": "average precision of the chances of selection as a ranking by evidence (AUPRC)",
 }
 
 

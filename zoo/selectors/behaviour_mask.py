@@ -198,7 +198,7 @@ class BehaviourMask(SelfInterpretable):
         if self.training and not bool(self.started):
             return Evidence(x.new_ones(x.shape[0], self.elements.count), None, {"code": self.backbone(x)})
         logits = self.generator(x)
-        state = {"logit": logits, "input": x}
+        state = {"logit": logits, "chance": logits.sigmoid(), "input": x}
         if self.training:
             drawn = self.generator.training  # or it is fixed, and the others learn what they get when predicting
             mask = draw(logits, LAW).mask[:, 0] if drawn else (logits > 0).to(logits.dtype)
@@ -222,9 +222,9 @@ class BehaviourMask(SelfInterpretable):
         return replace(evidence, activation=shown, state=state)
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
-        if "logit" not in evidence.state:
+        if "chance" not in evidence.state:
             return {}
-        found = {"chance": evidence.state["logit"].sigmoid()}
+        found = {"chance": evidence.state["chance"]}
         if self.landmarks is not None:
             nearest = self.landmarks.similarity(evidence.state["code"]).argmax(1)
             found["landmark"] = nearest[:, None].expand_as(evidence.activation)
@@ -268,5 +268,5 @@ class BehaviourMask(SelfInterpretable):
         if self.landmarks is not None:
             terms["landmarks"] = behaviour_consistency(self.landmarks.assigned(state["code"]), known)
         terms["size"] = size_divergence(state["logit"], self.rate)
-        terms["smoothness"] = roughness(state["logit"].sigmoid().unflatten(1, self.elements.grid))
+        terms["smoothness"] = roughness(state["chance"].unflatten(1, self.elements.grid))
         return terms

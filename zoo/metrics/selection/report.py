@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence
 from zoo.domain import Domain
+from zoo.metrics.faithfulness.recovery import average_precision
 from zoo.networks.elements import Elements
 from zoo.training.batch import as_batch
 from zoo.training.black_box import BlackBox
@@ -56,6 +57,8 @@ class SelectionReport:
         true_positive_rate: of the known evidence, how much is selected; None if it is not known.
         false_positive_rate: of the other elements, how many are selected.
         false_discovery_rate: of what is selected, how much is no evidence.
+        auprc: mean over the inputs with known evidence of the average precision of the chances of selection, or of the
+            selection where the model has none; chance is the share of the evidence.
     """
 
     accuracy: float
@@ -70,6 +73,7 @@ class SelectionReport:
     true_positive_rate: float | None = None
     false_positive_rate: float | None = None
     false_discovery_rate: float | None = None
+    auprc: float | None = None
 
 
 def selection_report(
@@ -126,6 +130,13 @@ def chosen(selector: Selecting, x: Tensor) -> Tensor:
         return selector.evidence(x).activation.float()
 
 
+def ranks(selector: Selecting, x: Tensor) -> Tensor:
+    """(B, L) float64, by which the elements of a batch are ranked: the chance of selection, or else the selection."""
+    with torch.no_grad():
+        evidence = selector.evidence(x)
+    return evidence.state.get("chance", evidence.activation).double()
+
+
 def _train(
     network: nn.Module,
     scores: Callable[[Tensor], Tensor],
@@ -159,6 +170,7 @@ def _measure(
     right = torch.zeros(6, dtype=torch.float64)  # selector, EVAL-X on three kinds of masks, masks alone, swapped
     rows, shown, overlap = 0, 0.0, 0.0
     truth: Tensor | None = None  # evidence, selected evidence, selected, elements
+    precisions: list[Tensor] = []  # of the inputs with known evidence
     for batch in map(as_batch, test):
         x, target = batch["input"].to(device), batch["target"].to(device)
         mask = chosen(selector, x)
@@ -188,6 +200,8 @@ def _measure(
             evidence = (elements.reduce(batch["regions"].to(device).float()).amax(1) > 0).float() * present
             found = torch.stack([evidence.sum(), (evidence * mask).sum(), (mask * present).sum(), present.sum()]).cpu()
             truth = found if truth is None else truth + found
+            known = evidence.any(1)
+            precisions.append(average_precision(ranks(selector, x)[known], evidence[known] > 0).cpu())
     accuracy, evalx, evalx_random, evalx_complete, mask_only, swapped = (right / rows).tolist()
     report = SelectionReport(
         accuracy, shown / rows, evalx, evalx_random, evalx_complete, mask_only, commonest, overlap / rows, swapped
@@ -197,4 +211,6 @@ def _measure(
         report.true_positive_rate = both / evidence if evidence else None
         report.false_positive_rate = (picked - both) / (count - evidence) if count > evidence else None
         report.false_discovery_rate = (picked - both) / picked if picked else None
+        each = torch.cat(precisions)
+        report.auprc = float(each.mean()) if len(each) else None
     return report
