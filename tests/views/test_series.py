@@ -146,3 +146,11 @@ def test_series_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     file.write_text("\n".join(["pulse,pressure", *rows[:5]]))
     assert main(command) == 2
     assert "a.csv: a series of 5 steps; expected 11" in capsys.readouterr().err
+
+
+def test_what_a_selector_read_is_shaded_on_the_series() -> None:
+    small = build("behaviour_mask", "patches")
+    explanation = small.model.explain(small.inputs)[0]
+    (figure,) = re.findall(r"<figure class='input series'>.*?</figure>", page(explanation, ["s"]), re.S)
+    (shaded,) = re.findall(r"<path class='fires'[^>]* d='([^']*)'", figure)
+    assert "<figcaption>selected</figcaption>" in figure and shaded.count("M") <= int(explanation.activation.sum())

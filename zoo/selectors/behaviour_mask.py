@@ -227,14 +227,14 @@ class BehaviourMask(SelfInterpretable):
         found = {"chance": evidence.state["chance"]}
         if self.landmarks is not None:
             nearest = self.landmarks.similarity(evidence.state["code"]).argmax(1)
-            found["landmark"] = nearest[:, None].expand_as(evidence.activation)
+            found["landmark"] = nearest[:, None, None].expand(-1, self.elements.count, 1)
         return found
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
         said = [selected_steps(row, self.elements) for row in terms["activation"] > 0.5]
         nearest = terms["details"].get("landmark")
         if self.landmarks is not None and nearest is not None:
-            said = [f"{text} {self._landmark(int(n))}" for text, n in zip(said, nearest[:, 0], strict=True)]
+            said = [f"{text} {self._landmark(int(n))}" for text, n in zip(said, nearest[:, 0, 0], strict=True)]
         return tuple(said)
 
     def _landmark(self, number: int) -> str:

@@ -1,12 +1,14 @@
 """The input of an explanation as HTML, by modality."""
 
+import torch
+
 from zoo.domain import AudioDomain, CodeDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.views.audio import clip_drawing
 from zoo.views.code import code_prompt
 from zoo.views.markup import escape
 from zoo.views.pictures import framed, image_element, outline
 from zoo.views.row import Row
-from zoo.views.series import plot
+from zoo.views.series import part, plot
 from zoo.views.words import written
 
 CORNERS = ((0, 0, "start"), (1, 0, "end"), (0, 1, "start"))  # places of the numbers of the first boxes
@@ -73,4 +75,15 @@ def _input_sequence(row: Row, title: str) -> str:
     if not isinstance(domain, SeriesDomain):
         return ""
     drawn = plot(domain.values(row.explanation.inputs[0]).cpu(), domain, escape(f"input {title}"), f"series{row.key}")
-    return f"<figure class='input series'>{drawn}</figure>"
+    return f"<figure class='input series'>{drawn}{_selected(row, domain, title)}</figure>"
+
+
+def _selected(row: Row, domain: SeriesDomain, title: str) -> str:
+    """The series again with what a selector read of it shaded; empty for other models."""
+    one = row.explanation
+    if one.contributions is not None or one.support is None or {unit.kind for unit in one.units} != {"feature"}:
+        return ""
+    read = torch.einsum("k,k...->...", one.activation[0].clamp(0, 1), one.support[0])
+    label = escape(f"selected of {title}")
+    patch = one.units[0].source.get("patch", 0)
+    return f"<figcaption>selected</figcaption>{part(read, domain, label, f'series{row.key}', patch=patch)}"
