@@ -34,10 +34,11 @@ from zoo.utils.collate import collate
 HERE = Path(__file__).parent
 RECORD = HERE / "SELECTORS.json"
 TABLES = ("syn1", "syn2", "syn3", "syn4", "syn5", "syn6", "switch")
-SERIES = ("freq_shapes", "seqcomb_uv", "seqcomb_mv", "lowvar")
+SERIES = {"freq_shapes": "freqshapes", "seqcomb_uv": "seqcomb"}  # endings of the configs
 PRESETS = ("lex", "realx", "invase", "l2x")
-BLACK_BOX = "black box"
+BEHAVIOUR, BLACK_BOX = "behaviour mask", "black box"
 POSTHOC = {"integrated gradients": IntegratedGradients, "occlusion": Occlusion}
+CONFIGS = {BEHAVIOUR: "behaviour_mask", BLACK_BOX: "blackbox"}
 EPOCHS = 10  # of the networks that test a selection
 SIZES = {"syn1": 2, "syn2": 4, "syn3": 4, "syn4": 4, "syn5": 4, "syn6": 5, "switch": 5}  # of l2x, which must be told
 Run = tuple[str, dict[str, str]]  # config in configs/selectors, and changes
@@ -51,6 +52,8 @@ def runs() -> dict[tuple[str, str], Run]:
         for preset in PRESETS:
             found[world, preset] = ("lex_syn4", data | preset_changes(preset, world))
         found[world, BLACK_BOX] = ("blackbox_syn4", data)
+    for world, ending in SERIES.items():
+        found |= {(world, model): (f"{CONFIGS[model]}_{ending}", {}) for model in (BEHAVIOUR, BLACK_BOX)}
     return found
 
 

@@ -224,7 +224,7 @@ def test_statements_name_runs_of_steps() -> None:
     mask[2:5, 0] = mask[8, 0] = mask[10, 1] = True
     said = selected_steps(mask.flatten(), Elements(SERIES))
     assert (
-        said == "5 of 22 values are selected: pulse: 2–4 and 8; pressure: 10. The others did not reach the prediction."
+        said == "5 of 22 values are selected: pulse: 2–4 and 8; pressure: 10. The predictor does not read the others."
     )
     wide = torch.zeros(4, 2, dtype=torch.bool)
     wide[3, 0] = True  # the last of four stretches of three steps has two

@@ -35,7 +35,7 @@ def selected_steps(mask: Tensor, elements: Elements) -> str:
     count = int(elements.expand(mask[None], mask.new_zeros(1, *domain.shape)).sum())
     where = f": {'; '.join(parts)}{'; …' if several and left < 0 else ''}" if parts else ""
     of = f"{count} of {math.prod(domain.shape)} {'values' if several else 'steps'}"
-    return f"{of} are selected{where}. The others did not reach the prediction."
+    return f"{of} are selected{where}. The predictor does not read the others."
 
 
 def _listed(names: list[str], more: bool) -> str:
