@@ -101,8 +101,8 @@ class BehaviourMask(SelfInterpretable):
         noise: of what is not selected while the generator learns, in deviations of the training set; published is 1.
         width: of the generator's decoder.
         dropout: of the generator's decoder in training, in [0, 1).
-        recipe: see `zoo.training.recipe.Recipe`; parameter groups: generator, backbone, head, landmarks, and reference,
-            which never trains.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: generator, backbone, head, landmarks, and original,
+            the reference, which never trains.
 
     Raises:
         ValueError: a domain other than series with classes, a number out of range, or a recipe without `fit_baseline`
