@@ -13,6 +13,7 @@ COLUMNS = {  # of selectors: heading, key
     "FDR": "false_discovery_rate",
     "AP": "average precision",
     "EVAL-X": "evalx",
+    "complete": "evalx_complete",
     "mask only": "mask_only",
     "commonest": "commonest",
     "again": "again",
@@ -23,10 +24,11 @@ elements that determine the label of a row, and of the others, how many are sele
 selected elements, how many do not determine the label. *AP*: average precision of the chances of
 selection (of the black box: of the absolute attributions of a post-hoc method) for the elements that
 determine the label, mean over test rows. *EVAL-X*: accuracy of a network that was trained on random
-masks, on what is selected: far below the accuracy if the selection itself tells the answer. *Mask only*:
-accuracy of a network that sees which elements are selected, not their values; *commonest* is the share
-of the commonest class. *Again*: overlap of the selection with that of the input with the rest hidden.
-*Swapped*: answers that stay when the rest is that of another input; here the selection is made anew."""
+masks, on what is selected, and *complete*, its accuracy on complete inputs: if EVAL-X is far below both,
+the selection itself tells the answer. *Mask only*: accuracy of a network that sees which elements are
+selected, not their values; *commonest* is the share of the commonest class. *Again*: overlap of the
+selection with that of the input with the rest hidden. *Swapped*: answers that stay when the rest is that
+of another input; here the selection is made anew."""
 
 
 def page(record: Mapping[str, Mapping[str, Any]]) -> str:
