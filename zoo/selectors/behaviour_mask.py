@@ -109,6 +109,7 @@ class BehaviourMask(SelfInterpretable):
             and `start`, or that trains the backbone after `project`.
     """
 
+    default_recipe = recipe_of("timex", landmarks=True)
     additive = False
     weighs_rows = True
     domain: SeriesDomain
