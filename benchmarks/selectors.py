@@ -40,7 +40,15 @@ BEHAVIOUR, BLACK_BOX = "behaviour mask", "black box"
 POSTHOC = {"integrated gradients": IntegratedGradients, "occlusion": Occlusion}
 CONFIGS = {BEHAVIOUR: "behaviour_mask", BLACK_BOX: "blackbox"}
 EPOCHS = 10  # of the networks that test a selection
-SIZES = {"syn1": 2, "syn2": 4, "syn3": 4, "syn4": 4, "syn5": 4, "syn6": 5, "switch": 5}  # of l2x, which must be told
+SIZES = {
+    "syn1": 2,
+    "syn2": 4,
+    "syn3": 4,
+    "syn4": 4,
+    "syn5": 4,
+    "syn6": 5,
+    "switch": 5,
+}  # number of elements that L2X selects
 Run = tuple[str, dict[str, str]]  # config in configs/selectors, and changes
 
 

@@ -23,8 +23,8 @@ def test_contributions_are_those_of_the_formula(attention: str, elements: dict) 
     torch.manual_seed(0)
     model = AttentionPool(domain, LOCAL, elements, attention).eval()  # pyright: ignore[reportArgumentType]
     x = torch.stack([domain.preprocess(text) for text in texts])
-    told, states = model.explain(x, every_class=True), model.backbone.states(x)
-    assert told.contributions is not None and told.effects is not None
+    explanation, states = model.explain(x, every_class=True), model.backbone.states(x)
+    assert explanation.contributions is not None and explanation.effects is not None
     for row, text in enumerate(texts):
         words = min(len(text.split()), domain.length)
         groups = [[t] for t in range(words)]
@@ -36,12 +36,14 @@ def test_contributions_are_those_of_the_formula(attention: str, elements: dict) 
             q = model.query.weight[k if attention == "label" else 0].double()
             powers = [math.exp(float(q @ v)) for v in z]
             parts = [p / sum(powers) * float(model.head.weight[k].double() @ v) for p, v in zip(powers, z, strict=True)]
-            found = told.effects[row, :, k].tolist()
+            found = explanation.effects[row, :, k].tolist()
             assert found == pytest.approx(parts + [0.0] * (len(found) - len(parts)), abs=1e-5)
-            assert float(told.scores[row, k]) == pytest.approx(sum(parts) + float(model.head.bias[k]), abs=1e-5)
-        assert told.activation[row].tolist() == [1.0] * len(groups) + [0.0] * (len(told.units) - len(groups))
-        product = told.details["attention"] * told.details["vote"]
-        torch.testing.assert_close(product, told.contributions)
+            assert float(explanation.scores[row, k]) == pytest.approx(sum(parts) + float(model.head.bias[k]), abs=1e-5)
+        assert explanation.activation[row].tolist() == [1.0] * len(groups) + [0.0] * (
+            len(explanation.units) - len(groups)
+        )
+        product = explanation.details["attention"] * explanation.details["vote"]
+        torch.testing.assert_close(product, explanation.contributions)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.small_models import IMAGES, SERIES, build
+from tests.small_models import IMAGES, SERIES, Examples, build
 from zoo.networks.elements import Elements
 from zoo.selectors import BehaviourMask
 from zoo.selectors.layers.behaviour import (
@@ -102,21 +102,10 @@ def test_pair_terms_have_one_expectation_at_every_batch_size() -> None:
             torch.testing.assert_close(mean, term(first, second))
 
 
-class Rows(torch.utils.data.Dataset):
-    def __init__(self, inputs: Tensor) -> None:
-        self.inputs = inputs
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def __getitem__(self, i: int) -> dict[str, Tensor]:
-        return {"input": self.inputs[i], "target": torch.tensor(i % 3)}
-
-
 def test_the_baseline_is_the_training_mean_and_noise_around_it() -> None:
     rows = 3 * draw(70, *SERIES.shape).float() + 5
     layer = StepBaseline(SERIES, 1.0)
-    layer.fit(ProjectionSet(Rows(rows)))
+    layer.fit(ProjectionSet(Examples(rows)))
     torch.testing.assert_close(layer.mean, rows.mean(0))
     torch.testing.assert_close(layer.std, rows.std(0, correction=0))
     shown = torch.zeros(20_000, *SERIES.shape)
@@ -195,7 +184,7 @@ def test_before_the_start_the_classifier_learns_on_complete_series() -> None:
     assert set(model.losses(scores, evidence, {"input": x, "target": target})) == {"task"}
     with pytest.raises(RuntimeError, match="'fit_baseline' and 'start'"):
         model.explain(x)
-    model.start(ProjectionSet(Rows(x)))
+    model.start(ProjectionSet(Examples(x)))
     for ours, theirs in zip(model.original[0].parameters(), model.backbone.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     model.eval()

@@ -56,17 +56,18 @@ def rows_of(prediction: Explanation | Tensor, domain: Domain, top: int) -> Itera
     scores = (prediction.scores if explained else prediction).float().cpu()
     empty = [""] * (2 * top + (top > 0))
     units = unit_cells(prediction, top) if explained and top else (empty for _ in scores)
+    space = prediction.space if explained else "logit"
+    known = domain.probabilities(scores, space)
+    shown = (scores if known is None else known).tolist()
     if domain.task == "multilabel":
-        for row, cells in zip(scores, units, strict=True):
-            yield [tags_of(row > 0, domain), *numbers(row.sigmoid().tolist()), *cells]
+        for row, values, cells in zip(scores, shown, units, strict=True):
+            yield [tags_of(row > 0, domain), *numbers(values), *cells]
         return
     if domain.task != "classification":
-        yield from (numbers(row) + cells for row, cells in zip(scores.tolist(), units, strict=True))
+        yield from (numbers(row) + cells for row, cells in zip(shown, units, strict=True))
         return
-    space = prediction.space if explained else "logit"
-    shown = scores.softmax(1) if space == "logit" else scores
     best, target = scores.max(1)
-    for c, score, row, cells in zip(target.tolist(), best.tolist(), shown.tolist(), units, strict=True):
+    for c, score, row, cells in zip(target.tolist(), best.tolist(), shown, units, strict=True):
         yield [domain.classes[c], f"{score:.6f}", *numbers(row), *cells]
 
 

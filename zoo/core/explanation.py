@@ -151,11 +151,7 @@ class Explanation:
     @property
     def probabilities(self) -> Tensor | None:
         """(B, C) the probability of each class, or of each tag, or None as for `probability`."""
-        if self.domain.task == "regression" or self.space not in ("logit", "probability"):
-            return None
-        if self.space == "probability":
-            return self.scores
-        return self.scores.sigmoid() if self.domain.task == "multilabel" else self.scores.softmax(1)
+        return self.domain.probabilities(self.scores, self.space)
 
     @property
     def target_names(self) -> list[str]:
@@ -236,9 +232,8 @@ class Explanation:
             raise ValueError("attribution() needs units with a location in the input; here support is None.")
         flat = self.support.flatten(2)
         share = flat / flat.sum(2, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
-        return torch.einsum("bk,bks->bs", terms_for("attribution()", self)[0], share).unflatten(
-            1, self.support.shape[2:]
-        )
+        spread = torch.einsum("bk,bks->bs", terms_for("attribution()", self)[0], share)
+        return spread.unflatten(1, self.support.shape[2:])
 
     def gap(self) -> Tensor:
         """(B,) |relative score - bias - sum of contributions|, summed in float64."""

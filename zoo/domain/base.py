@@ -173,6 +173,19 @@ class Domain:
         """Random inputs (count, *shape), to compare explanations on."""
         return torch.randn(count, *self.shape, generator=generator)
 
+    def probabilities(self, scores: Tensor, space: str) -> Tensor | None:
+        """(B, C) the probability of each class, or of each tag; None if scores (B, C) of this space have none.
+
+        Args:
+            scores: (B, C).
+            space: what they are, such as "logit" or "probability".
+        """
+        if self.task == "regression" or space not in ("logit", "probability"):
+            return None
+        if space == "probability":
+            return scores
+        return scores.sigmoid() if self.task == "multilabel" else scores.softmax(1)
+
     def class_index(self, target: int | str) -> int:
         """Column of a class, given by name or number.
 

@@ -284,7 +284,7 @@ class PIPNet(SelfInterpretable):
     # Prototypes
 
     def units(self) -> tuple[Unit, ...]:
-        return self.patches.units(self.head.weight, self.domain.classes)
+        return self.pooling.placed(self.patches.units(self.head.weight, self.domain.classes))
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
         return size_statements(terms, self.head.weight, self.domain.classes, self.abstain_below)

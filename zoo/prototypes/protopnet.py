@@ -192,7 +192,7 @@ class ProtoPNet(SelfInterpretable):
     # Prototypes
 
     def units(self) -> tuple[Unit, ...]:
-        return self.prototypes.units(self._describe)
+        return self.pooling.placed(self.prototypes.units(self._describe))
 
     def _describe(self, prototype: int) -> tuple[str, int]:
         target, place = divmod(prototype, self.per_class)

@@ -74,7 +74,7 @@ class BehaviourMask(SelfInterpretable):
         smoothness   mean |p_(t+1) - p_t|
 
     The score is not a sum over the elements, so there are no contributions: an explanation says what was *selected*.
-    Values that are not selected do not reach the score. They can still reach it through the choice itself: run
+    Values that are not selected do not reach the classifier. They can still reach the score through the choice: run
     `train.py evaluate --selection` before you trust a mask.
 
     Stages: `fit_baseline`; the classifier learns on complete series (or is that of `recipe.teacher` with `start`);
@@ -88,7 +88,7 @@ class BehaviourMask(SelfInterpretable):
     and landmarks are not drawn when predicting; smoothness is a mean (there one norm over the batch divided by the
     number of entries, which falls with the size of the batch); the task has a loss (there that of a frozen network);
     no gradients are clipped (there before the backward pass, without effect); similarities are those of different rows;
-    the generator's decoder has its own width.
+    the divergence of Gaussian heads (TimeX++) is left out; the generator's decoder has its own width.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`), of series.

@@ -25,11 +25,10 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.push_report import accuracy_reported
 from zoo.training.recipe import Recipe, by_group, gather_recipe, make_optimizer, parse_recipe
 from zoo.training.recipe_check import check_actions, check_precision, check_strategy, class_sizes, explained_batch_norm
-from zoo.training.report import ClassificationReport, RegressionReport
+from zoo.training.report import ClassificationReport
 from zoo.training.sparse_head import run_on
 from zoo.training.stages import Stage, check_groups, stage_at, total_epochs
-from zoo.training.tag_report import TagReport
-from zoo.training.tasks import check_sample_weights, check_task, class_weights_of, metrics_of, report_of
+from zoo.training.tasks import Report, check_sample_weights, check_task, class_weights_of, metrics_of, report_of
 from zoo.utils.errors import ContractError
 
 SPLITS = ("train", "val", "test")
@@ -83,7 +82,7 @@ class StagedModule(LightningModule):
         self.metrics = nn.ModuleDict({f"{split}_metrics": metrics_of(self.domain) for split in SPLITS})
         self.register_buffer("class_weights", None, persistent=False)  # (C,) of the data of a fit
         self.further: tuple[FurtherTerm, ...] = ()  # of the recipe, while it trains
-        self.report: ClassificationReport | RegressionReport | TagReport | None = None  # of the last test or validation
+        self.report: Report | None = None  # of the last test or validation
         self.decision_threshold: float | None = None  # of two classes, chosen by the last validation
 
     def keep_arguments(self, arguments: Mapping[str, Any]) -> None:
@@ -259,7 +258,7 @@ class StagedModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log_report("test")
 
-    def _make_report(self, threshold: float | None) -> ClassificationReport | RegressionReport | TagReport:
+    def _make_report(self, threshold: float | None) -> Report:
         return report_of(self.domain, getattr(self, "space", "logit"), threshold).to(self.device)
 
     def _log_report(self, split: str) -> None:

@@ -15,6 +15,8 @@ from zoo.training.ranking import Ranking
 from zoo.training.report import R2, ClassificationReport, RegressionReport
 from zoo.training.tag_report import TagAccuracy, TagReport
 
+Report = ClassificationReport | RegressionReport | TagReport
+
 
 class ConceptAccuracy(Metric):
     """Share of annotated concepts (labels that are not NaN) that are right at a probability of 0.5."""
@@ -68,9 +70,7 @@ def metrics_of(domain: Domain) -> MetricCollection:
     return MetricCollection({"r2": R2(), "mse": MeanSquaredError()}, compute_groups=False)
 
 
-def report_of(
-    domain: Domain, space: str, threshold: float | None = None
-) -> ClassificationReport | RegressionReport | TagReport:
+def report_of(domain: Domain, space: str, threshold: float | None = None) -> Report:
     """What a test of a task reports.
 
     Args:

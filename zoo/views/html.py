@@ -195,7 +195,7 @@ def _legend(row: Row) -> str:
         text += " Shading shows where a unit is active."
     if not row.boxes:
         return f"<p class='note'>{text}</p>"
-    if one.support is not None and tuple(one.support.shape[2:]) == one.domain.shape[-2:]:
+    if all(term.unit.source.get("support") == "field" for term in row.terms):
         text += " Boxes mark the strongest 5 % of the pixels that a unit depends on."
     else:
         text += " Boxes mark the top 5 % of a unit's activation map; its receptive field is larger."

@@ -49,9 +49,12 @@ def test_pages_say_what_boxes_show() -> None:
     x = torch.randn(1, 3, 24, 20, generator=torch.Generator().manual_seed(0))
     exact = page(models("max")[0].explain(x), ["image"])
     assert "pixels that a unit depends on" in exact and "receptive field is larger" not in exact
-    published = ProtoPNet(DOMAIN, LOCAL, 2, 4, similarity="cosine")
+    cells = {"name": "convnet", "widths": [4, 6], "pool": []}  # a cell for each pixel, which sees more than that pixel
+    published = ProtoPNet(DOMAIN, cells, 2, 4, similarity="cosine")
     published.prototypes.pushed.fill_(True)
-    assert "receptive field is larger" in page(published.eval().explain(x), ["image"])
+    explanation = published.eval().explain(x)
+    assert explanation.support is not None and explanation.support.shape[2:] == (24, 20)
+    assert "receptive field is larger" in page(explanation, ["image"])
 
 
 def test_the_winning_cell_alone_is_shown_for_the_maximum() -> None:

@@ -1,11 +1,12 @@
 """Supports and boxes from receptive fields: the pixels that a unit can depend on, and no others."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from zoo.core.evidence import Unit
 from zoo.domain import ImageDomain
 from zoo.networks.image_backbones import Backbone
 from zoo.prototypes.layers.image_input import require_grid
@@ -106,6 +107,12 @@ class MapPooling(nn.Module):
         if self.field is None:
             return maps
         return self.field(maps if self.places.pooling == "sum" else winning_cells(maps))
+
+    def placed(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
+        """The units; their source says so if their supports are all pixels that they depend on."""
+        if self.field is None:
+            return units
+        return tuple(replace(unit, source={**unit.source, "support": "field"}) for unit in units)
 
     @property
     def published(self) -> bool:

@@ -1,4 +1,4 @@
-"""Landmarks: embeddings of typical series, of which the nearest is told beside a prediction."""
+"""Landmarks: embeddings of typical series, the nearest of which is named with each prediction."""
 
 from collections.abc import Callable
 
