@@ -23,6 +23,7 @@ from benchmarks.faithful import call
 from benchmarks.selectors_page import page
 from zoo.cli.checkpoint_data import data_of
 from zoo.data.base.module import DataModule
+from zoo.domain.text import PAD, UNKNOWN
 from zoo.metrics.faithfulness.posthoc_methods import IntegratedGradients, Occlusion
 from zoo.metrics.faithfulness.recovery import average_precision
 from zoo.metrics.selection.report import selection_report
@@ -34,12 +35,18 @@ from zoo.utils.collate import collate
 HERE = Path(__file__).parent
 RECORD = HERE / "SELECTORS.json"
 TABLES = ("syn1", "syn2", "syn3", "syn4", "syn5", "syn6", "switch")
-SERIES = {"freq_shapes": "freqshapes", "seqcomb_uv": "seqcomb"}  # endings of the configs
+SERIES = {  # config endings
+    "freq_shapes": "freqshapes",
+    "seqcomb_uv": "seqcomb",
+    "seqcomb_mv": "seqcomb",
+    "lowvar": "seqcomb",
+}
+OTHERS = {"panels": "panels", "decoys": "decoys", "movies": "movies"}  # LEX and the black box on images and texts
 PRESETS = ("lex", "realx", "invase", "l2x")
 BEHAVIOUR, BLACK_BOX = "behaviour mask", "black box"
 POSTHOC = {"integrated gradients": IntegratedGradients, "occlusion": Occlusion}
 CONFIGS = {BEHAVIOUR: "behaviour_mask", BLACK_BOX: "blackbox"}
-EPOCHS = 10  # of the networks that test a selection
+EPOCHS = {"image": 40}  # of the networks that test a selection, by modality; 10 for others
 SIZES = {
     "syn1": 2,
     "syn2": 4,
@@ -49,6 +56,7 @@ SIZES = {
     "syn6": 5,
     "switch": 5,
 }  # number of elements that L2X selects
+IMAGES = 4  # axes of a batch of images
 Run = tuple[str, dict[str, str]]  # config in configs/selectors, and changes
 
 
@@ -61,7 +69,10 @@ def runs() -> dict[tuple[str, str], Run]:
             found[world, preset] = ("lex_syn4", data | preset_changes(preset, world))
         found[world, BLACK_BOX] = ("blackbox_syn4", data)
     for world, ending in SERIES.items():
-        found |= {(world, model): (f"{CONFIGS[model]}_{ending}", {}) for model in (BEHAVIOUR, BLACK_BOX)}
+        name = {} if ending == "freqshapes" else {"data.init_args.name": world}
+        found |= {(world, model): (f"{CONFIGS[model]}_{ending}", name) for model in (BEHAVIOUR, BLACK_BOX)}
+    for world, ending in OTHERS.items():
+        found |= {(world, "lex"): (f"lex_{ending}", {}), (world, BLACK_BOX): (f"blackbox_{ending}", {})}
     return found
 
 
@@ -122,10 +133,12 @@ def measure(folder: Path, black_box: bool, seed: int) -> dict[str, Any]:
         options = json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]["model"]["init_args"]
         network = BlackBox(trained.domain, options["backbone"]).eval()
         network.load_state_dict(trained.state_dict())
+        if network.domain.modality == "text":
+            return found | {"occlusion": recovery(without_each_word(network), data)}
         return found | {name: recovery(explained(make, network, data), data) for name, make in POSTHOC.items()}
     model = zoo.load(folder / "checkpoint")
     train = DataLoader(data.projection_dataset(), data.batch_size, shuffle=True, collate_fn=collate)
-    report = selection_report(model, train, data.test_dataloader(), EPOCHS, seed)
+    report = selection_report(model, train, data.test_dataloader(), EPOCHS.get(model.domain.modality, 10), seed)
     return found | vars(report) | {"average precision": recovery(chance_of(model), data)}
 
 
@@ -134,7 +147,8 @@ def chance_of(model: Any) -> Callable[[Tensor], Tensor]:
 
     def chance(x: Tensor) -> Tensor:
         elements = model.evidence(x).state["chance"]
-        return model.elements.expand(elements, x).expand(x.shape)
+        shown = model.elements.expand(elements, x)
+        return (shown[:, 0] if x.ndim == IMAGES else shown).expand(places_of(x))
 
     return chance
 
@@ -142,13 +156,39 @@ def chance_of(model: Any) -> Callable[[Tensor], Tensor]:
 def explained(make: Any, network: Any, data: DataModule) -> Callable[[Tensor], Tensor]:
     """The size of the attributions of a post-hoc method to each place of inputs, for the predicted class."""
     blank = as_batch(next(iter(data.train_dataloader())))["input"].mean(0)
-    method = make(network, blank, patches=max(network.domain.shape))
+    patches = 8 if network.domain.modality == "image" else max(network.domain.shape)
+    method = make(network, blank, patches=patches)
 
     def size(x: Tensor) -> Tensor:
         parts = method.margins(x, network(x).argmax(1)).abs()
-        return parts[:, method.cells].reshape(x.shape)
+        return parts[:, method.cells].reshape(places_of(x))
 
     return size
+
+
+def without_each_word(network: BlackBox) -> Callable[[Tensor], Tensor]:
+    """How much the score of the predicted class changes when a word is replaced by an unknown one, (B, T)."""
+
+    @torch.no_grad()
+    def size(x: Tensor) -> Tensor:
+        scores = network(x)
+        scores, target = scores - scores.mean(1, keepdim=True), scores.argmax(1)
+        found = torch.zeros(x.shape)
+        for i, row in enumerate(x):
+            places = (row != PAD).nonzero()[:, 0]
+            hidden = row.repeat(len(places), 1)
+            hidden[torch.arange(len(places)), places] = UNKNOWN
+            changed = torch.cat([network(some) for some in hidden.split(128)])
+            changed = changed - changed.mean(1, keepdim=True)
+            found[i, places] = (scores[i, target[i]] - changed[:, target[i]]).abs()
+        return found
+
+    return size
+
+
+def places_of(x: Tensor) -> torch.Size:
+    """The shape of inputs, without the channels of images: rows and places."""
+    return x[:, 0].shape if x.ndim == IMAGES else x.shape
 
 
 @torch.no_grad()
@@ -157,7 +197,7 @@ def recovery(value_of: Callable[[Tensor], Tensor], data: DataModule) -> float:
     found: list[float] = []
     for batch in map(as_batch, data.test_dataloader()):
         x = batch["input"]
-        truth = (batch["regions"].amax(1) > 0).expand(x.shape).flatten(1)
+        truth = (batch["regions"].amax(1) > 0).expand(places_of(x)).flatten(1)
         with torch.enable_grad():
             values = value_of(x).detach().flatten(1)
         some = truth.any(1)

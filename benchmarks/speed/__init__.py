@@ -15,6 +15,7 @@ SECTIONS = (
     "concepts",
     "interventions",
     "parts",
+    "selectors",
     "circuits",
     "families",
     "posthoc",

@@ -1,0 +1,100 @@
+"""Selectors: a training step relative to that of the black box on as many inputs, and the passes of a prediction.
+
+The black box trains on one row for each mask and imputation that the selector draws. `zoo` is the step of the selector:
+its own network, and the predictor on all draws; REBAR reads its control variates as well.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+import zoo
+from benchmarks.harness import Case, Goal
+from zoo.domain import ImageDomain, TableDomain
+from zoo.training.black_box import BlackBox
+from zoo.training.staged_module import StagedModule
+
+ROWS, MASKS, IMPUTATIONS = 64, 4, 4
+ESTIMATORS = {
+    "pathwise, 4 of the elements": {"law": "subset", "estimator": "pathwise", "size": 4},
+    "score function": {"estimator": "reinforce", "baseline": "others"},
+    "REBAR": {"estimator": "rebar"},
+}
+WORLDS = {
+    "table of 11 features": (
+        TableDomain(classes=("no", "yes"), features=tuple(f"x{i}" for i in range(11))),
+        {"name": "mlp", "widths": [200, 200]},
+        {},
+    ),
+    "images of 28 x 28": (
+        ImageDomain(classes=tuple("0123456789"), size=(28, 28), channels=1, mean=(0.5,), std=(0.5,)),
+        {"name": "convnet", "widths": [16, 32, 64], "strided": True},
+        {"elements": {"patch": 7}},
+    ),
+}
+
+
+def cases(device: torch.device) -> Iterator[Case]:
+    for place, (domain, backbone, options) in WORLDS.items():
+        x = torch.randn(ROWS, *domain.shape, device=device)
+        batch = {"input": x, "target": torch.arange(ROWS, device=device) % len(domain.classes)}
+        many = {name: value.repeat_interleave(MASKS * IMPUTATIONS, 0) for name, value in batch.items()}
+        twin = BlackBox(domain, backbone=backbone).to(device)
+        for estimator, mask in ESTIMATORS.items():
+            made = {"mask": {**mask, "samples": MASKS}, "imputer": {"kind": "marginal", "samples": IMPUTATIONS}}
+            model = zoo.create_model("lex", domain=domain, backbone=backbone, **made, **options).to(device)
+            yield Case(
+                f"training step, {place}, {estimator}",
+                {"zoo": step(model, batch), "black box": step(twin, many)},
+                cost=True,
+                goal=Goal(at_most=1.5),
+                apart=None,
+                missed="the control variates are two more passes of the predictor" if estimator == "REBAR" else "",
+            )
+        yield Case(
+            f"prediction, {place}, one mask and one imputation",
+            {"zoo": answer(one(domain, backbone, options).to(device), x), "black box twice": twice(twin, x)},
+            cost=True,
+            goal=Goal(at_most=1.5),
+            apart=None,
+        )
+
+
+def one(domain: ImageDomain | TableDomain, backbone: dict[str, object], options: dict[str, object]) -> StagedModule:
+    """A selector that predicts from a single imputation."""
+    return zoo.create_model("lex", preset="realx", domain=domain, backbone=backbone, **options)
+
+
+def step(model: StagedModule, batch: dict[str, Tensor]) -> Callable[[], None]:
+    """Losses of a batch and their gradients."""
+    model.train()
+
+    def run() -> None:
+        model.zero_grad()
+        terms = model.losses(*model.step(batch["input"]), batch)
+        torch.stack([model.coefficients[name] * term for name, term in terms.items()]).sum().backward()
+
+    return run
+
+
+def answer(model: StagedModule, x: Tensor) -> Callable[[], Tensor]:
+    """Scores of a batch."""
+    model.eval()
+
+    @torch.no_grad()
+    def run() -> Tensor:
+        return model(x)
+
+    return run
+
+
+def twice(model: StagedModule, x: Tensor) -> Callable[[], Tensor]:
+    """Two passes of the black box, as many as a selector and its predictor need."""
+    once = answer(model, x)
+
+    def run() -> Tensor:
+        once()
+        return once()
+
+    return run
