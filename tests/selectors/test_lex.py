@@ -247,3 +247,14 @@ def test_an_explanation_says_what_was_selected() -> None:
         names = [name for name, shown in zip(ROWS.features, mask, strict=True) if shown]
         assert text.startswith(f"{len(names)} of 3 elements are selected")
         assert all(name in text for name in names)
+
+
+@pytest.mark.parametrize("start", [0.2, 0.9])
+def test_masks_start_at_a_chance(start: float) -> None:
+    torch.manual_seed(0)
+    model = LEX(ROWS, backbone=MLP, mask=MaskOptions(start=start))
+    torch.nn.init.zeros_(model.selector.score.weight)
+    chance = model.eval().evidence(torch.zeros(2, *ROWS.shape)).state["chance"]
+    torch.testing.assert_close(chance, torch.full((2, *ROWS.shape), start))
+    with pytest.raises(ValueError, match="start must be in"):
+        LEX(ROWS, backbone=MLP, mask=MaskOptions(start=1.0))

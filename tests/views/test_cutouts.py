@@ -105,3 +105,13 @@ def test_groups_and_their_size_on_the_command_line(checkpoint: Path, capsys) -> 
     for setting, message in (("groups", "NAME=NUMBER.*got 'groups'"), ("colour=1", "no option 'colour'")):
         assert main([*command, "--output", str(out), "--set", setting]) == 2
         assert re.search(message, capsys.readouterr().err)
+
+
+def test_words_that_a_selector_hides_are_faded_in_the_text() -> None:
+    small = VARIANTS["lex-texts"]()
+    explanation = small.model.explain(small.inputs[1:2])
+    chosen = torch.zeros_like(explanation.activation)
+    chosen[0, 1] = 1
+    html = page(replace(explanation, activation=chosen), ["text"])
+    (text,) = re.findall(r"<blockquote class='text'>(.*?)</blockquote>", html)
+    assert ["faded" not in word for word in re.findall(r"<bdi>.*?</bdi>", text)] == [False, True, False]

@@ -143,7 +143,7 @@ class LEX(SelfInterpretable):
         self.elements = Elements(self.domain, **(elements or {}))
         if masks.law != "bernoulli":
             masks.count(self.elements.count)
-        self.selector = Selector(selector or backbone, self.domain, self.elements)
+        self.selector = Selector(selector or backbone, self.domain, self.elements, masks.start)
         self.predictor = create_encoder(backbone, self.domain)
         self.head = nn.Linear(self.predictor.channels, len(self.domain.classes))
         self.imputer = create_imputer(self.domain, imputers)

@@ -1,7 +1,9 @@
 """The input of an explanation as HTML, by modality."""
 
 import torch
+from torch import Tensor
 
+from zoo.core.explanation import Explanation
 from zoo.domain import AudioDomain, CodeDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.views.audio import clip_drawing
 from zoo.views.code import code_prompt
@@ -35,12 +37,14 @@ def input_figure(row: Row, title: str) -> str:
 
 
 def _input_words(row: Row) -> str:
-    """A text as it was written, if that is known; unknown words are marked."""
+    """A text as it was written, if that is known; unknown words are marked, those that a selector hides are faded."""
     one = row.explanation
     if not isinstance(one.domain, TextDomain) or one.inputs is None:
         return ""
     tokens, rest = one.domain.tokens(one.inputs[0], one.texts[0] if one.texts else "")
-    return f"<blockquote class='text'>{written(tokens, rest)}</blockquote>"
+    read = _read(one)
+    seen = None if read is None else (read[: len(tokens)] > 0.5).tolist()
+    return f"<blockquote class='text'>{written(tokens, rest, seen)}</blockquote>"
 
 
 def _input_code(row: Row) -> str:
@@ -80,10 +84,15 @@ def _input_sequence(row: Row, title: str) -> str:
 
 def _selected(row: Row, domain: SeriesDomain, title: str) -> str:
     """The series again with what a selector read of it shaded; empty for other models."""
-    one = row.explanation
-    if one.contributions is not None or one.support is None or {unit.kind for unit in one.units} != {"feature"}:
+    if (read := _read(row.explanation)) is None:
         return ""
-    read = torch.einsum("k,k...->...", one.activation[0].clamp(0, 1), one.support[0])
     label = escape(f"selected of {title}")
-    patch = one.units[0].source.get("patch", 0)
+    patch = row.explanation.units[0].source.get("patch", 0)
     return f"<figcaption>selected</figcaption>{part(read, domain, label, f'series{row.key}', patch=patch)}"
+
+
+def _read(one: Explanation) -> Tensor | None:
+    """How much of each place of the input a selector reads, in [0, 1]; None for other models."""
+    if one.contributions is not None or one.support is None or {unit.kind for unit in one.units} != {"feature"}:
+        return None
+    return torch.einsum("k,k...->...", one.activation[0].clamp(0, 1), one.support[0])

@@ -32,7 +32,7 @@ overflow-wrap:anywhere}
 .zoo .warning::before{content:'\\26a0\\fe0e\\00a0'}
 .zoo .words,.zoo .text{white-space:pre-wrap}
 .zoo .words{font-size:.9rem;line-height:1.5;overflow-wrap:anywhere}
-.zoo .words .faded{opacity:.34}
+.zoo .words .faded,.zoo .text .faded{opacity:.34}
 .zoo .input.code{flex:1 1 420px;min-width:0}
 .zoo .code pre{margin:0;padding:10px 12px;border:1px solid var(--line);border-radius:8px;background:none;color:inherit;
 font:.85rem/1.7 ui-monospace,Consolas,Menlo,monospace;white-space:pre-wrap;overflow-wrap:anywhere;max-height:26rem;

@@ -33,6 +33,10 @@ class MaskOptions:
     """Masks drawn for each input in training."""
     temperature: float | None = None
     """Of relaxed masks."""
+    start: float | None = None
+    """Chance in (0, 1) of an element to be selected before training. High: the predictor first learns on nearly
+    complete inputs, which helps where single elements tell little, such as words. None: as the selector is initialised,
+    about one half."""
 
     def over(self, preset: "MaskOptions") -> "MaskOptions":
         """These options, with those that are None taken from `preset`.
@@ -47,6 +51,8 @@ class MaskOptions:
         check_choice(BASELINES, baseline=whole.baseline or "")
         check_at_least(1, samples=whole.samples or 0)
         check_above(0, temperature=whole.temperature or 0.0, size=whole.size or 0.0)
+        if whole.start is not None and not 0 < whole.start < 1:
+            raise ValueError(f"start must be in (0, 1); got {whole.start}.")
         if whole.estimator == "rebar" and whole.law != "bernoulli":
             raise ValueError(f"estimator='rebar' is for the law 'bernoulli'; got law='{whole.law}'. Use 'pathwise'.")
         if whole.law == "concretes" and whole.estimator != "pathwise":

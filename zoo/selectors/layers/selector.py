@@ -1,5 +1,6 @@
 """The network of a selector: one logit for each element of an input."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,14 +23,19 @@ class Selector(nn.Module):
         spec: of the encoder, see `zoo.networks.encoders.create_encoder`.
         domain: of the inputs.
         elements: of the inputs.
+        start: chance in (0, 1) of an element before training; None: as the layers are initialised.
     """
 
-    def __init__(self, spec: str | Mapping[str, Any], domain: Domain, elements: Elements) -> None:
+    def __init__(
+        self, spec: str | Mapping[str, Any], domain: Domain, elements: Elements, start: float | None = None
+    ) -> None:
         super().__init__()
         encoder = create_encoder(spec, domain)
         self.elements, self.whole = elements, isinstance(domain, TableDomain)
         self.features = encoder if self.whole else create_projection("auto", encoder, elements)
         self.score = nn.Linear(self.features.channels, elements.count if self.whole else 1)
+        if start is not None:
+            nn.init.constant_(self.score.bias, math.log(start / (1 - start)))
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.score(self.features(x))
