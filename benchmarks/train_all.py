@@ -87,7 +87,9 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     """Trains and evaluates a model, unless that is done already, and writes its checkpoint."""
     entry = plan["checkpoints"][name]
     facts = plan["data"][entry["data"]]
-    run, mark = trained(entry["config"], entry.get("with", []), runs)
+    twin = entry.get("twin", facts.get("twin"))
+    other, _ = trained(twin, [], runs) if twin else (None, None)
+    run, mark = trained(entry["config"], entry.get("with", []), runs, teacher=other)
     model, metrics = zoo.load(run / "checkpoint"), json.loads((run / "metrics.json").read_text())
     if "accuracy" in metrics:  # the card gives the first metric with its interval
         metrics = {"accuracy": metrics.pop("accuracy"), **metrics}
@@ -96,8 +98,8 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     data.prepare_data()
     data.setup("test")
     test: Any = data.test_dataset()
-    twin, first = entry.get("twin", facts.get("twin")), next(iter(metrics))
-    other = json.loads((trained(twin, [], runs)[0] / "metrics.json").read_text()) if twin else {}
+    first = next(iter(metrics))
+    reached = json.loads((other / "metrics.json").read_text()) if other else {}
     about = static_card(entry, facts, model, plan) | {
         "recipe": mark["config"],
         "device": mark["device"],
@@ -105,7 +107,7 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
         "rows": len(test),
         "seconds": mark["seconds"],
         "interval": wilson(metrics[first], len(test)),
-        "twin": {"config": f"configs/{twin}.yaml", "value": other[first]} if first in other else None,
+        "twin": {"config": f"configs/{twin}.yaml", "value": reached[first]} if first in reached else None,
         "truth": faithfulness(run, file),
     }
     golden = golden_inputs(facts.get("golden", "test"), model, test)
@@ -137,8 +139,11 @@ def static_card(
     }
 
 
-def trained(name: str, more: list[str], runs: Path) -> tuple[Path, dict[str, Any]]:
-    """The run of a config with these options, trained unless it is up to date; and the record of its training."""
+def trained(name: str, more: list[str], runs: Path, teacher: Path | None = None) -> tuple[Path, dict[str, Any]]:
+    """The run of a config with these options, trained unless it is up to date; and the record of its training.
+
+    A recipe with a teacher learns from the run `teacher`.
+    """
     file, run = ROOT / "configs" / f"{name}.yaml", runs / Path(name).name
     digest = recipe_hash(name, more)
     noted = run / "trained.json"
@@ -150,6 +155,9 @@ def trained(name: str, more: list[str], runs: Path) -> tuple[Path, dict[str, Any
     start = time.perf_counter()
     command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", str(file), "--output", str(run)]
     command += ["--overwrite", "true", "--trainer.enable_progress_bar", "false", *more]
+    recipe = yaml.safe_load(file.read_text(encoding="utf-8"))["model"]["init_args"].get("recipe") or {}
+    if teacher is not None and "teacher" in recipe:
+        command += ["--model.init_args.recipe.teacher.run", os.path.relpath(teacher, ROOT)]
     subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     mark = {"config": digest, "seconds": round(time.perf_counter() - start), "device": device()}
     noted.write_text(json.dumps(mark, indent=2) + "\n")

@@ -22,6 +22,7 @@ from zoo.core.registry import Small as Settings
 from zoo.core.registry import small_of
 from zoo.domain import AudioDomain, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.training.projection_set import ProjectionSet
+from zoo.training.sparse_head import run_on
 
 CONCEPTS = ("round", "large", "red", "green", "blue")
 IMAGES = ImageDomain(classes=("circle", "square", "star"), size=(12, 10), channels=3)
@@ -185,7 +186,7 @@ def build(name: str, variant: str = "", domain: Domain | None = None, **options:
             found[parameter].copy_(torch.randn(found[parameter].shape, generator=generator) * deviation)
     for stage in model.stages:
         if stage.is_action:
-            getattr(model, stage.name)(ProjectionSet(training_set(domain)))
+            run_on(model, stage, ProjectionSet(training_set(domain)))
     return Small(model, inputs_of(domain, settings.inputs))
 
 

@@ -32,18 +32,20 @@ def further_terms(recipe: Recipe, domain: Domain, model: nn.Module, trainer: Tra
     Raises:
         FileNotFoundError, ValueError: see `RemovalTerm` and `DistillationTerm`; or the batches hold no inputs.
     """
-    if recipe.removal is None and recipe.teacher is None:
-        return ()
-    if getattr(getattr(trainer, "datamodule", None), "caches_features", False):
+    removal, teacher = recipe.removal, recipe.teacher
+    teaches = teacher is not None and teacher.weight > 0  # else it only gives its weights
+    if (removal is not None or teaches) and getattr(getattr(trainer, "datamodule", None), "caches_features", False):
         raise ValueError(
-            "removal and teacher need inputs, and cache_features keeps features; leave cache_features out."
+            "removal and teacher need inputs, and cache_features keeps features; leave cache_features out, or give "
+            "a teacher that only gives its weights the weight 0."
         )
     terms: list[FurtherTerm] = []
-    if recipe.removal is not None:
-        terms.append(RemovalTerm(recipe.removal, domain, getattr(model, "additive", False), type(model).__name__))
-    if recipe.teacher is not None:
-        teaching = DistillationTerm(recipe.teacher, domain)
-        if recipe.teacher.start:  # a resumed fit then reads its own weights
+    if removal is not None:
+        terms.append(RemovalTerm(removal, domain, getattr(model, "additive", False), type(model).__name__))
+    if teacher is not None:
+        teaching = DistillationTerm(teacher, domain)
+        if teacher.start:  # a resumed fit then reads its own weights
             copy_weights(teaching.network, model)
-        terms.append(teaching)
+        if teaches:
+            terms.append(teaching)
     return tuple(terms)

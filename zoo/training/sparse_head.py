@@ -47,7 +47,8 @@ def sparsify_head(model: Any, stage: Stage, projection_set: ProjectionSet) -> No
     with evaluating(model):
         check_head(model)
         activations, target = _collect(model, projection_set, projection_set.gather)
-        held = _validation(model, model.trainer)
+        trainer = model._trainer  # None outside of a fit
+        held = None if trainer is None else _validation(model, trainer)
     counts = sorted({*(k for k in COUNTS if k <= activations.shape[1]), min(stage.per_class, activations.shape[1])})
     classes, biased = len(model.domain.classes), model.head.bias is not None
     found = sparsest(
@@ -65,8 +66,8 @@ def sparsify_head(model: Any, stage: Stage, projection_set: ProjectionSet) -> No
         model.head.bias.copy_(chosen.bias)
     shown = ", ".join(f"{k}: {one.get('validation accuracy', float('nan')):.1%}" for k, one in report.items())
     rank_zero_info(f"sparsify: validation accuracy by weights a class: {shown}; kept {stage.per_class}.")
-    folder = getattr(model.trainer.logger, "save_dir", None)
-    if folder is not None and model.trainer.is_global_zero:
+    folder = None if trainer is None else getattr(trainer.logger, "save_dir", None)
+    if folder is not None and trainer.is_global_zero:
         write_text(Path(folder) / FILE, json.dumps(report, indent=1) + "\n")
 
 

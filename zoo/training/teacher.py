@@ -21,7 +21,7 @@ class Teacher:
     temperature: float = 2.0
     """Divides the logits of both; above 1 it shows which wrong classes are near."""
     weight: float = 1.0
-    """Weight of the distillation loss."""
+    """Weight of the distillation loss; 0: the teacher only gives its weights, see `start`."""
     start: bool = False
     """Copy the teacher's backbone, which must be that of the model, and its head, if it fits, before the training."""
 

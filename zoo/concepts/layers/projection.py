@@ -1,14 +1,14 @@
 """Concepts as directions in the features of a frozen backbone: features of the training set, and fits to scores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.training.projection_set import ProjectionSet
 
 
-def collect(backbone: nn.Module, projection_set: ProjectionSet, *keys: str) -> list[Tensor]:
+def collect(backbone: Callable[[Tensor], Tensor], projection_set: ProjectionSet, *keys: str) -> list[Tensor]:
     """Features (N, d) of the projection set and further values of its batches, in its order, on every rank.
 
     Args:
@@ -30,6 +30,28 @@ def collect(backbone: nn.Module, projection_set: ProjectionSet, *keys: str) -> l
                 raise ValueError(f"the data has no '{key}' in its batches; use data with annotated {key}.")
             parts[key].append(batch[key])
     return [projection_set.gather(torch.cat(rows)) for rows in parts.values()]
+
+
+def moments(features: Iterable[Tensor], projection_set: ProjectionSet) -> tuple[Tensor, Tensor]:
+    """Mean (d) of feature vectors, and the root of their mean squared distance () from it, over all ranks.
+
+    Args:
+        features: batches (N, d) of this rank.
+        projection_set: which they were computed from.
+
+    Raises:
+        ValueError: there are none.
+    """
+    total: Tensor | None = None
+    for batch in features:
+        x = batch.double()
+        sums = torch.cat([x.sum(0), x.square().sum()[None], x.new_tensor([len(x)])])
+        total = sums if total is None else total + sums
+    if total is None:
+        raise ValueError("the training set is empty; check the data.")
+    total = projection_set.total(total)
+    mean, power = total[:-2] / total[-1], total[-2] / total[-1]
+    return mean.float(), (power - mean.square().sum()).clamp_min(0).sqrt().float()
 
 
 def random_directions(weight: Tensor) -> Tensor:

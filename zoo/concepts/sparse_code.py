@@ -1,0 +1,297 @@
+"""Sparse codes: the features of a frozen network as a sum of few learned atoms, and an exact linear score of them.
+
+Sparse autoencoders as a bottleneck of a classifier: Gao et al., ICLR 2025, arXiv 2406.04093, and the papers named in
+`zoo.concepts.layers.sparse_codes`; codes of the cells of a map as in Fel et al.: "Archetypal SAE", ICML 2025,
+arXiv 2502.12892. Sparse head: Wong et al., ICML 2021.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+from zoo.concepts.layers.atom_names import AtomNames
+from zoo.concepts.layers.code_metrics import CodeMetrics
+from zoo.concepts.layers.code_recipe import check_stages, code_recipe
+from zoo.concepts.layers.gallery import Gallery
+from zoo.concepts.layers.projection import collect, moments
+from zoo.concepts.layers.residual import residual_statements
+from zoo.concepts.layers.sparse_codes import CodeOptions, make_dictionary
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import Small, register
+from zoo.core.training_examples import TrainingExamples
+from zoo.core.unit_cache import UnitCache
+from zoo.domain import Domain, ImageDomain
+from zoo.networks.encoders import create_encoder
+from zoo.networks.image_backbones import Backbone, create_backbone
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe, parse_recipe
+from zoo.training.stages import Stage
+from zoo.training.tasks import check_classification, score_space, task_loss
+from zoo.utils.checks import check_at_least, check_between, check_choice
+from zoo.utils.options import parse_options
+
+HEADS = ("replacing", "explaining", "sparse")
+
+
+@register(
+    "sparse_code",
+    modality=("image", "table", "text", "series", "audio"),
+    paper="Gao et al., ICLR 2025 (TopK); Costa et al., NeurIPS 2025 (matching pursuit)",
+    small=Small(
+        {"code": {"atoms": 6, "active": 2}, "gallery_size": 2, "thumbnail": 8},
+        variants={
+            "explaining": Small({"head": "explaining", "code": {"kind": "batch_topk", "atoms": 6, "active": 2}}),
+            "sparse": Small({"head": "sparse", "code": {"kind": "jumprelu", "atoms": 6}}),
+            "pursuit": Small({"head": "explaining", "code": {"kind": "mp", "atoms": 6, "active": 3}}),
+            "table": Small({"code": {"kind": "vanilla", "atoms": 6}}, on="table"),
+        },
+    ),
+)
+class SparseCode(SelfInterpretable):
+    """Writes the features of a frozen backbone as sums of few atoms, and scores classes linearly from the atoms.
+
+        f_p = backbone(x)                     (B, d, h, w)   features of P = h w cells; one vector where there is no map
+        f̂_p = z_p D + b, z_p >= 0 sparse      (B, m)         atoms D (m, d) of unit length, see `CodeOptions`
+        z = mean over cells of z_p            (B, m)         activation; z_p, relative to its largest, is the support
+        head "replacing":   score_c = ⟨w_c, mean f̂_p⟩ + a_c = Σ_k z_k ⟨w_c, D_k⟩ + ⟨w_c, b⟩ + a_c
+        head "explaining":  score_c = ⟨w_c, mean f_p⟩ + a_c = the same + ⟨w_c, mean (f_p - f̂_p)⟩
+        head "sparse":      score_c = Σ_k z_k V_ck + v_c
+
+    w and a are the linear head of a black box with average pooling. "replacing": what atoms do not code is lost to the
+    score. "explaining" keeps the scores of the black box; what the atoms miss is the unit "residual", of activation 1,
+    and each explanation says how much that is. "sparse": V has at most `per_class` weights for each class, see the
+    stage option of that name. At a cell, atom k contributes z_pk ⟨w_c, D_k⟩ / P, exactly. The support of the residual
+    is the size of the error at each cell; its contribution has no exact map.
+
+    Start from a trained black box by `teacher: {run: ..., start: true, weight: 0}` of the recipe, which sets backbone
+    and head; without one, the first stage trains the head on the backbone as it is. Then the action `centre` measures
+    mean and scale of the features, a stage trains the code without labels, and `gallery` stores the top-activating
+    training examples of each atom. The action `name_atoms`, for data with annotated concepts, names each atom by the
+    concept that it ranks best. Nothing trains the backbone, so the run option `cache_features` applies.
+
+    Loss terms: reconstruction (relative squared error of a cell); sparsity (kinds "vanilla" and "jumprelu"); auxiliary
+    (the other kinds: dead atoms learn from the error, see `Dictionary`); task. Metrics: see `CodeMetrics`.
+
+    Differs from the published codes: atoms are normalised at each use, also those of matching pursuit (there: at the
+    start, or after each step), and the encoder never shares memory with them; features are centred and scaled once, on
+    the training set; `active` of BatchTopK counts atoms for each cell (in one public library: for the whole batch), and
+    its threshold is part of the checkpoint; matching pursuit starts from x - b and only adds atoms (there also the
+    largest product below 0), and revives dead atoms like TopK; dead is what was not used for a number of steps (there:
+    of tokens).
+
+    Args:
+        domain: what inputs and outputs mean (`data.domain`).
+        backbone: see `zoo.networks.image_backbones.create_backbone`, for data other than images
+            `zoo.networks.encoders.create_encoder`; frozen.
+        code: see `zoo.concepts.layers.sparse_codes.CodeOptions`.
+        head: "replacing", "explaining" or "sparse".
+        gallery_size: number of training examples for each atom.
+        thumbnail: side of their pictures, in pixels.
+        least_auc: area under the ROC curve from which a concept names an atom.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, code, head.
+
+    Raises:
+        ValueError: an unknown choice, a number out of range, or a sparse head for regression.
+    """
+
+    reference = "runner-up"
+    default_recipe = code_recipe("topk", "replacing", own_head=True)
+
+    def __init__(
+        self,
+        domain: dict[str, Any] | Domain,
+        backbone: str | dict[str, Any] = "resnet18",
+        code: CodeOptions | None = None,
+        head: Literal["replacing", "explaining", "sparse"] = "replacing",
+        gallery_size: int = 4,
+        thumbnail: int = 48,
+        least_auc: float = 0.8,
+        recipe: Recipe | None = None,
+    ) -> None:
+        options = parse_options(CodeOptions, code, "code")
+        check_choice(HEADS, head=head)
+        teacher = parse_recipe(recipe).teacher
+        own_head = head != "sparse" and not (teacher and teacher.start)
+        super().__init__(domain, recipe, default_recipe=code_recipe(options.kind, head, own_head))
+        self.keep_arguments(locals())
+        if head == "sparse":
+            check_classification(self.domain, "SparseCode with a sparse head")
+        check_at_least(1, gallery_size=gallery_size, thumbnail=thumbnail)
+        check_between(0.5, 1, least_auc=least_auc)
+        self.head_kind, self.least_auc = head, least_auc
+        atoms, classes = options.atoms, len(self.domain.classes)
+        if isinstance(self.domain, ImageDomain):
+            self.backbone = create_backbone(backbone, self.domain.channels)
+            self.images = Gallery(atoms, self.domain.channels, gallery_size, thumbnail)
+        else:
+            self.backbone = create_encoder(backbone, self.domain)
+            self.images = TrainingExamples(atoms, gallery_size, cells=False)
+        self.code = make_dictionary(self.backbone.channels, options)
+        self.head = nn.Linear(atoms if head == "sparse" else self.backbone.channels, classes)
+        self.names = AtomNames(atoms)
+        self.code_metrics = CodeMetrics(atoms, head == "replacing" and self.domain.task == "classification")
+        self.space = score_space(self.domain)
+        self._units = UnitCache()
+
+    # The computation
+
+    def evidence(self, x: Tensor) -> Evidence:
+        features = self.backbone(x).float()
+        cells = self._cells(features)
+        coded = self.code(cells.flatten(0, 1))
+        code, rebuilt = (t.unflatten(0, cells.shape[:2]) for t in (coded.code, coded.rebuilt))
+        error, penalty = (t.view(cells.shape[:2]) for t in (coded.error, coded.penalty))
+        power = ((cells - self.code.mean) / self.code.scale).square().sum(2)
+        state = {"error": error.mean(1), "power": power.mean(1), "penalty": penalty.mean(1)}
+        state |= {"active": (code > 0).sum(2).float().mean(1), "auxiliary": coded.auxiliary.expand(cells.shape[0])}
+        activation, maps = code.mean(1), code
+        if self.head_kind != "sparse":
+            state["black_box"] = self.head(cells.mean(1))
+        if self.head_kind == "explaining":
+            state["residual"] = F.linear((cells - rebuilt).mean(1), self.head.weight)
+            activation = torch.cat([activation, torch.ones_like(activation[:, :1])], 1)
+            maps = torch.cat([maps, error.sqrt()[..., None]], 2)
+        if self.training or features.ndim != 4:
+            return Evidence(activation, None, state)
+        support = maps / maps.amax(1, keepdim=True).clamp_min(1e-12)
+        return Evidence(activation, support.mT.unflatten(2, features.shape[2:]), state)
+
+    def linear(self) -> tuple[Tensor, Tensor]:
+        """Weights (C, m) of the atoms and biases (C,), in fp32."""
+        weight, bias = self.head.weight.float(), self.head.bias.float()
+        if self.head_kind == "sparse":
+            return weight, bias
+        return weight @ self.code.atoms.T, weight @ self.code.bias + bias
+
+    def readout(self, evidence: Evidence) -> Tensor:
+        weight, bias = self.linear()
+        scores = F.linear(evidence.activation[:, : weight.shape[1]], weight, bias)
+        if self.head_kind != "explaining":
+            return scores
+        return scores + evidence.activation[:, -1:] * evidence.state["residual"]
+
+    def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
+        weight, bias = self.linear()
+        found = evidence.activation[:, : weight.shape[1]] * weight[target]
+        if self.head_kind == "explaining":
+            rest = evidence.activation[:, -1:] * evidence.state["residual"].gather(1, target[:, None])
+            found = torch.cat([found, rest], 1)
+        return found, bias[target]
+
+    def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        weight, bias = self.linear()
+        found = evidence.activation[:, : weight.shape[1]] * weight.mean(0)
+        if self.head_kind == "explaining":
+            rest = evidence.activation[:, -1:] * evidence.state["residual"].mean(1, keepdim=True)
+            found = torch.cat([found, rest], 1)
+        return found, bias.mean().expand(found.shape[0])
+
+    def slopes(self, evidence: Evidence) -> Tensor | None:
+        atoms = self.linear()[0].T[None]
+        if self.head_kind != "explaining":
+            return atoms
+        rest = evidence.state["residual"][:, None]
+        return torch.cat([atoms.expand(rest.shape[0], -1, -1), rest], 1)
+
+    # Training
+
+    def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
+        state, stage = evidence.state, self.stage
+        learns = stage.trained if self.training and stage is not None else ()
+        terms: dict[str, Tensor] = {}
+        if "code" in learns or not learns:
+            terms = {name: state[key].mean() for name, key in self.code.terms.items()}
+        if "head" in learns or not learns:
+            if "head" in learns and "black_box" in state:
+                scores = state["black_box"]  # the head learns on the features, whatever the code is
+            terms["task"] = task_loss(scores, batch["target"], self.domain, batch.get("class_weights"))
+        return terms
+
+    def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
+        code = evidence.activation[:, : len(self.code.idle)]
+        found = self.code_metrics.update(split, scores, code, evidence.state)
+        return {**super().update_metrics(split, scores, evidence, batch), **found}
+
+    def check_recipe(self) -> None:
+        teacher = self.recipe.teacher
+        check_stages(self.stages, self.head_kind, teacher is not None and teacher.start)
+
+    def on_stage_start(self, stage: Stage) -> None:
+        if "code" in stage.trained:
+            self.examples.clear()
+            self.names.clear()
+
+    # Atoms
+
+    @property
+    def examples(self) -> TrainingExamples:
+        """The top-activating training examples of each atom."""
+        return self.images.examples if isinstance(self.images, Gallery) else self.images
+
+    def units(self) -> tuple[Unit, ...]:
+        tensors = (self.examples.index, self.names.concept)
+        return self._units.get(tensors, self._build_units)
+
+    def _build_units(self) -> list[Unit]:
+        pictures = self.images.picture.cpu() if isinstance(self.images, Gallery) else None
+        names, areas = self.names.names(self.domain.concepts), self.names.auc.tolist()
+        units = []
+        for k, (name, area, concept) in enumerate(zip(names, areas, self.names.concept.tolist(), strict=True)):
+            found = self.examples.sources(k)
+            shown = [example["index"] for example in found if example["activation"] > 0]
+            source: dict[str, Any] = {"supervision": "discovered"}
+            if found:
+                source |= {"training examples": shown} if shown else {"dead": True}
+            if concept >= 0:
+                source["AUC of that concept"] = round(area, 3)
+            units.append(Unit(name, "concept", None, source, pictures[k] if pictures is not None and shown else None))
+        if self.head_kind == "explaining":
+            units.append(Unit("residual", "residual", source={"supervision": "none"}))
+        return units
+
+    def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
+        return residual_statements(terms) if self.head_kind == "explaining" else ()
+
+    # Actions
+
+    @action
+    def centre(self, projection_set: ProjectionSet) -> None:
+        """Measures mean and scale of the features of the training set."""
+        features = (self._cells(self.backbone(batch["input"])).flatten(0, 1) for batch in projection_set)
+        self.code.centre(*moments(features, projection_set))
+
+    @action
+    def gallery(self, projection_set: ProjectionSet) -> None:
+        """Finds the top-activating training examples of each atom; pictures show what its strongest cell sees."""
+        if isinstance(self.images, Gallery):
+            assert isinstance(self.domain, ImageDomain)
+            field = self.backbone.receptive_field if isinstance(self.backbone, Backbone) else None
+            self.images.fill(projection_set, self.domain, self._activation, self._maps, field)
+        else:
+            self.images.find(projection_set, self._activation)
+
+    @action
+    def name_atoms(self, projection_set: ProjectionSet) -> None:
+        """Names atoms by annotated concepts, see `AtomNames`."""
+        activation, labels = collect(self._activation, projection_set, "concepts")
+        self.names.fit(activation, labels, self.least_auc)
+
+    def _activation(self, x: Tensor) -> Tensor:
+        return self.evidence(x).activation[:, : len(self.code.idle)]
+
+    def _maps(self, x: Tensor) -> Tensor:
+        support = self.evidence(x).support
+        assert support is not None  # actions run in evaluation mode
+        return support
+
+    @staticmethod
+    def _cells(features: Tensor) -> Tensor:
+        """Cells (B, P, d) of a map (B, d, h, w), or one of vectors (B, d)."""
+        return features.flatten(2).mT if features.ndim == 4 else features[:, None]
