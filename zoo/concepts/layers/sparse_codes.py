@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from zoo.utils.checks import check_above, check_at_least, check_choice
 
 MOMENTUM = 0.99  # of the running threshold of BatchTopK
-FIRST_THRESHOLD = 0.001  # of JumpReLU, as published
+FIRST_THRESHOLD = 0.1  # of JumpReLU; from the published 0.001, short trainings do not reach sparse codes
 COUNTED = ("topk", "batch_topk", "mp")  # kinds with a number of active atoms
 PENALISED = {"reconstruction": "error", "sparsity": "penalty"}  # losses of kinds without revival, see `Dictionary`
 
@@ -37,8 +37,9 @@ class CodeOptions:
     """m, atoms of the dictionary."""
     active: int = 8
     """Atoms for each vector, of the kinds "topk", "batch_topk" and "mp"."""
-    bandwidth: float = 0.001
-    """Of the kernel that gives the thresholds of "jumprelu" a gradient; the vectors have a mean square norm of 1."""
+    bandwidth: float = 0.05
+    """Of the kernel that gives the thresholds of "jumprelu" a gradient; the vectors have a mean square norm of 1.
+    Published: 0.001, for trainings on billions of vectors."""
     dead_after: int = 100
     """Atoms that no vector of so many training steps used are dead; the loss "auxiliary" revives them."""
 
