@@ -146,7 +146,7 @@ class SparseCode(SelfInterpretable):
         features = self.backbone(x).float()
         cells = self._cells(features)
         coded = self.code(cells.flatten(0, 1))
-        code, rebuilt = (t.unflatten(0, cells.shape[:2]) for t in (coded.code, coded.rebuilt))
+        code = coded.code.unflatten(0, cells.shape[:2])
         error, penalty = (t.view(cells.shape[:2]) for t in (coded.error, coded.penalty))
         power = ((cells - self.code.mean) / self.code.scale).square().sum(2)
         state = {"error": error.mean(1), "power": power.mean(1), "penalty": penalty.mean(1)}
@@ -155,7 +155,7 @@ class SparseCode(SelfInterpretable):
         if self.head_kind != "sparse":
             state["black_box"] = self.head(cells.mean(1))
         if self.head_kind == "explaining":
-            state["residual"] = F.linear((cells - rebuilt).mean(1), self.head.weight)
+            state["residual"] = state["black_box"] - F.linear(activation, *self.linear())  # ⟨w_c, mean (f - f̂)⟩
             activation = torch.cat([activation, torch.ones_like(activation[:, :1])], 1)
             maps = torch.cat([maps, error.sqrt()[..., None]], 2)
         if self.training or features.ndim != 4:

@@ -67,7 +67,7 @@ def sparsify_head(model: Any, stage: Stage, projection_set: ProjectionSet) -> No
     shown = ", ".join(f"{k}: {one.get('validation accuracy', float('nan')):.1%}" for k, one in report.items())
     rank_zero_info(f"sparsify: validation accuracy by weights a class: {shown}; kept {stage.per_class}.")
     folder = None if trainer is None else getattr(trainer.logger, "save_dir", None)
-    if folder is not None and trainer.is_global_zero:
+    if trainer is not None and folder is not None and trainer.is_global_zero:
         write_text(Path(folder) / FILE, json.dumps(report, indent=1) + "\n")
 
 

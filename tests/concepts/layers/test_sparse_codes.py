@@ -66,7 +66,7 @@ def test_codes_by_hand(kind: str) -> None:
         torch.testing.assert_close(found.code, expected, rtol=1e-4, atol=1e-5)
         atoms = F.normalize(made.weight, dim=1)
         rebuilt = expected @ atoms + made.mean + made.scale * made.offset
-        torch.testing.assert_close(found.rebuilt, rebuilt, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found.code @ made.atoms + made.bias, rebuilt, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(found.error, (X - rebuilt).square().sum(1) / 2.5**2, rtol=1e-3, atol=1e-4)
         penalty = {"vanilla": expected.sum(1) / 2.5, "jumprelu": (expected > 0).float().sum(1)}
         torch.testing.assert_close(found.penalty, penalty.get(kind, torch.zeros(N)), rtol=1e-4, atol=1e-4)
@@ -122,7 +122,10 @@ def test_what_matching_pursuit_leaves_is_orthogonal_to_the_last_atom_and_never_g
         made = dictionary("mp", active=steps)
         with torch.no_grad():
             found = made(X)
-            left, shorter = X - found.rebuilt, dictionary("mp", active=steps - 1)(X).code if steps > 1 else 0.0
+            left, shorter = (
+                X - found.code @ made.atoms - made.bias,
+                dictionary("mp", active=steps - 1)(X).code if steps > 1 else 0.0,
+            )
             added, last = (found.code - shorter).max(1)  # nothing, where all products are below 0
             assert (left * made.atoms[last]).sum(1)[added > 1e-4].abs().max() < 1e-4
         sizes.append(found.error)
@@ -141,7 +144,7 @@ def test_dead_atoms_learn_from_the_error_alone(kind: str) -> None:
     made.idle.copy_(torch.where(dead, 3, 0))
     found = made(x)
     with torch.no_grad():
-        left = (x - found.rebuilt) / made.scale
+        left = (x - found.code @ made.atoms - made.bias) / made.scale
         scores = left @ made.atoms.T if kind == "mp" else made.encoder(x / 2.5 - made.mean / 2.5 - made.offset)
         z = scores.relu() * dead  # both, as d / 2 = 2
         expected = (left - z @ made.atoms).square().sum() / left.square().sum()

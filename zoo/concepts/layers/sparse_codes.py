@@ -57,14 +57,12 @@ class Coded:
 
     Attributes:
         code: z (N, m), at least 0, in the unit of the features.
-        rebuilt: z D + b (N, d).
         error: (N,) squared error, relative to the variance of the training set.
         penalty: (N,) of the kinds "vanilla" (L1) and "jumprelu" (L0), else 0.
         auxiliary: (), squared error of what the dead atoms make of the error, relative to it; 0 without dead atoms.
     """
 
     code: Tensor
-    rebuilt: Tensor
     error: Tensor
     penalty: Tensor
     auxiliary: Tensor
@@ -132,8 +130,7 @@ class Dictionary(nn.Module):
                 self.idle.add_(1).masked_fill_((z > 0).any(0), 0)
             if "auxiliary" in self.terms:
                 auxiliary = self._revive(left.detach(), other, atoms)
-        rebuilt = features.float() - self.scale * left
-        return Coded(self.scale * z, rebuilt, left.square().sum(1), penalty, auxiliary)
+        return Coded(self.scale * z, left.square().sum(1), penalty, auxiliary)
 
     def encode(self, x: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Codes (N, m) of centred vectors (N, d), their penalty (N,), and the scores (N, m) that choose the atoms."""
