@@ -38,6 +38,7 @@ from zoo.utils.checks import check_at_least, check_between, check_choice
 from zoo.utils.options import parse_options
 
 HEADS = ("replacing", "explaining", "sparse")
+DENSE = Recipe(stages=(Stage("centre"), Stage("gallery"), Stage("last", epochs=1, train=("head",))))  # of a small model
 
 
 @register(
@@ -48,7 +49,7 @@ HEADS = ("replacing", "explaining", "sparse")
         {"code": {"atoms": 6, "active": 2}, "gallery_size": 2, "thumbnail": 8},
         variants={
             "explaining": Small({"head": "explaining", "code": {"kind": "batch_topk", "atoms": 6, "active": 2}}),
-            "sparse": Small({"head": "sparse", "code": {"kind": "jumprelu", "atoms": 6}}),
+            "sparse": Small({"head": "sparse", "code": {"kind": "jumprelu", "atoms": 6}, "recipe": DENSE}),
             "pursuit": Small({"head": "explaining", "code": {"kind": "mp", "atoms": 6, "active": 3}}),
             "table": Small({"code": {"kind": "vanilla", "atoms": 6}}, on="table"),
         },
