@@ -3,6 +3,8 @@
 import json
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +20,8 @@ from zoo.prototypes import ProtoPNet
 from zoo.training.black_box import BlackBox
 from zoo.training.black_box_file import FILE, load_network, save_network
 from zoo.training.distillation import DistillationTerm, copy_weights, differences
+from zoo.training.further_terms import further_terms
+from zoo.training.recipe import Recipe
 from zoo.training.teacher import Teacher
 
 BACKBONE = {"name": "convnet", "widths": [8], "pool": [0]}
@@ -122,3 +126,13 @@ def test_the_command_saves_and_records_teachers(tmp_path: Path, monkeypatch: pyt
     assert "teacher_sha256" not in json.loads(Path("runs/box/run.json").read_text())["config"]
     (tmp_path / "runs/box" / FILE).unlink()  # a finished student does not need its teacher
     assert zoo.load("runs/student/checkpoint").recipe.teacher is not None
+
+
+def test_a_teacher_of_weight_0_only_gives_its_weights(run: Path) -> None:
+    student = BlackBox(toy.COLOURS, BACKBONE)
+    cached: Any = SimpleNamespace(datamodule=SimpleNamespace(caches_features=True))
+    only = Recipe(teacher=Teacher(str(run), weight=0, start=True))
+    assert further_terms(only, toy.COLOURS, student, cached) == ()
+    assert torch.equal(student.head.weight, load_network(run / FILE).head.weight)
+    with pytest.raises(ValueError, match=r"cache_features keeps features; leave cache_features out, or give .* weight"):
+        further_terms(Recipe(teacher=Teacher(str(run))), toy.COLOURS, student, cached)
