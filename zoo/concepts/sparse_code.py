@@ -95,7 +95,8 @@ class SparseCode(SelfInterpretable):
         head: "replacing", "explaining" or "sparse".
         gallery_size: number of training examples for each atom.
         thumbnail: side of their pictures, in pixels.
-        least_auc: area under the ROC curve from which a concept names an atom.
+        least_auc: area under the ROC curve from which a concept names an atom. Concepts that occur together rank alike,
+            so a name can be that of another part than the pictures show.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, code, head.
 
     Raises:
@@ -113,7 +114,7 @@ class SparseCode(SelfInterpretable):
         head: Literal["replacing", "explaining", "sparse"] = "replacing",
         gallery_size: int = 4,
         thumbnail: int = 48,
-        least_auc: float = 0.8,
+        least_auc: float = 0.95,
         recipe: Recipe | None = None,
     ) -> None:
         options = parse_options(CodeOptions, code, "code")
