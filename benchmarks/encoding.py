@@ -117,7 +117,8 @@ def draw(found: Mapping[str, Sequence[Mapping[str, Any]]], penalty: float, path:
 
     figure = Figure(figsize=(9.6, 3.0), layout="constrained", dpi=140)
     FigureCanvasAgg(figure)
-    left, right = figure.subfigures(1, 2, width_ratios=(2.4, 1))
+    parts: Any = figure.subfigures(1, 2, width_ratios=(2.4, 1))
+    left, right = parts
     panels = left.subplots(4, 5)
     for row, kind in enumerate(KINDS):
         run = found[f"{kind}, {penalty:g}"][0]
