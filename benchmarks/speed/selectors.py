@@ -1,8 +1,8 @@
 """Selectors: a training step relative to that of the black box on as many inputs, and the passes of a prediction.
 
-Sizes are those of shipped configs. The black box trains on one row for each mask and imputation that the selector draws.
-`zoo` is the step of the selector: its own network, and the predictor on all draws; REBAR reads its control variates as
-well.
+Sizes are those of shipped configs. The black box trains on one row for each mask and imputation that the selector
+draws. `zoo` is the step of the selector: its own network, and the predictor on all draws; REBAR reads its control
+variates as well.
 """
 
 from collections.abc import Callable, Iterator
