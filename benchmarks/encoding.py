@@ -44,7 +44,7 @@ half."""
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of all trainings (default: 0)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of all trainings (default: 0 1 2)")
     parser.add_argument("--penalties", type=float, nargs="+", default=[2.0], help="on selected patches (default: 2)")
     parser.add_argument("--runs", type=Path, default=Path("runs/encoding"), help="folder of the trained models")
     options = parser.parse_args()

@@ -119,3 +119,15 @@ def test_values_of_pixels_as_means_over_elements() -> None:
     values[..., 0, 0] = 1
     assert elements.reduce(values)[0, 0].tolist() == pytest.approx([1 / 25, 0, 0, 0, 0, 1])
     assert torch.equal(Elements(REVIEW).reduce(torch.ones(2, 1, 10)), torch.ones(2, 1, 10))
+
+
+def test_a_region_touches_every_element_that_it_covers_in_part() -> None:
+    x = REVIEW.preprocess("good food . bad !")[None]
+    regions = torch.zeros(1, 2, 10)
+    regions[0, 0, 1] = regions[0, 1, 8] = 1  # the second word, and padding
+    sentences = Elements(REVIEW, sentences=3)
+    assert sentences.touched(regions, x).tolist() == [[True, False, False]]
+    assert Elements(REVIEW).touched(regions[:, :1], x)[0].nonzero().flatten().tolist() == [1]
+    pixels = torch.zeros(1, 1, 12, 10)
+    pixels[..., 11, 9] = 1
+    assert Elements(IMAGES, patch=5).touched(pixels, torch.zeros(1, 3, 12, 10))[0].nonzero().flatten().tolist() == [5]

@@ -96,6 +96,14 @@ class Elements:
             return F.avg_pool2d(values, (self.patch, 1), ceil_mode=True, count_include_pad=False).flatten(2)
         return values
 
+    def touched(self, regions: Tensor, x: Tensor) -> Tensor:
+        """(B, L) bool, the elements of inputs x that some region (B, R, *places) in [0, 1] covers in part."""
+        if not self.several:
+            return self.reduce(regions).amax(1) > 0
+        covered = regions.amax(1) * (x != PAD)
+        found = covered.new_zeros(len(x), self.count)
+        return found.scatter_reduce(1, self._owner(self.domain, x), covered, "amax") > 0
+
     def expand(self, mask: Tensor, x: Tensor) -> Tensor:
         """Converts masks over elements (N, L) into masks that broadcast with the inputs x (N, *shape)."""
         if isinstance(self.domain, ImageDomain):

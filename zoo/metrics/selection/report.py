@@ -197,7 +197,7 @@ def _measure(
         shown += float(((mask * present).sum(1) / present.sum(1).clamp_min(1)).sum())
         rows += len(x)
         if "regions" in batch:
-            evidence = (elements.reduce(batch["regions"].to(device).float()).amax(1) > 0).float() * present
+            evidence = elements.touched(batch["regions"].to(device).float(), x).float() * present
             found = torch.stack([evidence.sum(), (evidence * mask).sum(), (mask * present).sum(), present.sum()]).cpu()
             truth = found if truth is None else truth + found
             known = evidence.any(1)
