@@ -98,7 +98,7 @@ class Elements:
 
     def touched(self, regions: Tensor, x: Tensor) -> Tensor:
         """(B, L) bool, the elements of inputs x that some region (B, R, *places) in [0, 1] covers in part."""
-        if not self.several:
+        if not self.several or not isinstance(self.domain, TextDomain):
             return self.reduce(regions).amax(1) > 0
         covered = regions.amax(1) * (x != PAD)
         found = covered.new_zeros(len(x), self.count)
