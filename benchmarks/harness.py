@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.training.staged_module import StagedModule
+
 STATUS = Path("/proc/self/status")
 SHORTEST = 2e-3  # seconds that a sample takes at least; shorter calls are timed several at once
 ROUNDS = (5, 200)  # at least and at most
@@ -81,6 +83,18 @@ class Reading:
     goal: Goal | None = None
     missed: str = ""
     curve: Mapping[str, Any] = field(default_factory=dict)
+
+
+def training_step(model: StagedModule, batch: Mapping[str, Tensor]) -> Callable[[], None]:
+    """A call that computes the losses of a batch and their gradients."""
+    model.train()
+
+    def step() -> None:
+        model.zero_grad()
+        terms = model.losses(*model.step(batch["input"]), dict(batch))
+        torch.stack([model.coefficients[name] * term for name, term in terms.items()]).sum().backward()
+
+    return step
 
 
 def measure(case: Case, seconds: float, device: torch.device) -> dict[str, Any]:

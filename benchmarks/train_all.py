@@ -125,6 +125,8 @@ def static_card(
     path = f"configs/{entry['config']}.yaml"
     key = registry.name_of(type(model))
     family = registry.find(key).family
+    twin = entry.get("twin", facts.get("twin"))
+    first = [f"python train.py fit --config configs/{twin}.yaml"] if taught(entry["config"]) else []
     research = ", trained on data for research only" if "research" in facts["licence"] else ""
     return {
         "family": family,
@@ -133,7 +135,7 @@ def static_card(
         "data_licence": facts["licence"],
         "licence": f"Apache-2.0{research}.",
         "config": path,
-        "command": " ".join(["python train.py fit --config", path, *entry.get("with", [])]),
+        "command": "\n".join([*first, " ".join(["python train.py fit --config", path, *entry.get("with", [])])]),
         "use": USE,
         "limits": plan["limits"].get(key, plan["limits"][family]),
     }
@@ -155,13 +157,18 @@ def trained(name: str, more: list[str], runs: Path, teacher: Path | None = None)
     start = time.perf_counter()
     command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", str(file), "--output", str(run)]
     command += ["--overwrite", "true", "--trainer.enable_progress_bar", "false", *more]
-    recipe = yaml.safe_load(file.read_text(encoding="utf-8"))["model"]["init_args"].get("recipe") or {}
-    if teacher is not None and "teacher" in recipe:
+    if teacher is not None and taught(name):
         command += ["--model.init_args.recipe.teacher.run", os.path.relpath(teacher, ROOT)]
     subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     mark = {"config": digest, "seconds": round(time.perf_counter() - start), "device": device()}
     noted.write_text(json.dumps(mark, indent=2) + "\n")
     return run, mark
+
+
+def taught(name: str) -> bool:
+    """Whether the recipe of a config has a teacher."""
+    config = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return "teacher" in (config["model"]["init_args"].get("recipe") or {})
 
 
 def device() -> str:

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from torchvision.io import write_png
 
 import zoo
-from benchmarks.harness import Goal, Reading, exponent, peak_memory
+from benchmarks.harness import Goal, Reading, exponent, peak_memory, training_step
 from benchmarks.speed.pipeline import one_thread
 from zoo.cli.explain import explain
 from zoo.core.module import SelfInterpretable
@@ -76,14 +76,8 @@ def curve(axis: str, series: str, sizes: Sequence[int], make: Make, time_goal: f
 
 def training(model: SelfInterpretable, batch: dict[str, Tensor]) -> Callable[[], None]:
     """A step forwards and backwards on maps, with the backbone left out."""
-    model.train()
+    step = training_step(model, batch)
     model.backbone.eval().requires_grad_(False)
-
-    def step() -> None:
-        model.zero_grad()
-        terms = model.losses(*model.step(batch["input"]), batch)
-        torch.stack([model.coefficients[name] * term for name, term in terms.items()]).sum().backward()
-
     return step
 
 

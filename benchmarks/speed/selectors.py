@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import zoo
-from benchmarks.harness import Case, Goal
+from benchmarks.harness import Case, Goal, training_step
 from zoo.domain import ImageDomain, TableDomain
 from zoo.training.black_box import BlackBox
 from zoo.training.staged_module import StagedModule
@@ -51,7 +51,7 @@ def cases(device: torch.device) -> Iterator[Case]:
             model = zoo.create_model("lex", domain=domain, backbone=backbone, **made, **options).to(device)
             yield Case(
                 f"training step, {rows} rows, {place}, {estimator}",
-                {"zoo": step(model, batch), "black box": step(twin, many)},
+                {"zoo": training_step(model, batch), "black box": training_step(twin, many)},
                 cost=True,
                 goal=Goal(at_most=1.5),
                 apart=None,
@@ -70,18 +70,6 @@ def cases(device: torch.device) -> Iterator[Case]:
 def one(domain: ImageDomain | TableDomain, backbone: dict[str, object], options: dict[str, object]) -> StagedModule:
     """A selector that predicts from a single imputation."""
     return zoo.create_model("lex", preset="realx", domain=domain, backbone=backbone, **options)
-
-
-def step(model: StagedModule, batch: dict[str, Tensor]) -> Callable[[], None]:
-    """Losses of a batch and their gradients."""
-    model.train()
-
-    def run() -> None:
-        model.zero_grad()
-        terms = model.losses(*model.step(batch["input"]), batch)
-        torch.stack([model.coefficients[name] * term for name, term in terms.items()]).sum().backward()
-
-    return run
 
 
 def answer(model: StagedModule, x: Tensor) -> Callable[[], Tensor]:

@@ -35,21 +35,23 @@ def test_heads_by_hand(head: str) -> None:
         w, a = model.head.weight, model.head.bias
         read = {"replacing": rebuilt, "explaining": f, "sparse": codes}[head]
         expected = read.mean(1) @ w.T + a
-    told = model.explain(X, reference="zero").check()
-    torch.testing.assert_close(told.scores, expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(told.activation[:, :6], codes.mean(1), rtol=1e-4, atol=1e-5)
-    per_cell = codes if head == "sparse" else codes * (atoms @ w[told.target].T).T[:, None]
+    explanation = model.explain(X, reference="zero").check()
+    torch.testing.assert_close(explanation.scores, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(explanation.activation[:, :6], codes.mean(1), rtol=1e-4, atol=1e-5)
+    per_cell = codes if head == "sparse" else codes * (atoms @ w[explanation.target].T).T[:, None]
     if head != "sparse":  # the contribution of an atom at a cell, exactly
-        share = told.support[:, :6].flatten(2) / told.support[:, :6].flatten(2).sum(2, keepdim=True).clamp_min(1e-12)
-        spread = (told.contributions[:, :6, None] * share).mT
+        share = explanation.support[:, :6].flatten(2) / explanation.support[:, :6].flatten(2).sum(
+            2, keepdim=True
+        ).clamp_min(1e-12)
+        spread = (explanation.contributions[:, :6, None] * share).mT
         torch.testing.assert_close(spread, per_cell / f.shape[1], rtol=1e-4, atol=1e-5)
     if head == "explaining":
-        assert told.units[-1].name == "residual" and told.units[-1].kind == "residual"
-        missed = ((f - rebuilt).mean(1) * w[told.target]).sum(1)
-        torch.testing.assert_close(told.contributions[:, -1], missed, rtol=1e-4, atol=1e-5)
-        assert all("of the lead over the runner-up of" in text for text in told.statements)
+        assert explanation.units[-1].name == "residual" and explanation.units[-1].kind == "residual"
+        missed = ((f - rebuilt).mean(1) * w[explanation.target]).sum(1)
+        torch.testing.assert_close(explanation.contributions[:, -1], missed, rtol=1e-4, atol=1e-5)
+        assert all("of the lead over the runner-up of" in text for text in explanation.statements)
     else:
-        assert not told.statements
+        assert not explanation.statements
 
 
 def test_explaining_has_the_scores_of_the_black_box_it_starts_from(tmp_path: Path) -> None:
@@ -84,8 +86,8 @@ def test_explaining_has_the_scores_of_the_black_box_it_starts_from(tmp_path: Pat
     explaining = SparseCode(toy.COLOURS, BACKBONE, head="explaining", **options).eval()
     explaining.load_state_dict(model.state_dict(), strict=False)
     assert (explaining(x) - load_network(tmp_path / FILE)(x)).abs().max() < 1e-5
-    told = explaining.explain(x).check()
-    assert 0 < told.contributions[:, -1].abs().sum() / told.contributions.abs().sum() < 0.2
+    explanation = explaining.explain(x).check()
+    assert 0 < explanation.contributions[:, -1].abs().sum() / explanation.contributions.abs().sum() < 0.2
 
 
 def test_without_a_black_box_the_head_learns_first_and_is_then_held() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import indent
 from typing import Any
 
 CARD = "README.md"
@@ -71,7 +72,7 @@ model = zoo.load("{about["name"]}")
 
 ## Training command
 
-    {about["command"]}
+{indent(about["command"], "    ")}
 
 ## Intended use and limits
 
