@@ -25,6 +25,7 @@ from benchmarks.speed.pipeline import one_thread
 from zoo.cli.explain import explain
 from zoo.core.module import SelfInterpretable
 from zoo.domain import ImageDomain
+from zoo.networks.base import Features
 from zoo.prototypes import ProtoPNet
 from zoo.training.projection_set import ProjectionSet
 
@@ -89,7 +90,8 @@ def explaining(model: SelfInterpretable, x: Tensor) -> Callable[[], Any]:
 
 
 def maps(batch: int, classes: int, concepts: int = 0) -> dict[str, Tensor]:
-    found = {"input": torch.rand(batch, SMALL["widths"][-1], 7, 7), "target": torch.arange(batch) % classes}
+    features = torch.rand(batch, SMALL["widths"][-1], 7, 7).as_subclass(Features)
+    found = {"input": features, "target": torch.arange(batch) % classes}
     return found | ({"concepts": torch.randint(0, 2, (batch, concepts)).float()} if concepts else {})
 
 
