@@ -17,6 +17,7 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
+from zoo.networks.target_units import in_target_units
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
@@ -112,6 +113,7 @@ class CBM(SelfInterpretable):
         self.concepts = nn.Linear(self.backbone.channels, self.annotated.count)
         sizes = [self.annotated.count, *hidden, len(self.domain.classes)]
         layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())][:-1]
+        in_target_units(layers[-1], self.domain)
         self.head = nn.Sequential(*layers) if hidden else layers[0]
         self.additive = not hidden  # an MLP of concepts has no exact decomposition
         self.space = score_space(self.domain)

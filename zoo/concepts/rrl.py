@@ -17,6 +17,7 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain, TableDomain
+from zoo.networks.target_units import assign, in_target_units
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
@@ -111,7 +112,7 @@ class RRL(SelfInterpretable):
         self.negations = negations
         count = len(self.domain.features) * len(places) * (2 if negations else 1)
         self.rules = RuleLayer(count, rules, activation)
-        self.head = nn.Linear(2 * rules, len(self.domain.classes))
+        self.head = in_target_units(nn.Linear(2 * rules, len(self.domain.classes)), self.domain)
         self.register_buffer("alive", torch.ones(2 * rules, dtype=torch.bool))
         # Share of the training rows on which a rule holds; of these, share of each class or mean of each target.
         self.register_buffer("support", torch.zeros(2 * rules))
@@ -184,16 +185,18 @@ class RRL(SelfInterpretable):
         hits, sums, rows = projection_set.total(hits), projection_set.total(sums), len(projection_set)
         self.support.copy_(hits / rows)
         self.outcome.copy_(sums / hits.clamp_min(1)[:, None])
+        weight, bias = self.head.weight.clone(), self.head.bias.clone()
         first: dict[tuple[Any, ...], int] = {}
         inside = (torch.cat([self.rules.conjunctions, self.rules.disjunctions]) > 0.5).tolist()
         for r, row in enumerate(inside):  # by literals, because the thresholds in texts are rounded
             literals = tuple(j for j, used in enumerate(row) if used)
             kind = len(literals) != 1 and r >= len(inside) // 2  # "and" and "or" of one literal are the same rule
             if self.alive[r] and (same := first.setdefault((literals, kind), r)) != r:
-                self.head.weight[:, same] += self.head.weight[:, r]
+                weight[:, same] += weight[:, r]
                 self.alive[r] = False
         always = self.alive & (hits == rows)
-        self.head.bias += self.head.weight[:, always].sum(1)
+        bias += weight[:, always].sum(1)
+        assign(self.head, weight, bias)
         self.alive &= (hits > 0) & (hits < rows)
 
     def rule_table(self) -> list[Rule]:

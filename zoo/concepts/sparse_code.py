@@ -28,6 +28,7 @@ from zoo.core.unit_cache import UnitCache
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.encoders import create_encoder
 from zoo.networks.image_backbones import Backbone, create_backbone
+from zoo.networks.target_units import in_target_units
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
@@ -128,7 +129,7 @@ class SparseCode(SelfInterpretable):
         check_at_least(1, gallery_size=gallery_size, thumbnail=thumbnail)
         check_between(0.5, 1, least_auc=least_auc)
         self.head_kind, self.least_auc = head, least_auc
-        atoms, classes = options.atoms, len(self.domain.classes)
+        atoms = options.atoms
         if isinstance(self.domain, ImageDomain):
             self.backbone = create_backbone(backbone, self.domain.channels)
             self.images = Gallery(atoms, self.domain.channels, gallery_size, thumbnail)
@@ -136,7 +137,8 @@ class SparseCode(SelfInterpretable):
             self.backbone = create_encoder(backbone, self.domain)
             self.images = TrainingExamples(atoms, gallery_size, cells=False)
         self.code = make_dictionary(self.backbone.channels, options)
-        self.head = nn.Linear(atoms if head == "sparse" else self.backbone.channels, classes)
+        width = atoms if head == "sparse" else self.backbone.channels
+        self.head = in_target_units(nn.Linear(width, len(self.domain.classes)), self.domain)
         self.names = AtomNames(atoms)
         self.code_metrics = CodeMetrics(atoms, head == "replacing" and self.domain.task == "classification")
         self.space = score_space(self.domain)
@@ -201,8 +203,6 @@ class SparseCode(SelfInterpretable):
             return atoms
         rest = evidence.state["residual"][:, None]
         return torch.cat([atoms.expand(rest.shape[0], -1, -1), rest], 1)
-
-    # Training
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         state, stage = evidence.state, self.stage

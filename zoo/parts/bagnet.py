@@ -19,6 +19,7 @@ from zoo.domain import Domain, ImageDomain
 from zoo.networks.bagnet_trunk import bagnet_layers
 from zoo.networks.image_backbones import create_backbone
 from zoo.networks.receptive_field import receptive_field
+from zoo.networks.target_units import in_target_units
 from zoo.training.batch import Batch
 from zoo.training.modes import evaluating
 from zoo.training.recipe import Recipe
@@ -130,7 +131,7 @@ class BagNet(UnitLogits):
                 f"{self.domain.size[1]}; lower wide or the strides."
             )
         self.backbone = network
-        self.head = nn.Linear(channels, len(self.domain.classes))
+        self.head = in_target_units(nn.Linear(channels, len(self.domain.classes)), self.domain)
         self.gate = nn.Linear(channels, 1) if gate else None
         if self.gate is not None:  # open at first
             nn.init.zeros_(self.gate.weight)

@@ -17,6 +17,7 @@ from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain, TextDomain
 from zoo.networks.elements import Elements
 from zoo.networks.encoders import create_encoder
+from zoo.networks.target_units import TargetUnits, in_target_units
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
@@ -107,7 +108,9 @@ class SENN(UnitLogits):
         self.count = count if self.learned else self.elements.count
         classes = len(self.domain.classes)
         self.backbone = create_encoder(backbone, self.domain)
-        self.relevance = nn.Linear(self.backbone.channels, self.count * classes)
+        relevance = nn.Linear(self.backbone.channels, self.count * classes)
+        self.relevance = in_target_units(relevance, self.domain, bias=False)
+        self.mean = TargetUnits(classes, origin=True) if self.domain.task == "regression" else None
         if self.learned:
             features = create_encoder(encoder or backbone, self.domain)
             self.encoder = nn.Sequential(features, nn.Linear(features.channels, count))
@@ -123,6 +126,8 @@ class SENN(UnitLogits):
         theta = theta.tanh() if self.bounded else theta
         h = self.encoder(inputs) if self.learned else self._means(inputs)
         state, support = {"unit_logits": theta}, None
+        if self.mean is not None:
+            state["bias"] = self.mean.origin.expand(x.shape[0], -1)
         if self.training:
             state["inputs"] = inputs
         elif not self.learned:

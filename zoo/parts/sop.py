@@ -19,6 +19,7 @@ from zoo.core.unit_logits import UnitLogits, of_target
 from zoo.domain import Domain, TextDomain
 from zoo.networks.element_features import CopiedFeatures, create_projection
 from zoo.networks.elements import Elements
+from zoo.networks.target_units import in_target_units, learned_weight
 from zoo.parts.layers.flat_arguments import upgrade_flat
 from zoo.parts.layers.group_generator import (
     GeneratorOptions,
@@ -161,7 +162,7 @@ class SumOfParts(UnitLogits):
         encoder, patch = create_masked_encoder(backbone, self.domain)
         self.elements = Elements(self.domain, **{**({"patch": patch} if patch else {}), **(elements or {})})
         self.backbone = MaskedEncoder(encoder, self.elements, masking)
-        self.head = nn.Linear(self.backbone.channels, len(self.domain.classes))
+        self.head = in_target_units(nn.Linear(self.backbone.channels, len(self.domain.classes)), self.domain)
         self.projection = create_projection(projection, encoder, self.elements)
         count = self.elements.count
         every = grouping.anchors == "all"
@@ -216,7 +217,7 @@ class SumOfParts(UnitLogits):
         if isinstance(self.projection, CopiedFeatures):
             self.projection.encoder.load_state_dict(self.backbone.encoder.state_dict())
         if self.selector.classes.shape == self.head.weight.shape:
-            self.selector.classes.copy_(self.head.weight)
+            self.selector.classes.copy_(learned_weight(self.head))
         if self.find_sharpness and self.scale == "mass":
             seen = []
             for batch in islice(projection_set, 4):

@@ -17,6 +17,7 @@ from zoo.domain import Domain
 from zoo.networks.base import StateEncoder
 from zoo.networks.encoders import create_encoder
 from zoo.networks.positions import Positions
+from zoo.networks.target_units import in_target_units
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
@@ -100,7 +101,7 @@ class AttentionPool(UnitLogits):
         self.positions = Positions(self.domain, encoder, **(elements or {}))
         classes = len(self.domain.classes)
         self.query = nn.Linear(encoder.channels, classes if attention == "label" else 1, bias=False)
-        self.head = nn.Linear(encoder.channels, classes)
+        self.head = in_target_units(nn.Linear(encoder.channels, classes), self.domain)
         self.space = score_space(self.domain)
 
     def evidence(self, x: Tensor) -> Evidence:

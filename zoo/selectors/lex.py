@@ -17,6 +17,7 @@ from zoo.core.registry import Small, register
 from zoo.domain import Domain, TextDomain
 from zoo.networks.elements import Elements
 from zoo.networks.encoders import create_encoder
+from zoo.networks.target_units import in_target_units, mean_square_unit
 from zoo.selectors.layers.frozen import frozen
 from zoo.selectors.layers.imputers import ImputerOptions, create_imputer
 from zoo.selectors.layers.masks import Draw, MaskOptions, draw, largest
@@ -145,7 +146,7 @@ class LEX(SelfInterpretable):
             masks.count(self.elements.count)
         self.selector = Selector(selector or backbone, self.domain, self.elements, masks.start)
         self.predictor = create_encoder(backbone, self.domain)
-        self.head = nn.Linear(self.predictor.channels, len(self.domain.classes))
+        self.head = in_target_units(nn.Linear(self.predictor.channels, len(self.domain.classes)), self.domain)
         self.imputer = create_imputer(self.domain, imputers)
         self.baseline: nn.Sequential | None = None
         if compared:
@@ -275,14 +276,19 @@ class LEX(SelfInterpretable):
         return terms
 
     def _bound(self, draws: Tensor, target: Tensor) -> Tensor:
-        return bound(likelihood(draws, target, self.domain.task)[:, None])
+        return bound(self._likelihood(draws, target)[:, None]) * mean_square_unit(self)  # squared units, as elsewhere
+
+    def _likelihood(self, draws: Tensor, target: Tensor) -> Tensor:
+        """(B, N) of draws (B, N, C); values are compared in the unit of the targets."""
+        unit = mean_square_unit(self) ** 0.5
+        return likelihood(draws / unit, target if unit == 1 else target / unit, self.domain.task)
 
     def _baseline(self, state: Mapping[str, Tensor], target: Tensor) -> Tensor:
         """(B, S) or (B, 1), what the score function subtracts."""
         draws = state["draws"]
         if self.masks.baseline == "others":
-            each = likelihood(draws, target, self.domain.task)
-            return without_each(each.unflatten(1, (self.masks.samples or 1, -1)))
+            each = self._likelihood(draws, target).unflatten(1, (self.masks.samples or 1, -1))
+            return without_each(each) * mean_square_unit(self)
         if "baseline" in state:
             return self._bound(state["baseline"][:, None], target)[:, None]
         return draws.new_zeros(draws.shape[0], 1)

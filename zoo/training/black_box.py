@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
+from zoo.networks.target_units import in_target_units
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
 from zoo.training.staged_module import StagedModule
@@ -54,7 +55,7 @@ class BlackBox(StagedModule):
             raise ValueError(f"smoothing must be in [0, 1); got {smoothing}.")
         self.smoothing = smoothing
         self.backbone = create_encoder(backbone, self.domain)
-        self.head = nn.Linear(self.backbone.channels, len(self.domain.classes))
+        self.head = in_target_units(nn.Linear(self.backbone.channels, len(self.domain.classes)), self.domain)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (B, C)."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
+from zoo.networks.target_units import in_target_units
 from zoo.networks.weights import without_weights
 from zoo.utils.paths import check_file
 
@@ -30,7 +31,7 @@ class Network(nn.Module):
         super().__init__()
         self.domain = domain
         self.backbone = create_encoder(backbone, domain)
-        self.head = nn.Linear(self.backbone.channels, len(domain.classes))
+        self.head = in_target_units(nn.Linear(self.backbone.channels, len(domain.classes)), domain)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (B, C)."""

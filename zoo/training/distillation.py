@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.domain import Domain
+from zoo.networks.target_units import mean_square_unit
 from zoo.training.batch import Batch
 from zoo.training.black_box_file import load_network
 from zoo.training.tasks import as_logits
@@ -23,7 +24,7 @@ UNREAD = ("concepts", "concept_groups", "exclusive")  # what a black box does no
 class DistillationTerm:
     """The loss of a student f against its teacher g, which is frozen and no part of the student's checkpoints.
 
-        distillation = T² KL(softmax(g(x) / T) || softmax(f(x) / T))        mean squared error for values
+        distillation = T² KL(softmax(g(x) / T) || softmax(f(x) / T))        mean squared error in units of the targets
 
     Args:
         options: see `Teacher`.
@@ -56,7 +57,7 @@ class DistillationTerm:
     def loss(self, logits: Tensor, wanted: Tensor) -> Tensor:
         """The loss of the student's logits (B, C) against those of the teacher."""
         if self.network.domain.task != "classification":
-            return F.mse_loss(logits, wanted)
+            return F.mse_loss(logits, wanted) / mean_square_unit(self.network)
         heat = self.options.temperature
         student, teacher = (logits / heat).log_softmax(1), (wanted / heat).log_softmax(1)
         return heat**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)

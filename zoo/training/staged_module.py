@@ -28,6 +28,7 @@ from zoo.training.recipe_check import check_actions, check_precision, check_stra
 from zoo.training.report import ClassificationReport
 from zoo.training.sparse_head import run_on
 from zoo.training.stages import Stage, check_groups, stage_at, total_epochs
+from zoo.training.target_scale import measure_targets, relative_coefficients
 from zoo.training.tasks import Report, check_sample_weights, check_task, class_weights_of, metrics_of, report_of
 from zoo.utils.errors import ContractError
 
@@ -161,11 +162,7 @@ class StagedModule(LightningModule):
         """
 
     def check_class_sizes(self, images: Tensor) -> None:
-        """Refuses classes with too few training items (C,) for the recipe, before anything is trained.
-
-        Raises:
-            ValueError: names a class and what to change.
-        """
+        """Refuses classes with too few training items (C,) for the recipe by a ValueError, before the training."""
 
     def on_stage_start(self, stage: Stage) -> None:
         """Called at the start of the first epoch of each stage with epochs, after the actions before it.
@@ -206,6 +203,8 @@ class StagedModule(LightningModule):
         # Every draw of this epoch follows from its number, so that a resumed run repeats it.
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) + 1_000_003 * self.current_epoch + self.global_rank
         torch.manual_seed(seed)
+        if self.current_epoch == 0:
+            measure_targets(self, lambda: ProjectionSet.of(self.trainer, self.device, "targets"))
         position = stage_at(self.stages, self.current_epoch)
         for action in position.actions:
             self.run_action(action)
@@ -274,7 +273,7 @@ class StagedModule(LightningModule):
             batch = {**batch, "class_weights": self.class_weights.to(self.device)}
         scores, evidence = self.step(batch["input"])
         terms, size = self.losses(scores, evidence, batch), len(scores)
-        total = weighted_sum(terms, self.coefficients, type(self).__name__)
+        total = weighted_sum(terms, relative_coefficients(self.coefficients, self), type(self).__name__)
         if split == "train":
             for term in self.further:
                 terms = terms | (more := term(self, batch, scores))
