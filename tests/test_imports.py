@@ -28,9 +28,10 @@ ALLOWED = {  # what a package may import besides itself, in function bodies too
     **{family: {"utils", "domain", "networks", "training", "core"} for family in FAMILIES},
     "interventions": {"utils", "domain", "networks", "training", "core", *FAMILIES},
     **{package: {*BELOW_CORE, "core"} for package in ("metrics", "views", "checkpoints")},
-    "api": {*BELOW_CORE, "core", "metrics", "views", "checkpoints", "interventions", *FAMILIES},
+    "conversion": {*BELOW_CORE, "core", "metrics", "views", "checkpoints"},
+    "api": {*BELOW_CORE, "core", "metrics", "views", "checkpoints", "interventions", "conversion", *FAMILIES},
     "sklearn": {*BELOW_CORE, "core"},
-    "cli": {*BELOW_CORE, "core", "metrics", "views", "checkpoints", "interventions", "api", *FAMILIES},
+    "cli": {*BELOW_CORE, "core", "metrics", "views", "checkpoints", "interventions", "conversion", "api", *FAMILIES},
 }
 
 

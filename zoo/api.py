@@ -4,10 +4,12 @@ from zoo import additive, circuits, concepts, parts, prototypes, selectors
 from zoo.checkpoints.pretrained import load_checkpoint as load
 from zoo.checkpoints.save import save
 from zoo.checkpoints.shipped import list_checkpoints
+from zoo.conversion.convert import convert
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.explanation import Explanation
 from zoo.core.module import ExplainingForward, SelfInterpretable
 from zoo.core.registry import create_model, list_models
+from zoo.networks.classifiers import register_classifier
 from zoo.training.calibration import calibrate
 from zoo.training.fit import fit
 
@@ -21,6 +23,7 @@ __all__ = [
     "calibrate",
     "circuits",
     "concepts",
+    "convert",
     "create_model",
     "fit",
     "list_checkpoints",
@@ -28,6 +31,7 @@ __all__ = [
     "load",
     "parts",
     "prototypes",
+    "register_classifier",
     "save",
     "selectors",
 ]

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.cli.faithfulness_data import NumberedBatches, factors_of, reference_inputs
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
 from zoo.data.base.module import DataModule
 from zoo.metrics.concepts.report import plain
 from zoo.metrics.faithfulness import CONTROLS, EncodingGap, Subject, train_evaluator
+from zoo.metrics.faithfulness.rows import NumberedBatches, factors_of, reference_inputs
 from zoo.metrics.faithfulness.suite import Result, choose, measure
 from zoo.training.modes import evaluating
 from zoo.utils.atomic import write_text

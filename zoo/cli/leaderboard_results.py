@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader
 
 from zoo.cli.checkpoint_data import accuracy
 from zoo.cli.evaluate_faithfulness import to_dict
-from zoo.cli.faithfulness_data import NumberedBatches, factors_of, reference_inputs
 from zoo.cli.leaderboard_models import Candidate
 from zoo.core.module import SelfInterpretable
 from zoo.data.base.module import DataModule
@@ -22,6 +21,7 @@ from zoo.metrics.faithfulness.funnybirds import protocol_intervals
 from zoo.metrics.faithfulness.part_reactions import Removals, react, remove
 from zoo.metrics.faithfulness.posthoc import METRICS, MODALITIES
 from zoo.metrics.faithfulness.posthoc_methods import POSTHOC
+from zoo.metrics.faithfulness.rows import NumberedBatches, factors_of, reference_inputs
 from zoo.metrics.faithfulness.suite import measure
 from zoo.training.modes import evaluating
 from zoo.training.staged_module import StagedModule

@@ -27,6 +27,7 @@ class Command:
 
 COMMANDS = {
     "fit": Command("zoo.cli.fit", "fit", "train a model from a config, then test and save it"),
+    "convert": Command("zoo.cli.convert", "convert", "convert a trained network to a self-interpretable model"),
     "validate": Command("zoo.cli.validate", "validate", "compute the metrics of a run on validation data"),
     "test": Command("zoo.cli.validate", "test", "compute the metrics of a run on test data"),
     "predict": Command("zoo.cli.predict", "predict", "write the predictions of a run to a CSV file"),
@@ -50,12 +51,13 @@ COMMANDS = {
     "push-to-hub": Command("zoo.cli.push_to_hub", "push_to_hub", "upload a checkpoint to the Hugging Face hub"),
     "list": Command("zoo.cli.list", "list_things", "list models, data, configs, checkpoints, tasks or weights"),
 }
-USAGE = """usage: python train.py COMMAND [OPTIONS]
+USAGE = """usage: python train.py [--code CODE] COMMAND [OPTIONS]
 
 commands:
 {commands}
 
 `python train.py COMMAND --help` lists the options of a command; `python train.py --version` prints the version.
+`--code FILE.py` or `--code FILE.py:FUNCTION` before the command imports code of your own, which a checkpoint needs.
 Options can override any value of a config:
   python train.py fit --config configs/prototypes/protopnet_digits.yaml --model.init_args.dim 32 --trainer.devices 2
   python train.py explain --checkpoint runs/protopnet_digits/checkpoint --input image.png
@@ -80,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(zoo.__version__)
         return 0
     try:
+        while arguments[:1] == ["--code"]:
+            arguments = use_code(arguments)
         return run(arguments[0], arguments[1:])
     except BrokenPipeError:  # the reader has seen enough, as `head`
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (for the flush at exit)
@@ -101,6 +105,26 @@ def usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
     return USAGE.format(commands="\n".join(lines))
+
+
+def use_code(arguments: list[str]) -> list[str]:
+    """Imports the code that arguments begin with, `--code CODE`, and returns the rest.
+
+    Raises:
+        ValueError: no code or no command follows; or see `zoo.utils.user_code.import_code`.
+    """
+    if len(arguments) < 3:
+        raise ValueError(
+            "--code stands before a command: python train.py --code FILE.py:FUNCTION COMMAND ..."
+        )
+    from zoo.utils.user_code import import_code
+
+    found = import_code(arguments[1])
+    if found.function is not None:
+        from zoo.networks.classifiers import register_classifier  # imports torch
+
+        register_classifier(found.name, found.function)
+    return arguments[2:]
 
 
 def run(name: str, arguments: list[str]) -> int:

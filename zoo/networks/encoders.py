@@ -6,12 +6,14 @@ from typing import Any
 from zoo.domain import AudioDomain, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.networks.audio_encoder import AudioConvNet
 from zoo.networks.base import Encoder
+from zoo.networks.classifiers import is_classifier
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import Pooled, create_backbone
 from zoo.networks.series_encoder import SeriesConvNet
 from zoo.networks.table_encoders import MLP, Identity
 from zoo.networks.text_convnet import TextConvNet
 from zoo.networks.text_encoders import TextTransformer
+from zoo.networks.trunks import TrunkEncoder, create_trunk
 from zoo.utils.signatures import check_options
 
 
@@ -27,6 +29,7 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
     | audio | "audio_convnet" | those of `zoo.networks.audio_encoder.AudioConvNet` |
     | texts | "convnet1d" | those of `zoo.networks.text_convnet.TextConvNet` |
     | texts | "transformer" | those of `zoo.networks.text_encoders.TextTransformer` |
+    | all | a classifier without its head | those of `zoo.networks.trunks.create_trunk` |
     | texts | "hf", a pretrained encoder | those of `zoo.networks.hf_text_encoder.HuggingFaceText` |
 
     Args:
@@ -46,6 +49,8 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
             return Pooled(create_backbone(options, 1), domain.channels)
         return Pooled(create_backbone(options, domain.channels))
     name = options.pop("name", None)
+    if isinstance(name, str) and is_classifier(name):
+        return TrunkEncoder(create_trunk(name, options))
     if isinstance(domain, TableDomain):
         if name not in ("identity", "mlp"):
             raise ValueError(f"the backbone of a table is 'mlp' or 'identity'; got '{name}'.")

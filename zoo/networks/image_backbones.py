@@ -1,9 +1,6 @@
 """Image backbones: a name, or a mapping of a name and options, gives a network from images to a feature map."""
 
-import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from inspect import signature
 from typing import Any
 
 import timm
@@ -13,11 +10,13 @@ from torch import Tensor, nn
 from zoo.networks.bagnet_trunk import bagnet_layers
 from zoo.networks.base import Encoder, Features
 from zoo.networks.blocks import freeze, last_blocks, states_of
-from zoo.networks.pretrained import pretrained_overlay
+from zoo.networks.classifiers import is_classifier
 from zoo.networks.receptive_field import ReceptiveField, receptive_field
+from zoo.networks.timm_networks import map_network
+from zoo.networks.trunks import create_trunk
 from zoo.networks.weights import load_weights
 from zoo.utils.errors import did_you_mean, short
-from zoo.utils.signatures import check_options, refuse_unknown
+from zoo.utils.signatures import check_options
 
 
 class Backbone(nn.Module):
@@ -122,8 +121,10 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
         backbone: a name, or a mapping of `name` and options: "convnet" (options of `convnet`); "bagnet" (options of
             `bagnet_layers`), whose cells see small patches; any network of timm (options of `timm.create_model`, such
             as `pad_type` or `pretrained`, see `zoo.networks.pretrained`, and `weights`, a safetensors file, in place of
-            `pretrained`; `tune`, the number of last blocks that can learn, by default all); or a name given to
-            `register_backbone`. The first two take `weights` too, such as the `black_box.safetensors` of a run.
+            `pretrained`; `tune`, the number of last blocks that can learn, by default all); a name given to
+            `register_backbone`; or a classifier without its head, as `zoo.convert` writes it, see
+            `zoo.networks.trunks.create_trunk`. The first two take `weights` too, such as the `black_box.safetensors`
+            of a run.
         in_channels: channels of the images.
 
     Raises:
@@ -152,6 +153,9 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
                 f"{made!r}."
             )
         return made
+    if is_classifier(name):
+        trunk = create_trunk(name, options, in_channels)
+        return Backbone(trunk, in_channels, trunk.channels)
     if not timm.is_model(name):
         near = did_you_mean(name, [*OWN, *_registered, *timm.list_models()])
         raise ValueError(f"no backbone named '{name}' ('convnet', 'bagnet' or a model of timm); {near}")
@@ -170,78 +174,6 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
     if weights:
         load_weights(network, weights)
     return Backbone(network, in_channels, channels, tune)
-
-
-def map_network(name: str, in_channels: int, options: Mapping[str, Any]) -> tuple[nn.Module, int]:
-    """A network of timm that gives a feature map, or a list of maps; and the channels of the last map.
-
-    Args:
-        name: of the network.
-        in_channels: channels of the images.
-        options: of `timm.create_model`.
-
-    Raises:
-        ValueError: the network has no maps with channels first.
-        TypeError: an unknown option.
-    """
-    given = {"in_chans": in_channels, **options}
-    try:
-        network = create_timm(name, num_classes=0, global_pool="", **given)
-    except AssertionError:  # some transformers cannot be built without pooling
-        network = None
-    if getattr(network, "output_fmt", "NCHW") == "NHWC":
-        raise ValueError(f"backbone '{name}' gives maps with channels last (B, h, w, D); choose another backbone.")
-    if network is not None and not hasattr(network, "num_prefix_tokens"):
-        shape = map_shape(network, in_channels, options)
-        if len(shape) == 4:
-            return network, shape[1]
-    # A transformer or the like: timm folds its tokens back into a map.
-    given |= {"features_only": True, "out_indices": (-1,)}
-    try:
-        network = create_timm(name, **{"dynamic_img_size": True, **given})
-    except TypeError:  # a network for images of one size
-        network = create_timm(name, **given)
-    return network, network.feature_info.channels()[-1]
-
-
-@torch.no_grad()
-def map_shape(network: Any, in_channels: int, options: Mapping[str, Any]) -> torch.Size:
-    """Shape of the output of a network of timm, whose `num_features` may not be the channels of its map."""
-    config = network.default_cfg
-    size = options.get("img_size") or (config["input_size"][-2:] if config.get("fixed_input_size") else 96)
-    height, width = (size, size) if isinstance(size, int) else size
-    weight, training = next(network.parameters()), network.training
-    shape = network.eval()(weight.new_zeros(1, in_channels, height, width)).shape
-    network.train(training)
-    return shape
-
-
-def create_timm(name: str, **options: Any) -> Any:
-    """Builds a network of timm, an `nn.Module` with timm's attributes such as `num_features`.
-
-    Raises:
-        ValueError: an option makes timm unpickle weights.
-        TypeError: the network has no such option.
-        FileNotFoundError: pretrained weights are neither on this machine nor can be downloaded.
-    """
-    if "checkpoint_path" in options:  # a pickle runs code, and a config may come from anybody
-        raise ValueError(
-            f"backbone '{name}' has the option checkpoint_path, by which timm unpickles a file; give 'weights', a "
-            "safetensors file, instead."
-        )
-    if options.get("pretrained") and "pretrained_cfg_overlay" not in options:
-        options["pretrained_cfg_overlay"] = pretrained_overlay(name)
-    try:
-        return timm.create_model(name, **options)
-    except TypeError as error:
-        # timm hands options on to the class of the network, whose name Python's message begins with.
-        found = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-        cls = found and getattr(sys.modules[timm.model_entrypoint(name).__module__], found[1], None)
-        if not found or cls is None:
-            raise
-        known = [*signature(cls).parameters, *signature(timm.create_model).parameters, "weights", "tune"]
-        refuse_unknown([found[2]], known, f"backbone '{name}'")
-        raise
 
 
 def convnet(

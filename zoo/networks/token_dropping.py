@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zoo.domain import ImageDomain
 from zoo.networks.base import StateEncoder
-from zoo.networks.image_backbones import create_timm
+from zoo.networks.timm_networks import create_timm
 from zoo.networks.weights import load_weights
 
 

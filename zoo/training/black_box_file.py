@@ -25,11 +25,14 @@ class Network(nn.Module):
     Args:
         domain: what inputs and outputs mean.
         backbone: see `zoo.networks.encoders.create_encoder`.
+
+    Attributes:
+        spec: the backbone as given, without weights that it names.
     """
 
     def __init__(self, domain: Domain, backbone: str | dict[str, Any]) -> None:
         super().__init__()
-        self.domain = domain
+        self.domain, self.spec = domain, backbone
         self.backbone = create_encoder(backbone, domain)
         self.head = in_target_units(nn.Linear(self.backbone.channels, len(domain.classes)), domain)
 

@@ -86,6 +86,10 @@ class CachedFeatures(LightningDataModule):
         """The training images in fixed order, not augmented."""
         return self.data.projection_dataset()
 
+    def val_dataset(self) -> Dataset:
+        """The validation images."""
+        return self.data.val_dataset()
+
     def test_dataset(self) -> Dataset:
         """The test images."""
         return self.data.test_dataset()

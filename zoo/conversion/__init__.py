@@ -1,0 +1,1 @@
+"""From a trained network to a self-interpretable model of the same features."""

@@ -1,0 +1,132 @@
+"""What a network can be converted to: a table of models with the options that fit a frozen, trained backbone."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.conversion.source import BlackBoxRun
+from zoo.domain import Domain, ImageDomain
+from zoo.utils.errors import did_you_mean
+
+EPOCHS = 10
+MOST_ATOMS = 1024
+TITLES = {"active": "active atoms of a cell", "per_class": "weights of a class"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the options of a model depend on.
+
+    Attributes:
+        domain: of the data.
+        black_box: to convert.
+        head: of the target, one of its `heads`; None for its default.
+        size: of the explanation; None for the default.
+        epochs: of training.
+        trial: only the score matters: examples of units are left out.
+    """
+
+    domain: Domain
+    black_box: BlackBoxRun
+    head: str | None = None
+    size: int | None = None
+    epochs: int = EPOCHS
+    trial: bool = False
+
+    @property
+    def channels(self) -> int:
+        """d, of the features."""
+        return self.black_box.network.backbone.channels
+
+    @property
+    def teacher(self) -> dict[str, Any]:
+        """The teacher of the recipe, which gives backbone and head."""
+        return {"run": str(self.black_box.run), "start": True, "weight": 0.0}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model that a network can be converted to.
+
+    Attributes:
+        model: its key in the registry.
+        about: what it is, for the help.
+        arguments: of its constructor besides the domain, as plain data.
+        heads: the heads to choose from, the default first; () if there is no choice.
+        sizes: sizes of an explanation that `--budget` tries; () if there is no such size.
+        needs: what the data must have besides classes; None if that is all.
+    """
+
+    model: str
+    about: str
+    arguments: Callable[[Request], dict[str, Any]]
+    heads: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    needs: str | None = None
+
+
+def sparse_code(request: Request) -> dict[str, Any]:
+    """Sparse codes of the features; `size` is the number of active atoms, of the sparse head that of weights."""
+    head = request.head or "explaining"
+    atoms = min(max(request.channels, 64), MOST_ATOMS)
+    active = request.size if head != "sparse" and request.size else 8
+    stages: list[Mapping[str, Any]] = [
+        {"name": "centre"},
+        {"name": "code", "epochs": request.epochs, "train": ["code"], "cosine": True},
+    ]
+    if head == "sparse":
+        stages.append({"name": "sparsify", "per_class": request.size or 10})
+    if not request.trial:
+        stages.append({"name": "gallery"})
+        stages += [{"name": "name_atoms"}] if request.domain.concepts else []
+    stages.append({"name": "measure", "epochs": 1, "train": []})
+    arguments = {
+        "backbone": request.black_box.backbone,
+        "code": {"kind": "batch_topk", "atoms": atoms, "active": min(active, atoms)},
+        "head": head,
+        "recipe": {"stages": stages, "lr": 0.003, "teacher": request.teacher},
+    }
+    if isinstance(request.domain, ImageDomain):
+        arguments["thumbnail"] = min(max(min(request.domain.size) // 4, 16), 48)
+    return arguments
+
+
+def posthoc_cbm(request: Request) -> dict[str, Any]:
+    """Annotated concepts as directions of the features, with a sparse head."""
+    return {"backbone": request.black_box.backbone, "recipe": {"teacher": request.teacher}}
+
+
+TARGETS: dict[str, Target] = {
+    "sparse_code": Target(
+        "sparse_code",
+        "features as sums of few learned atoms",
+        sparse_code,
+        heads=("explaining", "replacing", "sparse"),
+        sizes=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
+    ),
+    "posthoc_cbm": Target("posthoc", "annotated concepts as directions of the features", posthoc_cbm, needs="concepts"),
+}
+
+
+def find_target(name: str, head: str | None, domain: Domain) -> Target:
+    """A target by name.
+
+    Raises:
+        ValueError: there is none, it has no such head, or the data lack what it needs.
+    """
+    if name not in TARGETS:
+        raise ValueError(f"a network cannot be converted to '{name}'; {did_you_mean(name, TARGETS)}")
+    target = TARGETS[name]
+    if head is not None and head not in target.heads:
+        has = f"its heads are {', '.join(target.heads)}" if target.heads else "it has one head"
+        raise ValueError(f"{name} has no head '{head}'; {has}.")
+    if domain.task != "classification":
+        raise ValueError(f"convert takes classifiers; the task of these data is {domain.task}.")
+    if target.needs == "concepts" and not domain.concepts:
+        raise ValueError(f"{name} needs data with annotated concepts, and these have none; choose another target.")
+    return target
+
+
+def size_title(target: Target, head: str | None) -> str:
+    """What the size of an explanation counts."""
+    return TITLES["per_class" if head == "sparse" else "active"] if target.sizes else ""
