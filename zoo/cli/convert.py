@@ -136,15 +136,20 @@ def find_size(
         return read_search(kept)
     domain = Domain.from_dict(data.domain)
 
-    def build(size: int) -> Any:
+    def trial(size: int) -> Settings:
         config = config_of(options, target, black_box, domain, section, size, trial=True)
-        return build_model(settings_of(config, overrides, CONFIG), data)
+        return settings_of(config, overrides, CONFIG)
+
+    first, last = (trial(target.sizes[place]).require("model").to_dict() for place in (0, -1))
+    if first == last:
+        raise ValueError(f"--budget finds the {size_title(target, options.head)}, which an option sets; leave one out.")
 
     trainer = settings_of(section, overrides, options.data).trainer.arguments
     given = {
         name: getattr(trainer, name) for name in ("accelerator", "precision") if getattr(trainer, name) is not None
     }
-    found = search(target.sizes, options.budget, Attempts(build, data, black_box.network, **given))
+    attempt = lambda size: build_model(trial(size), data)  # noqa: E731
+    found = search(target.sizes, options.budget, Attempts(attempt, data, black_box.network, **given))
     write_text(kept, to_json(found._replace(trials=[t._asdict() for t in found.trials])._asdict()) + "\n")
     return found
 

@@ -114,9 +114,7 @@ def use_code(arguments: list[str]) -> list[str]:
         ValueError: no code or no command follows; or see `zoo.utils.user_code.import_code`.
     """
     if len(arguments) < 3:
-        raise ValueError(
-            "--code stands before a command: python train.py --code FILE.py:FUNCTION COMMAND ..."
-        )
+        raise ValueError("--code stands before a command: python train.py --code FILE.py:FUNCTION COMMAND ...")
     from zoo.utils.user_code import import_code
 
     found = import_code(arguments[1])

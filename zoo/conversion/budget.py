@@ -13,6 +13,7 @@ from zoo.networks.base import Features
 from zoo.training.black_box_file import Network
 from zoo.training.cached_features import VIEWS, CachedFeatures
 from zoo.training.fit import fit, has_validation
+from zoo.training.staged_module import StagedModule
 
 
 class Trial(NamedTuple):
@@ -90,7 +91,7 @@ class Attempts:
 
     def __init__(
         self,
-        build: Callable[[int], SelfInterpretable],
+        build: Callable[[int], StagedModule],
         data: DataModule,
         network: Network,
         **options: Any,
@@ -104,6 +105,7 @@ class Attempts:
     def __call__(self, size: int) -> Trial:
         """Trains and validates a model of a size."""
         model = self.build(size)
+        assert isinstance(model, SelfInterpretable)  # what the table of targets names
         self.fitted = self.fitted or cached(self.data, model)
         fit(model, self.fitted, **self.options)
         found = compare(model, self.network, batches_of(self.fitted))
@@ -118,7 +120,7 @@ def batches_of(fitted: Any) -> Iterator[Any]:
         yield {**batch, "input": batch["input"].as_subclass(Features)} if marked else batch
 
 
-def cached(data: DataModule, model: SelfInterpretable) -> Any:
+def cached(data: DataModule, model: StagedModule) -> Any:
     """The data with the features of the model's frozen backbone in place of inputs, where that is possible."""
     return CachedFeatures(data, model, Path(tempfile.gettempdir())) if can_cache(data) else data
 

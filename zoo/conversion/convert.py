@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import nn
 
 from zoo.checkpoints.save import save
-from zoo.conversion.budget import Attempts, Search, cached, search
-from zoo.conversion.report import Conversion
 from zoo.conversion.source import BlackBoxRun, example_inputs, open_network, open_run, write_black_box
 from zoo.conversion.targets import EPOCHS, Request, find_target, size_title
-from zoo.conversion.write import write_report
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import create_model
 from zoo.domain import Domain
@@ -82,6 +79,11 @@ def convert(
             function of its features; or an option does not fit.
         FileNotFoundError: a file is missing.
     """
+    # Here, because `import zoo` loads neither data nor metrics.
+    from zoo.conversion.budget import Attempts, cached, search
+    from zoo.conversion.report import Conversion
+    from zoo.conversion.write import write_report
+
     domain, place, given = Domain.from_dict(data.domain), Path(folder), dict(trainer or {})
     target = find_target(to, head, domain)
     data.prepare_data()
@@ -92,7 +94,7 @@ def convert(
         with seeded(given.get("seed", 0)):
             return create_model(target.model, domain=domain, **(arguments | options))
 
-    found: Search | None = None
+    found = None
     if budget is not None:
         if not target.sizes:
             raise ValueError(f"{to} has no size to find for a budget; leave the budget out.")

@@ -14,6 +14,7 @@ from zoo.domain import Domain, ImageDomain
 from zoo.networks.classifiers import LIBRARIES, create_classifier, register_classifier
 from zoo.networks.take_apart import Parts, require_close, take_apart
 from zoo.networks.trunks import scores_of
+from zoo.networks.weights import PREFIX
 from zoo.training.batch import as_batch
 from zoo.training.black_box_file import FILE, Network, load_network, save_network
 from zoo.training.distillation import differences
@@ -149,7 +150,12 @@ def write_black_box(
         ValueError: see `take_apart`; or what the name builds is another network.
     """
     parts = take_apart(network, x, len(domain.classes), layer)
-    spec = {"name": name, "layer": parts.layer, "head": parts.head, "form": parts.form}
+    spec: dict[str, Any] = {
+        "name": name,
+        "layer": f"{PREFIX}{parts.layer}",
+        "head": f"{PREFIX}{parts.head}",
+        "form": parts.form,
+    }
     if name.partition(":")[0] in LIBRARIES:
         spec["num_classes"] = len(domain.classes)
     made = Network(domain, spec)

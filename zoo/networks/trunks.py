@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from zoo.networks.base import Encoder
 from zoo.networks.classifiers import create_classifier
+from zoo.networks.weights import PREFIX
 from zoo.utils.checks import check_choice
 from zoo.utils.signatures import refuse_unknown
 
@@ -68,7 +69,11 @@ class TrunkEncoder(Encoder):
 def output_of(network: nn.Module, layer: str, x: Tensor) -> Tensor:
     """What a layer of a network gave in its last call in a pass over inputs."""
     found: list[Tensor] = []
-    handle = network.get_submodule(layer).register_forward_hook(lambda module, given, output: found.append(output))
+
+    def keep(module: nn.Module, given: Any, output: Any) -> None:
+        found.append(output)
+
+    handle = network.get_submodule(layer).register_forward_hook(keep)
     try:
         network(x.contiguous())  # channels first, for networks that call view()
     finally:
@@ -104,7 +109,8 @@ def create_trunk(name: str, options: Mapping[str, Any], channels: int | None = N
 
     Args:
         name: see `zoo.networks.classifiers`.
-        options: `layer`, `head` and `form`, see `Trunk`; and `num_classes` of a network of a library.
+        options: `layer`, `head` and `form`, see `Trunk`; and `num_classes` of a network of a library. The names of
+            layers begin with "network.", so that none, such as "0.10", is a number in a config.
         channels: of the images.
 
     Raises:
@@ -118,7 +124,8 @@ def create_trunk(name: str, options: Mapping[str, Any], channels: int | None = N
             f"got {', '.join(options) or 'no options'}."
         )
     classifier = create_classifier(name, options.get("num_classes"), channels)
-    return Trunk(classifier, options["layer"], options["head"], options.get("form", "map"))
+    layer, head = (str(options[key]).removeprefix(PREFIX) for key in ("layer", "head"))
+    return Trunk(classifier, layer, head, options.get("form", "map"))
 
 
 def scores_of(output: Any) -> Tensor:

@@ -1,0 +1,147 @@
+"""`convert` takes a trained classifier apart, trains a model of its features, and the checkpoint loads again."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import zoo
+from tests.cli.pictures_run import write_pictures
+from zoo.cli.main import main
+from zoo.conversion import report, targets
+from zoo.data import ImageFolder
+from zoo.networks import classifiers
+
+CODE = """
+import torch
+from torch import nn
+
+
+def make():
+    torch.manual_seed(1)
+    features = nn.Conv2d(3, 6, 3, stride=4), nn.ReLU()
+    return nn.Sequential(*features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2))
+
+
+def no_linear():
+    return nn.Sequential(make(), nn.Softmax(1))
+
+
+def three():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+"""
+SMALL = ["--epochs", "1", "--trainer.accelerator", "cpu", "--model.init_args.code.atoms", "8"]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with pictures, a config and a file of code; what is registered is forgotten at the end."""
+    write_pictures(tmp_path / "pictures", 3)
+    arguments = {"root": "pictures", "size": [32, 32], "batch_size": 4}
+    config = {"data": {"class_path": "ImageFolder", "init_args": arguments}, "cache_features": True}
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "my_network.py").write_text(CODE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(classifiers, "_own", {})
+    monkeypatch.setattr(report, "REMOVED", 1)
+    monkeypatch.setattr(report, "REPEATS", 1)
+    monkeypatch.setitem(targets.TARGETS, "sparse_code", replace(targets.TARGETS["sparse_code"], sizes=(1, 2)))
+    yield tmp_path
+
+
+def convert(spec: str, *options: str) -> int:
+    return main(["convert", "--model", spec, "--data", "data.yaml", "--output", "out", *SMALL, *options])
+
+
+def test_a_network_of_torchvision(home: Path) -> None:
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18(num_classes=2).eval()
+    save_file(network.state_dict(), "weights.safetensors")
+    assert convert("torchvision:resnet18", "--weights", "weights.safetensors", "--data.size", "[64, 64]") == 0
+    model = zoo.load("out/checkpoint")
+    x = model.domain.example(3, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        scores = network(x)
+    explanation = model.explain(x)
+    assert (explanation.scores - scores).abs().max() <= 1e-5 * scores.abs().max()
+    assert explanation.support is not None and explanation.support.shape[2:] == (2, 2)
+    record = json.loads(Path("out/convert.json").read_text())
+    assert record["black box"]["layer"] == "layer4" and record["cells"] == 4 and record["agreement"] == 1
+    assert record["largest difference of scores"] <= 1e-5 * record["largest score"]
+    assert "share of the residual" in Path("out/convert.html").read_text()
+
+
+def test_code_of_the_user_is_named_before_a_checkpoint_of_it_loads(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert convert("module:./my_network.py:make", "--budget", "0.5") == 0
+    assert "--code ./my_network.py:make explain" in Path("out/convert.html").read_text()
+    record = json.loads(Path("out/convert.json").read_text())
+    assert record["budget"]["chosen"] == record["budget"]["tried"][0]["size"] == 1 and record["budget"]["within"]
+    monkeypatch.setattr(classifiers, "_own", {})
+    picture = next(Path("pictures/test/cat").glob("*.png"))
+    explain = ["explain", "--checkpoint", "out/checkpoint", "--input", str(picture), "--output", "pages"]
+    capsys.readouterr()
+    assert main(explain) == 2
+    assert "train.py --code my_network.py:make COMMAND" in capsys.readouterr().err
+    assert main(["--code", "my_network.py:make", *explain]) == 0 and list(Path("pages").glob("*.html"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("module:my_network.py:no_linear", "the scores of the network are not those of its linear layer '0.4'"),
+        ("module:my_network.py:three", "with 2 outputs, one for each class of the data, that reads vectors; its last"),
+        ("module:my_network.py:maker", "my_network.py has no function 'maker'; did you mean 'make'?"),
+        ("torchvision:resnet18", "give --weights FILE.safetensors"),
+        ("torchvision:resnet81", "torchvision has no classifier 'resnet81'; did you mean"),
+        ("nothing", "the model to convert is a folder of a run of a BlackBox"),
+    ],
+)
+def test_what_cannot_be_converted(spec: str, message: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = ["--weights", "none.safetensors"] if spec.endswith("81") else []
+    assert convert(spec, *weights) == 2
+    assert message in capsys.readouterr().err and not Path("out/checkpoint").exists()
+
+
+class Tokens(nn.Module):
+    """A transformer of patches: the head reads the first token or the mean of all."""
+
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.patches = nn.Conv2d(3, 8, 8, stride=8)
+        self.cls = nn.Parameter(torch.randn(1, 1, 8))
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).mT
+        if self.first:
+            tokens = torch.cat([self.cls.expand(len(x), 1, 8), tokens], 1)
+        tokens = self.norm(self.block(tokens))
+        return self.head(tokens[:, 0] if self.first else tokens.mean(1))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_zoo_convert_on_tokens(first: bool, home: Path) -> None:
+    torch.manual_seed(0)
+    network, data = Tokens(first).train(), ImageFolder("pictures", size=(32, 40), batch_size=4)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    options = {"code": {"atoms": 8, "active": 2}, "trainer": {"accelerator": "cpu", "progress": False}}
+    model, report = zoo.convert(network, data, folder=home / "out", epochs=1, head="replacing", **options)
+    assert report["cells"] == (1 if first else 20) and report["black box"]["layer"] == ("head" if first else "norm")
+    assert network.training and not network._forward_hooks
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    x = model.domain.example(2, torch.Generator().manual_seed(0))
+    support = model.explain(x).support
+    assert support is not None and support.shape[2:] == ((1, 1) if first else (4, 5))
+    assert torch.equal(zoo.load(home / "out" / "checkpoint").explain(x).scores, model.explain(x).scores)
