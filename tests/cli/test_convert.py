@@ -16,8 +16,9 @@ import zoo
 from tests.cli.pictures_run import write_pictures
 from zoo.cli.main import main
 from zoo.conversion import report, targets
-from zoo.data import ImageFolder
+from zoo.data import ConceptToy, ImageFolder
 from zoo.networks import classifiers
+from zoo.training.black_box_file import load_network
 
 CODE = """
 import torch
@@ -145,3 +146,22 @@ def test_zoo_convert_on_tokens(first: bool, home: Path) -> None:
     support = model.explain(x).support
     assert support is not None and support.shape[2:] == ((1, 1) if first else (4, 5))
     assert torch.equal(zoo.load(home / "out" / "checkpoint").explain(x).scores, model.explain(x).scores)
+
+
+def test_other_models_and_tables(home: Path) -> None:
+    torch.manual_seed(0)
+    quiet = {"accelerator": "cpu", "progress": False}
+    data = ConceptToy("xor", count=60, batch_size=16)
+    network = nn.Sequential(nn.Linear(2, 9), nn.ReLU(), nn.Linear(9, 2))
+    _, report = zoo.convert(network, data, "posthoc_cbm", folder="table", examples=8, trainer=quiet)
+    assert report["model"] == "posthoc" and report["cells"] == 1 and report["units"] == 2
+    loaded = load_network(Path("table/black_box/black_box.safetensors"))
+    x = data.test_dataset()[0]["input"][None]
+    assert torch.allclose(loaded(x), network(x), atol=1e-6)
+    pictures = ImageFolder("pictures", size=(32, 32), batch_size=4)
+    with pytest.raises(ValueError, match="prototype_head has no head 'sparse'; it has one head"):
+        zoo.convert(Tokens(False), pictures, "prototype_head", folder="heads", head="sparse")
+    with pytest.raises(ValueError, match="posthoc_cbm needs data with annotated concepts, and these have none"):
+        zoo.convert(Tokens(False), pictures, "posthoc_cbm", folder="heads")
+    model, report = zoo.convert(Tokens(False), pictures, "prototype_head", folder="heads", epochs=1, trainer=quiet)
+    assert report["model"] == "protosvit" and report["units"] == len(model.units()) == 200

@@ -20,7 +20,7 @@ from zoo.cli.main import main
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "pages" / "how-to").glob("*.md"))
 BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NAMED = re.compile(r"# ([\w-]+\.yaml)\n")
+NAMED = re.compile(r"# ([\w-]+\.(?:yaml|py))\n")  # blocks that are files
 CONFIGS = ("prototypes/protopnet_digits", "worlds/sop_part_birds", "worlds/cbm_part_birds")
 SMALL = {"Digits": {}, "PartBirds": {"count": 40, "val_count": 20, "test_count": 20}}
 
@@ -82,13 +82,13 @@ def test_a_page_runs(page: Path, run: Path, tmp_path: Path, monkeypatch: pytest.
     shorten_recipes(monkeypatch)
     names: dict = {}
     for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if kind in ("python", "yaml") and (name := NAMED.match(text)):
+            (tmp_path / name[1]).write_text(text)
         if kind == "python":
             exec(compile(text, page.name, "exec"), names)
         elif kind == "sh":
             for line in text.splitlines():
                 assert main(shlex.split(line)[2:]) == 0, line
-        elif kind == "yaml" and (name := NAMED.match(text)):
-            (tmp_path / name[1]).write_text(text)
         else:
             assert kind in ("", "python notest", "sh notest", "yaml"), f"unknown block: {kind}"
 

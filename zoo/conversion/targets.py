@@ -54,7 +54,7 @@ class Target:
         arguments: of its constructor besides the domain, as plain data.
         heads: the heads to choose from, the default first; () if there is no choice.
         sizes: sizes of an explanation that `--budget` tries; () if there is no such size.
-        needs: what the data must have besides classes; None if that is all.
+        needs: "images" or annotated "concepts", which the data must have; None if any will do.
     """
 
     model: str
@@ -96,6 +96,26 @@ def posthoc_cbm(request: Request) -> dict[str, Any]:
     return {"backbone": request.black_box.backbone, "recipe": {"teacher": request.teacher}}
 
 
+def prototype_head(request: Request) -> dict[str, Any]:
+    """Prototypes of patches with a sparse, non-negative head: the most accurate head of `benchmarks/RECIPES.md`."""
+    stages = [
+        {"name": "fit_components"},
+        {"name": "train", "epochs": 2 * request.epochs, "train": ["project", "prototypes", "smooth", "head"]},
+        {"name": "gallery"},
+        {"name": "measure", "epochs": 1, "train": []},
+    ]
+    return {
+        "backbone": request.black_box.backbone,
+        "prototypes": 200,
+        "projection": {"dim": min(256, request.channels), "components": min(192, request.channels)},
+        "recipe": {
+            "stages": stages,
+            "coefficients": {"consistency": 0.0},  # features are kept of one view
+            "teacher": request.teacher,
+        },
+    }
+
+
 TARGETS: dict[str, Target] = {
     "sparse_code": Target(
         "sparse_code",
@@ -105,6 +125,7 @@ TARGETS: dict[str, Target] = {
         sizes=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
     ),
     "posthoc_cbm": Target("posthoc", "annotated concepts as directions of the features", posthoc_cbm, needs="concepts"),
+    "prototype_head": Target("protosvit", "prototypes of patches, few for a class", prototype_head, needs="images"),
 }
 
 
@@ -124,6 +145,8 @@ def find_target(name: str, head: str | None, domain: Domain) -> Target:
         raise ValueError(f"convert takes classifiers; the task of these data is {domain.task}.")
     if target.needs == "concepts" and not domain.concepts:
         raise ValueError(f"{name} needs data with annotated concepts, and these have none; choose another target.")
+    if target.needs == "images" and not isinstance(domain, ImageDomain):
+        raise ValueError(f"{name} reads images, and the data are {domain.noun}; choose another target.")
     return target
 
 
