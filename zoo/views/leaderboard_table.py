@@ -33,6 +33,8 @@ VECTOR = (
     ("M13", "gain", "intervention gain"),
     ("M14", "sensitivity", "importance: sensitivity"),
     ("M14", "informedness", "importance: informedness"),
+    ("M15", "units", "predictivity"),
+    ("M15", "gain", "predictivity: gain over scores"),
 )
 BIRDS = ("CSDC", "PC", "DC", "D", "SD", "TS", "BI", "completeness", "mean", "threshold")
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zoo.metrics.faithfulness.mask_out import MaskOutAgreement as MaskOutAgreement
     from zoo.metrics.faithfulness.perturbations import Perturbation as Perturbation
     from zoo.metrics.faithfulness.perturbations import perturbations_for as perturbations_for
+    from zoo.metrics.faithfulness.predictivity import Predictivity as Predictivity
     from zoo.metrics.faithfulness.randomisation import ParameterRandomisation as ParameterRandomisation
     from zoo.metrics.faithfulness.randomisation import randomised as randomised
     from zoo.metrics.faithfulness.recovery import GroundTruthRecovery as GroundTruthRecovery

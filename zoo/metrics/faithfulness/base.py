@@ -53,7 +53,7 @@ class FaithfulnessMetric(Metric):
     processes. NaN marks a value that is not defined for a sample.
 
     Attributes:
-        key: short name, "M1" to "M14".
+        key: short name, "M1" to "M15".
         title: name for people.
         columns: one for each number.
         needs: requirements on the subject and the data: keys of `REQUIREMENTS`, or "support", "regions", "labels".

@@ -17,6 +17,7 @@ from zoo.metrics.faithfulness.imputers import Imputer, imputers_for
 from zoo.metrics.faithfulness.locality import LocalityLeak
 from zoo.metrics.faithfulness.mask_out import MaskOutAgreement
 from zoo.metrics.faithfulness.perturbations import Perturbation, perturbations_for
+from zoo.metrics.faithfulness.predictivity import Predictivity
 from zoo.metrics.faithfulness.randomisation import ParameterRandomisation
 from zoo.metrics.faithfulness.recovery import GroundTruthRecovery
 from zoo.metrics.faithfulness.response import InterventionResponse
@@ -66,6 +67,7 @@ METRICS: dict[str, tuple[type[FaithfulnessMetric], Callable[[Setting], Faithfuln
     "M12": (UnitPurity, lambda s: UnitPurity(seed=s.seed)),
     "M13": (InterventionResponse, lambda s: InterventionResponse(seed=s.seed)),
     "M14": (ErrorControlledImportance, lambda s: ErrorControlledImportance(s.remove_factor, s.factors)),
+    "M15": (Predictivity, lambda s: Predictivity(s.imputers)),
 }
 
 
