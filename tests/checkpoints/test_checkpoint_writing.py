@@ -246,6 +246,13 @@ def test_what_is_no_checkpoint_is_not_replaced(small: Small, tmp_path: Path, fil
     assert [p.name for p in tmp_path.iterdir()] == ["holiday"]
 
 
+def test_a_device_is_not_replaced(small: Small, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # stands for /dev/null, which root could replace
+    with pytest.raises(FileExistsError, match="pipe is not a checkpoint"):
+        zoo.save(small.model, tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_an_empty_folder_is_filled(small: Small, tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
     assert verify(zoo.save(small.model, tmp_path / "checkpoint")) == 0

@@ -110,7 +110,8 @@ def require_replaceable(folder: Path) -> None:
         FileExistsError: lists what it holds.
     """
     held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-    if folder.is_file() or (held and set(held) - {model_card.CARD} != {CONFIG, WEIGHTS, GOLDEN}):
+    file = folder.exists() and not folder.is_dir()  # or a device, such as /dev/null
+    if file or (held and set(held) - {model_card.CARD} != {CONFIG, WEIGHTS, GOLDEN}):
         raise FileExistsError(
             f"{folder} is not a checkpoint ({f'it holds {held[:4]}' if held else 'it is a file'}), so it is not "
             "replaced; choose another folder."

@@ -18,8 +18,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file; a symbolic link at `path` is replaced, its target is left alone.
 
     Raises:
+        FileExistsError: the path is a folder or a device, such as /dev/null.
         OSError: it could not be written; what was there is untouched.
     """
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{path} is not a regular file, so it is not replaced; choose another path.")
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
