@@ -20,7 +20,7 @@ class Comparison:
     Attributes:
         rows: number of inputs.
         right: by what predicts: "black box", "model", and "units", the model without its residual.
-        agree: inputs of which model and black box predict the same class.
+        agree: inputs of which the black box predicts the same class, by what else predicts.
         difference: the largest between scores of model and black box.
         scale: the largest score of the black box.
         error: squared error of the features, of a sparse code.
@@ -29,7 +29,7 @@ class Comparison:
 
     rows: int = 0
     right: dict[str, int] = field(default_factory=dict)
-    agree: int = 0
+    agree: dict[str, int] = field(default_factory=dict)
     difference: float = 0.0
     scale: float = 0.0
     error: float = 0.0
@@ -65,15 +65,20 @@ def compare(model: SelfInterpretable, network: Network, batches: Iterable[Any]) 
             if residual:
                 predicted["units"] = model.readout(model.ablate(evidence, residual))
             for name, values in predicted.items():
-                found.right[name] = found.right.get(name, 0) + int((values.argmax(1) == target).sum())
+                found.right[name] = found.right.get(name, 0) + same(values, target)
+                found.agree[name] = found.agree.get(name, 0) + same(values, wanted.argmax(1))
             found.rows += len(x)
-            found.agree += int((scores.argmax(1) == wanted.argmax(1)).sum())
             found.difference = max(found.difference, (scores - wanted).abs().max().item())
             found.scale = max(found.scale, wanted.abs().max().item())
             if {"error", "power"} <= evidence.state.keys():
                 found.error += total(evidence.state["error"])
                 found.power += total(evidence.state["power"])
     return found
+
+
+def same(scores: Tensor, target: Tensor) -> int:
+    """The number of rows whose predicted class is the target (B,)."""
+    return int((scores.argmax(1) == target).sum())
 
 
 def total(values: Tensor) -> float:

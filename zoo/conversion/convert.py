@@ -1,6 +1,5 @@
 """`zoo.convert`: a trained network in, a self-interpretable model of its features out."""
 
-import copy
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import create_model
 from zoo.domain import Domain
 from zoo.networks.classifiers import register_classifier
+from zoo.networks.take_apart import copy_of
 from zoo.training.black_box_file import FILE
 from zoo.training.fit import fit
 from zoo.training.seeding import seeded
@@ -133,6 +133,6 @@ def open_black_box(
     if isinstance(network, str):
         network, known, code = open_network(network, domain, None if weights is None else Path(weights))
     else:
-        known, kept = name or f"network:{type(network).__name__}", copy.deepcopy(network)
-        register_classifier(known, lambda: copy.deepcopy(kept))
+        known, kept = name or f"network:{type(network).__name__}", copy_of(network)
+        register_classifier(known, lambda: copy_of(kept))
     return write_black_box(network, known, domain, x, folder / BLACK_BOX, layer, code)

@@ -66,7 +66,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
         "units": len(model.units()),
         "test rows": found.rows,
         "accuracy": {name: found.accuracy(name) for name in found.right},
-        "agreement": found.agree / found.rows,
+        "agreement": {name: found.agree[name] / found.rows for name in found.agree if name != "black box"},
         "largest difference of scores": found.difference,
         "largest score": found.scale,
         "features R2": found.features_r2,

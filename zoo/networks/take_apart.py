@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.networks.trunks import cells_of, grid_of, scores_of
-from zoo.utils.errors import SHOWN
+from zoo.utils.errors import SHOWN, short
 
 CLOSE = 1e-4  # relative to the largest value
 
@@ -49,17 +49,17 @@ def take_apart(network: nn.Module, x: Tensor, classes: int, layer: str | None = 
         ValueError: the network does not read such inputs, its scores are not those of a linear layer with C outputs,
             or the head does not read the mean of the given layer.
     """
-    copied = copy.deepcopy(network).eval()
-    outputs, read, scores = trace(copied, x)
-    head = head_of(copied, read, classes)
-    vector, last = read[head], copied.get_submodule(head)
+    own = copy_of(network).eval()
+    outputs, read, scores = trace(own, x)
+    head = head_of(own, read, classes)
+    vector, last = read[head], own.get_submodule(head)
     assert isinstance(last, nn.Linear)
     found = forms_of(outputs, vector, x) if x.ndim == 4 else {}
     if layer is not None and layer not in found:
         near = list(found)[-SHOWN:]
         raise ValueError(
             f"the head '{head}' does not read the mean over the cells of '{layer}'"
-            + ("" if layer in dict(copied.named_modules()) else ", which is no layer of the network")
+            + ("" if layer in dict(own.named_modules()) else ", which is no layer of the network")
             + (f"; it reads that of {', '.join(near)}." if near else "; there is no such layer. Leave out the layer.")
         )
     name = layer or (list(found)[-1] if found else head)
@@ -69,6 +69,21 @@ def take_apart(network: nn.Module, x: Tensor, classes: int, layer: str | None = 
     bias = torch.zeros_like(last.weight[:, 0]) if last.bias is None else last.bias
     cells = 1 if form == "vector" else cells_of(outputs[name], form).shape[1]
     return Parts(head, name, form, cells, last.weight.clone(), bias.clone())
+
+
+def copy_of(network: nn.Module) -> nn.Module:
+    """A copy of a network.
+
+    Raises:
+        ValueError: it cannot be copied, such as one that keeps what it computed with gradients.
+    """
+    try:
+        return copy.deepcopy(network)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{type(network).__name__} cannot be copied ({short(str(error))}). Give a network that was just built and "
+            "filled with its weights."
+        ) from error
 
 
 def trace(network: nn.Module, x: Tensor) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor]:

@@ -11,7 +11,9 @@ STYLE = (
     ".zoo .report{max-width:none}.zoo .report th,.zoo .report td{padding:7px 12px 7px 0;vertical-align:top;"
     "border-top:1px solid var(--line);white-space:normal}.zoo .report td:nth-child(2){font-weight:600;"
     "white-space:nowrap}.zoo .report td:last-child{text-align:left;color:var(--soft);width:55%}"
-    ".zoo .report th{min-width:9em}.zoo .frontier{max-width:640px}.zoo .frontier .meter{width:45%}"
+    ".zoo .report th{width:18em}.zoo .frontier{max-width:640px}.zoo .frontier .meter{width:40%}"
+    ".zoo .frontier th[scope=col]{text-align:right;color:var(--soft);vertical-align:bottom;padding-right:0}"
+    ".zoo .frontier th[scope=col]:first-child{text-align:left}"
     ".zoo pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem;margin:6px 0 0}"
     ".zoo article>h2{font-size:1.15rem;margin:0 0 10px}"
 )
@@ -39,16 +41,16 @@ def _scores(record: Mapping[str, Any]) -> Iterator[Line]:
     black, model, units = accuracy["black box"], accuracy["model"], accuracy.get("units")
     rows = record["test rows"]
     yield Line("accuracy of the black box", _percent(black), f"On {rows:,} test rows.")
+    agreement = record["agreement"]
     if units is None:
-        yield Line("accuracy of this model", _percent(model), f"{_points(model - black)} of accuracy.")
+        yield Line("accuracy of this model", _percent(model), f"{_points(model - black).capitalize()} of accuracy.")
+        yield Line("agreement", _percent(agreement["model"]), "Rows for which both predict the same class.")
     else:
         yield Line("accuracy of this model", _percent(model), "Units and residual together.")
-        yield Line(
-            "accuracy of the units alone",
-            _percent(units),
-            f"Without the residual: what can be named predicts this well, {_points(units - black)} of accuracy.",
-        )
-    yield Line("agreement", _percent(record["agreement"]), "Rows for which both predict the same class.")
+        meaning = f"Without the residual: {_points(units - black)} of accuracy."
+        yield Line("accuracy of the units alone", _percent(units), meaning)
+        meaning = "Rows for which the units alone predict the same class as the black box."
+        yield Line("agreement of the units alone", _percent(agreement["units"]), meaning)
     same = record["largest difference of scores"] <= 1e-4 * max(record["largest score"] or 0.0, 1e-12)
     meaning = "The scores are those of the black box." if same else "The scores are not those of the black box."
     yield Line(
@@ -181,7 +183,7 @@ def budget_line(budget: Mapping[str, Any]) -> str:
     """What was looked for, and found."""
     return (
         f"Looked for the fewest {budget['what']} with which the units alone lose at most "
-        f"{100 * budget['lost accuracy']:g} points of accuracy on validation data: {budget['chosen']}."
+        f"{_number_of_points(budget['lost accuracy'])} of accuracy on validation data: {budget['chosen']}."
     )
 
 
@@ -192,6 +194,11 @@ def _next(commands: Sequence[str]) -> str:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
+
+
+def _number_of_points(share: float) -> str:
+    points = f"{100 * share:g}"
+    return f"{points} point{'' if points == '1' else 's'}"
 
 
 def _points(difference: float) -> str:
