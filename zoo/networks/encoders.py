@@ -14,6 +14,7 @@ from zoo.networks.table_encoders import MLP, Identity
 from zoo.networks.text_convnet import TextConvNet
 from zoo.networks.text_encoders import TextTransformer
 from zoo.networks.trunks import TrunkEncoder, create_trunk
+from zoo.networks.vision_transformer import ImageTransformer
 from zoo.utils.signatures import check_options
 
 
@@ -23,6 +24,7 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
     | domain | names | options |
     |---|---|---|
     | images | see `zoo.networks.image_backbones.create_backbone` | its options, and `each_channel` |
+    | images | a vision transformer of timm | `pool`, see `zoo.networks.vision_transformer.ImageTransformer` |
     | tables | "mlp" | those of `zoo.networks.table_encoders.MLP` |
     | tables | "identity" | none |
     | series | "convnet1d" | those of `zoo.networks.series_encoder.SeriesConvNet` |
@@ -34,7 +36,8 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
 
     Args:
         spec: a name, or a mapping of `name` and options. With `each_channel: true` an image backbone reads every
-            channel separately, with shared weights.
+            channel separately, with shared weights; with `pool` a vision transformer has its own final norm and
+            pooling, in place of the mean over the map of its states before the norm.
         domain: what the inputs are.
 
     Raises:
@@ -45,6 +48,8 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
     """
     options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
     if isinstance(domain, ImageDomain):
+        if "pool" in options:
+            return ImageTransformer(domain, **options)
         if options.pop("each_channel", False):
             return Pooled(create_backbone(options, 1), domain.channels)
         return Pooled(create_backbone(options, domain.channels))

@@ -1,0 +1,150 @@
+"""What the attention heads and MLPs of a transformer write to its residual stream, read from a forward pass.
+
+    h = embedding + Σ_layers (Σ_heads P V W_O + b_O + MLP)      (B, T, D)
+    features = pooled norm(h), or norm of pooled h              (B, D)
+
+Nothing of the network is changed: its modules are called, and its weights are read.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.domain.text import PAD
+from zoo.networks.text_encoders import TextTransformer
+from zoo.networks.timm_blocks import timm_network
+from zoo.networks.vision_transformer import ImageTransformer
+
+
+@dataclass(frozen=True)
+class Reads:
+    """The attention of one layer: what each head reads at each position, and where it writes it.
+
+    Attributes:
+        query, key, value: (B, H, T, d).
+        seen: (B, T) bool, the positions that can be read; None: all.
+        output: (H, d, D), from values to the residual stream.
+        bias: (D,), what the layer adds at every position.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    seen: Tensor | None
+    output: Tensor
+    bias: Tensor
+
+    def written(self) -> Tensor:
+        """What the layer adds to the residual stream (B, T, D)."""
+        mask = None if self.seen is None else self.seen[:, None, None]
+        mixed = F.scaled_dot_product_attention(self.query, self.key, self.value, mask)
+        return torch.einsum("bhtd,hde->bte", mixed, self.output) + self.bias
+
+    def weighted(self, weight: Tensor) -> Tensor:
+        """Σ_i weight_i P_ij V_j for each source position j: (B, H, T, d) from weights (B, T) of the readers i."""
+        logits = self.query @ self.key.mT / self.query.shape[-1] ** 0.5
+        if self.seen is not None:
+            seen = self.seen[:, None, None]
+            logits = logits.masked_fill(~seen, torch.finfo(logits.dtype).min)
+        pattern = logits.softmax(3)
+        if self.seen is not None:  # an input without tokens reads nothing
+            pattern = pattern * self.seen[:, None, None]
+        return (weight[:, None, None] @ pattern).mT * self.value
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The residual stream of a forward pass.
+
+    Attributes:
+        embedding: (B, T, D), before the first layer.
+        reads: the attention of each of L layers.
+        feeds: what the MLP of each layer adds, (B, T, D).
+        last: (B, T, D), after the last layer: the sum of all.
+        pool: (B, T), weight of each position in the pooled state.
+    """
+
+    embedding: Tensor
+    reads: tuple[Reads, ...]
+    feeds: tuple[Tensor, ...]
+    last: Tensor
+    pool: Tensor
+
+    def states(self) -> list[Tensor]:
+        """The residual stream after each of 0, ..., L layers, (B, T, D) each."""
+        found = [self.embedding]
+        for reads, feed in zip(self.reads, self.feeds, strict=True):
+            found.append(found[-1] + reads.written() + feed)
+        return found
+
+
+def stream_of(encoder: nn.Module, x: Tensor) -> Stream:
+    """Runs a transformer on inputs of its domain, as in evaluation mode, and keeps what its layers write.
+
+    Args:
+        encoder: one that `zoo.networks.timm_blocks.check_transformer` accepts.
+        x: inputs.
+    """
+    if isinstance(encoder, TextTransformer):
+        return _text_stream(encoder, x)
+    network = timm_network(encoder)
+    h = embedding = network.norm_pre(network.patch_drop(network._pos_embed(network.patch_embed(x))))
+    reads, feeds = [], []
+    for block, output in zip(network.blocks, outputs(encoder), strict=True):
+        attention = block.attn
+        query, key, value = _heads(attention.qkv(block.norm1(h)), attention.num_heads)
+        bias = block.ls1(torch.zeros_like(h[0, 0]) if attention.proj.bias is None else attention.proj.bias)
+        reads.append(Reads(attention.q_norm(query), attention.k_norm(key), value, None, output, bias))
+        h = h + reads[-1].written()
+        feeds.append(block.ls2(block.mlp(block.norm2(h))))
+        h = h + feeds[-1]
+    return Stream(embedding, tuple(reads), tuple(feeds), h, _image_pool(encoder, h))
+
+
+def outputs(encoder: nn.Module) -> list[Tensor]:
+    """For each layer, what its heads write of their values: (H, d, D)."""
+    if isinstance(encoder, TextTransformer):
+        return [block.out.weight.T.unflatten(0, (block.heads, -1)) for block in encoder.blocks]
+    blocks = timm_network(encoder).blocks
+    return [block.ls1(block.attn.proj.weight.T).unflatten(0, (block.attn.num_heads, -1)) for block in blocks]
+
+
+def _text_stream(encoder: TextTransformer, x: Tensor) -> Stream:
+    words = x != PAD
+    h = embedding = encoder.embedding(x) + encoder.position
+    reads, feeds = [], []
+    for block, output in zip(encoder.blocks, outputs(encoder), strict=True):
+        reads.append(Reads(*_heads(block.qkv(block.norms[0](h)), block.heads), words, output, block.out.bias))
+        h = h + reads[-1].written()
+        feeds.append(block.feed(block.norms[1](h)))
+        h = h + feeds[-1]
+    here = torch.ones_like(words) if encoder.pooling == "padded" else words
+    pool = here / here.sum(1, keepdim=True).clamp_min(1).to(h.dtype)
+    return Stream(embedding, tuple(reads), tuple(feeds), h, pool)
+
+
+def _heads(projected: Tensor, heads: int) -> Tensor:
+    """Queries, keys and values (3, B, H, T, d) from their joint projection (B, T, 3 H d)."""
+    return projected.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+
+
+def _image_pool(encoder: nn.Module, h: Tensor) -> Tensor:
+    network, pool = timm_network(encoder), torch.zeros_like(h[..., 0])
+    own = isinstance(encoder, ImageTransformer)  # else the mean over a map, which has patches alone
+    if own and network.global_pool == "token":
+        pool[:, 0] = 1
+        return pool
+    first = 0 if own and network.pool_include_prefix else network.num_prefix_tokens
+    pool[:, first:] = 1 / (h.shape[1] - first)
+    return pool
+
+
+def final_norms(encoder: nn.Module) -> tuple[nn.LayerNorm | None, nn.LayerNorm | None]:
+    """The norms before and after the pooling; None where there is none."""
+    if isinstance(encoder, TextTransformer):
+        return encoder.norm, None
+    network = timm_network(encoder)
+    pooled = network.fc_norm if isinstance(encoder, ImageTransformer) else None
+    return tuple(norm if isinstance(norm, nn.LayerNorm) else None for norm in (network.norm, pooled))

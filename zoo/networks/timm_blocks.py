@@ -1,0 +1,54 @@
+"""Which transformers are sums of heads and MLPs that `zoo.networks.residual_stream` can read."""
+
+from typing import Any
+
+from timm.layers.attention import Attention
+from timm.models._features import FeatureGetterNet
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import nn
+
+from zoo.networks.image_backbones import Pooled
+from zoo.networks.text_encoders import TextTransformer
+from zoo.networks.vision_transformer import ImageTransformer
+
+
+def timm_network(encoder: nn.Module) -> Any:
+    """The network of timm inside an encoder of images; of other encoders, these themselves."""
+    if isinstance(encoder, ImageTransformer):
+        return encoder.network
+    if isinstance(encoder, Pooled) and not encoder.separate:
+        network = encoder.backbone.network
+        return network.model if isinstance(network, FeatureGetterNet) else network
+    return encoder
+
+
+def check_transformer(encoder: nn.Module, name: str) -> None:
+    """Refuses encoders whose pooled states are not a norm of a sum of heads and MLPs.
+
+    Args:
+        encoder: of `zoo.networks.encoders.create_encoder`.
+        name: of what needs it, for the message.
+
+    Raises:
+        ValueError: what it is, and what is expected.
+    """
+    if isinstance(encoder, TextTransformer):
+        return
+    network = timm_network(encoder)
+    if type(network) is not VisionTransformer:
+        raise ValueError(
+            f"{name} reads the residual stream of a transformer with norms before its layers: a vision transformer of "
+            "timm's class VisionTransformer (backbone: {name: vit_tiny_patch16_224, pool: token, ...}), or the text "
+            f"encoder 'transformer'; got {type(network).__name__}."
+        )
+    found = {type(block).__name__ for block in network.blocks if type(block) is not Block}
+    found |= {type(b.attn).__name__ for b in network.blocks if type(b) is Block and type(b.attn) is not Attention}
+    if found:
+        raise ValueError(f"{name} reads timm's plain Block and Attention; this network has {', '.join(sorted(found))}.")
+    for block in network.blocks:
+        if block.attn.gate is not None or not isinstance(block.attn.norm, nn.Identity):
+            raise ValueError(f"{name} needs attention that is linear in its values; scale_attn_norm and gates are not.")
+    norms = [norm for norm in (network.norm, network.fc_norm) if not isinstance(norm, nn.Identity)]
+    if len(norms) > 1 or not all(isinstance(norm, nn.LayerNorm) for norm in norms):
+        kinds = ", ".join(type(norm).__name__ for norm in norms)
+        raise ValueError(f"{name} needs at most one final norm, a LayerNorm; this network has {kinds}.")
