@@ -149,6 +149,12 @@ def test_high_activation_box_is_that_of_numpys_percentile(
     assert high_activation_box(torch.from_numpy(maps), percentile).tolist() == expected
 
 
+def test_high_activation_box_of_a_map_that_is_mostly_zero() -> None:
+    maps = torch.zeros(2, 20, 20)
+    maps[0, 3:5, 7:9] = 1.0
+    assert high_activation_box(maps).tolist() == [[3, 7, 5, 9], [0, 0, 20, 20]]
+
+
 def test_high_activation_box_of_forty_cells_holds_the_top_two() -> None:
     """Rounding half to even once let a third cell in wherever 5 % of the cells are an even number of them."""
     assert high_activation_box(torch.arange(40.0).view(1, 1, 40)).tolist() == [[0, 38, 1, 40]]

@@ -1,4 +1,4 @@
-"""Transformers with few weights or few active units, whose computations can be drawn as circuits."""
+"""Transformers whose units are parts of the network: heads, MLPs, neurons and channels, some drawn as circuits."""
 
 from zoo.core.lazy import lazy_family
 

@@ -127,11 +127,14 @@ class DirectLogit(UnitLogits):
             return Evidence(ones, None, {"scores": self.head(self.backbone(x))})
         stream = stream_of(self.backbone, x)
         parts, bias = split(stream, self.head, self.backbone)
-        logits, support = self._by_unit(parts)
+        logits, strength = self._by_unit(parts)
         state = {"unit_logits": logits, "bias": bias}
         if self.split_by == "head":
             state |= {"heads": parts.heads, "others": parts.others}
-        support = self.tokens.places(support / support.amax(2, keepdim=True).clamp_min(1e-12))
+        if self.split_by == "token":
+            support = self.tokens.own().to(strength).expand(x.shape[0], *[-1] * (len(self.tokens.grid) + 1))
+        else:
+            support = self.tokens.places(strength / strength.amax(2, keepdim=True).clamp_min(1e-12))
         return Evidence(ones, support, state)
 
     def _by_unit(self, parts: Split) -> tuple[Tensor, Tensor]:

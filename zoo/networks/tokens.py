@@ -2,10 +2,13 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.timm_blocks import timm_network
+
+FINE = 4  # so that interpolation blurs the edge of a patch by an eighth of its side only
 
 
 class Tokens:
@@ -40,6 +43,12 @@ class Tokens:
         high, wide = self.patch
         rows, columns = self.grid
         return self._first + [f"patch {r * high}, {c * wide}" for r in range(rows) for c in range(columns)]
+
+    def own(self) -> Tensor:
+        """Where each token is, (tokens, *S) in {0, 1}: S has `FINE` x `FINE` cells for a patch, or one for a word."""
+        count = self.prefix + math.prod(self.grid)
+        masks = self.places(torch.eye(count)[None])[0]
+        return masks if masks.ndim == 2 else masks.repeat_interleave(FINE, 1).repeat_interleave(FINE, 2)
 
     def places(self, values: Tensor) -> Tensor:
         """Values (B, K, tokens) on the grid of the input (B, K, *grid); tokens before those are left out."""

@@ -74,6 +74,7 @@ class TokenVote(UnitLogits):
     default_recipe = RECIPE
     reference = "mean"
     tasks = ("classification", "multilabel", "regression")
+    places: Tensor  # (T, *S) in {0, 1}, where each token is
 
     def __init__(
         self, domain: dict[str, Any] | Domain, backbone: str | dict[str, Any], recipe: Recipe | None = None
@@ -83,6 +84,7 @@ class TokenVote(UnitLogits):
         self.backbone = self._encoder(backbone)
         self.head = nn.Linear(self.backbone.channels, len(self.domain.classes))
         self.tokens, self.space = Tokens(self.domain, self.backbone), score_space(self.domain)
+        self.register_buffer("places", self.tokens.own()[self.tokens.prefix :], persistent=False)
         self._units = tuple(Unit(name, "token") for name in self.tokens.names[self.tokens.prefix :])
 
     def _encoder(self, backbone: str | dict[str, Any]) -> StateEncoder:
@@ -114,8 +116,8 @@ class TokenVote(UnitLogits):
         state |= {"bias": self.head.bias.expand(x.shape[0], -1)}
         if self.training:
             return Evidence(here, None, state)
-        places = torch.eye(here.shape[1], device=x.device).expand(x.shape[0], -1, -1)
-        return Evidence(here, places.unflatten(2, self.tokens.grid), state)
+        places = self.places.expand(x.shape[0], *[-1] * self.places.ndim)
+        return Evidence(here, places, state)
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         """How well each token is identified as the target after each layer, see `identifiability`; 0 for padding."""

@@ -120,6 +120,8 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def high_activation_box(maps: Tensor, percentile: float = 95.0) -> Tensor:
     """Smallest rectangle that contains all cells at or above a percentile of each map.
 
+    Where that percentile is 0, as of a map that fires in few cells only, the rectangle of the cells above 0.
+
     Args:
         maps: (N, H, W).
         percentile: in (0, 100].
@@ -130,7 +132,8 @@ def high_activation_box(maps: Tensor, percentile: float = 95.0) -> Tensor:
     height, width = maps.shape[1:]
     rank = math.ceil(percentile * (height * width - 1) / 100) + 1  # the lowest cell that is in; interpolates linearly
     threshold = maps.flatten(1).kthvalue(rank, dim=1).values[:, None, None]
-    high = maps >= threshold  # (N, H, W), never empty
+    fires = maps > 0
+    high = (maps >= threshold) & (fires | (threshold != 0) | ~fires.any((1, 2), keepdim=True))  # never empty
     rows, columns = high.any(2).to(torch.uint8), high.any(1).to(torch.uint8)
     top, left = rows.argmax(1), columns.argmax(1)
     bottom, right = height - rows.flip(1).argmax(1), width - columns.flip(1).argmax(1)

@@ -26,6 +26,7 @@ from zoo.views.references import chooser, shared_pictures, views_of
 from zoo.views.row import Row
 from zoo.views.style import STYLE
 from zoo.views.sums import Sum, decimals, number, signed
+from zoo.views.transformer import transformer
 from zoo.views.whatif_script import SCRIPT
 
 CLASSES = 5  # classes of highest score that are listed
@@ -93,7 +94,7 @@ def _article(row: Row, title: str, top: int) -> str:
         f"<article aria-labelledby='t{row.key}'><header>{input_figure(row, title)}"
         f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_warnings(row.explanation)}"
         f"{_answer(row)}{_statement(row.explanation)}{_best(row.explanation)}</div>"
-        f"</header>{path(row.explanation)}<h3>Evidence</h3>{chooser(views)}{shared_pictures(views)}"
+        f"</header>{path(row.explanation)}{transformer(row)}<h3>Evidence</h3>{chooser(views)}{shared_pictures(views)}"
         f"{''.join(_view(row) for row in views)}</article>"
     )
 
