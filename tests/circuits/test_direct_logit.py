@@ -1,6 +1,7 @@
 """DirectLogit: its units against an independent formula, its scores against the black box."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.small_models import IMAGES, SENTENCES, TINY_VIT, build, domain_of, inputs_of
+from tests.subwords import BERT, transformers, wordpiece
 from zoo.circuits import DirectLogit
 from zoo.circuits.analysis.direct_logits import split
 from zoo.networks.encoders import create_encoder
@@ -25,6 +27,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "no biases": {**VIT, "pool": "token", "qkv_bias": False, "proj_bias": False, "no_embed_class": True},
     "text": TEXT,
     "padded text": {**TEXT, "pooling": "padded"},
+    "text of BERT": {"name": "hf", "config": BERT},
 }
 
 
@@ -40,6 +43,9 @@ def spread(network: nn.Module) -> None:
 def black_box(request: pytest.FixtureRequest) -> BlackBox:
     torch.manual_seed(0)
     domain = domain_of("text" if "text" in request.param else "image", False)
+    if "BERT" in request.param:
+        transformers()
+        domain = replace(SENTENCES, vocabulary=(), tokenizer=wordpiece())
     made = BlackBox(domain, BACKBONES[request.param]).eval()
     spread(made)
     return made
@@ -111,6 +117,46 @@ def test_sources_add_up_to_contributions_of_heads_and_of_tokens() -> None:
     by_token = DirectLogit.from_black_box(model, units="token").explain(x, reference="mean")
     torch.testing.assert_close(sources.sum(1), by_token.contributions, rtol=1e-4, atol=1e-5)
     assert told.support is not None and not told.support[:, 0].any()  # only the class token's embedding is read
+
+
+@torch.no_grad()
+def test_the_last_layer_of_bert_by_the_librarys_own_modules() -> None:
+    transformers()
+    torch.manual_seed(0)
+    domain = replace(SENTENCES, vocabulary=(), tokenizer=wordpiece())
+    model: Any = DirectLogit(domain, {"name": "hf", "config": BERT}).eval()
+    spread(model)
+    x = domain.preprocess("good food")[None]  # [CLS] good food [SEP]
+    told = model.explain(x, reference="zero")
+    network = model.backbone.network
+    h = network(input_ids=torch.tensor([[2, 4, 6, 3]]), output_hidden_states=True).hidden_states[-2]
+    block, out = network.encoder.layer[-1].attention, network.encoder.layer[-1].output
+    first, mixed = block.output.LayerNorm, block.self(h)[0]
+
+    def centred(values: Tensor) -> Tensor:
+        return values - values.mean(-1, keepdim=True)
+
+    u = h + block.output.dense(mixed)
+    one = (u.var(2, correction=0, keepdim=True) + first.eps).sqrt()
+    v = first(u)
+    mlp = out.dense(network.encoder.layer[-1].intermediate(v))
+    two = ((v + mlp).var(2, correction=0, keepdim=True) + out.LayerNorm.eps).sqrt()
+
+    def score(values: Tensor) -> Tensor:  # (1, 4, D) to the target's score of the mean over the two words
+        states = centred(values) / two * out.LayerNorm.weight
+        return states[0, 1:3].mean(0) @ model.head.weight[told.target[0]]
+
+    weights = block.output.dense.weight.T
+    parts = [h, *(mixed[..., at] @ weights[at] for at in (slice(0, 4), slice(4, 8)))]
+    expected = [score(centred(part) / one * first.weight) for part in parts]
+    expected += [score(mlp), score(centred(block.output.dense.bias) / one * first.weight + first.bias)]
+    assert told.contributions is not None
+    torch.testing.assert_close(told.contributions[0], torch.stack(expected), rtol=1e-4, atol=1e-5)
+    names = [unit.name for unit in told.units]
+    assert names == ["input of layer 2", *(f"layer 2 {n}" for n in ("head 1", "head 2", "MLP")), "attention biases"]
+    sources = model.explain(x, reference="mean").details["sources"][0]
+    assert sources[1, :4].all() and not sources[:, 4:].any()  # [CLS], [SEP], two words
+    assert not sources[0, :2].any()  # special tokens are not pooled
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from zoo.core.registry import Small, register
 from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
+from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.residual_stream import outputs, stream_of
 from zoo.networks.timm_blocks import check_transformer
 from zoo.networks.tokens import Tokens
@@ -77,11 +78,14 @@ class DirectLogit(UnitLogits):
     detail "sources" (B, K, T): the exact contribution from each token, class token and registers first, to the score
     less the mean of all classes.
 
+    Encoders built like BERT have norms after their layers, so that only the last layer is split: heads, MLP, and the
+    states that it reads, with both of its norms held.
+
     Args:
         domain: what inputs and outputs mean (`data.domain`): images or texts.
         backbone: of images, a network of timm's class `VisionTransformer` with the option `pool`, or without it (the
-            mean of the states of the last layer, before the norm); of texts, "transformer". See
-            `zoo.networks.encoders.create_encoder`.
+            mean of the states of the last layer, before the norm); of texts, "transformer", or "hf" built like BERT.
+            See `zoo.networks.encoders.create_encoder`.
         units: "head": each head of each layer, each MLP, the embedding, and the biases of all attentions; "layer":
             heads and MLP of a layer as one; "token": each token, by what heads read there and MLPs write there;
             "head_and_token": each head at each token that it reads, which are many.
@@ -183,8 +187,12 @@ class DirectLogit(UnitLogits):
         layers = [len(matrix) for matrix in outputs(self.backbone)]
         if self.split_by == "token":
             return tuple(Unit(name, "token") for name in tokens)
-        first, last = [Unit("embedding", "embedding")], [Unit("attention biases", "bias")]
-        each = [{"layer": i + 1} for i in range(len(layers))]
+        before, start = 0, "embedding"
+        if isinstance(self.backbone, HuggingFaceText):
+            before = self.backbone.network.config.num_hidden_layers - 1
+            start = f"input of layer {before + 1}"
+        first, last = [Unit(start, "embedding")], [Unit("attention biases", "bias")]
+        each = [{"layer": before + i + 1} for i in range(len(layers))]
         if self.split_by == "layer":
             return (*first, *(Unit(f"layer {s['layer']}", "layer", source=s) for s in each), *last)
         heads = [

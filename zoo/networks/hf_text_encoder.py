@@ -140,6 +140,12 @@ class HuggingFaceText(StateEncoder):
             return x.new_empty(
                 len(x), len(self.before) + x.shape[1] + len(self.after), self.channels, dtype=torch.float
             )
+        inputs, behind = self.inputs(x)
+        placed = {} if place is None else {"position_ids": self._positions(place, x != PAD, behind)}
+        return self.network(**inputs, **placed).last_hidden_state
+
+    def inputs(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """What the network reads of texts (B, T), (B, before + T + after) each; columns of the tokens after a text."""
         rows, words = x.shape[0], x != PAD
         own = torch.where(words, x - FIRST, self.padding).masked_fill(x == UNKNOWN, self.unknown)
         order = torch.arange(1, x.shape[1] + 1, device=x.device)
@@ -149,8 +155,7 @@ class HuggingFaceText(StateEncoder):
         ids = torch.cat([self.before.expand(rows, -1), own, room], 1).scatter(1, behind, self.after.expand(rows, -1))
         there = torch.cat([torch.ones_like(ids[:, : len(self.before)]), words.long(), torch.zeros_like(room)], 1)
         there = there.scatter(1, behind, torch.ones_like(behind))
-        placed = {} if place is None else {"position_ids": self._positions(place, words, behind)}
-        return self.network(input_ids=ids, attention_mask=there, **placed).last_hidden_state
+        return {"input_ids": ids, "attention_mask": there}, behind
 
     def _positions(self, place: Tensor, words: Tensor, behind: Tensor) -> Tensor:
         """Positions (B, before + T + after) for words at given places; the special tokens follow the last word."""

@@ -6,78 +6,16 @@
 Nothing of the network is changed: its modules are called, and its weights are read.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.domain.text import PAD
+from zoo.networks.hf_text_encoder import HuggingFaceText
+from zoo.networks.post_norm import last_layer_norm, last_layer_output, last_layer_stream
+from zoo.networks.stream import Reads, Stream
 from zoo.networks.text_encoders import TextTransformer
 from zoo.networks.timm_blocks import timm_network
 from zoo.networks.vision_transformer import ImageTransformer
-
-
-@dataclass(frozen=True)
-class Reads:
-    """The attention of one layer: what each head reads at each position, and where it writes it.
-
-    Attributes:
-        query, key, value: (B, H, T, d).
-        seen: (B, T) bool, the positions that can be read; None: all.
-        output: (H, d, D), from values to the residual stream.
-        bias: (D,), what the layer adds at every position.
-    """
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    seen: Tensor | None
-    output: Tensor
-    bias: Tensor
-
-    def written(self) -> Tensor:
-        """What the layer adds to the residual stream (B, T, D)."""
-        mask = None if self.seen is None else self.seen[:, None, None]
-        mixed = F.scaled_dot_product_attention(self.query, self.key, self.value, mask)
-        return torch.einsum("bhtd,hde->bte", mixed, self.output) + self.bias
-
-    def weighted(self, weight: Tensor) -> Tensor:
-        """Σ_i weight_i P_ij V_j for each source position j: (B, H, T, d) from weights (B, T) of the readers i."""
-        logits = self.query @ self.key.mT / self.query.shape[-1] ** 0.5
-        if self.seen is not None:
-            seen = self.seen[:, None, None]
-            logits = logits.masked_fill(~seen, torch.finfo(logits.dtype).min)
-        pattern = logits.softmax(3)
-        if self.seen is not None:  # an input without tokens reads nothing
-            pattern = pattern * self.seen[:, None, None]
-        return (weight[:, None, None] @ pattern).mT * self.value
-
-
-@dataclass(frozen=True)
-class Stream:
-    """The residual stream of a forward pass.
-
-    Attributes:
-        embedding: (B, T, D), before the first layer.
-        reads: the attention of each of L layers.
-        feeds: what the MLP of each layer adds, (B, T, D).
-        last: (B, T, D), after the last layer: the sum of all.
-        pool: (B, T), weight of each position in the pooled state.
-    """
-
-    embedding: Tensor
-    reads: tuple[Reads, ...]
-    feeds: tuple[Tensor, ...]
-    last: Tensor
-    pool: Tensor
-
-    def states(self) -> list[Tensor]:
-        """The residual stream after each of 0, ..., L layers, (B, T, D) each."""
-        found = [self.embedding]
-        for reads, feed in zip(self.reads, self.feeds, strict=True):
-            found.append(found[-1] + reads.written() + feed)
-        return found
 
 
 def stream_of(encoder: nn.Module, x: Tensor) -> Stream:
@@ -89,6 +27,8 @@ def stream_of(encoder: nn.Module, x: Tensor) -> Stream:
     """
     if isinstance(encoder, TextTransformer):
         return _text_stream(encoder, x)
+    if isinstance(encoder, HuggingFaceText):
+        return last_layer_stream(encoder, x)
     network = timm_network(encoder)
     h = embedding = network.norm_pre(network.patch_drop(network._pos_embed(network.patch_embed(x))))
     reads, feeds = [], []
@@ -104,9 +44,11 @@ def stream_of(encoder: nn.Module, x: Tensor) -> Stream:
 
 
 def outputs(encoder: nn.Module) -> list[Tensor]:
-    """For each layer, what its heads write of their values: (H, d, D)."""
+    """For each layer of the stream, what its heads write of their values: (H, d, D)."""
     if isinstance(encoder, TextTransformer):
         return [block.out.weight.T.unflatten(0, (block.heads, -1)) for block in encoder.blocks]
+    if isinstance(encoder, HuggingFaceText):
+        return [last_layer_output(encoder)]
     blocks = timm_network(encoder).blocks
     return [block.ls1(block.attn.proj.weight.T).unflatten(0, (block.attn.num_heads, -1)) for block in blocks]
 
@@ -145,6 +87,8 @@ def final_norms(encoder: nn.Module) -> tuple[nn.LayerNorm | None, nn.LayerNorm |
     """The norms before and after the pooling; None where there is none."""
     if isinstance(encoder, TextTransformer):
         return encoder.norm, None
+    if isinstance(encoder, HuggingFaceText):
+        return last_layer_norm(encoder), None
     network = timm_network(encoder)
     pooled = network.fc_norm if isinstance(encoder, ImageTransformer) else None
     return tuple(norm if isinstance(norm, nn.LayerNorm) else None for norm in (network.norm, pooled))

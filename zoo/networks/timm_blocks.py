@@ -7,7 +7,9 @@ from timm.models._features import FeatureGetterNet
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
+from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import Pooled
+from zoo.networks.post_norm import LAYOUT
 from zoo.networks.text_encoders import TextTransformer
 from zoo.networks.vision_transformer import ImageTransformer
 
@@ -34,12 +36,23 @@ def check_transformer(encoder: nn.Module, name: str) -> None:
     """
     if isinstance(encoder, TextTransformer):
         return
+    if isinstance(encoder, HuggingFaceText):
+        kind, relative = (
+            encoder.network.config.model_type,
+            getattr(encoder.network.config, "position_embedding_type", ""),
+        )
+        if kind not in LAYOUT or encoder.pooling != "masked" or "relative" in str(relative):
+            raise ValueError(
+                f"{name} reads the last layer of encoders built like BERT ({', '.join(LAYOUT)}) with pooling 'masked'; "
+                f"got a {kind} with pooling '{encoder.pooling}'."
+            )
+        return
     network = timm_network(encoder)
     if type(network) is not VisionTransformer:
         raise ValueError(
             f"{name} reads the residual stream of a transformer with norms before its layers: a vision transformer of "
-            "timm's class VisionTransformer (backbone: {name: vit_tiny_patch16_224, pool: token, ...}), or the text "
-            f"encoder 'transformer'; got {type(network).__name__}."
+            "timm's class VisionTransformer (backbone: {name: vit_tiny_patch16_224, pool: token, ...}), or a text "
+            f"encoder, 'transformer' or 'hf'; got {type(network).__name__}."
         )
     found = {type(block).__name__ for block in network.blocks if type(block) is not Block}
     found |= {type(b.attn).__name__ for b in network.blocks if type(b) is Block and type(b.attn) is not Attention}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.domain import Domain, ImageDomain
+from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.timm_blocks import timm_network
 
 FINE = 4  # so that interpolation blurs the edge of a patch by an eighth of its side only
@@ -20,7 +21,7 @@ class Tokens:
 
     Attributes:
         grid: where the tokens of the input are, (h, w) or (T,).
-        prefix: number of tokens before those, class token and registers.
+        prefix: number of tokens before those: class token and registers, or special tokens.
     """
 
     def __init__(self, domain: Domain, encoder: nn.Module) -> None:
@@ -28,6 +29,9 @@ class Tokens:
         self.grid: tuple[int, ...] = domain.shape[:1]
         self.kind = "token" if getattr(domain, "tokenizer", "") else "word"
         self._first: list[str] = []
+        if isinstance(encoder, HuggingFaceText):
+            self.prefix = len(encoder.before) + len(encoder.after)
+            self._first = [f"special token {i + 1}" for i in range(self.prefix)]
         if isinstance(domain, ImageDomain):
             self.patch: tuple[int, int] = network.patch_embed.patch_size
             self.grid = tuple(math.ceil(side / part) for side, part in zip(domain.size, self.patch, strict=True))
@@ -39,7 +43,7 @@ class Tokens:
     def names(self) -> list[str]:
         """Names of all tokens, such as "class token", "patch 0, 8" (its first row and column) or "word 3"."""
         if len(self.grid) == 1:
-            return [f"{self.kind} {i + 1}" for i in range(self.grid[0])]
+            return self._first + [f"{self.kind} {i + 1}" for i in range(self.grid[0])]
         high, wide = self.patch
         rows, columns = self.grid
         return self._first + [f"patch {r * high}, {c * wide}" for r in range(rows) for c in range(columns)]

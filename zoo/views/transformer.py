@@ -96,8 +96,11 @@ def _tokens(row: Row, values: Tensor, largest: float, name: str) -> str:
         text = f"<br>class token {signed(float(before.sum()), decimals(values.tolist()))}" if before.any() else ""
         placed = values[len(before) :].view(grid) / largest
         return text + (f"<div style='width:5.5em'>{_map(placed, f'tokens of {name}')}</div>" if placed.any() else "")
+    first = 0 if one.support is None else len(values) - one.support[0, 0].numel()  # special tokens
     words = [k for k in values.abs().argsort(descending=True)[:WORDS].tolist() if values[k]]
-    return "".join(f"<br>{_name(row, k)} {signed(float(values[k]), decimals(values.tolist()))}" for k in words)
+    names = [_name(row, k - first) if k >= first else f"special token {k + 1}" for k in words]
+    digits = decimals(values.tolist())
+    return "".join(f"<br>{name} {signed(float(values[k]), digits)}" for name, k in zip(names, words, strict=True))
 
 
 def _name(row: Row, token: int) -> str:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.networks.residual_stream import Stream, final_norms, outputs
+from zoo.networks.residual_stream import final_norms, outputs
+from zoo.networks.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,14 @@ def split(stream: Stream, head: nn.Linear, encoder: nn.Module) -> tuple[Split, T
     norm, pooled_norm = final_norms(encoder)
     weight = held(stream, norm, pooled_norm)
     layers = [reads.weighted(weight) for reads in stream.reads]
-    biases = torch.stack([reads.bias for reads in stream.reads]).sum(0).expand_as(stream.embedding)
+    biases = sum((reads.bias for reads in stream.reads), torch.zeros_like(stream.embedding))
     others = torch.stack([stream.embedding, *stream.feeds, biases], 1) * weight[:, None, :, None]
     last = norm or pooled_norm
     shift = stream.pool.new_zeros(head.in_features) if last is None or last.bias is None else last.bias
     share = torch.ones_like(stream.pool[:, :1]) if norm is None else stream.pool.sum(1, keepdim=True)
     output, classes = directions(head, encoder)
-    return Split(torch.cat(layers, 1), output, others, classes), F.linear(share * shift, head.weight, head.bias)
+    parts = Split(stream.arranged(torch.cat(layers, 1)), output, stream.arranged(others), classes)
+    return parts, F.linear(share * shift, head.weight, head.bias)
 
 
 def held(stream: Stream, norm: nn.LayerNorm | None, pooled_norm: nn.LayerNorm | None) -> Tensor:
