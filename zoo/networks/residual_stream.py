@@ -46,7 +46,7 @@ def stream_of(encoder: nn.Module, x: Tensor) -> Stream:
 def outputs(encoder: nn.Module) -> list[Tensor]:
     """For each layer of the stream, what its heads write of their values: (H, d, D)."""
     if isinstance(encoder, TextTransformer):
-        return [block.out.weight.T.unflatten(0, (block.heads, -1)) for block in encoder.blocks]
+        return [block.out.weight.T.unflatten(0, (block.heads, -1)) for block in encoder.layers]
     if isinstance(encoder, HuggingFaceText):
         return [last_layer_output(encoder)]
     blocks = timm_network(encoder).blocks
@@ -57,8 +57,9 @@ def _text_stream(encoder: TextTransformer, x: Tensor) -> Stream:
     words = x != PAD
     h = embedding = encoder.embedding(x) + encoder.position
     reads, feeds = [], []
-    for block, output in zip(encoder.blocks, outputs(encoder), strict=True):
-        reads.append(Reads(*_heads(block.qkv(block.norms[0](h)), block.heads), words, output, block.out.bias))
+    for block, output in zip(encoder.layers, outputs(encoder), strict=True):
+        query, key, value = _heads(block.qkv(block.norms[0](h)), block.heads)
+        reads.append(Reads(query, key, value, words, output, block.out.bias))
         h = h + reads[-1].written()
         feeds.append(block.feed(block.norms[1](h)))
         h = h + feeds[-1]
@@ -91,4 +92,8 @@ def final_norms(encoder: nn.Module) -> tuple[nn.LayerNorm | None, nn.LayerNorm |
         return last_layer_norm(encoder), None
     network = timm_network(encoder)
     pooled = network.fc_norm if isinstance(encoder, ImageTransformer) else None
-    return tuple(norm if isinstance(norm, nn.LayerNorm) else None for norm in (network.norm, pooled))
+    return _layer_norm(network.norm), _layer_norm(pooled)
+
+
+def _layer_norm(module: object) -> nn.LayerNorm | None:
+    return module if isinstance(module, nn.LayerNorm) else None

@@ -67,6 +67,11 @@ class TextTransformer(StateEncoder):
         self.blocks = nn.ModuleList(TextBlock(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
+    @property
+    def layers(self) -> "list[TextBlock]":
+        """The Transformer blocks."""
+        return [block for block in self.blocks if isinstance(block, TextBlock)]
+
     def states(self, x: Tensor, place: Tensor | None = None) -> Tensor:
         """Encodes each word: token numbers (B, T) to (B, T, `channels`).
 

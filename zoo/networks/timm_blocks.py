@@ -47,7 +47,7 @@ def check_transformer(encoder: nn.Module, name: str) -> None:
                 f"got a {kind} with pooling '{encoder.pooling}'."
             )
         return
-    network = timm_network(encoder)
+    network: Any = timm_network(encoder)
     if type(network) is not VisionTransformer:
         raise ValueError(
             f"{name} reads the residual stream of a transformer with norms before its layers: a vision transformer of "
@@ -59,7 +59,8 @@ def check_transformer(encoder: nn.Module, name: str) -> None:
     if found:
         raise ValueError(f"{name} reads timm's plain Block and Attention; this network has {', '.join(sorted(found))}.")
     for block in network.blocks:
-        if block.attn.gate is not None or not isinstance(block.attn.norm, nn.Identity):
+        attention: Any = block.attn
+        if attention.gate is not None or not isinstance(attention.norm, nn.Identity):
             raise ValueError(f"{name} needs attention that is linear in its values; scale_attn_norm and gates are not.")
     norms = [norm for norm in (network.norm, network.fc_norm) if not isinstance(norm, nn.Identity)]
     if len(norms) > 1 or not all(isinstance(norm, nn.LayerNorm) for norm in norms):
