@@ -110,11 +110,11 @@ def test_components_are_those_of_an_independent_computation() -> None:
 def test_sources_add_up_to_contributions_of_heads_and_of_tokens() -> None:
     small = build("direct_logit")
     model, x = small.model, small.inputs
-    told = model.explain(x, reference="mean")
+    told = model.explain(x)
     sources = told.details["sources"]
     assert told.contributions is not None and sources.shape == (5, 1 + 4 + 2 + 1, 31)
     torch.testing.assert_close(sources.sum(2), told.contributions, rtol=1e-4, atol=1e-5)
-    by_token = DirectLogit.from_black_box(model, units="token").explain(x, reference="mean")
+    by_token = DirectLogit.from_black_box(model, units="token").explain(x)
     torch.testing.assert_close(sources.sum(1), by_token.contributions, rtol=1e-4, atol=1e-5)
     assert told.support is not None and not told.support[:, 0].any()  # only the class token's embedding is read
 
@@ -127,7 +127,7 @@ def test_the_last_layer_of_bert_by_the_librarys_own_modules() -> None:
     model: Any = DirectLogit(domain, {"name": "hf", "config": BERT}).eval()
     spread(model)
     x = domain.preprocess("good food")[None]  # [CLS] good food [SEP]
-    told = model.explain(x, reference="zero")
+    told = model.explain(x)
     network = model.backbone.network
     h = network(input_ids=torch.tensor([[2, 4, 6, 3]]), output_hidden_states=True).hidden_states[-2]
     block, out = network.encoder.layer[-1].attention, network.encoder.layer[-1].output
@@ -154,7 +154,7 @@ def test_the_last_layer_of_bert_by_the_librarys_own_modules() -> None:
     torch.testing.assert_close(told.contributions[0], torch.stack(expected), rtol=1e-4, atol=1e-5)
     names = [unit.name for unit in told.units]
     assert names == ["input of layer 2", *(f"layer 2 {n}" for n in ("head 1", "head 2", "MLP")), "attention biases"]
-    sources = model.explain(x, reference="mean").details["sources"][0]
+    sources = told.details["sources"][0]
     assert sources[1, :4].all() and not sources[:, 4:].any()  # [CLS], [SEP], two words
     assert not sources[0, :2].any()  # special tokens are not pooled
 

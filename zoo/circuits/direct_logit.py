@@ -75,8 +75,7 @@ class DirectLogit(UnitLogits):
 
     The support of a head is where it reads, that of an MLP and of the embedding where they write what is pooled, by the
     length of the class scores from there relative to the unit's largest. With `units` "head", explanations have the
-    detail "sources" (B, K, T): the exact contribution from each token, class token and registers first, to the score
-    less the mean of all classes.
+    detail "sources" (B, K, T): the exact contribution from each token, class token, registers and special tokens first.
 
     Encoders built like BERT have norms after their layers, so that only the last layer is split: heads, MLP, and the
     states that it reads, with both of its norms held.
@@ -96,7 +95,6 @@ class DirectLogit(UnitLogits):
     """
 
     default_recipe = RECIPE
-    reference = "mean"
     tasks = ("classification", "multilabel", "regression")
 
     def __init__(
@@ -162,12 +160,12 @@ class DirectLogit(UnitLogits):
         return evidence.state["scores"] if "scores" in evidence.state else super().readout(evidence)
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
-        """With `units` "head": the contribution of each unit from each token (B, K, T), relative to the mean class."""
+        """With `units` "head": the contribution of each unit from each token, (B, K, T)."""
         state = evidence.state
         if "heads" not in state:
             return {}
         output, classes = directions(self.head, self.backbone)
-        maps = self._relative(Split(state["heads"], output, state["others"], classes)).maps(target)
+        maps = Split(state["heads"], output, state["others"], classes).maps(target)
         return {"sources": evidence.activation[..., None] * maps}
 
     def units(self) -> tuple[Unit, ...]:

@@ -48,11 +48,10 @@ def heads(row: Row) -> str:
         f"<tr><th scope='row'>{f'layer {layer}' if layer else 'outside of layers'}</th>{cells[layer]}</tr>"
         for layer in sorted(cells)
     )
-    what = f"<bdi>{escape(one.target_names[0])}</bdi>"
-    what = f"the score of {what} less the mean of all classes" if one.probability is not None else f"{what}"
     return (
-        f"<h3>Heads and MLPs</h3><p class='note'>Contributions to {what}, and the tokens that they come from: blue "
-        "for, orange against, on one scale. A head's tokens are where it reads, an MLP's are where it writes.</p>"
+        f"<h3>Heads and MLPs</h3><p class='note'>Contributions to the score of "
+        f"<bdi>{escape(one.target_names[0])}</bdi> and the tokens that they come from: blue for, orange against. "
+        "All maps have one scale. A head's tokens are where it reads, an MLP's are where it writes.</p>"
         f"<div style='overflow-x:auto'><table style='max-width:none'>{rows}</table></div>"
     )
 
