@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from tests.small_models import IMAGES, SENTENCES, TINY_VIT, build, domain_of, inputs_of
 from tests.subwords import BERT, transformers, wordpiece
 from zoo.circuits import DirectLogit
 from zoo.circuits.analysis.direct_logits import split
+from zoo.networks.classifiers import register_classifier
 from zoo.networks.encoders import create_encoder
 from zoo.networks.residual_stream import stream_of
 from zoo.training.black_box import BlackBox
@@ -28,7 +30,13 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "text": TEXT,
     "padded text": {**TEXT, "pooling": "padded"},
     "text of BERT": {"name": "hf", "config": BERT},
+    "converted": {"name": "small.py:vit", "layer": "network.head", "head": "network.head", "form": "vector"},
 }
+
+
+def small_vit() -> nn.Module:
+    """A network as a user may have it."""
+    return VisionTransformer((12, 10), 2, 3, 3, global_pool="avg", embed_dim=8, depth=2, num_heads=2)
 
 
 def spread(network: nn.Module) -> None:
@@ -43,6 +51,8 @@ def spread(network: nn.Module) -> None:
 def black_box(request: pytest.FixtureRequest) -> BlackBox:
     torch.manual_seed(0)
     domain = domain_of("text" if "text" in request.param else "image", False)
+    if request.param == "converted":
+        register_classifier("small.py:vit", small_vit)
     if "BERT" in request.param:
         transformers()
         domain = replace(SENTENCES, vocabulary=(), tokenizer=wordpiece())

@@ -20,6 +20,7 @@ from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.residual_stream import outputs, stream_of
+from zoo.networks.target_units import in_target_units
 from zoo.networks.timm_blocks import check_transformer
 from zoo.networks.tokens import Tokens
 from zoo.training.batch import Batch
@@ -110,7 +111,7 @@ class DirectLogit(UnitLogits):
         check_choice(UNITS, units=units)
         self.backbone = create_encoder(backbone, self.domain)
         check_transformer(self.backbone, "DirectLogit")
-        self.head = nn.Linear(self.backbone.channels, len(self.domain.classes))
+        self.head = in_target_units(nn.Linear(self.backbone.channels, len(self.domain.classes)), self.domain)
         self.split_by, self.space = units, score_space(self.domain)
         self.tokens = Tokens(self.domain, self.backbone)
         self._units = self._build_units()

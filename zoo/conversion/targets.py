@@ -96,6 +96,11 @@ def posthoc_cbm(request: Request) -> dict[str, Any]:
     return {"backbone": request.black_box.backbone, "recipe": {"teacher": request.teacher}}
 
 
+def direct_logit(request: Request) -> dict[str, Any]:
+    """The network as it is, with its scores split over what its parts write."""
+    return {"backbone": request.black_box.backbone, "recipe": {"teacher": request.teacher}}
+
+
 def prototype_head(request: Request) -> dict[str, Any]:
     """Prototypes of patches with a sparse, non-negative head: the most accurate head of `benchmarks/RECIPES.md`."""
     stages = [
@@ -125,6 +130,7 @@ TARGETS: dict[str, Target] = {
         sizes=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
     ),
     "posthoc_cbm": Target("posthoc", "annotated concepts as directions of the features", posthoc_cbm, needs="concepts"),
+    "direct_logit": Target("direct_logit", "scores of a transformer, split over its heads and MLPs", direct_logit),
     "prototype_head": Target("protosvit", "prototypes of patches, few for a class", prototype_head, needs="images"),
 }
 

@@ -14,8 +14,7 @@ from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.post_norm import last_layer_norm, last_layer_output, last_layer_stream
 from zoo.networks.stream import Reads, Stream
 from zoo.networks.text_encoders import TextTransformer
-from zoo.networks.timm_blocks import timm_network
-from zoo.networks.vision_transformer import ImageTransformer
+from zoo.networks.timm_blocks import pools_itself, timm_network
 
 
 def stream_of(encoder: nn.Module, x: Tensor) -> Stream:
@@ -75,7 +74,7 @@ def _heads(projected: Tensor, heads: int) -> Tensor:
 
 def _image_pool(encoder: nn.Module, h: Tensor) -> Tensor:
     network, pool = timm_network(encoder), torch.zeros_like(h[..., 0])
-    own = isinstance(encoder, ImageTransformer)  # else the mean over a map, which has patches alone
+    own = pools_itself(encoder)
     if own and network.global_pool == "token":
         pool[:, 0] = 1
         return pool
@@ -91,8 +90,7 @@ def final_norms(encoder: nn.Module) -> tuple[nn.LayerNorm | None, nn.LayerNorm |
     if isinstance(encoder, HuggingFaceText):
         return last_layer_norm(encoder), None
     network = timm_network(encoder)
-    pooled = network.fc_norm if isinstance(encoder, ImageTransformer) else None
-    return _layer_norm(network.norm), _layer_norm(pooled)
+    return _layer_norm(network.norm), _layer_norm(network.fc_norm) if pools_itself(encoder) else None
 
 
 def _layer_norm(module: object) -> nn.LayerNorm | None:

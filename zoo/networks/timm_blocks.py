@@ -11,6 +11,7 @@ from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import Pooled
 from zoo.networks.post_norm import LAYOUT
 from zoo.networks.text_encoders import TextTransformer
+from zoo.networks.trunks import Trunk
 from zoo.networks.vision_transformer import ImageTransformer
 
 
@@ -20,8 +21,16 @@ def timm_network(encoder: nn.Module) -> Any:
         return encoder.network
     if isinstance(encoder, Pooled) and not encoder.separate:
         network = encoder.backbone.network
-        return network.model if isinstance(network, FeatureGetterNet) else network
+        if isinstance(network, FeatureGetterNet):
+            return network.model
+        return network.network if isinstance(network, Trunk) else network
     return encoder
+
+
+def pools_itself(encoder: nn.Module) -> bool:
+    """Whether the network of timm gives its own pooled state; else the mean of its patches before the norm is taken."""
+    trunk = isinstance(encoder, Pooled) and isinstance(encoder.backbone.network, Trunk)
+    return trunk or isinstance(encoder, ImageTransformer)
 
 
 def check_transformer(encoder: nn.Module, name: str) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zoo.domain import ImageDomain
 from zoo.networks.base import Features, StateEncoder
-from zoo.networks.image_backbones import create_timm
+from zoo.networks.timm_networks import create_timm
 from zoo.networks.weights import load_weights
 from zoo.utils.checks import check_choice
 from zoo.utils.errors import short
