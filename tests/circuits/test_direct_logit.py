@@ -13,6 +13,7 @@ from tests.small_models import IMAGES, SENTENCES, TINY_VIT, build, domain_of, in
 from tests.subwords import BERT, transformers, wordpiece
 from zoo.circuits import DirectLogit
 from zoo.circuits.analysis.direct_logits import split
+from zoo.networks.base import Features
 from zoo.networks.classifiers import register_classifier
 from zoo.networks.encoders import create_encoder
 from zoo.networks.residual_stream import stream_of
@@ -127,6 +128,15 @@ def test_sources_add_up_to_contributions_of_heads_and_of_tokens() -> None:
     by_token = DirectLogit.from_black_box(model, units="token").explain(x)
     torch.testing.assert_close(sources.sum(1), by_token.contributions, rtol=1e-4, atol=1e-5)
     assert told.support is not None and not told.support[:, 0].any()  # only the class token's embedding is read
+
+
+@torch.no_grad()
+def test_training_and_features_that_were_kept_give_the_same_scores() -> None:
+    small = build("direct_logit")
+    model: Any = small.model
+    kept = model.backbone(small.inputs).as_subclass(Features)
+    torch.testing.assert_close(model.step(kept)[0], model(small.inputs))
+    torch.testing.assert_close(copy.deepcopy(model).train()(small.inputs), model(small.inputs))
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register
 from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain
+from zoo.networks.base import Features
 from zoo.networks.encoders import create_encoder
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.residual_stream import outputs, stream_of
@@ -126,7 +127,7 @@ class DirectLogit(UnitLogits):
 
     def evidence(self, x: Tensor) -> Evidence:
         ones = self.head.weight.new_ones(x.shape[0], len(self._units))
-        if self.training:  # nothing is split
+        if self.training or isinstance(x, Features):  # nothing is split
             return Evidence(ones, None, {"scores": self.head(self.backbone(x))})
         stream = stream_of(self.backbone, x)
         parts, bias = split(stream, self.head, self.backbone)
