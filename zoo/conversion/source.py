@@ -90,8 +90,10 @@ def open_network(spec: str, domain: Domain, weights: Path | None = None) -> tupl
             raise ValueError(f"'{spec}' names no function; give module:{rest}:FUNCTION.")
         register_classifier(found.name, found.function)
         network, name, code = create_classifier(found.name, None, None), found.name, rest
+    elif Path(spec).is_dir():
+        raise ValueError(f"{spec} has no {FILE}, so it is not a finished run of a BlackBox. Give {KINDS}.")
     else:
-        raise ValueError(f"the model to convert is {KINDS}; got '{spec}', which is neither.")
+        raise ValueError(f"the model to convert is {KINDS}; got '{spec}', which is none of these.")
     if weights is not None:
         fill(network, weights)
     return network, name, code
