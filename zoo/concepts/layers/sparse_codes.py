@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.concepts.layers.chosen_atoms import Chosen, with_gradient
 from zoo.utils.checks import check_above, check_at_least, check_choice
 
 MOMENTUM = 0.99  # of the running threshold of BatchTopK
@@ -122,15 +123,24 @@ class Dictionary(nn.Module):
     def forward(self, features: Tensor) -> Coded:
         """Codes feature vectors (N, d); in training also notes which atoms are used."""
         atoms, x = self.atoms, (features.float() - self.mean) / self.scale - self.offset
-        z, penalty, other = self.encode(x, atoms)
-        left = x - z @ atoms
+        chosen = self.choose(x) if self.training else None
+        if chosen is None:
+            z, penalty, scores = self.encode(x, atoms)
+            left = x - z @ atoms
+        else:
+            z, penalty, scores = chosen.dense((len(x), len(atoms))), torch.zeros_like(x[:, 0]), None
+            left = x - chosen.combine(atoms, len(x))
         auxiliary = left.new_zeros(())
         if self.training:
             with torch.no_grad():
                 self.idle.add_(1).masked_fill_((z > 0).any(0), 0)
             if "auxiliary" in self.terms:
-                auxiliary = self._revive(left.detach(), other, atoms)
+                auxiliary = self._revive(left.detach(), x, scores, atoms)
         return Coded(self.scale * z, left.square().sum(1), penalty, auxiliary)
+
+    def choose(self, x: Tensor) -> Chosen | None:
+        """The entries of the codes of centred vectors (N, d), with gradients; None of a kind that needs all scores."""
+        return None
 
     def encode(self, x: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Codes (N, m) of centred vectors (N, d), their penalty (N,), and the scores (N, m) that choose the atoms."""
@@ -142,14 +152,18 @@ class Dictionary(nn.Module):
         """Codes (N, m) of scores (N, m), and their penalty (N,)."""
         raise NotImplementedError(f"{type(self).__name__} must define select() or encode().")
 
-    def _revive(self, left: Tensor, scores: Tensor, atoms: Tensor) -> Tensor:
+    def _revive(self, left: Tensor, x: Tensor, scores: Tensor | None, atoms: Tensor) -> Tensor:
         """The error of the dead atoms in coding what the others left (N, d): AuxK with d / 2 atoms."""
-        dead = self.idle >= self.options.dead_after
-        if not dead.any():
+        dead = (self.idle >= self.options.dead_after).nonzero()[:, 0]
+        if not len(dead):
             return left.new_zeros(())
-        best = scores.masked_fill(~dead, -torch.inf).topk(min(max(left.shape[1] // 2, 1), len(atoms)), 1)
-        z = torch.zeros_like(scores).scatter(1, best.indices, best.values.relu())
-        return (left - z @ atoms).square().sum() / left.square().sum().clamp_min(1e-12)
+        if scores is None:
+            own = F.linear(x, self.encoder.weight[dead], self.encoder.bias[dead]).float()
+        else:
+            own = scores[:, dead]
+        best = own.topk(min(max(left.shape[1] // 2, 1), len(dead)), 1)
+        z = torch.zeros_like(own).scatter(1, best.indices, best.values.relu())
+        return (left - z @ atoms[dead]).square().sum() / left.square().sum().clamp_min(1e-12)
 
 
 class Vanilla(Dictionary):
@@ -164,6 +178,14 @@ class Vanilla(Dictionary):
 
 class TopK(Dictionary):
     """The `active` largest scores, of which those above 0 count."""
+
+    def choose(self, x: Tensor) -> Chosen:
+        weight, bias, count = self.encoder.weight, self.encoder.bias, self.options.active
+        with torch.no_grad():
+            best = self.encoder(x).float().topk(count, 1, sorted=False)
+            rows = torch.arange(len(x), device=x.device).repeat_interleave(count)
+            chosen = Chosen(rows, best.indices.flatten(), best.values.relu().flatten())
+        return with_gradient(chosen, x, weight, bias)
 
     def select(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         best = scores.topk(self.options.active, 1)
@@ -182,13 +204,18 @@ class BatchTopK(Dictionary):
         super().__init__(channels, options)
         self.register_buffer("threshold", torch.tensor(-1.0))
 
+    def choose(self, x: Tensor) -> Chosen:
+        with torch.no_grad():
+            z = self.encoder(x).float().relu()
+            bound = z.flatten().topk(len(z) * self.options.active, sorted=False).values.min()
+            self.threshold.copy_(torch.where(self.threshold < 0, bound, self.threshold.lerp(bound, 1 - MOMENTUM)))
+            rows, columns = ((z >= bound) & (z > 0)).nonzero(as_tuple=True)
+            chosen = Chosen(rows, columns, z[rows, columns])
+        return with_gradient(chosen, x, self.encoder.weight, self.encoder.bias)
+
     def select(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        z, bound = scores.relu(), self.threshold
-        if self.training:
-            bound = z.detach().flatten().topk(len(z) * self.options.active, sorted=False).values.min()
-            with torch.no_grad():
-                self.threshold.copy_(torch.where(self.threshold < 0, bound, self.threshold.lerp(bound, 1 - MOMENTUM)))
-        return z * (z >= bound), torch.zeros_like(scores[:, 0])
+        z = scores.relu()
+        return z * (z >= self.threshold), torch.zeros_like(scores[:, 0])
 
 
 class JumpReLU(Dictionary):
