@@ -60,6 +60,20 @@ SIZES = {
 MOST = 256  # elements of a table or series that occlusion hides one by one
 IMAGES = 4  # axes of a batch of images
 Run = tuple[str, dict[str, str]]  # config in configs/selectors, and changes
+SUBSET = {  # of LEX on film reviews: the same number of sentences of each review
+    "model.init_args.mask": json.dumps(
+        {"law": "subset", "size": 8, "estimator": "reinforce", "baseline": "others", "samples": 4}
+    ),
+    "model.init_args.recipe.stages": json.dumps(
+        [
+            {"name": "fit_imputer"},
+            {"name": "predictor", "epochs": 8, "train": ["predictor", "head"]},
+            {"name": "train", "epochs": 16, "train": ["selector", "predictor", "head"], "cosine": True},
+        ]
+    ),
+    "model.init_args.recipe.coefficients": '{"selected": 0}',
+    "model.init_args.recipe.lr": '{"selector": 0.01, "predictor": 0.003, "head": 0.003}',
+}
 
 
 def runs() -> dict[tuple[str, str], Run]:
@@ -74,6 +88,8 @@ def runs() -> dict[tuple[str, str], Run]:
         name = {} if ending == "freqshapes" else {"data.init_args.name": world}
         found |= {(world, model): (f"{CONFIGS[model]}_{ending}", name) for model in (BEHAVIOUR, BLACK_BOX)}
     for world, ending in OTHERS.items():
+        if world == "movies":
+            found[world, "lex, 8 sentences"] = (f"lex_{ending}", SUBSET)
         found |= {(world, "lex"): (f"lex_{ending}", {}), (world, BLACK_BOX): (f"blackbox_{ending}", {})}
     return found
 
