@@ -71,8 +71,8 @@ def report(conversion: Conversion) -> dict[str, Any]:
         "largest score": found.scale,
         "features R2": found.features_r2,
         "code": {key: conversion.metrics.get(key) for key in ("active", "active_total", "dead")},
-        **explained(model, data),
-        **removed(model, data, black_box.cells),
+        **(shown := explained(model, data)),
+        **(removed(model, data) if shown.get("placed") else {}),
         "fit seconds": round(conversion.seconds, 1),
         **timed(model, black_box, data),
     }
@@ -88,25 +88,27 @@ def report(conversion: Conversion) -> dict[str, Any]:
 
 
 def explained(model: SelfInterpretable, data: DataModule) -> dict[str, Any]:
-    """How many units hold an explanation, and the share of the residual, as means over rows."""
+    """How many units hold an explanation, and the share of the residual, as means; whether units have a place."""
     residual = [k for k, unit in enumerate(model.units()) if unit.kind == "residual"]
     needed: list[Tensor] = []
     shares: list[Tensor] = []
+    placed = False
     for batch in NumberedBatches(data.test_dataset(), EXPLAINED, data.batch_size):
         explanation = model.explain(batch["input"].to(model.device))
         if explanation.contributions is None:
             return {}
+        placed = explanation.support is not None
         size = explanation.contributions.double().abs()
         ordered = size.sort(1, descending=True).values.cumsum(1)
         needed.append((ordered < 0.9 * ordered[:, -1:]).sum(1) + 1)
         shares.append(size[:, residual].sum(1) / size.sum(1).clamp_min(1e-300))
-    found: dict[str, Any] = {"reference": model.reference, "units for 90 %": mean_of(needed)}
+    found: dict[str, Any] = {"placed": placed, "reference": model.reference, "units for 90 %": mean_of(needed)}
     return found | ({"residual share": mean_of(shares)} if residual else {})
 
 
-def removed(model: SelfInterpretable, data: DataModule, cells: int) -> dict[str, Any]:
-    """What removing regions does to the score, by few rows; {} where units have no place."""
-    if cells < 2 or not model.additive or model.domain.modality != "image":
+def removed(model: SelfInterpretable, data: DataModule) -> dict[str, Any]:
+    """What removing regions does to the score, by few rows; {} unless inputs are images."""
+    if not model.additive or model.domain.modality != "image":
         return {}
     batches = NumberedBatches(data.test_dataset(), REMOVED, min(data.batch_size, REMOVED))
     reference = reference_inputs(data.projection_dataset())

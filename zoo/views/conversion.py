@@ -86,10 +86,10 @@ def _units(record: Mapping[str, Any]) -> Iterator[Line]:
 
 def _places(record: Mapping[str, Any]) -> Iterator[Line]:
     cells, values = record["cells"], record.get("faithfulness", {})
-    if cells == 1:
-        yield Line("cells", "1", "The features have no place, so explanations do not say where in the input.")
+    if not record.get("placed"):
+        yield Line("cells", str(cells), "The features have no place, so explanations do not say where in the input.")
         return
-    yield Line("cells", str(cells), "Places of the features: explanations say where each unit is active.")
+    yield Line("cells", str(cells), "Places of the features. Explanations say where each unit is active.")
     rows = record.get("faithfulness rows")
     if (value := values.get("mask-out rank correlation")) is not None:
         yield Line(
