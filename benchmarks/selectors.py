@@ -89,7 +89,7 @@ def runs() -> dict[tuple[str, str], Run]:
         found |= {(world, model): (f"{CONFIGS[model]}_{ending}", name) for model in (BEHAVIOUR, BLACK_BOX)}
     for world, ending in OTHERS.items():
         if world == "movies":
-            found[world, "lex, 8 sentences"] = (f"lex_{ending}", SUBSET)
+            found[world, "lex of 8 sentences"] = (f"lex_{ending}", SUBSET)
         found |= {(world, "lex"): (f"lex_{ending}", {}), (world, BLACK_BOX): (f"blackbox_{ending}", {})}
     return found
 
