@@ -14,18 +14,21 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from zoo.concepts.layers.atom_names import AtomNames
+from zoo.concepts.layers.atom_units import atom_units
+from zoo.concepts.layers.cells import cells_of, has_cells
 from zoo.concepts.layers.code_metrics import CodeMetrics
 from zoo.concepts.layers.code_recipe import check_stages, code_recipe
 from zoo.concepts.layers.gallery import Gallery
 from zoo.concepts.layers.projection import collect, moments
 from zoo.concepts.layers.residual import residual_statements
 from zoo.concepts.layers.sparse_codes import CodeOptions, make_dictionary
+from zoo.concepts.layers.token_examples import TokenExamples
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.core.training_examples import TrainingExamples
 from zoo.core.unit_cache import UnitCache
-from zoo.domain import Domain, ImageDomain
+from zoo.domain import Domain, ImageDomain, TextDomain
 from zoo.networks.encoders import create_encoder
 from zoo.networks.image_backbones import Backbone, create_backbone
 from zoo.networks.target_units import in_target_units
@@ -53,30 +56,34 @@ DENSE = Recipe(stages=(Stage("centre"), Stage("gallery"), Stage("last", epochs=1
             "sparse": Small({"head": "sparse", "code": {"kind": "jumprelu", "atoms": 6}, "recipe": DENSE}),
             "pursuit": Small({"head": "explaining", "code": {"kind": "mp", "atoms": 6, "active": 3}}),
             "table": Small({"code": {"kind": "vanilla", "atoms": 6}}, on="table"),
+            "text": Small({"head": "explaining"}, on="text"),
+            "series": Small({"code": {"kind": "batch_topk", "atoms": 6, "active": 2}}, on="series"),
         },
     ),
 )
 class SparseCode(SelfInterpretable):
     """Writes the features of a frozen backbone as sums of few atoms, and scores classes linearly from the atoms.
 
-        f_p = backbone(x)                     (B, d, h, w)   features of P = h w cells; one vector where there is no map
+        f_p = backbone(x)                     (B, P, d)      features of P cells; one vector where there are none
         f̂_p = z_p D + b, z_p >= 0 sparse      (B, m)         atoms D (m, d) of unit length, see `CodeOptions`
         z = mean over cells of z_p            (B, m)         activation; z_p, relative to its largest, is the support
         head "replacing":   score_c = ⟨w_c, mean f̂_p⟩ + a_c = Σ_k z_k ⟨w_c, D_k⟩ + ⟨w_c, b⟩ + a_c
         head "explaining":  score_c = ⟨w_c, mean f_p⟩ + a_c = the same + ⟨w_c, mean (f_p - f̂_p)⟩
         head "sparse":      score_c = Σ_k z_k V_ck + v_c
 
-    w and a are the linear head of a black box with average pooling. "replacing": what atoms do not code is lost to the
-    score. "explaining" keeps the scores of the black box; what the atoms miss is the unit "residual", of activation 1,
-    and each explanation says how much that is. "sparse": V has at most `per_class` weights for each class, see the
-    stage option of that name. At a cell, atom k contributes z_pk ⟨w_c, D_k⟩ / P, exactly. The support of the residual
-    is the size of the error at each cell; its contribution has no exact map.
+    Cells are places of an image's map, tokens of a text, or steps of a series or clip, if the backbone has a state for
+    each; padding is none. w and a are the linear head of a black box with average pooling. "replacing": what atoms do
+    not code is lost to the score. "explaining" keeps the scores of the black box; what the atoms miss is the unit
+    "residual", of activation 1, and each explanation says how much that is. "sparse": V has at most `per_class` weights
+    for each class, see the stage option of that name. At a cell, atom k contributes z_pk ⟨w_c, D_k⟩ / P, exactly. The
+    support of the residual is the size of the error at each cell; its contribution has no exact map.
 
     Start from a trained black box by `teacher: {run: ..., start: true, weight: 0}` of the recipe, which sets backbone
     and head; without one, the first stage trains the head on the backbone as it is. Then the action `centre` measures
     mean and scale of the features, a stage trains the code without labels, and `gallery` stores the top-activating
-    training examples of each atom. The action `name_atoms`, for data with annotated concepts, names each atom by the
-    concept that it ranks best. Nothing trains the backbone, so the run option `cache_features` applies.
+    training examples of each atom; an atom of texts is named by the tokens at which it is strongest. The action
+    `name_atoms`, for data with annotated concepts, names each atom by the concept that it ranks best. Nothing trains
+    the backbone, so the run option `cache_features` applies, except where cells are tokens.
 
     Loss terms: reconstruction (relative squared error of a cell); sparsity (kinds "vanilla" and "jumprelu"); auxiliary
     (the other kinds: dead atoms learn from the error, see `Dictionary`); task. Metrics: see `CodeMetrics`.
@@ -135,7 +142,9 @@ class SparseCode(SelfInterpretable):
             self.images = Gallery(atoms, self.domain.channels, gallery_size, thumbnail)
         else:
             self.backbone = create_encoder(backbone, self.domain)
-            self.images = TrainingExamples(atoms, gallery_size, cells=False)
+            tokens = isinstance(self.domain, TextDomain) and has_cells(self.backbone)
+            made = TokenExamples(atoms, gallery_size) if tokens else None
+            self.images = made or TrainingExamples(atoms, gallery_size, cells=False)
         self.code = make_dictionary(self.backbone.channels, options)
         width = atoms if head == "sparse" else self.backbone.channels
         self.head = in_target_units(nn.Linear(width, len(self.domain.classes)), self.domain)
@@ -147,25 +156,23 @@ class SparseCode(SelfInterpretable):
     # The computation
 
     def evidence(self, x: Tensor) -> Evidence:
-        features = self.backbone(x).float()
-        cells = self._cells(features)
-        coded = self.code(cells.flatten(0, 1))
-        code = coded.code.unflatten(0, cells.shape[:2])
-        error, penalty = (t.view(cells.shape[:2]) for t in (coded.error, coded.penalty))
-        power = ((cells - self.code.mean) / self.code.scale).square().sum(2)
-        state = {"error": error.mean(1), "power": power.mean(1), "penalty": penalty.mean(1)}
-        state |= {"active": (code > 0).sum(2).float().mean(1), "auxiliary": coded.auxiliary.expand(cells.shape[0])}
-        activation, maps = code.mean(1), code
+        cells = cells_of(self.backbone, x)
+        coded = cells.code(self.code)
+        code, error = coded.code, coded.error
+        power = ((cells.features - self.code.mean) / self.code.scale).square().sum(2)
+        state = {"error": cells.mean(error), "power": cells.mean(power), "penalty": cells.mean(coded.penalty)}
+        state |= {"active": cells.mean((code > 0).sum(2).float()), "auxiliary": coded.auxiliary.expand(len(x))}
+        activation, maps = cells.mean(code), code
         if self.head_kind != "sparse":
-            state["black_box"] = self.head(cells.mean(1))
+            state["black_box"] = self.head(cells.mean(cells.features))
         if self.head_kind == "explaining":
             state["residual"] = state["black_box"] - F.linear(activation, *self.linear())  # ⟨w_c, mean (f - f̂)⟩
             activation = torch.cat([activation, torch.ones_like(activation[:, :1])], 1)
             maps = torch.cat([maps, error.sqrt()[..., None]], 2)
-        if self.training or features.ndim != 4:
+        if self.training or cells.grid is None:
             return Evidence(activation, None, state)
         support = maps / maps.amax(1, keepdim=True).clamp_min(1e-12)
-        return Evidence(activation, support.mT.unflatten(2, features.shape[2:]), state)
+        return Evidence(activation, support.mT.unflatten(2, cells.grid), state)
 
     def linear(self) -> tuple[Tensor, Tensor]:
         """Weights (C, m) of the atoms and biases (C,), in fp32."""
@@ -235,28 +242,14 @@ class SparseCode(SelfInterpretable):
     @property
     def examples(self) -> TrainingExamples:
         """The top-activating training examples of each atom."""
-        return self.images.examples if isinstance(self.images, Gallery) else self.images
+        return self.images if isinstance(self.images, TrainingExamples) else self.images.examples
 
     def units(self) -> tuple[Unit, ...]:
         tensors = (self.examples.index, self.names.concept)
         return self._units.get(tensors, self._build_units)
 
     def _build_units(self) -> list[Unit]:
-        pictures = self.images.picture.cpu() if isinstance(self.images, Gallery) else None
-        names, areas = self.names.names(self.domain.concepts), self.names.auc.tolist()
-        units = []
-        for k, (name, area, concept) in enumerate(zip(names, areas, self.names.concept.tolist(), strict=True)):
-            found = self.examples.sources(k)
-            shown = [example["index"] for example in found if example["activation"] > 0]
-            source: dict[str, Any] = {"supervision": "discovered"}
-            if found:
-                source |= {"training examples": shown} if shown else {"dead": True}
-            if concept >= 0:
-                source["AUC of that concept"] = round(area, 3)
-            units.append(Unit(name, "concept", None, source, pictures[k] if pictures is not None and shown else None))
-        if self.head_kind == "explaining":
-            units.append(Unit("residual", "residual", source={"supervision": "none"}))
-        return units
+        return atom_units(self.names, self.images, self.domain, self.head_kind == "explaining")
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
         return residual_statements(terms) if self.head_kind == "explaining" else ()
@@ -266,7 +259,7 @@ class SparseCode(SelfInterpretable):
     @action
     def centre(self, projection_set: ProjectionSet) -> None:
         """Measures mean and scale of the features of the training set."""
-        features = (self._cells(self.backbone(batch["input"])).flatten(0, 1) for batch in projection_set)
+        features = (cells_of(self.backbone, batch["input"]).rows() for batch in projection_set)
         self.code.centre(*moments(features, projection_set))
 
     @action
@@ -276,6 +269,8 @@ class SparseCode(SelfInterpretable):
             assert isinstance(self.domain, ImageDomain)
             field = self.backbone.receptive_field if isinstance(self.backbone, Backbone) else None
             self.images.fill(projection_set, self.domain, self._activation, self._maps, field)
+        elif isinstance(self.images, TokenExamples):
+            self.images.fill(projection_set, self._maps)
         else:
             self.images.find(projection_set, self._activation)
 
@@ -289,11 +284,5 @@ class SparseCode(SelfInterpretable):
         return self.evidence(x).activation[:, : len(self.code.idle)]
 
     def _maps(self, x: Tensor) -> Tensor:
-        support = self.evidence(x).support
-        assert support is not None  # actions run in evaluation mode
-        return support
-
-    @staticmethod
-    def _cells(features: Tensor) -> Tensor:
-        """Cells (B, P, d) of a map (B, d, h, w), or one of vectors (B, d)."""
-        return features.flatten(2).mT if features.ndim == 4 else features[:, None]
+        cells = cells_of(self.backbone, x)
+        return cells.code(self.code).code.mT.unflatten(2, cells.grid or (1,))

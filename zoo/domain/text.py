@@ -90,6 +90,10 @@ class TextDomain(Domain):
     def _tokens(self) -> tuple[str, ...]:
         return self.subwords.pieces if self.tokenizer else self.vocabulary
 
+    def token(self, number: int) -> str:
+        """The token of a number, as in the vocabulary or the tokenizer; "\u2039?\u203a" for unknown ones."""
+        return self._tokens[number - FIRST] if number >= FIRST else "\u2039?\u203a"
+
     @cached_property
     def _number(self) -> dict[str, int]:
         return {token: i + FIRST for i, token in enumerate(self._tokens)}
