@@ -34,7 +34,7 @@ class Stage:
     """Train the backbone on randomly masked inputs (Sum-of-Parts)."""
     anneal: bool = False
     """Let the density of weights (weight-sparse transformers) or the temperature of choices (NODE-GAM) fall from 1 to
-    its target by the end of this stage."""
+    its target by the end of this stage, or the weight of the divergence rise from 0 to 1 (topic models)."""
     each_epoch: tuple[str, ...] = ()
     """Actions to run before every epoch of this stage: with [push], prototypes start each epoch as training patches."""
 
