@@ -161,7 +161,7 @@ class SparseCode(SelfInterpretable):
         code, error = coded.code, coded.error
         power = ((cells.features - self.code.mean) / self.code.scale).square().sum(2)
         state = {"error": cells.mean(error), "power": cells.mean(power), "penalty": cells.mean(coded.penalty)}
-        state |= {"active": cells.mean((code > 0).sum(2).float()), "auxiliary": coded.auxiliary.expand(len(x))}
+        state |= {"active": cells.mean((code > 0).sum(2).float()), "auxiliary": coded.auxiliary.expand(x.shape[0])}
         activation, maps = cells.mean(code), code
         if self.head_kind != "sparse":
             state["black_box"] = self.head(cells.mean(cells.features))
