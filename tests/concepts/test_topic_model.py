@@ -159,7 +159,7 @@ def test_planted_topics_are_recovered() -> None:
     right = explanation.support.argmax(1)  # the topic of each word
     own = torch.tensor([int(next(iter(topic))[1]) for topic in planted])[right]
     assert (own == (data.test.inputs - FIRST) // EACH).float().mean() > 0.95
-    mean_share = model.evidence(data.train.inputs).activation.mean(0)
+    mean_share = model.eval().evidence(data.train.inputs).activation.mean(0)
     assert (model.head.weight @ mean_share).abs().max() < 1e-4  # what the average text has is in the bias
 
 
