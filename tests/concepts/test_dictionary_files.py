@@ -9,6 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import zoo
+from tests import toy
+from zoo.concepts import SparseCode
 from zoo.concepts.layers.dictionary_files import CONFIG, WEIGHTS, read_dictionary, rebase, write_dictionary
 from zoo.concepts.layers.sparse_codes import CodeOptions, make_dictionary
 
@@ -124,3 +127,40 @@ def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:
         (made / CONFIG).write_text(text)
         with pytest.raises(ValueError, match=r"is damaged|holds no mapping"):
             read_dictionary(made)
+
+
+BACKBONE = {"name": "convnet", "widths": [D], "strided": [2]}
+
+
+def test_a_sparse_code_starts_from_a_dictionary_and_its_checkpoint_needs_no_folder(tmp_path: Path) -> None:
+    made = folder(tmp_path / "sae", tensors(), architecture="jumprelu")
+    stages = [
+        {"name": "head", "epochs": 1, "train": ["head"]},
+        {"name": "centre"},
+        {"name": "gallery"},
+        {"name": "measure", "epochs": 1, "train": []},
+    ]
+    code = {"kind": "jumprelu", "atoms": M, "source": str(made)}
+    options = {"gallery_size": 1, "thumbnail": 6, "recipe": {"stages": stages}}
+    model = SparseCode(toy.COLOURS, BACKBONE, code, head="explaining", **options)
+    toy.fit(model, data := toy.ToyData())
+    model.eval()
+    x = data.val.inputs
+    with torch.no_grad():
+        cells = model.backbone(x).flatten(2).mT.flatten(0, 1)
+    expected = read_dictionary(made)(cells).code
+    assert (expected > 0).any() and model.code.mean.abs().sum() > 0  # of the features, by `centre`
+    torch.testing.assert_close(model.code(cells).code, expected, atol=1e-5, rtol=1e-4)
+    scores = model(x)
+    torch.testing.assert_close(scores, model.head(model.backbone(x).mean((2, 3))), atol=1e-5, rtol=1e-4)
+    model.explain(x).check()
+    zoo.save(model, tmp_path / "checkpoint")
+    made.rename(tmp_path / "gone")
+    torch.testing.assert_close(zoo.load(tmp_path / "checkpoint")(x), scores)
+
+
+def test_options_other_than_those_of_the_file_are_refused(tmp_path: Path) -> None:
+    made = folder(tmp_path / "sae", tensors(unit=True), architecture="topk", k=3)
+    for code in ({"kind": "topk", "atoms": M, "active": 4}, {"kind": "vanilla", "atoms": M}):
+        with pytest.raises(ValueError, match=r"its options are code: \{kind: topk, atoms: 12, active: 3\}"):
+            SparseCode(toy.COLOURS, BACKBONE, {**code, "source": str(made)})

@@ -112,9 +112,9 @@ class CBM(SelfInterpretable):
         self.backbone = create_encoder(backbone, self.domain)
         self.concepts = nn.Linear(self.backbone.channels, self.annotated.count)
         sizes = [self.annotated.count, *hidden, len(self.domain.classes)]
-        layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())][:-1]
-        in_target_units(layers[-1], self.domain)
-        self.head = nn.Sequential(*layers) if hidden else layers[0]
+        layers = [layer for a, b in pairwise(sizes[:-1]) for layer in (nn.Linear(a, b), nn.ReLU())]
+        last = in_target_units(nn.Linear(sizes[-2], sizes[-1]), self.domain)
+        self.head = nn.Sequential(*layers, last) if hidden else last
         self.additive = not hidden  # an MLP of concepts has no exact decomposition
         self.space = score_space(self.domain)
 

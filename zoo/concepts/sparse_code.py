@@ -18,10 +18,11 @@ from zoo.concepts.layers.atom_units import atom_units
 from zoo.concepts.layers.cells import cells_of, has_cells
 from zoo.concepts.layers.code_metrics import CodeMetrics
 from zoo.concepts.layers.code_recipe import check_stages, code_recipe
+from zoo.concepts.layers.dictionary_files import rebase, start_from
 from zoo.concepts.layers.gallery import Gallery
 from zoo.concepts.layers.projection import collect, moments
 from zoo.concepts.layers.residual import residual_statements
-from zoo.concepts.layers.sparse_codes import CodeOptions, make_dictionary
+from zoo.concepts.layers.sparse_codes import CodeOptions, Dictionary, make_dictionary
 from zoo.concepts.layers.token_examples import TokenExamples
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
@@ -146,12 +147,18 @@ class SparseCode(SelfInterpretable):
             made = TokenExamples(atoms, gallery_size) if tokens else None
             self.images = made or TrainingExamples(atoms, gallery_size, cells=False)
         self.code = make_dictionary(self.backbone.channels, options)
+        start_from(self.code)
         width = atoms if head == "sparse" else self.backbone.channels
         self.head = in_target_units(nn.Linear(width, len(self.domain.classes)), self.domain)
         self.names = AtomNames(atoms)
         self.code_metrics = CodeMetrics(atoms, head == "replacing" and self.domain.task == "classification")
         self.space = score_space(self.domain)
         self._units = UnitCache()
+
+    @classmethod
+    def offline_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        given = super().offline_arguments(arguments)
+        return {**given, "code": {**(given.get("code") or {}), "source": None}}
 
     # The computation
 
@@ -230,7 +237,8 @@ class SparseCode(SelfInterpretable):
 
     def check_recipe(self) -> None:
         teacher = self.recipe.teacher
-        check_stages(self.stages, self.head_kind, teacher is not None and teacher.start)
+        taught = teacher is not None and teacher.start
+        check_stages(self.stages, self.head_kind, taught, self.code.options.source is not None)
 
     def on_stage_start(self, stage: Stage) -> None:
         if "code" in stage.trained:
@@ -260,7 +268,8 @@ class SparseCode(SelfInterpretable):
     def centre(self, projection_set: ProjectionSet) -> None:
         """Measures mean and scale of the features of the training set."""
         features = (cells_of(self.backbone, batch["input"]).rows() for batch in projection_set)
-        self.code.centre(*moments(features, projection_set))
+        place = rebase if self.code.options.source else Dictionary.centre
+        place(self.code, *moments(features, projection_set))
 
     @action
     def gallery(self, projection_set: ProjectionSet) -> None:

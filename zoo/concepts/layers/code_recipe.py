@@ -37,13 +37,14 @@ def code_recipe(kind: str, head: str, own_head: bool) -> Recipe:
     )
 
 
-def check_stages(stages: Sequence[Stage], head: str, taught: bool) -> None:
+def check_stages(stages: Sequence[Stage], head: str, taught: bool, coded: bool) -> None:
     """Refuses a recipe at whose end there would be no code of the features, or no head.
 
     Args:
         stages: of the recipe.
         head: "replacing", "explaining" or "sparse".
         taught: whether backbone and head are those of a black box.
+        coded: whether there is a trained dictionary to start from.
 
     Raises:
         ValueError: what is missing, or that the backbone is trained.
@@ -58,7 +59,7 @@ def check_stages(stages: Sequence[Stage], head: str, taught: bool) -> None:
             )
         centred = centred or stage.name == "centre"
     trained = {group for stage in stages for group in stage.trained}
-    if "code" not in trained:
+    if "code" not in trained and not coded:
         raise ValueError("no stage trains the code; add one with epochs and train: [code], after {name: centre}.")
     if head == "sparse" and "head" not in trained and not any(stage.per_class for stage in stages):
         raise ValueError("no stage fits the sparse head; add {name: sparsify, per_class: 10} after the code.")

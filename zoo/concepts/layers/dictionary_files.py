@@ -56,6 +56,28 @@ def read_dictionary(folder: str | Path) -> Dictionary:
     return found.eval()
 
 
+def start_from(dictionary: Dictionary) -> None:
+    """Copies the weights of the dictionary that the options name as `source`.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_dictionary`; or the file has another kind or other sizes.
+    """
+    options = dictionary.options
+    if options.source is None:
+        return
+    found = read_dictionary(options.source)
+    sizes = [(d.options.kind, *d.weight.shape) for d in (found, dictionary)]
+    ours, theirs = options.active, found.options.active
+    if sizes[0] != sizes[1] or (options.kind == "topk" and ours != theirs):
+        kind, atoms, channels = sizes[0]
+        active = f", active: {theirs}" if kind == "topk" else ""
+        raise ValueError(
+            f"the dictionary {options.source} is for features of {channels} channels, and the backbone has "
+            f"{sizes[1][2]}; its options are code: {{kind: {kind}, atoms: {atoms}{active}}}."
+        )
+    dictionary.load_state_dict(found.state_dict())
+
+
 @torch.no_grad()
 def write_dictionary(dictionary: Dictionary, folder: str | Path) -> None:
     """Writes a dictionary such that SAELens gives the same codes and reconstructions.

@@ -43,6 +43,9 @@ class CodeOptions:
     Published: 0.001, for trainings on billions of vectors."""
     dead_after: int = 100
     """Atoms that no vector of so many training steps used are dead; the loss "auxiliary" revives them."""
+    source: str | None = None
+    """Folder of a trained dictionary to start from, in the layout of SAELens, see `zoo.concepts.read_dictionary`. The
+    other options must be those of the file; a stage that trains the code is not needed then."""
 
     def __post_init__(self) -> None:
         check_choice(KINDS, kind=self.kind)
