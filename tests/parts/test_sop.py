@@ -11,6 +11,7 @@ from torch.nn import functional as F
 import zoo
 from tests.small_models import IMAGES, ROWS, SENTENCES, TINY_VIT, RandomImages, build, sop
 from tests.toy import COLOURS, ToyData, fit
+from zoo.networks.target_units import assign
 from zoo.parts import SumOfParts
 from zoo.parts.layers.group_generator import highest, straight_through
 from zoo.parts.layers.grouping import Grouping
@@ -134,9 +135,7 @@ def test_regression_is_not_rescaled_without_the_mass() -> None:
         model = zoo.create_model(
             "sop", domain=domain, backbone=CONVNET, elements={"patch": 2}, grouping={"groups": 6}, scale=scale
         ).eval()
-        with torch.no_grad():
-            model.head.weight.zero_()
-            model.head.bias.fill_(5.0)
+        assign(model.head, torch.zeros_like(model.head.weight), torch.full((2,), 5.0))
         scores = model(RandomImages(3).inputs)
         assert torch.allclose(scores, torch.tensor(5.0), atol=1e-5) == expected
         assert model.space == "value"

@@ -53,9 +53,6 @@ TEXTS = {"name": "transformer", "width": 8, "layers": 2, "heads": 2}
         {"backbone": {**IMAGES, "pool": "token", "init_values": 0.5}},
         scale={"head.weight": 5.0},
         variants={
-            "mean": Small({"backbone": {**IMAGES, "pool": "mean", "fc_norm": True}, "units": "layer"}),
-            "token": Small({"units": "token"}),
-            "text": Small({"backbone": TEXTS}, on="text"),
             "words": Small({"backbone": TEXTS, "units": "head_and_token"}, on="text"),
         },
     ),

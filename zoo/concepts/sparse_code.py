@@ -55,10 +55,9 @@ DENSE = Recipe(stages=(Stage("centre"), Stage("gallery"), Stage("last", epochs=1
         variants={
             "explaining": Small({"head": "explaining", "code": {"kind": "batch_topk", "atoms": 6, "active": 2}}),
             "sparse": Small({"head": "sparse", "code": {"kind": "jumprelu", "atoms": 6}, "recipe": DENSE}),
-            "pursuit": Small({"head": "explaining", "code": {"kind": "mp", "atoms": 6, "active": 3}}),
             "table": Small({"code": {"kind": "vanilla", "atoms": 6}}, on="table"),
             "text": Small({"head": "explaining"}, on="text"),
-            "series": Small({"code": {"kind": "batch_topk", "atoms": 6, "active": 2}}, on="series"),
+            "series": Small({"code": {"kind": "mp", "atoms": 6, "active": 3}}, on="series"),
         },
     ),
 )

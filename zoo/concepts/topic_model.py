@@ -53,7 +53,6 @@ RECIPE = Recipe(
     small=Small(
         {"topics": 4, "widths": [8], "least": 1, "most": 1.0},
         scale={"head.weight": 5.0, "decoder.weight": 5.0},
-        variants={"few words": Small({"words": 3, "widths": [8, 8], "concentration": 0.1})},
     ),
 )
 class TopicModel(SelfInterpretable):

@@ -20,7 +20,8 @@ _own: dict[str, Callable[[], nn.Module]] = {}
 
 def is_classifier(name: str) -> bool:
     """Whether a name has the form of one here."""
-    return ":" in name
+    source, colon, last = name.rpartition(":")
+    return bool(colon) and (source in LIBRARIES or last.isidentifier())
 
 
 def register_classifier(name: str, make: Callable[[], nn.Module]) -> None:

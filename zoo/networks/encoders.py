@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import timm
+
 from zoo.domain import AudioDomain, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.networks.audio_encoder import AudioConvNet
 from zoo.networks.base import Encoder
@@ -48,7 +50,7 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
     """
     options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
     if isinstance(domain, ImageDomain):
-        if "pool" in options:
+        if "pool" in options and timm.is_model(str(options.get("name"))):  # other networks have a pool of their own
             return ImageTransformer(domain, **options)
         if options.pop("each_channel", False):
             return Pooled(create_backbone(options, 1), domain.channels)
