@@ -53,7 +53,7 @@ TEXTS = {"name": "transformer", "width": 8, "layers": 2, "heads": 2}
         {"backbone": {**IMAGES, "pool": "token", "init_values": 0.5}},
         scale={"head.weight": 5.0},
         variants={
-            "words": Small({"backbone": TEXTS, "units": "head_and_token"}, on="text"),
+            "text": Small({"backbone": TEXTS}, on="text"),
         },
     ),
 )

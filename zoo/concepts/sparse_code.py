@@ -6,6 +6,7 @@ arXiv 2502.12892. Sparse head: Wong et al., ICML 2021.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -157,7 +158,7 @@ class SparseCode(SelfInterpretable):
     @classmethod
     def offline_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         given = super().offline_arguments(arguments)
-        return {**given, "code": {**(given.get("code") or {}), "source": None}}
+        return {**given, "code": replace(parse_options(CodeOptions, given.get("code"), "code"), source=None)}
 
     # The computation
 
