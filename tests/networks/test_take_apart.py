@@ -48,7 +48,7 @@ def test_a_layer_that_the_head_does_not_average_is_refused() -> None:
     x = torch.randn(2, 3, 9, 9)
     with pytest.raises(ValueError, match=r"mean over the cells of '0.0'; it reads that of 0.1, 0\."):
         take_apart(chain(), x, 2, "0.0")
-    with pytest.raises(ValueError, match="'body', which is no layer of the network"):
+    with pytest.raises(ValueError, match="'body', which is not a layer of the network"):
         take_apart(chain(), x, 2, "body")
     with pytest.raises(ValueError, match=r"its last linear layer is '4' with 2 outputs"):
         take_apart(chain(), x, 5)

@@ -82,6 +82,15 @@ def test_a_constant_target_has_the_unit_1() -> None:
     assert [m.unit.item() for m in units] == [1, 1]
 
 
+def test_units_that_were_measured_are_kept() -> None:
+    """A second fit, or a head that came from a black box: its weights belong to their units."""
+    layer = in_target_units(torch.nn.Linear(2, 1), Domain.from_dict(table(1, 0).domain))
+    for scale in (10.0, 500.0):
+        y = scale * torch.arange(4.0)[:, None]
+        measure_targets(layer, lambda y=y: ProjectionSet(torch.utils.data.TensorDataset(torch.zeros(4, 2), y)))
+    assert [round(m.unit.item(), 3) for m in layer.modules() if isinstance(m, TargetUnits)] == [11.18, 11.18]
+
+
 def test_layers_of_classifiers_are_plain() -> None:
     domain = Domain.from_dict(table(1, 0).domain | {"task": "classification", "classes": ["a", "b"]})
     assert not parametrize.is_parametrized(in_target_units(torch.nn.Linear(2, 2), domain))

@@ -1,4 +1,4 @@
-"""Files are written whole, and what is no regular file is left alone."""
+"""Files are written completely, and devices and folders are never replaced."""
 
 import os
 import stat

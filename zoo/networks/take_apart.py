@@ -59,7 +59,7 @@ def take_apart(network: nn.Module, x: Tensor, classes: int, layer: str | None = 
         near = list(found)[-SHOWN:]
         raise ValueError(
             f"the head '{head}' does not read the mean over the cells of '{layer}'"
-            + ("" if layer in dict(own.named_modules()) else ", which is no layer of the network")
+            + ("" if layer in dict(own.named_modules()) else ", which is not a layer of the network")
             + (f"; it reads that of {', '.join(near)}." if near else "; there is no such layer. Leave out the layer.")
         )
     name = layer or (list(found)[-1] if found else head)

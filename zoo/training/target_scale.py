@@ -16,13 +16,15 @@ def measure_targets(model: nn.Module, training_set: Callable[[], ProjectionSet])
     """Gives the layers of a model that predicts values mean and standard deviation of the targets of the training set.
 
     Without it a target of some hundreds would need more steps than a training has. Where no layer adds the mean, the
-    unit is the root mean square. A target that is constant has the unit 1.
+    unit is the root mean square. A target that is constant has the unit 1. Units that were measured before, or copied
+    from a black box with its head, are kept, because the learned weights belong to them.
 
     Args:
         model: layers of other models are left alone.
         training_set: gives the training set; not called unless it is needed.
     """
-    if not (layers := target_units(model)):
+    layers = target_units(model)
+    if not layers or any(bool((layer.unit != 1).any() or (layer.origin != 0).any()) for layer in layers):
         return
     rows, count = training_set(), len(layers[0].unit)
     sums = torch.zeros(2, count, dtype=torch.float64, device=layers[0].unit.device)

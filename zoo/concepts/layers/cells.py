@@ -31,7 +31,7 @@ class Cells:
         return (values * self.share.view(*self.share.shape, *[1] * (values.ndim - 2))).sum(1)
 
     def rows(self) -> Tensor:
-        """The features of the cells that are no padding, (N, d)."""
+        """The features (N, d) of all cells except padding."""
         return self.features.flatten(0, 1) if self.share is None else self.features[self.share > 0]
 
     def code(self, dictionary: Dictionary) -> Coded:
