@@ -6,6 +6,7 @@ import torch
 from zoo.additive.layers.blocks import BinColumn
 from zoo.additive.layers.fit import AdditiveTables, FitOptions, fit_additive
 from zoo.additive.layers.likelihood import Task
+from zoo.additive.layers.purify import purify_pair
 
 ROWS = 6000
 COLUMNS = [BinColumn(32, True), BinColumn(20, True), BinColumn(5, False), BinColumn(16, True)]
@@ -68,6 +69,17 @@ def test_standard_errors_are_of_the_right_size() -> None:
     for k in range(3):
         true = curves[k] - curves[k][bins[:, k]].mean()
         assert 0.4 < float(((found.mains[k][:, 0] - true) / found.errors[k][:, 0]).square().mean()) < 2
+
+
+def test_standard_errors_of_pairs_are_of_the_right_size() -> None:
+    bins, curves, pair = table()
+    target = truth(bins, curves, pair) + torch.randn(ROWS, generator=torch.Generator().manual_seed(2))
+    found = fit_additive(bins, COLUMNS, target, "regression", options=FitOptions(pairs=[(0, 1)]))
+    density = torch.zeros(pair.shape, dtype=torch.double)
+    density.index_put_((bins[:, 0], bins[:, 1]), density.new_ones(()), accumulate=True)
+    pure, *_ = purify_pair(pair.double(), density)
+    missed = (found.tables[0][..., 0] - pure) / found.pair_errors[0][..., 0]
+    assert 0.4 < float(missed.square().mean()) < 2
 
 
 def test_curves_of_two_classes_are_recovered() -> None:

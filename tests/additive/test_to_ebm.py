@@ -64,6 +64,9 @@ def test_scores_are_equal(kind: str) -> None:
     importance = ebm.term_importances()
     assert len(importance) == 4 + len(model.effects.used) and importance.max() > 0.1
     back = from_ebm(ebm)
+    first, kept = model.curves()[4].error, back.curves()[4].error
+    assert first is not None and kept is not None and float(first.max()) > 0
+    assert float(kept.max()) == float(first.max())
     if kind == "two":
         changed = model.edited([{"unit": "u", "remove": True}])
         assert difference(changed, ebm_of(changed), cells) < 1e-6

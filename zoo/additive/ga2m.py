@@ -57,7 +57,7 @@ class GA2M(UnitLogits):
     by penalised maximum likelihood: main effects by Newton steps, pairs ranked by FAST on what is left, then both in
     turns; the smoothness of every table is estimated on the training rows too. Pairs have no main effects left in them
     (`zoo.additive.layers.purify`) and every table has the mean 0 over the training rows, so that the tables are unique.
-    Curves of columns have standard errors.
+    All tables have standard errors.
 
     For two classes and for a single value the activation of a unit is the number in its table. `curves()` are the model
     itself; `edited` and `train.py edit` change them.
@@ -240,8 +240,9 @@ class GA2M(UnitLogits):
             effects.errors[k, : len(error), output:last] = error.to(effects.errors)
             effects.merged[k, : len(merged)] = merged.to(effects.merged)
         places = {pair: p for p, pair in enumerate(effects.used)}
-        for pair, table in zip(found.pairs, found.tables, strict=True):
-            effects.pairs[places[pair], : table.shape[0], : table.shape[1], output:last] = table.to(effects.pairs)
+        for pair, table, error in zip(found.pairs, found.tables, found.pair_errors, strict=True):
+            place = (places[pair], slice(table.shape[0]), slice(table.shape[1]), slice(output, last))
+            effects.pairs[place], effects.pair_errors[place] = table.to(effects.pairs), error.to(effects.pair_errors)
 
     def curves(self) -> tuple[Curve, ...]:
         """The curve of each unit, which is the model itself.

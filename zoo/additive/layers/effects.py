@@ -32,6 +32,7 @@ class Effects(nn.Module):
         merged: (K, S) coarse bin of each bin.
         columns: (P, 2) numbers of the columns of each pair, the lower one first; -1 for a pair that is not used.
         pairs: (P, Q, Q, C').
+        pair_errors: (P, Q, Q, C') standard errors, to three digits; 0 if they are not known.
         pair_density: (P, Q, Q) share of the training rows.
     """
 
@@ -42,6 +43,7 @@ class Effects(nn.Module):
     merged: Tensor
     columns: Tensor
     pairs: Tensor
+    pair_errors: Tensor
     pair_density: Tensor
 
     def __init__(self, domain: TableDomain, outputs: int, pairs: int, most: int, coarse: int) -> None:
@@ -57,6 +59,7 @@ class Effects(nn.Module):
         self.register_buffer("merged", torch.zeros(count, size, dtype=torch.int16))
         self.register_buffer("columns", torch.full((pairs, 2), -1))
         self.register_buffer("pairs", torch.zeros(pairs, self.side, self.side, outputs))
+        self.register_buffer("pair_errors", torch.zeros(self.pairs.shape, dtype=torch.bfloat16))
         self.register_buffer("pair_density", torch.zeros(pairs, self.side, self.side))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,15 +100,15 @@ class Effects(nn.Module):
             n = len(axis)
             known = None if bool((error[:n] < 0).any()) else per_class(error[:n], domain).abs()
             curves.append(Curve(axis.column, (axis,), per_class(main[:n], domain), density[:n], known))
-        for name, pair, (i, j), density in zip(
-            self.names()[len(axes) :], self.pairs, self.columns.tolist(), self.pair_density, strict=True
-        ):
+        numbers = (self.columns.tolist(), self.pairs, self.pair_errors.float(), self.pair_density)
+        for name, (i, j), pair, error, density in zip(self.names()[len(axes) :], *numbers, strict=True):
             if i < 0:
                 curves.append(no_curve(name, 2, len(domain.classes)))
                 continue
             both = (self._coarse(axes[i], i), self._coarse(axes[j], j))
             n, m = map(len, both)
-            curves.append(Curve(name, both, per_class(pair[:n, :m], domain), density[:n, :m]))
+            known = per_class(error[:n, :m], domain).abs() if bool(error.any()) else None
+            curves.append(Curve(name, both, per_class(pair[:n, :m], domain), density[:n, :m], known))
         return tuple(curves)
 
     def _coarse(self, axis: Axis, column: int) -> Axis:
@@ -130,11 +133,10 @@ class Effects(nn.Module):
                 )
             # Two scores are half the number and minus that: their difference is the number.
             values = curve.values if self.mains.shape[2] > 1 or curve.values.shape[-1] == 1 else curve.values.diff()
-            place, n = k - len(self.mains), len(curve.axes[0])
-            if place < 0:
-                self.mains[k, :n] = values
-                if curve.error is not None:
-                    halves = curve.error.shape[-1] > self.mains.shape[2]
-                    self.errors[k, :n] = 2 * curve.error[..., :1] if halves else curve.error
-            else:
-                self.pairs[place, :n, : len(curve.axes[1])] = values
+            pair = k - len(self.mains)
+            tables, errors = (self.mains, self.errors) if pair < 0 else (self.pairs, self.pair_errors)
+            entries = (k if pair < 0 else pair, *(slice(len(axis)) for axis in curve.axes))
+            tables[entries] = values
+            if curve.error is not None:
+                halves = curve.error.shape[-1] > self.mains.shape[2]
+                errors[entries] = (2 * curve.error[..., :1] if halves else curve.error).to(errors)

@@ -69,6 +69,7 @@ class AdditiveTables:
         errors: for each column (bins, C') posterior standard errors of the main effects, given the pairs.
         pairs: numbers of the two columns of each pair.
         tables: for each pair (coarse bins, coarse bins, C'), of mean 0 over the rows along each row and column.
+        pair_errors: for each pair (coarse bins, coarse bins, C') the same errors, given all other effects.
         coarse: for each column (bins,) the coarse bin of each bin, which the tables of pairs use.
         noise: variance of the residual (regression), else 1.
         freedom: (C',) effective degrees of freedom.
@@ -80,6 +81,7 @@ class AdditiveTables:
     errors: list[Tensor]
     pairs: list[tuple[int, int]]
     tables: list[Tensor]
+    pair_errors: list[Tensor]
     coarse: list[Tensor]
     noise: float
     freedom: list[float]
@@ -210,6 +212,7 @@ def _pure(rows: Rows, mains: MainEffects, pairs: PairEffects, ranking: list[tupl
         errors=[mains.errors(k) * rows.unit for k in numbers],
         pairs=[pair.columns for pair in pairs.pairs],
         tables=tables,
+        pair_errors=[pairs.errors(pair) * rows.unit for pair in pairs.pairs],
         coarse=pairs.coarse,
         noise=rows.noise * rows.unit**2,
         freedom=[mains.freedom(output) + pairs.freedom(output) for output in range(rows.outputs)],

@@ -75,6 +75,7 @@ def _fill(model: GA2M, ebm: Any, edges: Sequence[list[float]]) -> None:
             rows = [_rows(c, c, model.effects.bins.columns[k]) for c, k in zip(sides, features, strict=True)]
             place = (used, slice(len(rows[0])), slice(len(rows[1])))
             effects.pairs[place] = table[rows[0]][:, rows[1]]
+            effects.pair_errors[place] = error[rows[0]][:, rows[1]].to(effects.pair_errors)
             effects.pair_density[place] = (weight[rows[0]][:, rows[1]] / weight.sum())[..., 0]
             effects.columns[used] = torch.tensor(features)
             used += 1

@@ -9,7 +9,8 @@ from torch import Tensor
 from zoo.additive.layers.blocks import FLOAT, BinColumn, Block, pair_block, pair_table
 from zoo.additive.layers.counts import coarse_bins, pair_counts
 from zoo.additive.layers.fast import rank_pairs
-from zoo.additive.layers.reml import solve, updated
+from zoo.additive.layers.purify import purify_pair
+from zoo.additive.layers.reml import Posterior, solve, updated
 from zoo.additive.layers.rows import Rows
 
 
@@ -24,6 +25,7 @@ class Pair:
         coefficients: for each column of scores (r,).
         scales: for each column of scores (m,).
         freedom: effective degrees of freedom, for each column of scores.
+        posteriors: of the coefficients, for each column of scores; None before the first step.
         gram: (r, r) of a regression, without the noise.
     """
 
@@ -33,6 +35,7 @@ class Pair:
     coefficients: list[Tensor]
     scales: list[Tensor]
     freedom: list[float]
+    posteriors: list[Posterior | None]
     gram: Tensor | None = None
 
 
@@ -96,7 +99,8 @@ class PairEffects:
         block = pair_block(self.columns[i], self.columns[j], occupied, rank)
         outputs = range(self.rows.outputs)
         zero = [torch.zeros(block.basis.shape[1], dtype=FLOAT) for _ in outputs]
-        return Pair((i, j), cell.to(torch.int32), block, zero, [block.start for _ in outputs], [0.0 for _ in outputs])
+        scales, freedom = [block.start for _ in outputs], [0.0 for _ in outputs]
+        return Pair((i, j), cell.to(torch.int32), block, zero, scales, freedom, [None for _ in outputs])
 
     def _bins(self, k: int) -> Tensor:
         return self.coarse[k][self.rows.bins[k]]
@@ -116,6 +120,7 @@ class PairEffects:
                 posterior = solve(gram, moment, pair.scales[output] @ pair.block.spectra)
                 pair.scales[output] = updated(pair.scales[output], pair.block, posterior, slice(None))
                 pair.coefficients[output], pair.freedom[output] = posterior.mode, posterior.freedom
+                pair.posteriors[output] = posterior
             delta = (basis @ (pair.coefficients[output] - old))[pair.cell]
             self.rows.score[:, output] += delta
             residual -= curvature * delta
@@ -154,6 +159,21 @@ class PairEffects:
         """The table (merged bins, merged bins, C') of a pair."""
         one, two = (self.columns[k] for k in pair.columns)
         return torch.stack([pair_table(one, two, theta) for theta in pair.coefficients], 2)
+
+    def errors(self, pair: Pair) -> Tensor:
+        """Posterior standard errors (merged bins, merged bins, C') of the purified table, given the other effects.
+
+        Purification is linear, so that of the basis functions gives the table's covariance.
+        """
+        one, two = (self.columns[k] for k in pair.columns)
+        each = torch.eye(len(pair.coefficients[0]), dtype=FLOAT)
+        basis, *_ = purify_pair(torch.stack([pair_table(one, two, row) for row in each], 2), self.density(pair))
+        found = []
+        for posterior in pair.posteriors:
+            if posterior is None:
+                return basis.new_zeros(*basis.shape[:2], len(pair.posteriors))
+            found.append((basis[..., posterior.kept] @ posterior.root().T).square().sum(-1).sqrt())
+        return torch.stack(found, 2)
 
     def density(self, pair: Pair) -> Tensor:
         """Weight of the rows in each cell of a pair's table."""

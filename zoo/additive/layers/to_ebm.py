@@ -63,8 +63,9 @@ def to_ebm_json(model: GA2M) -> dict[str, Any]:
         terms.append(_term([names[k]], *(_picked(table, [side]) for table in tables)))
     for p, (i, j) in enumerate(effects.used):
         place, both = (slice(None, len(coarse[i])), slice(None, len(coarse[j]))), [small[i], small[j]]
-        table, density = effects.pairs[p][place], effects.pair_density[p][place][..., None]
-        terms.append(_term([names[i], names[j]], *(_picked(t, both) for t in (table, 0 * table, density))))
+        table, error = effects.pairs[p][place], effects.pair_errors[p][place].float()
+        density = effects.pair_density[p][place][..., None]
+        terms.append(_term([names[i], names[j]], *(_picked(t, both) for t in (table, error, density))))
     ebm = {
         "outputs": [_output(model)],
         "intercept": model.intercept.tolist(),

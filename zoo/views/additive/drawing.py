@@ -43,6 +43,7 @@ font-variant-numeric:tabular-nums}
 .zoo svg .here circle{fill:var(--ink);stroke:var(--paper);stroke-width:1.5}
 .zoo .map .ground{fill:var(--ground)}
 .zoo .map .pale{fill:var(--paper);opacity:.62}
+.zoo .map .unsure{stroke:var(--soft);stroke-width:.7;opacity:.8;fill:none}
 .zoo .here .halo{fill:none;stroke:var(--paper);stroke-width:4.5}
 .zoo .here .frame{fill:none;stroke:var(--ink);stroke-width:2}
 """

@@ -1,6 +1,10 @@
-"""A unit of two columns as a heat map: blue above 0, orange below, pale where there are no training rows."""
+"""A unit of two columns as a heat map: blue above 0, orange below, pale where there are no training rows.
+
+Cells that are not more than one standard error from 0 are hatched.
+"""
 
 from itertools import groupby, pairwise
+from math import ceil, floor
 
 import torch
 from torch import Tensor
@@ -13,6 +17,7 @@ WIDTH, LEFT, TOP, DOWN = 340, 92, 6, 150
 LEVEL, SLANTED = 34, 62  # height below the map, with level and with slanted labels
 ACROSS = WIDTH - LEFT - 8
 SHADES = 12  # of each colour
+HATCH = 5  # distance of the lines of hatched cells
 LETTERS, FEW = 11, 14  # of a label, and labels that are written
 
 
@@ -45,20 +50,40 @@ def _cells(shown: Shown, up: Scale, right: Scale) -> str:
     """A path for each shade; neighbouring cells of a row that have the same one are one rectangle."""
     shades, empty = shades_of(shown.values), shown.curve.density <= 0
     paths: dict[int, str] = {}
-    pale = ""
+    pale, unsure = "", _unsure(shown)
+    hatched = ""
     columns = right.spans()
     for i, (low, high) in enumerate(up.spans()):
         top, tall = TOP + DOWN * (1 - high), DOWN * (high - low)
         for shade, start, end in _runs(shades[i]):
             paths[shade] = paths.get(shade, "") + _box(columns[start][0], columns[end - 1][1], top, tall)
         pale += "".join(_box(columns[a][0], columns[b - 1][1], top, tall) for none, a, b in _runs(empty[i]) if none)
+        hatched += "".join(_hatches(columns[a][0], columns[b - 1][1], top, tall) for on, a, b in _runs(unsure[i]) if on)
     drawn = "".join(
         f"<path class='{'up' if shade > 0 else 'down'}' fill-opacity='{abs(shade) / SHADES:.3g}' d='{path}'/>"
         for shade, path in sorted(paths.items())
         if shade
     )
     frame = f"<path class='ground' d='{paths.get(0, '')}'/>"
-    return f"{frame}{drawn}<path class='pale' d='{pale}'/>"
+    lines = f"<path class='unsure' d='{hatched}'/>" if hatched else ""
+    return f"{frame}{drawn}<path class='pale' d='{pale}'/>{lines}"
+
+
+def _unsure(shown: Shown) -> Tensor:
+    """(n, m) bool: cells with training rows whose value is at most one standard error."""
+    if shown.error is None:
+        return torch.zeros_like(shown.values, dtype=torch.bool)
+    return (shown.values.abs() <= shown.error) & (shown.curve.density > 0).cpu()
+
+
+def _hatches(left: float, right: float, top: float, tall: float) -> str:
+    """Slanted lines of 45 degrees within a box, at the same places of the map in every box."""
+    x, end, lines = LEFT + ACROSS * left, LEFT + ACROSS * right, ""
+    for place in range(ceil((x - top - tall) / HATCH), floor((end - top) / HATCH) + 1):
+        start, stop = max(x, place * HATCH + top), min(end, place * HATCH + top + tall)
+        if stop > start:
+            lines += f"M{start:.4g} {start - place * HATCH:.4g}l{stop - start:.3g} {stop - start:.3g}"
+    return lines
 
 
 def _runs(row: Tensor) -> list[tuple[int, int, int]]:
@@ -128,6 +153,13 @@ def entry_of(scale: Scale, place: Place) -> int | None:
     if axis.kind == "points":
         return int((places - place.number).abs().argmin())
     return int(torch.bucketize(torch.tensor(place.number, dtype=torch.double), places, right=True))
+
+
+def cell_value(values: Tensor, shown: Shown) -> float:
+    """The number of a table (n, m) at the place of the row; 0 if an axis has no such label."""
+    scales = map(scale_of, shown.curve.axes)
+    cell = [entry_of(scale, place) for scale, place in zip(scales, shown.places, strict=True)]
+    return 0.0 if None in cell else float(values[tuple(cell)])
 
 
 def _short(name: str, most: int) -> str:

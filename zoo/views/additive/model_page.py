@@ -109,7 +109,9 @@ def _legend(curves: Sequence[Curve], domain: TableDomain) -> str:
     text += " Bars below them and percentages show where the training rows are"
     text += "; shading and whiskers are ± one standard error." if any(c.error is not None for c in curves) else "."
     if any(len(curve.axes) == 2 for curve in curves):
-        text += " Maps are blue above 0 and orange below, and pale where there are no training rows."
+        text += " Maps are blue above 0 and orange below, and pale where there are no training rows"
+        known = any(curve.error is not None for curve in curves if len(curve.axes) == 2)
+        text += "; hatched values are at most one standard error from 0." if known else "."
     return text
 
 

@@ -7,6 +7,7 @@ from zoo.domain import TableDomain
 from zoo.views import whatif
 from zoo.views.additive.chart import value_at
 from zoo.views.additive.drawing import drawing
+from zoo.views.additive.heat import cell_value
 from zoo.views.additive.scale import Place, place_of
 from zoo.views.additive.shown import Shown, relative_of
 from zoo.views.markup import escape
@@ -125,12 +126,15 @@ def _table(row: Row) -> TableDomain:
 
 def _error(row: Row, curve: Curve | None) -> str:
     """The standard error at the place of the row."""
-    if curve is None or curve.error is None or len(curve.axes) != 1:
+    if curve is None or curve.error is None:
         return ""
     shown = shown_of(row, curve)
     if shown.error is None:
         return ""
-    error = value_at(Shown(curve, shown.error, None, shown.columns, shown.places))
+    if len(curve.axes) == 1:
+        error = value_at(Shown(curve, shown.error, None, shown.columns, shown.places))
+    else:
+        error = cell_value(shown.error, shown)
     return f"<span class='error'> · ± {error:.2g} standard error</span>"
 
 
