@@ -6,7 +6,7 @@ and one-hot categories (whole numbers for boosted trees and EBM). EBM is run if 
 
 Each row of the page is the mean over the folds: AUC (one against the rest) or RMSE on test rows, Brier score, expected
 calibration error, CPU seconds of a fit (all with one thread), milliseconds to explain a row in a batch of 256, and
-kilobytes of a checkpoint. An interval is the 95 % bootstrap interval over the pooled test rows. Finished folds are kept
+kilobytes of a checkpoint. An interval is the 95 % bootstrap interval over the pooled test rows. Finished rows are kept
 in benchmarks/TABLES.json, so that an interrupted run continues. Writes benchmarks/TABLES.md.
 """
 

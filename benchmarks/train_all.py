@@ -168,7 +168,7 @@ def trained(name: str, more: list[str], runs: Path, teacher: Path | None = None)
 def taught(name: str) -> bool:
     """Whether the recipe of a config has a teacher."""
     config = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text(encoding="utf-8"))
-    return "teacher" in (config["model"]["init_args"].get("recipe") or {})
+    return "teacher" in (config["model"].get("init_args", {}).get("recipe") or {})
 
 
 def device() -> str:
