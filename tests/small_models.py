@@ -20,7 +20,7 @@ from tests.subwords import BERT, transformers, wordpiece
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small as Settings
 from zoo.core.registry import small_of
-from zoo.domain import AudioDomain, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.domain import AudioDomain, Domain, GraphDomain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.sparse_head import run_on
 
@@ -43,6 +43,9 @@ SENTENCES = TextDomain(
 )
 SERIES = SeriesDomain(classes=IMAGES.classes, variables=("pulse", "pressure"), length=11)
 CLIPS = AudioDomain(classes=IMAGES.classes, rate=1000, seconds=0.2, bands=6, window=64, hop=16)
+GRAPHS = GraphDomain(
+    classes=IMAGES.classes, features=("charge", "element = C"), edge_features=("length",), nodes=5, edges=6
+)
 TEXTS = ("good food", "bad loud place", "quiet", "an unknown place !", "food food food food food food food food")
 PROMPTS = ("for a", "x = [1,", "if a:\n", "print(", "def f(a")
 TINY_VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
@@ -52,6 +55,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "text": {"name": "transformer", "width": 8, "layers": 1, "heads": 2},
     "series": {"name": "convnet1d", "widths": [8, 8], "kernels": [4, 3]},
     "audio": {"name": "audio_convnet", "timbre": [[4, 3]], "rhythm": [5], "width": 4, "channels": 8, "stride": 2},
+    "graph": {"name": "gin", "width": 4},
 }
 
 
@@ -134,7 +138,8 @@ def named_code_domain() -> Domain:
 def domain_of(modality: str, concepts: bool, classes: int = 3) -> Domain:
     if modality == "code":
         return named_code_domain()
-    domain: Domain = {"image": IMAGES, "table": ROWS, "text": SENTENCES, "series": SERIES, "audio": CLIPS}[modality]
+    domains = (IMAGES, ROWS, SENTENCES, SERIES, CLIPS, GRAPHS)
+    domain: Domain = {one.modality: one for one in domains}[modality]
     domain = replace(domain, classes=domain.classes[-classes:])
     return replace(domain, concepts=CONCEPTS) if concepts and modality == "image" else domain
 
@@ -147,6 +152,8 @@ def inputs_of(domain: Domain, kind: str) -> Tensor:
         return rows_of_table()
     if domain.modality in ("series", "audio"):
         return torch.randn(5, *domain.shape, generator=torch.Generator().manual_seed(1))
+    if domain.modality == "graph":
+        return domain.example(5, torch.Generator().manual_seed(1))
     texts = TEXTS if domain.modality == "text" else PROMPTS
     return torch.stack([domain.preprocess(text) for text in texts])  # pyright: ignore
 

@@ -1,6 +1,6 @@
 """All that `import zoo` offers, and the only list of families."""
 
-from zoo import additive, circuits, concepts, parts, prototypes, selectors
+from zoo import additive, circuits, concepts, graphs, parts, prototypes, selectors
 from zoo.checkpoints.pretrained import load_checkpoint as load
 from zoo.checkpoints.save import save
 from zoo.checkpoints.shipped import list_checkpoints
@@ -26,6 +26,7 @@ __all__ = [
     "convert",
     "create_model",
     "fit",
+    "graphs",
     "list_checkpoints",
     "list_models",
     "load",

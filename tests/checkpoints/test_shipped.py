@@ -1,5 +1,6 @@
 """The checkpoints that come with the package: whole, documented, small, and at least one of every model."""
 
+import json
 import math
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from zoo.checkpoints.model_card import require_complete
 from zoo.checkpoints.tensor_files import read_tensors
 from zoo.checkpoints.verify import verify
 from zoo.core import registry
-from zoo.domain import AudioDomain, CodeDomain, Domain, ImageDomain, SeriesDomain, TableDomain
+from zoo.domain import AudioDomain, CodeDomain, Domain, GraphDomain, ImageDomain, SeriesDomain, TableDomain
+from zoo.domain.graph_text import IS
 from zoo.utils.package_files import PACKAGE
 
 ROOT = PACKAGE.parent / "checkpoints"
@@ -81,6 +83,13 @@ def some_file(domain: Domain, folder: Path) -> Path:
         soundfile = pytest.importorskip("soundfile")
         soundfile.write(folder / "x.wav", [math.sin(i / 5) for i in range(domain.samples)], domain.rate)
         return folder / "x.wav"
+    if isinstance(domain, GraphDomain):
+        nodes, edges = (
+            dict(name.split(IS) if IS in name else (name, 0.5) for name in names)
+            for names in (domain.features, domain.edge_features)
+        )
+        (folder / "x.json").write_text(json.dumps({"nodes": [nodes, nodes], "edges": [[0, 1, edges]]}))
+        return folder / "x.json"
     text = "for i in range(3):\n    print(i)\n" if isinstance(domain, CodeDomain) else "a warm and funny film"
     path = folder / ("x.py" if isinstance(domain, CodeDomain) else "x.txt")
     path.write_text(text)

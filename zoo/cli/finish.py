@@ -22,6 +22,7 @@ INPUTS = {
     "table": "ROW.csv",
     "series": "SERIES.csv",
     "audio": "CLIP.wav",
+    "graph": "GRAPH.json",
 }
 
 

@@ -7,7 +7,17 @@ import torch
 from torch import Tensor
 
 from zoo.core.evidence import Unit
-from zoo.domain import AudioDomain, CodeDomain, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.domain import (
+    AudioDomain,
+    CodeDomain,
+    Domain,
+    GraphDomain,
+    ImageDomain,
+    SeriesDomain,
+    TableDomain,
+    TextDomain,
+)
+from zoo.domain.graph import Graph
 from zoo.utils.functional import high_activation_box, upsample
 
 ALONE = ("group", "patch")  # kinds of units that see exactly their support
@@ -32,7 +42,8 @@ def places_of(
         (top, left, bottom, right) in pixels of the model's input, of the first 50 units or of all that see only their
         support; of a series: "segments", each with its variables, its first and last "steps" from 0, and their "time";
         of a clip: "segments", each with its first and last "frames" and their "time" in seconds; of a table:
-        "features", the names of raw columns. Empty for other supports.
+        "features", the names of raw columns; of a graph: the names of "nodes", and "edges" as pairs of them. Empty for
+        other supports.
     """
     if isinstance(domain, ImageDomain) and support.ndim == 3 and not any(unit.kind in ALONE for unit in units):
         boxes = boxes_of(support[:MOST], domain.size)
@@ -51,6 +62,9 @@ def places_of(
         return [{"segments": _moments(one, domain)} for one in seen]
     if isinstance(domain, TableDomain) and support.shape[1:] == domain.shape:
         return [{"features": domain.columns_of(one)} for one in seen]
+    if isinstance(domain, GraphDomain) and support.shape[1:] == domain.shape[:1]:
+        graph = domain.graph(x, text)
+        return [_of_graph(one, graph, domain.nodes) for one in seen]
     return [{} for _ in units]
 
 
@@ -77,6 +91,14 @@ def seen_tokens(domain: TextDomain, x: Tensor, seen: Tensor) -> Tensor:
 def _words(words: Sequence[str], seen: Tensor) -> dict[str, Any]:
     positions = [i for i, (_, s) in enumerate(zip(words, seen.tolist(), strict=False)) if s]  # without padding
     return {"words": [words[i] for i in positions], "positions": positions}
+
+
+def _of_graph(seen: Tensor, graph: Graph, edges_from: int) -> dict[str, Any]:
+    names, ends = graph.names, zip(graph.edges, graph.ends, strict=True)
+    return {
+        "nodes": [name for name, i in zip(names, graph.nodes, strict=True) if seen[i]],
+        "edges": [[names[a], names[b]] for j, (a, b) in ends if seen[edges_from + j]],
+    }
 
 
 def _cells(seen: Tensor, size: tuple[int, int], source: Mapping[str, Any]) -> list[list[int]]:

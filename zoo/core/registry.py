@@ -20,6 +20,7 @@ FAMILIES = (
     "additive",
     "circuits",
     "concepts",
+    "graphs",
     "parts",
     "prototypes",
     "selectors",
@@ -89,7 +90,7 @@ def register(name: str, *, modality: str | tuple[str, ...], paper: str, small: S
 
     Args:
         name: lower-case key, as in `create_model(name)` and in checkpoints; in the zoo, the name of the model's file.
-        modality: what the model reads ("image", "text", "series", "table", "code"), one or several.
+        modality: what the model reads ("image", "text", "series", "table", "graph", "code"), one or several.
         paper: authors, venue and year.
         small: the configuration that the contract suite tests.
 

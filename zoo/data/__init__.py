@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.data.real.cub import CUB
     from zoo.data.real.digits import Digits
     from zoo.data.real.eraser_movies import EraserMovies
+    from zoo.data.real.graph_files import GraphFiles
     from zoo.data.real.image_folder import ImageFolder
     from zoo.data.real.mnist_add import MNISTAdd
     from zoo.data.real.series import SeriesArchive
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
     from zoo.data.synthetic.canvas import CanvasDigits
     from zoo.data.synthetic.decoys import DecoyDigits
     from zoo.data.synthetic.fields import DensityFields
+    from zoo.data.synthetic.motif_graphs import BA2Motifs, SPMotif
     from zoo.data.synthetic.panels import SwitchingPanels
     from zoo.data.synthetic.part_birds import PartBirds
     from zoo.data.synthetic.planted_circuit import PlantedCircuit
     from zoo.data.synthetic.planted_series import PlantedSeries
+    from zoo.data.synthetic.rule_molecules import RuleMolecules
     from zoo.data.synthetic.rules import RuleTable
     from zoo.data.synthetic.sprites import Sprites
     from zoo.data.synthetic.stroke_digits import StrokeDigits
@@ -55,6 +58,7 @@ __all__ = [
     "SST2",
     "Adult",
     "AudioTable",
+    "BA2Motifs",
     "CEBaB",
     "CanvasDigits",
     "CodeData",
@@ -65,13 +69,16 @@ __all__ = [
     "Digits",
     "EraserMovies",
     "ForcedArtefact",
+    "GraphFiles",
     "ImageData",
     "ImageFolder",
     "MNISTAdd",
     "PartBirds",
     "PlantedCircuit",
     "PlantedSeries",
+    "RuleMolecules",
     "RuleTable",
+    "SPMotif",
     "SeriesArchive",
     "SeriesArrays",
     "SeriesTable",

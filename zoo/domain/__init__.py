@@ -8,6 +8,7 @@ from zoo.domain.audio import AudioDomain
 from zoo.domain.base import Domain
 from zoo.domain.code import CodeDomain
 from zoo.domain.columns import Column
+from zoo.domain.graph import GraphDomain
 from zoo.domain.image import ImageDomain, fault_of, open_image
 from zoo.domain.series import SeriesDomain
 from zoo.domain.subwords import read_tokenizer
@@ -19,6 +20,7 @@ __all__ = [
     "CodeDomain",
     "Column",
     "Domain",
+    "GraphDomain",
     "ImageDomain",
     "SeriesDomain",
     "TableDomain",

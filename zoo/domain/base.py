@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo.utils.errors import did_you_mean
+from zoo.utils.paths import find_files
 
 TASKS = ("classification", "multilabel", "regression")
 
@@ -137,6 +138,14 @@ class Domain:
             ValueError: the file cannot be read.
         """
         return []
+
+    def files(self, folder: Path) -> list[Path]:
+        """All files below a folder that `read` accepts, sorted by path.
+
+        Raises:
+            OSError: a folder cannot be read.
+        """
+        return find_files(folder, self.endings)
 
     def raw(self, path: str | Path) -> Any:
         """Reads a file with one input into what `preprocess` takes.

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from zoo.domain import CodeDomain, Domain, TextDomain
-from zoo.utils.paths import find_files
 
 LONGEST_STEM = 60  # characters, of up to four bytes each
 ROW = re.compile(r" row \d+$")  # follows the path in the name of a row of a table
@@ -63,7 +62,7 @@ def inputs_of(inputs: Iterable[str], domain: Domain) -> Iterator[Input]:
     for given in inputs:
         path = Path(given)
         if _is_dir(path):
-            yield from chain.from_iterable(_rows(found, domain) for found in find_files(path, domain.endings))
+            yield from chain.from_iterable(_rows(found, domain) for found in domain.files(path))
         elif isinstance(domain, TextDomain | CodeDomain) and path.suffix.lower() not in domain.endings:
             # A single word with a dot inside is a file for a domain of texts, but may well be code.
             if " " not in given and (_is_file(path) or (isinstance(domain, TextDomain) and path.suffix)):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.domain import AudioDomain, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.domain import AudioDomain, Domain, GraphDomain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.domain.text import PAD, UNKNOWN
 from zoo.networks.smoothing import smooth
 from zoo.utils.checks import check_at_least
@@ -22,6 +22,7 @@ class Elements:
     texts       words, S = (T,), or sentences, S = (sentences,); a question before a separator is never hidden;
                 all pieces of a word, where a tokenizer cuts it, are one element
     tables      features                                         S = (F,)
+    graphs      nodes and edges; the edges of a hidden node are hidden too    S = (n + m,)
 
     Args:
         domain: of the inputs.
@@ -68,11 +69,15 @@ class Elements:
             return tuple(f"patch at {r * step}, {c * step}" for r in range(self.grid[0]) for c in range(self.grid[1]))
         if isinstance(domain, SeriesDomain):
             return tuple(f"{v} at {t * step}" for t in range(self.grid[0]) for v in domain.variables)
+        if isinstance(domain, GraphDomain):
+            return tuple(f"node {i}" for i in range(domain.nodes)) + tuple(f"edge {j}" for j in range(domain.edges))
         kind = "sentence" if self.sentences else "word"
         return tuple(f"{kind} {i + 1}" for i in range(self.count))
 
     def present(self, x: Tensor) -> Tensor | None:
         """(B, L) bool, the elements that each input has to choose from; None if every input has all of them."""
+        if isinstance(self.domain, GraphDomain):
+            return x[..., 0] > 0
         if not isinstance(self.domain, TextDomain):
             return None
         words = (x != PAD) & ~self.domain.question(x)
@@ -113,6 +118,8 @@ class Elements:
             return tiles.reshape(-1, 1, h * p, w * p)[..., :height, :width]
         if isinstance(self.domain, SeriesDomain):
             return mask.view(-1, *self.grid).repeat_interleave(self.patch, 1)[:, : x.shape[1]]
+        if isinstance(self.domain, GraphDomain):
+            return mask[..., None]
         if not isinstance(self.domain, TextDomain):
             return mask
         if self.several:
@@ -150,6 +157,8 @@ class Elements:
         shown = self.expand(mask, x)
         if isinstance(self.domain, TextDomain):
             return torch.where(shown.bool(), x, UNKNOWN if fill == "token" else PAD).where(x != PAD, PAD)
+        if isinstance(self.domain, GraphDomain):  # an absent row is 0, whatever the fill; no row is half there
+            return torch.where(shown.bool(), x, 0.0)
         if fill == "zero":
             rest = x.new_zeros(())
         elif fill != "token":

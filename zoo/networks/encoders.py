@@ -5,10 +5,11 @@ from typing import Any
 
 import timm
 
-from zoo.domain import AudioDomain, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.domain import AudioDomain, Domain, GraphDomain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.networks.audio_encoder import AudioConvNet
 from zoo.networks.base import Encoder
 from zoo.networks.classifiers import is_classifier
+from zoo.networks.gin import GIN
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import Pooled, create_backbone
 from zoo.networks.series_encoder import SeriesConvNet
@@ -30,6 +31,7 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
     | tables | "mlp" | those of `zoo.networks.table_encoders.MLP` |
     | tables | "identity" | none |
     | series | "convnet1d" | those of `zoo.networks.series_encoder.SeriesConvNet` |
+    | graphs | "gin" | those of `zoo.networks.gin.GIN` |
     | audio | "audio_convnet" | those of `zoo.networks.audio_encoder.AudioConvNet` |
     | texts | "convnet1d" | those of `zoo.networks.text_convnet.TextConvNet` |
     | texts | "transformer" | those of `zoo.networks.text_encoders.TextTransformer` |
@@ -69,6 +71,11 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
             raise ValueError(f"the backbone of a series is 'convnet1d'; got '{name}'.")
         check_options(SeriesConvNet, options, f"backbone '{name}'")
         return SeriesConvNet(len(domain.variables), **options)
+    if isinstance(domain, GraphDomain):
+        if name != "gin":
+            raise ValueError(f"the backbone of a graph is 'gin'; got '{name}'.")
+        check_options(GIN, options, f"backbone '{name}'")
+        return GIN(domain, **options)
     if isinstance(domain, AudioDomain):
         if name != "audio_convnet":
             raise ValueError(f"the backbone of audio is 'audio_convnet'; got '{name}'.")

@@ -16,7 +16,10 @@ REQUIREMENTS: dict[str, tuple[str, Callable[[Subject], bool]]] = {
     "additive": ("an additive model", lambda s: s.additive),
     "classes": ("at least two classes", lambda s: s.domain.task == "classification" and len(s.domain.classes) > 1),
     "concepts": ("units that are annotated concepts", lambda s: hasattr(s.model, "annotated")),
-    "continuous": ("continuous inputs; tokens are discrete", lambda s: s.domain.modality not in ("text", "code")),
+    "continuous": (
+        "continuous inputs; tokens, nodes and edges are discrete",
+        lambda s: s.domain.modality not in ("text", "code", "graph"),
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""Elements of an input (pixels, values of a series, features, tokens), and masks over them.
+"""Elements of an input (pixels, values of a series, features, tokens, nodes and edges), and masks over them.
 
 A mask (B, N) covers the N flattened elements; True marks the elements that are removed or selected.
 """
@@ -16,12 +16,16 @@ TOKENS = ("text", "code")  # modalities whose inputs are token ids, 0 for paddin
 
 
 def element_shape(domain: Domain) -> tuple[int, ...]:
-    """(H, W) for images, whose channels form one element; the input shape for all other modalities."""
+    """(H, W) for images, whose channels form one element; nodes and edges of graphs; else the input shape."""
+    if domain.modality == "graph":
+        return domain.shape[:1]
     return domain.shape[-2:] if domain.modality == "image" else domain.shape
 
 
 def present(x: Tensor, domain: Domain) -> Tensor:
-    """(B, N) bool: all elements except the padding of token sequences."""
+    """(B, N) bool: all elements except the padding of token sequences and of graphs."""
+    if domain.modality == "graph":
+        return x[..., 0] > 0
     if domain.modality in TOKENS:
         return x != 0
     return torch.ones(len(x), math.prod(element_shape(domain)), dtype=torch.bool, device=x.device)
@@ -30,6 +34,8 @@ def present(x: Tensor, domain: Domain) -> Tensor:
 def over_input(mask: Tensor, domain: Domain) -> Tensor:
     """A mask (..., N) reshaped to broadcast with inputs (..., *shape)."""
     mask = mask.unflatten(-1, element_shape(domain))
+    if domain.modality == "graph":
+        return mask.unsqueeze(-1)
     return mask.unsqueeze(-3) if domain.modality == "image" else mask
 
 
@@ -54,7 +60,8 @@ def cells_of(grid: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
 def random_masks(x: Tensor, ids: Tensor, domain: Domain, shares: tuple[float, ...], count: int, seed: int) -> Tensor:
     """(B, n, N) bool: n random masks per sample, independent of the model.
 
-    Rectangles for images, time spans on some variables for series, spans of tokens, sets of features for tables.
+    Rectangles for images, time spans on some variables for series, spans of tokens, sets of features for tables,
+    and of nodes and edges for graphs.
 
     Args:
         x: (B, ...) inputs.
@@ -83,7 +90,8 @@ def random_masks(x: Tensor, ids: Tensor, domain: Domain, shares: tuple[float, ..
         return (span[..., None] & chosen[:, :, None]).flatten(2)
     features = existing.shape[1]
     keys = uniform(ids, count * features, seed, "features").view(len(x), count, features)
-    return keys.argsort(2).argsort(2) < (share * features).round().clamp_min(1)[:, None]
+    keys = keys.masked_fill(~existing[:, None], math.inf)
+    return keys.argsort(2).argsort(2) < (share * existing.sum(1)[:, None]).round().clamp_min(1)[..., None]
 
 
 def _rectangles(share: Tensor, draw: Tensor, height: int, width: int) -> Tensor:

@@ -40,6 +40,18 @@ class Mean:
         return torch.where(over_input(mask, self.domain), self.value.to(x), x[:, None])
 
 
+class Removal:
+    """Removes nodes and edges of a graph; a removed node's edges leave with it."""
+
+    name = "removal"
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+
+    def __call__(self, x: Tensor, mask: Tensor, ids: Tensor) -> Tensor:
+        return torch.where(over_input(mask, self.domain), 0.0, x[:, None])
+
+
 class Blur:
     """The image after a Gaussian blur, whose sigma is a share of the shorter side."""
 
@@ -202,6 +214,7 @@ NAMES = {
     "series": ("marginal", "conditional Gaussian", "mean"),
     "audio": ("marginal", "mean"),
     "text": ("mask token", "tokens of the corpus"),
+    "graph": ("removal",),
     "code": ("tokens of the corpus",),  # code has no unknown token
 }
 
@@ -228,6 +241,7 @@ def imputers_for(domain: Domain, reference: Tensor, names: Sequence[str] = (), s
     wanted = names or [name for name in known if small or name != "conditional Gaussian"]
     makers = {
         "mean": lambda: Mean(reference, domain),
+        "removal": lambda: Removal(domain),
         "blur": lambda: Blur(domain),
         "noisy linear": lambda: NoisyLinear(domain, seed=seed),
         "marginal": lambda: Marginal(reference, domain, seed),

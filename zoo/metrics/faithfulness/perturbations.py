@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.io import decode_jpeg, encode_jpeg
 
-from zoo.domain import Domain, ImageDomain
+from zoo.domain import Domain, GraphDomain, ImageDomain
 from zoo.metrics.faithfulness.elements import TIMED, TOKENS, element_shape
 from zoo.metrics.faithfulness.streams import integers, normal_like, uniform
 
@@ -163,6 +163,19 @@ class DroppedTokens(Perturbation):
         return (~kept).long().argsort(dim=1, stable=True), place < kept.sum(1, keepdim=True)
 
 
+class DroppedEdges(Perturbation):
+    """Removes a share `severity` of the edges of graphs of at most `nodes` nodes: at least one, never all."""
+
+    name = "dropped edges"
+
+    def __init__(self, nodes: int, share: float, seed: int = 0) -> None:
+        self.nodes, self.severity, self.seed = nodes, share, seed
+
+    def __call__(self, x: Tensor, ids: Tensor) -> Tensor:
+        dropped = some_tokens(x[:, self.nodes :, 0], ids, self.severity, self.seed, self.name)
+        return torch.cat([x[:, : self.nodes], x[:, self.nodes :].masked_fill(dropped[..., None], 0.0)], 1)
+
+
 def some_tokens(x: Tensor, ids: Tensor, share: float, seed: int, stream: str) -> Tensor:
     """(B, T) bool: a random share of the tokens of x (B, T): at least one, never all, never padding."""
     existing = x != 0
@@ -184,6 +197,8 @@ def perturbations_for(domain: Domain, reference: Tensor, seed: int = 0) -> list[
         unknown = UnknownTokens if domain.modality == "text" else None  # code has no unknown token
         kinds = [kind for kind in (unknown, DroppedTokens) if kind is not None]
         return [kind(share, seed) for kind in kinds for share in (0.05, 0.1, 0.2)]
+    if isinstance(domain, GraphDomain):
+        return [DroppedEdges(domain.nodes, share, seed) for share in (0.05, 0.1, 0.2)]
     noise: list[Perturbation] = [Noise(sigma, seed) for sigma in (0.05, 0.1, 0.2)]
     if not isinstance(domain, ImageDomain):
         return noise + [Quantise(reference, domain, bits) for bits in (8, 6, 4)]

@@ -148,7 +148,8 @@ def measure(
     setting = Setting(subject, filled, changes, seed, evaluator, factors, remove_factor)
     metrics = {key: METRICS[key][1](setting) for key in choose(names)}
     lacking: dict[str, str] = {}
-    blank = reference.mean(0) if reference.is_floating_point() else None
+    mean = reference.is_floating_point() and subject.domain.modality != "graph"  # graphs have none
+    blank = reference.mean(0) if mean else None
     for batch in track(batches, "faithfulness", shown=progress):
         x = batch["input"].to(subject.model.device)
         moved = (batch[name].to(x.device) if name in batch else None for name in ("target", "regions", "concepts"))
