@@ -96,7 +96,7 @@ def test_every_entry_is_complete() -> None:
     for entry in registry.entries():
         assert entry.name == entry.name.lower()
         assert entry.family and entry.paper and entry.summary[-1:] in (".", "?")
-        assert set(entry.modality) <= {"image", "text", "code", "series", "table", "audio"} and entry.modality
+        assert set(entry.modality) <= {"image", "text", "code", "series", "table", "audio", "graph"} and entry.modality
 
 
 def test_what_is_read_from_files_is_what_the_decorators_say() -> None:

@@ -110,13 +110,13 @@ EDGES = [
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_what_is_no_graph_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="the graph is not JSON|the graph has no 'nodes'"):
+    with pytest.raises(ValueError, match=r"the graph is not JSON|the graph has no 'nodes'"):
         DOMAIN.preprocess(text)
 
 
 @pytest.mark.parametrize("nodes", COUNTS)
 def test_a_wrong_number_of_nodes_is_refused(nodes: Any) -> None:
-    with pytest.raises(ValueError, match="no nodes|'nodes' must be|has -?\\d+ nodes; the"):
+    with pytest.raises(ValueError, match=r"no nodes|'nodes' must be|has -?\d+ nodes; the"):
         PLAIN.preprocess(json.dumps({"nodes": nodes}))
 
 
@@ -134,7 +134,7 @@ def test_wrong_edges_are_refused(edges: Any, message: str) -> None:
 
 def test_a_graph_that_is_too_large_names_the_option() -> None:
     with pytest.raises(
-        ValueError, match="has 5 nodes; the model reads at most 4. Train with data whose option `nodes`"
+        ValueError, match=r"has 5 nodes; the model reads at most 4\. Train with data whose option `nodes`"
     ):
         PLAIN.preprocess('{"nodes": 5}')
     edges = [[a, b] for a in range(4) for b in range(a)]
@@ -147,7 +147,7 @@ def test_a_tensor_whose_edges_lead_nowhere_is_refused(end: float) -> None:
     x = PLAIN.example(3, torch.Generator().manual_seed(0))
     PLAIN.check(x, "Model")
     x[1, 4, 2] = end
-    with pytest.raises(ValueError, match=f"ends of edge 0 in row 1 of the batch; expected whole numbers from 0 to 3"):
+    with pytest.raises(ValueError, match="ends of edge 0 in row 1 of the batch; expected whole numbers from 0 to 3"):
         PLAIN.check(x, "Model")
 
 
@@ -206,7 +206,7 @@ def test_tables_that_do_not_fit_are_refused_with_the_line(tmp_path: Path, table:
         file.write(f"{line}\n")
     with pytest.raises(ValueError, match=message):
         read_graphs(tmp_path / "graphs.csv")
-    with pytest.raises(ValueError, match="graphs are read from graphs.csv"):
+    with pytest.raises(ValueError, match=r"graphs are read from graphs\.csv"):
         read_graphs(tmp_path / "nodes.csv")
     (tmp_path / "edges.csv").unlink()
     with pytest.raises((FileNotFoundError, ValueError)):

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.small_models import IMAGES, ROWS, SENTENCES
+from tests.small_models import GRAPHS, IMAGES, ROWS, SENTENCES
 from zoo.domain import ImageDomain, TextDomain
 from zoo.domain.text import PAD, UNKNOWN
 from zoo.networks.elements import Elements
@@ -131,3 +131,17 @@ def test_a_region_touches_every_element_that_it_covers_in_part() -> None:
     pixels = torch.zeros(1, 1, 12, 10)
     pixels[..., 11, 9] = 1
     assert Elements(IMAGES, patch=5).touched(pixels, torch.zeros(1, 3, 12, 10))[0].nonzero().flatten().tolist() == [5]
+
+
+@torch.no_grad()
+def test_hidden_nodes_and_edges_of_a_graph_are_absent() -> None:
+    elements, x = Elements(GRAPHS), GRAPHS.example(2, torch.Generator().manual_seed(0))
+    assert elements.grid == (11,) and elements.names()[4:6] == ("node 4", "edge 0")
+    present = elements.present(x)
+    assert present is not None and torch.equal(present, x[..., 0] == 1)
+    mask = torch.ones(2, 11, dtype=torch.bool)
+    mask[:, [0, 6]] = False
+    for fill in ("zero", "mean", "token"):
+        hidden = elements.hide(x, mask, fill)
+        assert not hidden[:, [0, 6]].any() and torch.equal(hidden[mask], x[mask])
+    assert torch.equal(elements.hide(x, mask.float() / 2, "zero"), elements.hide(x, mask, "zero"))

@@ -89,7 +89,10 @@ def broken(change: Any, at: int = 3) -> list[Any]:
         ([{"nodes": 1, "lable": "a"}], "graph 1: there is no 'label'; did you mean 'lable'"),
         (graphs(split="test"), "no graphs to train on"),
         (graphs(1), "1 class to train on"),
-        ([g | {"nodes": [{"mass": float("nan"), "element": "C"}] * 2} for g in graphs()], "graph 1: node 0, 'mass' is nan"),
+        (
+            [g | {"nodes": [{"mass": float("nan"), "element": "C"}] * 2} for g in graphs()],
+            "graph 1: node 0, 'mass' is nan",
+        ),
         (graphs(split="train") + graphs(2, split="test", label="prime"), "classes that the train split lacks: prime"),
         (
             graphs(split="train") + graphs(2, split="test", nodes=[{"mass": 1}] * 2),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from torch import Tensor
 
-from zoo.domain import ImageDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.domain import GraphDomain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.metrics.faithfulness.elements import cells_of, element_shape, over_input, present, random_masks
 from zoo.metrics.faithfulness.imputers import (
     NAMES,
@@ -176,6 +176,20 @@ def test_tokens() -> None:
     assert bool((MaskToken(TEXT)(x, masks, torch.arange(1)) == 1).all())
     drawn = CorpusTokens(reference, TEXT)(x, masks, torch.arange(1))
     assert set(drawn.unique().tolist()) == {2, 5} and (drawn == 2).double().mean() == pytest.approx(0.75, abs=0.02)
+
+
+def test_nodes_and_edges_of_graphs_are_removed() -> None:
+    graphs = GraphDomain(classes=("a", "b"), nodes=4, edges=5)
+    x = graphs.example(3, torch.Generator().manual_seed(0))
+    (remove,) = imputers_for(graphs, x)
+    masks = random_masks(x, torch.arange(3), graphs, (0.3, 0.6), 4, 0)
+    there = present(x, graphs)
+    assert masks.shape == (3, 4, 9) and not (masks & ~there[:, None]).any()
+    assert torch.equal(masks.sum(2)[0], (there[0].sum() * torch.tensor([0.3, 0.6, 0.3, 0.6])).round().long())
+    removed = remove(x, masks, torch.arange(3))
+    for one, mask, left in zip(x, masks, removed, strict=True):
+        for m, row in zip(mask, left, strict=True):
+            assert not row[m].any() and torch.equal(row[~m], one[~m])
 
 
 def test_unknown_imputer() -> None:

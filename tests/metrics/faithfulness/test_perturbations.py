@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from zoo.domain import Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.domain import Domain, GraphDomain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.metrics.faithfulness import perturbations_for
 from zoo.metrics.faithfulness.perturbations import (
     Brightness,
@@ -151,3 +151,15 @@ def test_tokens_are_replaced_or_dropped(length: int, share: float, i: int) -> No
     assert drop(x, ids)[0].tolist() == kept + [0] * (15 - len(kept))
     back = drop.undo(drop(x, ids), x, ids)  # each in its old place, and 0 where it was dropped
     assert back.equal(torch.where(torch.isin(x, torch.tensor(kept)), x, 0))
+
+
+def test_a_share_of_the_edges_of_graphs_is_dropped() -> None:
+    graphs = GraphDomain(classes=("a", "b"), features=("f",), nodes=20, edges=24)
+    x, ids = graphs.example(4, torch.Generator().manual_seed(0)), torch.arange(4)
+    for drop in perturbations_for(graphs, x):
+        less = drop(x, ids)
+        graphs.check(less, "test")
+        assert less[:, :20].equal(x[:, :20])
+        lost = (less[:, 20:] != x[:, 20:]).any(2)
+        assert not less[:, 20:][lost].any()
+        assert lost.sum(1).tolist() == [max(round(drop.severity * n), 1) for n in x[:, 20:, 0].sum(1).tolist()]

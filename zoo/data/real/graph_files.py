@@ -91,5 +91,4 @@ class GraphFiles(GraphData):
 
 
 def _part(graphs: Graphs, rows: list[int]) -> Graphs:
-    graph, names = ([values[i] for i in rows] for values in (graphs.graphs, graphs.names))
-    return Graphs(graph, graphs.targets[rows], names)
+    return Graphs([graphs.graphs[i] for i in rows], graphs.targets[rows], [graphs.names[i] for i in rows])

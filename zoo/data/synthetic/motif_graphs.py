@@ -34,7 +34,7 @@ class MotifGraphs(SyntheticBenchmark):
     also_removable = ("base",)
     ceiling = 1.0
 
-    def __init__(self, count: int = 800, test_count: int = 100, **loading: Any) -> None:
+    def __init__(self, count: int, test_count: int, **loading: Any) -> None:
         super().__init__(**loading)
         check_at_least(1, count=count, test_count=test_count)
         self.counts = {"train": count, "val": test_count, "test": test_count}
@@ -49,8 +49,13 @@ class BA2Motifs(MotifGraphs):
     Differs from the published data: they are not drawn anew, and some of their graphs are not connected.
 
     Args:
-        **options: of `MotifGraphs`.
+        count: number of training graphs.
+        test_count: number of test graphs, and of validation graphs.
+        **loading: the options of `DataModule`.
     """
+
+    def __init__(self, count: int = 800, test_count: int = 100, **loading: Any) -> None:
+        super().__init__(count, test_count, **loading)
 
     def make_domain(self) -> GraphDomain:
         return GraphDomain(classes=("ring", "house"), nodes=25, edges=26)
