@@ -68,3 +68,20 @@ def tiny_bert(folder: Path) -> Path:
     )
     (folder / "tokenizer.json").write_text(wordpiece(), encoding="utf-8")
     return folder
+
+
+def tiny_classifier(folder: Path, classes: tuple[str, ...] = ("good", "bad"), kind: str = "bert") -> Any:
+    """A classifier as a user may have fine-tuned it, written to a folder with its tokenizer; all weights are random."""
+    library, torch = transformers(), pytest.importorskip("torch")
+    sizes = {"dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 16} if kind == "distilbert" else {}
+    options = {key: value for key, value in BERT.items() if key != "model_type" and not (sizes and "num" in key)}
+    labels: dict[str, Any] = {"num_labels": len(classes), "id2label": dict(enumerate(classes)), "pad_token_id": 0}
+    config = library.AutoConfig.for_model(kind, **(sizes or options), **labels)
+    config.vocab_size, config.max_position_embeddings = BERT["vocab_size"], 18
+    network = library.AutoModelForSequenceClassification.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape))
+    network.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(wordpiece(), encoding="utf-8")
+    return network

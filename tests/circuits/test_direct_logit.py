@@ -31,6 +31,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "text": TEXT,
     "padded text": {**TEXT, "pooling": "padded"},
     "text of BERT": {"name": "hf", "config": BERT},
+    "classifier of text of BERT": {"name": "hf", "config": BERT, "pooling": "first", "pooler": "tanh"},
     "converted": {"name": "small.py:vit", "layer": "network.head", "head": "network.head", "form": "vector"},
 }
 

@@ -16,7 +16,8 @@ import zoo
 from tests.cli.pictures_run import write_pictures
 from zoo.cli.main import main
 from zoo.conversion import report, targets
-from zoo.data import ConceptToy, ImageFolder
+from zoo.conversion.budget import Trial, search
+from zoo.data import ConceptToy, ImageFolder, Table
 from zoo.networks import classifiers
 from zoo.training.black_box_file import load_network
 
@@ -165,3 +166,73 @@ def test_other_models_and_tables(home: Path) -> None:
         zoo.convert(Tokens(False), pictures, "posthoc_cbm", folder="heads")
     model, report = zoo.convert(Tokens(False), pictures, "prototype_head", folder="heads", epochs=1, trainer=quiet)
     assert report["model"] == "protosvit" and report["units"] == len(model.units()) == 200
+
+
+def values_table(rows: int = 60) -> tuple[str, nn.Module]:
+    """A table of two values that a network predicts nearly, and that network, on standardised features."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(rows, 3, generator=generator)
+    last = nn.Linear(6, 2)
+    network = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), last)
+    with torch.no_grad():
+        last.bias.copy_(torch.tensor([200.0, -1.0]))
+        last.weight[0] *= 30
+        standardised = (x - x.mean(0)) / x.std(0)
+        y = network(standardised) + torch.randn(rows, 2, generator=generator) * torch.tensor([1.0, 0.05])
+    lines = [",".join(f"{v:.6f}" for v in (*row, *values)) for row, values in zip(x.tolist(), y.tolist(), strict=True)]
+    return "\n".join(["a,b,c,price,weight", *lines]), network
+
+
+def test_a_network_of_values(home: Path) -> None:
+    torch.manual_seed(0)
+    text, network = values_table()
+    Path("values.csv").write_text(text)
+    data = Table("values.csv", target=["price", "weight"], task="regression", batch_size=16)
+    quiet = {"accelerator": "cpu", "progress": False}
+    model, record = zoo.convert(network, data, folder="values", epochs=1, trainer=quiet, code={"atoms": 8, "active": 2})
+    x = torch.stack([data.test_dataset()[i]["input"] for i in range(6)])
+    explanation = model.explain(x).check()
+    with torch.no_grad():
+        torch.testing.assert_close(explanation.scores, network(x), rtol=1e-5, atol=1e-5)
+    targets = torch.stack([row["target"] for row in map(data.test_dataset().__getitem__, range(12))])
+    inputs = torch.stack([row["input"] for row in map(data.test_dataset().__getitem__, range(12))])
+    with torch.no_grad():
+        error = (network(inputs) - targets).square().mean(0)
+    r2 = (1 - error / targets.var(0, correction=0)).mean().item()
+    assert record["test rows"] == 12 and record["R2"]["black box"] == pytest.approx(r2, rel=1e-4)
+    assert record["RMSE"]["model"]["price"] == pytest.approx(error[0].sqrt().item(), rel=1e-3)
+    assert record["R2"]["units"] < record["R2"]["model"] and record["agreement"]["model"] == pytest.approx(1, abs=1e-6)
+    page = Path("values/convert.html").read_text()
+    assert "Root mean squared error: price" in page and "R² of the units alone" in page
+    with pytest.raises(ValueError, match="the head 'sparse' of sparse_code predicts classes, and the data have values"):
+        zoo.convert(network, data, folder="values", head="sparse")
+    with pytest.raises(ValueError, match="convert networks of values to sparse_code, direct_logit"):
+        zoo.convert(network, data, "posthoc_cbm", folder="values")
+
+
+def test_phrases(home: Path) -> None:
+    torch.manual_seed(0)
+    quiet = {"accelerator": "cpu", "progress": False}
+    pictures = ImageFolder("pictures", size=(32, 32), batch_size=4)
+    with pytest.raises(ValueError, match="needs scores of concepts for the training items"):
+        zoo.convert(Tokens(False), pictures, "labelfree", folder="phrases")
+    options = {"scores": "random", "concepts": ["a tail", "a beak"], "lam": 1.0}
+    model, record = zoo.convert(Tokens(False), pictures, "labelfree", folder="phrases", trainer=quiet, **options)
+    assert [unit.name for unit in model.units()] == ["a tail", "a beak"] and record["model"] == "labelfree"
+    x = model.domain.example(2, torch.Generator().manual_seed(0))
+    assert torch.equal(zoo.load("phrases/checkpoint").explain(x).scores, model.explain(x).scores)
+
+
+def test_the_sparse_head_within_a_budget(home: Path) -> None:
+    assert convert("module:my_network.py:make", "--head", "sparse", "--budget", "0.01") == 0
+    record = json.loads(Path("out/convert.json").read_text())
+    assert record["head"] == "sparse" and record["budget"]["what"] == "weights of a class"
+    model = zoo.load("out/checkpoint")
+    assert int((model.head.weight != 0).sum(1).max()) <= record["budget"]["chosen"]
+    assert model.explain(model.domain.example(2, torch.Generator().manual_seed(0))).check()
+
+
+def test_without_a_size_within_the_budget_the_best_is_taken() -> None:
+    quality = {1: 0.2, 2: 0.6, 3: 0.5, 4: 0.4}
+    found = search((1, 2, 3, 4), 0.1, lambda size: Trial(size, quality[size], 0.9, None))
+    assert (found.chosen, found.within) == (2, False) and [trial.size for trial in found.trials] == [2, 3, 4]

@@ -77,7 +77,8 @@ class DirectLogit(UnitLogits):
     detail "sources" (B, K, T): the exact contribution from each token, class token, registers and special tokens first.
 
     Encoders built like BERT have norms after their layers, so that only the last layer is split: heads, MLP, and the
-    states that it reads, with both of its norms held.
+    states that it reads, with both of its norms held. If the encoder has a pooler φ(A h + a), its factors φ(u) / u are
+    held too.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`): images or texts.

@@ -33,11 +33,12 @@ CONFIG, SEARCH = "convert.yaml", "budget.json"  # what `fit` is given, and the s
 
 
 def convert(arguments: list[str]) -> int:
-    """Converts a trained classifier to a self-interpretable model of its features, and compares the two.
+    """Converts a trained network to a self-interpretable model of its features, and compares the two.
 
-    The classifier is taken apart at its last linear layer, and a model that reads the same features is trained by
-    `fit`, whose options may follow, such as --model.init_args.code.atoms 64 or --trainer.accelerator cpu. OUTPUT gets
-    the run of `fit` with the checkpoint, the classifier as a black box, and the report (convert.html, convert.json).
+    The network, of classes or values, is taken apart at its last linear layer, and a model that reads the same features
+    is trained by `fit`, whose options may follow, such as --model.init_args.code.atoms 64 or --trainer.accelerator cpu.
+    OUTPUT gets the run of `fit` with the checkpoint, the network as a black box, and the report (convert.html,
+    convert.json).
     """
     options, overrides = make_parser().parse_known_args(arguments)
     folder: Path = options.output
@@ -54,7 +55,7 @@ def convert(arguments: list[str]) -> int:
         target = find_target(options.to, options.head, domain)
         black_box = open_black_box(options.model, data, domain, folder, weights=options.weights, layer=options.layer)
         folder.mkdir(parents=True, exist_ok=True)
-        section = {"cache_features": can_cache(data)} | section
+        section = {"cache_features": can_cache(data, black_box.network.backbone)} | section
         found = find_size(options, target, black_box, data, section, overrides, resumed)
         size = found and found.chosen
         write_text(folder / CONFIG, dump_yaml(config_of(options, target, black_box, domain, section, size)))
@@ -82,7 +83,10 @@ def make_parser() -> CommandParser:
     parser.add_argument("--layer", metavar="NAME", help="with the features (default: the last that the head averages)")
     heads = ", ".join(TARGETS["sparse_code"].heads)
     parser.add_argument("--head", metavar="NAME", help=f"of the model; of sparse codes {heads}")
-    parser.add_argument("--budget", type=float, metavar="X", help="find the smallest explanation that loses at most X")
+    parser.add_argument(
+        "--budget", type=float, metavar="X", help="find the smallest explanation that loses at most X of accuracy or R²"
+    )
+    parser.add_argument("--scores", metavar="FILE", help="of labelfree: file of score-concepts, or annotations")
     parser.add_argument("--epochs", type=positive, default=EPOCHS, help=f"of training (default: {EPOCHS})")
     return parser
 
@@ -170,7 +174,7 @@ def config_of(
     trial: bool = False,
 ) -> dict[str, Any]:
     """The config that `fit` is given."""
-    request = Request(domain, black_box, options.head, size, options.epochs, trial)
+    request = Request(domain, black_box, options.head, size, options.epochs, trial, options.scores)
     arguments = target.arguments(request)
     return {"model": {"class_path": registry.find(target.model).class_name, "init_args": arguments}, **section}
 

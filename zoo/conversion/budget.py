@@ -1,4 +1,4 @@
-"""The smallest explanation within a loss of accuracy: some sizes are tried on validation data."""
+"""The smallest explanation within a loss of accuracy, or of R²: some sizes are tried on validation data."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,9 @@ from zoo.conversion.assess import compare
 from zoo.core.module import SelfInterpretable
 from zoo.data.base.images import ImageData
 from zoo.data.base.module import DataModule
+from zoo.data.base.text import TextData
 from zoo.networks.base import Features
+from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.training.black_box_file import Network
 from zoo.training.cached_features import VIEWS, CachedFeatures
 from zoo.training.fit import fit, has_validation
@@ -21,13 +23,13 @@ class Trial(NamedTuple):
 
     Attributes:
         size: of the explanation.
-        accuracy: on validation data, of the units alone, without a residual.
-        black_box: accuracy of the black box on the same data.
+        quality: accuracy or R² on validation data, of the units alone, without a residual.
+        black_box: that of the black box on the same data.
         features_r2: variance of the features that the code explains, if there is one.
     """
 
     size: int
-    accuracy: float
+    quality: float
     black_box: float
     features_r2: float | None
 
@@ -37,8 +39,8 @@ class Search(NamedTuple):
 
     Attributes:
         chosen: size.
-        within: whether it is within the budget; if none is, the largest size is chosen.
-        budget: accuracy that may be lost.
+        within: whether it is within the budget; if none is, the best size that was tried is chosen.
+        budget: accuracy or R² that may be lost.
         trials: by size.
     """
 
@@ -49,11 +51,14 @@ class Search(NamedTuple):
 
 
 def search(sizes: Sequence[int], budget: float, attempt: Callable[[int], Trial]) -> Search:
-    """Finds the smallest size within a budget by bisection, which takes accuracy to rise with size.
+    """Finds the smallest size within a budget by bisection, which takes the quality to rise with size.
+
+    Quality can also fall with size, as more weights can learn the training set by heart; then a smaller size than the
+    one found can be within the budget, and where none was found, the best of those that were tried is taken.
 
     Args:
         sizes: in ascending order.
-        budget: accuracy that may be lost.
+        budget: accuracy or R² that may be lost.
         attempt: trains a model of a size.
     """
     tried: dict[int, Trial] = {}
@@ -64,16 +69,18 @@ def search(sizes: Sequence[int], budget: float, attempt: Callable[[int], Trial])
             tried[size] = attempt(size)
             found = tried[size]
             print(
-                f"size {size}: accuracy {found.accuracy:.1%} by the units alone, {found.black_box:.1%} by the black box"
+                f"size {size}: {found.quality:.1%} by the units alone, {found.black_box:.1%} by the black box, on "
+                "validation data"
             )
-        return tried[size].accuracy >= tried[size].black_box - budget - 1e-9
+        return tried[size].quality >= tried[size].black_box - budget - 1e-9
 
     low, high = 0, len(sizes) - 1  # the answer, if there is one, is within
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle + 1, high)
-    within = fits(low)
-    return Search(sizes[low], within, budget, [tried[size] for size in sorted(tried)])
+    within, trials = fits(low), [tried[size] for size in sorted(tried)]
+    chosen = sizes[low] if within else max(trials, key=lambda trial: trial.quality).size
+    return Search(chosen, within, budget, trials)
 
 
 class Attempts:
@@ -109,8 +116,8 @@ class Attempts:
         self.fitted = self.fitted or cached(self.data, model)
         fit(model, self.fitted, **self.options)
         found = compare(model, self.network, batches_of(self.fitted))
-        black_box = found.accuracy("black box") or 0.0
-        return Trial(size, found.own_accuracy, black_box, found.features_r2)
+        black_box = found.quality("black box") or 0.0
+        return Trial(size, found.own_quality, black_box, found.features_r2)
 
 
 def batches_of(fitted: Any) -> Iterator[Any]:
@@ -122,9 +129,12 @@ def batches_of(fitted: Any) -> Iterator[Any]:
 
 def cached(data: DataModule, model: StagedModule) -> Any:
     """The data with the features of the model's frozen backbone in place of inputs, where that is possible."""
-    return CachedFeatures(data, model, Path(tempfile.gettempdir())) if can_cache(data) else data
+    fits = can_cache(data, getattr(model, "backbone", None))
+    return CachedFeatures(data, model, Path(tempfile.gettempdir())) if fits else data
 
 
-def can_cache(data: DataModule) -> bool:
+def can_cache(data: DataModule, backbone: object) -> bool:
     """Whether features of all views of the inputs can be kept."""
+    if isinstance(data, TextData):
+        return isinstance(backbone, HuggingFaceText)
     return isinstance(data, ImageData) and (data.augment in VIEWS or data.views == 2)

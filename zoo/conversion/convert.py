@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import nn
 
 from zoo.checkpoints.save import save
-from zoo.conversion.source import BlackBoxRun, example_inputs, open_network, open_run, write_black_box
+from zoo.conversion.source import (
+    BlackBoxRun,
+    example_inputs,
+    open_network,
+    open_run,
+    write_black_box,
+    write_text_black_box,
+)
 from zoo.conversion.targets import EPOCHS, Request, find_target, size_title
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import create_model
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 
 BLACK_BOX = "black_box"  # folder within that of the conversion
 CHECKPOINT = "checkpoint"
+TEXTS = "hf:"  # prefix of text classifiers of Hugging Face
 
 
 class Converted(NamedTuple):
@@ -53,14 +61,14 @@ def convert(
     trainer: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Converted:
-    """Converts a trained classifier to a self-interpretable model of its features, and compares the two.
+    """Converts a trained network to a self-interpretable model of its features, and compares the two.
 
-    The classifier is taken apart at its last linear layer. The folder gets the classifier as a black box (black_box/),
-    the checkpoint of the model (checkpoint/), and the report (convert.json, convert.html).
+    The network, of classes or values, is taken apart at its last linear layer. The folder gets the network as a black
+    box (black_box/), the checkpoint of the model (checkpoint/), and the report (convert.json, convert.html).
 
     Args:
-        network: a classifier that returns scores, which is not changed; the folder of a run of a `BlackBox`; or
-            "torchvision:NAME", "timm:NAME" or "module:FILE.py:FUNCTION".
+        network: a network that returns scores or values, which is not changed; the folder of a run of a `BlackBox`; or
+            "torchvision:NAME", "timm:NAME", "hf:FOLDER_OR_NAME" or "module:FILE.py:FUNCTION".
         data: with the classes of the network, and the size, mean and std of its training.
         to: see `zoo.conversion.targets.TARGETS`.
         folder: for the files.
@@ -69,7 +77,7 @@ def convert(
         weights: safetensors file with the weights of the classifier.
         layer: name of the layer with the features; by default the last whose mean the head reads.
         head: of the model, such as "explaining", "replacing" or "sparse" of sparse codes.
-        budget: accuracy that may be lost: finds the smallest explanation within it, on validation data.
+        budget: accuracy or R² that may be lost: finds the smallest explanation within it, on validation data.
         epochs: of the training.
         trainer: options of `zoo.fit`, such as `{"accelerator": "cpu", "progress": False}`.
         **options: arguments of the model in place of those that `to` gives.
@@ -90,7 +98,8 @@ def convert(
     black_box = open_black_box(network, data, domain, place, name, weights, layer)
 
     def build(size: int | None, trial: bool) -> SelfInterpretable:
-        arguments = target.arguments(Request(domain, black_box, head, size, epochs, trial))
+        scores = options.get("scores")
+        arguments = target.arguments(Request(domain, black_box, head, size, epochs, trial, scores))
         with seeded(given.get("seed", 0)):
             return create_model(target.model, domain=domain, **(arguments | options))
 
@@ -130,6 +139,10 @@ def open_black_box(
             raise ValueError(f"{network} is a run of a BlackBox, with its own weights and layer; leave these out.")
         return open_run(Path(network), domain, x)
     code = None
+    if isinstance(network, str) and network.startswith(TEXTS):
+        if weights is not None or layer is not None:
+            raise ValueError(f"{network} has its own weights and layer; leave these out.")
+        return write_text_black_box(network.removeprefix(TEXTS), domain, x, folder / BLACK_BOX)
     if isinstance(network, str):
         network, known, code = open_network(network, domain, None if weights is None else Path(weights))
     else:

@@ -1,14 +1,14 @@
 """The numbers of a conversion: the converted model beside its black box, on test data."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo.conversion.assess import compare
+from zoo.conversion.assess import Comparison, compare
 from zoo.conversion.budget import Search
 from zoo.conversion.source import BlackBoxRun
 from zoo.core import registry
@@ -65,8 +65,9 @@ def report(conversion: Conversion) -> dict[str, Any]:
         "cells": black_box.cells,
         "units": len(model.units()),
         "test rows": found.rows,
-        "accuracy": {name: found.accuracy(name) for name in found.right},
-        "agreement": {name: found.agree[name] / found.rows for name in found.agree if name != "black box"},
+        "task": model.domain.task,
+        **qualities(found, model.domain.classes),
+        "agreement": {name: found.agreement(name) for name in found.differs if name != "black box"},
         "largest difference of scores": found.difference,
         "largest score": found.scale,
         "features R2": found.features_r2,
@@ -79,12 +80,21 @@ def report(conversion: Conversion) -> dict[str, Any]:
     if conversion.search is not None:
         record["budget"] = {
             "what": conversion.size_title,
-            "lost accuracy": conversion.search.budget,
+            "of": "R²" if found.values else "accuracy",
+            "may be lost": conversion.search.budget,
             "chosen": conversion.search.chosen,
             "within": conversion.search.within,
             "tried": [trial._asdict() for trial in conversion.search.trials],
         }
     return without_nan(record)
+
+
+def qualities(found: Comparison, targets: Sequence[str]) -> dict[str, Any]:
+    """Accuracy by what predicts; of values R² and the root mean squared error of each target."""
+    quality = {name: found.quality(name) for name in found.misses}
+    if not found.values:
+        return {"accuracy": quality}
+    return {"R2": quality, "RMSE": {name: dict(zip(targets, found.rmse(name), strict=True)) for name in found.misses}}
 
 
 def explained(model: SelfInterpretable, data: DataModule) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from zoo.domain import Domain, ImageDomain
+from zoo.domain import Domain, ImageDomain, TextDomain
 from zoo.networks.classifiers import LIBRARIES, create_classifier, register_classifier
+from zoo.networks.hf_classifier import read_classifier
 from zoo.networks.take_apart import Parts, require_close, take_apart
+from zoo.networks.target_units import assign, target_units
 from zoo.networks.trunks import scores_of
 from zoo.networks.weights import PREFIX
 from zoo.training.batch import as_batch
@@ -21,7 +23,7 @@ from zoo.training.distillation import differences
 from zoo.utils.user_code import import_code
 
 ROWS = 8  # training inputs that the network is taken apart by
-KINDS = "a folder of a run of a BlackBox, torchvision:NAME, timm:NAME, or module:FILE.py:FUNCTION"
+KINDS = "a folder of a run of a BlackBox, torchvision:NAME, timm:NAME, hf:FOLDER_OR_NAME, or module:FILE.py:FUNCTION"
 
 
 @dataclass(frozen=True)
@@ -160,23 +162,69 @@ def write_black_box(
     }
     if name.partition(":")[0] in LIBRARIES:
         spec["num_classes"] = len(domain.classes)
-    made = Network(domain, spec)
-    copy_into(made, network, parts)
-    made.eval()
     training = {module: module.training for module in network.modules()}
     try:
         scores = scores_of(network.eval()(x))
     finally:
         for module, mode in training.items():
             module.training = mode
-    require_close(made(x), scores, parts.head)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_network(made, {"domain": domain.to_dict(), "backbone": spec}, folder)
+    made = Network(domain, spec)
+    copy_into(made, network, parts)
+    set_head(made, parts.weight, parts.bias, scores)
+    require_close(made.eval()(x), scores, parts.head)
+    keep(made, folder)
     return BlackBoxRun(folder, spec, made, parts.layer, parts.cells, code)
 
 
+@torch.no_grad()
+def write_text_black_box(model: str, domain: Domain, x: Tensor, folder: Path) -> BlackBoxRun:
+    """Writes a text classifier of Hugging Face as a black box, which is compared with it.
+
+    Its features are the vector that its last layer reads, so that codes of them have no place in the text.
+
+    Args:
+        model: see `zoo.networks.hf_classifier.read_classifier`.
+        domain: of the data.
+        x: texts (B, T) to compare by.
+        folder: of the black box.
+
+    Raises:
+        ValueError: other data than texts; or see `read_classifier`.
+        FileNotFoundError, ImportError: see there.
+    """
+    if not isinstance(domain, TextDomain):
+        raise ValueError(f"hf:{model} reads texts, and the data are {domain.noun}; give data of texts.")
+    found = read_classifier(model, domain)
+    scores = found.scores(x)
+    made = Network(domain, found.encoder.spec)
+    made.backbone.load_state_dict(found.encoder.state_dict())
+    set_head(made, found.head.weight, found.head.bias, scores)
+    require_close(made.eval()(x), scores, "classifier")
+    keep(made, folder)
+    return BlackBoxRun(folder, found.encoder.spec, made, found.layer, 1)
+
+
+def keep(made: Network, folder: Path) -> None:
+    """Writes a black box to a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_network(made, {"domain": made.domain.to_dict(), "backbone": made.spec}, folder)
+
+
+def set_head(made: Network, weight: Tensor, bias: Tensor, scores: Tensor) -> None:
+    """Sets the head of a black box; the units of regression targets are those of some scores (B, C).
+
+    A fit would measure units that are 1, and change the weights with them.
+    """
+    deviation, mean = torch.std_mean(scores, 0, correction=0)
+    for units in target_units(made):
+        units.unit.copy_(torch.where(deviation > 1e-6 * mean.abs(), deviation, 1))
+        if units.adds:
+            units.origin.copy_(mean)
+    assign(made.head, weight, bias)
+
+
 def copy_into(made: Network, network: nn.Module, parts: Parts) -> None:
-    """Fills a black box with the weights of the classifier that it is made of.
+    """Fills the backbone of a black box with the weights of the classifier that it is made of.
 
     Raises:
         ValueError: it has other tensors.
@@ -193,8 +241,6 @@ def copy_into(made: Network, network: nn.Module, parts: Parts) -> None:
             f"the function that builds the network gives another one than that to convert ({error}); it must build the "
             "same layers at each call."
         ) from error
-    made.head.weight.copy_(parts.weight)
-    made.head.bias.copy_(parts.bias)
 
 
 def example_inputs(dataset: Dataset, rows: int = ROWS) -> Tensor:

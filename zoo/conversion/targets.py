@@ -24,6 +24,7 @@ class Request:
         size: of the explanation; None for the default.
         epochs: of training.
         trial: only the score matters: examples of units are left out.
+        scores: of concepts, a file of `train.py score-concepts` or "annotations".
     """
 
     domain: Domain
@@ -32,6 +33,7 @@ class Request:
     size: int | None = None
     epochs: int = EPOCHS
     trial: bool = False
+    scores: str | None = None
 
     @property
     def channels(self) -> int:
@@ -55,6 +57,7 @@ class Target:
         heads: the heads to choose from, the default first; () if there is no choice.
         sizes: sizes of an explanation that `--budget` tries; () if there is no such size.
         needs: "images" or annotated "concepts", which the data must have; None if any will do.
+        values: whether it also predicts values of regression.
     """
 
     model: str
@@ -63,6 +66,7 @@ class Target:
     heads: tuple[str, ...] = ()
     sizes: tuple[int, ...] = ()
     needs: str | None = None
+    values: bool = False
 
 
 def sparse_code(request: Request) -> dict[str, Any]:
@@ -94,6 +98,22 @@ def sparse_code(request: Request) -> dict[str, Any]:
 def posthoc_cbm(request: Request) -> dict[str, Any]:
     """Annotated concepts as directions of the features, with a sparse head."""
     return {"backbone": request.black_box.backbone, "recipe": {"teacher": request.teacher}}
+
+
+def labelfree(request: Request) -> dict[str, Any]:
+    """Phrases as directions of the features, by scores of an image-text encoder, with a sparse head.
+
+    Raises:
+        ValueError: there are no scores.
+    """
+    if request.scores is None:
+        raise ValueError(
+            "labelfree needs scores of concepts for the training items. Write phrases to a file, one a line, run "
+            "`python train.py score-concepts --help` for how to score images against them with CLIP, and give the "
+            "result with --scores FILE (in Python: scores=...); or --scores annotations, the concepts of the data."
+        )
+    recipe = {"teacher": request.teacher}
+    return {"backbone": request.black_box.backbone, "scores": request.scores, "recipe": recipe}
 
 
 def direct_logit(request: Request) -> dict[str, Any]:
@@ -128,9 +148,13 @@ TARGETS: dict[str, Target] = {
         sparse_code,
         heads=("explaining", "replacing", "sparse"),
         sizes=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
+        values=True,
     ),
+    "labelfree": Target("labelfree", "phrases as directions of the features, by --scores", labelfree),
     "posthoc_cbm": Target("posthoc", "annotated concepts as directions of the features", posthoc_cbm, needs="concepts"),
-    "direct_logit": Target("direct_logit", "scores of a transformer, split over its heads and MLPs", direct_logit),
+    "direct_logit": Target(
+        "direct_logit", "scores of a transformer, split over its heads and MLPs", direct_logit, values=True
+    ),
     "prototype_head": Target("protosvit", "prototypes of patches, few for a class", prototype_head, needs="images"),
 }
 
@@ -147,8 +171,12 @@ def find_target(name: str, head: str | None, domain: Domain) -> Target:
     if head is not None and head not in target.heads:
         has = f"its heads are {', '.join(target.heads)}" if target.heads else "it has one head"
         raise ValueError(f"{name} has no head '{head}'; {has}.")
-    if domain.task != "classification":
-        raise ValueError(f"convert takes classifiers; the task of these data is {domain.task}.")
+    if domain.task == "multilabel":
+        raise ValueError("convert takes networks of classes or values; the task of these data is multilabel.")
+    if domain.task == "regression" and (not target.values or head == "sparse"):
+        known = ", ".join(key for key, one in TARGETS.items() if one.values)
+        what = f"the head '{head}' of {name}" if target.values else name
+        raise ValueError(f"{what} predicts classes, and the data have values; convert networks of values to {known}.")
     if target.needs == "concepts" and not domain.concepts:
         raise ValueError(f"{name} needs data with annotated concepts, and these have none; choose another target.")
     if target.needs == "images" and not isinstance(domain, ImageDomain):

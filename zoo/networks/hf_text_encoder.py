@@ -12,10 +12,12 @@ from zoo.domain.text import FIRST, PAD, UNKNOWN
 from zoo.networks.base import Features, StateEncoder
 from zoo.networks.blocks import freeze, states_of
 from zoo.networks.hf_config import PROVENANCE, build_network, make_config, read_config
-from zoo.networks.text_encoders import check_pooling, masked_mean
+from zoo.networks.text_encoders import POOLINGS, masked_mean
+from zoo.utils.checks import check_choice
 
 PLACED = ("bert", "electra")  # read the position of each token as an argument, from 0
 SHIFTED = ("camembert", "mpnet", "roberta", "xlm-roberta")  # their positions count from the number of padding + 1
+POOLERS = {"tanh": torch.tanh, "relu": torch.relu, "gelu": nn.functional.gelu}
 
 
 class HuggingFaceText(StateEncoder):
@@ -34,7 +36,10 @@ class HuggingFaceText(StateEncoder):
         tune: number of last layers that can learn; 0: everything. The other weights become buffers, which no stage
             trains, without dropout.
         pooling: "masked": the mean over the text's tokens; "padded": the mean over all positions, special tokens and
-            padding included, as in the code of Tan et al. (PAKDD 2024).
+            padding included, as in the code of Tan et al. (PAKDD 2024); "first": the state of the first special token,
+            such as [CLS], as classifiers of Hugging Face read it.
+        pooler: "tanh", "relu" or "gelu": a linear layer and that function after the pooling, as these classifiers have
+            before their last layer.
 
     Attributes:
         spec: the arguments as plain data, with the config of the network.
@@ -44,7 +49,8 @@ class HuggingFaceText(StateEncoder):
         ImportError: the extra `text` is not installed.
         FileNotFoundError: no such model.
         ValueError: a domain without a tokenizer, a tokenizer or a length too large for the network, another network
-            than one of `zoo.networks.hf_config.ENCODERS`, an unknown pooling, or fewer layers than `tune`.
+            than one of `zoo.networks.hf_config.ENCODERS`, an unknown pooling or pooler, the pooling "first" without
+            such a token, or fewer layers than `tune`.
     """
 
     before: Tensor  # numbers of the special tokens before a text
@@ -57,9 +63,12 @@ class HuggingFaceText(StateEncoder):
         config: Mapping[str, Any] | None = None,
         pooling: str = "masked",
         tune: int = 0,
+        pooler: str | None = None,
     ) -> None:
         super().__init__()
-        check_pooling(pooling)
+        check_choice((*POOLINGS, "first"), pooling=pooling)
+        if pooler is not None:
+            check_choice(tuple(POOLERS), pooler=pooler)
         if not domain.tokenizer:
             raise ValueError(
                 "the backbone 'hf' reads texts cut by its own tokenizer, and this domain has a vocabulary of words; "
@@ -77,7 +86,9 @@ class HuggingFaceText(StateEncoder):
                 f"the tokenizer has {len(subwords.pieces)} pieces, the network knows {tokens}; give the data the "
                 f"tokenizer of the network itself, tokenizer: {model or 'NAME'}."
             )
-        self.pooling = pooling
+        if pooling == "first" and not subwords.before:
+            raise ValueError("pooling 'first' reads a special token before the text, and the tokenizer adds none.")
+        self.pooling, self.pooler_kind = pooling, pooler
         self.padding = found.pad_token_id or 0
         self.unknown = self.padding if subwords.unknown is None else subwords.unknown
         self.register_buffer("before", torch.tensor(subwords.before, dtype=torch.long), persistent=False)
@@ -89,10 +100,12 @@ class HuggingFaceText(StateEncoder):
             "config": {key: value for key, value in kept.items() if key not in PROVENANCE},
             "pooling": pooling,
             **({"tune": tune} if tune else {}),
+            **({"pooler": pooler} if pooler else {}),
         }
         self._check_length(found, domain.length)
         self.network: Any = build_network(model, found)
         self.channels: int = found.hidden_size
+        self.pooler = None if pooler is None else nn.Linear(self.channels, self.channels)
         self.places = found.model_type in PLACED
         self.fixed = fixed_modules(self.network, tune, found.num_hidden_layers) if tune else []
         freeze(self.fixed)
@@ -126,10 +139,14 @@ class HuggingFaceText(StateEncoder):
         """
         if isinstance(x, Features):
             return x.as_subclass(Tensor)
-        if self.pooling == "padded":
-            return self._hidden(x, place).mean(1)
-        x, place = trimmed(x, place)
-        return masked_mean(self._tokens(self._hidden(x, place), x), x != PAD)
+        if self.pooling != "padded":
+            x, place = trimmed(x, place)
+        h = self._hidden(x, place)
+        if self.pooling == "first":
+            h = h[:, 0]
+        else:
+            h = h.mean(1) if self.pooling == "padded" else masked_mean(self._tokens(h, x), x != PAD)
+        return h if self.pooler is None else POOLERS[str(self.pooler_kind)](self.pooler(h))
 
     def _tokens(self, h: Tensor, x: Tensor) -> Tensor:
         return h[:, len(self.before) : len(self.before) + x.shape[1]]

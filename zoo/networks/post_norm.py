@@ -37,7 +37,7 @@ def last_layer_stream(encoder: HuggingFaceText, x: Tensor) -> Stream:
     """The last layer's stream, whose embedding is the part of its input; special tokens come first.
 
     Args:
-        encoder: of a model type in `LAYOUT`, pooled over the words.
+        encoder: of a model type in `LAYOUT`, pooled over the words or at the first special token.
         x: token numbers (B, T).
     """
     inputs, behind = encoder.inputs(x)
@@ -55,7 +55,10 @@ def last_layer_stream(encoder: HuggingFaceText, x: Tensor) -> Stream:
     feed = layer.output.dense(layer.intermediate(v))
     words, first = x != PAD, len(encoder.before)
     pool = torch.zeros_like(scale)
-    pool[:, first : first + x.shape[1]] = words / words.sum(1, keepdim=True).clamp_min(1).to(h.dtype)
+    if encoder.pooling == "first":
+        pool[:, 0] = 1
+    else:
+        pool[:, first : first + x.shape[1]] = words / words.sum(1, keepdim=True).clamp_min(1).to(h.dtype)
     columns = torch.arange(first + x.shape[1], device=x.device).expand(len(x), -1)
     special = torch.cat([columns[:, :first], behind], 1)
     shown = torch.cat([torch.ones_like(special, dtype=torch.bool), words], 1)

@@ -50,10 +50,10 @@ def check_transformer(encoder: nn.Module, name: str) -> None:
             encoder.network.config.model_type,
             getattr(encoder.network.config, "position_embedding_type", ""),
         )
-        if kind not in LAYOUT or encoder.pooling != "masked" or "relative" in str(relative):
+        if kind not in LAYOUT or encoder.pooling == "padded" or "relative" in str(relative):
             raise ValueError(
-                f"{name} reads the last layer of encoders built like BERT ({', '.join(LAYOUT)}) with pooling 'masked'; "
-                f"got a {kind} with pooling '{encoder.pooling}'."
+                f"{name} reads the last layer of encoders built like BERT ({', '.join(LAYOUT)}) with pooling 'masked' "
+                f"or 'first'; got a {kind} with pooling '{encoder.pooling}'."
             )
         return
     network: Any = timm_network(encoder)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from zoo.views.document import document
 from zoo.views.markup import escape
 
+SHOWN = 4  # errors of targets
 LOW_ACCURACY = 2.0  # times that of guessing, below which the data may not be what the network was trained on
 STYLE = (
     ".zoo .report{max-width:none}.zoo .report th,.zoo .report td{padding:7px 12px 7px 0;vertical-align:top;"
@@ -37,20 +38,20 @@ def lines_of(record: Mapping[str, Any]) -> list[Line]:
 
 
 def _scores(record: Mapping[str, Any]) -> Iterator[Line]:
-    accuracy = record["accuracy"]
-    black, model, units = accuracy["black box"], accuracy["model"], accuracy.get("units")
-    rows = record["test rows"]
-    yield Line("accuracy of the black box", _percent(black), f"On {rows:,} test rows.")
-    agreement = record["agreement"]
+    name, quality = _quality(record)
+    black, model, units = quality["black box"], quality["model"], quality.get("units")
+    values, rows, agreement = record["task"] == "regression", record["test rows"], record["agreement"]
+    meaning = "Variance of the black box's values that it explains." if values else "Rows with the same class."
+    yield Line(f"{name} of the black box", _percent(black), f"On {rows:,} test rows.{_rmse(record, 'black box')}")
     if units is None:
-        yield Line("accuracy of this model", _percent(model), f"{_points(model - black).capitalize()} of accuracy.")
-        yield Line("agreement", _percent(agreement["model"]), "Rows for which both predict the same class.")
+        change = f"{_points(model - black).capitalize()} of {name}.{_rmse(record, 'model')}"
+        yield Line(f"{name} of this model", _percent(model), change)
+        yield Line("agreement", _percent(agreement["model"]), meaning)
     else:
-        yield Line("accuracy of this model", _percent(model), "Units and residual together.")
-        meaning = f"Without the residual: {_points(units - black)} of accuracy."
-        yield Line("accuracy of the units alone", _percent(units), meaning)
-        meaning = "Rows for which the units alone predict the same class as the black box."
-        yield Line("agreement of the units alone", _percent(agreement["units"]), meaning)
+        yield Line(f"{name} of this model", _percent(model), f"Units and residual together.{_rmse(record, 'model')}")
+        change = f"Without the residual: {_points(units - black)} of {name}.{_rmse(record, 'units')}"
+        yield Line(f"{name} of the units alone", _percent(units), change)
+        yield Line("agreement of the units alone", _percent(agreement["units"]), f"With the black box. {meaning}")
     same = record["largest difference of scores"] <= 1e-4 * max(record["largest score"] or 0.0, 1e-12)
     meaning = "The scores are those of the black box." if same else "The scores are not those of the black box."
     yield Line(
@@ -58,6 +59,17 @@ def _scores(record: Mapping[str, Any]) -> Iterator[Line]:
         f"{record['largest difference of scores']:.2g}",
         f"{meaning} Its largest score is {record['largest score']:.3g}.",
     )
+
+
+def _quality(record: Mapping[str, Any]) -> tuple[str, Mapping[str, float]]:
+    """What is counted, and its values by what predicts."""
+    return ("R²", record["R2"]) if record["task"] == "regression" else ("accuracy", record["accuracy"])
+
+
+def _rmse(record: Mapping[str, Any], what: str) -> str:
+    found = record.get("RMSE", {}).get(what, {})
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in list(found.items())[:SHOWN])
+    return f" Root mean squared error: {shown}{', ...' if len(found) > SHOWN else ''}." if found else ""
 
 
 def _units(record: Mapping[str, Any]) -> Iterator[Line]:
@@ -119,14 +131,15 @@ def _costs(record: Mapping[str, Any]) -> Iterator[Line]:
 def warnings_of(record: Mapping[str, Any], classes: int) -> list[str]:
     """What the user should look at, in sentences."""
     found = []
-    if record["accuracy"]["black box"] < min(LOW_ACCURACY / classes, 0.9):
+    least = 0.05 if record["task"] == "regression" else min(LOW_ACCURACY / classes, 0.9)
+    if _quality(record)[1]["black box"] < least:
         found.append(
             "The black box is hardly better than guessing on these data. Check that its weights are loaded, and that "
-            "size, mean and std of the images and the order of the classes are those of its training."
+            "the preparation of the inputs and the order of the outputs are those of its training."
         )
     budget = record.get("budget")
     if budget and not budget["within"]:
-        found.append(f"No size is within the budget; the largest, {budget['chosen']}, was taken.")
+        found.append(f"No size is within the budget; the best of those tried, {budget['chosen']}, was taken.")
     return found
 
 
@@ -167,8 +180,8 @@ def _frontier(record: Mapping[str, Any]) -> str:
         return ""
     rows = "".join(
         f"<tr{' class=chosen' if trial['size'] == budget['chosen'] else ''}><th scope='row'>{trial['size']}</th>"
-        f"<td class='meter'><span style='width:{100 * trial['accuracy']:.1f}%'></span></td>"
-        f"<td>{_percent(trial['accuracy'])}</td><td>{_percent(trial['black_box'])}</td>"
+        f"<td class='meter'><span style='width:{100 * max(trial['quality'], 0):.1f}%'></span></td>"
+        f"<td>{_percent(trial['quality'])}</td><td>{_percent(trial['black_box'])}</td>"
         f"<td>{'' if trial['features_r2'] is None else format(trial['features_r2'], '.3f')}</td></tr>"
         for trial in budget["tried"]
     )
@@ -181,9 +194,10 @@ def _frontier(record: Mapping[str, Any]) -> str:
 
 def budget_line(budget: Mapping[str, Any]) -> str:
     """What was looked for, and found."""
+    found = str(budget["chosen"]) if budget["within"] else f"none, so {budget['chosen']}"
     return (
         f"Looked for the fewest {budget['what']} with which the units alone lose at most "
-        f"{_number_of_points(budget['lost accuracy'])} of accuracy on validation data: {budget['chosen']}."
+        f"{_number_of_points(budget['may be lost'])} of {budget['of']} on validation data: {found}."
     )
 
 

@@ -3,14 +3,19 @@
     score_c = Σ_components Σ_i a_i ⟨ũ_c, component at i⟩ + bias_c        a_i = pool_i / σ,  ũ_c = g w_c - mean(g w_c)
 
 With a_i held this is exact. A head is split further by the position j that it reads: Σ_i a_i P_ij ⟨ũ_c, V_j W_O⟩.
+
+Classifiers of Hugging Face have a pooler φ(A h + a) before the head. Its factor φ(u) / u is held too, for each u of an
+input, so that what a component adds to u adds to the score in that proportion.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.networks.hf_text_encoder import POOLERS, HuggingFaceText
 from zoo.networks.residual_stream import final_norms, outputs
 from zoo.networks.stream import Stream
 
@@ -89,8 +94,23 @@ def split(stream: Stream, head: nn.Linear, encoder: nn.Module) -> tuple[Split, T
     shift = stream.pool.new_zeros(head.in_features) if last is None or last.bias is None else last.bias
     share = torch.ones_like(stream.pool[:, :1]) if norm is None else stream.pool.sum(1, keepdim=True)
     output, classes = directions(head, encoder)
-    parts = Split(stream.arranged(torch.cat(layers, 1)), output, stream.arranged(others), classes)
-    return parts, F.linear(share * shift, head.weight, head.bias)
+    heads, others = stream.arranged(torch.cat(layers, 1)), stream.arranged(others)
+    if not isinstance(encoder, HuggingFaceText) or encoder.pooler is None:
+        return Split(heads, output, others, classes), F.linear(share * shift, head.weight, head.bias)
+    pooler = encoder.pooler
+    first, then = through(pooler, encoder)
+    heads, others = torch.einsum("bntd,nde->bnte", heads, first), others @ then
+    rest = F.linear(share * shift, pooler.weight, pooler.bias)
+    total = heads.sum((1, 2)) + others.sum((1, 2)) + rest
+    factor = gain(total, POOLERS[str(encoder.pooler_kind)])
+    parts = Split(heads * factor[:, None, None], output, others * factor[:, None, None], classes)
+    return parts, F.linear(rest * factor, head.weight, head.bias)
+
+
+def gain(u: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """The factor φ(u) / u of a function with φ(0) = 0, near 0 that of a point beside it."""
+    away = torch.where(u.abs() < 1e-6, 1e-6, u)
+    return function(away) / away
 
 
 def held(stream: Stream, norm: nn.LayerNorm | None, pooled_norm: nn.LayerNorm | None) -> Tensor:
@@ -104,9 +124,19 @@ def held(stream: Stream, norm: nn.LayerNorm | None, pooled_norm: nn.LayerNorm | 
 
 
 def directions(head: nn.Linear, encoder: nn.Module) -> tuple[Tensor, Tensor]:
-    """From what each head reads to the class scores, (N, d, C), and from the residual stream (D, C), without biases."""
+    """From what each head reads to the class scores, (N, d, C), and from the residual stream (D, C), without biases.
+
+    With a pooler, the components of a `Split` are what it makes of them, so that both are the weights of the head.
+    """
+    if not isinstance(encoder, HuggingFaceText) or encoder.pooler is None:
+        return through(head, encoder)
+    return head.weight.T.expand(sum(map(len, outputs(encoder))), -1, -1), head.weight.T
+
+
+def through(layer: nn.Linear, encoder: nn.Module) -> tuple[Tensor, Tensor]:
+    """From what each head reads, and from the residual stream, through the final norm and a linear layer."""
     norm, pooled_norm = final_norms(encoder)
-    classes = head.weight
+    classes = layer.weight
     if (last := norm or pooled_norm) is not None:
         classes = classes if last.weight is None else classes * last.weight
         classes = classes - classes.mean(1, keepdim=True)  # the norm takes the mean from each state
