@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from zoo.concepts.layers.chosen_atoms import Chosen, weighted_sums
-from zoo.concepts.layers.sparse_codes import CodeOptions, Dictionary, make_dictionary
+from zoo.concepts.layers.code_kinds import make_dictionary
+from zoo.concepts.layers.sparse_codes import CodeOptions, Dictionary
 
 N, D, M, K = 30, 6, 24, 3
 

@@ -12,8 +12,9 @@ from torch import Tensor
 import zoo
 from tests import toy
 from zoo.concepts import SparseCode
+from zoo.concepts.layers.code_kinds import make_dictionary
 from zoo.concepts.layers.dictionary_files import CONFIG, WEIGHTS, read_dictionary, rebase, write_dictionary
-from zoo.concepts.layers.sparse_codes import CodeOptions, make_dictionary
+from zoo.concepts.layers.sparse_codes import CodeOptions
 
 D, M = 5, 12
 
@@ -94,9 +95,10 @@ def test_what_is_written_is_read_back_with_equal_codes(kind: Any, tmp_path: Path
     torch.testing.assert_close(read_dictionary(tmp_path)(x).code, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_pursuit_has_no_encoder_to_write(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="matching pursuit has no encoder"):
-        write_dictionary(make_dictionary(D, CodeOptions(kind="mp", atoms=M, active=3)), tmp_path)
+@pytest.mark.parametrize("kind", ["mp", "snmf"])
+def test_kinds_without_an_encoder_are_not_written(tmp_path: Path, kind: Any) -> None:
+    with pytest.raises(ValueError, match=f"the kind {kind} has no encoder"):
+        write_dictionary(make_dictionary(D, CodeOptions(kind=kind, atoms=M, active=3)), tmp_path)
 
 
 BROKEN: tuple[tuple[dict[str, Any], str], ...] = (

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from tests.small_models import BACKBONES, SENTENCES, SERIES, TEXTS, Examples, sparse_code
 from tests.subwords import BERT, transformers, wordpiece
 from zoo.concepts.layers.cells import Cells, cells_of
-from zoo.concepts.layers.sparse_codes import CodeOptions, make_dictionary
+from zoo.concepts.layers.code_kinds import make_dictionary
+from zoo.concepts.layers.sparse_codes import CodeOptions
 from zoo.concepts.layers.token_examples import TokenExamples
 from zoo.domain import TextDomain
 from zoo.domain.text import FIRST, PAD

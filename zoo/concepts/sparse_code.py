@@ -17,13 +17,15 @@ from torchmetrics import Metric
 from zoo.concepts.layers.atom_names import AtomNames
 from zoo.concepts.layers.atom_units import atom_units
 from zoo.concepts.layers.cells import cells_of, has_cells
+from zoo.concepts.layers.code_kinds import make_dictionary
 from zoo.concepts.layers.code_metrics import CodeMetrics
 from zoo.concepts.layers.code_recipe import check_stages, code_recipe
 from zoo.concepts.layers.dictionary_files import rebase, start_from
 from zoo.concepts.layers.gallery import Gallery
 from zoo.concepts.layers.projection import collect, moments
 from zoo.concepts.layers.residual import residual_statements
-from zoo.concepts.layers.sparse_codes import CodeOptions, Dictionary, make_dictionary
+from zoo.concepts.layers.row_sample import Sample
+from zoo.concepts.layers.sparse_codes import CodeOptions, Dictionary
 from zoo.concepts.layers.token_examples import TokenExamples
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
@@ -56,8 +58,8 @@ DENSE = Recipe(stages=(Stage("centre"), Stage("gallery"), Stage("last", epochs=1
         variants={
             "explaining": Small({"head": "explaining", "code": {"kind": "batch_topk", "atoms": 6, "active": 2}}),
             "sparse": Small({"head": "sparse", "code": {"kind": "jumprelu", "atoms": 6}, "recipe": DENSE}),
-            "table": Small({"code": {"kind": "vanilla", "atoms": 6}}, on="table"),
-            "text": Small({"head": "explaining"}, on="text"),
+            "table": Small({"code": {"kind": "snmf", "atoms": 6}}, on="table"),
+            "text": Small({"head": "explaining", "code": {"atoms": 6, "active": 2, "archetypes": 4}}, on="text"),
             "series": Small({"code": {"kind": "mp", "atoms": 6, "active": 3}}, on="series"),
         },
     ),
@@ -266,10 +268,14 @@ class SparseCode(SelfInterpretable):
 
     @action
     def centre(self, projection_set: ProjectionSet) -> None:
-        """Measures mean and scale of the features of the training set."""
+        """Measures mean and scale of the features of the training set, and finds archetypes where atoms have them."""
         features = (cells_of(self.backbone, batch["input"]).rows() for batch in projection_set)
+        sample = Sample(self.code.wanted_rows)
+        found = moments(sample.watch(features), projection_set.total)
         place = rebase if self.code.options.source else Dictionary.centre
-        place(self.code, *moments(features, projection_set))
+        place(self.code, *found)
+        if self.code.wanted_rows:
+            self.code.start(sample.rows)
 
     @action
     def gallery(self, projection_set: ProjectionSet) -> None:

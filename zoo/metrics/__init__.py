@@ -11,6 +11,8 @@ from zoo.core.lazy import lazy_names, type_checking_imports
 if TYPE_CHECKING:
     from zoo.metrics.circuits.clusters import spectral_clusterability as spectral_clusterability
     from zoo.metrics.circuits.clusters import spectral_clusters as spectral_clusters
+    from zoo.metrics.concepts.atoms import atom_stability as atom_stability
+    from zoo.metrics.concepts.atoms import matched_cosines as matched_cosines
     from zoo.metrics.concepts.information import mutual_information as mutual_information
     from zoo.metrics.concepts.leakage import CompletenessRatio as CompletenessRatio
     from zoo.metrics.concepts.leakage import ConceptCeiling as ConceptCeiling

@@ -1,15 +1,21 @@
 """Sparse codes: each kind against an independent formula, dictionaries that are found again, and what a file keeps."""
 
-from itertools import pairwise
+import warnings
+from itertools import combinations, pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.concepts.layers.sparse_codes import KINDS, CodeOptions, Dictionary, make_dictionary
+from zoo.concepts.layers.archetypes import ROUNDS, centres_of
+from zoo.concepts.layers.code_kinds import make_dictionary
+from zoo.concepts.layers.sparse_codes import KINDS, CodeOptions, Dictionary
 
 N, D, M, K = 12, 5, 9, 3
 X = torch.randn(N, D, generator=torch.Generator().manual_seed(3)) * 2 + 1
@@ -41,6 +47,8 @@ def by_hand(made: Dictionary, kind: str) -> Tensor:
                 left = x - z @ atoms
                 best = max(range(M), key=lambda k, left=left: float(left @ atoms[k]))
                 z[best] += max(float(left @ atoms[best]), 0.0)
+        elif kind == "snmf":
+            z = best_code(x, atoms, made.options.shrink)
         else:
             scores = (made.encoder.weight.double() @ x + made.encoder.bias).detach()
             for k in range(M):
@@ -55,6 +63,18 @@ def by_hand(made: Dictionary, kind: str) -> Tensor:
     return torch.stack(codes).float()
 
 
+def best_code(x: Tensor, atoms: Tensor, shrink: float) -> Tensor:
+    """The code that meets the conditions of a minimum, among those of all sets of at most d atoms."""
+    pull, between = atoms @ x - shrink, atoms @ atoms.T
+    for size in range(D + 1):
+        for chosen in map(list, combinations(range(M), size)):
+            z = torch.zeros(M, dtype=torch.double)
+            z[chosen] = torch.linalg.solve(between[chosen][:, chosen], pull[chosen])
+            if (z >= 0).all() and (between @ z - pull >= -1e-9).all():
+                return z
+    raise AssertionError("no set of atoms has the best code")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_codes_by_hand(kind: str) -> None:
     made = dictionary(kind)
@@ -63,7 +83,7 @@ def test_codes_by_hand(kind: str) -> None:
     with torch.no_grad():
         found, expected = made(X), by_hand(made, kind)
         assert 0 < (expected > 0).float().mean() < 1
-        torch.testing.assert_close(found.code, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found.code, expected, rtol=1e-4, atol=1e-4 if kind == "snmf" else 1e-5)
         atoms = F.normalize(made.weight, dim=1)
         rebuilt = expected @ atoms + made.mean + made.scale * made.offset
         torch.testing.assert_close(found.code @ made.atoms + made.bias, rebuilt, rtol=1e-4, atol=1e-4)
@@ -192,12 +212,81 @@ def test_matching_pursuit_finds_the_support() -> None:
         torch.testing.assert_close(orthogonal(code @ basis).code, code, rtol=1e-4, atol=1e-4)
 
 
+def test_semi_nmf_is_as_close_as_the_published_updates() -> None:
+    """Ding, Li, Jordan: least squares for the atoms, multiplicative updates for the codes, over all rows at once."""
+    draw = np.random.default_rng(0)
+    a = np.maximum(draw.normal(size=(120, 4)), 0) @ draw.normal(size=(4, 8)) + 0.1 * draw.normal(size=(120, 8))
+    y = draw.uniform(size=(120, 4))
+    for _ in range(500):
+        z = np.linalg.solve(y.T @ y + 1e-6 * np.eye(4), y.T @ a)
+        pull, between = a @ z.T, z @ z.T
+        y *= np.sqrt(
+            (np.maximum(pull, 0) + y @ np.maximum(-between, 0))
+            / (np.maximum(-pull, 0) + y @ np.maximum(between, 0) + 1e-9)
+        )
+    published = np.square(a - y @ z).sum() / np.square(a).sum()
+    torch.manual_seed(0)
+    made = make_dictionary(8, CodeOptions(kind="snmf", atoms=4, active=1, shrink=0.0)).train()
+    x = torch.from_numpy(a).float()
+    optimizer = torch.optim.Adam([made.weight], lr=3e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        made(x).error.sum().backward()
+        optimizer.step()
+    ours = made(x).error.sum() / x.square().sum()
+    assert 0 < published < 0.05
+    assert ours < 1.05 * published
+
+
+def archetypal(deviation: float = 0.3) -> Dictionary:
+    torch.manual_seed(0)
+    made = make_dictionary(D, CodeOptions(atoms=M, active=K, archetypes=4, deviation=deviation))
+    made.centre(X.mean(0), torch.tensor(2.0))
+    return made
+
+
+def test_archetypal_atoms_by_hand() -> None:
+    made = archetypal()
+    made.start(X.repeat(3, 1))
+    parts = made.archetypes
+    assert parts is not None
+    assert torch.equal(made.encoder.weight, made.atoms)
+    with torch.no_grad():
+        parts.weight.add_(torch.randn(M, 4))
+        made.weight.copy_(torch.randn(M, D) * torch.linspace(0.01, 1, M)[:, None])
+    for k, atom in enumerate(made.atoms.detach().double().numpy()):
+        shares = parts.weight[k].detach().double().numpy() ** 2
+        hull = shares / shares.sum() @ parts.centres.double().numpy()
+        free = made.weight[k].detach().double().numpy()
+        expected = hull + free * min(1, 0.3 / np.linalg.norm(free))
+        assert atom == pytest.approx(expected, abs=1e-5)
+        assert np.linalg.norm(atom - hull) <= 0.3 + 1e-6
+    twin = archetypal()
+    twin.load_state_dict(made.state_dict())
+    assert torch.equal(twin.atoms, made.atoms)
+    assert torch.equal(twin.eval()(X).code, made.eval()(X).code)
+
+
+def test_archetypes_are_the_centres_of_k_means() -> None:
+    rows = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    # scikit-learn's, from the same start
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = KMeans(5, init=rows[:5].numpy(), n_init=1, max_iter=ROUNDS, tol=0, algorithm="lloyd").fit(rows.numpy())
+    torch.testing.assert_close(centres_of(rows, 5), torch.from_numpy(found.cluster_centers_), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="300 archetypes need as many feature vectors; the training set has 200"):
+        centres_of(rows, 300)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"kind": "top"}, "kind must be one of vanilla, topk, .* did you mean 'topk'|kind must be one of"),
         ({"atoms": 4, "active": 5}, "active must be at most atoms, 4; got 5"),
         ({"bandwidth": 0.0}, "bandwidth must be above 0; got 0.0"),
+        ({"deviation": -1.0}, "deviation must be at least 0; got -1.0"),
+        ({"kind": "mp", "archetypes": 5}, "archetypes are for new dictionaries of topk, .*, not the kind mp"),
+        ({"source": "a", "archetypes": 5}, "archetypes are .*, not a dictionary of a"),
     ],
 )
 def test_bad_options(options: dict, message: str) -> None:

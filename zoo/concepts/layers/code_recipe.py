@@ -6,6 +6,7 @@ from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 
 SPARSITY = {"vanilla": 0.1, "jumprelu": 0.003}  # weight of the penalty of each kind that has one
+COEFFICIENTS = {"reconstruction": 1.0, "auxiliary": 1 / 32}  # of the losses of all kinds
 
 
 def code_recipe(kind: str, head: str, own_head: bool) -> Recipe:
@@ -28,12 +29,7 @@ def code_recipe(kind: str, head: str, own_head: bool) -> Recipe:
         lr=3e-3,
         weight_decay=0.0,
         optimizer="adam",
-        coefficients={
-            "task": 1.0,
-            "reconstruction": 1.0,
-            "sparsity": SPARSITY.get(kind, 0.0),
-            "auxiliary": 1 / 32,
-        },
+        coefficients={"task": 1.0, "sparsity": SPARSITY.get(kind, 0.0), **COEFFICIENTS},
     )
 
 

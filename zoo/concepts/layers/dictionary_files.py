@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.concepts.layers.sparse_codes import BatchTopK, CodeOptions, Dictionary, JumpReLU, make_dictionary
+from zoo.concepts.layers.code_kinds import BatchTopK, JumpReLU, make_dictionary
+from zoo.concepts.layers.sparse_codes import CodeOptions, Dictionary
 from zoo.utils import atomic
 from zoo.utils.paths import check_file
 
@@ -89,11 +90,11 @@ def write_dictionary(dictionary: Dictionary, folder: str | Path) -> None:
         folder: is made if there is none.
 
     Raises:
-        ValueError: matching pursuit, which has no encoder.
+        ValueError: matching pursuit or semi-NMF, which have no encoder.
     """
     kind, atoms, scale = dictionary.options.kind, dictionary.atoms, dictionary.scale
-    if kind == "mp":
-        raise ValueError("matching pursuit has no encoder, so its dictionary has no such file; use another kind.")
+    if kind in ("mp", "snmf"):
+        raise ValueError(f"the kind {kind} has no encoder, so its dictionary has no such file; use another kind.")
     # z = scale · select(E (f - b) / scale + e)
     tensors = {
         "W_enc": dictionary.encoder.weight.T,

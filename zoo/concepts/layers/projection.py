@@ -32,12 +32,12 @@ def collect(backbone: Callable[[Tensor], Tensor], projection_set: ProjectionSet,
     return [projection_set.gather(torch.cat(rows)) for rows in parts.values()]
 
 
-def moments(features: Iterable[Tensor], projection_set: ProjectionSet) -> tuple[Tensor, Tensor]:
+def moments(features: Iterable[Tensor], sum_over_ranks: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Mean (d) of feature vectors, and the root of their mean squared distance () from it, over all ranks.
 
     Args:
         features: batches (N, d) of this rank.
-        projection_set: which they were computed from.
+        sum_over_ranks: of a tensor, such as `ProjectionSet.total`.
 
     Raises:
         ValueError: there are none.
@@ -49,7 +49,7 @@ def moments(features: Iterable[Tensor], projection_set: ProjectionSet) -> tuple[
         total = sums if total is None else total + sums
     if total is None:
         raise ValueError("the training set is empty; check the data.")
-    total = projection_set.total(total)
+    total = sum_over_ranks(total)
     mean, power = total[:-2] / total[-1], total[-2] / total[-1]
     return mean.float(), (power - mean.square().sum()).clamp_min(0).sqrt().float()
 

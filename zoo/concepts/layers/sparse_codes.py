@@ -1,8 +1,7 @@
-"""Sparse codes of feature vectors over a learned dictionary; one class for each kind of code.
+"""Sparse codes of feature vectors over a learned dictionary: the frame that all kinds share.
 
-Frame and TopK: Gao et al.: "Scaling and evaluating sparse autoencoders", ICLR 2025, arXiv 2406.04093. BatchTopK:
-Bussmann, Leask, Nanda, 2024, arXiv 2412.06410. JumpReLU: Rajamanoharan et al., 2024, arXiv 2407.14435. Matching
-pursuit: Costa et al.: "From Flat to Hierarchical", NeurIPS 2025, arXiv 2506.03093.
+Gao et al.: "Scaling and evaluating sparse autoencoders", ICLR 2025, arXiv 2406.04093. The kinds are in
+`zoo.concepts.layers.code_kinds`.
 """
 
 from collections.abc import Mapping
@@ -13,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.concepts.layers.chosen_atoms import Chosen, with_gradient
+from zoo.concepts.layers.archetypes import ROWS_EACH, Archetypes
+from zoo.concepts.layers.chosen_atoms import Chosen
 from zoo.utils.checks import check_above, check_at_least, check_choice
 
-MOMENTUM = 0.99  # of the running threshold of BatchTopK
-FIRST_THRESHOLD = 0.1  # of JumpReLU; from the published 0.001, short trainings do not reach sparse codes
+KINDS = ("vanilla", "topk", "batch_topk", "jumprelu", "mp", "snmf")
 COUNTED = ("topk", "batch_topk", "mp")  # kinds with a number of active atoms
-PENALISED = {"reconstruction": "error", "sparsity": "penalty"}  # losses of kinds without revival, see `Dictionary`
+OF_ANY_LENGTH = ("topk", "batch_topk", "jumprelu")  # kinds that do not rely on atoms of unit length
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,10 @@ class CodeOptions:
         ValueError: an unknown kind, or a number out of range.
     """
 
-    kind: Literal["vanilla", "topk", "batch_topk", "jumprelu", "mp"] = "topk"
+    kind: Literal["vanilla", "topk", "batch_topk", "jumprelu", "mp", "snmf"] = "topk"
     """"vanilla": ReLU and an L1 penalty; "topk": the `active` largest; "batch_topk": `active` for each on average
     of a batch, in evaluation those above a fixed threshold; "jumprelu": those above a learned threshold of each atom;
-    "mp": `active` steps of matching pursuit."""
+    "mp": `active` steps of matching pursuit; "snmf": the best code without negative entries (semi-NMF)."""
     atoms: int = 256
     """m, atoms of the dictionary."""
     active: int = 8
@@ -43,6 +42,13 @@ class CodeOptions:
     Published: 0.001, for trainings on billions of vectors."""
     dead_after: int = 100
     """Atoms that no vector of so many training steps used are dead; the loss "auxiliary" revives them."""
+    shrink: float = 0.05
+    """Of the kind "snmf": penalty on the sum of a code; the vectors have a mean square norm of 1."""
+    archetypes: int = 0
+    """c: atoms are mixtures of c typical training vectors, so that other seeds give much the same atoms; of the kinds
+    "topk", "batch_topk" and "jumprelu". 0: atoms are free. See `zoo.concepts.layers.archetypes.Archetypes`."""
+    deviation: float = 0.1
+    """How far an atom may lie from the mixture of archetypes; the vectors have a mean square norm of 1."""
     source: str | None = None
     """Folder of a trained dictionary to start from, in the layout of SAELens, see `zoo.concepts.read_dictionary`. The
     other options must be those of the file; a stage that trains the code is not needed then."""
@@ -50,9 +56,13 @@ class CodeOptions:
     def __post_init__(self) -> None:
         check_choice(KINDS, kind=self.kind)
         check_at_least(1, atoms=self.atoms, active=self.active, dead_after=self.dead_after)
+        check_at_least(0, archetypes=self.archetypes, shrink=self.shrink, deviation=self.deviation)
         check_above(0, bandwidth=self.bandwidth)
         if self.kind in COUNTED and self.active > self.atoms:
             raise ValueError(f"active must be at most atoms, {self.atoms}; got {self.active}.")
+        if self.archetypes and (self.kind not in OF_ANY_LENGTH or self.source):
+            what = f"a dictionary of {self.source}" if self.source else f"the kind {self.kind}"
+            raise ValueError(f"archetypes are for new dictionaries of {', '.join(OF_ANY_LENGTH)}, not {what}.")
 
 
 @dataclass
@@ -77,7 +87,7 @@ class Dictionary(nn.Module):
 
         x = (f - mean) / scale - offset          scale: such that x has a mean square norm of 1
         z = scale · select(E x + e)              E starts as a copy of D, and does not share its memory
-        f̂ = z D + b, b = mean + scale · offset   rows of D normalised at each use
+        f̂ = z D + b, b = mean + scale · offset   rows of D normalised at each use, or made of archetypes
 
     Buffers: `mean` (d) and `scale` (), see `centre` · `idle` (m), training steps since an atom was last used.
 
@@ -99,17 +109,23 @@ class Dictionary(nn.Module):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("idle", torch.zeros(options.atoms, dtype=torch.long))
+        self.archetypes = None
+        if options.archetypes:
+            self.archetypes = Archetypes(options.atoms, options.archetypes, channels, options.deviation)
+            nn.init.zeros_(self.weight)
         self._make_encoder(channels)
 
     def _make_encoder(self, channels: int) -> None:
         self.encoder = nn.Linear(channels, self.options.atoms)
         nn.init.zeros_(self.encoder.bias)
         with torch.no_grad():
-            self.encoder.weight.copy_(self.weight)
+            self.encoder.weight.copy_(self.weight if self.archetypes is None else self.atoms)
 
     @property
     def atoms(self) -> Tensor:
-        """D (m, d), rows of unit length."""
+        """D (m, d): rows of unit length; atoms of archetypes have the length of the mixture, about 1 or less."""
+        if self.archetypes is not None:
+            return self.archetypes(self.weight.float())
         return F.normalize(self.weight.float(), dim=1)
 
     @property
@@ -122,6 +138,18 @@ class Dictionary(nn.Module):
         """Sets the mean (d) of the training features, and the root of their mean squared distance () from it."""
         self.mean.copy_(mean)
         self.scale.copy_(scale.clamp_min(1e-12))
+
+    @property
+    def wanted_rows(self) -> int:
+        """Number of feature vectors that `start` reads."""
+        return self.options.archetypes * ROWS_EACH
+
+    @torch.no_grad()
+    def start(self, features: Tensor) -> None:
+        """Finds the archetypes among centred training features (N, d) in random order, and starts from them."""
+        if self.archetypes is not None:
+            self.archetypes.place((features.float() - self.mean) / self.scale)
+            self.encoder.weight.copy_(self.atoms)
 
     def forward(self, features: Tensor) -> Coded:
         """Codes feature vectors (N, d); in training also notes which atoms are used."""
@@ -167,109 +195,3 @@ class Dictionary(nn.Module):
         best = own.topk(min(max(left.shape[1] // 2, 1), len(dead)), 1)
         z = torch.zeros_like(own).scatter(1, best.indices, best.values.relu())
         return (left - z @ atoms[dead]).square().sum() / left.square().sum().clamp_min(1e-12)
-
-
-class Vanilla(Dictionary):
-    """ReLU; the penalty is the sum of the code."""
-
-    terms: ClassVar[Mapping[str, str]] = PENALISED
-
-    def select(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        z = scores.relu()
-        return z, z.sum(1)
-
-
-class TopK(Dictionary):
-    """The `active` largest scores, of which those above 0 count."""
-
-    def choose(self, x: Tensor) -> Chosen:
-        weight, bias, count = self.encoder.weight, self.encoder.bias, self.options.active
-        with torch.no_grad():
-            best = self.encoder(x).float().topk(count, 1, sorted=False)
-            rows = torch.arange(len(x), device=x.device).repeat_interleave(count)
-            chosen = Chosen(rows, best.indices.flatten(), best.values.relu().flatten())
-        return with_gradient(chosen, x, weight, bias)
-
-    def select(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        best = scores.topk(self.options.active, 1)
-        return torch.zeros_like(scores).scatter(1, best.indices, best.values.relu()), torch.zeros_like(scores[:, 0])
-
-
-class BatchTopK(Dictionary):
-    """In training the N · `active` largest scores of N vectors, in evaluation those above a threshold.
-
-    Buffer: `threshold` (), running mean of the smallest score that is kept; -1 before any training.
-    """
-
-    threshold: Tensor
-
-    def __init__(self, channels: int, options: CodeOptions) -> None:
-        super().__init__(channels, options)
-        self.register_buffer("threshold", torch.tensor(-1.0))
-
-    def choose(self, x: Tensor) -> Chosen:
-        with torch.no_grad():
-            z = self.encoder(x).float().relu()
-            bound = z.flatten().topk(len(z) * self.options.active, sorted=False).values.min()
-            self.threshold.copy_(torch.where(self.threshold < 0, bound, self.threshold.lerp(bound, 1 - MOMENTUM)))
-            rows, columns = ((z >= bound) & (z > 0)).nonzero(as_tuple=True)
-            chosen = Chosen(rows, columns, z[rows, columns])
-        return with_gradient(chosen, x, self.encoder.weight, self.encoder.bias)
-
-    def select(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        z = scores.relu()
-        return z * (z >= self.threshold), torch.zeros_like(scores[:, 0])
-
-
-class JumpReLU(Dictionary):
-    """Scores above a threshold θ of each atom; the penalty is the number of atoms in use.
-
-    The step 1[score > θ] has the gradient -1[|score - θ| < ε / 2] / ε with respect to θ, ε the bandwidth.
-    """
-
-    terms: ClassVar[Mapping[str, str]] = PENALISED
-
-    def __init__(self, channels: int, options: CodeOptions) -> None:
-        super().__init__(channels, options)
-        self.log_threshold = nn.Parameter(torch.full((options.atoms,), FIRST_THRESHOLD).log())
-
-    def select(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        threshold, width = self.log_threshold.float().exp(), self.options.bandwidth
-        above = (scores > threshold).to(scores)
-        near = ((scores - threshold).abs() < width / 2).to(scores)
-        step = -near / width * (threshold - threshold.detach())  # 0, with the gradient of the step
-        return scores * above + threshold.detach() * step, (above + step).sum(1)
-
-
-class MatchingPursuit(Dictionary):
-    """`active` times: the atom that has the largest product with what is left takes its share of it.
-
-    There is no encoder. What is left is orthogonal to the atom chosen last, and never grows.
-    """
-
-    def _make_encoder(self, channels: int) -> None:
-        pass
-
-    def encode(self, x: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        products, between = x @ atoms.T, atoms @ atoms.T
-        z = torch.zeros_like(products)
-        for _ in range(self.options.active):
-            value, chosen = products.max(1)
-            value = value.relu()[:, None]
-            z = z.scatter_add(1, chosen[:, None], value)
-            products = products - value * between[chosen]
-        return z, torch.zeros_like(x[:, 0]), products
-
-
-KINDS: Mapping[str, type[Dictionary]] = {
-    "vanilla": Vanilla,
-    "topk": TopK,
-    "batch_topk": BatchTopK,
-    "jumprelu": JumpReLU,
-    "mp": MatchingPursuit,
-}
-
-
-def make_dictionary(channels: int, options: CodeOptions) -> Dictionary:
-    """The dictionary of `options.kind` for vectors of length `channels`."""
-    return KINDS[options.kind](channels, options)
