@@ -56,6 +56,7 @@ class Case:
         shares: methods that do one of so many equal parts of the work; their time is multiplied, and their result is
             compared with the start of ours.
         memory: measure the peak memory of each method.
+        cpu: time by CPU seconds of the process instead of the clock, for methods of one thread on a busy machine.
     """
 
     what: str
@@ -67,6 +68,7 @@ class Case:
     missed: str = ""
     shares: Mapping[str, int] = field(default_factory=dict)
     memory: bool = True
+    cpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def measure(case: Case, seconds: float, device: torch.device) -> dict[str, Any]:
     end, least, most = time.perf_counter() + seconds, *ROUNDS
     while len(times[case.ours]) < least or (time.perf_counter() < end and len(times[case.ours]) < most):
         for name, way in case.ways.items():
-            times[name].append(_timed(way, several[name], device) * case.shares.get(name, 1))
+            times[name].append(_timed(way, several[name], device, case.cpu) * case.shares.get(name, 1))
     ways = {name: {"ms": _spread(1e3 * t for t in spent)} for name, spent in times.items()}
     if case.memory:
         for name, way in case.ways.items():
@@ -182,14 +184,15 @@ def _numbers(value: Any) -> np.ndarray:
     return np.atleast_1d(value)
 
 
-def _timed(way: Callable[[], Any], times: int, device: torch.device) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
+def _timed(way: Callable[[], Any], times: int, device: torch.device, cpu: bool = False) -> float:
+    """Seconds of one call, of the CPU or of the clock."""
+    clock = time.process_time if cpu else time.perf_counter
+    start = clock()
     for _ in range(times):
         way()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return (time.perf_counter() - start) / times
+    return (clock() - start) / times
 
 
 def _several(way: Callable[[], Any], device: torch.device) -> int:

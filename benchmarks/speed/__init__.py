@@ -13,6 +13,7 @@ SECTIONS = (
     "trees",
     "correspondences",
     "concepts",
+    "codes",
     "interventions",
     "parts",
     "selectors",

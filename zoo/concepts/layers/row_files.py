@@ -77,14 +77,18 @@ class RowFile:
 
     def shuffled(self, size: int, draw: torch.Generator) -> Iterator[Tensor]:
         """Endless batches (size, d): blocks are drawn without replacement and shuffled together, up to 64 MiB."""
-        together = max(POOL // (4 * self.channels * BLOCK), 1)
-        left: list[Tensor] = []
+        count = -(-len(self) // BLOCK)
+        together = min(max(POOL // (4 * self.channels * BLOCK), 1), count)
+        pool, kept = torch.empty(together * BLOCK + size, self.channels), 0
         while True:
-            for numbers in torch.randperm(-(-len(self) // BLOCK), generator=draw).split(together):
-                pool = torch.cat([self.block(number) for number in numbers.tolist()])
-                pool = torch.cat([*left, pool[torch.randperm(len(pool), generator=draw)]])
-                *full, last = pool.split(size)
-                yield from full
-                left = [last.clone()]  # not a view, which keeps the pool
-                if len(last) == size:
-                    yield left.pop()
+            for numbers in torch.randperm(count, generator=draw).split(together):
+                end = kept
+                for block in map(self.block, numbers.tolist()):
+                    pool[end : end + len(block)] = block
+                    end += len(block)
+                new = kept + torch.randperm(end - kept, generator=draw)
+                *full, last = torch.cat([torch.arange(kept), new]).split(size)
+                for rows in full:
+                    yield pool[rows]
+                kept = len(last)
+                pool[:kept] = pool[last]  # begins the next batch

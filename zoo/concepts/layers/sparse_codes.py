@@ -157,17 +157,26 @@ class Dictionary(nn.Module):
         chosen = self.choose(x) if self.training else None
         if chosen is None:
             z, penalty, scores = self.encode(x, atoms)
-            left = x - z @ atoms
+            left, code, used = x - z @ atoms, self.scale * z, z.detach() > 0
         else:
-            z, penalty, scores = chosen.dense((len(x), len(atoms))), torch.zeros_like(x[:, 0]), None
+            penalty, scores, used = torch.zeros_like(x[:, 0]), None, chosen
             left = x - chosen.combine(atoms, len(x))
+            code = chosen._replace(values=self.scale * chosen.values).dense((len(x), len(atoms)))
         auxiliary = left.new_zeros(())
         if self.training:
-            with torch.no_grad():
-                self.idle.add_(1).masked_fill_((z > 0).any(0), 0)
+            self._note_use(used)
             if "auxiliary" in self.terms:
                 auxiliary = self._revive(left.detach(), x, scores, atoms)
-        return Coded(self.scale * z, left.square().sum(1), penalty, auxiliary)
+        return Coded(code, left.square().sum(1), penalty, auxiliary)
+
+    @torch.no_grad()
+    def _note_use(self, used: Tensor | Chosen) -> None:
+        """Counts a training step for atoms that no vector used: (N, m) bool, or the entries of the codes."""
+        self.idle.add_(1)
+        if isinstance(used, Tensor):
+            self.idle.masked_fill_(used.any(0), 0)
+        else:
+            self.idle.index_fill_(0, used.columns[used.values > 0], 0)
 
     def choose(self, x: Tensor) -> Chosen | None:
         """The entries of the codes of centred vectors (N, d), with gradients; None of a kind that needs all scores."""
