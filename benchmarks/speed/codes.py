@@ -1,10 +1,11 @@
 """Sparse codes: a training step beside SAELens, and memory by the number of feature vectors.
 
-A step is forward pass, losses, gradients and Adam on 4,096 vectors (the default of SAELens), of d channels, m atoms and k
-active ones, from the same weights; CPU time of the process. SAELens is measured with its dense and, of TopK, its sparse form of the codes
-(which leaves out the lengths of atoms), without what its trainer adds (gradient clipping, counts of activity). It is
-optional: `pip install sae-lens`. Memory is that of `zoo.concepts.fit_dictionary` on files of vectors of 64 channels in
-half precision: a pass for mean, scale and archetypes, and 50 steps.
+A step is forward pass, losses, gradients and Adam on 4,096 vectors (the default of SAELens), of d channels, m atoms and
+k active ones, from the same weights; CPU time of the process. SAELens is measured with its dense and, of TopK, its
+sparse form of the codes (which leaves out the lengths of atoms), without what its trainer adds (gradient clipping,
+counts of activity). It is optional: `pip install sae-lens`. Memory is that of `zoo.concepts.fit_dictionary` on files of
+vectors of 64 channels in half precision: a pass for mean, scale and archetypes, and 50 steps. Up to 64 MiB of vectors
+are shuffled together, more than the smallest file has.
 """
 
 import os
