@@ -57,7 +57,7 @@ def test_middles_of_parts() -> None:
 
 
 def test_the_page_gives_means_over_seeds() -> None:
-    run = {key: 0.25 for key in codes.COLUMNS}
+    run = dict.fromkeys(codes.COLUMNS, 0.25)
     runs = [run, {**run, "dead": 0.75, "active": 0.75}]
     record = {"black box": 0.971, "seeds": [0, 1], "steps": 1000, "codes": {"TopK": runs, "L1": [{"r2": 0.5}]}}
     text = codes.page(record)

@@ -156,3 +156,24 @@ def test_a_sparse_head_classifies_and_heads_have_names() -> None:
         SparseCode(IMAGES, BACKBONE, CODE, "both")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="code has no option 'atom'; did you mean 'atoms'"):
         SparseCode(ROWS, "identity", {"atom": 3})  # pyright: ignore[reportArgumentType]
+
+
+def test_pairs_by_hand() -> None:
+    model = sparse_code(code={"atoms": 6, "active": 3, "common": 0.34}).model.eval()
+    x = X.clone()
+    pair = torch.cat([x[1:3], x[2:]])  # the others have no partner
+    batch = {"input": x, "target": torch.zeros(5, dtype=torch.long), "pair": pair}
+    scores, evidence = model.step(x)
+    found = model.losses(scores, evidence, batch)["contrast"]
+    with torch.no_grad():
+        z, w = (model.evidence(t).activation / model.code.scale for t in (x, pair))
+    each = [(z[i, :2] - w[i, :2]).abs().sum() + (z[i, 2:] * w[i, 2:]).abs().sum() for i in range(2)]
+    torch.testing.assert_close(found, (each[0] + each[1]) / 2, rtol=1e-4, atol=1e-6)
+    assert found > 0
+    words = [unit.source["of pairs"] for unit in model.units()]
+    assert words == ["what both have in common"] * 2 + ["what differs"] * 4
+    none = model.losses(scores, evidence, {**batch, "pair": x})["contrast"]
+    assert none == 0
+    model.train()
+    with pytest.raises(ValueError, match=r"no 'pair' .*CEBaB with pairs: true"):
+        model.losses(scores, evidence, {"input": x, "target": batch["target"]})

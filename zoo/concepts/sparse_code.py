@@ -5,7 +5,7 @@ Sparse autoencoders as a bottleneck of a classifier: Gao et al., ICLR 2025, arXi
 arXiv 2502.12892. Sparse head: Wong et al., ICML 2021.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -20,12 +20,13 @@ from zoo.concepts.layers.cells import cells_of, has_cells
 from zoo.concepts.layers.code_kinds import make_dictionary
 from zoo.concepts.layers.code_metrics import CodeMetrics
 from zoo.concepts.layers.code_recipe import check_stages, code_recipe
-from zoo.concepts.layers.dictionary_files import rebase, start_from
+from zoo.concepts.layers.dictionary_files import start_from
+from zoo.concepts.layers.dictionary_start import measure
 from zoo.concepts.layers.gallery import Gallery
-from zoo.concepts.layers.projection import collect, moments
+from zoo.concepts.layers.paired import common_atoms, contrast, partners
+from zoo.concepts.layers.projection import collect
 from zoo.concepts.layers.residual import residual_statements
-from zoo.concepts.layers.row_sample import Sample
-from zoo.concepts.layers.sparse_codes import CodeOptions, Dictionary
+from zoo.concepts.layers.sparse_codes import CodeOptions
 from zoo.concepts.layers.token_examples import TokenExamples
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
@@ -78,25 +79,24 @@ class SparseCode(SelfInterpretable):
     each; padding is none. w and a are the linear head of a black box with average pooling. "replacing": what atoms do
     not code is lost to the score. "explaining" keeps the scores of the black box; what the atoms miss is the unit
     "residual", of activation 1, and each explanation says how much that is. "sparse": V has at most `per_class` weights
-    for each class, see the stage option of that name. At a cell, atom k contributes z_pk ⟨w_c, D_k⟩ / P, exactly. The
-    support of the residual is the size of the error at each cell; its contribution has no exact map.
+    for each class. At a cell, atom k contributes z_pk ⟨w_c, D_k⟩ / P, exactly. The support of the residual is the size
+    of the error at each cell; its contribution has no exact map.
 
     Start from a trained black box by `teacher: {run: ..., start: true, weight: 0}` of the recipe, which sets backbone
-    and head; without one, the first stage trains the head on the backbone as it is. Then the action `centre` measures
-    mean and scale of the features, a stage trains the code without labels, and `gallery` stores the top-activating
-    training examples of each atom; an atom of texts is named by the tokens at which it is strongest. The action
-    `name_atoms`, for data with annotated concepts, names each atom by the concept that it ranks best. Nothing trains
-    the backbone, so the run option `cache_features` applies, except where cells are tokens.
+    and head; without one, the first stage trains the head. Then the action `centre` measures mean and scale of the
+    features, a stage trains the code without labels, and `gallery` stores the top-activating training examples of each
+    atom; an atom of texts is named by the tokens at which it is strongest. The action `name_atoms`, for data with
+    annotated concepts, names each atom by the concept that it ranks best. Nothing trains the backbone, so the run
+    option `cache_features` applies, except where cells are tokens.
 
     Loss terms: reconstruction (relative squared error of a cell); sparsity (kinds "vanilla" and "jumprelu"); auxiliary
-    (the other kinds: dead atoms learn from the error, see `Dictionary`); task. Metrics: see `CodeMetrics`.
+    (the other kinds: dead atoms learn from the error, see `Dictionary`); contrast (of pairs, see
+    `zoo.concepts.layers.paired`); task. Metrics: see `CodeMetrics`.
 
-    Differs from the published codes: atoms are normalised at each use, also those of matching pursuit (there: at the
-    start, or after each step), and the encoder never shares memory with them; features are centred and scaled once, on
-    the training set; `active` of BatchTopK counts atoms for each cell (in one public library: for the whole batch), and
-    its threshold is part of the checkpoint; matching pursuit starts from x - b and only adds atoms (there also the
-    largest product below 0), and revives dead atoms like TopK; dead is what was not used for a number of steps (there:
-    of tokens).
+    Differs from the published codes: atoms are normalised at each use, and the encoder never shares memory with them;
+    features are centred and scaled once, on the training set; `active` of BatchTopK counts atoms for each cell, and its
+    threshold is part of the checkpoint; matching pursuit starts from x - b, only adds atoms, and revives dead atoms
+    like TopK; dead is what was not used for some steps (there: tokens).
 
     Args:
         domain: what inputs and outputs mean (`data.domain`).
@@ -106,8 +106,7 @@ class SparseCode(SelfInterpretable):
         head: "replacing", "explaining" or "sparse".
         gallery_size: number of training examples for each atom.
         thumbnail: side of their pictures, in pixels.
-        least_auc: area under the ROC curve from which a concept names an atom. Concepts that occur together rank alike,
-            so a name can be that of another part than the pictures show.
+        least_auc: area under the ROC curve from which a concept names an atom; concepts that occur together rank alike.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, code, head.
 
     Raises:
@@ -199,19 +198,18 @@ class SparseCode(SelfInterpretable):
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         weight, bias = self.linear()
-        found = evidence.activation[:, : weight.shape[1]] * weight[target]
-        if self.head_kind == "explaining":
-            rest = evidence.activation[:, -1:] * evidence.state["residual"].gather(1, target[:, None])
-            found = torch.cat([found, rest], 1)
-        return found, bias[target]
+        return self._terms(evidence, weight[target], lambda rest: rest.gather(1, target[:, None])), bias[target]
 
     def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
         weight, bias = self.linear()
-        found = evidence.activation[:, : weight.shape[1]] * weight.mean(0)
-        if self.head_kind == "explaining":
-            rest = evidence.activation[:, -1:] * evidence.state["residual"].mean(1, keepdim=True)
-            found = torch.cat([found, rest], 1)
+        found = self._terms(evidence, weight.mean(0), lambda rest: rest.mean(1, keepdim=True))
         return found, bias.mean().expand(found.shape[0])
+
+    def _terms(self, evidence: Evidence, weight: Tensor, chosen: Callable[[Tensor], Tensor]) -> Tensor:
+        found = evidence.activation[:, : weight.shape[-1]] * weight
+        if self.head_kind != "explaining":
+            return found
+        return torch.cat([found, evidence.activation[:, -1:] * chosen(evidence.state["residual"])], 1)
 
     def slopes(self, evidence: Evidence) -> Tensor | None:
         atoms = self.linear()[0].T[None]
@@ -226,6 +224,9 @@ class SparseCode(SelfInterpretable):
         terms: dict[str, Tensor] = {}
         if "code" in learns or not learns:
             terms = {name: state[key].mean() for name, key in self.code.terms.items()}
+            if self.code.options.common and (self.training or "pair" in batch):
+                other = self._activation(partners(batch))
+                terms["contrast"] = contrast(evidence.activation[:, : other.shape[1]], other, batch, self.code)
         if "head" in learns or not learns:
             if "head" in learns and "black_box" in state:
                 scores = state["black_box"]  # the head learns on the features, whatever the code is
@@ -259,7 +260,8 @@ class SparseCode(SelfInterpretable):
         return self._units.get(tensors, self._build_units)
 
     def _build_units(self) -> list[Unit]:
-        return atom_units(self.names, self.images, self.domain, self.head_kind == "explaining")
+        common = common_atoms(self.code.options.common, self.code.options.atoms)
+        return atom_units(self.names, self.images, self.domain, self.head_kind == "explaining", common)
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
         return residual_statements(terms) if self.head_kind == "explaining" else ()
@@ -270,12 +272,7 @@ class SparseCode(SelfInterpretable):
     def centre(self, projection_set: ProjectionSet) -> None:
         """Measures mean and scale of the features of the training set, and finds archetypes where atoms have them."""
         features = (cells_of(self.backbone, batch["input"]).rows() for batch in projection_set)
-        sample = Sample(self.code.wanted_rows)
-        found = moments(sample.watch(features), projection_set.total)
-        place = rebase if self.code.options.source else Dictionary.centre
-        place(self.code, *found)
-        if self.code.wanted_rows:
-            self.code.start(sample.rows)
+        measure(self.code, features, projection_set.total)
 
     @action
     def gallery(self, projection_set: ProjectionSet) -> None:

@@ -13,7 +13,7 @@ NAMING = 2  # words in the name of an atom of texts
 
 
 def atom_units(
-    names: AtomNames, shown: Gallery | TokenExamples | TrainingExamples, domain: Domain, residual: bool
+    names: AtomNames, shown: Gallery | TokenExamples | TrainingExamples, domain: Domain, residual: bool, common: int = 0
 ) -> list[Unit]:
     """One unit for each atom, and the residual last.
 
@@ -22,6 +22,7 @@ def atom_units(
         shown: the top-activating training examples.
         domain: of the inputs.
         residual: whether there is a unit for what the atoms do not code.
+        common: number of atoms, the first ones, for what both of a pair have in common; 0 without pairs.
     """
     examples = shown if isinstance(shown, TrainingExamples) else shown.examples
     pictures = shown.picture.cpu() if isinstance(shown, Gallery) else None
@@ -31,6 +32,8 @@ def atom_units(
         found = examples.sources(k)
         active = [example["index"] for example in found if example["activation"] > 0]
         source: dict[str, Any] = {"supervision": "discovered"}
+        if common:
+            source["of pairs"] = "what both have in common" if k < common else "what differs"
         if found:
             source |= {"training examples": active} if active else {"dead": True}
         if active and isinstance(shown, TokenExamples) and isinstance(domain, TextDomain):

@@ -29,7 +29,7 @@ def code_recipe(kind: str, head: str, own_head: bool) -> Recipe:
         lr=3e-3,
         weight_decay=0.0,
         optimizer="adam",
-        coefficients={"task": 1.0, "sparsity": SPARSITY.get(kind, 0.0), **COEFFICIENTS},
+        coefficients={"task": 1.0, "sparsity": SPARSITY.get(kind, 0.0), "contrast": 0.1, **COEFFICIENTS},
     )
 
 

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from zoo.concepts.layers.code_kinds import make_dictionary
 from zoo.concepts.layers.code_recipe import COEFFICIENTS, SPARSITY
-from zoo.concepts.layers.projection import moments
+from zoo.concepts.layers.dictionary_start import measure
 from zoo.concepts.layers.row_files import RowFile
-from zoo.concepts.layers.row_sample import Sample
 from zoo.concepts.layers.sparse_codes import CodeOptions, Dictionary
 from zoo.training.seeding import seeded
 from zoo.utils.checks import check_above, check_at_least
@@ -61,11 +60,7 @@ def fit_dictionary(
     file = RowFile(rows)
     with seeded(seed):
         made = make_dictionary(file.channels, options).to(device)
-    sample = Sample(made.wanted_rows)
-    mean, scale = moments(sample.watch(file.blocks()), lambda total: total)
-    made.centre(mean.to(device), scale.to(device))
-    if made.wanted_rows:
-        made.start(sample.rows.to(device))
+    measure(made, file.blocks())
     weights = COEFFICIENTS | {"sparsity": SPARSITY.get(options.kind, 0.0) if sparsity is None else sparsity}
     optimizer = torch.optim.Adam(made.parameters(), lr)
     order = file.shuffled(batch, torch.Generator().manual_seed(seed))

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from zoo.concepts.layers.archetypes import ROWS_EACH, Archetypes
 from zoo.concepts.layers.chosen_atoms import Chosen
-from zoo.utils.checks import check_above, check_at_least, check_choice
+from zoo.utils.checks import check_above, check_at_least, check_between, check_choice
 
 KINDS = ("vanilla", "topk", "batch_topk", "jumprelu", "mp", "snmf")
 COUNTED = ("topk", "batch_topk", "mp")  # kinds with a number of active atoms
@@ -49,6 +49,9 @@ class CodeOptions:
     "topk", "batch_topk" and "jumprelu". 0: atoms are free. See `zoo.concepts.layers.archetypes.Archetypes`."""
     deviation: float = 0.1
     """How far an atom may lie from the mixture of archetypes; the vectors have a mean square norm of 1."""
+    common: float = 0.0
+    """Of paired data, such as texts and their counterfactuals: share of the atoms, the first ones, for what both of a
+    pair have in common; the others are for what differs, see `zoo.concepts.layers.paired`. 0: pairs are not read."""
     source: str | None = None
     """Folder of a trained dictionary to start from, in the layout of SAELens, see `zoo.concepts.read_dictionary`. The
     other options must be those of the file; a stage that trains the code is not needed then."""
@@ -58,6 +61,7 @@ class CodeOptions:
         check_at_least(1, atoms=self.atoms, active=self.active, dead_after=self.dead_after)
         check_at_least(0, archetypes=self.archetypes, shrink=self.shrink, deviation=self.deviation)
         check_above(0, bandwidth=self.bandwidth)
+        check_between(0, 1, common=self.common)
         if self.kind in COUNTED and self.active > self.atoms:
             raise ValueError(f"active must be at most atoms, {self.atoms}; got {self.active}.")
         if self.archetypes and (self.kind not in OF_ANY_LENGTH or self.source):

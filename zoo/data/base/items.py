@@ -63,6 +63,7 @@ class Rows(Items):
         names: N names.
         concepts: (N, k) in {0, 1, NaN}.
         regions: (N, R, *S) in {0, 1}: the elements of each input that are known to determine the target.
+        partners: (N,) number of the other item of each pair, whose input is the item's "pair".
     """
 
     def __init__(
@@ -72,12 +73,15 @@ class Rows(Items):
         names: Sequence[str],
         concepts: Tensor | None = None,
         regions: Tensor | None = None,
+        partners: Tensor | None = None,
     ) -> None:
         self.inputs, self.targets, self.names = inputs, targets, names
-        self.concepts, self.regions = concepts, regions
+        self.concepts, self.regions, self.partners = concepts, regions, partners
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         item = {"input": self.inputs[i], "target": self.targets[i]}
+        if self.partners is not None:
+            item["pair"] = self.inputs[self.partners[i]]
         optional = {"concepts": self.concepts, "regions": self.regions}
         return item | {name: values[i] for name, values in optional.items() if values is not None}
 

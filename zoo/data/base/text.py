@@ -24,18 +24,21 @@ class Texts(NamedTuple):
         labels: N labels.
         concepts: N values of each concept column, "" where not annotated.
         names: N names.
+        origins: N texts of one origin, such as a review and its edits, have the same; None where there are no pairs.
     """
 
     texts: list[str]
     labels: list[str]
     concepts: dict[str, list[str]]
     names: list[str]
+    origins: list[str] | None = None
 
     def part(self, rows: Sequence[int]) -> "Texts":
         """Some of the texts, by row number."""
         concepts = {column: [values[i] for i in rows] for column, values in self.concepts.items()}
         texts, labels, names = ([values[i] for i in rows] for values in (self.texts, self.labels, self.names))
-        return Texts(texts, labels, concepts, names)
+        origins = None if self.origins is None else [self.origins[i] for i in rows]
+        return Texts(texts, labels, concepts, names, origins)
 
 
 class TextData(DataModule):
@@ -116,7 +119,9 @@ class TextData(DataModule):
             raise ValueError(f"the {split} split has labels that the train split lacks: {', '.join(unknown[:5])}.")
         inputs = torch.stack([domain.preprocess(text) for text in part.texts])
         targets = torch.tensor([domain.classes.index(label) for label in part.labels])
-        return Rows(inputs, targets, part.names, self._labels(part) if domain.concepts else None)
+        concepts = self._labels(part) if domain.concepts else None
+        partners = None if part.origins is None else following_of_origin(part.origins)
+        return Rows(inputs, targets, part.names, concepts, partners=partners)
 
     def _labels(self, part: Texts) -> Tensor:
         """Concepts (N, k) in {0, 1, NaN}."""
@@ -127,3 +132,14 @@ class TextData(DataModule):
                 present = torch.tensor([cell == value for cell in part.concepts[column]]).float()
                 columns.append(present.masked_fill(~annotated, torch.nan))
         return torch.stack(columns, 1)
+
+
+def following_of_origin(origins: Sequence[str]) -> Tensor:
+    """(N,) number of the next text of the same origin, of the last one that of the first; its own if it is alone."""
+    members: dict[str, list[int]] = {}
+    for i, origin in enumerate(origins):
+        members.setdefault(origin, []).append(i)
+    found = torch.empty(len(origins), dtype=torch.long)
+    for rows in members.values():
+        found[rows] = torch.tensor([*rows[1:], rows[0]])
+    return found

@@ -21,17 +21,20 @@ class CEBaB(TextData):
         root: folder with CEBaB-v1.1.zip or what it unpacks to; by default $ZOO_DATA/text/cebab.
         train: training texts: "inclusive" (originals and edits), "exclusive" (one of each) or "observational"
             (originals).
+        pairs: items have a "pair", another text of the same original review: an edit, or the original.
         **texts: the options of `TextData`.
     """
 
-    def __init__(self, root: str = "$ZOO_DATA/text/cebab", train: str = "inclusive", **texts: Any) -> None:
+    def __init__(
+        self, root: str = "$ZOO_DATA/text/cebab", train: str = "inclusive", pairs: bool = False, **texts: Any
+    ) -> None:
         super().__init__(**texts)
         check_choice(("inclusive", "exclusive", "observational"), train=train)
-        self.root, self.train = expand(root), train
+        self.root, self.train, self.pairs = expand(root), train, pairs
 
     def read(self) -> dict[str, Texts]:
         files = {"train": f"train_{self.train}", "val": "dev", "test": "test"}
-        return {split: _reviews(self._records(f"{name}.json")) for split, name in files.items()}
+        return {split: _reviews(self._records(f"{name}.json"), self.pairs) for split, name in files.items()}
 
     def _records(self, name: str) -> list[dict[str, Any]]:
         for path in (self.root / name, self.root / "CEBaB-v1.1" / name):
@@ -44,10 +47,12 @@ class CEBaB(TextData):
             return json.loads(opened.read(f"CEBaB-v1.1/{name}"))
 
 
-def _reviews(rows: list[dict[str, Any]]) -> Texts:
+def _reviews(rows: list[dict[str, Any]], pairs: bool) -> Texts:
     rated = [row for row in rows if row["review_majority"] in set("12345")]
     meaning = {"Positive": "positive", "Negative": "negative", "unknown": "unknown", "no majority": "unknown"}
     aspects = ("food", "ambiance", "service", "noise")
     concepts = {a: [meaning.get(row[f"{a}_aspect_majority"], "") for row in rated] for a in aspects}
     stars = [f"{row['review_majority']} star{'' if row['review_majority'] == '1' else 's'}" for row in rated]
-    return Texts([row["description"] for row in rated], stars, concepts, [f"review {row['id']}" for row in rated])
+    names = [f"review {row['id']}" for row in rated]
+    origins = [row["original_id"] for row in rated] if pairs else None
+    return Texts([row["description"] for row in rated], stars, concepts, names, origins)
