@@ -40,6 +40,8 @@ def test_shipped_configs_are_right(path: Path, tmp_path: Path) -> None:
     batch = {"input": inputs, "target": target, "concepts": concepts}
     if (config["data"].get("init_args") or {}).get("views") == 2:
         batch["view"] = domain.example(2, torch.Generator().manual_seed(1))
+    if (config["data"].get("init_args") or {}).get("pairs"):
+        batch["pair"] = domain.example(2, torch.Generator().manual_seed(1))
     terms = model.losses(*model.step(batch["input"]), batch)
     assert all(bool(term.isfinite()) for term in terms.values())
 
