@@ -40,7 +40,7 @@ class CodeOptions:
     bandwidth: float = 0.05
     """Of the kernel that gives the thresholds of "jumprelu" a gradient; the vectors have a mean square norm of 1.
     Published: 0.001, for trainings on billions of vectors."""
-    dead_after: int = 100
+    dead_after: int = 10
     """Atoms that no vector of so many training steps used are dead; the loss "auxiliary" revives them."""
     shrink: float = 0.05
     """Of the kind "snmf": penalty on the sum of a code; the vectors have a mean square norm of 1."""
