@@ -1,6 +1,7 @@
 """SparseCode of texts and series: a code for each token or step, and what it adds up to."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from zoo.concepts.layers.cells import Cells, cells_of
 from zoo.concepts.layers.code_kinds import make_dictionary
 from zoo.concepts.layers.sparse_codes import CodeOptions
 from zoo.concepts.layers.token_examples import TokenExamples
-from zoo.domain import TextDomain
+from zoo.data import TextTable
+from zoo.domain import Domain, TextDomain
 from zoo.domain.text import FIRST, PAD
 from zoo.networks.base import Features
+from zoo.training.cached_features import CachedFeatures
 from zoo.training.projection_set import ProjectionSet
 
 X = torch.stack([SENTENCES.preprocess(text) for text in TEXTS])
@@ -98,5 +101,31 @@ def test_atoms_of_texts_are_named_by_their_strongest_tokens() -> None:
 
 def test_vectors_of_a_cache_have_no_tokens() -> None:
     model = sparse_code(domain=SENTENCES, backbone=BACKBONES["text"]).model
-    with pytest.raises(ValueError, match="codes each token or step, and cache_features keeps one vector"):
+    with pytest.raises(ValueError, match="features of tokens or steps are"):
         cells_of(model.backbone, torch.randn(2, 8).as_subclass(Features))
+
+
+@pytest.mark.parametrize("kind", ["transformer", "hf"])
+def test_states_of_a_cache_give_the_scores_and_codes_of_the_texts(kind: str, tmp_path: Path) -> None:
+    rows = list(zip(TEXTS, "abcab", strict=True))
+    table = [f"{text},{label},{split}" for split in ("train", "val", "test") for text, label in rows]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label,split", *table]))
+    backbone, options = BACKBONES["text"], {}
+    if kind == "hf":
+        (tmp_path / "tokenizer.json").write_text(wordpieces().tokenizer)
+        backbone, options = {"name": "hf", "config": BERT}, {"tokenizer": str(tmp_path)}
+    data = TextTable(str(tmp_path / "texts.csv"), length=9, batch_size=2, least=1, **options)
+    data.prepare_data()
+    data.setup("fit")
+    model = sparse_code(domain=Domain.from_dict(data.domain), backbone=backbone, head="explaining").model
+    cached = CachedFeatures(data, model, tmp_path)
+    kept = cached.train_dataloader().dataset
+    assert kept.maps.shape == (5, 1, 9, 8) and kept.maps.dtype == "float16"
+    x = torch.stack([data.projection_dataset()[i]["input"] for i in (0, 2)])
+    batch = torch.stack([item["input"] for item in kept.__getitems__([0, 2])])
+    assert batch.shape == (2, int((x != PAD).sum(1).max()), 8)  # no longer than the longest of the batch
+    with torch.no_grad():
+        scores, evidence = model.step(batch.as_subclass(Features))
+        expected = model.evidence(x)
+    torch.testing.assert_close(scores, model(x), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(evidence.activation, expected.activation, rtol=2e-2, atol=2e-2)

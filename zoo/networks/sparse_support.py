@@ -21,6 +21,7 @@ def sparsest(
     *,
     non_negative: bool = False,
     bias: bool = True,
+    ridge: float = RIDGE,
     title: str = "",
 ) -> dict[int, Solution]:
     """For each number k a classifier with at most k weights for each class.
@@ -36,6 +37,7 @@ def sparsest(
         counts: numbers k.
         non_negative: no weight below 0.
         bias: fit biases; without them they are 0.
+        ridge: weight of the mean square of the kept weights.
         title: of the progress bar.
 
     Returns:
@@ -59,14 +61,16 @@ def sparsest(
     base = scaled if bias else z / deviation
     fitted = {}
     for k in sorted(counts):
-        one = _refitted(base, target, found[k], k, non_negative, bias)
+        one = _refitted(base, target, found[k], k, non_negative, bias, ridge)
         weight = one.weight / deviation
         shift = weight @ mean if bias else torch.zeros_like(one.bias)
         fitted[k] = Solution(weight, one.bias - shift, one.lam, one.objective)
     return fitted
 
 
-def _refitted(z: Tensor, target: Tensor, start: Solution, k: int, non_negative: bool, biased: bool) -> Solution:
+def _refitted(
+    z: Tensor, target: Tensor, start: Solution, k: int, non_negative: bool, biased: bool, ridge: float
+) -> Solution:
     """The k largest weights of each class, fitted by L-BFGS."""
     size = start.weight.clamp_min(0) if non_negative else start.weight.abs()
     top = size.topk(min(k, size.shape[1]), 1).indices
@@ -82,7 +86,7 @@ def _refitted(z: Tensor, target: Tensor, start: Solution, k: int, non_negative: 
     def closure() -> float:
         optimizer.zero_grad()
         chosen = allowed()
-        loss = F.cross_entropy(z @ chosen.T + bias, target) + RIDGE * chosen.square().sum() / len(bias)
+        loss = F.cross_entropy(z @ chosen.T + bias, target) + ridge * chosen.square().sum() / len(bias)
         loss.backward()
         history.append(loss.item())
         return history[-1]

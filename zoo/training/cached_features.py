@@ -1,6 +1,7 @@
 """Features of a frozen backbone, computed once and kept in a file, so that what is trained on top trains faster."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from zoo.data.base.images import ImageData
 from zoo.data.base.text import TextData
-from zoo.networks.base import Features
+from zoo.domain.text import PAD
+from zoo.networks.base import Features, StateEncoder
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import Backbone
 from zoo.training.modes import evaluating
@@ -29,13 +31,15 @@ class CachedFeatures(LightningDataModule):
     """Training and validation batches of features in place of inputs, for a model with a frozen backbone.
 
     Before the first epoch, the backbone's maps of all images, or the encoder's vectors of all texts, are written to a
-    file in half precision, so memory does not grow with the data set; the file is removed with the run. Batches of
-    them have the type `Features`, which the backbone returns as they are. Actions such as push, and the final test,
-    read the inputs themselves. For data with two views of each image, one pair is drawn and kept.
+    file in half precision, so memory does not grow with the data set; the file is removed with the run. For a model
+    with `caches_states` the file holds the state of each token, of which a batch reads as many as its longest text has.
+    Batches of features have the type `Features`, which the backbone returns as they are. Actions such as push, and the
+    final test, read the inputs themselves. For data with two views of each image, one pair is drawn and kept.
 
     Args:
         data: images, augmented by "flip" or not at all, unless it gives two views; or texts.
-        model: with one backbone that no stage of its recipe trains; it reads texts as vectors alone.
+        model: with one backbone that no stage of its recipe trains; it reads texts as vectors alone, or, with the
+            attribute `caches_states`, as states (B, T, d) that are 0 where there is padding.
         folder: of the temporary file.
 
     Attributes:
@@ -63,9 +67,10 @@ class CachedFeatures(LightningDataModule):
         learning = [s.name for s in model.stages if "backbone" in s.trained]
         group = model.groups().get("backbone")
         modules = group.modules() if isinstance(group, nn.Module) else ()
-        found: list[Backbone | HuggingFaceText] = [module for module in modules if isinstance(module, Backbone)]
-        if isinstance(group, HuggingFaceText):  # a model that masks words has it inside of another module
-            found = [group]
+        found: list[Backbone | StateEncoder] = [module for module in modules if isinstance(module, Backbone)]
+        self.of_tokens = isinstance(data, TextData) and getattr(model, "caches_states", False)
+        if isinstance(group, StateEncoder if self.of_tokens else HuggingFaceText):
+            found = [group]  # a model that masks words has it inside of another module
         if learning or len(found) != 1:
             raise ValueError(
                 f"cache_features needs one pretrained backbone that stays frozen; {len(found)} found, and it learns in "
@@ -138,14 +143,17 @@ class CachedFeatures(LightningDataModule):
     def _part(self, split: str, images: Dataset, views: int) -> "MapDataset":
         if split not in self.parts:
             loader = DataLoader(images, self.data.batch_size, num_workers=self.data.workers, collate_fn=collate)
-            self.parts[split] = MapDataset(loader, self.backbone, views, self.folder, f"features ({split})")
+            title = f"features ({split})"
+            self.parts[split] = MapDataset(loader, self.backbone, views, self.folder, title, self.of_tokens)
         return self.parts[split]
 
 
 class MapDataset(Dataset):
     """Feature maps (C, h, w) of images, read from a file; a random view of each image where several are kept.
 
-    Images that come with a "view" keep the maps of both, under "input" and "view".
+    Images that come with a "view" keep the maps of both, under "input" and "view". Of texts it holds vectors (C,), or
+    the states (T, C) of tokens, 0 for padding, of which nothing is written to the file; T is that of the longest text
+    of a batch.
 
     Args:
         loader: batches of the images, in order.
@@ -153,16 +161,26 @@ class MapDataset(Dataset):
         views: views kept of each image; 2 for the image and its mirror image.
         folder: of the temporary file.
         title: of the progress bar.
+        of_tokens: keep states of tokens.
 
     Raises:
         ValueError: the loader has no images.
     """
 
-    def __init__(self, loader: DataLoader, backbone: nn.Module, views: int, folder: Path, title: str) -> None:
+    def __init__(
+        self,
+        loader: DataLoader,
+        backbone: nn.Module,
+        views: int,
+        folder: Path,
+        title: str,
+        of_tokens: bool = False,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         device = next(iter(backbone.state_dict().values())).device
         self.rest: list[dict[str, Any]] = []  # what items hold besides images
-        self.paired = False
+        self.paired, lengths = False, []
+        compute = partial(token_states, backbone) if of_tokens else backbone
         maps = None
         # A file without a name: the system removes it with the last process that reads it.
         with tempfile.TemporaryFile(dir=folder) as file, torch.no_grad(), evaluating(backbone):
@@ -170,15 +188,20 @@ class MapDataset(Dataset):
                 x = batch.pop("input")
                 self.paired = "view" in batch
                 seen = (x, batch.pop("view")) if self.paired else (x, x.flip(-1))[:views]
-                made = torch.stack([backbone(v.to(device)).half() for v in seen], 1).cpu().numpy()  # (B, V, C, h, w)
+                made = torch.stack([compute(v.to(device)).half() for v in seen], 1).cpu().numpy()  # (B, V, C, h, w)
                 if maps is None:
                     maps = np.memmap(file, np.float16, "w+", shape=(size_of(loader.dataset), *made.shape[1:]))
                 start = len(self.rest)
-                maps[start : start + len(made)] = made
+                if of_tokens:
+                    lengths += (x != PAD).sum(1).tolist()
+                    longest = max(lengths[start:])
+                    maps[start : start + len(made), :, :longest] = made[:, :, :longest]
+                else:
+                    maps[start : start + len(made)] = made
                 self.rest += [{k: v[i] for k, v in batch.items()} for i in range(len(made))]
         if maps is None:
             raise ValueError(f"{title}: there are no images to compute features of.")
-        self.maps = maps  # (N, V, C, h, w)
+        self.maps, self.lengths = maps, np.array(lengths)  # (N, V, C, h, w), or (N, 1, T, C) and (N,)
 
     def __len__(self) -> int:
         return len(self.rest)
@@ -194,7 +217,9 @@ class MapDataset(Dataset):
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
         """Items of a batch, read from the file and converted at once."""
         count = self.maps.shape[1]
-        if self.paired or count == 1:
+        if len(self.lengths):
+            read = self.maps[indices, :, : max(self.lengths[indices].max(), 1)]
+        elif self.paired or count == 1:
             read = self.maps[indices]
         else:
             view = torch.cat([torch.randint(count, (1,)) for _ in indices]).numpy()
@@ -202,3 +227,8 @@ class MapDataset(Dataset):
         maps = torch.from_numpy(read).float()
         names = INPUTS if self.paired else INPUTS[:1]
         return [dict(zip(names, views, strict=True)) | self.rest[i] for i, views in zip(indices, maps, strict=True)]
+
+
+def token_states(encoder: StateEncoder, x: Tensor) -> Tensor:
+    """The state of each token of texts (B, T), 0 for padding: (B, T, C)."""
+    return encoder.states(x) * (x != PAD)[..., None]

@@ -10,7 +10,7 @@ from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from zoo.networks.sparse_support import sparsest
+from zoo.networks.sparse_support import RIDGE, sparsest
 from zoo.training.batch import as_batch
 from zoo.training.modes import evaluating
 from zoo.training.projection_set import ProjectionSet
@@ -34,7 +34,8 @@ def sparsify_head(model: Any, stage: Stage, projection_set: ProjectionSet) -> No
     """Leaves each class at most `stage.per_class` weights, chosen on an elastic-net path, and fits them anew.
 
     Activations of the unaugmented training data are computed once. The accuracy on the validation data for other
-    numbers of weights is printed and written to sparsity.json in the folder of the run.
+    numbers of weights is printed and written to sparsity.json in the folder of the run. A model whose many activations
+    tell its training set apart by heart has the attribute `sparse_ridge`, which holds the kept weights back.
 
     Args:
         model: that trains; its head is replaced.
@@ -52,7 +53,14 @@ def sparsify_head(model: Any, stage: Stage, projection_set: ProjectionSet) -> No
     counts = sorted({*(k for k in COUNTS if k <= activations.shape[1]), min(stage.per_class, activations.shape[1])})
     classes, biased = len(model.domain.classes), model.head.bias is not None
     found = sparsest(
-        activations, target, classes, counts, non_negative=stage.non_negative, bias=biased, title=projection_set.title
+        activations,
+        target,
+        classes,
+        counts,
+        non_negative=stage.non_negative,
+        bias=biased,
+        ridge=getattr(model, "sparse_ridge", RIDGE),
+        title=projection_set.title,
     )
     report: dict[str, Any] = {}
     for k, solution in found.items():

@@ -61,15 +61,20 @@ def has_cells(encoder: nn.Module) -> bool:
 def cells_of(encoder: nn.Module, x: Tensor) -> Cells:
     """The cells of inputs x: places of a map (B, d, h, w), tokens or steps of an encoder with states, or one vector.
 
+    Args:
+        encoder: of the inputs.
+        x: inputs; or states (B, T, d) that `zoo.training.cached_features` kept, which are 0 where there is padding.
+
     Raises:
-        ValueError: features of an encoder with states, which a cache keeps without their places.
+        ValueError: vectors of an encoder with states, which have lost their places.
     """
     if isinstance(encoder, StateEncoder) and has_cells(encoder):
         if isinstance(x, Features):
-            raise ValueError(
-                "SparseCode codes each token or step, and cache_features keeps one vector of each input; leave "
-                "cache_features out."
-            )
+            if x.ndim != 3:
+                raise ValueError(f"features of tokens or steps are (B, T, {encoder.channels}); got {tuple(x.shape)}.")
+            states = x.as_subclass(Tensor).float()
+            there = states.any(2).to(states)
+            return Cells(states, there / there.sum(1, keepdim=True).clamp_min(1), states.shape[1:2])
         states = encoder.states(x).float()
         if x.is_floating_point():
             return Cells(states, None, states.shape[1:2])
