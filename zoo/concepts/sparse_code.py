@@ -130,16 +130,14 @@ class SparseCode(SelfInterpretable):
     ) -> None:
         options = parse_options(CodeOptions, code, "code")
         check_choice(HEADS, head=head)
-        teacher = parse_recipe(recipe).teacher
-        own_head = head != "sparse" and not (teacher and teacher.start)
+        own_head = head != "sparse" and not ((teacher := parse_recipe(recipe).teacher) and teacher.start)
         super().__init__(domain, recipe, default_recipe=code_recipe(options.kind, head, own_head))
         self.keep_arguments(locals())
         if head == "sparse":
             check_classification(self.domain, "SparseCode with a sparse head")
         check_at_least(1, gallery_size=gallery_size, thumbnail=thumbnail)
         check_between(0.5, 1, least_auc=least_auc)
-        self.head_kind, self.least_auc = head, least_auc
-        atoms = options.atoms
+        self.head_kind, self.least_auc, atoms = head, least_auc, options.atoms
         if isinstance(self.domain, ImageDomain):
             self.backbone = create_backbone(backbone, self.domain.channels)
             self.images = Gallery(atoms, self.domain.channels, gallery_size, thumbnail)

@@ -229,6 +229,7 @@ class MapDataset(Dataset):
         return [dict(zip(names, views, strict=True)) | self.rest[i] for i, views in zip(indices, maps, strict=True)]
 
 
-def token_states(encoder: StateEncoder, x: Tensor) -> Tensor:
+def token_states(encoder: nn.Module, x: Tensor) -> Tensor:
     """The state of each token of texts (B, T), 0 for padding: (B, T, C)."""
+    assert isinstance(encoder, StateEncoder)  # what CachedFeatures found
     return encoder.states(x) * (x != PAD)[..., None]
