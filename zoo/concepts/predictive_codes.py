@@ -14,10 +14,11 @@ from torchmetrics import Metric
 from zoo.concepts.layers.atom_names import AtomNames
 from zoo.concepts.layers.atom_units import atom_units
 from zoo.concepts.layers.cells import Cells, cells_of
+from zoo.concepts.layers.code_kinds import make_dictionary
 from zoo.concepts.layers.code_metrics import ExplainedVariance
-from zoo.concepts.layers.projection import moments
+from zoo.concepts.layers.dictionary_start import measure
 from zoo.concepts.layers.questions import Questions
-from zoo.concepts.layers.sparse_codes import CodeOptions, make_dictionary
+from zoo.concepts.layers.sparse_codes import CodeOptions
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
@@ -271,7 +272,7 @@ class PredictiveCodes(SelfInterpretable):
         """Measures mean and scale of the features, and of the subject's scores and answers, of the training set."""
         self.questions.measure(projection_set)
         features = (self._parts(cells_of(self.backbone, b["input"]), b["input"]) for b in projection_set)
-        self.code.centre(*moments(features, projection_set))
+        measure(self.code, features, projection_set.total)
         sums, squares, every = torch.zeros_like(self.typical), torch.zeros_like(self.unit), range(self.questions.count)
         for batch in projection_set:
             scores = self._subject(cells_of(self.backbone, batch["input"]))
