@@ -310,9 +310,9 @@ def page(found: dict[str, Any]) -> str:
         "Made by `python -m benchmarks.tables`, which says what is measured. CPU seconds of one thread. Intervals are",
         "95 % bootstrap intervals over test rows. Settings of GA2M (ranks, bins, thresholds) were found while looking",
         "at test rows of Adult and of the first fold of California housing, those of NAM and NODEGAM (at most 1,000",
-        "steps) at validation rows of Adult; those of the peers are their defaults. With these, EBM seldom stops early on",
-        "classes that can be separated, and one fold takes many minutes: where it has fewer folds than the others, the",
-        "title says so.",
+        "steps) at validation rows of Adult; those of the peers are their defaults. With these, EBM does not always stop",
+        "early where classes can be separated, and a fold then takes many minutes: where it has fewer folds than the",
+        "others, the title says so.",
     ]
     for name in (n for n in DATA if n in found):
         task = found[name]["task"]
@@ -325,7 +325,8 @@ def page(found: dict[str, Any]) -> str:
                 r = rows[key]
                 cells = [f"{r[n]:.{d}f}" if n in r else "" for n, d in OTHERS]
                 if name != "adult" and (count := r["folds"]) < FOLDS:
-                    title += f", first {count} of {FOLDS} folds (GA2M there: {np.mean(rows['ga2m']['each'][:count]):.4f})"
+                    same = np.mean(rows["ga2m"]["each"][:count])
+                    title += f", first {count} of {FOLDS} folds (GA2M there: {same:.4f})"
                 lines.append(f"| {title} | {r['score']:.4f} | {r['low']:.4f}–{r['high']:.4f} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
