@@ -310,8 +310,8 @@ def page(found: dict[str, Any]) -> str:
         "Made by `python -m benchmarks.tables`, which says what is measured. CPU seconds of one thread. Intervals are",
         "95 % bootstrap intervals over test rows. Settings of GA2M (ranks, bins, thresholds) were found while looking",
         "at test rows of Adult and of the first fold of California housing, those of NAM and NODEGAM (at most 1,000",
-        "steps) at validation rows of Adult; those of the peers are their defaults. With these, EBM does not always stop",
-        "early where classes can be separated, and a fold then takes many minutes: where it has fewer folds than the",
+        "steps) at validation rows of Adult; those of the peers are their defaults. With these, EBM does not always",
+        "stop early where classes can be separated, and a fold then takes many minutes: where it has fewer folds than the",
         "others, the title says so.",
     ]
     for name in (n for n in DATA if n in found):
