@@ -172,9 +172,8 @@ class DirectLogit(UnitLogits):
         return self._units
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
-        text = (
-            "Direct effects on the score, with the final norm held; what a unit changes in later layers counts there."
-        )
+        held = "final norm and pooler" if getattr(self.backbone, "pooler", None) is not None else "the final norm"
+        text = f"Direct effects on the score, with {held} held; what a unit changes in later layers counts there."
         return (text,) * len(terms["activation"])
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:

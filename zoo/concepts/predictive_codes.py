@@ -4,6 +4,7 @@ Huang et al. (Transluce): "Predictive Concept Decoders: Training Scalable End-to
 arXiv 2512.15712, with a linear decoder in place of a language model.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -195,6 +196,10 @@ class PredictiveCodes(SelfInterpretable):
         """The contribution of each concept to the change of the target's score for each question (B, K, Q)."""
         weight = self.weights()[0][1:, target].movedim(0, 2)  # (B, m, Q)
         return {"answers": evidence.activation[..., None] * weight}
+
+    def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
+        text = "The score is what the concepts predict of the network's score, which is not computed from them."
+        return (text,) * len(terms["activation"])
 
     # Training
 

@@ -101,7 +101,10 @@ def _places(record: Mapping[str, Any]) -> Iterator[Line]:
     if not record.get("placed"):
         yield Line("cells", str(cells), "The features have no place, so explanations do not say where in the input.")
         return
-    yield Line("cells", str(cells), "Places of the features. Explanations say where each unit is active.")
+    if cells == 1:
+        yield Line("cells", "1", "The features have no place; explanations say where the units read or write.")
+    else:
+        yield Line("cells", str(cells), "Places of the features. Explanations say where each unit is active.")
     rows = record.get("faithfulness rows")
     if (value := values.get("mask-out rank correlation")) is not None:
         yield Line(
@@ -171,7 +174,8 @@ def about(record: Mapping[str, Any]) -> str:
     name = backbone["name"] if isinstance(backbone, Mapping) else backbone
     layer = f", layer {source['layer']}" if source["layer"] else ""
     head = f" with the head “{record['head']}”" if record["head"] else ""
-    return f"{record['model']}{head} · features of {name}{layer}, {record['cells']} cells · {record['units']} units"
+    cells = f"{record['cells']} cell{'s' * (record['cells'] != 1)}"
+    return f"{record['model']}{head} · features of {name}{layer}, {cells} · {record['units']} units"
 
 
 def _frontier(record: Mapping[str, Any]) -> str:
