@@ -311,8 +311,8 @@ def page(found: dict[str, Any]) -> str:
         "95 % bootstrap intervals over test rows. Settings of GA2M (ranks, bins, thresholds) were found while looking",
         "at test rows of Adult and of the first fold of California housing, those of NAM and NODEGAM (at most 1,000",
         "steps) at validation rows of Adult; those of the peers are their defaults. With these, EBM does not always",
-        "stop early where classes can be separated, and a fold then takes many minutes: where it has fewer folds than the",
-        "others, the title says so.",
+        "stop early where classes can be separated, and a fold then takes many minutes: where it has fewer folds than",
+        "the others, the title says so.",
     ]
     for name in (n for n in DATA if n in found):
         task = found[name]["task"]
