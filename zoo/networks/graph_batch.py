@@ -84,6 +84,19 @@ class GraphBatch:
         values = values if self.present is None else values * self.present[:, None]
         return values.new_zeros(self.size[0], values.shape[1]).index_add(0, self.row, values)
 
+    def normalise_edges(self, values: Tensor, epsilon: float = 1e-5) -> Tensor:
+        """Values (E, D) of edges with mean 0 and variance 1 over the edges of each input; 0 for a single edge."""
+        rows, m = self.size[0], self.size[2]
+        owner = self.place.div(max(m, 1), rounding_mode="floor")
+        weight = torch.ones_like(values[:, :1]) if self.joins is None else self.joins[:, None].to(values.dtype)
+        count = values.new_zeros(rows, 1).index_add(0, owner, weight).clamp_min(1)
+
+        def mean(of: Tensor) -> Tensor:
+            return (values.new_zeros(rows, of.shape[1]).index_add(0, owner, of * weight) / count)[owner]
+
+        centred = values - mean(values)
+        return centred * (mean(centred.square()) + epsilon).rsqrt()
+
     def messages(self) -> tuple[Tensor, Tensor, int]:
         """Senders (M,), receivers (M,) and how many times M all edges are: 2 if they lead in both directions."""
         a, b = self.ends
@@ -96,7 +109,8 @@ class GraphBatch:
             edges: (E,) in [0, 1], how much of each edge is used; by default 1.
         """
         rows, n, m = self.size
-        weight = torch.ones_like(self.ends[0], dtype=self.features.dtype) if edges is None else edges
+        weight = torch.ones_like(self.ends[0]) if edges is None else edges
+        weight = weight.to(self.features.dtype)
         weight = weight if self.joins is None else weight * self.joins
         row = self.place.div(m, rounding_mode="floor") if m else self.place
         slots = self.slot[self.ends] - row * n  # (2, E) number of each end within its input

@@ -1,0 +1,77 @@
+"""Gates on edges: a network that gives each edge a probability, and how well these rank the edges that matter."""
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from zoo.networks.graph_batch import GraphBatch
+from zoo.training.ranking import Ranking
+from zoo.utils.functional import area_under_roc
+
+
+class EdgeGates(nn.Module):
+    """The log-odds of each edge, from the states of its two nodes.
+
+        [h_i + h_j, |h_i - h_j|]  (2 D)  →  4 D  →  D  →  1      with normalisation over the edges of a graph, ReLU
+
+    of a directed edge [h_i, h_j].
+
+    Args:
+        width: D.
+        dropout: in [0, 1), after the two hidden layers.
+    """
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2 * width, 4 * width), nn.Linear(4 * width, width)
+        self.last, self.dropout = nn.Linear(width, 1), nn.Dropout(dropout)
+
+    def forward(self, states: Tensor, batch: GraphBatch) -> Tensor:
+        """Log-odds (E,) from states (N, D) of nodes."""
+        a, b = states.index_select(0, batch.ends[0]), states.index_select(0, batch.ends[1])
+        pairs = torch.cat([a, b] if batch.directed else [a + b, (a - b).abs()], 1)
+        for layer in (self.first, self.second):
+            pairs = self.dropout(batch.normalise_edges(layer(pairs)).relu())
+        return self.last(pairs)[:, 0]
+
+
+class PooledEdgeAUC(Ranking):
+    """Area under the ROC curve of gates, over the edges of all graphs together."""
+
+    title, chance = "edge AUC, pooled", 0.5
+
+    def compute(self) -> Tensor:
+        return super().compute()[0, 0]
+
+
+class GraphEdgeAUC(Metric):
+    """Area under the ROC curve of gates, the mean over graphs with edges of both kinds; NaN if there are none."""
+
+    is_differentiable, higher_is_better, full_state_update = False, True, False
+    title, chance = "edge AUC, mean over graphs", 0.5
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, gates: Tensor, labels: Tensor) -> None:
+        """Adds gates (B, m), and labels (B, m) in {0, 1, NaN}, NaN for absent edges."""
+        area = area_under_roc(gates.T, labels.T)
+        self.total += area.nan_to_num(0.0).sum()
+        self.count += area.isfinite().sum()
+
+    def compute(self) -> Tensor:
+        return self.total / self.count
+
+
+def edge_metrics() -> nn.ModuleDict:
+    """Both areas for "val" and "test"."""
+    return nn.ModuleDict(
+        {
+            split: nn.ModuleDict({"edge_auc": PooledEdgeAUC(), "edge_auc_by_graph": GraphEdgeAUC()})
+            for split in ("val_edges", "test_edges")
+        }
+    )
