@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from zoo.additive.layers.bins import Bins
-from zoo.additive.layers.readout import additive_evidence, column_support, outputs_of, per_class
+from zoo.additive.layers.readout import column_support
+from zoo.core.additive_evidence import additive_evidence, outputs_of, per_class
 from zoo.core.curves import Axis, Curve
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.unit_logits import UnitLogits

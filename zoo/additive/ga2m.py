@@ -16,7 +16,8 @@ from zoo.additive.layers.blocks import BinColumn
 from zoo.additive.layers.edits import edited
 from zoo.additive.layers.effects import Effects
 from zoo.additive.layers.fit import AdditiveTables, FitOptions, fit_additive
-from zoo.additive.layers.readout import additive_evidence, column_support, outputs_of, table_of
+from zoo.additive.layers.readout import column_support, table_of
+from zoo.core.additive_evidence import additive_evidence, outputs_of
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register

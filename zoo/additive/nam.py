@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from zoo.additive.layers.bootstrap import poisson_weights
 from zoo.additive.layers.entries import Entries
 from zoo.additive.layers.feature_networks import UNITS, FeatureNetworks
-from zoo.additive.layers.readout import additive_evidence, column_support, outputs_of, per_class, spread, table_of
+from zoo.additive.layers.readout import column_support, spread, table_of
+from zoo.core.additive_evidence import additive_evidence, outputs_of, per_class
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register

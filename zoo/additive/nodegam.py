@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from zoo.additive.layers.entries import Entries
 from zoo.additive.layers.interactions import Interactions
-from zoo.additive.layers.readout import additive_evidence, no_curve, outputs_of, per_class, spread, table_of
+from zoo.additive.layers.readout import no_curve, spread, table_of
 from zoo.additive.layers.tree_layer import TreeLayer
+from zoo.core.additive_evidence import additive_evidence, outputs_of, per_class
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register

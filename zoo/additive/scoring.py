@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo.additive.layers.literals import Literals
-from zoo.additive.layers.readout import no_curve, per_class, table_of, weights_of
+from zoo.additive.layers.readout import no_curve, table_of
 from zoo.additive.layers.risk_scores import MOST, Rows, Search, find_risk_score
 from zoo.additive.layers.score_card import card_text
+from zoo.core.additive_evidence import per_class, weights_of
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from zoo.core.explanation import Explanation
-from zoo.domain import AudioDomain, CodeDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.domain import AudioDomain, CodeDomain, GraphDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.views.audio import clip_drawing
 from zoo.views.code import code_prompt
+from zoo.views.graph import graph_drawing
 from zoo.views.markup import escape
 from zoo.views.pictures import framed, image_element, outline
 from zoo.views.row import Row
@@ -18,7 +19,7 @@ FEATURES = 16  # columns of a table
 
 
 def input_figure(row: Row, title: str) -> str:
-    """The input as the model reads it: a picture with numbered boxes, a text, a prompt, a table, a series or a clip."""
+    """The input as the model reads it: a picture with boxes, a text, a prompt, a table, a series, a clip or a graph."""
     if row.picture is None:
         return _input_words(row) or _input_code(row) or _input_values(row) or _input_sequence(row, title)
     height, width = row.size
@@ -69,13 +70,17 @@ def _input_values(row: Row) -> str:
 
 
 def _input_sequence(row: Row, title: str) -> str:
-    """A time series, one line for each variable, or a clip of sound."""
+    """A time series, one line for each variable, a clip of sound, or a graph."""
     domain = row.explanation.domain
     if row.explanation.inputs is None:
         return ""
     if isinstance(domain, AudioDomain):
         drawn = clip_drawing(row, domain, row.explanation.inputs[0], escape(f"input {title}"))
         return f"<figure class='input series audio'>{drawn}</figure>"
+    if isinstance(domain, GraphDomain):
+        return (
+            f"<figure class='input graph'>{graph_drawing(row.explanation, domain, escape(f'input {title}'))}</figure>"
+        )
     if not isinstance(domain, SeriesDomain):
         return ""
     drawn = plot(domain.values(row.explanation.inputs[0]).cpu(), domain, escape(f"input {title}"), f"series{row.key}")

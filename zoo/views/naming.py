@@ -1,7 +1,7 @@
 """Names of units with the values that they read: "age = 39" for the unit "age" of a table, "word 2: warm" of a text."""
 
 from zoo.core.explanation import Explanation, Term
-from zoo.domain import TableDomain, TextDomain
+from zoo.domain import GraphDomain, TableDomain, TextDomain
 
 WIDEST = 3  # columns of a unit that is named after them
 
@@ -17,6 +17,10 @@ def name_of(term: Term, one: Explanation) -> str:
     if isinstance(domain, TextDomain) and one.inputs is not None and name == f"word {term.index + 1}":
         words = [] if domain.tokenizer else domain.words(one.inputs[0].cpu())  # subwords have no number of their own
         return f"{name}: {words[term.index]}" if term.index < len(words) else name
+    if isinstance(domain, GraphDomain) and one.inputs is not None and term.unit.kind == "node":
+        graph = domain.graph(one.inputs[0], one.texts[0] if one.texts else "")
+        named = dict(zip(graph.nodes, graph.names, strict=True)).get(term.index, str(term.index))
+        return name if named == str(term.index) else f"{name}: {named}"
     if not isinstance(domain, TableDomain) or one.inputs is None or one.support is None:
         return name
     support = one.support[0, term.index].cpu()

@@ -53,6 +53,15 @@ overflow:auto}
 .zoo .audio .up{fill:var(--up)}
 .zoo .audio .down{fill:var(--down)}
 .zoo .audio .rank-mark{font-size:9px;text-anchor:middle;fill:var(--ink)}
+.zoo .input.graph{flex:1 1 420px}
+.zoo .graph svg{display:block;width:100%}
+.zoo .graph line{stroke:var(--ink)}
+.zoo .graph .ground{fill:var(--paper);stroke:none}
+.zoo .graph g{fill:var(--soft);stroke:var(--soft);stroke-width:1.5px}
+.zoo .graph .up{fill:var(--up);stroke:var(--up)}
+.zoo .graph .down{fill:var(--down);stroke:var(--down)}
+.zoo .graph text{fill:var(--ink);stroke:var(--paper);stroke-width:2.4px;paint-order:stroke;font-size:9px;
+text-anchor:middle}
 .zoo .statement{margin:-.2em 0 .9em;padding:6px 12px;border-left:3px solid var(--up);overflow-wrap:anywhere}
 .zoo .matches{background:none}
 .zoo .matches line{stroke-width:1.2}

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.additive.layers.bins import Bins
-from zoo.additive.layers.readout import no_curve, pair_name, per_class
+from zoo.additive.layers.readout import no_curve, pair_name
+from zoo.core.additive_evidence import per_class
 from zoo.core.curves import Axis, Curve
 from zoo.domain import TableDomain
 

@@ -1,0 +1,43 @@
+"""How many nodes are how far from each node: all that a model of distances needs to know of the edges."""
+
+import torch
+from torch import Tensor
+
+from zoo.networks.graph_batch import GraphBatch
+
+
+def distance_counts(batch: GraphBatch, furthest: int) -> Tensor:
+    """(N, D) for each node j and d = 0 … D - 1: Σ_i [d_ij = d] / #_i(d), with D = `furthest` + 1.
+
+    d_ij is the number of edges of the shortest path, in any direction, and #_i(d) how many nodes are at the distance d
+    from node i. Nodes that are further away, or not connected, do not count.
+
+    Args:
+        batch: the graphs.
+        furthest: largest distance.
+    """
+    rows, n, _ = batch.size
+    exporting = batch.present is not None
+    first = batch.row * n
+    if exporting:
+        place = batch.slot - first
+    else:
+        count = torch.bincount(batch.row, minlength=rows)
+        n = int(count.max()) if len(count) else 0
+        place = torch.arange(len(batch.row), device=count.device) - (count.cumsum(0) - count)[batch.row]
+    step = batch.features.new_zeros(rows, n, n)
+    a, b = batch.ends
+    there = torch.ones_like(a, dtype=step.dtype) if batch.joins is None else batch.joins
+    row, i, j = batch.row[a], place[a], place[b]
+    step = step.index_put((row, i, j), there, accumulate=True).index_put((row, j, i), there, accumulate=True)
+    here = torch.ones_like(place, dtype=step.dtype) if batch.present is None else batch.present
+    front = step.new_zeros(rows, n, n).index_put((batch.row, place, place), here)  # pairs at the distance d
+    reached, found = front, []
+    for d in range(furthest + 1):
+        found.append((front / front.sum(2, keepdim=True).clamp_min(1)).sum(1)[batch.row, place])
+        if d == furthest or (not exporting and not bool(front.any())):
+            break
+        front = ((front @ step) > 0).to(step.dtype) * (1 - reached)
+        reached = reached + front
+    found += [torch.zeros_like(found[0])] * (furthest + 1 - len(found))
+    return torch.stack(found, 1)

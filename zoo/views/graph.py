@@ -1,0 +1,97 @@
+"""A graph as SVG: nodes by their contributions, edges by how much of them is used."""
+
+from torch import Tensor
+
+from zoo.core.explanation import Explanation
+from zoo.domain import GraphDomain
+from zoo.views.graph_layout import layout
+from zoo.views.markup import escape
+
+SIDE, MARGIN, RADIUS = 420, 22, 9  # of the drawing, around it, and of a node
+LARGEST = 250  # nodes that are drawn
+NAMED = 60  # nodes up to which all names are drawn; of larger graphs those of the strongest
+STRONG = 12  # nodes that are named in larger graphs
+FAINTEST = 0.12  # opacity of an edge that is not used
+
+
+def graph_drawing(one: Explanation, domain: GraphDomain, label: str) -> str:
+    """The graph of an explanation of one input, with a caption that says how to read it.
+
+    Args:
+        one: the explanation of one input.
+        domain: of the graph.
+        label: alternative text; already escaped.
+    """
+    assert one.inputs is not None
+    graph = domain.graph(one.inputs[0], one.texts[0] if one.texts else "")
+    count = len(graph.names)
+    if not 0 < count <= LARGEST:
+        return f"<p class='note'>A graph of {count} nodes and {len(graph.ends)} edges; up to {LARGEST} are drawn.</p>"
+    values, used = node_values(one, domain), edge_values(one, domain)
+    shown = [0.0] * count if values is None else [float(values[i]) for i in graph.nodes]
+    places = (MARGIN + layout(count, graph.ends) * (SIDE - 2 * MARGIN)).tolist()
+    top, below = min(y for _, y in places) - MARGIN, max(y for _, y in places) + MARGIN
+    edges = "".join(
+        _edge(places[a], places[b], 1.0 if used is None else float(used[j]), f"{graph.names[a]} – {graph.names[b]}")
+        for j, (a, b) in zip(graph.edges, graph.ends, strict=True)
+    )
+    most = max(map(abs, shown)) or 1.0
+    named = sorted(range(count), key=lambda i: -abs(shown[i]))[: count if count <= NAMED else STRONG]
+    nodes = "".join(
+        _node(places[i], shown[i], most, graph.names[i], i in named, values is not None) for i in range(count)
+    )
+    return (
+        f"<svg class='graph' viewBox='0 {top:.1f} {SIDE} {below - top:.1f}' role='img' aria-label='{label}'>"
+        f"{edges}{nodes}</svg>{_caption(values, used)}"
+    )
+
+
+def node_values(one: Explanation, domain: GraphDomain) -> Tensor | None:
+    """(n,) contributions of the nodes to what an explanation of one input is about; None if they are not known."""
+    if one.contributions is not None and {unit.kind for unit in one.units} == {"node"}:
+        return one.contributions[0].cpu()
+    by_node = one.details.get("by node")
+    return None if by_node is None or one.reference != "zero" else by_node[0].sum(0).cpu()
+
+
+def edge_values(one: Explanation, domain: GraphDomain) -> Tensor | None:
+    """(m,) in [0, 1] how much of each edge is used; None if no unit's support has edges, or all of them completely."""
+    if one.support is None or one.support.shape[2:] != domain.shape[:1] or one.inputs is None:
+        return None
+    used = one.support[0, :, domain.nodes :].amax(0).cpu()
+    there = one.inputs[0, domain.nodes :, 0].cpu() > 0
+    return used if bool(used.any()) and bool((used[there] < 1).any()) else None
+
+
+def _edge(start: list[float], end: list[float], used: float, name: str) -> str:
+    opacity = FAINTEST + (1 - FAINTEST) * used
+    return (
+        f"<line x1='{start[0]:.1f}' y1='{start[1]:.1f}' x2='{end[0]:.1f}' y2='{end[1]:.1f}' "
+        f"style='opacity:{opacity:.2f};stroke-width:{0.8 + 2.2 * used:.2f}'>"
+        f"<title>{escape(name)}: {used:.2f}</title></line>"
+    )
+
+
+def _node(place: list[float], value: float, most: float, name: str, named: bool, known: bool) -> str:
+    """A circle if the value is positive or not known, a square if it is negative; the fuller, the larger the value."""
+    x, y = place
+    side = "up" if value > 0 else "down" if value < 0 else "none"
+    fill = f"style='fill-opacity:{abs(value) / most:.2f}'"
+    if value < 0:
+        half = RADIUS * 0.9
+        mark = f"<rect x='{x - half:.1f}' y='{y - half:.1f}' width='{2 * half:.1f}' height='{2 * half:.1f}' {fill}/>"
+    else:
+        mark = f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{RADIUS}' {fill}/>"
+    text = f"<text x='{x:.1f}' y='{y + 3.5:.1f}'>{escape(name[:6])}</text>" if named else ""
+    tip = f"{escape(name)}: {value:+.3g}" if known else escape(name)
+    ground = f"<circle class='ground' cx='{x:.1f}' cy='{y:.1f}' r='{RADIUS}'/>"  # hides the ends of edges
+    return f"<g class='{side}'><title>{tip}</title>{ground}{mark}{text}</g>"
+
+
+def _caption(values: Tensor | None, used: Tensor | None) -> str:
+    parts = []
+    if values is not None:
+        parts.append("Circles support the answer, squares oppose it; the fuller, the larger the contribution.")
+    if used is not None:
+        parts.append("The bolder an edge, the more of it is used; these gates are not contributions.")
+    return f"<figcaption>{' '.join(parts)}</figcaption>" if parts else ""
