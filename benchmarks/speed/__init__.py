@@ -17,6 +17,7 @@ SECTIONS = (
     "interventions",
     "parts",
     "selectors",
+    "graphs",
     "circuits",
     "families",
     "posthoc",

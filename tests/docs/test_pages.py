@@ -3,6 +3,7 @@
 A block marked `notest` needs the network, several devices or hours.
 """
 
+import json
 import math
 import re
 import shlex
@@ -71,6 +72,21 @@ def make_data(folder: Path) -> None:
     shutil.copy(folder / "0.wav", folder / "new.wav")
     sounds = [f"{i}.wav,{i % 2},{i // 2 % 2},{i // 4 % 2}" for i in range(9)]
     (folder / "sounds.csv").write_text("\n".join(["file,bird,rain,traffic", *sounds]))
+    graphs = []
+    for i in range(20):
+        atoms = [{"element": "CO"[i % 2], "charge": i / 10}, {"element": "C", "charge": 0.1}]
+        label = ("harmless", "toxic")[i % 2]
+        graphs.append({"nodes": atoms, "edges": [[0, 1, {"bond": ("single", "double")[i % 3 // 2]}]], "label": label})
+    (folder / "toxic.jsonl").write_text("\n".join(map(json.dumps, graphs)))
+    (folder / "new.json").write_text(json.dumps(graphs[0]))
+    (folder / "molecules").mkdir()
+    tables = {
+        "graphs": ["graph,label", *(f"{i},{graph['label']}" for i, graph in enumerate(graphs))],
+        "nodes": ["graph,node,mass", *(f"{i},{node},{i % 2 + node}" for i in range(20) for node in (0, 1))],
+        "edges": ["graph,source,target", *(f"{i},0,1" for i in range(20))],
+    }
+    for name, lines in tables.items():
+        (folder / "molecules" / f"{name}.csv").write_text("\n".join(lines))
     texts = [f"a {'warm and funny' if i % 2 else 'cold and dull'} film,{'np'[i % 2]}" for i in range(40)]
     (folder / "reviews.csv").write_text("\n".join(["text,label", *texts]))
 

@@ -101,8 +101,11 @@ class GNAN(UnitLogits):
 
     def evidence(self, x: Tensor) -> Evidence:
         batch = GraphBatch.of(x, self.graphs)
-        values = self.functions(self.inputs(batch))  # (N, K, C')
-        counts, profile = distance_counts(batch, self.furthest), self._profile()  # (N, D), (D, C')
+        return self.counted(batch, distance_counts(batch, self.furthest))
+
+    def counted(self, batch: GraphBatch, counts: Tensor) -> Evidence:
+        """The evidence of graphs whose nodes were counted by distance, M (N, D)."""
+        values, profile = self.functions(self.inputs(batch)), self._profile()  # (N, K, C'), (D, C')
         at = values * (counts @ profile)[:, None]
         nodes = batch.per_node(at)  # (B, n, K, C')
         terms = nodes.sum(1)

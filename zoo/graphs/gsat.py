@@ -22,7 +22,7 @@ from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 from zoo.utils.checks import check_at_least, check_between
-from zoo.utils.signatures import refuse_unknown
+from zoo.utils.signatures import check_options, refuse_unknown
 
 GROUPS = ("backbone", "extractor", "head")
 RECIPE = Recipe(
@@ -65,13 +65,13 @@ class GSAT(NodeSum):
     Args:
         domain: what inputs and outputs mean (`data.domain`): graphs.
         backbone: options of `zoo.networks.gin.GIN`: width, layers, dropout (0.3 by default).
-        dropout: of the extractor, in [0, 1).
+        extractor: options of `zoo.graphs.layers.edge_gates.EdgeGates`: factor (4) and dropout (0.5).
         prior: `start`, `final`, `step` and `every` (epochs) of r; what is left out is as above.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, extractor, head.
 
     Raises:
         ValueError: inputs other than graphs, or an option out of range.
-        TypeError: an unknown key of `prior`.
+        TypeError: an unknown option of the extractor or the prior.
     """
 
     default_recipe = RECIPE
@@ -82,19 +82,19 @@ class GSAT(NodeSum):
         self,
         domain: dict[str, Any] | Domain,
         backbone: dict[str, Any] | None = None,
-        dropout: float = 0.5,
+        extractor: dict[str, Any] | None = None,
         prior: dict[str, float] | None = None,
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(domain, recipe, {"dropout": 0.3, **(backbone or {})})
         self.keep_arguments(locals())
-        check_between(0, 0.99, dropout=dropout)
+        check_options(EdgeGates, extractor or {}, "extractor")
         refuse_unknown(prior or {}, PRIOR, "prior")
         self.prior = {**PRIOR, **(prior or {})}
         check_between(0.01, 0.99, start=self.prior["start"], final=self.prior["final"])
         check_at_least(1, every=self.prior["every"])
         check_at_least(0, step=self.prior["step"])
-        self.extractor = EdgeGates(self.backbone.width, dropout)
+        self.extractor = EdgeGates(self.backbone.width, **(extractor or {}))
         self.edge_metrics = edge_metrics()
 
     def r(self, epoch: int) -> float:

@@ -6,24 +6,31 @@ from torchmetrics import Metric
 
 from zoo.networks.graph_batch import GraphBatch
 from zoo.training.ranking import Ranking
+from zoo.utils.checks import check_at_least, check_between
 from zoo.utils.functional import area_under_roc
 
 
 class EdgeGates(nn.Module):
     """The log-odds of each edge, from the states of its two nodes.
 
-        [h_i + h_j, |h_i - h_j|]  (2 D)  →  4 D  →  D  →  1      with normalisation over the edges of a graph, ReLU
+        [h_i + h_j, |h_i - h_j|]  (2 D)  →  k D  →  D  →  1      with normalisation over the edges of a graph, ReLU
 
     of a directed edge [h_i, h_j].
 
     Args:
         width: D.
+        factor: k.
         dropout: in [0, 1), after the two hidden layers.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, factor: int = 4, dropout: float = 0.5) -> None:
         super().__init__()
-        self.first, self.second = nn.Linear(2 * width, 4 * width), nn.Linear(4 * width, width)
+        check_at_least(1, factor=factor)
+        check_between(0, 0.99, dropout=dropout)
+        self.first, self.second = nn.Linear(2 * width, factor * width), nn.Linear(factor * width, width)
         self.last, self.dropout = nn.Linear(width, 1), nn.Dropout(dropout)
 
     def forward(self, states: Tensor, batch: GraphBatch) -> Tensor:
