@@ -1,8 +1,8 @@
 """Graphs: the counted form of GNAN against the formula over all pairs, and a training step of GIN against PyG's.
 
 The formula over pairs is that of the paper: the function of the distance at every pair of nodes of each graph, and one
-network for each feature. It gets its distances for nothing, as the counted form gets its counts; "with counting" finds
-the distances as well.
+network for each feature. It gets its distances for nothing, as the counted form gets its counts, which are remembered
+from the first epoch on; "with counting" is that epoch.
 """
 
 from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ def gnan(domain: GraphDomain, x: Tensor, goal: Goal | None) -> Case:
 
     @torch.no_grad()
     def counting() -> Tensor:
-        return model.step(x)[0]
+        return model.readout(model.counted(batch, distance_counts(batch, model.furthest)))
 
     return Case(
         f"GNAN, scores of {len(x)} graphs, {len(batch.row) // len(x)} nodes in the mean",

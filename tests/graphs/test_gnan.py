@@ -9,6 +9,8 @@ from torch import Tensor
 
 from tests.small_models import GRAPHS, ROWS, build
 from zoo.graphs import GNAN
+from zoo.graphs.layers.distances import Counts, distance_counts
+from zoo.networks.graph_batch import GraphBatch
 
 BINARY = replace(GRAPHS, classes=("no", "yes"))
 
@@ -80,6 +82,19 @@ def test_an_unconnected_node_adds_its_own_terms_only() -> None:
     with torch.no_grad():
         bias = model.bias.expand(len(x), -1)
         torch.testing.assert_close(model(more) - model(x), model(alone) - bias)
+
+
+def test_counts_are_remembered_up_to_a_number() -> None:
+    x = GRAPHS.example(6, torch.Generator().manual_seed(0))
+    batch = GraphBatch.of(x, GRAPHS)
+    expected = distance_counts(batch, 3)
+    for most in (2**20, 50, 1):  # all; some; none, so that each batch is counted anew
+        counts = Counts(GRAPHS, 3, most)
+        for rows in ([0, 1], [1, 2, 3, 0], list(range(6))):
+            found = counts(x[rows], GraphBatch.of(x[rows], GRAPHS))
+            wanted = torch.cat([expected[batch.row == row] for row in rows])
+            torch.testing.assert_close(found, wanted)
+        assert len(counts.known) == 6
 
 
 def test_arguments() -> None:

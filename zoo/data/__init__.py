@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from zoo.data.real.sst2 import SST2
     from zoo.data.real.table import Table
     from zoo.data.real.text_table import TextTable
+    from zoo.data.real.torch_geometric_data import TorchGeometricData
     from zoo.data.real.torchvision import TorchvisionData
     from zoo.data.synthetic.artefacts import ForcedArtefact
     from zoo.data.synthetic.canvas import CanvasDigits
@@ -91,6 +92,7 @@ __all__ = [
     "Table",
     "TaggedMusic",
     "TextTable",
+    "TorchGeometricData",
     "TorchvisionData",
 ]
 

@@ -25,6 +25,7 @@ MODULES = {
     "Table": "zoo.data.real.table",
     "SeriesTable": "zoo.data.real.series_table",
     "TextTable": "zoo.data.real.text_table",
+    "TorchGeometricData": "zoo.data.real.torch_geometric_data",
     "TorchvisionData": "zoo.data.real.torchvision",
     "ForcedArtefact": "zoo.data.synthetic.artefacts",
     "CanvasDigits": "zoo.data.synthetic.canvas",

@@ -15,7 +15,7 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register
 from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain
-from zoo.graphs.layers.distances import distance_counts
+from zoo.graphs.layers.distances import Counts
 from zoo.graphs.layers.functions import Functions
 from zoo.graphs.layers.nodes import graphs_of
 from zoo.networks.graph_batch import GraphBatch
@@ -92,6 +92,7 @@ class GNAN(UnitLogits):
         check_at_least(0, furthest=furthest)
         self.graphs, self.degree = graphs_of(self.domain, "GNAN"), degree
         self.furthest = min(furthest, self.graphs.nodes - 1)
+        self.counts = Counts(self.graphs, self.furthest)
         self.names = _names(self.graphs.features, degree)
         outputs = outputs_of(self.domain)
         self.functions = Functions(len(self.names), hidden, outputs)
@@ -101,7 +102,7 @@ class GNAN(UnitLogits):
 
     def evidence(self, x: Tensor) -> Evidence:
         batch = GraphBatch.of(x, self.graphs)
-        return self.counted(batch, distance_counts(batch, self.furthest))
+        return self.counted(batch, self.counts(x, batch))
 
     def counted(self, batch: GraphBatch, counts: Tensor) -> Evidence:
         """The evidence of graphs whose nodes were counted by distance, M (N, D)."""

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from zoo.domain import GraphDomain
 from zoo.networks.graph_batch import GraphBatch
 
 
@@ -41,3 +42,40 @@ def distance_counts(batch: GraphBatch, furthest: int) -> Tensor:
         reached = reached + front
     found += [torch.zeros_like(found[0])] * (furthest + 1 - len(found))
     return torch.stack(found, 1)
+
+
+class Counts:
+    """Counts of graphs by distance, remembered, because a training reads the same graphs in every epoch.
+
+    Args:
+        domain: of the graphs.
+        furthest: largest distance, see `distance_counts`.
+        most: numbers to remember; beyond that all are forgotten.
+    """
+
+    def __init__(self, domain: GraphDomain, furthest: int, most: int = 2**24) -> None:
+        self.domain, self.furthest, self.most = domain, furthest, most
+        self.held, self.known = 0, dict[bytes, Tensor]()
+
+    def __call__(self, x: Tensor, batch: GraphBatch) -> Tensor:
+        """Counts (N, D) of the nodes of inputs (B, n + m, W).
+
+        Args:
+            x: the inputs.
+            batch: the same inputs as graphs.
+        """
+        if batch.present is not None:  # a program that is traced remembers nothing
+            return distance_counts(batch, self.furthest)
+        rows = x[..., :3].detach().cpu().float().contiguous().numpy()
+        keys = [row.tobytes() for row in rows]
+        if missing := [i for i, key in enumerate(keys) if key not in self.known]:
+            part = GraphBatch.of(x[missing], self.domain)
+            counts = distance_counts(part, self.furthest).cpu()
+            sizes = torch.bincount(part.row, minlength=len(missing)).tolist()
+            if self.held + counts.numel() > self.most:
+                self.known, self.held = {}, 0
+                missing, counts = list(range(len(keys))), distance_counts(batch, self.furthest).cpu()
+                sizes = torch.bincount(batch.row, minlength=len(keys)).tolist()
+            self.held += counts.numel()
+            self.known |= {keys[i]: count for i, count in zip(missing, counts.split(sizes), strict=True)}
+        return torch.cat([self.known[key] for key in keys]).to(batch.features)
