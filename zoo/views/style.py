@@ -63,6 +63,13 @@ overflow:auto}
 .zoo .graph text{fill:var(--ink);stroke:var(--paper);stroke-width:2.4px;paint-order:stroke;font-size:9px;
 text-anchor:middle}
 .zoo .statement{margin:-.2em 0 .9em;padding:6px 12px;border-left:3px solid var(--up);overflow-wrap:anywhere}
+.zoo .subgraphs{display:flex;flex-wrap:wrap;gap:10px;justify-content:center;align-items:flex-end}
+.zoo .subgraphs figure{flex:1 1 130px;max-width:220px}
+.zoo .subgraphs svg{display:block;width:100%}
+.zoo .subgraphs line{stroke:var(--soft);stroke-width:2px}
+.zoo .subgraphs circle{fill:var(--paper);stroke:var(--soft);stroke-width:1.6px}
+.zoo .subgraphs .centre{stroke:var(--up);stroke-width:3.2px}
+.zoo .subgraphs text{fill:var(--ink);font-size:8px;text-anchor:middle;dominant-baseline:central}
 .zoo .matches{background:none}
 .zoo .matches line{stroke-width:1.2}
 .zoo .matches .under{stroke:#fff;stroke-width:2.4;opacity:.7}

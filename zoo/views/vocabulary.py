@@ -14,6 +14,7 @@ from zoo.views.circuit import LOOK as GRAPH
 from zoo.views.document import document
 from zoo.views.markup import escape
 from zoo.views.pictures import data_uri, is_gallery, unit_picture
+from zoo.views.subgraphs import subgraphs
 from zoo.views.sums import decimals, number, signed
 from zoo.views.tree import LOOK as TREE
 
@@ -122,7 +123,8 @@ def _card(
     source = " · ".join(f"{name} {unit.source[name]}" for name in SHOWN if unit.source.get(name) is not None)
     return (
         f"<li><h4><bdi>{escape(unit.name)}</bdi></h4><p class='kind'>{escape(unit.kind)}</p>"
-        f"{_picture(unit)}{_strip(strip)}{_weights(weights, domain)}{''.join(_curve(c, domain) for c in curves)}"
+        f"{_picture(unit)}{subgraphs(unit)}{_strip(strip)}{_weights(weights, domain)}"
+        f"{''.join(_curve(c, domain) for c in curves)}"
         f"<p class='kind origin'><bdi>{escape(source)}</bdi></p></li>"
     )
 

@@ -26,6 +26,22 @@ def graphs_of(domain: Domain, model: str) -> GraphDomain:
     return domain
 
 
+def create_trunk(
+    options: dict[str, Any] | None, domain: GraphDomain, model: str, why: str = "reads the states of nodes"
+) -> GIN:
+    """A graph network without layers after the sum over nodes; `why` the model needs that.
+
+    Raises:
+        ValueError: `options` ask for layers after the sum over nodes.
+    """
+    options = {"name": "gin", **(options or {})}
+    if options.get("hidden"):
+        raise ValueError(f"{model} {why}; leave out `hidden` of the backbone.")
+    encoder = create_encoder(options, domain)
+    assert isinstance(encoder, GIN)
+    return encoder
+
+
 class NodeSum(UnitLogits):
     """A graph network, a linear layer on the state of each node, and the sum over the nodes.
 
@@ -48,14 +64,8 @@ class NodeSum(UnitLogits):
     ) -> None:
         super().__init__(domain, recipe)
         self.graphs = graphs_of(self.domain, type(self).__name__)
-        options = {"name": "gin", **(backbone or {})}
-        if options.get("hidden"):
-            raise ValueError(
-                f"{type(self).__name__} needs a score that is a sum over nodes; leave out `hidden` of the backbone."
-            )
-        encoder = create_encoder(options, self.domain)
-        assert isinstance(encoder, GIN)
-        self.backbone = encoder
+        name = type(self).__name__
+        self.backbone = create_trunk(backbone, self.graphs, name, "needs a score that is a sum over nodes")
         self.head = in_target_units(nn.Linear(self.backbone.channels, len(self.domain.classes)), self.domain)
         self.space = score_space(self.domain)
 
