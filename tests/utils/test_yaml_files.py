@@ -81,3 +81,11 @@ def test_a_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     file.write_text("a: 12345678901")
     with pytest.raises(ValueError, match="has 14 bytes; a YAML file may have 10"):
         read_yaml(file)
+
+
+def test_long_lists_of_values_are_written_in_lines() -> None:
+    words = [f"word {i}" for i in range(48)] + ["- a, b", "#c", "yes", "1e3", "[", "'", ""]
+    text = dump_yaml({"words": words, "pairs": [[1, 2]] * 60, "few": ["a", "b"]})
+    assert parse_yaml(text) == {"words": words, "pairs": [[1, 2]] * 60, "few": ["a", "b"]}
+    assert "few:\n- a\n- b\n" in text and "words: [word 0, word 1," in text
+    assert max(map(len, text.splitlines())) < 100

@@ -49,7 +49,7 @@ TIE = 1e-5  # states that differ less, relative to 1 + the largest, are equally 
     "protgnn",
     modality="graph",
     paper="Zhang et al., AAAI 2022",
-    small=Small({"backbone": {"width": 4}, "prototypes_per_class": 1, "sizes": [2, 3], "graphs": 1}),
+    small=Small({"backbone": {"width": 8}, "prototypes_per_class": 1, "sizes": [2, 3], "graphs": 1}),
 )
 class ProtGNN(SelfInterpretable):
     """Scores classes by how much a graph looks like subgraphs of training graphs.

@@ -13,6 +13,7 @@ Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, if availab
 LARGEST = 2**25  # bytes of a file
 NODES = 300_000  # values in a file, keys included
 DEPTH = 50  # of nested lists and mappings
+LONG = 50  # values of a list, such as a vocabulary, from which it is written without a line for each
 DIGITS = 100  # characters of a number; converting more takes quadratic time
 TAG = "tag:yaml.org,2002:"
 BOOL = r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF"
@@ -131,10 +132,18 @@ def dump_yaml(content: Mapping[str, Any]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a value that occurs twice in full, without aliases."""
+    """Writes a value that occurs twice in full, without aliases, and long lists of values in lines."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def represent_values(self, data: list[Any] | tuple[Any, ...]) -> yaml.Node:
+        plain = not any(isinstance(value, (list, tuple, dict)) for value in data)
+        return self.represent_sequence(f"{TAG}seq", data, flow_style=plain and len(data) >= LONG)
+
+
+_Dumper.add_representer(list, _Dumper.represent_values)
+_Dumper.add_representer(tuple, _Dumper.represent_values)
 
 
 def _check_size(text: str, loader: type) -> None:
