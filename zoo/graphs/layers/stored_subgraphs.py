@@ -30,7 +30,7 @@ class StoredSubgraphs(nn.Module):
 
     def __init__(self, units: int, count: int, domain: GraphDomain) -> None:
         super().__init__()
-        self.domain = domain
+        self.domain, self.count = domain, count
         self.register_buffer("rows", torch.zeros(units, count, *domain.shape))
         self.register_buffer("index", torch.full((units, count), -1))
         self.register_buffer("centre", torch.full((units, count), -1))

@@ -1,0 +1,95 @@
+"""GraphConcepts: every node has one concept, and the score is linear in how many nodes have each."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.small_models import GRAPHS, ROWS, build
+from zoo.graphs import GraphConcepts
+from zoo.networks.graph_batch import GraphBatch
+
+
+@torch.no_grad()
+def test_scores_are_weights_of_counts() -> None:
+    small = build("graph_concepts")
+    model, x = small.model, small.inputs
+    explanation = model.explain(x, 1, reference="zero").check()
+    for b, one in enumerate(x):
+        states = model.backbone.nodes(GraphBatch.of(one[None], GRAPHS))  # tested against a loop in test_gin
+        logits = states @ model.concepts.weight.T + model.concepts.bias
+        chosen = logits.argmax(1).tolist()
+        counts = torch.tensor([float(chosen.count(d)) for d in range(4)])
+        assert torch.equal(explanation.activation[b], counts)
+        torch.testing.assert_close(explanation.scores[b], model.head.weight @ counts + model.head.bias)
+        torch.testing.assert_close(explanation.contributions[b], model.head.weight[1] * counts)
+        support = explanation.support[b]
+        for node, d in enumerate(chosen):  # nodes are first in examples
+            assert torch.equal(support[:, node], F.one_hot(torch.tensor(d), 4).float())
+        for e in range(GRAPHS.edges):
+            present, first, second = one[GRAPHS.nodes + e, :3].tolist()
+            same = bool(present) and chosen[int(first)] == chosen[int(second)]
+            assert float(support[:, GRAPHS.nodes + e].sum()) == float(same)
+
+
+def test_training_sees_the_same_concepts_and_has_the_gradient_of_the_softmax() -> None:
+    small = build("graph_concepts", temperature=2.0)
+    model, x = small.model, small.inputs
+    model.train()
+    for module in model.backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.eval()
+    scores, evidence = model.step(x)
+    torch.testing.assert_close(evidence.activation, model.eval().step(x)[1].activation)
+    slope = torch.randn(4)
+    (evidence.activation @ slope).sum().backward()
+    with torch.no_grad():
+        states = model.backbone.nodes(GraphBatch.of(x, GRAPHS))
+        soft = ((states @ model.concepts.weight.T + model.concepts.bias) / 2.0).softmax(1)
+        by_logit = soft * (slope - soft @ slope[:, None]) / 2.0  # of the Jacobian of a softmax
+    torch.testing.assert_close(model.concepts.bias.grad, by_logit.sum(0))
+    share = soft.mean(0)
+    balance = model.losses(scores, evidence, {"target": torch.zeros(5, dtype=torch.int64)})["balance"]
+    torch.testing.assert_close(balance.detach(), (share * (4 * share).log()).sum())
+
+
+@torch.no_grad()
+def test_an_intervention_sets_a_count() -> None:
+    small = build("graph_concepts")
+    model, x = small.model, small.inputs
+    evidence = model.step(x)[1]
+    changed = model.readout(model.edit(evidence, {"concept 2": 3.0})) - model.readout(evidence)
+    expected = (3.0 - evidence.activation[:, 1:2]) * model.head.weight[:, 1]
+    torch.testing.assert_close(changed, expected)
+
+
+@torch.no_grad()
+def test_pictures_are_the_surroundings_of_the_most_typical_nodes() -> None:
+    model = build("graph_concepts", examples=2).model
+    x = GRAPHS.example(5, torch.Generator().manual_seed(1))
+    for d, unit in enumerate(model.units()):
+        best = []
+        for i, one in enumerate(x):
+            states = model.backbone.nodes(GraphBatch.of(one[None], GRAPHS))
+            soft = (states @ model.concepts.weight.T + model.concepts.bias).softmax(1)
+            own = [(-float(row[d]), i, node) for node, row in enumerate(soft) if int(row.argmax()) == d]
+            best += [min(own)] if own else []
+        found = [(part["index"], part["nodes"][part["centre"]]) for part in unit.source.get("subgraphs", ())]
+        expected = [(i, GRAPHS.graph(x[i]).names[node]) for _, i, node in sorted(best)[:2]]
+        assert found == expected
+    stored = model.stored
+    for rows, index, centre in zip(
+        stored.rows.flatten(0, 1), stored.index.flatten(), stored.centre.flatten(), strict=True
+    ):
+        if index >= 0:  # all that the state of the node depends on is in the picture
+            states = [GraphBatch.of(one[None], GRAPHS) for one in (rows, x[index])]
+            alone, within = (batch.per_node(model.backbone.nodes(batch))[0, centre] for batch in states)
+            torch.testing.assert_close(alone, within)
+
+
+def test_what_it_refuses() -> None:
+    with pytest.raises(ValueError, match="GraphConcepts reads graphs; got a domain of rows"):
+        GraphConcepts(ROWS)
+    with pytest.raises(ValueError, match="concepts must be at least 2; got 1"):
+        GraphConcepts(GRAPHS, concepts=1)
+    with pytest.raises(ValueError, match="GraphConcepts reads the states of nodes; leave out `hidden`"):
+        GraphConcepts(GRAPHS, backbone={"hidden": [4]})

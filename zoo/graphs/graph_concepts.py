@@ -1,0 +1,191 @@
+"""A graph network whose nodes each belong to one of a few concepts, which are counted.
+
+Magister, Barbiero, Kazhdan, Siciliano, Ciravegna, Silvestri, Jamnik, Liò: "Encoding Concepts in Graph Neural Networks",
+2022, arXiv 2207.13586.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.core.evidence import Evidence, Unit
+from zoo.core.module import SelfInterpretable
+from zoo.core.registry import Small, register
+from zoo.core.unit_cache import UnitCache
+from zoo.domain import Domain
+from zoo.graphs.layers.nodes import create_trunk, graphs_of
+from zoo.graphs.layers.stored_subgraphs import StoredSubgraphs
+from zoo.graphs.layers.subgraph_search import ball
+from zoo.graphs.layers.supports import with_edges
+from zoo.networks.graph_batch import GraphBatch
+from zoo.networks.target_units import in_target_units
+from zoo.training.batch import Batch
+from zoo.training.modes import action
+from zoo.training.projection_set import ProjectionSet
+from zoo.training.recipe import Recipe
+from zoo.training.stages import Stage
+from zoo.training.tasks import score_space, task_loss
+from zoo.utils.checks import check_above, check_at_least
+
+RECIPE = Recipe(
+    stages=(
+        Stage("train", epochs=60, train=("backbone", "concepts", "head")),
+        Stage("gather"),
+        Stage("last", epochs=20, train=("head",)),
+    ),
+    lr=5e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    coefficients={"task": 1.0, "balance": 0.1},
+)
+
+
+@register(
+    "graph_concepts",
+    modality="graph",
+    paper="Magister et al., 2022",
+    small=Small({"backbone": {"width": 8}, "concepts": 4, "examples": 1}),
+)
+class GraphConcepts(SelfInterpretable):
+    """Gives each node one of D concepts, counts them, and scores the counts: one contribution for each concept.
+
+        h = GIN(x)                                      (n, D')   see `zoo.networks.gin.GIN`
+        c_i = one-hot of the largest of V h_i + v       (D)       the concept of node i
+        n = Σ_i c_i                                     (D)       the activation: how many nodes have each concept
+        score = W n + b                                 (C)
+
+        loss = task + 0.1 balance
+        balance = Σ_d p_d log(p_d D)        p: mean over the nodes of a batch of softmax((V h + v) / temperature)
+
+    Forwards the concepts are one-hot, in training as well, so that what is trained is what is explained; backwards they
+    have the gradient of the softmax. The balance is 0 if all concepts are as common, log D if there is only one; it
+    keeps nodes from falling into few concepts at the start.
+
+    The action `gather` stores for each concept the training nodes of highest probability, each of another graph, with
+    the part of the graph that their states depend on. An intervention sets a count. Supports are the nodes of a
+    concept, and the edges between two of them.
+
+    Differs from the published code: a concept is the largest of D numbers (there: the pattern of those above half of
+    the largest, so up to 2^D concepts); counts in place of pooled codes; a linear head (there also a network with
+    entropy-based logic, see `LEN`); the balance.
+
+    Args:
+        domain: what inputs and outputs mean (`data.domain`): graphs.
+        backbone: options of `zoo.networks.gin.GIN`: width, layers, dropout.
+        concepts: D.
+        temperature: of the softmax, above 0.
+        examples: training nodes that are stored for each concept.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, concepts, head.
+
+    Raises:
+        ValueError: inputs other than graphs, or an option out of range.
+    """
+
+    default_recipe = RECIPE
+    tasks = ("classification", "multilabel", "regression")
+    weighs_rows = True
+    head: nn.Linear
+
+    def __init__(
+        self,
+        domain: dict[str, Any] | Domain,
+        backbone: dict[str, Any] | None = None,
+        concepts: int = 8,
+        temperature: float = 1.0,
+        examples: int = 3,
+        recipe: Recipe | None = None,
+    ) -> None:
+        super().__init__(domain, recipe)
+        self.keep_arguments(locals())
+        self.graphs = graphs_of(self.domain, "GraphConcepts")
+        check_at_least(2, concepts=concepts)
+        check_at_least(1, examples=examples)
+        check_above(0, temperature=temperature)
+        self.temperature = temperature
+        self.backbone = create_trunk(backbone, self.graphs, "GraphConcepts")
+        self.concepts = nn.Linear(self.backbone.channels, concepts)
+        self.head = in_target_units(nn.Linear(concepts, len(self.domain.classes)), self.domain)
+        self.space = score_space(self.domain)
+        self.stored = StoredSubgraphs(concepts, examples, self.graphs)
+        self._units = UnitCache()
+
+    # The computation
+
+    def memberships(self, batch: GraphBatch) -> Tensor:
+        """Probabilities (N, D) of the concepts of the nodes."""
+        return (self.concepts(self.backbone.nodes(batch)).float() / self.temperature).softmax(1)
+
+    def evidence(self, x: Tensor) -> Evidence:
+        batch = GraphBatch.of(x, self.graphs)
+        soft = self.memberships(batch)
+        hard = F.one_hot(soft.argmax(1), soft.shape[1]).to(soft.dtype)
+        if not self.training:
+            nodes = batch.per_node(hard)  # (B, n, D)
+            return Evidence(nodes.sum(1), with_edges(nodes.mT, batch))
+        counts = batch.pool(hard + soft - soft.detach())
+        return Evidence(counts, None, {"share": soft.mean(0, keepdim=True).expand(len(counts), -1)})
+
+    def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
+        weights = (batch.get("class_weights"), batch.get("weight"))
+        share = evidence.state["share"][0] if "share" in evidence.state else self._shares(evidence)
+        return {
+            "task": task_loss(scores, batch["target"], self.domain, *weights),
+            "balance": torch.xlogy(share, share * len(share)).sum(),
+        }
+
+    @staticmethod
+    def _shares(evidence: Evidence) -> Tensor:
+        """How common each concept (D,) is among the nodes of a batch."""
+        counts = evidence.activation.sum(0)
+        return counts / counts.sum().clamp_min(1)
+
+    # Concepts
+
+    def units(self) -> tuple[Unit, ...]:
+        def build() -> list[Unit]:
+            found = [self.stored.sources(d) for d in range(self.concepts.out_features)]
+            return [
+                Unit(f"concept {d + 1}", "concept", None, {"subgraphs": parts} if parts else {})
+                for d, parts in enumerate(found)
+            ]
+
+        return self._units.get((self.stored.index, self.stored.rows), build)
+
+    def statements(self, terms: Any) -> tuple[str, ...]:
+        far = f"{self.backbone.reach} edge{'s' if self.backbone.reach > 1 else ''}"
+        return (f"The concept of a node depends on all nodes at most {far} away.",) * len(terms["activation"])
+
+    def on_stage_start(self, stage: Stage) -> None:
+        if set(stage.trained) - {"head"}:
+            self.stored.clear()
+
+    @action
+    def gather(self, projection_set: ProjectionSet) -> None:
+        """Stores the training nodes that show each concept, each of another graph."""
+        value, node = (projection_set.gather(one) for one in self._strongest(projection_set))
+        self.stored.clear()
+        if projection_set.rank:  # the state of rank 0 is sent to all ranks
+            return
+        for d in range(value.shape[1]):
+            order = value[:, d].sort(descending=True, stable=True).indices[: self.stored.count].tolist()
+            for place, i in enumerate(i for i in order if value[i, d] > 0):
+                centre = int(node[i, d])
+                part = ball(projection_set.input(i), centre, self.backbone.reach, self.graphs)
+                self.stored.store(d, place, part, i, projection_set.name(i), centre)
+
+    def _strongest(self, projection_set: ProjectionSet) -> tuple[Tensor, Tensor]:
+        """Of each training graph and concept the largest probability (N, D) of its nodes, and the node (N, D).
+
+        0 where no node has the concept.
+        """
+        values, nodes = [self.concepts.weight[:, :0].T.float()], [self.stored.index[:, :0].T]
+        for batch in projection_set:
+            graphs = GraphBatch.of(batch["input"], self.graphs)
+            soft = self.memberships(graphs)
+            own = F.one_hot(soft.argmax(1), soft.shape[1])
+            value, node = graphs.per_node(soft * own).max(1)
+            values.append(value)
+            nodes.append(node)
+        return torch.cat(values), torch.cat(nodes)
