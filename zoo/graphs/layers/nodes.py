@@ -51,6 +51,7 @@ class NodeSum(UnitLogits):
         domain: of the graphs.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, head, and those of the subclass.
         backbone: options of `zoo.networks.gin.GIN`, without `hidden`.
+        default_recipe: in place of the class's own, where it depends on the constructor's arguments.
 
     Raises:
         ValueError: a domain of another modality, or a backbone with layers after the sum.
@@ -60,9 +61,13 @@ class NodeSum(UnitLogits):
     backbone: GIN
 
     def __init__(
-        self, domain: dict[str, Any] | Domain, recipe: Recipe | None = None, backbone: dict[str, Any] | None = None
+        self,
+        domain: dict[str, Any] | Domain,
+        recipe: Recipe | None = None,
+        backbone: dict[str, Any] | None = None,
+        default_recipe: Recipe | None = None,
     ) -> None:
-        super().__init__(domain, recipe)
+        super().__init__(domain, recipe, default_recipe=default_recipe)
         self.graphs = graphs_of(self.domain, type(self).__name__)
         name = type(self).__name__
         self.backbone = create_trunk(backbone, self.graphs, name, "needs a score that is a sum over nodes")

@@ -40,6 +40,10 @@ class StoredSubgraphs(nn.Module):
         """Removes all parts."""
         self.index.fill_(-1)
 
+    def reset_parameters(self) -> None:
+        """Removes all parts, because those of a network with other weights are not known."""
+        self.clear()
+
     def store(self, unit: int, place: int, rows: Tensor, index: int, name: str, centre: int = -1) -> None:
         """Stores part `place` of a unit.
 
