@@ -1,17 +1,13 @@
 """Parts of training graphs as drawings: what a unit of a model of graphs stands for."""
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from zoo.core.evidence import Unit
+from zoo.views.graph_layout import layout
 from zoo.views.markup import escape
 
 MOST = 80  # nodes of a drawing
-STEPS = 60
 SPACE = 30.0  # length of an edge
 RADIUS = 10.0
 
@@ -29,7 +25,7 @@ def _figure(part: Mapping[str, Any], unit: str) -> str:
     caption = f"<figcaption>from <bdi>{escape(str(part['graph']))}</bdi></figcaption>"
     if not names or len(names) > MOST:
         return f"<figure><p class='kind'>{count}</p>{caption}</figure>"
-    place = (layout(len(names), edges) * SPACE).tolist()
+    place = _places(len(names), edges)
     lines = "".join(
         f"<line x1='{place[a][0]:.1f}' y1='{place[a][1]:.1f}' x2='{place[b][0]:.1f}' y2='{place[b][1]:.1f}'/>"
         for a, b in edges
@@ -48,43 +44,8 @@ def _figure(part: Mapping[str, Any], unit: str) -> str:
     return f"<figure><svg viewBox='{box}' role='img' aria-label='{label}'>{lines}{dots}</svg>{caption}</figure>"
 
 
-def layout(count: int, edges: Sequence[Sequence[int]]) -> Tensor:
-    """Places (n, 2) of nodes whose distances are near to the numbers of edges between them.
-
-    Gansner, Koren, North: "Graph Drawing by Stress Majorization", GD 2004, from the places of classical scaling.
-
-    Args:
-        count: n.
-        edges: pairs of numbers of nodes.
-    """
-    distance = path_lengths(count, edges)
-    centre = torch.eye(count, dtype=distance.dtype) - 1 / count
-    values, vectors = torch.linalg.eigh(-0.5 * centre @ distance.square() @ centre)
-    places = vectors[:, -2:].flip(1) * values[-2:].flip(0).clamp_min(0).sqrt()
-    places = torch.cat([places, places.new_zeros(count, 2 - places.shape[1])], 1)
-    angle = torch.arange(count, dtype=distance.dtype) * 2.4
-    places = places + 0.1 * torch.stack([angle.cos(), angle.sin()], 1)  # nodes of equal distances are not in one place
-    weight = torch.where(distance > 0, distance.clamp_min(1).pow(-2), 0.0)
-    inverse = torch.linalg.pinv(torch.diag(weight.sum(1)) - weight)
-    for _ in range(STEPS):
-        ratio = weight * distance / torch.cdist(places, places).clamp_min(1e-6)
-        places = inverse @ ((torch.diag(ratio.sum(1)) - ratio) @ places)
-    return places
-
-
-def path_lengths(count: int, edges: Sequence[Sequence[int]]) -> Tensor:
-    """Numbers (n, n) of edges on the shortest paths; nodes that are not connected are 1 + the longest path apart."""
-    beside: list[list[int]] = [[] for _ in range(count)]
-    for a, b in edges:
-        beside[a].append(b)
-        beside[b].append(a)
-    found = torch.full((count, count), -1.0, dtype=torch.float64)
-    for start in range(count):
-        found[start, start], rest = 0.0, deque([start])
-        while rest:
-            node = rest.popleft()
-            for other in beside[node]:
-                if found[start, other] < 0:
-                    found[start, other] = found[start, node] + 1
-                    rest.append(other)
-    return torch.where(found < 0, found.max() + 1, found)
+def _places(count: int, edges: Sequence[Sequence[int]]) -> list[list[float]]:
+    """Places of nodes, with edges of about the same length in all drawings."""
+    places = layout(count, [(a, b) for a, b in edges])
+    lengths = [float(((places[a] - places[b]) ** 2).sum() ** 0.5) for a, b in edges]
+    return (places * (SPACE * len(lengths) / max(sum(lengths), 1e-9) if lengths else 2 * SPACE)).tolist()
