@@ -1,28 +1,68 @@
 """Codes that learn from behaviour beside sparse autoencoders of the same size: `python -m benchmarks.predictive`.
 
-The subject is the black box of part birds, whose run is given or trained. Each code is measured on test pictures that
-it has not seen, by how well a linear decoder, fitted anew, tells the black box's answers from it. The answers are to
-the questions that the code learned from, and to others: blocks that are blurred. Writes PREDICTIVE.json and .md.
+The subject is a trained black box. Each code is measured on test data that it has not seen, by how well a linear
+decoder, fitted anew, tells the black box's answers from it (M15). The answers are to the questions that the code
+learned from, and to others: parts that are drawn from another row, or blurred. The decoder that was trained with a
+code is measured too. Writes PREDICTIVE.json and .md.
 """
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 import zoo
-from zoo.data import PartBirds
+from zoo.data import ConceptToy, PartBirds
+from zoo.data.base.module import DataModule
 from zoo.metrics.faithfulness import Case, Predictivity, Subject, imputers_for
 from zoo.metrics.faithfulness.rows import NumberedBatches, reference_inputs
-from zoo.training.black_box_file import Network, load_network
+from zoo.training.black_box_file import FILE, Network, load_network
 from zoo.utils.atomic import write_text
 
 HERE = Path(__file__).parent
-ATOMS, ACTIVE = 256, 16
-BACKBONE = {"name": "convnet", "widths": [32, 64, 128], "strided": True}
-QUESTIONS = {"mean": "learned (block at its mean)", "blur": "other (block blurred)"}
+
+
+class World(NamedTuple):
+    """Data with a black box.
+
+    Attributes:
+        title: of the data.
+        data: makes them.
+        backbone: of the black box.
+        atoms: of a code.
+        active: atoms of a code that are active at most.
+        questions: imputer -> what is asked with it; the first is what PredictiveCodes learns from.
+    """
+
+    title: str
+    data: Callable[[], DataModule]
+    backbone: dict[str, Any]
+    atoms: int
+    active: int
+    questions: dict[str, str]
+
+
+WORLDS = {
+    "trig": World(
+        "Trigonometry",
+        lambda: ConceptToy("trig"),
+        {"name": "mlp", "widths": [128, 128]},
+        64,
+        8,
+        {"mean": "learned (column at its mean)", "marginal": "other (column of another row)"},
+    ),
+    "part_birds": World(
+        "Part birds",
+        PartBirds,
+        {"name": "convnet", "widths": [32, 64, 128], "strided": True},
+        256,
+        16,
+        {"mean": "learned (block at its mean)", "blur": "other (block blurred)"},
+    ),
+}
 
 
 class OfBlackBox(Subject):
@@ -37,7 +77,7 @@ class OfBlackBox(Subject):
         return torch.cat([self.network(part) for part in x.split(self.rows)])
 
 
-def trained(kind: str, run: Path, data: PartBirds, epochs: int, seed: int) -> Any:
+def trained(kind: str, world: World, run: Path, data: DataModule, epochs: int, seed: int) -> Any:
     """A model of a kind: "behaviour", "reconstruction", or "cells", the sparse code of each cell."""
     teacher = {"run": str(run), "start": True, "weight": 0.0}
     cells = kind == "cells"
@@ -52,19 +92,19 @@ def trained(kind: str, run: Path, data: PartBirds, epochs: int, seed: int) -> An
     model = zoo.create_model(
         "sparse_code" if cells else "predictive_codes",
         domain=data.domain,
-        backbone=BACKBONE,
-        code={"kind": "topk", "atoms": ATOMS, "active": ACTIVE},
+        backbone=world.backbone,
+        code={"kind": "topk", "atoms": world.atoms, "active": world.active},
         recipe={"stages": stages, "lr": 0.003, "teacher": teacher},
         **options,
     )
-    zoo.fit(model, data, seed=seed, accelerator="cpu", progress=True)
+    model.own = zoo.fit(model, data, seed=seed, test=True, accelerator="cpu").get("test/answers_r2")
     return model.eval()
 
 
-def measured(model: Any, network: Network, data: PartBirds, rows: int) -> dict[str, Any]:
+def measured(model: Any, network: Network, world: World, data: DataModule, rows: int) -> dict[str, Any]:
     """Predictivity by kind of question, and how often model and black box predict the same class."""
     reference = reference_inputs(data.projection_dataset())
-    metrics = {name: Predictivity(imputers_for(model.domain, reference, (name,))) for name in QUESTIONS}
+    metrics = {name: Predictivity(imputers_for(model.domain, reference, (name,))) for name in world.questions}
     subject, same, total = OfBlackBox(model, network), 0, 0
     for batch in NumberedBatches(data.test_dataset(), rows, 50):
         case = Case(subject, batch["input"], batch["ids"])
@@ -72,7 +112,7 @@ def measured(model: Any, network: Network, data: PartBirds, rows: int) -> dict[s
             metric.update(case)
         same += int((case.explanation.scores.argmax(1) == network(batch["input"]).argmax(1)).sum())
         total += len(batch["input"])
-    found: dict[str, Any] = {"agreement": same / total, "units": len(model.units())}
+    found: dict[str, Any] = {"agreement": same / total, "units": len(model.units()), "own decoder": model.own}
     for name, metric in metrics.items():
         value, low, high = metric.intervals()["units"][:3]
         found[name] = {"units": float(value), "low": float(low), "high": float(high)}
@@ -81,49 +121,54 @@ def measured(model: Any, network: Network, data: PartBirds, rows: int) -> dict[s
 
 def page(record: dict[str, Any]) -> str:
     """The table of the record as Markdown."""
+    world = WORLDS[record["world"]]
     names = {
         "behaviour": "PredictiveCodes",
-        "reconstruction": "the same, learned from reconstruction (SAE of the blocks)",
-        "cells": "SparseCode (SAE of the cells)",
+        "reconstruction": "the same, learned from reconstruction (SAE of all parts)",
+        "cells": "SparseCode (SAE of each cell, or of the vector)",
     }
     lines = [
         "# Predictive codes",
         "",
         "Made by `python -m benchmarks.predictive`; do not edit.",
         "",
-        f"Part birds, {record['rows']} test pictures. M15: share of the variance of the black box's answers that a "
-        "linear decoder tells from the activations, each picture by the decoder of the others; 95 % intervals over "
-        f"pictures. All codes have {ATOMS} atoms, at most {ACTIVE} active (SparseCode: of each cell), and "
+        f"{world.title}, {record['rows']} test rows. M15: share of the variance of the black box's answers that a "
+        "linear decoder tells from the activations, each row by the decoder of the others; 95 % intervals over "
+        f"rows. All codes have {world.atoms} atoms, at most {world.active} active (SparseCode: of each cell), and "
         f"{record['epochs']} epochs.",
         "",
-        f"| code | {' | '.join(QUESTIONS.values())} | agreement of predictions |",
-        "|---|---|---|---|",
+        f"| code | {' | '.join(world.questions.values())} | learned, by its own decoder | agreement |",
+        "|---|---|---|---|---|",
     ]
     for kind, name in names.items():
         found = record["codes"][kind]
-        cells = [f"{v['units']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for v in (found[q] for q in QUESTIONS)]
-        lines.append(f"| {name} | {' | '.join(cells)} | {found['agreement']:.1%} |")
+        cells = [f"{v['units']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for v in (found[q] for q in world.questions)]
+        own = "n/a" if found["own decoder"] is None else f"{found['own decoder']:.3f}"
+        lines.append(f"| {name} | {' | '.join(cells)} | {own} | {found['agreement']:.1%} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, default=Path("runs/blackbox_part_birds"), help="of the black box")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--world", choices=WORLDS, default="trig")
+    parser.add_argument("--run", type=Path, help="of the black box; default: runs/blackbox_WORLD")
+    parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=HERE)
     options = parser.parse_args()
-    data = PartBirds()
+    world = WORLDS[options.world]
+    data, run = world.data(), options.run or Path(f"runs/blackbox_{options.world}")
     data.prepare_data()
     data.setup("test")
-    network = load_network(options.run / "black_box.safetensors")
-    record: dict[str, Any] = {"epochs": options.epochs, "rows": options.rows, "seed": options.seed, "codes": {}}
+    network = load_network(run / FILE)
+    record: dict[str, Any] = {"world": options.world, "epochs": options.epochs, "seed": options.seed, "codes": {}}
+    record["rows"] = min(options.rows, len(data.test_dataset()))  # pyright: ignore
     with torch.no_grad():
         for kind in ("behaviour", "reconstruction", "cells"):
             with torch.enable_grad():
-                model = trained(kind, options.run, data, options.epochs, options.seed)
-            record["codes"][kind] = measured(model, network, data, options.rows)
+                model = trained(kind, world, run, data, options.epochs, options.seed)
+            record["codes"][kind] = measured(model, network, world, data, options.rows)
             print(kind, record["codes"][kind], flush=True)
     write_text(options.output / "PREDICTIVE.json", json.dumps(record, indent=1) + "\n")
     write_text(options.output / "PREDICTIVE.md", page(record))
