@@ -28,6 +28,7 @@ from zoo.concepts.layers.sparse_codes import CodeOptions, Dictionary
 ROWS, LR = 4096, 1e-4
 SIZES = ((128, 512, 8), (384, 3072, 32), (1280, 4096, 32))  # d, m, k
 KINDS = {"topk": "TopK", "batch_topk": "BatchTopK"}
+MISSED = "both select the largest of all scores of the batch, which takes much of the time of a small step"
 COUNTS, CHANNELS, REPEATED = (100_000, 1_000_000, 10_000_000), 64, 50_000
 
 
@@ -45,7 +46,8 @@ def cases(device: torch.device) -> Iterator[Case | Reading]:
             if kind == "topk":  # the only kind with a sparse form
                 ways["SAELens, sparse"] = their_step(code, x, title, sparse=True)
             what = f"training step of {title}, d {channels:,}, m {atoms:,}, k {active}"
-            yield Case(what, ways, cpu=True, apart=1e-3, memory=False, goal=Goal(at_least=1.5))
+            goal = Goal(at_least=1.5)
+            yield Case(what, ways, cpu=True, apart=1e-3, memory=False, goal=goal, missed=MISSED)
 
 
 def our_step(code: Dictionary, x: Tensor) -> Callable[[], Tensor]:
