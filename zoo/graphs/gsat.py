@@ -5,7 +5,7 @@ arXiv 2201.12987.
 """
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torchmetrics import Metric
 from zoo.core.evidence import Evidence
 from zoo.core.registry import Small, register
 from zoo.domain import Domain
-from zoo.graphs.layers.edge_gates import EdgeGates, GraphEdgeAUC, PooledEdgeAUC, edge_metrics
+from zoo.graphs.layers.edge_gates import EdgeGates, edge_metrics, update_edge_metrics
 from zoo.graphs.layers.nodes import NodeSum
 from zoo.networks.graph_batch import GraphBatch
 from zoo.training.batch import Batch
@@ -133,10 +133,5 @@ class GSAT(NodeSum):
         found = super().update_metrics(split, scores, evidence, batch)
         if split == "train" or "regions" not in batch:
             return found
-        edges = batch["regions"][..., self.graphs.nodes :].amax(1)  # (B, m)
-        labels = edges.float().masked_fill(evidence.state["edges"] == 0, torch.nan)
-        metrics, gates = cast(nn.ModuleDict, self.edge_metrics[f"{split}_edges"]), evidence.state["gates"].detach()
-        pooled, each = cast(PooledEdgeAUC, metrics["edge_auc"]), cast(GraphEdgeAUC, metrics["edge_auc_by_graph"])
-        pooled.update(gates.flatten()[:, None], labels.flatten()[:, None])
-        each.update(gates, labels)
-        return {**found, "edge_auc": pooled, "edge_auc_by_graph": each}
+        gates, edges = evidence.state["gates"], evidence.state["edges"]
+        return {**found, **update_edge_metrics(self.edge_metrics, split, gates, edges, batch["regions"])}

@@ -1,5 +1,7 @@
 """Gates on edges: a network that gives each edge a probability, and how well these rank the edges that matter."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -82,3 +84,24 @@ def edge_metrics() -> nn.ModuleDict:
             for split in ("val_edges", "test_edges")
         }
     )
+
+
+def update_edge_metrics(
+    metrics: nn.ModuleDict, split: str, values: Tensor, present: Tensor, regions: Tensor
+) -> dict[str, Metric]:
+    """Updates both areas of a split, "val" or "test", and returns them by name.
+
+    Args:
+        metrics: see `edge_metrics`.
+        split: "val" or "test".
+        values: (B, m) by which edges are ranked.
+        present: (B, m) 1, or 0 for absent edges.
+        regions: (B, R, n + m), 1 for the nodes and edges that matter.
+    """
+    edges = regions[..., regions.shape[-1] - values.shape[1] :].amax(1)  # (B, m)
+    labels = edges.float().masked_fill(present == 0, torch.nan)
+    own, ranked = cast(nn.ModuleDict, metrics[f"{split}_edges"]), values.detach()
+    pooled, each = cast(PooledEdgeAUC, own["edge_auc"]), cast(GraphEdgeAUC, own["edge_auc_by_graph"])
+    pooled.update(ranked.flatten()[:, None], labels.flatten()[:, None])
+    each.update(ranked, labels)
+    return {"edge_auc": pooled, "edge_auc_by_graph": each}
