@@ -71,7 +71,8 @@ def make_parser() -> CommandParser:
         nargs="?",
         const=10,
         metavar="EPOCHS",
-        help="whether a selector's choice encodes the answer; two networks that test it learn so long (default: 10)",
+        help="whether a selector's choice, or the edges of a graph that count most, encode the answer; two networks "
+        "that test it learn so long (default: 10)",
     )
     add_faithfulness(parser.add_argument_group("faithfulness of explanations"))
     add_interventions(parser.add_argument_group("interventions on concepts"))

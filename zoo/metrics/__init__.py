@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from zoo.metrics.prototypes.relevance_in_object import RelevanceInObject as RelevanceInObject
     from zoo.metrics.regions.agreement import AttributionAgreement as AttributionAgreement
     from zoo.metrics.regions.agreement import RegionAgreement as RegionAgreement
+    from zoo.metrics.selection.graphs import graph_selection_report as graph_selection_report
     from zoo.metrics.selection.report import SelectionReport as SelectionReport
     from zoo.metrics.selection.report import selection_report as selection_report
 

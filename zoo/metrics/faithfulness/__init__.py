@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zoo.metrics.faithfulness.encoding import Evaluator as Evaluator
     from zoo.metrics.faithfulness.encoding import train_evaluator as train_evaluator
     from zoo.metrics.faithfulness.error_control import ErrorControlledImportance as ErrorControlledImportance
+    from zoo.metrics.faithfulness.extension import Extension as Extension
     from zoo.metrics.faithfulness.imputers import imputers_for as imputers_for
     from zoo.metrics.faithfulness.locality import LocalityLeak as LocalityLeak
     from zoo.metrics.faithfulness.mask_out import MaskOutAgreement as MaskOutAgreement
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from zoo.metrics.faithfulness.predictivity import Predictivity as Predictivity
     from zoo.metrics.faithfulness.randomisation import ParameterRandomisation as ParameterRandomisation
     from zoo.metrics.faithfulness.randomisation import randomised as randomised
+    from zoo.metrics.faithfulness.re_explanation import ReExplanation as ReExplanation
     from zoo.metrics.faithfulness.recovery import GroundTruthRecovery as GroundTruthRecovery
     from zoo.metrics.faithfulness.response import InterventionResponse as InterventionResponse
     from zoo.metrics.faithfulness.stability import EvidenceStability as EvidenceStability

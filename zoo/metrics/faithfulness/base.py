@@ -16,6 +16,7 @@ REQUIREMENTS: dict[str, tuple[str, Callable[[Subject], bool]]] = {
     "additive": ("an additive model", lambda s: s.additive),
     "classes": ("at least two classes", lambda s: s.domain.task == "classification" and len(s.domain.classes) > 1),
     "concepts": ("units that are annotated concepts", lambda s: hasattr(s.model, "annotated")),
+    "graphs": ("a model of graphs", lambda s: s.domain.modality == "graph"),
     "continuous": (
         "continuous inputs; tokens, nodes and edges are discrete",
         lambda s: s.domain.modality not in ("text", "code", "graph"),
@@ -56,7 +57,7 @@ class FaithfulnessMetric(Metric):
     processes. NaN marks a value that is not defined for a sample.
 
     Attributes:
-        key: short name, "M1" to "M15".
+        key: short name, "M1" to "M17".
         title: name for people.
         columns: one for each number.
         needs: requirements on the subject and the data: keys of `REQUIREMENTS`, or "support", "regions", "labels".

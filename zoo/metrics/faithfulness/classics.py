@@ -1,6 +1,6 @@
 """Classic metrics of explanations under their usual names, without the pitfalls of common implementations.
 
-The metrics M1 to M15 answer most of these questions better; these are provided for comparison with the literature.
+The metrics M1 to M17 answer most of these questions better; these are provided for comparison with the literature.
 Functions of maps take values (B, N) over the elements of the input; functions of a `Case` also evaluate the model.
 """
 

@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from zoo.core.evidence import Unit
 from zoo.core.explanation import Explanation
 from zoo.core.reference import relative
+from zoo.domain import GraphDomain
 from zoo.metrics.faithfulness.elements import cells_of, element_shape
+from zoo.metrics.faithfulness.graph_edges import edges_of
 from zoo.metrics.faithfulness.subject import Subject
 
 
@@ -161,7 +164,7 @@ class EncoderCheat(Control):
     """One unit whose location encodes the class, whatever the input shows there.
 
     A selector can learn this (Jethani et al.: "Have We Learned to Explain?", AISTATS 2021). If evidence is removed but
-    its shape stays visible, the location still reveals the label.
+    its shape stays visible, the location still reveals the label. Of graphs it is the first c + 1 edges for class c.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -173,8 +176,12 @@ class EncoderCheat(Control):
         scores = self.subject.scores(x)
         target = scores.argmax(1) if target is None else target
         shape = element_shape(self.domain)
-        cell = cells_of((min(scores.shape[1], shape[0]),), shape).to(x.device)  # a strip for each class
-        chosen = (cell == (target % (int(cell.max()) + 1))[:, None]).to(scores)
+        if isinstance(self.domain, GraphDomain):
+            edges = edges_of(x, self.domain)[0]
+            chosen = F.pad(edges & (edges.cumsum(1) <= 1 + target[:, None]), (self.domain.nodes, 0)).to(scores)
+        else:
+            cell = cells_of((min(scores.shape[1], shape[0]),), shape).to(x.device)  # a strip for each class
+            chosen = (cell == (target % (int(cell.max()) + 1))[:, None]).to(scores)
         own = scores.gather(1, target[:, None])
         return Explanation(
             scores=scores,

@@ -13,12 +13,14 @@ from zoo.metrics.faithfulness.contrastivity import Contrastivity
 from zoo.metrics.faithfulness.deletion import EvidenceDeletionGain
 from zoo.metrics.faithfulness.encoding import EncodingGap, Evaluator
 from zoo.metrics.faithfulness.error_control import ErrorControlledImportance, RemoveFactor
+from zoo.metrics.faithfulness.extension import Extension
 from zoo.metrics.faithfulness.imputers import Imputer, imputers_for
 from zoo.metrics.faithfulness.locality import LocalityLeak
 from zoo.metrics.faithfulness.mask_out import MaskOutAgreement
 from zoo.metrics.faithfulness.perturbations import Perturbation, perturbations_for
 from zoo.metrics.faithfulness.predictivity import Predictivity
 from zoo.metrics.faithfulness.randomisation import ParameterRandomisation
+from zoo.metrics.faithfulness.re_explanation import ReExplanation
 from zoo.metrics.faithfulness.recovery import GroundTruthRecovery
 from zoo.metrics.faithfulness.response import InterventionResponse
 from zoo.metrics.faithfulness.stability import EvidenceStability
@@ -35,6 +37,7 @@ class Setting:
 
     Attributes:
         subject: the subject to evaluate.
+        reference: (M, *shape) training inputs.
         imputers: replacements for removed elements.
         perturbations: small changes of the input.
         seed: of all randomness.
@@ -44,6 +47,7 @@ class Setting:
     """
 
     subject: Subject
+    reference: Tensor
     imputers: Sequence[Imputer]
     perturbations: Sequence[Perturbation] = ()
     seed: int = 0
@@ -68,6 +72,8 @@ METRICS: dict[str, tuple[type[FaithfulnessMetric], Callable[[Setting], Faithfuln
     "M13": (InterventionResponse, lambda s: InterventionResponse(seed=s.seed)),
     "M14": (ErrorControlledImportance, lambda s: ErrorControlledImportance(s.remove_factor, s.factors)),
     "M15": (Predictivity, lambda s: Predictivity(s.imputers)),
+    "M16": (ReExplanation, lambda s: ReExplanation(seed=s.seed)),
+    "M17": (Extension, lambda s: Extension(s.subject, s.reference, seed=s.seed)),
 }
 
 
@@ -145,7 +151,7 @@ def measure(
     """
     filled = imputers_for(subject.domain, reference, imputers, seed)
     changes = perturbations_for(subject.domain, reference, seed)
-    setting = Setting(subject, filled, changes, seed, evaluator, factors, remove_factor)
+    setting = Setting(subject, reference, filled, changes, seed, evaluator, factors, remove_factor)
     metrics = {key: METRICS[key][1](setting) for key in choose(names)}
     lacking: dict[str, str] = {}
     mean = reference.is_floating_point() and subject.domain.modality != "graph"  # graphs have none

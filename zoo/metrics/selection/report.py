@@ -3,22 +3,21 @@
 EVAL-X: Jethani, Sudarshan, Aphinyanaphongs, Ranganath: "Have We Learned to Explain?", AISTATS 2021, arXiv 2103.01890.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.core.evidence import Evidence
 from zoo.domain import Domain
 from zoo.metrics.faithfulness.recovery import average_precision
+from zoo.metrics.selection.training import train_network
 from zoo.networks.elements import Elements
 from zoo.training.batch import as_batch
 from zoo.training.black_box import BlackBox
 from zoo.training.modes import evaluating
-from zoo.utils.progress import track
 
 
 class Selecting(Protocol):
@@ -52,13 +51,16 @@ class SelectionReport:
         mask_only: accuracy of a network that sees the masks alone, not the values. Above `commonest`: the choice
             depends on the answer, as it may where classes have other evidence.
         commonest: share of the commonest class in the training data, which needs no input.
-        again: overlap (intersection over union) of the selection with that of the input with the rest hidden.
-        swapped: answers that stay when the rest is that of another input.
+        again: overlap (intersection over union) of the selection with that of the input with the rest hidden; None for
+            graphs, see M16.
+        swapped: answers that stay when the rest is that of another input; None for graphs, see M17.
         true_positive_rate: of the known evidence, how much is selected; None if it is not known.
         false_positive_rate: of the other elements, how many are selected.
         false_discovery_rate: of what is selected, how much is no evidence.
         auprc: mean over the inputs with known evidence of the average precision of the chances of selection, or of the
-            selection where the model has none; chance is the share of the evidence.
+            selection where the model has none; chance is the share of the evidence. Of graphs by the scores of edges.
+        edge_auc: area under the ROC curve of the scores of edges, over the edges of all graphs together.
+        edge_auc_by_graph: likewise, the mean over graphs.
     """
 
     accuracy: float
@@ -68,12 +70,14 @@ class SelectionReport:
     evalx_complete: float
     mask_only: float
     commonest: float
-    again: float
-    swapped: float
+    again: float | None = None
+    swapped: float | None = None
     true_positive_rate: float | None = None
     false_positive_rate: float | None = None
     false_discovery_rate: float | None = None
     auprc: float | None = None
+    edge_auc: float | None = None
+    edge_auc_by_graph: float | None = None
 
 
 def selection_report(
@@ -90,7 +94,8 @@ def selection_report(
         progress: show bars.
 
     Raises:
-        ValueError: the model selects nothing, or the task is not classification.
+        ValueError: the model selects nothing, or the task is not classification. For graphs see
+            `zoo.metrics.selection.graphs`.
     """
     selector: Any = model
     if not isinstance(getattr(model, "elements", None), Elements) or getattr(model, "additive", True):
@@ -109,9 +114,9 @@ def selection_report(
 
         counts = torch.zeros(classes)
         with evaluating(model):
-            _train(judge, random_masks, train, epochs, device, counts, "EVAL-X" if progress else "")
+            train_network(judge, random_masks, train, epochs, device, counts, "EVAL-X" if progress else "")
             masks = [(chosen(selector, b["input"].to(device)), b["target"]) for b in map(as_batch, train)]
-            _train(
+            train_network(
                 alone,
                 alone,
                 [{"input": m, "target": t} for m, t in masks],
@@ -135,31 +140,6 @@ def ranks(selector: Selecting, x: Tensor) -> Tensor:
     with torch.no_grad():
         evidence = selector.evidence(x)
     return evidence.state.get("chance", evidence.activation).double()
-
-
-def _train(
-    network: nn.Module,
-    scores: Callable[[Tensor], Tensor],
-    batches: Iterable[Any],
-    epochs: int,
-    device: torch.device,
-    counts: Tensor | None,
-    title: str,
-) -> None:
-    """Trains a network by Adam with a rate that falls to 0; adds the labels of an epoch to `counts`."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-    network.train()
-    for epoch in track(range(epochs), title, shown=bool(title)):
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * (1 - epoch / epochs)
-        for batch in map(as_batch, batches):
-            target = batch["target"].to(device)
-            loss = F.cross_entropy(scores(batch["input"].to(device)), target)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if counts is not None and epoch == 0:
-                counts += torch.bincount(target.cpu(), minlength=len(counts))
 
 
 @torch.no_grad()

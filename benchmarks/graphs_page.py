@@ -1,0 +1,77 @@
+"""The page benchmarks/GRAPHS.md."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+COLUMNS = (  # heading, key, and by how much it is multiplied
+    ("accuracy", "accuracy", 100),
+    ("edge AUC", "edge_auc", 1),
+    ("by graph", "edge_auc_by_graph", 1),
+    ("re-explained", "rank correlation", 1),
+    ("flips", "flips", 100),
+    ("random", "flips, random edges", 100),
+    ("stays", "stays", 100),
+    ("random", "stays, random edges", 100),
+    ("follows", "follows", 100),
+    ("random", "follows, random edges", 100),
+    ("EVAL-X", "evalx", 100),
+    ("mask only", "mask_only", 100),
+    ("accuracy, biased", "accuracy, biased", 100),
+    ("edge AUC, biased", "edge_auc, biased", 1),
+)
+ABOUT = """Shares in %; mean over training seeds, with the standard deviation where there are several. An explanation is
+a score of each edge: the gate of GSAT, for SumGIN and GNAN the mean of the |contributions| of both ends, for the black
+box integrated gradients over how much of each edge is used. The *planted encoder* has the answers of the black box, and
+shows one fixed edge for the first class, two for the second, and so on: a control that must lose.
+
+*Edge AUC*: area under the ROC curve of the scores of edges by those that make the class, over the edges of all graphs
+together, and *by graph*. The other tests are of the quarter of the edges that score highest, with their nodes, and, as
+*random*, of as many random edges. *Re-explained*: rank correlation of the scores of these edges when the model sees
+nothing else (ideal 1); *flips*: answers that change then (ideal 0). *Stays*: answers that stay when a part of another
+graph is attached elsewhere (ideal 100); *follows*: answers that follow these edges into the remainder of a graph that
+got another answer (ideal 100). *EVAL-X*: accuracy, on these edges, of a GIN that was trained on random subgraphs. *Mask
+only*: accuracy of a GIN that sees the topology of these edges, without features; high with a low edge AUC says that the
+choice encodes the answer, while on BA-2motifs and SPMotif the evidence is itself a shape. Definitions: `ReExplanation`
+and `Extension` in `zoo.metrics.faithfulness`, `graph_selection_report` in `zoo.metrics`.
+
+*Biased*: on a test like the training data, where bases (or decoys) go with the class; the other columns are for the
+test in which they do not."""
+
+
+def page(record: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """The Markdown page of measurements by "world, model, seed N"."""
+    worlds: dict[str, dict[str, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for key, runs in record.items():
+        world, model, _ = key.split(", ")
+        for name, found in runs.items():
+            worlds[world][model if name == "its own" else f"{model}, {name}"].append(found)
+    parts = ["# Graphs: are their explanations true?", ABOUT]
+    for world, models in worlds.items():
+        parts += [f"## {world}", table(models)]
+    return "\n\n".join([*parts, "Created by `python -m benchmarks.graphs`."]) + "\n"
+
+
+def table(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Rows of the models of a world, with the columns that it has."""
+    known = {key for runs in models.values() for run in runs for key, value in run.items() if value is not None}
+    columns = [column for column in COLUMNS if column[1] in known]
+    lines = [
+        f"| model | seeds | {' | '.join(heading for heading, _, _ in columns)} |",
+        f"|---|---:|{'---:|' * len(columns)}",
+    ]
+    for model, runs in models.items():
+        cells = [spread([run.get(key) for run in runs], factor) for _, key, factor in columns]
+        lines.append(f"| {model} | {len(runs)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def spread(values: Sequence[float | None], factor: int) -> str:
+    """Mean and standard deviation; empty without values."""
+    known = [factor * value for value in values if value is not None]
+    if not known:
+        return ""
+    digits = 1 if factor > 1 else 2
+    deviation = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):.{digits}f}{deviation}"
