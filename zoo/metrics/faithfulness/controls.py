@@ -22,8 +22,9 @@ class Control(Subject):
     """A subject with the scores of another and corrupted explanations."""
 
     def __init__(self, subject: Subject) -> None:
-        super().__init__(subject.model, subject.limit)
         self.subject, self.name = subject, f"{type(self).__name__} of {subject.name}"
+        self.model, self.domain = subject.model, subject.domain
+        self.limit, self.additive = subject.limit, subject.additive
 
     def scores(self, x: Tensor) -> Tensor:
         return self.subject.scores(x)
