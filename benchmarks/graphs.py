@@ -8,6 +8,7 @@ kept: an interrupted command resumes. Writes benchmarks/GRAPHS.md and .json.
 """
 
 import argparse
+import csv
 import json
 import sys
 from pathlib import Path
@@ -74,9 +75,19 @@ def main() -> int:
                 train(folder, CONFIGS[model], changes, seed, key)
                 record[key] = measured(folder, world, model, seed)
                 RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-                (HERE / "GRAPHS.md").write_text(page(record), encoding="utf-8")
+                (HERE / "GRAPHS.md").write_text(page(ordered(record)), encoding="utf-8")
                 print(f"{key}: {record[key]}", flush=True)
     return 0
+
+
+def ordered(record: dict[str, Any]) -> dict[str, Any]:
+    """The record by world, model and seed, in the order of the options."""
+
+    def place(key: str) -> tuple[int, int, str]:
+        world, model, seed = key.split(", ")
+        return list(WORLDS).index(world), list(CONFIGS).index(model), seed
+
+    return dict(sorted(record.items(), key=lambda item: place(item[0])))
 
 
 def train(folder: Path, config: str, changes: dict[str, str], seed: int, name: str) -> None:
@@ -100,11 +111,21 @@ def measured(folder: Path, world: str, model: str, seed: int) -> dict[str, Any]:
     else:
         subjects = {"its own": Subject(zoo.load(folder / "checkpoint"))}
     found = {name: truth(subject, data, seed) for name, subject in subjects.items()}
+    if model == "GSAT":
+        found["its own"]["curve"] = curve(folder)
     if world in BIASED:
         biased = ready(folder, ["--data.init_args.test_bias", BIASED[world]])
         for name, subject in subjects.items():
             found[name] |= {f"{key}, biased": value for key, value in areas(subject, biased).items()}
     return found
+
+
+def curve(folder: Path) -> list[tuple[int, float, float]]:
+    """Epochs of a run, from 1, with the accuracy and the pooled edge AUC on the validation graphs."""
+    (path,) = (folder / "logs").glob("*/metrics.csv")
+    with path.open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("val/edge_auc")]
+    return [(int(r["epoch"]) + 1, float(r["val/accuracy"]), float(r["val/edge_auc"])) for r in rows]
 
 
 def ready(folder: Path, overrides: list[str] | None = None) -> DataModule:
