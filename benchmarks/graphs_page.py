@@ -23,9 +23,10 @@ COLUMNS = (  # heading, key, and by how much it is multiplied
     ("edge AUC, biased", "edge_auc, biased", 1),
 )
 ABOUT = """Shares in %; mean over training seeds, with the standard deviation where there are several. An explanation is
-a score of each edge: the gate of GSAT, for SumGIN and GNAN the mean of the |contributions| of both ends, for the black
-box integrated gradients over how much of each edge is used. The *planted encoder* has the answers of the black box, and
-shows one fixed edge for the first class, two for the second, and so on: a control that must lose.
+a score of each edge: the gate of models that have some, for SumGIN and GNAN the mean of the |contributions| of both
+ends, for the black box integrated gradients over how much of each edge is used; for other models see `edge_scores` in
+`zoo.metrics.faithfulness.graph_edges`. The *planted encoder* has the answers of the black box, and shows one fixed edge
+for the first class, two for the second, and so on: a control that must lose.
 
 *Edge AUC*: area under the ROC curve of the scores of edges by those that make the class, over the edges of all graphs
 together, and *by graph*. The other tests are of the quarter of the edges that score highest, with their nodes, and, as

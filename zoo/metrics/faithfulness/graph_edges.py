@@ -31,7 +31,8 @@ def edges_of(x: Tensor, domain: GraphDomain) -> tuple[Tensor, Tensor]:
 def edge_scores(case: Case) -> Tensor:
     """(B, m) how much each edge counts, from what the explanation shows; 0 for absent edges.
 
-    Of a graph whose units are nodes and whose edges are used in part, the gates of the edges: the largest support.
+    Of a graph whose units are nodes and whose edges are used in part, but not all left out, the gates of the edges: the
+    largest support.
     Otherwise the mean of |value| of both ends, where the value of a node is its contribution to the centred score if
     the units are nodes; what all units contribute to the target's score there, if the details tell it "by node"; or
     else the contributions spread over the input, to which |value| of the edge itself is added.
@@ -53,7 +54,7 @@ def edge_scores(case: Case) -> Tensor:
     scores = own.abs() + size.gather(1, ends.flatten(1)).unflatten(1, (-1, 2)).mean(2)
     if of_nodes and told.support is not None:
         gates = told.support[:, :, domain.nodes :].amax(1).double()
-        in_part = ((gates > 0) & (gates < 1) & present).any(1, keepdim=True)
+        in_part = ((gates > 0) & present).any(1, keepdim=True) & ((gates < 1) & present).any(1, keepdim=True)
         scores = torch.where(in_part, gates, scores)
     return scores.masked_fill(~present, 0.0)
 
