@@ -165,7 +165,7 @@ def test_from_a_config_to_a_page(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "length", "message"),
     [
-        ({"pooling": "max"}, 10, "pooling must be 'masked' or 'padded'; got 'max'"),
+        ({"pooling": "max"}, 10, "pooling must be one of masked, padded, first; got 'max'"),
         ({"config": None}, 10, "the backbone 'hf' needs a model, such as bert-base-uncased or a folder; got none"),
         (
             {"config": {"model_type": "bert", "attn_implementation": "me/kernel"}},

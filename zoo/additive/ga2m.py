@@ -57,8 +57,8 @@ class GA2M(UnitLogits):
     The action `solve` divides each column of numbers into bins of about equally many training rows, and fits all tables
     by penalised maximum likelihood: main effects by Newton steps, pairs ranked by FAST on what is left, then both in
     turns; the smoothness of every table is estimated on the training rows too. Pairs have no main effects left in them
-    (`zoo.additive.layers.purify`) and every table has the mean 0 over the training rows, so that the tables are unique.
-    All tables have standard errors.
+    (`zoo.additive.layers.purify`) and every table has the mean 0 over the training rows, so tables are unique; they have
+    standard errors.
 
     For two classes and for a single value the activation of a unit is the number in its table. `curves()` are the model
     itself; `edited` and `train.py edit` change them.
@@ -241,9 +241,9 @@ class GA2M(UnitLogits):
             effects.errors[k, : len(error), output:last] = error.to(effects.errors)
             effects.merged[k, : len(merged)] = merged.to(effects.merged)
         places = {pair: p for p, pair in enumerate(effects.used)}
-        for pair, table, error in zip(found.pairs, found.tables, found.pair_errors, strict=True):
-            place = (places[pair], slice(table.shape[0]), slice(table.shape[1]), slice(output, last))
-            effects.pairs[place], effects.pair_errors[place] = table.to(effects.pairs), error.to(effects.pair_errors)
+        for pair, *both in zip(found.pairs, found.tables, found.pair_errors, strict=True):
+            place = (places[pair], *map(slice, both[0].shape[:2]), slice(output, last))
+            effects.pairs[place], effects.pair_errors[place] = both
 
     def curves(self) -> tuple[Curve, ...]:
         """The curve of each unit, which is the model itself.

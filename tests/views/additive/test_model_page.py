@@ -1,6 +1,7 @@
 """The page of all curves: ranked, searchable, and edits that do in the browser what they do to the curves."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,7 +148,7 @@ def test_curves_without_data_are_drawn() -> None:
         Curve("a point", (replace(axis, kind="points", places=(1.0,)),), torch.randn(1, 2), torch.ones(1)),
     ]
     html = curves_page("odd", drawn, PEOPLE)
-    assert html.count("<svg class='chart'") == 4 and "nan" not in html and "inf" not in html.replace("information", "")
+    assert html.count("<svg class='chart'") == 4 and not re.search(r"\b(nan|inf)\b", html)
 
 
 def test_wide_and_narrow(tmp_path: Path) -> None:
