@@ -57,7 +57,7 @@ class GA2M(UnitLogits):
     The action `solve` divides each column of numbers into bins of about equally many training rows, and fits all tables
     by penalised maximum likelihood: main effects by Newton steps, pairs ranked by FAST on what is left, then both in
     turns; the smoothness of every table is estimated on the training rows too. Pairs have no main effects left in them
-    (`zoo.additive.layers.purify`); tables have the mean 0 over the training rows, so they are unique, and standard errors.
+    (`zoo.additive.layers.purify`); all tables have the mean 0 over the training rows, and standard errors.
 
     For two classes and for a single value the activation of a unit is the number in its table. `curves()` are the model
     itself; `edited` and `train.py edit` change them.
