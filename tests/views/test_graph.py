@@ -40,6 +40,16 @@ def test_a_page_draws_nodes_and_edges_with_their_values(name: str) -> None:
         )
 
 
+def test_contributions_of_other_units_are_spread_over_their_nodes() -> None:
+    small = build("graph_concepts")
+    one = small.model.explain(small.inputs, reference="zero")[0]
+    html, values = page(one, ["a graph"]), node_values(one, GRAPHS)
+    support = one.support[0, :, : GRAPHS.nodes]
+    share = support / one.support[0].sum(1, keepdim=True).clamp_min(1e-12)
+    torch.testing.assert_close(values, (one.contributions[0, :, None] * share).sum(0))
+    assert edge_values(one, GRAPHS) is None and "spread over the nodes" in html and "gates" not in html
+
+
 def test_names_in_the_file_are_shown_and_escaped() -> None:
     small = build(
         "sum_gin", domain=replace(GRAPHS, features=(), edge_features=(), mean=(), std=(), edge_mean=(), edge_std=())

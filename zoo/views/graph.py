@@ -35,28 +35,39 @@ def graph_drawing(one: Explanation, domain: GraphDomain, label: str) -> str:
         _edge(places[a], places[b], 1.0 if used is None else float(used[j]), f"{graph.names[a]} – {graph.names[b]}")
         for j, (a, b) in zip(graph.edges, graph.ends, strict=True)
     )
-    most = max(map(abs, shown)) or 1.0
+    most, exact = max(map(abs, shown)) or 1.0, of_nodes(one) or "by node" in one.details
     named = sorted(range(count), key=lambda i: -abs(shown[i]))[: count if count <= NAMED else STRONG]
     nodes = "".join(
         _node(places[i], shown[i], most, graph.names[i], i in named, values is not None) for i in range(count)
     )
     return (
         f"<svg class='graph' viewBox='0 {top:.1f} {SIDE} {below - top:.1f}' role='img' aria-label='{label}'>"
-        f"{edges}{nodes}</svg>{_caption(values, used)}"
+        f"{edges}{nodes}</svg>{_caption(values, used, exact)}"
     )
 
 
 def node_values(one: Explanation, domain: GraphDomain) -> Tensor | None:
-    """(n,) contributions of the nodes to what an explanation of one input is about; None if they are not known."""
-    if one.contributions is not None and {unit.kind for unit in one.units} == {"node"}:
+    """(n,) contributions of the nodes to what an explanation of one input is about; None if they are not known.
+
+    Those of other units are spread over the nodes of their supports.
+    """
+    if one.contributions is not None and of_nodes(one):
         return one.contributions[0].cpu()
-    by_node = one.details.get("by node")
-    return None if by_node is None or one.reference != "zero" else by_node[0].sum(0).cpu()
+    if (by_node := one.details.get("by node")) is not None:
+        return by_node[0].sum(0).cpu() if one.reference == "zero" else None
+    if one.contributions is None or one.support is None or one.support.shape[2:] != domain.shape[:1]:
+        return None
+    return one.attribution()[0, : domain.nodes].cpu()
+
+
+def of_nodes(one: Explanation) -> bool:
+    """Whether the units are the nodes, so that supports of edges are gates."""
+    return {unit.kind for unit in one.units} == {"node"}
 
 
 def edge_values(one: Explanation, domain: GraphDomain) -> Tensor | None:
-    """(m,) in [0, 1] how much of each edge is used; None if no unit's support has edges, or all of them completely."""
-    if one.support is None or one.support.shape[2:] != domain.shape[:1] or one.inputs is None:
+    """(m,) in [0, 1] how much of each edge is used; None without gates, or if all edges are used completely."""
+    if one.support is None or one.support.shape[2:] != domain.shape[:1] or one.inputs is None or not of_nodes(one):
         return None
     used = one.support[0, :, domain.nodes :].amax(0).cpu()
     there = one.inputs[0, domain.nodes :, 0].cpu() > 0
@@ -88,10 +99,12 @@ def _node(place: list[float], value: float, most: float, name: str, named: bool,
     return f"<g class='{side}'><title>{tip}</title>{ground}{mark}{text}</g>"
 
 
-def _caption(values: Tensor | None, used: Tensor | None) -> str:
+def _caption(values: Tensor | None, used: Tensor | None, exact: bool) -> str:
     parts = []
     if values is not None:
         parts.append("Circles support the answer, squares oppose it; the fuller, the larger the contribution.")
+    if values is not None and not exact:
+        parts.append("Contributions of units are spread over the nodes where each unit is.")
     if used is not None:
         parts.append("The bolder an edge, the more of it is used; these gates are not contributions.")
     return f"<figcaption>{' '.join(parts)}</figcaption>" if parts else ""
