@@ -74,13 +74,13 @@ def over_pairs(model: GNAN, domain: GraphDomain, x: Tensor) -> Callable[[], Tens
     def run() -> Tensor:
         sums = []
         for reached, apart, share, features in graphs:
-            near = model.distance(1 / (1 + apart.flatten())[:, None])[:, 0]  # (n², 1)
+            near = model.distance.at(1 / (1 + apart.flatten())[None])[:, 0]  # (n², 1)
             weight = near.view_as(apart) * share * reached
             total = model.bias.clone()
             for k in range(features.shape[1]):
                 read = torch.zeros_like(features)
                 read[:, k] = features[:, k]
-                total = total + (weight @ model.functions(read)[:, k]).sum(0)
+                total = total + (weight @ model.functions.at(read.T)[:, k]).sum(0)
             sums.append(total)
         log_odds = torch.stack(sums)
         return torch.cat([-log_odds / 2, log_odds / 2], 1)
