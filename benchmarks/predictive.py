@@ -132,10 +132,10 @@ def page(record: dict[str, Any]) -> str:
         "",
         "Made by `python -m benchmarks.predictive`; do not edit.",
         "",
-        f"{world.title}, {record['rows']} test rows. M15: share of the variance of the black box's answers that a "
-        "linear decoder tells from the activations, each row by the decoder of the others; 95 % intervals over "
-        f"rows. All codes have {world.atoms} atoms, at most {world.active} active (SparseCode: of each cell), and "
-        f"{record['epochs']} epochs.",
+        f"{world.title}, {record['rows']} test rows. M15 is the share of the variance of the black box's answers that "
+        "a linear decoder predicts from the activations. The answers of each row are predicted by a decoder fitted to "
+        f"the other rows; in brackets are 95 % intervals over rows. All codes have {world.atoms} atoms, at most "
+        f"{world.active} of them active (SparseCode: in each cell), and are trained for {record['epochs']} epochs.",
         "",
         f"| code | {' | '.join(world.questions.values())} | learned, by its own decoder | agreement |",
         "|---|---|---|---|---|",
