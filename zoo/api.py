@@ -1,6 +1,6 @@
 """All that `import zoo` offers, and the only list of families."""
 
-from zoo import additive, circuits, concepts, graphs, parts, prototypes, selectors
+from zoo import additive, circuits, concepts, graphs, parts, prototypes, selectors, sequences
 from zoo.checkpoints.pretrained import load_checkpoint as load
 from zoo.checkpoints.save import save
 from zoo.checkpoints.shipped import list_checkpoints
@@ -35,4 +35,5 @@ __all__ = [
     "register_classifier",
     "save",
     "selectors",
+    "sequences",
 ]

@@ -24,6 +24,7 @@ FAMILIES = (
     "parts",
     "prototypes",
     "selectors",
+    "sequences",
 )  # folders of models
 T = TypeVar("T", bound=type)
 
