@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 import zoo
 from benchmarks import models_page
@@ -36,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "checkpoints"
 PLAN = Path(__file__).with_suffix(".yaml")
 USE = "To try the method, to compare it with others, and as a start for own models; not to decide about people."
+SMALLER = 4  # times: golden images of 224 pixels are stored with 56
 LIMIT = 64  # test rows for the faithfulness metrics
 
 
@@ -207,9 +209,10 @@ def golden_inputs(how: str | list[str], model: SelfInterpretable, test: Any) -> 
         birds = PartBirds(side=128, classes=2, count=2, val_count=2, test_count=2)
         birds.setup("test")
         own = ImageDomain.from_dict(birds.domain)
-        drawn = own.picture(birds.test_dataset()[0]["input"])[None]
-        return domain.picture(domain.preprocess(drawn))
-    return torch.stack([test[i]["input"] for i in range(2)])
+        drawn = domain.picture(domain.preprocess(own.picture(birds.test_dataset()[0]["input"])[None]))
+        return avg_pool2d(drawn.float(), SMALLER).round().to(torch.uint8)
+    inputs = torch.stack([test[i]["input"] for i in range(2)])
+    return domain.picture(inputs) if isinstance(domain, ImageDomain) else inputs
 
 
 def wilson(share: float, rows: int, z: float = 1.96) -> list[float]:

@@ -23,6 +23,7 @@ from torch import Tensor
 import zoo
 from benchmarks.harness import Case, Goal, Reading, peak_memory
 from zoo.checkpoints.config_file import GOLDEN
+from zoo.checkpoints.golden import golden_inputs
 from zoo.checkpoints.pretrained import find
 from zoo.checkpoints.tensor_files import read_tensors
 from zoo.domain import ImageDomain
@@ -103,7 +104,7 @@ def chunks() -> Iterator[Case]:
 
 def digits() -> Tensor:
     """64 inputs of sop-mnist: its two golden ones, each shifted by up to three pixels in 32 ways."""
-    golden = read_tensors(find("sop-mnist") / GOLDEN)["inputs"]
+    golden = golden_inputs(zoo.load("sop-mnist"), read_tensors(find("sop-mnist") / GOLDEN)["inputs"])
     moves = [(down, right) for down in range(-3, 4) for right in range(-3, 4)][:32]
     return torch.cat([golden.roll(move, (2, 3)) for move in moves])
 

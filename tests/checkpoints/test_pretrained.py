@@ -15,6 +15,7 @@ from tests.checkpoints.test_shared_backbone import cbm
 from tests.small_models import protopnet
 from zoo.checkpoints import model_card, shipped
 from zoo.checkpoints.config_file import CONFIG, GOLDEN, WEIGHTS, read_config
+from zoo.checkpoints.golden import times
 from zoo.checkpoints.verify import verify
 from zoo.cli.main import main
 from zoo.utils.errors import ContractError
@@ -234,3 +235,19 @@ def test_golden_pixels(shelf: Path) -> None:
     folder = zoo.save(model, shelf / "pixels", golden=pixels)
     assert load_file(folder / GOLDEN)["inputs"].dtype == torch.uint8 and verify(folder) == 0
     assert torch.equal(load_file(folder / GOLDEN)["scores"], model(model.domain.normalise(pixels)))
+    small = pixels[..., ::2, ::2]  # stored smaller, each pixel is repeated
+    assert verify(zoo.save(model, shelf / "small", golden=small)) == 0
+    large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert torch.equal(load_file(shelf / "small" / GOLDEN)["scores"], model(model.domain.normalise(large)))
+
+
+@pytest.mark.parametrize(
+    "stored, factor",
+    [((3, 8, 8), 1), ((3, 2, 2), 4), ((3, 1, 1), 8), ((1, 8, 8), None), ((3, 3, 3), None), ((3, 4, 8), None)],
+)
+def test_enlarged_golden_images(stored: tuple[int, ...], factor: int | None) -> None:
+    assert times(stored, (3, 8, 8)) == factor
+
+
+def test_golden_images_are_not_enlarged_without_bound() -> None:
+    assert times((3, 8, 8), (3, 64, 64)) == 8 and times((3, 8, 8), (3, 80, 80)) is None

@@ -1,7 +1,7 @@
 """The tensors that a model has, known without memory for them: the model is built on the device "meta".
 
 A checkpoint may come from anybody. Before anything is allocated, its arguments are compared with what its files hold:
-the inputs of the golden file have the shape of the domain, and the weights have the names, shapes and types of the
+the inputs of the golden file fit the shape of the domain, and the weights have the names, shapes and types of the
 model's tensors.
 """
 
@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from zoo.checkpoints.config_file import CONFIG, GOLDEN
+from zoo.checkpoints.golden import times
 from zoo.checkpoints.pictures import is_picture
 from zoo.checkpoints.tensor_files import Described
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
-from zoo.domain import Domain
+from zoo.domain import Domain, ImageDomain
 from zoo.utils.errors import short
 from zoo.utils.panics import panics_are_errors
 
@@ -78,7 +79,7 @@ def check_numbers(arguments: Mapping[str, Any], where: str) -> None:
 
 
 def read_domain(arguments: Mapping[str, Any], golden: Mapping[str, Described], folder: Path) -> Domain:
-    """The domain of a checkpoint, whose shape is that of its golden inputs.
+    """The domain of a checkpoint, whose shape is that of its golden inputs (or a multiple of it, for images).
 
     Raises:
         ValueError: the domain is not valid, or the shapes differ.
@@ -88,12 +89,21 @@ def read_domain(arguments: Mapping[str, Any], golden: Mapping[str, Described], f
         domain = Domain.from_dict(arguments["domain"])
         shape = domain.shape
     inputs = golden.get("inputs")
-    if inputs is None or not inputs.shape[:1] > (0,) or inputs.shape[1:] != shape:
+    if inputs is None or not inputs.shape[:1] > (0,) or not (inputs.shape[1:] == shape or _small(inputs, domain)):
         raise ValueError(
             f"{folder / GOLDEN} has no 'inputs' of shape (N, {', '.join(map(str, shape))}), which the domain in "
             f"{CONFIG} needs; found: {inputs or sorted(golden)[:8]}. Get the checkpoint again."
         )
     return domain
+
+
+def _small(inputs: Described, domain: Domain) -> bool:
+    """Whether golden inputs are smaller images, see `zoo.checkpoints.golden.times`."""
+    return (
+        isinstance(domain, ImageDomain)
+        and inputs.dtype == torch.uint8
+        and times(inputs.shape[1:], domain.shape) is not None
+    )
 
 
 def check_fit(model: SelfInterpretable, found: Mapping[str, Described], path: Path) -> None:

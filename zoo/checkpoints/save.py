@@ -53,7 +53,8 @@ def save(
         folder: destination; must be new, empty, or a checkpoint.
         metrics: kept in the config.
         golden: inputs (N, ...) whose explanations are stored for verification, or images (N, C, H, W) as uint8 pixels,
-            which take a quarter of the space; by default two inputs of seeded noise.
+            which take a quarter of the space, and may be smaller by a whole factor of at most 8; by default two inputs
+            of seeded noise.
         share_backbone: store the frozen backbone once next to the checkpoints that use it, see
             `zoo.checkpoints.shared_backbone`.
         pictures: whether to store images of the training set; without them, units show only the names of the images.
