@@ -11,6 +11,7 @@ from zoo.domain import GraphDomain
 from zoo.graphs.layers.stored_subgraphs import StoredSubgraphs
 from zoo.graphs.layers.subgraph_search import Embed, Subgraph, nearest_subgraph
 from zoo.training.projection_set import ProjectionSet
+from zoo.training.push_rule import PushRule
 from zoo.training.stages import Stage
 from zoo.utils.functional import log_similarity
 
@@ -47,6 +48,7 @@ class SubgraphPrototypes(nn.Module):
         self.register_buffer("alive", torch.ones(count, dtype=torch.bool))
         self.register_buffer("pushed", torch.tensor(False))
         self.stored = StoredSubgraphs(count, 1, domain)
+        self.rule = PushRule("subgraphs of training graphs", ("head",))
         self._units = UnitCache()
 
     def distances(self, z: Tensor) -> Tensor:
@@ -124,32 +126,14 @@ class SubgraphPrototypes(nn.Module):
         return self._units.get((self.stored.index, self.stored.rows, self.alive), build)
 
     def require_pushed(self) -> None:
-        """Refuses to explain with prototypes that are not subgraphs.
-
-        Raises:
-            RuntimeError: they are not; the message gives the remedy.
-        """
-        if not self.pushed:
-            raise RuntimeError(
-                "the prototypes are not subgraphs of training graphs, because they changed after the last push or were "
-                "never pushed, so an explanation by them would not be true: train with a recipe that ends in push and "
-                "a stage that trains head alone, or call push()."
-            )
+        """Refuses to explain with prototypes that are not subgraphs, see `PushRule.require`."""
+        self.rule.require(bool(self.pushed))
 
     def check_recipe(self, stages: Sequence[Stage]) -> None:
-        """Refuses a recipe that changes prototypes, or the network, after the last `push`.
-
-        Raises:
-            ValueError: what to add to the recipe.
-        """
-        last = max((i for i, stage in enumerate(stages) if set(stage.trained) - {"head"}), default=-1)
-        if not any(stage.name == "push" for stage in stages[last + 1 :]):
-            raise ValueError(
-                "the prototypes are not subgraphs of training graphs at the end of this recipe: after its last stage "
-                "that trains more than head, add {name: push} and a stage that trains head alone."
-            )
+        """Refuses a recipe after which they are not subgraphs, see `PushRule.check_recipe`."""
+        self.rule.check_recipe(stages)
 
     def on_stage_start(self, stage: Stage) -> None:
         """Marks the prototypes as not projected if the stage trains more than the head."""
-        if set(stage.trained) - {"head"}:
+        if self.rule.undone_by(stage):
             self.pushed.fill_(False)

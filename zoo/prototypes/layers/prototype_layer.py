@@ -16,6 +16,7 @@ from zoo.prototypes.layers.provenance import Provenance
 from zoo.prototypes.layers.removal import remove
 from zoo.prototypes.layers.similarity import Similarity
 from zoo.training.projection_set import ProjectionSet
+from zoo.training.push_rule import PushRule
 from zoo.training.stages import Stage
 from zoo.utils.functional import distances_at, squared_distances
 
@@ -55,7 +56,7 @@ class PrototypeLayer(nn.Module):
         self, vectors: Tensor, similarity: Similarity, channels: int, thumbnail: int, free: Sequence[str] = ()
     ) -> None:
         super().__init__()
-        self.similarity, self.free = similarity, frozenset(free)
+        self.similarity, self.rule = similarity, PushRule("patches of training images", free)
         self.vectors = nn.Parameter(vectors)
         self.register_buffer("alive", torch.ones(len(vectors), dtype=torch.bool))
         self.register_buffer("pushed", torch.tensor(False))
@@ -129,40 +130,17 @@ class PrototypeLayer(nn.Module):
         self.pushed.fill_(True)
 
     def require_pushed(self) -> None:
-        """Refuses to explain with prototypes that are not training patches.
-
-        Raises:
-            RuntimeError: they are not; the message gives the remedy.
-        """
-        if not self.pushed:
-            raise RuntimeError(
-                "the prototypes are not patches of training images, because they changed after the last push or were "
-                "never pushed, so an explanation by them would not be true: train with a recipe that ends in push "
-                f"and {self._last_stage()}, or call push()."
-            )
+        """Refuses to explain with prototypes that are not training patches, see `PushRule.require`."""
+        self.rule.require(bool(self.pushed))
 
     def check_recipe(self, stages: Sequence[Stage]) -> None:
-        """Refuses a recipe that changes prototypes, or what they are compared with, after the last `push`.
-
-        Raises:
-            ValueError: what to add to the recipe.
-        """
-        last = max((i for i, stage in enumerate(stages) if set(stage.trained) - self.free), default=-1)
-        if not any(stage.name == "push" for stage in stages[last + 1 :]):
-            more = f"more than {', '.join(sorted(self.free))}" if self.free else "anything"
-            raise ValueError(
-                "the prototypes are not patches of training images at the end of this recipe: after its last stage "
-                f"that trains {more}, add {{name: push}} and {self._last_stage()}."
-            )
+        """Refuses a recipe after which they are not training patches, see `PushRule.check_recipe`."""
+        self.rule.check_recipe(stages)
 
     def on_stage_start(self, stage: Stage) -> None:
         """Marks the prototypes as not projected if the stage trains a group that is not `free`."""
-        if set(stage.trained) - self.free:
+        if self.rule.undone_by(stage):
             self.pushed.fill_(False)
-
-    def _last_stage(self) -> str:
-        groups = ", ".join(sorted(self.free))
-        return f"a stage that trains {groups} alone" if groups else "{name: measure, epochs: 1, train: []}"
 
     # Vocabulary
 
