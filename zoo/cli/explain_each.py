@@ -94,7 +94,7 @@ def guarded(file: Input, work: Callable[[], T]) -> T | Fault:
     """What `work` returns, or the fault of the input if it fails; a mistake in a model's own code is raised."""
     try:
         return work()
-    except ContractError:
+    except (ContractError, ImportError):  # a library that is missing is so for every input
         raise
     except Exception as error:  # whatever is wrong with one input, the others are explained
         kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "

@@ -10,6 +10,7 @@ from zoo.checkpoints.shared_backbone import in_packages
 from zoo.cli.run_metrics import confused_pairs, write_metrics
 from zoo.core.module import SelfInterpretable
 from zoo.data.base.module import DataModule
+from zoo.domain import GraphDomain
 from zoo.training.black_box import BlackBox
 from zoo.training.black_box_file import save_network
 from zoo.training.callbacks import restore_best
@@ -24,6 +25,7 @@ INPUTS = {
     "audio": "CLIP.wav",
     "graph": "GRAPH.json",
 }
+SMILES = "SMILES"
 
 
 def finish(trainer: Trainer, model: StagedModule, data: DataModule, folder: Path) -> None:
@@ -59,5 +61,5 @@ def finish(trainer: Trainer, model: StagedModule, data: DataModule, folder: Path
     shared = in_packages(model)  # the weights of a package are not stored again
     checkpoint = save(model, folder / "checkpoint", metrics=known, golden=golden, share_backbone=shared, about=about)
     print(f"saved    {checkpoint}")
-    given = INPUTS[model.domain.modality]
+    given = SMILES if isinstance(model.domain, GraphDomain) and model.domain.smiles else INPUTS[model.domain.modality]
     print(f"explain  python train.py explain --checkpoint {checkpoint} --input {given} --output out/")

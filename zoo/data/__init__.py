@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zoo.data.real.series_arrays import SeriesArrays
     from zoo.data.real.series_table import SeriesTable
     from zoo.data.real.sklearn_table import SklearnTable
+    from zoo.data.real.smiles_table import SmilesTable
     from zoo.data.real.sst2 import SST2
     from zoo.data.real.table import Table
     from zoo.data.real.text_table import TextTable
@@ -84,6 +85,7 @@ __all__ = [
     "SeriesArrays",
     "SeriesTable",
     "SklearnTable",
+    "SmilesTable",
     "Sprites",
     "StrokeDigits",
     "SwitchingPanels",

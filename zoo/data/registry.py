@@ -17,6 +17,7 @@ MODULES = {
     "ImageFolder": "zoo.data.real.image_folder",
     "MNISTAdd": "zoo.data.real.mnist_add",
     "SklearnTable": "zoo.data.real.sklearn_table",
+    "SmilesTable": "zoo.data.real.smiles_table",
     "SST2": "zoo.data.real.sst2",
     "EraserMovies": "zoo.data.real.eraser_movies",
     "SeriesArchive": "zoo.data.real.series",

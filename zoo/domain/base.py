@@ -23,6 +23,7 @@ class Domain:
         modality: name of the modality, such as "image".
         noun: what the inputs are called in messages, such as "images".
         endings: lower-case endings of the files that `read` accepts.
+        quoted: whether an input may also be given as a text in quotes.
         classes: names of the scores' columns, in order: the classes, the tags, or the regression targets.
         concepts: names of the annotated concepts, if the data has any.
         concept_groups: concepts that belong together, by the name of their group; an intervention asks for all of them.
@@ -37,6 +38,7 @@ class Domain:
     modality: ClassVar[str] = ""
     noun: ClassVar[str] = "inputs"
     endings: ClassVar[frozenset[str]] = frozenset()
+    quoted: ClassVar[bool] = False
     classes: tuple[str, ...]
     concepts: tuple[str, ...] = ()
     concept_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -33,6 +33,7 @@ class CodeDomain(Domain):
     modality: ClassVar[str] = "code"
     noun: ClassVar[str] = "prompts"
     endings: ClassVar[frozenset[str]] = frozenset({".py", ".txt"})
+    quoted: ClassVar[bool] = True
     classes: tuple[str, ...] = ()
     tokenizer: str
     length: int = 256

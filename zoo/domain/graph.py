@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from zoo.domain.base import Domain
 from zoo.domain.graph_files import TABLE, TABLES, read_graphs
 from zoo.domain.graph_text import IS, GraphText, encode_features, parse_graph
+from zoo.domain.smiles import ENDINGS, check_recipe, molecule_graph, read_smiles, recipe_of
 from zoo.utils.paths import find_files
 
 LARGEST = 4096  # nodes or edges of an input
@@ -58,9 +60,11 @@ class GraphDomain(Domain):
         mean, std: of each column of nodes; by default 0 and 1.
         edge_mean, edge_std: of each column of edges; by default 0 and 1.
         directed: whether an edge leads only from its first node to its second one.
+        smiles: graphs are molecules, written as SMILES, in the column of this name in tables; "" for other graphs.
+            Their features are those of `zoo.domain.smiles`, computed by RDKit.
 
     Raises:
-        ValueError: duplicate names, or numbers out of range.
+        ValueError: duplicate names, numbers out of range, or features that molecules do not have.
     """
 
     modality: ClassVar[str] = "graph"
@@ -75,6 +79,7 @@ class GraphDomain(Domain):
     edge_mean: tuple[float, ...] = ()
     edge_std: tuple[float, ...] = ()
     directed: bool = False
+    smiles: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,6 +97,10 @@ class GraphDomain(Domain):
                     raise ValueError(f"{key} needs one number for each of {len(names)} features.")
             if names and min(getattr(self, f"{what}std")) <= 0:
                 raise ValueError(f"{what}std must be above 0; got {min(getattr(self, f'{what}std'))}.")
+        if self.smiles:
+            check_recipe(recipe_of(self.features), recipe_of(self.edge_features))
+            object.__setattr__(self, "endings", ENDINGS)
+            object.__setattr__(self, "quoted", True)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -114,13 +123,24 @@ class GraphDomain(Domain):
             )
 
     def preprocess(self, raw: str) -> Tensor:
-        """Converts a graph in JSON, see `zoo.domain.graph_text`, to an input (n + m, W).
+        """Converts a graph in JSON, see `zoo.domain.graph_text`, or a SMILES, to an input (n + m, W).
 
         Raises:
-            ValueError: not such JSON; more nodes or edges than n and m; features other than those of the domain; or an
-                edge that is given twice with different features.
+            ImportError: RDKit is not installed, for SMILES.
+            ValueError: not such JSON or SMILES; more nodes or edges than n and m; features other than those of the
+                domain; or an edge that is given twice with different features.
         """
-        return self.encode(parse_graph(raw))
+        return self.encode(self.parse(raw))
+
+    def parse(self, raw: str) -> GraphText:
+        """The graph that a text, JSON or SMILES, describes.
+
+        Raises:
+            ImportError, ValueError: see `preprocess`.
+        """
+        if self.smiles:
+            return molecule_graph(raw, recipe_of(self.features), recipe_of(self.edge_features))
+        return parse_graph(raw)
 
     def encode(self, graph: GraphText) -> Tensor:
         """Converts a graph to an input (n + m, W).
@@ -191,7 +211,8 @@ class GraphDomain(Domain):
         ends = tuple((place[pairs[j][0]], place[pairs[j][1]]) for j in edges)
         attributes = edge[edges, 3 : 3 + len(self.edge_features)] * torch.tensor(self.edge_std)
         attributes = attributes + torch.tensor(self.edge_mean)
-        names = self._names(nodes, features, parse_graph(text).names if text else ())
+        known = bool(text) and (not self.smiles or find_spec("rdkit") is not None)
+        names = self._names(nodes, features, self.parse(text).names if known else ())
         return Graph(names, tuple(nodes), features, tuple(edges), ends, attributes)
 
     def _names(self, nodes: list[int], features: Tensor, written: Sequence[str]) -> tuple[str, ...]:
@@ -206,7 +227,7 @@ class GraphDomain(Domain):
         return tuple(names)
 
     def warnings(self, raw: str, x: Tensor) -> list[str]:
-        graph = parse_graph(raw)
+        graph = self.parse(raw)
         found = encode_features(graph.nodes, self.features, "node")[1]
         found += encode_features(graph.edges, self.edge_features, "edge")[1]
         if loops := sum(a == b for a, b in graph.ends):
@@ -218,7 +239,7 @@ class GraphDomain(Domain):
         return found
 
     def raw(self, path: str | Path) -> str:
-        """The graph of a JSON file, or of a table graphs.csv or a file of JSON lines with one graph.
+        """The graph of a JSON file, or the only one of a table, a file of JSON lines or of SMILES.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -230,11 +251,13 @@ class GraphDomain(Domain):
         return graphs[0]
 
     def rows(self, path: str | Path) -> list[str]:
-        return read_graphs(Path(path))
+        return read_smiles(Path(path), self.smiles) if self.smiles else read_graphs(Path(path))
 
     def files(self, folder: Path) -> list[Path]:
-        """The files of graphs below a folder; of tables only those named graphs.csv, beside nodes.csv and edges.csv."""
+        """The files of graphs below a folder; of tables only those named graphs.csv, except for SMILES."""
         found = find_files(folder, self.endings)
+        if self.smiles:
+            return found
         return [path for path in found if path.suffix.lower() != ".csv" or path.name.lower() == TABLES[TABLE]]
 
     def example(self, count: int, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from zoo.domain import CodeDomain, Domain, TextDomain
+from zoo.domain import Domain, TextDomain
 
 LONGEST_STEM = 60  # characters, of up to four bytes each
 ROW = re.compile(r" row \d+$")  # follows the path in the name of a row of a table
@@ -57,13 +57,13 @@ def inputs_of(inputs: Iterable[str], domain: Domain) -> Iterator[Input]:
     """Finds the inputs that paths and texts name; folders are searched for files that the domain reads.
 
     Raises:
-        ValueError: for a domain of texts, a file of another kind.
+        ValueError: for a domain whose inputs may be texts in quotes, a file of another kind.
     """
     for given in inputs:
         path = Path(given)
         if _is_dir(path):
             yield from chain.from_iterable(_rows(found, domain) for found in domain.files(path))
-        elif isinstance(domain, TextDomain | CodeDomain) and path.suffix.lower() not in domain.endings:
+        elif domain.quoted and path.suffix.lower() not in domain.endings:
             # A single word with a dot inside is a file for a domain of texts, but may well be code.
             if " " not in given and (_is_file(path) or (isinstance(domain, TextDomain) and path.suffix)):
                 endings = ", ".join(sorted(domain.endings))
@@ -108,7 +108,7 @@ def read_input(file: Input, domain: Domain) -> Reading:
         OSError: the file cannot be read.
         ValueError: it does not fit the domain.
     """
-    if isinstance(file, Literal) and not isinstance(domain, TextDomain | CodeDomain):
+    if isinstance(file, Literal) and not domain.quoted:
         raise ValueError(f"a domain of {domain.noun} does not read {file!r}; give it a file.")
     raw = file.raw if isinstance(file, Row) else str(file) if isinstance(file, Literal) else domain.raw(file)
     try:

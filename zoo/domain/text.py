@@ -47,6 +47,7 @@ class TextDomain(Domain):
     modality: ClassVar[str] = "text"
     noun: ClassVar[str] = "texts"
     endings: ClassVar[frozenset[str]] = frozenset({".txt", *TABLES})
+    quoted: ClassVar[bool] = True
     vocabulary: tuple[str, ...] = ()
     tokenizer: str = ""
     length: int = 128

@@ -17,8 +17,9 @@ def need(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != module:  # the library is installed, but a dependency of its own is missing
+        if not f"{module}.".startswith(f"{error.name}."):  # it is installed, but a dependency of its own is missing
             raise
         raise ImportError(
-            f"this needs the library '{module}', which is not installed: pip install self-interpretable-zoo[{extra}]"
+            f"this needs the library '{error.name}', which is not installed: "
+            f"pip install self-interpretable-zoo[{extra}]"
         ) from error

@@ -6,6 +6,7 @@ from zoo.core.explanation import Explanation
 from zoo.domain import GraphDomain
 from zoo.views.graph_layout import layout
 from zoo.views.markup import escape
+from zoo.views.molecule import atom_places, bond_orders, strokes
 
 SIDE, MARGIN, RADIUS = 420, 22, 9  # of the drawing, around it, and of a node
 LARGEST = 250  # nodes that are drawn
@@ -23,23 +24,25 @@ def graph_drawing(one: Explanation, domain: GraphDomain, label: str) -> str:
         label: alternative text; already escaped.
     """
     assert one.inputs is not None
-    graph = domain.graph(one.inputs[0], one.texts[0] if one.texts else "")
-    count = len(graph.names)
+    text = one.texts[0] if one.texts else ""
+    graph = domain.graph(one.inputs[0], text)
+    names, count = graph.names, len(graph.names)
     if not 0 < count <= LARGEST:
         return f"<p class='note'>A graph of {count} nodes and {len(graph.ends)} edges; up to {LARGEST} are drawn.</p>"
     values, used = node_values(one, domain), edge_values(one, domain)
     shown = [0.0] * count if values is None else [float(values[i]) for i in graph.nodes]
-    places = (MARGIN + layout(count, graph.ends) * (SIDE - 2 * MARGIN)).tolist()
+    room, atoms = SIDE - 2 * MARGIN, atom_places(domain, text, SIDE - 2 * MARGIN)
+    placed = layout(count, graph.ends) * room if atoms is None else atoms[list(graph.nodes)]
+    places = (MARGIN + placed).tolist()
     top, below = min(y for _, y in places) - MARGIN, max(y for _, y in places) + MARGIN
+    bonds = zip(graph.edges, graph.ends, bond_orders(domain, graph), strict=True)
     edges = "".join(
-        _edge(places[a], places[b], 1.0 if used is None else float(used[j]), f"{graph.names[a]} – {graph.names[b]}")
-        for j, (a, b) in zip(graph.edges, graph.ends, strict=True)
+        _edge(places[a], places[b], 1.0 if used is None else float(used[j]), f"{names[a]} – {names[b]}", order)
+        for j, (a, b), order in bonds
     )
     most, exact = max(map(abs, shown)) or 1.0, of_nodes(one) or "by node" in one.details
     named = sorted(range(count), key=lambda i: -abs(shown[i]))[: count if count <= NAMED else STRONG]
-    nodes = "".join(
-        _node(places[i], shown[i], most, graph.names[i], i in named, values is not None) for i in range(count)
-    )
+    nodes = "".join(_node(places[i], shown[i], most, names[i], i in named, values is not None) for i in range(count))
     return (
         f"<svg class='graph' viewBox='0 {top:.1f} {SIDE} {below - top:.1f}' role='img' aria-label='{label}'>"
         f"{edges}{nodes}</svg>{_caption(values, used, exact)}"
@@ -74,12 +77,12 @@ def edge_values(one: Explanation, domain: GraphDomain) -> Tensor | None:
     return used if bool(used.any()) and bool((used[there] < 1).any()) else None
 
 
-def _edge(start: list[float], end: list[float], used: float, name: str) -> str:
-    opacity = FAINTEST + (1 - FAINTEST) * used
-    return (
-        f"<line x1='{start[0]:.1f}' y1='{start[1]:.1f}' x2='{end[0]:.1f}' y2='{end[1]:.1f}' "
-        f"style='opacity:{opacity:.2f};stroke-width:{0.8 + 2.2 * used:.2f}'>"
+def _edge(start: list[float], end: list[float], used: float, name: str, order: str) -> str:
+    style = f"opacity:{FAINTEST + (1 - FAINTEST) * used:.2f};stroke-width:{0.8 + 2.2 * used:.2f}"
+    return "".join(
+        f"<line x1='{x1:.1f}' y1='{y1:.1f}' x2='{x2:.1f}' y2='{y2:.1f}'{dash} style='{style}'>"
         f"<title>{escape(name)}: {used:.2f}</title></line>"
+        for x1, y1, x2, y2, dash in strokes(start, end, order)
     )
 
 

@@ -32,7 +32,7 @@ class Graphs:
 
 
 class GraphData(DataModule):
-    """The base of data modules of graphs; a subclass defines `read` and sets `classes` and `task`.
+    """The base of data modules of graphs; a subclass defines `read` and sets `classes`, `task` and `smiles`.
 
     Features whose values are all numbers are standardised over the nodes of the training graphs; any others are
     categories, with a column for each value.
@@ -47,6 +47,7 @@ class GraphData(DataModule):
 
     classes: tuple[str, ...]
     task: str = "classification"
+    smiles: str = ""
 
     def __init__(
         self,
@@ -106,6 +107,7 @@ class GraphData(DataModule):
             nodes=self.nodes or max(len(graph.nodes) for graph in every),
             edges=most if self.edges is None else self.edges,
             directed=self.directed,
+            smiles=self.smiles,
         )
 
 
