@@ -87,7 +87,7 @@ def test_files_that_do_not_fit(tmp_path: Path, lines: list[str], message: str) -
         ({"length": 0}, "length must be at least 1; got 0"),
         ({"std": (1.0, 0.0)}, "std above 0"),
         ({"step": 0.0}, "step must be a time above 0; got 0.0"),
-        ({"uneven": "pad"}, "uneven must be one of refuse, zero, last, resample; got 'pad'"),
+        ({"uneven": "pad"}, "uneven must be one of refuse, zero, last, resample, recent; got 'pad'"),
     ],
 )
 def test_domains_that_cannot_be(options: dict, message: str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoo.data.real.eraser_movies import EraserMovies
     from zoo.data.real.graph_files import GraphFiles
     from zoo.data.real.image_folder import ImageFolder
+    from zoo.data.real.long_series import LongSeriesTable
     from zoo.data.real.mnist_add import MNISTAdd
     from zoo.data.real.series import SeriesArchive
     from zoo.data.real.series_arrays import SeriesArrays
@@ -74,6 +75,7 @@ __all__ = [
     "GraphFiles",
     "ImageData",
     "ImageFolder",
+    "LongSeriesTable",
     "MNISTAdd",
     "PartBirds",
     "PlantedCircuit",

@@ -24,6 +24,7 @@ MODULES = {
     "SeriesArrays": "zoo.data.real.series_arrays",
     "CEBaB": "zoo.data.real.cebab",
     "Table": "zoo.data.real.table",
+    "LongSeriesTable": "zoo.data.real.long_series",
     "SeriesTable": "zoo.data.real.series_table",
     "TextTable": "zoo.data.real.text_table",
     "TorchGeometricData": "zoo.data.real.torch_geometric_data",

@@ -33,21 +33,23 @@ class TableRow(NamedTuple):
         path: of the file.
         line: number of its first line, from 1.
         cells: by name of the column.
+        noun: what a number of a `line` is called.
     """
 
     path: Path
     line: int
     cells: dict[str, str]
+    noun: str = "line"
 
     @property
     def where(self) -> str:
         """File and line, for error messages."""
-        return f"{self.path}, line {self.line}"
+        return f"{self.path}, {self.noun} {self.line}"
 
     @property
     def name(self) -> str:
         """File name and line, as the name of an item."""
-        return f"{self.path.name}, line {self.line}"
+        return f"{self.path.name}, {self.noun} {self.line}"
 
     def number(self, column: str) -> float:
         """The number in a column.

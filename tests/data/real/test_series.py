@@ -93,7 +93,7 @@ def test_faults_of_tab_separated_files(tmp_path: Path, text: str, message: str) 
         ("1,2:up\n", "has no series after a line '@data'"),
         ("@data\n1,?,3:up\n", "line 2: missing or infinite values"),
         ("@data\n1,2:3:up\n", r"line 2: variables of \[2, 1\] steps; expected one or more, all of one length"),
-        ("@data\n1,2:up\n1,2:3,4:up\n", r"line 3: variables of \[2, 2\] steps; expected 1 of them"),
+        ("@data\n1,2:up\n1,2:3,4:up\n", r"line 3 has 2 variables; expected 1, as before"),
         ("@data\nup\n", r"line 2: variables of \[\] steps"),
         ("@timeStamps true\n@data\n(0,1):up\n", "line 1: '@timeStamps true'; expected class labels and no time stamps"),
         ("@classLabel false\n@data\n1,2\n", "line 1: '@classLabel false'; expected class labels"),
@@ -110,7 +110,7 @@ def test_splits_that_do_not_fit_each_other(tmp_path: Path) -> None:
     ):
         archive(tmp_path, "1\t1\n2\t1\n", "3\t1\n").make_domain()
     data = archive(tmp_path, "1\t1\n2\t1\n", "1\t1\n2\t1\t2\n")
-    with pytest.raises(ValueError, match="Toy test: a series of 2 steps; expected 1"):
+    with pytest.raises(ValueError, match="Toy test 1: a series of 2 steps; expected 1"):
         data.items("test", False)
 
 
@@ -141,7 +141,9 @@ def test_files_are_found_by_their_whole_name(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "ucr").rename(tmp_path / "series" / "ucr")
     monkeypatch.setenv("ZOO_DATA", str(tmp_path))
     assert SeriesArchive("Toy").make_domain().shape == (1, 1)
-    with pytest.raises(FileNotFoundError, match=r"no To_TRAIN.tsv or .ts in .*series/ucr.*give its folder as root"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no To_TRAIN.tsv, .ts or .arff in .*series/ucr.*give its folder as root"
+    ):
         SeriesArchive("To")
     monkeypatch.delenv("ZOO_DATA")
     with pytest.raises(ValueError, match=r"give the folder that contains Toy as root, or set .* ZOO_DATA"):

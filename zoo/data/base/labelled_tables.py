@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from zoo.data.base.row_tables import table_of
 from zoo.data.base.sampling import stratified_split
 from zoo.data.base.splits import check_class_sizes, check_labels, split_of
-from zoo.utils.csv_files import TableRow, read_table
+from zoo.utils.csv_files import TableRow
 
 HELD_OUT = 0.2  # share of the rows for the test, if there is no test split
 
@@ -16,16 +19,13 @@ RowsBySplit = dict[str, list[TableRow]]
 
 
 def read_splits(
-    path: Path, test: Path | None, label: str, columns: Sequence[str], seed: int, regression: bool = False
+    source: Any, test: Any, label: str, columns: Sequence[str], seed: int, regression: bool = False
 ) -> RowsBySplit:
-    """The rows of a table by split.
-
-    The column `split` names the split of each row: train, val or test. Without it, all rows are for training. Without
-    test rows, 20 % of the rows of every label are held out for the test.
+    """The rows of a table by split, see `split_rows`.
 
     Args:
-        path: of the table.
-        test: another table with the same columns, for the test.
+        source: path of the table, or a data frame, see `zoo.data.base.row_tables.table_of`.
+        test: another table with the same columns, for the test; None without one.
         label: name of the column of labels, or of values to predict.
         columns: names of further columns that must be there.
         seed: of the rows that are held out.
@@ -33,21 +33,55 @@ def read_splits(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column is missing, a label is empty or, for regression, not a number, a split has another name, or
-            there are too few rows of a class; names the file, and the line if there is one.
+        ValueError: a column is missing, or see `split_rows`.
     """
-    splits = _read(path, label, columns, regression)
+    table = table_of(source, (label, *columns))
+    others = None if test is None else table_of(test, (label, *columns)).rows
+    return split_rows(table.rows, others, table.path, label, seed, regression)
+
+
+def split_rows(
+    rows: Sequence[TableRow],
+    test: Sequence[TableRow] | None,
+    where: Path,
+    label: str,
+    seed: int,
+    regression: bool = False,
+) -> RowsBySplit:
+    """Rows by split.
+
+    The column `split` names the split of each row: train, val or test. Without it, all rows are for training. Without
+    test rows, 20 % of the rows of every label are held out for the test.
+
+    Args:
+        rows: one for each item.
+        test: further rows for the test.
+        where: they come from, for messages.
+        label: name of the column of labels, or of values to predict.
+        seed: of the rows that are held out.
+        regression: whether the labels are values to predict.
+
+    Raises:
+        ValueError: a label is empty or, for regression, not a number, a split has another name, or there are too few
+            rows of a class; names the file, and the line if there is one.
+    """
+    splits: RowsBySplit = {}
+    for row in rows:
+        _check_label(row, label, regression)
+        splits.setdefault(split_of(row), []).append(row)
     if test is not None:
-        splits["test"] = [row for rows in _read(test, label, columns, regression).values() for row in rows]
+        for row in test:
+            _check_label(row, label, regression)
+        splits["test"] = list(test)
     labels = {split: [label_of(row, label) for row in rows] for split, rows in splits.items()}
     train = splits.get("train", [])
     if regression:
         if len(train) < 3:
-            raise ValueError(f"{path} has {len(train)} rows to train on; three or more are needed.")
+            raise ValueError(f"{where} has {len(train)} rows to train on; three or more are needed.")
         targets = torch.zeros(len(train))
     else:
-        check_class_sizes(Counter(labels.get("train", ())), set(splits), path, "rows")
-        check_labels(labels, path)
+        check_class_sizes(Counter(labels.get("train", ())), set(splits), where, "rows")
+        check_labels(labels, where)
         number = {name: c for c, name in enumerate(sorted(set(labels["train"])))}
         targets = torch.tensor([number[name] for name in labels["train"]])
     if "test" not in splits:
@@ -61,12 +95,19 @@ def label_of(row: TableRow, column: str) -> str:
     return row.cells[column].strip()
 
 
-def _read(path: Path, label: str, columns: Sequence[str], regression: bool) -> RowsBySplit:
-    splits: RowsBySplit = {}
-    for row in read_table(path, (label, *columns)).rows:
-        if not label_of(row, label):
-            raise ValueError(f"{row.where}: the label is empty.")
-        if regression:
-            row.number(label)
-        splits.setdefault(split_of(row), []).append(row)
-    return splits
+def targets_of(splits: RowsBySplit, label: str, regression: bool) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The targets of each split, classes (N,) or values (N, 1), and the names of the classes or of the value."""
+    if regression:
+        values = {split: torch.tensor([[row.number(label)] for row in rows]) for split, rows in splits.items()}
+        return values, (label,)
+    classes = tuple(sorted({label_of(row, label) for row in splits["train"]}))
+    column = {name: c for c, name in enumerate(classes)}
+    found = {split: torch.tensor([column[label_of(row, label)] for row in rows]) for split, rows in splits.items()}
+    return found, classes
+
+
+def _check_label(row: TableRow, label: str, regression: bool) -> None:
+    if not label_of(row, label):
+        raise ValueError(f"{row.where}: the label is empty.")
+    if regression:
+        row.number(label)

@@ -7,20 +7,23 @@ from typing import Any
 import torch
 
 from zoo.data.base.series import Recordings, SeriesData
+from zoo.domain.series_arff import read_arff
 from zoo.domain.series_files import read_ts, read_tsv
 from zoo.utils.paths import expand
 
+READERS = {".tsv": read_tsv, ".ts": read_ts, ".arff": read_arff}
+
 
 class SeriesArchive(SeriesData):
-    """One data set of the UCR archive (univariate, .tsv) or of the UEA archive (.ts), with the official splits.
+    """One data set of the UCR archive (univariate, .tsv) or of the UEA archive (.ts, .arff), with the official splits.
 
     Dau et al.: "The UCR Time Series Archive", IEEE/CAA 2019; Bagnall et al.: "The UEA Multivariate Time Series
-    Classification Archive", arXiv 1811.00075. Your own data can use either format, for example NAME_TRAIN.tsv and
+    Classification Archive", arXiv 1811.00075. Your own data can use these formats, for example NAME_TRAIN.tsv and
     NAME_TEST.tsv, each line with a label and the values of a series, separated by tabs.
 
     Args:
         name: of the data set, such as "GunPoint".
-        root: folder with NAME_TRAIN.tsv, NAME_TRAIN.ts or NAME_eq_TRAIN.ts, or with a subfolder NAME of them; by
+        root: folder with NAME_TRAIN of .tsv, .ts (also NAME_eq_TRAIN.ts) or .arff, or with a subfolder NAME of them; by
             default the folders ucr and uea of $ZOO_DATA/series.
         **series: the options of `SeriesData`.
     """
@@ -30,7 +33,7 @@ class SeriesArchive(SeriesData):
         self.title, self.files = name, {split: _find(name, split.upper(), root) for split in ("train", "test")}
 
     def read(self) -> Recordings:
-        found = {split: (read_tsv if p.suffix == ".tsv" else read_ts)(p) for split, p in self.files.items()}
+        found = {split: READERS[p.suffix](p, self.gaps) for split, p in self.files.items()}
         classes = tuple(sorted(set(found["train"][1]), key=_in_order))
         column = {label: c for c, label in enumerate(classes)}
         targets = {}
@@ -52,10 +55,12 @@ def _find(name: str, split: str, root: str | None) -> Path:
     roots = [expand(root)] if root else [expand(f"$ZOO_DATA/series/{kind}") for kind in ("ucr", "uea")]
     places = [folder / inner for folder in roots for inner in ("", name)]
     for folder in places:
-        for file in (f"{name}_{split}.tsv", f"{name}_{split}.ts", f"{name}_eq_{split}.ts"):
+        for file in (f"{name}_{split}.tsv", f"{name}_{split}.ts", f"{name}_eq_{split}.ts", f"{name}_{split}.arff"):
             if (folder / file).is_file():
                 return folder / file
-    raise FileNotFoundError(f"no {name}_{split}.tsv or .ts in {', '.join(map(str, places))}; give its folder as root.")
+    raise FileNotFoundError(
+        f"no {name}_{split}.tsv, .ts or .arff in {', '.join(map(str, places))}; give its folder as root."
+    )
 
 
 def _in_order(label: str) -> tuple[bool, float, str]:

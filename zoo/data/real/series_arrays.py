@@ -1,22 +1,26 @@
-"""Your own series, with classes or values, as arrays in safetensors files."""
+"""Your own series, with classes or values, as arrays in safetensors or NPY files."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo.data.base.series import Recordings, SeriesData
-from zoo.utils.paths import expand
+from zoo.domain.series_files import load_npy
+from zoo.utils.paths import check_file, expand
 
 
 class SeriesArrays(SeriesData):
     """Your own series as arrays: a folder of train.safetensors, test.safetensors, and optionally val.safetensors.
 
     Each file has the tensors `input` (N, T, V) and `target`: integers (N,) are classes, floats (N,) or (N, C) are
-    values to predict.
+    values to predict. Instead of each file there may be two of NumPy: train_input.npy and train_target.npy. NaN in
+    an input is a missing value, see `missing`.
 
     Args:
         root: the folder.
@@ -31,10 +35,10 @@ class SeriesArrays(SeriesData):
         self.title = self.root.name
 
     def read(self) -> Recordings:
-        files = {split: self.root / f"{split}.safetensors" for split in ("train", "val", "test")}
+        files = {split: _file(self.root, split) for split in ("train", "val", "test")}
         if not files["val"].is_file():
             del files["val"]
-        found = {split: _arrays(path) for split, path in files.items()}
+        found = {split: _arrays(path, self.gaps) for split, path in files.items()}
         values, target = found["train"]
         regression, count = target.is_floating_point(), values.shape[2]
         for split, (others, targets) in found.items():
@@ -59,14 +63,29 @@ class SeriesArrays(SeriesData):
         )
 
 
-def _arrays(path: Path) -> tuple[Tensor, Tensor]:
-    """`input` (N, T, V) float32, and `target`: classes (N,) int64, or values (N, C) float32."""
+def _file(root: Path, split: str) -> Path:
+    """The file of a split: safetensors, or the inputs of a pair of NPY files."""
+    arrays, plain = root / f"{split}.safetensors", root / f"{split}_input.npy"
+    return plain if plain.is_file() and not arrays.is_file() else arrays
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".npy":
+        target = path.with_name(path.name.replace("_input", "_target"))
+        check_file(target, "targets")
+        files = {"input": path, "target": target}
+        return {name: torch.from_numpy(np.array(load_npy(file))) for name, file in files.items()}
     if not path.is_file():
         raise FileNotFoundError(f"no series at {path}; write the tensors input (N, T, V) and target there.")
     try:
-        found = load_file(path)
+        return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}.") from None
+
+
+def _arrays(path: Path, gaps: bool) -> tuple[Tensor, Tensor]:
+    """`input` (N, T, V) float32, and `target`: classes (N,) int64, or values (N, C) float32."""
+    found = _load(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     values, target = found.get("input"), found.get("target")
     if values is None or target is None or values.ndim != 3 or not values.numel() or not target.numel():
@@ -80,8 +99,12 @@ def _arrays(path: Path) -> tuple[Tensor, Tensor]:
             f"{path} has input {shapes['input']} and target {shapes['target']} of {found['target'].dtype}; expected "
             "N classes as integers (N,), or N values as floats (N,) or (N, C)."
         )
-    if not bool(values.isfinite().all() & target.isfinite().all()):
-        raise ValueError(f"{path} has values that are NaN or infinite; clean them first.")
+    known = values.isfinite() | (values.isnan() & gaps)
+    if not bool(known.all() & target.isfinite().all()):
+        raise ValueError(
+            f"{path} has values that are NaN or infinite; clean them first, or let the option `missing` fill NaN in "
+            "inputs."
+        )
     if not regression and int(target.min()) < 0:
         raise ValueError(f"{path} has class {int(target.min())}; classes are integers from 0 on.")
     return values.float(), target
