@@ -11,7 +11,7 @@ from tests.concepts.table_batch import batch
 from tests.small_models import ROWS
 from tests.toy import fit
 from zoo.concepts import LEN
-from zoo.concepts.layers.rule_table import ordered
+from zoo.core.rule_table import ordered
 from zoo.data import ConceptToy
 
 
@@ -53,7 +53,11 @@ def test_logic_explained_network_from_inputs_to_formulas() -> None:
 
 def test_an_explanation_says_the_formula_and_whether_it_holds() -> None:
     model = LEN(ROWS, backbone={"name": "mlp", "widths": [4]}).eval()
-    model.formula[0, 0, 0], model.formula[0, 1, 1], model.formula[0, 1, 2] = 1, -1, 1  # round or (not large and red)
+    model.logic.formula[0, 0, 0], model.logic.formula[0, 1, 1], model.logic.formula[0, 1, 2] = (
+        1,
+        -1,
+        1,
+    )  # round or (not large and red)
     activation = torch.tensor([[0.9, 0.9, 0.1, 0.8, 0.1], [0.1, 0.2, 0.9, 0.0, 0.1], [0.1, 0.9, 0.9, 0.0, 0.1]])
     assert model.holds(activation > 0.5).tolist() == [[True, False, False], [True, False, False], [False] * 3]
     said = model.statements({"activation": activation, "target": torch.tensor([0, 0, 0])})

@@ -87,7 +87,9 @@ def make_data(folder: Path) -> None:
     }
     for name, lines in tables.items():
         (folder / "molecules" / f"{name}.csv").write_text("\n".join(lines))
-    smiles = [f"{'C' * (1 + i % 10)}{('O', 'N', 'OC')[i % 3]},{('alcohol', 'other', 'other')[i % 3]}" for i in range(30)]
+    smiles = [
+        f"{'C' * (1 + i % 10)}{('O', 'N', 'OC')[i % 3]},{('alcohol', 'other', 'other')[i % 3]}" for i in range(30)
+    ]
     (folder / "alcohols.csv").write_text("\n".join(["smiles,label", *smiles]))
     (folder / "new.smi").write_text("CCO ethanol\nCCOC")
     texts = [f"a {'warm and funny' if i % 2 else 'cold and dull'} film,{'np'[i % 2]}" for i in range(40)]

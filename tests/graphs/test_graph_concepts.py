@@ -1,12 +1,16 @@
 """GraphConcepts: every node has one concept, and the score is linear in how many nodes have each."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from tests.small_models import GRAPHS, ROWS, build
 from zoo.graphs import GraphConcepts
+from zoo.graphs.layers.presence_logic import soft_presence
 from zoo.networks.graph_batch import GraphBatch
+from zoo.training.stages import Stage
 
 
 @torch.no_grad()
@@ -93,3 +97,71 @@ def test_what_it_refuses() -> None:
         GraphConcepts(GRAPHS, concepts=1)
     with pytest.raises(ValueError, match="GraphConcepts reads the states of nodes; leave out `hidden`"):
         GraphConcepts(GRAPHS, backbone={"hidden": [4]})
+
+
+@torch.no_grad()
+def test_the_logic_head_reads_which_concepts_are_there() -> None:
+    small = build("graph_concepts", "logic")
+    model, x = small.model, small.inputs
+    told = model.explain(x, 1)
+    assert told.contributions is None and not model.additive
+    network = model.head.network
+    for b, counts in enumerate(told.activation):
+        here = (counts > 0).float()
+        for c in range(len(GRAPHS.classes)):
+            alpha = (network.weight[c].abs().sum(0) / 0.6).softmax(0)
+            hidden = F.leaky_relu((here * alpha / alpha.max()) @ network.weight[c].T + network.bias[c])
+            torch.testing.assert_close(told.scores[b, c], hidden @ network.out[c] + network.offset[c])
+    evidence = model.step(x)[1]
+    more = model.edit(evidence, {"concept 1": evidence.activation[:, 0] * 3})
+    assert torch.equal(model.readout(more), model.readout(evidence))  # another count, but the same concepts
+
+
+def test_presence_has_the_gradient_of_any_node_having_the_concept() -> None:
+    batch = GraphBatch.of(build("graph_concepts").inputs, GRAPHS)
+    soft = torch.rand(len(batch.row), 3).softmax(1).requires_grad_()
+    hard = F.one_hot(soft.argmax(1), 3).float()
+    found, slope = soft_presence(hard, soft, batch), torch.randn(batch.size[0], 3)
+    likely = torch.stack([1 - (1 - soft[batch.row == b]).prod(0) for b in range(batch.size[0])])
+    assert torch.equal(found.detach().round(), (batch.pool(hard) > 0).float())
+    (expected,) = torch.autograd.grad((likely * slope).sum(), soft)
+    (gradient,) = torch.autograd.grad((found * slope).sum(), soft)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_formulas_of_concepts_are_found_shown_and_forgotten() -> None:
+    small = build("graph_concepts", "logic")
+    model = small.model
+    counts = torch.tensor([[2.0, 0, 1, 0], [1, 3, 0, 0], [0, 1, 1, 0], [0, 2, 0, 1]]).repeat(5, 1)
+    target = (counts[:, 0] == 0).long()  # class 1 if concept 1 is not there
+    scores = F.one_hot(target, len(GRAPHS.classes)).float()
+    with torch.no_grad():
+        model.head.network.weight.zero_()
+        model.head.network.weight[:, :, 0] = 5.0  # attention to the first concept
+    model.head.extract(counts, scores, target)
+    first, second = GRAPHS.classes[:2]
+    assert {rule.conclusion: rule.text for rule in model.rule_table()} == {first: "concept 1", second: "not concept 1"}
+    assert all(rule.support == 0.5 and rule.outcome == 1 for rule in model.rule_table())
+    said = model.statements({"activation": counts[[0, 0]], "target": torch.tensor([0, 1])})
+    assert said[0].startswith(f"{first} if concept 1: true here. The concept of a node")
+    assert said[1].startswith(f"{second} if not concept 1: not true here. ")
+    found = model.head.update_metrics("val", counts, target)
+    assert float(found["formula_f1"].compute()) == pytest.approx(2 / 3)  # 1, 1, and 0 of a class without graphs
+    model.on_stage_start(Stage("last", epochs=1, train=("head",)))
+    assert model.rule_table() == [] and model.head.update_metrics("val", counts, target) == {}
+
+
+def test_what_logic_refuses() -> None:
+    with pytest.raises(TypeError, match="logic has no option 'hiden'; did you mean 'hidden'"):
+        GraphConcepts(GRAPHS, logic={"hiden": 3})
+    with pytest.raises(ValueError, match="terms must be at least 1; got 0"):
+        GraphConcepts(GRAPHS, logic={"terms": 0})
+    with pytest.raises(ValueError, match="with logic is a classifier; the task of these data is 'regression'"):
+        GraphConcepts(replace(GRAPHS, task="regression"), logic={})
+    stages = [
+        {"name": "train", "epochs": 1, "train": ["head"]},
+        {"name": "extract"},
+        {"name": "measure", "epochs": 1, "train": []},
+    ]
+    with pytest.raises(ValueError, match="the linear head has no formulas to extract"):
+        GraphConcepts(GRAPHS, recipe={"stages": stages}).check_recipe()

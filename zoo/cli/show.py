@@ -14,10 +14,10 @@ import zoo
 from zoo.checkpoints.config_file import read_config
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
-from zoo.concepts.layers.rule_table import Rule, ordered
 from zoo.core import registry
 from zoo.core.curves import HasCurves
 from zoo.core.module import SelfInterpretable
+from zoo.core.rule_table import Rule, ordered
 from zoo.core.top_activating import top_activating_inputs
 from zoo.domain import ImageDomain, TableDomain
 from zoo.domain.inputs import inputs_of, read
@@ -60,7 +60,8 @@ def show(arguments: list[str]) -> int:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     write_text(options.output, page)
     if isinstance(model, HasRules):
-        print("\n".join(printable(str(rule)) for rule in ordered(model.rule_table())))
+        for rule in ordered(model.rule_table()):
+            print(printable(str(rule)))
     if isinstance(model, HasCard):
         print("\n".join(printable(line) for line in model.card().splitlines()))
     print(f"{len(model.units()):,} units -> {printable(options.output)}")
@@ -69,7 +70,7 @@ def show(arguments: list[str]) -> int:
 
 @runtime_checkable
 class HasRules(Protocol):
-    """A model of rules that were measured on its training set (RRL, LEN)."""
+    """A model of rules that were measured on its training set (RRL, LEN, GraphConcepts)."""
 
     def rule_table(self) -> list[Rule]:
         """The rules."""

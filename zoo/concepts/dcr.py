@@ -16,10 +16,10 @@ from zoo.concepts.layers.annotated import AnnotatedConcepts
 from zoo.concepts.layers.embeddings import ConceptEmbedding, mixed_embeddings
 from zoo.concepts.layers.fuzzy_rules import RuleBuilder, agreement
 from zoo.concepts.layers.losses import concept_loss
-from zoo.concepts.layers.rule_table import Rule
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
+from zoo.core.rule_table import Rule
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
 from zoo.training.batch import Batch

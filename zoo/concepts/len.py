@@ -5,7 +5,7 @@ arXiv 2106.06804.
 """
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,15 @@ from torchmetrics import Metric
 from torchmetrics.classification import MultilabelF1Score
 
 from zoo.concepts.layers.bottleneck import Bottleneck
-from zoo.concepts.layers.entropy_head import EntropyHead
-from zoo.concepts.layers.formulas import extract_formula, formula_holds, formula_text
 from zoo.concepts.layers.losses import concept_loss
-from zoo.concepts.layers.rule_table import Rule
+from zoo.core.class_formulas import ClassFormulas
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
+from zoo.core.rule_table import Rule
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
+from zoo.networks.entropy_head import EntropyHead
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
@@ -90,10 +90,8 @@ class LEN(SelfInterpretable):
     additive = False
     default_recipe = RECIPE
     weighs_classes = False
+    former_names: ClassVar[Mapping[str, str]] = {name: f"logic.{name}" for name in ("formula", "support", "precision")}
     head: EntropyHead
-    formula: Tensor
-    support: Tensor
-    precision: Tensor
 
     def __init__(
         self,
@@ -115,10 +113,7 @@ class LEN(SelfInterpretable):
         self.backbone = create_encoder(backbone, self.domain)
         self.concepts = nn.Linear(self.backbone.channels, count)
         self.head = EntropyHead(count, classes, hidden, temperature)
-        self.register_buffer("formula", torch.zeros(classes, terms, count, dtype=torch.int8))
-        # Share of the training items for which a formula holds; of these, the share of its class.
-        self.register_buffer("support", torch.zeros(classes))
-        self.register_buffer("precision", torch.zeros(classes))
+        self.logic = ClassFormulas(self.domain.classes, count, terms)
         self.formula_metrics = nn.ModuleDict({split: MultilabelF1Score(classes) for split in ("val", "test")})
 
     def evidence(self, x: Tensor) -> Evidence:
@@ -146,7 +141,7 @@ class LEN(SelfInterpretable):
     def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
         found = super().update_metrics(split, scores, evidence, batch)
         found |= self.annotated.update_metrics(split, evidence, batch)
-        if split == "train" or not self.formula.any():
+        if split == "train" or not self.logic.formula.any():
             return found
         f1 = cast(MultilabelF1Score, self.formula_metrics[split])
         f1.update(self.holds(evidence.activation > 0.5).int(), self._one_hot(batch["target"]))
@@ -160,36 +155,23 @@ class LEN(SelfInterpretable):
             scores, evidence = self.step(batch["input"])
             parts.append((evidence.activation > 0.5, scores.argmax(1), batch["target"]))
         present, predicted, target = (projection_set.gather(torch.cat(rows)) for rows in zip(*parts, strict=True))
-        self.formula.zero_()
-        for c, kept in enumerate(self.head.kept()):
-            found = extract_formula(present, predicted == c, target == c, kept, self.formula.shape[1])
-            self.formula[c, : len(found)] = found
-        holds, wanted = self.holds(present), self._one_hot(target).bool()
-        self.support.copy_(holds.float().mean(0))
-        self.precision.copy_((holds & wanted).sum(0) / holds.sum(0).clamp_min(1))
+        self.logic.extract(present, predicted, target, self.head.kept())
 
     def formulas(self) -> dict[str, str]:
         """The formula of each class as text; empty for a class without one."""
-        rows = zip(self.domain.classes, self.formula.tolist(), strict=True)
-        return {name: formula_text(formula, self.domain.concepts) for name, formula in rows}
+        return self.logic.texts(self.domain.concepts)
 
     def rule_table(self) -> list[Rule]:
         """The formula of each class that has one, with its support and precision on the training set."""
-        rows = zip(self.formulas().items(), self.support.tolist(), self.precision.tolist(), strict=True)
-        return [Rule(text, name, support, precision) for (name, text), support, precision in rows if text]
+        return self.logic.rules(self.domain.concepts)
 
     def holds(self, present: Tensor) -> Tensor:
         """Whether the formula of each class holds (B, C) for concepts (B, k) bool; an empty formula does not."""
-        return formula_holds(self.formula, present)
+        return self.logic.holds(present)
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
         """The formula of each row's target, and whether it is true here."""
-        formulas, classes = list(self.formulas().values()), self.domain.classes
-        holds = self.holds(terms["activation"] > 0.5).gather(1, terms["target"][:, None])[:, 0].tolist()
-        return tuple(
-            f"{classes[c]} if {formulas[c]}: {'true' if true else 'not true'} here" if formulas[c] else ""
-            for c, true in zip(terms["target"].tolist(), holds, strict=True)
-        )
+        return self.logic.statements(terms["activation"] > 0.5, terms["target"], self.domain.concepts)
 
     def formula_f1(self, activation: Tensor, classes: Tensor) -> Tensor:
         """F1 score (C,) of each formula as a detector of its class; NaN where the class neither occurs nor is detected.
@@ -206,7 +188,7 @@ class LEN(SelfInterpretable):
 
     def complexity(self) -> Tensor:
         """Number of literals (C,) in each formula."""
-        return (self.formula != 0).sum((1, 2))
+        return (self.logic.formula != 0).sum((1, 2))
 
     def _one_hot(self, classes: Tensor) -> Tensor:
         return F.one_hot(classes, len(self.domain.classes))

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.concepts.layers.rule_layer import RuleLayer
-from zoo.concepts.layers.rule_table import Rule
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
+from zoo.core.rule_table import Rule
 from zoo.domain import Domain, TableDomain
 from zoo.networks.target_units import assign, in_target_units
 from zoo.training.batch import Batch

@@ -4,18 +4,22 @@ Magister, Barbiero, Kazhdan, Siciliano, Ciravegna, Silvestri, Jamnik, Liò: "Enc
 2022, arXiv 2207.13586.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchmetrics import Metric
 
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
+from zoo.core.rule_table import Rule
 from zoo.core.unit_cache import UnitCache
 from zoo.domain import Domain
 from zoo.graphs.layers.nodes import create_trunk, graphs_of
+from zoo.graphs.layers.presence_logic import PresenceLogic, soft_presence
 from zoo.graphs.layers.stored_subgraphs import StoredSubgraphs
 from zoo.graphs.layers.subgraph_search import ball
 from zoo.graphs.layers.supports import with_edges
@@ -26,8 +30,9 @@ from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
-from zoo.training.tasks import score_space, task_loss
+from zoo.training.tasks import check_classification, score_space, task_loss
 from zoo.utils.checks import check_above, check_at_least
+from zoo.utils.signatures import refuse_unknown
 
 RECIPE = Recipe(
     stages=(
@@ -40,13 +45,27 @@ RECIPE = Recipe(
     optimizer="adam",
     coefficients={"task": 1.0, "balance": 0.1},
 )
+LOGIC = replace(
+    RECIPE,
+    stages=(
+        Stage("train", epochs=60, train=("backbone", "concepts", "head")),
+        Stage("last", epochs=20, train=("head",)),
+        Stage("gather"),
+        Stage("extract"),
+        Stage("measure", epochs=1, train=()),
+    ),
+    coefficients={"task": 1.0, "balance": 0.1, "entropy": 1e-3},
+)
 
 
 @register(
     "graph_concepts",
     modality="graph",
     paper="Magister et al., 2022",
-    small=Small({"backbone": {"width": 8}, "concepts": 4, "examples": 1}),
+    small=Small(
+        {"backbone": {"width": 8}, "concepts": 4, "examples": 1},
+        variants={"logic": Small({"backbone": {"width": 8}, "concepts": 4, "examples": 1, "logic": {"hidden": 2}})},
+    ),
 )
 class GraphConcepts(SelfInterpretable):
     """Gives each node one of D concepts, counts them, and scores the counts: one contribution for each concept.
@@ -67,9 +86,13 @@ class GraphConcepts(SelfInterpretable):
     the part of the graph that their states depend on. An intervention sets a count. Supports are the nodes of a
     concept, and the edges between two of them.
 
+    With the option `logic` the head is instead an entropy-based network (see `LEN`) of which concepts are present,
+    [n > 0], with the gradient of 1 - Π_i (1 - softmax_i). It is trained by a binary cross-entropy of each class and the
+    entropy of its attention; the action `extract` finds a formula over the concepts for each class, and `formula_f1`
+    says how well the formulas find their classes. The score is not a sum then, so there are no contributions.
+
     Differs from the published code: a concept is the largest of D numbers (there: the pattern of those above half of
-    the largest, so up to 2^D concepts); counts in place of pooled codes; a linear head (there also a network with
-    entropy-based logic, see `LEN`); the balance.
+    the largest, so up to 2^D concepts); counts, or presence, in place of pooled codes; the balance.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`): graphs.
@@ -77,16 +100,18 @@ class GraphConcepts(SelfInterpretable):
         concepts: D.
         temperature: of the softmax, above 0.
         examples: training nodes that are stored for each concept.
+        logic: None for the linear head; for the other one its options, `hidden` neurons of each class (10),
+            `temperature` of the attention (0.6) and largest number of `terms` of a formula (8).
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, concepts, head.
 
     Raises:
-        ValueError: inputs other than graphs, or an option out of range.
+        ValueError: inputs other than graphs, an option out of range, or logic for a task other than classification.
     """
 
     default_recipe = RECIPE
     tasks = ("classification", "multilabel", "regression")
     weighs_rows = True
-    head: nn.Linear
+    head: nn.Linear | PresenceLogic
 
     def __init__(
         self,
@@ -95,9 +120,10 @@ class GraphConcepts(SelfInterpretable):
         concepts: int = 8,
         temperature: float = 1.0,
         examples: int = 3,
+        logic: dict[str, Any] | None = None,
         recipe: Recipe | None = None,
     ) -> None:
-        super().__init__(domain, recipe)
+        super().__init__(domain, recipe, default_recipe=None if logic is None else LOGIC)
         self.keep_arguments(locals())
         self.graphs = graphs_of(self.domain, "GraphConcepts")
         check_at_least(2, concepts=concepts)
@@ -106,7 +132,13 @@ class GraphConcepts(SelfInterpretable):
         self.temperature = temperature
         self.backbone = create_trunk(backbone, self.graphs, "GraphConcepts")
         self.concepts = nn.Linear(self.backbone.channels, concepts)
-        self.head = in_target_units(nn.Linear(concepts, len(self.domain.classes)), self.domain)
+        self.additive = logic is None
+        if logic is None:
+            self.head = in_target_units(nn.Linear(concepts, len(self.domain.classes)), self.domain)
+        else:
+            check_classification(self.domain, "GraphConcepts with logic")
+            refuse_unknown(logic, ("hidden", "temperature", "terms"), "logic")
+            self.head = PresenceLogic(self.domain.classes, concepts, **logic)
         self.space = score_space(self.domain)
         self.stored = StoredSubgraphs(concepts, examples, self.graphs)
         self._units = UnitCache()
@@ -125,15 +157,32 @@ class GraphConcepts(SelfInterpretable):
             nodes = batch.per_node(hard)  # (B, n, D)
             return Evidence(nodes.sum(1), with_edges(nodes.mT, batch))
         counts = batch.pool(hard + soft - soft.detach())
-        return Evidence(counts, None, {"share": soft.mean(0, keepdim=True).expand(len(counts), -1)})
+        state = {"share": soft.mean(0, keepdim=True).expand(len(counts), -1)}
+        if not self.additive:
+            state["present"] = soft_presence(hard, soft, batch)
+        return Evidence(counts, None, state)
+
+    def readout(self, evidence: Evidence) -> Tensor:
+        if not isinstance(self.head, PresenceLogic):
+            return super().readout(evidence)
+        if "present" in evidence.state:  # with a gradient, in training
+            return self.head.network(evidence.state["present"])
+        return self.head(evidence.activation)
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         weights = (batch.get("class_weights"), batch.get("weight"))
         share = evidence.state["share"][0] if "share" in evidence.state else self._shares(evidence)
-        return {
-            "task": task_loss(scores, batch["target"], self.domain, *weights),
-            "balance": torch.xlogy(share, share * len(share)).sum(),
-        }
+        balance = torch.xlogy(share, share * len(share)).sum()
+        if isinstance(self.head, PresenceLogic):
+            task = self.head.loss(scores, batch["target"], weights)
+            return {"task": task, "balance": balance, "entropy": self.head.network.entropy()}
+        return {"task": task_loss(scores, batch["target"], self.domain, *weights), "balance": balance}
+
+    def update_metrics(self, split: str, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Metric]:
+        found = super().update_metrics(split, scores, evidence, batch)
+        if not isinstance(self.head, PresenceLogic):
+            return found
+        return found | self.head.update_metrics(split, evidence.activation, batch["target"])
 
     @staticmethod
     def _shares(evidence: Evidence) -> Tensor:
@@ -155,11 +204,39 @@ class GraphConcepts(SelfInterpretable):
 
     def statements(self, terms: Any) -> tuple[str, ...]:
         far = f"{self.backbone.reach} edge{'s' if self.backbone.reach > 1 else ''}"
-        return (f"The concept of a node depends on all nodes at most {far} away.",) * len(terms["activation"])
+        said = (f"The concept of a node depends on all nodes at most {far} away.",) * len(terms["activation"])
+        if not isinstance(self.head, PresenceLogic):
+            return said
+        names = [unit.name for unit in self.units()]
+        rules = self.head.formulas.statements(terms["activation"] > 0, terms["target"], names)
+        return tuple(f"{rule}. {also}" if rule else also for rule, also in zip(rules, said, strict=True))
+
+    def rule_table(self) -> list[Rule]:
+        """The formula of each class that has one, over the concepts that a graph has; none with the linear head."""
+        if not isinstance(self.head, PresenceLogic):
+            return []
+        return self.head.formulas.rules([unit.name for unit in self.units()])
+
+    def check_recipe(self) -> None:
+        if self.additive and any(stage.name == "extract" for stage in self.stages):
+            raise ValueError("the linear head has no formulas to extract; leave the stage out, or set logic: {}.")
 
     def on_stage_start(self, stage: Stage) -> None:
         if set(stage.trained) - {"head"}:
             self.stored.clear()
+        if stage.trained and isinstance(self.head, PresenceLogic):
+            self.head.formulas.clear()
+
+    @action
+    def extract(self, projection_set: ProjectionSet) -> None:
+        """Extracts the formulas of the head `logic` from the training set."""
+        if not isinstance(self.head, PresenceLogic):
+            raise ValueError("the linear head has no formulas to extract.")
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        for batch in projection_set:
+            scores, evidence = self.step(batch["input"])
+            parts.append((evidence.activation, scores, batch["target"]))
+        self.head.extract(*(projection_set.gather(torch.cat(rows)) for rows in zip(*parts, strict=True)))
 
     @action
     def gather(self, projection_set: ProjectionSet) -> None:

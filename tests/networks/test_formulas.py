@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.concepts.layers.entropy_head import EntropyHead
-from zoo.concepts.layers.formulas import extract_formula, formula_holds
+from zoo.networks.entropy_head import EntropyHead
+from zoo.networks.formulas import extract_formula, formula_holds
 
 
 def xor_with_noise(rows: int = 1000, noise: int = 100) -> tuple[Tensor, Tensor]:

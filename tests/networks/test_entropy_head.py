@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from zoo.concepts.layers.entropy_head import EntropyHead
+from zoo.networks.entropy_head import EntropyHead
 
 
 def test_attention_and_entropy_by_hand() -> None:
