@@ -16,6 +16,7 @@ from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
 from zoo.core import registry
 from zoo.core.curves import HasCurves
+from zoo.core.distance_functions import HasDistanceFunctions
 from zoo.core.module import SelfInterpretable
 from zoo.core.rule_table import Rule, ordered
 from zoo.core.top_activating import top_activating_inputs
@@ -26,6 +27,7 @@ from zoo.utils.printable import printable
 from zoo.views.additive.model_page import curves_page
 from zoo.views.additive.shown import known
 from zoo.views.circuit import graph
+from zoo.views.distances import model_by_distance
 from zoo.views.tree import tree
 from zoo.views.vocabulary import vocabulary_page
 
@@ -110,7 +112,7 @@ def weights_of(model: SelfInterpretable) -> Tensor | None:
 
 
 def drawings(model: SelfInterpretable, checkpoint: Path, chosen: Sequence[Path] | None) -> list[tuple[str, str]]:
-    """Title and drawing of each graph of a model: the tree of a prototype tree, the circuits of a sparse transformer.
+    """Title and drawing of each part of a model: the tree of a prototype tree, circuits, functions of distances.
 
     Raises:
         FileNotFoundError: there is no such circuit file.
@@ -125,6 +127,8 @@ def drawings(model: SelfInterpretable, checkpoint: Path, chosen: Sequence[Path] 
     if name != "sparse_transformer":
         if chosen:
             raise ValueError(f"{name} has no circuits. Leave out --circuit.")
+        if isinstance(model, HasDistanceFunctions):
+            return [("The model", model_by_distance(model.distance_functions()))]
         return []
     from zoo.circuits.network.circuit import Circuit
     from zoo.circuits.sparse_transformer import SparseTransformer

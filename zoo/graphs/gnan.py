@@ -4,6 +4,7 @@ Bechler-Speicher, Globerson, Gilad-Bachrach: "The Intelligible and Effective Gra
 NeurIPS 2024, arXiv 2406.01317.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.core.additive_evidence import additive_evidence, outputs_of, per_class
+from zoo.core.distance_functions import DistanceFunctions
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register
 from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain
+from zoo.domain.graph_text import IS
 from zoo.graphs.layers.distances import Counts
 from zoo.graphs.layers.functions import Functions
 from zoo.graphs.layers.nodes import graphs_of
@@ -153,6 +156,25 @@ class GNAN(UnitLogits):
         elif column:
             scaled = scaled / DEGREE
         return self.functions(scaled[:, None].expand(-1, len(self.names)))[:, column]
+
+    def distance_functions(self) -> DistanceFunctions:
+        """All functions: of numbers within two standard deviations of the mean, of atoms at whole numbers."""
+        degree = tuple(float(d) for d in range(1, 7))
+        places = [(1.0,), *map(self._places, range(len(self.graphs.features))), *([degree] if self.degree else [])]
+        values = tuple(self.function(k, torch.tensor(at)).cpu() for k, at in enumerate(places))
+        two = outputs_of(self.domain) == 1 and self.domain.task == "classification"
+        outputs = (f"log-odds of {self.domain.classes[-1]}",) if two else self.domain.classes
+        return DistanceFunctions(outputs, self.names, tuple(places), values, self.profile().cpu())
+
+    def _places(self, column: int) -> tuple[float, ...]:
+        """Values of a feature at which its function is shown."""
+        name, mean, std = self.graphs.features[column], self.graphs.mean[column], self.graphs.std[column]
+        if IS in name or math.isclose(std**2, mean * (1 - mean), rel_tol=1e-3):  # of numbers that are 0 or 1
+            return 0.0, 1.0
+        if self.graphs.smiles:  # counts, and the charge
+            low = min(round(mean - 2 * std), -1) if name == "charge" else 0
+            return tuple(float(v) for v in range(low, max(round(mean + 2 * std), 1) + 1))
+        return tuple(mean + std * (i - 20) / 10 for i in range(41))
 
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         """The contribution of each unit by node (B, K, n) and by distance (B, K, D)."""

@@ -18,6 +18,8 @@ from zoo.views.additive.shown import known
 from zoo.views.additive.waterfall import LOOK as FALL
 from zoo.views.additive.waterfall import waterfall
 from zoo.views.cards import evidence, prepare
+from zoo.views.distances import DETAIL, by_distance
+from zoo.views.distances import LOOK as DISTANCES
 from zoo.views.document import document
 from zoo.views.inputs import input_figure
 from zoo.views.markup import escape
@@ -65,6 +67,7 @@ def page(
         articles += curve_data(curves, explanation.domain)
         scripts.append(COLUMNS)
     style = f"{CHARTS}{FALL}{FIELDS}" if curves else CHARTS if own else ""
+    style += DISTANCES if DETAIL in explanation.details else ""
     return document(heading, f"<h1>{escape(heading)}</h1>{articles}", style, scripts)
 
 
@@ -72,9 +75,9 @@ def fragment(explanation: Explanation, top: int = 8) -> str:
     """The first rows, to be embedded in another page such as a notebook."""
     shown = explanation[:FRAGMENT_ROWS]
     articles = "".join(_article(prepare(one, i, top), f"input {i}", top) for i, one in enumerate(shown))
-    more = len(explanation) - len(shown)
+    more, look = len(explanation) - len(shown), DISTANCES if DETAIL in explanation.details else ""
     note = f"<p class='note'>… and {more} more rows; display one with explanation[i].</p>" if more else ""
-    return f"<div class='zoo'><style>{STYLE}</style>{articles}{note}</div>"
+    return f"<div class='zoo'><style>{STYLE}{look}</style>{articles}{note}</div>"
 
 
 def index_page(pages: Sequence[tuple[str, str]]) -> str:
@@ -94,7 +97,7 @@ def _article(row: Row, title: str, top: int) -> str:
         f"<article aria-labelledby='t{row.key}'><header>{input_figure(row, title)}"
         f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_warnings(row.explanation)}"
         f"{_answer(row)}{_statement(row.explanation)}{_best(row.explanation)}</div>"
-        f"</header>{path(row.explanation)}{transformer(row)}<h3>Evidence</h3>{chooser(views)}{shared_pictures(views)}"
+        f"</header>{path(row.explanation)}{transformer(row)}{by_distance(row)}<h3>Evidence</h3>{chooser(views)}{shared_pictures(views)}"
         f"{''.join(_view(row) for row in views)}</article>"
     )
 

@@ -11,6 +11,7 @@ from zoo.views.additive.drawing import LOOK as CHARTS
 from zoo.views.additive.drawing import drawing
 from zoo.views.additive.shown import Shown, contribution_of
 from zoo.views.circuit import LOOK as GRAPH
+from zoo.views.distances import LOOK as DISTANCES
 from zoo.views.document import document
 from zoo.views.markup import escape
 from zoo.views.pictures import data_uri, is_gallery, unit_picture
@@ -110,7 +111,7 @@ def vocabulary_page(
         "<input id='find' type='search' placeholder='search units' aria-label='search units'>"
         f"<p id='none' class='note' hidden>no matching units</p>{sections}"
     )
-    return document(title, body, f"{TREE}{GRAPH}{CHARTS if curves else ''}{LOOK}", [SEARCH])
+    return document(title, body, f"{TREE}{GRAPH}{DISTANCES}{CHARTS if curves else ''}{LOOK}", [SEARCH])
 
 
 def _card(
