@@ -26,11 +26,12 @@ from zoo.utils.atomic import write_text
 from zoo.utils.printable import printable
 from zoo.utils.progress import track
 from zoo.views.html import index_page
+from zoo.views.language import languages, read_language
 
 BATCH = 32
 WHAT_IF = 400  # maximum number of classes whose scores a page recomputes
 WARNED = 20  # inputs whose warnings are printed
-LOGGED = ("target", "versus", "reference", "set", "top")  # options that determine an explanation
+LOGGED = ("target", "versus", "reference", "set", "top", "locale")  # options that determine an explanation
 
 
 def explain(arguments: list[str]) -> int:
@@ -57,7 +58,7 @@ def explain(arguments: list[str]) -> int:
     stems, start = unique_stems(files, log.stems()), time.perf_counter()
     curves = model.curves() if isinstance(model, HasCurves) and options.versus is None else ()
     paged = frozenset(files[: options.pages])
-    results = Results(options.output, str(options.checkpoint), options.top, stems, paged, curves)
+    results = Results(options.output, str(options.checkpoint), options.top, stems, paged, curves, options.locale)
     failed = explain_files(question, rest, results, log, model.additive and len(model.domain.classes) <= WHAT_IF)
     if not log.records:
         raise ValueError("none of the inputs could be explained.")
@@ -120,7 +121,8 @@ def explain_files(
         track(None, "explain", len(rest), unit="input", shown=len(rest) > 1) as bar,
     ):
         for chunk in chunks(rest, BATCH):
-            for answer in question.answers(chunk, every_class and any(map(results.has_page, chunk))):
+            paged = any(map(results.has_page, chunk))
+            for answer in question.answers(chunk, every_class and paged, search=paged):
                 if not isinstance(answer, Fault):
                     answer = guarded(answer[0], partial(results.record, *answer))
                 if isinstance(answer, Fault):
@@ -172,7 +174,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--circuit", type=Path, help="explain this circuit by `prune`, with all other nodes at their means"
     )
+    parser.add_argument(
+        "--locale",
+        default="en",
+        help=f"language of the sentences: {', '.join(languages())}, or a YAML file with other texts (default: en)",
+    )
     options = parser.parse(arguments)
+    read_language(options.locale)
     if options.pages < 0:
         raise ValueError(f"--pages must be at least 0; got {options.pages}.")
     if options.versus is not None and options.reference is not None:

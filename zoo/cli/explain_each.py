@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from zoo.core.counterfactual_search import search_counterfactuals
 from zoo.core.explanation import Explanation
 from zoo.core.module import SelfInterpretable
 from zoo.domain.inputs import Input, Reading, read_input
@@ -50,8 +51,14 @@ class Question:
         self.model.require_ready()
         self.model.check_options(**self.settings)
 
-    def explain(self, readings: Sequence[Reading], every_class: bool) -> Explanation:
-        """The explanation of a batch."""
+    def explain(self, readings: Sequence[Reading], every_class: bool, search: bool = False) -> Explanation:
+        """The explanation of a batch.
+
+        Args:
+            readings: the inputs.
+            every_class: also the contributions to every class.
+            search: also search what would change the answers, if the terms do not say it.
+        """
         x = torch.stack([reading.x for reading in readings])
         told = self.model.explain(x, self.target, every_class, self.reference, **self.settings)
         if self.model.additive:
@@ -59,9 +66,12 @@ class Question:
         if self.versus is not None:
             told = told.versus(self.model.explain(x, self.versus, **self.settings))
         texts = tuple(reading.text for reading in readings)
-        return replace(told, texts=texts, warnings=tuple(reading.warnings for reading in readings))
+        told = replace(told, texts=texts, warnings=tuple(reading.warnings for reading in readings))
+        return search_counterfactuals(self.model, told) if search and not self.settings else told
 
-    def answers(self, inputs: Sequence[Input], every_class: bool) -> Iterator[tuple[Input, Explanation] | Fault]:
+    def answers(
+        self, inputs: Sequence[Input], every_class: bool, search: bool = False
+    ) -> Iterator[tuple[Input, Explanation] | Fault]:
         """The explanation of each input, or its fault.
 
         All are explained as one batch. If that fails, each is explained by itself, to find those at fault.
@@ -74,20 +84,20 @@ class Question:
             else:
                 readings.append((file, found))
         if readings:
-            yield from self._explained(readings, every_class)
+            yield from self._explained(readings, every_class, search)
 
     def _explained(
-        self, readings: Sequence[tuple[Input, Reading]], every_class: bool
+        self, readings: Sequence[tuple[Input, Reading]], every_class: bool, search: bool
     ) -> Iterator[tuple[Input, Explanation] | Fault]:
         first, reading = readings[0]
-        told = guarded(first, lambda: self.explain([reading for _, reading in readings], every_class))
+        told = guarded(first, lambda: self.explain([reading for _, reading in readings], every_class, search))
         if isinstance(told, Explanation):
             yield from zip((file for file, _ in readings), told, strict=True)
         elif len(readings) == 1:
             yield Fault(first, told.reason + _extreme(reading))
         else:
             for one in readings:
-                yield from self._explained([one], every_class)
+                yield from self._explained([one], every_class, search)
 
 
 def guarded(file: Input, work: Callable[[], T]) -> T | Fault:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from zoo.core.curves import Curve
@@ -14,6 +15,8 @@ from zoo.utils.printable import printable
 from zoo.views.html import page
 
 LONGEST = 80  # characters of a text in a message
+SPOKEN = 10  # inputs with a page, up to which their sentences are printed too
+WIDTH = 100  # characters of a line of a sentence
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Results:
         stems: name of each input's page, without ending.
         paged: the inputs with a page.
         curves: of a model whose units are functions of columns, for the pages.
+        locale: language of the sentences.
     """
 
     folder: Path
@@ -54,6 +58,7 @@ class Results:
     stems: Mapping[Input, str]
     paged: Set[Input]
     curves: tuple[Curve, ...] = ()
+    locale: str = "en"
 
     def has_page(self, file: Input) -> bool:
         """Whether a page is written for an input."""
@@ -69,13 +74,15 @@ class Results:
         title = self.stems[file] if isinstance(file, Literal) else file.name
         about = {"input": str(file), "checkpoint": self.checkpoint, "title": title, "answer": answer}
         warnings = one.warnings[0] if one.warnings else ()
+        about["sentence"] = one.sentence(self.locale)
         line = about | {"modified": modified(file)} | one.to_dict(self.top)[0]
         to_json(line)  # raises for numbers that JSON does not have
         if not self.has_page(file):
             return Result(file, line, "", "", warnings)
         line["page"] = f"{self.stems[file]}.html"
         complete = to_json({**about, **one.to_dict()[0]}, indent=1)
-        return Result(file, line, page(one, [title], top=self.top, curves=self.curves), complete, warnings)
+        shown = page(one, [title], top=self.top, curves=self.curves, locale=self.locale)
+        return Result(file, line, shown, complete, warnings)
 
     def write(self, result: Result) -> str:
         """Writes the page and the complete JSON of an input that has them; returns what to print.
@@ -88,7 +95,13 @@ class Results:
         target = self.folder / result.record["page"]
         write_text(target, result.page)
         write_text(target.with_suffix(".json"), result.json)
-        return f"{short(result.input)} -> {printable(result.record['answer'])} -> {printable(target)}"
+        said = f"{short(result.input)} -> {printable(result.record['answer'])} -> {printable(target)}"
+        return f"{said}\n{_indented(result.record['sentence'])}" if len(self.paged) <= SPOKEN else said
+
+
+def _indented(text: str) -> str:
+    """A text in lines, below the line of its input."""
+    return fill(printable(text), WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def short(file: Input) -> str:

@@ -52,6 +52,7 @@ def difference(one: "Explanation", other: "Explanation") -> "Explanation":
         reference="zero",
         alternatives={},
         statements=(),
+        counterfactuals=(),
     )
 
 
@@ -66,3 +67,18 @@ def terms_for(caller: str, explanation: "Explanation") -> tuple[Tensor, Tensor]:
             f"{caller} needs contributions, and this model is not additive; use top(), which ranks by activation."
         )
     return explanation.contributions, explanation.bias
+
+
+def check_sum(explanation: "Explanation") -> "Explanation":
+    """See `Explanation.check`."""
+    (contributions, bias), gap = terms_for("check()", explanation), explanation.gap()
+    size = bias.double().abs() + contributions.double().abs().sum(1)
+    if (own := explanation.alternatives.get("zero")) is not None:
+        size = size.maximum(own.double().abs().sum(1))
+    allowed = 1e-6 + 1e-5 * size
+    if bool((~(gap <= allowed)).any()):
+        row = int((gap - allowed).nan_to_num(torch.inf).argmax())
+        raise ArithmeticError(
+            f"the contributions of row {row} miss its score by {gap[row]:.3g} (allowed: {allowed[row]:.3g})."
+        )
+    return explanation

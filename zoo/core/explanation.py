@@ -13,29 +13,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from zoo.core.comparison import difference, relative_to, terms_for
+from zoo.core.comparison import check_sum, difference, relative_to, terms_for
 from zoo.core.curves import Curve
 from zoo.core.evidence import Unit, find_unit
 from zoo.core.explanation_dict import explanation_dicts
 from zoo.core.explanation_io import LISTED, read_explanation, write_explanation
 from zoo.core.reference import REFERENCES, in_words, relative, runner_up
 from zoo.core.renderer import get_renderer
+from zoo.core.strongest import Term, strongest
 from zoo.domain import Domain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BATCHED = ("scores", "target", "contributions", "bias", "activation", "support", "inputs", "effects", "slopes")
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One unit in one explanation; `contribution` is None for models that are not additive."""
-
-    unit: Unit
-    index: int
-    activation: float
-    contribution: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +56,8 @@ class Explanation:
         statements: one sentence or rule for each row, or an empty tuple.
         texts: of texts and prompts, each row as it was written, or an empty tuple.
         warnings: what makes the answer for each row doubtful, see `Domain.warnings`, or an empty tuple.
+        counterfactuals: what would change each answer, if it was searched with the model, see
+            `zoo.core.counterfactual_search`, or an empty tuple: then the terms say it, see `zoo.core.counterfactual`.
     """
 
     scores: Tensor
@@ -86,6 +79,7 @@ class Explanation:
     statements: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     warnings: tuple[tuple[str, ...], ...] = ()
+    counterfactuals: tuple[Mapping[str, Any] | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.target)
@@ -188,17 +182,7 @@ class Explanation:
 
     def top(self, n: int = 10) -> list[list[Term]]:
         """The n units of largest `importance` of each row, largest first."""
-        weight = self.importance
-        order = weight.sort(dim=1, descending=True, stable=True).indices[:, :n].cpu()
-        activation = self.activation.cpu().gather(1, order).tolist()
-        parts = None if self.contributions is None else self.contributions.cpu().gather(1, order).tolist()
-        return [
-            [
-                Term(self.units[k], k, activation[i][j], None if parts is None else parts[i][j])
-                for j, k in enumerate(row)
-            ]
-            for i, row in enumerate(order.tolist())
-        ]
+        return strongest(self, n)
 
     def without(self, units: Iterable[str | int]) -> Tensor:
         """(B,) the relative score without these units; exact, because it is a sum.
@@ -249,17 +233,7 @@ class Explanation:
             ArithmeticError: a row exceeds the tolerance; the message names the worst one.
             ValueError: the model is not additive.
         """
-        (contributions, bias), gap = terms_for("check()", self), self.gap()
-        size = bias.double().abs() + contributions.double().abs().sum(1)
-        if (own := self.alternatives.get("zero")) is not None:
-            size = size.maximum(own.double().abs().sum(1))
-        allowed = 1e-6 + 1e-5 * size
-        if bool((~(gap <= allowed)).any()):
-            row = int((gap - allowed).nan_to_num(torch.inf).argmax())
-            raise ArithmeticError(
-                f"the contributions of row {row} miss its score by {gap[row]:.3g} (allowed: {allowed[row]:.3g})."
-            )
-        return self
+        return check_sum(self)
 
     def to_dict(self, top: int | None = None) -> list[dict[str, Any]]:
         """One JSON-ready dict per row: prediction, input, bias and evidence (all terms, or the `top` largest).
@@ -281,6 +255,18 @@ class Explanation:
             ValueError: the file does not contain an explanation.
         """
         return Explanation(**read_explanation(path))
+
+    def sentence(self, locale: str = "en", top: int = 3) -> str:
+        """Each row in words, one line each: the strongest reasons for and against, and what would change the answer.
+
+        Args:
+            locale: a language such as "en" or "de", or the path of a file like those in `zoo/views/locales`.
+            top: number of reasons on each side.
+
+        Raises:
+            ValueError: there is no such language, or the file lacks a text.
+        """
+        return get_renderer().sentence(self, locale, top)
 
     def figure(self, top: int = 8, curves: Sequence[Curve] = ()) -> "Figure":
         """A matplotlib figure of at most ten rows, for print; `.savefig("why.pdf")` saves it.

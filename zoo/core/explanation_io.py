@@ -15,7 +15,7 @@ from zoo.utils.atomic import write_bytes
 
 TENSORS = ("scores", "target", "activation")
 OPTIONAL = ("contributions", "bias", "support", "inputs", "effects", "slopes")
-LISTED = ("statements", "texts", "warnings")  # one entry for each row
+LISTED = ("statements", "texts", "warnings", "counterfactuals")  # one entry for each row
 GROUPS = ("details", "alternatives")  # tensors by name
 EDGES = ("edges.source", "edges.destination", "edges.weight")
 
@@ -74,6 +74,7 @@ def read_explanation(path: str | Path) -> dict[str, Any]:
         "statements": tuple(json.loads(metadata.get("statements", "[]"))),
         "texts": tuple(json.loads(metadata.get("texts", "[]"))),
         "warnings": tuple(map(tuple, json.loads(metadata.get("warnings", "[]")))),
+        "counterfactuals": tuple(json.loads(metadata.get("counterfactuals", "[]"))),
     }
 
 

@@ -23,6 +23,10 @@ class Renderer(Protocol):
         """A fragment of HTML; what a notebook displays."""
         ...
 
+    def sentence(self, explanation: Any, locale: str = "en", top: int = 3) -> str:
+        """The explanation in words; `explanation.sentence()`."""
+        ...
+
     def figure(self, explanation: Any, top: int = 8, curves: "Sequence[Curve]" = ()) -> "Figure":
         """A matplotlib figure; `explanation.figure()`."""
         ...

@@ -22,10 +22,12 @@ from zoo.views.distances import DETAIL, by_distance
 from zoo.views.distances import LOOK as DISTANCES
 from zoo.views.document import document
 from zoo.views.inputs import input_figure
+from zoo.views.language import read_language
 from zoo.views.markup import escape
 from zoo.views.path import path
 from zoo.views.references import chooser, shared_pictures, views_of
 from zoo.views.row import Row
+from zoo.views.sentence import sentence
 from zoo.views.style import STYLE
 from zoo.views.sums import Sum, decimals, number, signed
 from zoo.views.transformer import transformer
@@ -41,6 +43,7 @@ def page(
     top: int = 8,
     heading: str = "Why this prediction?",
     curves: Sequence[Curve] = (),
+    locale: str = "en",
 ) -> str:
     """A page that explains every row of a batch.
 
@@ -51,6 +54,7 @@ def page(
         heading: of the page.
         curves: of a model whose units are functions, `model.curves()`. Those of columns are shown beside the units, and
             columns can be changed on the page; those of concepts are in their cards.
+        locale: language of the sentences, see `Explanation.sentence`.
 
     Raises:
         ValueError: the number of titles is not B.
@@ -61,7 +65,7 @@ def page(
     curves = known(curves, explanation.domain) if isinstance(explanation.domain, TableDomain) else ()
     own = {} if curves else own
     rows = (replace(prepare(one, i, top), curves=curves, own_curves=own) for i, one in enumerate(explanation))
-    articles = "".join(_article(row, title, top) for row, title in zip(rows, titles, strict=True))
+    articles = "".join(_article(row, title, top, locale) for row, title in zip(rows, titles, strict=True))
     scripts = [SCRIPT] if explanation.effects is not None else []
     if curves and scripts and isinstance(explanation.domain, TableDomain):  # pages without effects have no controls
         articles += curve_data(curves, explanation.domain)
@@ -91,12 +95,12 @@ def _link(name: str) -> str:
     return escape(f"./{quote(name)}")
 
 
-def _article(row: Row, title: str, top: int) -> str:
+def _article(row: Row, title: str, top: int, locale: str = "en") -> str:
     views = views_of(row, top)
     return (
         f"<article aria-labelledby='t{row.key}'><header>{input_figure(row, title)}"
         f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_warnings(row.explanation)}"
-        f"{_answer(row)}{_statement(row.explanation)}{_best(row.explanation)}</div>"
+        f"{_answer(row)}{_sentence(row.explanation, locale)}{_statement(row.explanation)}{_best(row.explanation)}</div>"
         f"</header>{path(row.explanation)}{transformer(row)}{by_distance(row)}<h3>Evidence</h3>{chooser(views)}{shared_pictures(views)}"
         f"{''.join(_view(row) for row in views)}</article>"
     )
@@ -146,6 +150,12 @@ def _statement(one: Explanation) -> str:
     if not one.statements or not one.statements[0]:
         return ""
     return f"<p class='statement'><bdi>{escape(one.statements[0])}</bdi></p>"
+
+
+def _sentence(one: Explanation, locale: str) -> str:
+    """The explanation in words, in the language of the locale."""
+    language = escape(read_language(locale).code)
+    return f"<p class='sentence' lang='{language}'>{escape(sentence(one, locale))}</p>"
 
 
 def _best(one: Explanation) -> str:

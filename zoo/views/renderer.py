@@ -2,6 +2,7 @@
 
 from zoo.views.figure import figure
 from zoo.views.html import fragment as html
+from zoo.views.sentence import sentence
 from zoo.views.text import table as text
 
-__all__ = ["figure", "html", "text"]
+__all__ = ["figure", "html", "sentence", "text"]

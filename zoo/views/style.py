@@ -63,6 +63,7 @@ overflow:auto}
 .zoo .graph text{fill:var(--ink);stroke:var(--paper);stroke-width:2.4px;paint-order:stroke;font-size:9px;
 text-anchor:middle}
 .zoo .statement{margin:-.2em 0 .9em;padding:6px 12px;border-left:3px solid var(--up);overflow-wrap:anywhere}
+.zoo .sentence{margin:-.2em 0 .9em;overflow-wrap:anywhere}
 .zoo .subgraphs{display:flex;flex-wrap:wrap;gap:10px;justify-content:center;align-items:flex-end}
 .zoo .subgraphs figure{flex:1 1 130px;max-width:220px}
 .zoo .subgraphs svg{display:block;width:100%}
