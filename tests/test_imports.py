@@ -28,10 +28,22 @@ ALLOWED = {  # what a package may import besides itself, in function bodies too
     **{family: {"utils", "domain", "networks", "training", "core"} for family in FAMILIES},
     "interventions": {"utils", "domain", "networks", "training", "core", *FAMILIES},
     **{package: {*BELOW_CORE, "core"} for package in ("metrics", "views", "checkpoints")},
+    "audit": {*BELOW_CORE, "core", "checkpoints"},
     "conversion": {*BELOW_CORE, "core", "metrics", "views", "checkpoints"},
-    "api": {*BELOW_CORE, "core", "metrics", "views", "checkpoints", "interventions", "conversion", *FAMILIES},
+    "api": {*BELOW_CORE, "core", "metrics", "views", "checkpoints", "interventions", "conversion", "audit", *FAMILIES},
     "sklearn": {*BELOW_CORE, "core"},
-    "cli": {*BELOW_CORE, "core", "metrics", "views", "checkpoints", "interventions", "conversion", "api", *FAMILIES},
+    "cli": {
+        *BELOW_CORE,
+        "core",
+        "metrics",
+        "views",
+        "checkpoints",
+        "interventions",
+        "conversion",
+        "audit",
+        "api",
+        *FAMILIES,
+    },
 }
 
 

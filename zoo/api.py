@@ -1,6 +1,8 @@
 """All that `import zoo` offers, and the only list of families."""
 
 from zoo import additive, circuits, concepts, graphs, parts, prototypes, selectors, sequences
+from zoo.audit.record import record
+from zoo.audit.verification import verify_record
 from zoo.checkpoints.pretrained import load_checkpoint as load
 from zoo.checkpoints.save import save
 from zoo.checkpoints.shipped import list_checkpoints
@@ -32,8 +34,10 @@ __all__ = [
     "load",
     "parts",
     "prototypes",
+    "record",
     "register_classifier",
     "save",
     "selectors",
     "sequences",
+    "verify_record",
 ]

@@ -85,6 +85,11 @@ def test_versus_by_hand() -> None:
     assert margin.target_names == ["crow rather than gull (0)", "gull rather than crow (1)"]
     assert margin.space == "margin" and margin.probability is None
     assert margin[1].check().score.tolist() == [8.0]
+    last = replace(example(), units=(replace(BEAK, target=1), TAIL))[0]
+    alone = last.versus(
+        replace(example((1, 0)), units=last.units)[0]
+    )  # regression: the class was looked up among names
+    assert "class" not in alone.to_dict()[0]["evidence"][0] and "beak" in alone._repr_html_()
     assert margin[1].target_names == ["gull rather than crow (1)"]
 
 

@@ -56,6 +56,7 @@ def make_data(folder: Path) -> None:
         (folder / "birds" / name).mkdir(parents=True)
         for i in range(1, 11):
             Image.new("RGB", (32, 32), (level, level + i, 9 * i)).save(folder / "birds" / name / f"{i}.jpg")
+    (folder / "signing.key").write_text("0123456789abcdef0123456789abcdef")
     rows = [f"{20 + i % 40},{'own' if i % 3 else 'rent'},{'no' if i % 3 else 'yes'}" for i in range(60)]
     (folder / "credit.csv").write_text("\n".join(["age,home,default", *rows]))
     (folder / "applicant.csv").write_text("age,home\n30,rent")

@@ -11,6 +11,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from zoo.audit.record import Recorder
+from zoo.audit.recorded_input import KEEPS
+from zoo.audit.signature import read_key
 from zoo.checkpoints.config_file import content_hash, file_hash, read_config, recover
 from zoo.checkpoints.load import load
 from zoo.checkpoints.pretrained import find
@@ -31,7 +34,8 @@ from zoo.views.language import languages, read_language
 BATCH = 32
 WHAT_IF = 400  # maximum number of classes whose scores a page recomputes
 WARNED = 20  # inputs whose warnings are printed
-LOGGED = ("target", "versus", "reference", "set", "top", "locale")  # options that determine an explanation
+ASKED = ("target", "versus", "reference")  # options of the question
+LOGGED = (*ASKED, "set", "top", "locale", "record", "key")  # options that the results depend on
 
 
 def explain(arguments: list[str]) -> int:
@@ -58,7 +62,9 @@ def explain(arguments: list[str]) -> int:
     stems, start = unique_stems(files, log.stems()), time.perf_counter()
     curves = model.curves() if isinstance(model, HasCurves) and options.versus is None else ()
     paged = frozenset(files[: options.pages])
-    results = Results(options.output, str(options.checkpoint), options.top, stems, paged, curves, options.locale)
+    recorder = recorder_of(options, model, settings)
+    about = (options.output, str(options.checkpoint), options.top)
+    results = Results(*about, stems, paged, curves, options.locale, recorder)
     failed = explain_files(question, rest, results, log, model.additive and len(model.domain.classes) <= WHAT_IF)
     if not log.records:
         raise ValueError("none of the inputs could be explained.")
@@ -89,6 +95,20 @@ def choose_classes(options: argparse.Namespace, model: SelfInterpretable) -> Non
             setattr(options, name, model.domain.class_index(int(given) if number else given))
     if options.versus is not None and not model.additive:
         raise ValueError(f"--versus requires an additive model; {type(model).__name__} is not additive.")
+
+
+def recorder_of(options: argparse.Namespace, model: SelfInterpretable, settings: dict[str, Any]) -> Recorder | None:
+    """What makes the decision records; None if none are asked for.
+
+    Raises:
+        OSError, ValueError: the key cannot be read.
+    """
+    if options.record is None:
+        return None
+    question = {name: getattr(options, name) for name in ASKED} | {"settings": settings}
+    key = None if options.key is None else read_key(options.key)
+    name = str(options.checkpoint)
+    return Recorder(model, options.checkpoint, name, question, options.locale, options.record, key)
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -175,6 +195,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--circuit", type=Path, help="explain this circuit by `prune`, with all other nodes at their means"
     )
     parser.add_argument(
+        "--record",
+        nargs="?",
+        const="path",
+        choices=KEEPS,
+        help="also write a decision record of each input, with the path of the input (default) or its content",
+    )
+    parser.add_argument("--key", type=Path, help="file with a key, to sign the records (HMAC-SHA256)")
+    parser.add_argument(
         "--locale",
         default="en",
         help=f"language of the sentences: {', '.join(languages())}, or a YAML file with other texts (default: en)",
@@ -185,6 +213,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         raise ValueError(f"--pages must be at least 0; got {options.pages}.")
     if options.versus is not None and options.reference is not None:
         raise ValueError("--versus explains the difference of two scores, so it takes no --reference; leave out one.")
+    if options.key is not None and options.record is None:
+        raise ValueError("--key signs decision records; add --record.")
+    if options.record is not None and options.circuit is not None:
+        raise ValueError("--record describes the model of a checkpoint, without --circuit; leave out one.")
     if options.output.is_file():
         raise ValueError(f"--output must be a folder; {options.output} is a file.")
     return options

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from zoo.core.counterfactual_search import search_counterfactuals
+from zoo.core.asking import ask
 from zoo.core.explanation import Explanation
 from zoo.core.module import SelfInterpretable
 from zoo.domain.inputs import Input, Reading, read_input
@@ -60,14 +60,9 @@ class Question:
             search: also search what would change the answers, if the terms do not say it.
         """
         x = torch.stack([reading.x for reading in readings])
-        told = self.model.explain(x, self.target, every_class, self.reference, **self.settings)
-        if self.model.additive:
-            told.check()
-        if self.versus is not None:
-            told = told.versus(self.model.explain(x, self.versus, **self.settings))
+        told = ask(self.model, x, self.target, self.versus, self.reference, self.settings, every_class, search)
         texts = tuple(reading.text for reading in readings)
-        told = replace(told, texts=texts, warnings=tuple(reading.warnings for reading in readings))
-        return search_counterfactuals(self.model, told) if search and not self.settings else told
+        return replace(told, texts=texts, warnings=tuple(reading.warnings for reading in readings))
 
     def answers(
         self, inputs: Sequence[Input], every_class: bool, search: bool = False

@@ -6,6 +6,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from zoo.audit.record import Recorder
+from zoo.cli.explanation_log import RECORD
 from zoo.core.curves import Curve
 from zoo.core.explanation import Explanation
 from zoo.domain.inputs import Input, Literal, modified
@@ -29,6 +31,7 @@ class Result:
         page: HTML; "" for inputs without a page.
         json: complete; "" for inputs without a page.
         warnings: about the input.
+        decision: the decision record as JSON; "" for none.
     """
 
     input: Input
@@ -36,6 +39,7 @@ class Result:
     page: str
     json: str
     warnings: tuple[str, ...]
+    decision: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Results:
         paged: the inputs with a page.
         curves: of a model whose units are functions of columns, for the pages.
         locale: language of the sentences.
+        recorder: makes decision records; None for none.
     """
 
     folder: Path
@@ -59,6 +64,7 @@ class Results:
     paged: Set[Input]
     curves: tuple[Curve, ...] = ()
     locale: str = "en"
+    recorder: Recorder | None = None
 
     def has_page(self, file: Input) -> bool:
         """Whether a page is written for an input."""
@@ -76,20 +82,25 @@ class Results:
         warnings = one.warnings[0] if one.warnings else ()
         about["sentence"] = one.sentence(self.locale)
         line = about | {"modified": modified(file)} | one.to_dict(self.top)[0]
+        decision = "" if self.recorder is None else to_json(self.recorder.record(file), indent=1)
+        if decision:
+            line["record"] = f"{self.stems[file]}{RECORD}"
         to_json(line)  # raises for numbers that JSON does not have
         if not self.has_page(file):
-            return Result(file, line, "", "", warnings)
+            return Result(file, line, "", "", warnings, decision)
         line["page"] = f"{self.stems[file]}.html"
         complete = to_json({**about, **one.to_dict()[0]}, indent=1)
         shown = page(one, [title], top=self.top, curves=self.curves, locale=self.locale)
-        return Result(file, line, shown, complete, warnings)
+        return Result(file, line, shown, complete, warnings, decision)
 
     def write(self, result: Result) -> str:
-        """Writes the page and the complete JSON of an input that has them; returns what to print.
+        """Writes the page, the complete JSON and the decision record of an input that has them; returns what to print.
 
         Raises:
             OSError: a file could not be written.
         """
+        if result.decision:
+            write_text(self.folder / result.record["record"], result.decision + "\n")
         if not result.page:
             return ""
         target = self.folder / result.record["page"]

@@ -10,6 +10,8 @@ from zoo.utils.atomic import write_text
 from zoo.utils.json_text import to_json
 
 LOG = "explanations.jsonl"
+RECORD = ".record.json"  # ending of decision records
+FILES = ("page", "record")  # keys of a record that name files
 INDEXED = ("page", "title", "answer")  # what the index of pages needs; the rest of a record stays on disk
 
 
@@ -50,12 +52,13 @@ class ExplanationLog:
         return kept
 
     def _is_current(self, record: dict[str, Any]) -> bool:
-        """Whether the input is unchanged and its page, if it has one, is there."""
-        page, changed = record.get("page"), record.get("modified")
+        """Whether the input is unchanged, and its page and decision record, if it has them, are there."""
+        changed = record.get("modified")
+        files = [record[name] for name in FILES if name in record]
         return (
             changed is not None
             and changed == last_change(record["input"])
-            and (page is None or (self.path.parent / page).is_file())
+            and all((self.path.parent / file).is_file() for file in files)
         )
 
     def write(self, record: dict[str, Any], opened: TextIO) -> None:
@@ -64,7 +67,8 @@ class ExplanationLog:
         opened.write(to_json({**record, "options": self.options}) + "\n")
 
     def _enter(self, record: dict[str, Any]) -> None:
-        self.records[record["input"]] = {name: record[name] for name in INDEXED if "page" in record}
+        kept = INDEXED if "page" in record else ()
+        self.records[record["input"]] = {name: record[name] for name in (*kept, "record") if name in record}
 
     def pages(self) -> list[tuple[str, str]]:
         """File name of each page, and its title in the index."""
@@ -72,5 +76,9 @@ class ExplanationLog:
         return [(record["page"], f"{record['title']}: {record['answer']}") for record in shown]
 
     def stems(self) -> dict[str, str]:
-        """Name of the page, without ending, of each input that has one."""
-        return {name: record["page"].removesuffix(".html") for name, record in self.records.items() if record}
+        """Name of the page and of the decision record, without ending, of each input that has one."""
+        return {
+            name: record["page"].removesuffix(".html") if "page" in record else record["record"].removesuffix(RECORD)
+            for name, record in self.records.items()
+            if record
+        }

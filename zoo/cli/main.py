@@ -47,6 +47,7 @@ COMMANDS = {
     "share-backbone": Command(
         "zoo.cli.share_backbone", "share_backbone", "store the tuned backbone of a run for other models"
     ),
+    "verify": Command("zoo.cli.verify", "verify", "verify decision records by `explain --record`"),
     "check": Command("zoo.cli.check", "check", "verify checkpoint integrity"),
     "push-to-hub": Command("zoo.cli.push_to_hub", "push_to_hub", "upload a checkpoint to the Hugging Face hub"),
     "list": Command("zoo.cli.list", "list_things", "list models, data, configs, checkpoints, tasks or weights"),

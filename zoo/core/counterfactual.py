@@ -46,7 +46,8 @@ class Counterfactual:
     @staticmethod
     def from_dict(plain: Mapping[str, Any]) -> "Counterfactual":
         """What `to_dict` described."""
-        return Counterfactual(**{name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()})
+        lists = {name: tuple(plain[name]) for name in ("units", "states")}
+        return Counterfactual(**{**plain, **lists})
 
 
 def counterfactual_of(one: "Explanation") -> Counterfactual | None:

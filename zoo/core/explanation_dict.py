@@ -66,7 +66,7 @@ def _term(term: "Term", one: "Explanation") -> dict[str, Any]:
         others = {name: parts[0, term.index].item() for name, parts in one.alternatives.items()}
         if others:
             row["contributions"] = {one.reference: term.contribution, **others}
-    if unit.target is not None:
+    if unit.target is not None and one.space != "margin":  # whose classes are differences
         row["class"] = one.domain.classes[unit.target]
     return row
 

@@ -77,7 +77,8 @@ def evidence(row: Row) -> str:
 def _card(row: Row, place: int) -> str:
     term = row.terms[place]
     unit = term.unit
-    of = "" if unit.target is None else f" of <bdi>{escape(row.explanation.domain.classes[unit.target])}</bdi>"
+    target = None if row.explanation.space == "margin" else unit.target  # the classes of a margin are differences
+    of = "" if target is None else f" of <bdi>{escape(row.explanation.domain.classes[target])}</bdi>"
     origin, name = unit.source.get("image"), name_of(term, row.explanation)
     return (
         f"<li><div class='what'><h4><span class='rank'>{place + 1}</span> <bdi>{escape(name)}</bdi></h4>"

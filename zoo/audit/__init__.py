@@ -1,0 +1,1 @@
+"""Explanations in production: decision records, differences between versions of a model, drift of its reasons."""
