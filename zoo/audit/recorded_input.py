@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from zoo.domain import CodeDomain, Domain, TextDomain
+from zoo.domain import Domain
 from zoo.domain.inputs import Input, Literal, Reading, Row, read_input
 from zoo.utils.paths import check_file
 
@@ -73,7 +73,7 @@ def recall_input(told: Mapping[str, Any], domain: Domain, folder: Path, given: P
         ValueError: the record does not say what its input is, or the file is another one than the record names.
     """
     kind = told.get("kind")
-    if kind == "text" and isinstance(text := told.get("text"), str) and isinstance(domain, TextDomain | CodeDomain):
+    if kind == "text" and isinstance(text := told.get("text"), str):
         return read_input(Literal(text), domain)
     raw = told.get("values", told.get("text"))
     if kind == "row" and given is None and isinstance(raw, Mapping | str):
