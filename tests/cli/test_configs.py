@@ -11,7 +11,7 @@ from tests.small_code import code_domain
 from tests.subwords import tiny_bert, wordpiece
 from zoo.cli.config import read_config
 from zoo.cli.settings import parse
-from zoo.data import BA2Motifs, ConceptToy, RuleMolecules, SPMotif, SyntheticTable, TaggedMusic
+from zoo.data import BA2Motifs, ConceptToy, RuleMolecules, SPMotif, SyntheticTable, TaggedMusic, TreeCycles
 from zoo.domain import Column, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.training.stages import check_groups
 
@@ -52,7 +52,7 @@ def small_domain(arguments: dict, data: dict) -> Domain:
         return Domain.from_dict(ConceptToy(**data["init_args"]).domain)
     if data["class_path"] == "SyntheticTable":
         return Domain.from_dict(SyntheticTable(**data["init_args"]).domain)
-    worlds = {"BA2Motifs": BA2Motifs, "RuleMolecules": RuleMolecules, "SPMotif": SPMotif}
+    worlds = {"BA2Motifs": BA2Motifs, "RuleMolecules": RuleMolecules, "SPMotif": SPMotif, "TreeCycles": TreeCycles}
     if data["class_path"] in worlds:
         return worlds[data["class_path"]]().make_domain()
     if data["class_path"] in ("Adult", "SklearnTable"):

@@ -93,6 +93,11 @@ def make_data(folder: Path) -> None:
     ]
     (folder / "alcohols.csv").write_text("\n".join(["smiles,label", *smiles]))
     (folder / "new.smi").write_text("CCO ethanol\nCCOC")
+    (folder / "people").mkdir()
+    people = ["node,age,label", *(f"p{i},{20 + i},{('yes', 'no', '')[i % 3]}" for i in range(24))]
+    (folder / "people" / "nodes.csv").write_text("\n".join(people))
+    known = ["source,target", *(f"p{i},p{(5 * i + 1) % 24}" for i in range(24))]
+    (folder / "people" / "edges.csv").write_text("\n".join(known))
     texts = [f"a {'warm and funny' if i % 2 else 'cold and dull'} film,{'np'[i % 2]}" for i in range(40)]
     (folder / "reviews.csv").write_text("\n".join(["text,label", *texts]))
 

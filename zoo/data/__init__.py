@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zoo.data.real.image_folder import ImageFolder
     from zoo.data.real.long_series import LongSeriesTable
     from zoo.data.real.mnist_add import MNISTAdd
+    from zoo.data.real.network_files import NetworkFiles
     from zoo.data.real.series import SeriesArchive
     from zoo.data.real.series_arrays import SeriesArrays
     from zoo.data.real.series_table import SeriesTable
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
     from zoo.data.synthetic.canvas import CanvasDigits
     from zoo.data.synthetic.decoys import DecoyDigits
     from zoo.data.synthetic.fields import DensityFields
+    from zoo.data.synthetic.infection import Infection
     from zoo.data.synthetic.motif_graphs import BA2Motifs, SPMotif
     from zoo.data.synthetic.panels import SwitchingPanels
     from zoo.data.synthetic.part_birds import PartBirds
     from zoo.data.synthetic.planted_circuit import PlantedCircuit
     from zoo.data.synthetic.planted_series import PlantedSeries
+    from zoo.data.synthetic.role_networks import BAShapes, TreeCycles
     from zoo.data.synthetic.rule_molecules import RuleMolecules
     from zoo.data.synthetic.rules import RuleTable
     from zoo.data.synthetic.sprites import Sprites
@@ -62,6 +65,7 @@ __all__ = [
     "Adult",
     "AudioTable",
     "BA2Motifs",
+    "BAShapes",
     "CEBaB",
     "CanvasDigits",
     "CodeData",
@@ -75,8 +79,10 @@ __all__ = [
     "GraphFiles",
     "ImageData",
     "ImageFolder",
+    "Infection",
     "LongSeriesTable",
     "MNISTAdd",
+    "NetworkFiles",
     "PartBirds",
     "PlantedCircuit",
     "PlantedSeries",
@@ -98,6 +104,7 @@ __all__ = [
     "TextTable",
     "TorchGeometricData",
     "TorchvisionData",
+    "TreeCycles",
 ]
 
 

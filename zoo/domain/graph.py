@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from zoo.domain.base import Domain
-from zoo.domain.graph_files import TABLE, TABLES, read_graphs
+from zoo.domain.graph_files import TABLE, TABLES, read_graphs, read_network
 from zoo.domain.graph_text import IS, GraphText, encode_features, parse_graph
 from zoo.domain.smiles import ENDINGS, check_recipe, molecule_graph, read_smiles, recipe_of
+from zoo.domain.surroundings import questions, surroundings
 from zoo.utils.paths import find_files
 
 LARGEST = 4096  # nodes or edges of an input
@@ -52,6 +53,9 @@ class GraphDomain(Domain):
     Loops from a node to itself and repeated edges are left out. The two directions of an undirected edge may both be
     given; they are one edge, and must have the same features.
 
+    With a `radius` an input is the part of a network around the node that is asked about, which is node 0: the nodes at
+    most that many edges away, whatever their directions, and the edges between them.
+
     Attributes:
         features: names of the F columns of nodes; "element = C" is 1 if the feature "element" has the value "C".
         edge_features: names of the A columns of edges, likewise.
@@ -62,6 +66,7 @@ class GraphDomain(Domain):
         directed: whether an edge leads only from its first node to its second one.
         smiles: graphs are molecules, written as SMILES, in the column of this name in tables; "" for other graphs.
             Their features are those of `zoo.domain.smiles`, computed by RDKit.
+        radius: of the surroundings of a node; None if questions are about graphs.
 
     Raises:
         ValueError: duplicate names, numbers out of range, or features that molecules do not have.
@@ -80,6 +85,7 @@ class GraphDomain(Domain):
     edge_std: tuple[float, ...] = ()
     directed: bool = False
     smiles: str = ""
+    radius: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,6 +94,8 @@ class GraphDomain(Domain):
                 f"a domain of graphs has 1 to {LARGEST} nodes and 0 to {LARGEST} edges; got {self.nodes} and "
                 f"{self.edges}."
             )
+        if self.radius is not None and self.radius < 1:
+            raise ValueError(f"radius must be at least 1; got {self.radius}.")
         for what, names in (("", self.features), ("edge_", self.edge_features)):
             if len(set(names)) < len(names):
                 raise ValueError(f"{what}features must be different names; got {names}.")
@@ -133,14 +141,15 @@ class GraphDomain(Domain):
         return self.encode(self.parse(raw))
 
     def parse(self, raw: str) -> GraphText:
-        """The graph that a text, JSON or SMILES, describes.
+        """The graph that a text, JSON or SMILES, describes; of a network, the surroundings of its centre.
 
         Raises:
             ImportError, ValueError: see `preprocess`.
         """
         if self.smiles:
             return molecule_graph(raw, recipe_of(self.features), recipe_of(self.edge_features))
-        return parse_graph(raw)
+        graph = parse_graph(raw)
+        return graph if self.radius is None else surroundings(graph, self.radius)
 
     def encode(self, graph: GraphText) -> Tensor:
         """Converts a graph to an input (n + m, W).
@@ -151,7 +160,7 @@ class GraphDomain(Domain):
         self._check_size(len(graph.nodes), self.nodes, "nodes")
         features = encode_features(graph.nodes, self.features, "node")[0]
         attributes = encode_features(graph.edges, self.edge_features, "edge")[0]
-        ends, kept = self._edges(graph, attributes)
+        ends, kept = self.distinct_edges(graph, attributes)
         self._check_size(len(ends), self.edges, "edges")
         return self.rows_of(features, torch.tensor(ends).view(-1, 2), attributes[kept])
 
@@ -173,8 +182,12 @@ class GraphDomain(Domain):
         )
         return x
 
-    def _edges(self, graph: GraphText, attributes: Tensor) -> tuple[list[tuple[int, int]], list[int]]:
-        """Ends and places of the edges that are no loops and no repetitions."""
+    def distinct_edges(self, graph: GraphText, attributes: Tensor) -> tuple[list[tuple[int, int]], list[int]]:
+        """Ends and places of the edges that are no loops and no repetitions.
+
+        Raises:
+            ValueError: an edge that is given twice with different features (M, A).
+        """
         first: dict[tuple[int, int], int] = {}
         for i, (a, b) in enumerate(graph.ends):
             key = (a, b) if self.directed or a <= b else (b, a)
@@ -189,7 +202,7 @@ class GraphDomain(Domain):
         if count > most:
             raise ValueError(
                 f"the graph has {count} {what}; the model reads at most {most}. Train with data whose option `{what}` "
-                "is larger."
+                f"is larger{'' if self.radius is None else ', or whose `radius` is smaller'}."
             )
 
     def graph(self, x: Tensor, text: str = "") -> Graph:
@@ -247,18 +260,23 @@ class GraphDomain(Domain):
         """
         graphs = self.rows(path)
         if len(graphs) != 1:
-            raise ValueError(f"{path} has {len(graphs)} graphs; expected one.")
+            what = "graphs" if self.radius is None else "nodes that are asked about"
+            raise ValueError(f"{path} has {len(graphs)} {what}; expected one.")
         return graphs[0]
 
     def rows(self, path: str | Path) -> list[str]:
-        return read_smiles(Path(path), self.smiles) if self.smiles else read_graphs(Path(path))
+        """The graphs of a file; of networks, the surroundings of each node that is asked about, see `questions`."""
+        if self.smiles:
+            return read_smiles(Path(path), self.smiles)
+        if self.radius is None:
+            return read_graphs(Path(path))
+        networks = (parse_graph(text) for text in read_network(Path(path)))
+        return [one for network in networks for one in questions(network, self.radius, self.features)]
 
     def files(self, folder: Path) -> list[Path]:
-        """The files of graphs below a folder; of tables only those named graphs.csv, except for SMILES."""
-        found = find_files(folder, self.endings)
-        if self.smiles:
-            return found
-        return [path for path in found if path.suffix.lower() != ".csv" or path.name.lower() == TABLES[TABLE]]
+        """The files of graphs below a folder; of tables only graphs.csv, of networks nodes.csv, with SMILES all."""
+        found, table = find_files(folder, self.endings), TABLES[TABLE if self.radius is None else "nodes"]
+        return [p for p in found if self.smiles or p.suffix.lower() != ".csv" or p.name.lower() == table]
 
     def example(self, count: int, generator: torch.Generator) -> Tensor:
         """Inputs (count, n + m, W): random trees with some further edges, and random features."""

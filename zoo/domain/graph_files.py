@@ -1,4 +1,4 @@
-"""Files of graphs: JSON, JSON lines, and folders with nodes.csv, edges.csv and graphs.csv."""
+"""Files of graphs and networks: JSON, JSON lines, and folders with nodes.csv and edges.csv."""
 
 import json
 from collections.abc import Sequence
@@ -69,6 +69,45 @@ def read_tables(folder: Path) -> list[str]:
                 )
         graphs[graph]["edges"].append([*ends, _features(row, ("graph", "source", "target"))])
     return [json.dumps(graph, ensure_ascii=False) for graph in graphs.values()]
+
+
+def read_network(path: Path) -> list[str]:
+    """The networks of a file, each as JSON; see `zoo.domain.graph_text`.
+
+        nodes.csv      node, and any columns such as features, label and split
+        edges.csv      source, target, and a column for each feature
+
+    Nodes with an entry in a column `ask` are those that are asked about; without one, all are.
+
+    Args:
+        path: a .jsonl file with a network on each line, a .json file with one, or nodes.csv with edges.csv beside it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not of these kinds, a column is missing, a node is named twice, or the ends of an edge
+            are not nodes; names file and line.
+    """
+    if path.suffix.lower() != ".csv":
+        return read_graphs(path)
+    if path.name.lower() != TABLES["nodes"]:
+        raise ValueError(f"{path}: networks are read from nodes.csv, with edges.csv beside it.")
+    nodes: dict[str, dict[str, str]] = {}
+    asked = []
+    for row in read_table(path, ("node",), "table of nodes").rows:
+        name = row.cells["node"].strip()
+        if not name or name in nodes:
+            raise ValueError(f"{row.where}: node '{name}' has no name, or one that occurs twice.")
+        nodes[name] = {"name": name, **_features(row, ("node", "name", "ask"))}
+        asked += [name] if row.cells.get("ask", "").strip() else []
+    edges = []
+    for row in read_table(path.parent / TABLES["edges"], ("source", "target"), "table of edges").rows:
+        ends = [row.cells[end].strip() for end in ("source", "target")]
+        for end in ends:
+            if end not in nodes:
+                raise ValueError(f"{row.where}: there is no node '{end}'; {did_you_mean(end, sorted(nodes))}")
+        edges.append([*ends, _features(row, ("source", "target"))])
+    network = {"nodes": list(nodes.values()), "edges": edges} | ({"centre": asked} if asked else {})
+    return [json.dumps(network, ensure_ascii=False)]
 
 
 def _graph_of(row: TableRow, graphs: dict[str, dict[str, Any]]) -> str:

@@ -18,7 +18,7 @@ from zoo.core.registry import Small, register
 from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain
 from zoo.domain.graph_text import IS
-from zoo.graphs.layers.distances import Counts
+from zoo.graphs.layers.distances import Counts, centre_counts
 from zoo.graphs.layers.functions import Functions
 from zoo.graphs.layers.nodes import graphs_of
 from zoo.networks.graph_batch import GraphBatch
@@ -49,6 +49,8 @@ class GNAN(UnitLogits):
 
         score_c = b_c + Σ_i Σ_j Σ_k ρ_c(d_ij) / #_i(d_ij) f_kc(x_jk)
                 = b_c + Σ_k Σ_j f_kc(x_jk) Σ_d ρ_c(d) M_jd          M_jd = Σ_i [d_ij = d] / #_i(d)
+
+    Where node 0 of a network is asked about, i is that node alone: M_jd = [d_0j = d] / #_0(d).
 
     d_ij is the number of edges between nodes i and j, and #_i(d) the number of nodes at the distance d from i; pairs
     further apart than `furthest`, or not connected, do not count. There are no messages: the model is the functions f
@@ -93,7 +95,7 @@ class GNAN(UnitLogits):
         self.keep_arguments(locals())
         check_at_least(1, hidden=hidden)
         check_at_least(0, furthest=furthest)
-        self.graphs, self.degree = graphs_of(self.domain, "GNAN"), degree
+        self.graphs, self.degree = graphs_of(self.domain, "GNAN", of_nodes=True), degree
         self.furthest = min(furthest, self.graphs.nodes - 1)
         self.counts = Counts(self.graphs, self.furthest)
         self.names = _names(self.graphs.features, degree)
@@ -105,7 +107,8 @@ class GNAN(UnitLogits):
 
     def evidence(self, x: Tensor) -> Evidence:
         batch = GraphBatch.of(x, self.graphs)
-        return self.counted(batch, self.counts(x, batch))
+        of_nodes = self.graphs.radius is not None
+        return self.counted(batch, centre_counts(batch, self.furthest) if of_nodes else self.counts(x, batch))
 
     def counted(self, batch: GraphBatch, counts: Tensor) -> Evidence:
         """The evidence of graphs whose nodes were counted by distance, M (N, D)."""

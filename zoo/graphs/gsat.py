@@ -44,7 +44,7 @@ class GSAT(NodeSum):
         ω_e = extractor(h_i, h_j)                    (m)       see `zoo.graphs.layers.edge_gates.EdgeGates`
         a_e = σ(ω_e + log u - log(1 - u))            (m)       u uniform in training; σ(ω_e) otherwise
         g = GIN(x, a)                                (n, D)    the same network; a message along e counts a_e times
-        score = b + Σ_i W g_i                        (C)
+        score = b + Σ_i W g_i                        (C)       b + W g_0 where node 0 of a network is asked about
 
         loss = task + 1.0 information
         information = mean_e a log(a / r) + (1 - a) log((1 - a) / (1 - r))

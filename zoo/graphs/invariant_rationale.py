@@ -18,7 +18,7 @@ from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.graphs.layers.edge_choice import EdgeChoice, touched
 from zoo.graphs.layers.edge_gates import edge_metrics, update_edge_metrics
-from zoo.graphs.layers.nodes import NodeSum
+from zoo.graphs.layers.nodes import NodeSum, graphs_of
 from zoo.networks.graph_batch import GraphBatch
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
@@ -95,6 +95,7 @@ class InvariantRationale(NodeSum):
         check_choice(TERMS, regulariser=regulariser)
         super().__init__(domain, recipe, backbone, _recipe(regulariser))
         self.keep_arguments(locals())
+        graphs_of(self.domain, "InvariantRationale")
         check_above(0, share=share)
         check_between(0, 1, share=share)
         self.regulariser = regulariser

@@ -33,6 +33,9 @@ class SumGIN(NodeSum):
         h = GIN(x)                                   (n, D)    see `zoo.networks.gin.GIN`
         score = b + Σ_i W h_i                        (C)
 
+    Where a node of a network is asked about, the sum is over this node and those at most `rings` edges away, with one W
+    for each distance: score = b + Σ_i W_d(i) h_i; `rings` of 0 is message passing, with the node as its only unit.
+
     Every node is a unit of activation 1 (0 if the graph has no such node), whose logits are W h_i. They tell at which
     nodes the score arises; what they depend on is the part of the graph around the node that `layers` rounds of
     messages reach. Removing a unit holds the states of the others; removing a node from the graph changes them.
@@ -43,6 +46,7 @@ class SumGIN(NodeSum):
     Args:
         domain: what inputs and outputs mean (`data.domain`): graphs.
         backbone: options of `zoo.networks.gin.GIN`: width, layers, dropout.
+        rings: distance from the node that is asked about up to which nodes count; not used where graphs are.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, head.
 
     Raises:
@@ -56,9 +60,10 @@ class SumGIN(NodeSum):
         self,
         domain: dict[str, Any] | Domain,
         backbone: dict[str, Any] | None = None,
+        rings: int = 1,
         recipe: Recipe | None = None,
     ) -> None:
-        super().__init__(domain, recipe, backbone)
+        super().__init__(domain, recipe, backbone, rings=rings)
         self.keep_arguments(locals())
 
     def evidence(self, x: Tensor) -> Evidence:

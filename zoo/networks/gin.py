@@ -19,7 +19,7 @@ class GIN(Encoder):
 
         h_i = W x_i + b                                    (D)
         h_i ← ReLU(MLP(h_i + Σ_j a_ij h_j))                `layers` times; a_ij = 1 without gates
-        z = Σ_i h_i                                        (D), the vector of the graph
+        z = Σ_i h_i                                        (D), the vector of the graph; h_0 where node 0 is asked about
 
     MLP is linear, batch norm, ReLU, linear. With features e of edges a message is ReLU(h_j + V e_ij) instead of h_j.
 
@@ -74,6 +74,10 @@ class GIN(Encoder):
             h = self.dropout(layer(h + aggregate(h, batch, gates, edges)))
         return h
 
+    def vectors(self, batch: GraphBatch, gates: Tensor | None = None) -> Tensor:
+        """Vectors z (B, D) of the graphs; see `nodes`."""
+        states = self.nodes(batch, gates)
+        return batch.pool(states) if self.domain.radius is None else batch.centres(states)
+
     def forward(self, x: Tensor) -> Tensor:
-        batch = GraphBatch.of(x, self.domain)
-        return self.after(batch.pool(self.nodes(batch)))
+        return self.after(self.vectors(GraphBatch.of(x, self.domain)))

@@ -84,6 +84,23 @@ class GraphBatch:
         values = values if self.present is None else values * self.present[:, None]
         return values.new_zeros(self.size[0], values.shape[1]).index_add(0, self.row, values)
 
+    def centres(self, values: Tensor) -> Tensor:
+        """Values (N, D) of the first node of each input, the one that is asked about: (B, D); 0 where it is absent."""
+        return self.per_node(values)[:, 0]
+
+    def distances(self, most: int) -> Tensor:
+        """(N,) number of edges from the first node of each input, in any direction; `most` + 1 beyond `most`."""
+        a, b = self.ends
+        reached = (self.slot == self.row * self.size[1]).to(self.features.dtype)
+        reached = reached if self.present is None else reached * self.present
+        found = torch.where(reached > 0, 0, most + 1)
+        for d in range(1, most + 1):
+            there, back = (reached[one] if self.joins is None else reached[one] * self.joins for one in (a, b))
+            reached = reached + torch.zeros_like(reached).index_add(0, b, there).index_add(0, a, back)
+            reached = (reached > 0).to(reached.dtype)
+            found = torch.where((reached > 0) & (found > most), d, found)
+        return found
+
     def normalise_edges(self, values: Tensor, epsilon: float = 1e-5) -> Tensor:
         """Values (E, D) of edges with mean 0 and variance 1 over the edges of each input; 0 for a single edge."""
         rows, m = self.size[0], self.size[2]

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from zoo.core.explanation import Explanation
 from zoo.domain import GraphDomain
+from zoo.domain.graph import Graph
 from zoo.views.graph_layout import layout
 from zoo.views.markup import escape
 from zoo.views.molecule import atom_places, bond_orders, strokes
@@ -11,6 +12,7 @@ from zoo.views.molecule import atom_places, bond_orders, strokes
 SIDE, MARGIN, RADIUS = 420, 22, 9  # of the drawing, around it, and of a node
 LARGEST = 250  # nodes that are drawn
 NAMED = 60  # nodes up to which all names are drawn; of larger graphs those of the strongest
+NEAREST = 80  # nodes that are drawn of larger surroundings of a node that is asked about
 STRONG = 12  # nodes that are named in larger graphs
 FAINTEST = 0.12  # opacity of an edge that is not used
 
@@ -26,6 +28,7 @@ def graph_drawing(one: Explanation, domain: GraphDomain, label: str) -> str:
     assert one.inputs is not None
     text = one.texts[0] if one.texts else ""
     graph = domain.graph(one.inputs[0], text)
+    graph, left_out = _nearest(graph) if domain.radius is not None else (graph, 0)
     names, count = graph.names, len(graph.names)
     if not 0 < count <= LARGEST:
         return f"<p class='note'>A graph of {count} nodes and {len(graph.ends)} edges; up to {LARGEST} are drawn.</p>"
@@ -42,11 +45,32 @@ def graph_drawing(one: Explanation, domain: GraphDomain, label: str) -> str:
     )
     most, exact = max(map(abs, shown)) or 1.0, of_nodes(one) or "by node" in one.details
     named = sorted(range(count), key=lambda i: -abs(shown[i]))[: count if count <= NAMED else STRONG]
-    nodes = "".join(_node(places[i], shown[i], most, names[i], i in named, values is not None) for i in range(count))
+    asked = 0 if domain.radius is not None else -1
+    nodes = "".join(
+        _node(places[i], shown[i], most, names[i], i in named, values is not None, graph.nodes[i] == asked)
+        for i in range(count)
+    )
     return (
         f"<svg class='graph' viewBox='0 {top:.1f} {SIDE} {below - top:.1f}' role='img' aria-label='{label}'>"
-        f"{edges}{nodes}</svg>{_caption(values, used, exact)}"
+        f"{edges}{nodes}</svg>{_caption(values, used, exact, asked == 0, left_out)}"
     )
+
+
+def _nearest(graph: Graph) -> tuple[Graph, int]:
+    """The part of a large graph that is nearest to node 0: the first nodes; and how many are left out."""
+    count = len(graph.names)
+    if count <= LARGEST and len(graph.ends) <= LARGEST:
+        return graph, 0
+    kept = [j for j, ends in enumerate(graph.ends) if max(ends) < NEAREST]
+    part = Graph(
+        graph.names[:NEAREST],
+        graph.nodes[:NEAREST],
+        graph.features[:NEAREST],
+        tuple(graph.edges[j] for j in kept),
+        tuple(graph.ends[j] for j in kept),
+        graph.attributes[kept],
+    )
+    return part, count - len(part.names)
 
 
 def node_values(one: Explanation, domain: GraphDomain) -> Tensor | None:
@@ -86,7 +110,7 @@ def _edge(start: list[float], end: list[float], used: float, name: str, order: s
     )
 
 
-def _node(place: list[float], value: float, most: float, name: str, named: bool, known: bool) -> str:
+def _node(place: list[float], value: float, most: float, name: str, named: bool, known: bool, asked: bool) -> str:
     """A circle if the value is positive or not known, a square if it is negative; the fuller, the larger the value."""
     x, y = place
     side = "up" if value > 0 else "down" if value < 0 else "none"
@@ -98,12 +122,16 @@ def _node(place: list[float], value: float, most: float, name: str, named: bool,
         mark = f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{RADIUS}' {fill}/>"
     text = f"<text x='{x:.1f}' y='{y + 3.5:.1f}'>{escape(name[:6])}</text>" if named else ""
     tip = f"{escape(name)}: {value:+.3g}" if known else escape(name)
+    tip += " (asked about)" if asked else ""
     ground = f"<circle class='ground' cx='{x:.1f}' cy='{y:.1f}' r='{RADIUS}'/>"  # hides the ends of edges
+    ground += f"<circle class='asked' cx='{x:.1f}' cy='{y:.1f}' r='{RADIUS + 4}'/>" if asked else ""
     return f"<g class='{side}'><title>{tip}</title>{ground}{mark}{text}</g>"
 
 
-def _caption(values: Tensor | None, used: Tensor | None, exact: bool) -> str:
-    parts = []
+def _caption(values: Tensor | None, used: Tensor | None, exact: bool, asked: bool, left_out: int) -> str:
+    parts = ["The node in a second circle is asked about."] if asked else []
+    if left_out:
+        parts.append(f"The {NEAREST} nodes nearest to it are drawn; {left_out} more are not.")
     if values is not None:
         parts.append("Circles support the answer, squares oppose it; the fuller, the larger the contribution.")
     if values is not None and not exact:

@@ -20,6 +20,8 @@ def name_of(term: Term, one: Explanation) -> str:
     if isinstance(domain, GraphDomain) and one.inputs is not None and term.unit.kind == "node":
         graph = domain.graph(one.inputs[0], one.texts[0] if one.texts else "")
         named = dict(zip(graph.nodes, graph.names, strict=True)).get(term.index, str(term.index))
+        if domain.radius is not None:
+            return f"node {named}{'' if term.index else ' (asked about)'}"
         return name if named == str(term.index) else f"{name}: {named}"
     if not isinstance(domain, TableDomain) or one.inputs is None or one.support is None:
         return name

@@ -57,6 +57,7 @@ overflow:auto}
 .zoo .graph svg{display:block;width:100%}
 .zoo .graph line{stroke:var(--ink)}
 .zoo .graph .ground{fill:var(--paper);stroke:none}
+.zoo .graph .asked{fill:none;stroke:var(--ink);stroke-width:2.4px}
 .zoo .graph g{fill:var(--soft);stroke:var(--soft);stroke-width:1.5px}
 .zoo .graph .up{fill:var(--up);stroke:var(--up)}
 .zoo .graph .down{fill:var(--down);stroke:var(--down)}

@@ -92,8 +92,8 @@ class GraphData(DataModule):
         every = [graph for part in self.splits.values() for graph in part.graphs]
         train = self.splits["train"].graphs
         names = self.splits["train"].names
-        nodes = _scaled([graph.nodes for graph in train], names, "node", self.categories)
-        edges = _scaled([graph.edges for graph in train], names, "edge", self.categories)
+        nodes = scaled_columns([graph.nodes for graph in train], names, "node", self.categories)
+        edges = scaled_columns([graph.edges for graph in train], names, "edge", self.categories)
         most = max(len({(a, b) if self.directed else (min(a, b), max(a, b)) for a, b in g.ends}) for g in every)
         return GraphDomain(
             classes=self.classes,
@@ -147,7 +147,7 @@ def columns_of(rows: Iterable[Features], what: str, categories: Sequence[str] = 
     return tuple(columns)
 
 
-def _scaled(
+def scaled_columns(
     graphs: Sequence[Sequence[Features]], names: Sequence[str], what: str, categories: Sequence[str]
 ) -> tuple[tuple[Any, ...], ...]:
     """Names of the columns, their means and their standard deviations; 0 and 1 of categories."""

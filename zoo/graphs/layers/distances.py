@@ -1,7 +1,7 @@
 """How many nodes are how far from each node: all that a model of distances needs to know of the edges."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.domain import GraphDomain
 from zoo.networks.graph_batch import GraphBatch
@@ -42,6 +42,16 @@ def distance_counts(batch: GraphBatch, furthest: int) -> Tensor:
         reached = reached + front
     found += [torch.zeros_like(found[0])] * (furthest + 1 - len(found))
     return torch.stack(found, 1)
+
+
+def centre_counts(batch: GraphBatch, furthest: int) -> Tensor:
+    """(N, D) for each node j and d = 0 … D - 1: [d_0j = d] / #_0(d), of the distances from the first node of an input.
+
+    See `distance_counts`, of which this is the term of one node i.
+    """
+    at = nn.functional.one_hot(batch.distances(furthest), furthest + 2)[:, :-1].to(batch.features)
+    at = at if batch.present is None else at * batch.present[:, None]
+    return at / batch.pool(at).clamp_min(1).index_select(0, batch.row)
 
 
 class Counts:

@@ -96,10 +96,10 @@ def update_edge_metrics(
         split: "val" or "test".
         values: (B, m) by which edges are ranked.
         present: (B, m) 1, or 0 for absent edges.
-        regions: (B, R, n + m), 1 for the nodes and edges that matter.
+        regions: (B, R, n + m), 1 for the nodes and edges that matter; rows without such an edge do not count.
     """
     edges = regions[..., regions.shape[-1] - values.shape[1] :].amax(1)  # (B, m)
-    labels = edges.float().masked_fill(present == 0, torch.nan)
+    labels = edges.float().masked_fill((present == 0) | (edges.amax(1, keepdim=True) == 0), torch.nan)
     own, ranked = cast(nn.ModuleDict, metrics[f"{split}_edges"]), values.detach()
     pooled, each = cast(PooledEdgeAUC, own["edge_auc"]), cast(GraphEdgeAUC, own["edge_auc_by_graph"])
     pooled.update(ranked.flatten()[:, None], labels.flatten()[:, None])

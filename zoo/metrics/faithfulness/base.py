@@ -17,6 +17,7 @@ REQUIREMENTS: dict[str, tuple[str, Callable[[Subject], bool]]] = {
     "classes": ("at least two classes", lambda s: s.domain.task == "classification" and len(s.domain.classes) > 1),
     "concepts": ("units that are annotated concepts", lambda s: hasattr(s.model, "annotated")),
     "graphs": ("a model of graphs", lambda s: s.domain.modality == "graph"),
+    "whole graphs": ("questions about graphs", lambda s: getattr(s.domain, "radius", None) is None),
     "continuous": (
         "continuous inputs; tokens, nodes and edges are discrete",
         lambda s: s.domain.modality not in ("text", "code", "graph"),

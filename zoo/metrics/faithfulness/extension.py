@@ -55,7 +55,7 @@ class Extension(FaithfulnessMetric):
         Column("stays, random edges"),
         Column("follows, random edges"),
     )
-    needs = ("graphs", "classes", "support")
+    needs = ("graphs", "whole graphs", "classes", "support")
 
     def __init__(self, subject: Subject, reference: Tensor, share: float = SHARE, seed: int = 0) -> None:
         super().__init__()

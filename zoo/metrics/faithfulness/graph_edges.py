@@ -60,12 +60,15 @@ def edge_scores(case: Case) -> Tensor:
 
 
 def edge_labels(case: Case) -> Tensor | None:
-    """(B, m) 1 for edges in the ground-truth regions, 0 for others, NaN for absent ones; None if they are unknown."""
+    """(B, m) 1 for edges in the ground-truth regions, 0 for others; None if they are unknown.
+
+    NaN for absent edges, and for all edges of a row without an edge in its regions, whose evidence is not known.
+    """
     if case.regions is None:
         return None
     domain = graphs_of(case.domain)
     relevant = (case.regions.amax(1)[:, domain.nodes :] > 0).double()
-    return relevant.masked_fill(~edges_of(case.x, domain)[0], torch.nan)
+    return relevant.masked_fill(~edges_of(case.x, domain)[0] | (relevant.amax(1, keepdim=True) == 0), torch.nan)
 
 
 def top_edges(scores: Tensor, present: Tensor, ids: Tensor, share: float = SHARE, seed: int = 0) -> Tensor:
@@ -101,6 +104,11 @@ def nodes_at(edges: Tensor, ends: Tensor, nodes: int) -> Tensor:
 
 
 def subgraph(x: Tensor, edges: Tensor, domain: GraphDomain) -> Tensor:
-    """Inputs (B, n + m, W) with the edges (B, m) bool and the nodes that they join; all else is removed."""
+    """Inputs (B, n + m, W) with the edges (B, m) bool and the nodes that they join; all else is removed.
+
+    A node that is asked about stays.
+    """
     kept = torch.cat([nodes_at(edges, edges_of(x, domain)[1], domain.nodes), edges], 1)
+    if domain.radius is not None:
+        kept[:, 0] = True
     return torch.where(kept[..., None], x, 0.0)

@@ -1,0 +1,98 @@
+"""Questions about nodes: accuracy, and whether explanations find the evidence. `python -m benchmarks.graph_nodes`.
+
+Trains models with `train.py fit` on networks whose evidence is known, and measures them on the test nodes. Finished
+runs and measurements are kept: an interrupted command resumes. Writes benchmarks/GRAPH_NODES.md and .json.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import zoo
+from benchmarks.graphs import ready, train
+from benchmarks.graphs_page import spread
+from zoo.data.base.module import DataModule
+from zoo.metrics.faithfulness.graph_edges import edge_labels, edge_scores
+from zoo.metrics.faithfulness.rows import NumberedBatches
+from zoo.metrics.faithfulness.subject import Case, Subject
+from zoo.utils.functional import area_under_roc
+
+HERE = Path(__file__).parent
+RECORD = HERE / "GRAPH_NODES.json"
+MODELS = {  # configs of Tree-Cycles, in configs/graphs
+    "SumGIN": "sum_gin_tree_cycles",
+    "GNAN": "gnan_tree_cycles",
+    "GSAT": "gsat_tree_cycles",
+}
+WORLDS = {"BA-Shapes": "BAShapes", "Tree-Cycles": "TreeCycles", "Infection": "Infection"}
+CHANGES = {"BA-Shapes": {"data.init_args.batch_size": "32"}}  # of a world, for all models
+COLUMNS = (("accuracy", "accuracy", 100), ("edge AUC", "edge_auc", 1), ("by node", "edge_auc_by_node", 1))
+ABOUT = """Mean over training seeds, with the standard deviation where there are several; accuracy in %. A seed draws
+the network, its split, and the training. An input is the part of a network around a node. *Edge AUC*: area under the
+ROC curve of the scores of edges by those that make the class, over the edges of all test nodes whose evidence is known
+(nodes of houses, of rings, and with a single shortest path from an infected node), and, *by node*, as a mean over these
+nodes. Scores of edges: gates of models that have some, else what the contributions say, see `edge_scores` in
+`zoo.metrics.faithfulness.graph_edges`; a high area does not show that a model uses these edges."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS), metavar="NAME")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME")
+    parser.add_argument("--runs", type=Path, default=Path("runs/graph_nodes"), help="folder of the trained models")
+    options = parser.parse_args()
+    record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    for seed in options.seeds:
+        for world in options.worlds:
+            for model in options.models:
+                key = f"{world}, {model}, seed {seed}"
+                if key in record:
+                    continue
+                folder = options.runs / key.replace(", ", "_").replace(" ", "")
+                changes = {"data.class_path": WORLDS[world], "data.init_args.seed": str(seed)} | CHANGES.get(world, {})
+                train(folder, MODELS[model], changes, seed, key)
+                record[key] = measured(Subject(zoo.load(folder / "checkpoint")), ready(folder))
+                RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+                (HERE / "GRAPH_NODES.md").write_text(page(record), encoding="utf-8")
+                print(f"{key}: {record[key]}", flush=True)
+    return 0
+
+
+def measured(subject: Subject, data: DataModule) -> dict[str, float]:
+    """Accuracy and areas on the test nodes."""
+    right, rows, scores, labels = 0, 0, [], []
+    for batch in NumberedBatches(data.test_dataset(), None, data.batch_size):
+        case = Case(subject, batch["input"], batch["ids"], regions=batch["regions"])
+        known = edge_labels(case)
+        assert known is not None
+        right += int((case.explanation.scores.argmax(1) == batch["target"]).sum())
+        rows += len(case)
+        scores.append(edge_scores(case))
+        labels.append(known)
+    score, label = torch.cat(scores), torch.cat(labels)
+    pooled = area_under_roc(score.flatten()[:, None], label.flatten()[:, None])
+    by_node = area_under_roc(score.T, label.T)
+    return {"accuracy": right / rows, "edge_auc": float(pooled), "edge_auc_by_node": float(by_node.nanmean())}
+
+
+def page(record: dict[str, dict[str, float]]) -> str:
+    """The Markdown page of measurements by "world, model, seed N"."""
+    parts = ["# Graphs: questions about nodes", ABOUT]
+    for world in WORLDS:
+        lines = [f"| model | seeds | {' | '.join(heading for heading, _, _ in COLUMNS)} |", "|---|---:|---:|---:|---:|"]
+        for model in MODELS:
+            runs = [found for key, found in record.items() if key.startswith(f"{world}, {model}, ")]
+            if runs:
+                cells = [spread([run[key] for run in runs], factor) for _, key, factor in COLUMNS]
+                lines.append(f"| {model} | {len(runs)} | {' | '.join(cells)} |")
+        parts += [f"## {world}", "\n".join(lines)]
+    return "\n\n".join([*parts, "Created by `python -m benchmarks.graph_nodes`."]) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
