@@ -99,7 +99,7 @@ def _measure(
         except (RuntimeError, ValueError) as error:
             print(f"{name} {seed} {task}: no circuit ({error})", flush=True)
             continue
-        print(f"{name} {seed} {task}: {write(circuit, model.domain, folder)}", flush=True)
+        print(f"{name} {seed} {task}: {write(model, circuit, windows, folder)}", flush=True)
         record["tasks"][task] = dict(circuit.report)
     return record
 

@@ -15,7 +15,7 @@ from zoo.circuits.network.circuit import Circuit
 from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.cli.arguments import CommandParser, positive
 from zoo.cli.checkpoint_data import default_device
-from zoo.cli.prune import token_pairs
+from zoo.cli.circuit import token_pairs
 from zoo.data.synthetic.code_tasks import find_task
 from zoo.domain import CodeDomain
 from zoo.utils.printable import printable

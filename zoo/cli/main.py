@@ -37,6 +37,9 @@ COMMANDS = {
     "evaluate": Command("zoo.cli.evaluate", "evaluate", "run metrics on a checkpoint"),
     "leaderboard": Command("zoo.cli.leaderboard", "leaderboard", "compare trained models on the same data"),
     "prune": Command("zoo.cli.prune", "prune_tasks", "find the circuits of tasks in a sparse transformer"),
+    "circuit": Command(
+        "zoo.cli.circuit", "write_circuit_pages", "write the page of a circuit, which runs in a browser"
+    ),
     "interchange": Command("zoo.cli.interchange", "interchange_nodes", "swap nodes between the two prompts of a task"),
     "remove-prototypes": Command(
         "zoo.cli.remove_prototypes", "remove_prototypes", "remove prototypes from a model and refit its head"

@@ -1,32 +1,31 @@
-"""`train.py prune`: finds the circuits of tasks in a weight-sparse transformer, and draws them."""
+"""`train.py prune`: finds the circuits of tasks in a weight-sparse transformer, and writes their pages."""
 
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import zoo
 from zoo.checkpoints.pretrained import find
 from zoo.checkpoints.shipped import ROOTS
+from zoo.circuits.analysis.contexts import contexts_path, measure_contexts
 from zoo.circuits.analysis.controls import controls
 from zoo.circuits.analysis.mask_search import Pruning
 from zoo.circuits.analysis.pruning import prune
-from zoo.circuits.analysis.token_pair_task import TokenPairTask
 from zoo.circuits.network.circuit import Circuit
 from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.cli.arguments import CommandParser, positive
-from zoo.cli.checkpoint_data import data_of, default_device, require_same_domain
+from zoo.cli.checkpoint_data import default_device
+from zoo.cli.circuit import held_out_of, token_pairs, training_windows, write_page
 from zoo.data.synthetic.code_tasks import Task, encode, find_task, tasks
-from zoo.domain import CodeDomain, Domain
+from zoo.domain import CodeDomain
 from zoo.training.projection_set import ProjectionSet
-from zoo.utils.atomic import write_text
 from zoo.utils.printable import printable
-from zoo.views.circuit_page import circuit_page
 
 
 def prune_tasks(arguments: list[str]) -> int:
-    """Finds the circuit of each task, and writes it as .safetensors, .json and a page that draws it.
+    """Finds the circuit of each task, and writes it as .safetensors, .json and a page (see `train.py circuit`).
 
     A task that the model does not solve has no circuit; the exit code is then 1.
     """
@@ -40,7 +39,10 @@ def prune_tasks(arguments: list[str]) -> int:
     place = Path(options.checkpoint.name) if options.checkpoint.parent in ROOTS else options.checkpoint
     folder = options.output or Path(f"{place}-circuits")
     folder.mkdir(parents=True, exist_ok=True)
-    windows = None if options.no_controls else training_windows(model, options.checkpoint, options.config)
+    advice = ("Or skip all controls with --no-controls.",)
+    windows = None
+    if not options.no_controls:
+        windows = training_windows(model, options.checkpoint, options.config, "prune", advice)
     failed = 0
     for task in chosen:
         start = time.perf_counter()
@@ -50,7 +52,7 @@ def prune_tasks(arguments: list[str]) -> int:
             print(f"{task.name}: no circuit. {printable(error)}")
             failed += 1
             continue
-        path = write(circuit, cast(CodeDomain, model.domain), folder)
+        path = write(model, circuit, windows, folder)
         report, took = circuit.report, time.perf_counter() - start
         print(f"{task.name}: {report['nodes']} nodes, {report['edges']} edges in {took:.0f} s -> {printable(path)}")
         print("\n".join(scores_lines(report)))
@@ -90,7 +92,7 @@ def search(
     assert isinstance(domain, CodeDomain)
     train, held_out = (token_pairs(task, domain, pairs, split, how.seed) for split in ("train", "held_out"))
     circuit = prune(model, task.name, train, held_out, how, quiet)
-    report: dict[str, Any] = {**circuit.report, "description": task.description}
+    report: dict[str, Any] = {**circuit.report, "description": task.description, "seed": how.seed}
     report["comparison"] = encode(task, domain, 1, "train", how.seed).comparison
     if tested:
         nonsense = (
@@ -101,38 +103,15 @@ def search(
     return replace(circuit, report=report)
 
 
-def write(circuit: Circuit, domain: Domain, folder: Path) -> Path:
-    """Saves a circuit under the name of its task and draws it; returns the path of the page."""
-    assert isinstance(domain, CodeDomain)
-    circuit.save(folder / circuit.task)
-    samples = [domain.tokens(row) for row in circuit.samples[:2]]
-    page = circuit_page(circuit.to_dict(), samples, circuit.activations[:2].tolist())
-    path = folder / f"{circuit.task}.html"
-    write_text(path, page)
-    return path
-
-
-def token_pairs(
-    task: Task, domain: CodeDomain, pairs: int, split: str, seed: int, nonsense: bool = False
-) -> TokenPairTask:
-    """Pairs of prompts of a split, "train" or "held_out"; with random answers for the control."""
-    found = encode(task, domain, pairs, split, seed, nonsense=nonsense)
-    return TokenPairTask.of_pairs(found.prompts, found.answers)
-
-
-def training_windows(model: SparseTransformer, checkpoint: Path, config: Path | None) -> ProjectionSet:
-    """The training windows of a checkpoint, which the control with shuffled weights needs.
-
-    Raises:
-        FileNotFoundError: its data is unknown.
-        ValueError: the data have other tokens than the model.
-    """
-    try:
-        data = data_of(checkpoint, config, [], "prune")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error} Or skip all controls with --no-controls.") from error
-    require_same_domain(model, data, f"prune {checkpoint}")
-    return ProjectionSet(data.projection_dataset(), device=model.device)
+def write(model: SparseTransformer, circuit: Circuit, windows: ProjectionSet | None, folder: Path) -> Path:
+    """Saves a circuit, with contexts if there are `windows`, and its page; returns the path of the page."""
+    file = folder / circuit.task
+    circuit.save(file)
+    contexts_path(file).unlink(missing_ok=True)  # those of an earlier circuit
+    contexts = None if windows is None else measure_contexts(model, circuit, windows)
+    if contexts is not None:
+        contexts.save(contexts_path(file))
+    return write_page(model, circuit, contexts, held_out_of(circuit, model), folder)
 
 
 def make_parser() -> CommandParser:

@@ -14,6 +14,7 @@ import zoo
 from zoo.checkpoints.config_file import read_config
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
+from zoo.cli.circuit_files import circuits_of
 from zoo.core import registry
 from zoo.core.curves import HasCurves
 from zoo.core.distance_functions import HasDistanceFunctions
@@ -26,7 +27,7 @@ from zoo.utils.atomic import write_text
 from zoo.utils.printable import printable
 from zoo.views.additive.model_page import curves_page
 from zoo.views.additive.shown import known
-from zoo.views.circuit import graph
+from zoo.views.circuits.graph import graph
 from zoo.views.distances import model_by_distance
 from zoo.views.tree import tree
 from zoo.views.vocabulary import vocabulary_page
@@ -92,9 +93,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = CommandParser("show", show.__doc__)
     parser.add_argument("--checkpoint", required=True, type=find, help="name or folder of a checkpoint")
     parser.add_argument("--output", default=Path("model.html"), type=Path, help="HTML file (default: model.html)")
-    parser.add_argument(
-        "--circuit", nargs="+", type=Path, help="circuits to draw (default: those in CHECKPOINT-circuits)"
-    )
+    parser.add_argument("--circuit", nargs="+", type=Path, help="circuits to draw (default: those of the checkpoint)")
     parser.add_argument("--images", nargs="+", metavar="FILE|FOLDER", help="show the top-activating of these images")
     parser.add_argument("--limit", type=positive, default=1000, help="maximum number of images (default: 1000)")
     options = parser.parse(arguments)
@@ -134,7 +133,7 @@ def drawings(model: SelfInterpretable, checkpoint: Path, chosen: Sequence[Path] 
     from zoo.circuits.sparse_transformer import SparseTransformer
 
     assert isinstance(model, SparseTransformer)
-    files = chosen or sorted(checkpoint.with_name(f"{checkpoint.name}-circuits").glob("*.safetensors"))
+    files = chosen or circuits_of(checkpoint)
     drawn = []
     for file in files:
         circuit = Circuit.load(file)

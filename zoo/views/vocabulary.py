@@ -10,7 +10,7 @@ from zoo.domain import Column, Domain
 from zoo.views.additive.drawing import LOOK as CHARTS
 from zoo.views.additive.drawing import drawing
 from zoo.views.additive.shown import Shown, contribution_of
-from zoo.views.circuit import LOOK as GRAPH
+from zoo.views.circuits.graph import LOOK as GRAPH
 from zoo.views.distances import LOOK as DISTANCES
 from zoo.views.document import document
 from zoo.views.markup import escape

@@ -30,12 +30,13 @@ LOOK = (
 )
 
 
-def graph(nodes: Sequence[Mapping[str, Any]], edges: Sequence[Mapping[str, Any]]) -> str:
+def graph(nodes: Sequence[Mapping[str, Any]], edges: Sequence[Mapping[str, Any]], live: bool = False) -> str:
     """An SVG: nodes in columns in the order of the computation, weights as lines, the residual stream dotted.
 
     Args:
         nodes: each with "layer", "site", "index" and "effect".
         edges: each with "from" and "to" (positions among the nodes), "weight" and "effect".
+        live: mark nodes and lines for the script of a page; the nodes are then buttons.
     """
     columns = _columns(nodes)
     place = _places(nodes, edges, columns)
@@ -49,17 +50,23 @@ def graph(nodes: Sequence[Mapping[str, Any]], edges: Sequence[Mapping[str, Any]]
     )
     largest = max((abs(n["effect"]) for n in nodes), default=0) or 1
     dots = "".join(
-        f"<g><title>{escape(n['node'])}: removing it changes the task loss by {n['effect']:+.3f}</title>"
+        f"<g{_button(i, n) if live else ''}><title>{escape(n['node'])}: removing "
+        f"it changes the task loss by {n['effect']:+.3f}</title>"
         f"<circle cx='{place[i][0]:.5g}' cy='{place[i][1]:.5g}' r='{RADIUS}' "
         f"style='stroke-width:{1.2 + 2.8 * max(n['effect'], 0) / largest:.3g}px'/>"
         f"<text x='{place[i][0]:.5g}' y='{place[i][1]:.5g}'>{LETTERS.get(n['site'], '')}{n['index']}</text></g>"
         for i, n in enumerate(nodes)
     )
+    role = "group" if live else "img"
     return (
-        f"<svg role='img' aria-label='circuit of {len(nodes)} nodes and {len(edges)} edges' "
+        f"<svg role='{role}' aria-label='circuit of {len(nodes)} nodes and {len(edges)} edges' "
         f"xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' width='{width}'>"
         f"{heads}{''.join(lines)}{dots}</svg>"
     )
+
+
+def _button(i: int, node: Mapping[str, Any]) -> str:
+    return f" data-node='{i}' role='button' tabindex='{0 if i == 0 else -1}' aria-label='{escape(node['node'])}'"
 
 
 def _columns(nodes: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int], list[int]]:
@@ -112,16 +119,19 @@ def _residual(nodes: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
 
 
 def _stream(nodes: Sequence[Mapping[str, Any]], place: Mapping[int, tuple[float, float]]) -> str:
-    return "".join(f"<path class='stream' d='{_curve(place[i], place[j])}'/>" for i, j in _residual(nodes))
+    return "".join(
+        f"<path class='stream' data-stream='{i} {j}' d='{_curve(place[i], place[j])}'/>" for i, j in _residual(nodes)
+    )
 
 
 def _edges(edges: Sequence[Mapping[str, Any]], place: Mapping[int, tuple[float, float]]) -> str:
     largest = max((abs(e["weight"]) for e in edges), default=0) or 1
     return "".join(
-        f"<path class='edge {'up' if e['weight'] > 0 else 'down'}' d='{_curve(place[e['from']], place[e['to']])}' "
+        f"<path class='edge {'up' if e['weight'] > 0 else 'down'}' data-edge='{k}' "
+        f"d='{_curve(place[e['from']], place[e['to']])}' "
         f"style='stroke-width:{0.6 + 2.6 * abs(e['weight']) / largest:.3g}px'>"
         f"<title>weight {e['weight']:+.3f}; removing it changes the task loss by {e['effect']:+.3f}</title></path>"
-        for e in edges
+        for k, e in enumerate(edges)
     )
 
 
