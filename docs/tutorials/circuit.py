@@ -112,5 +112,89 @@ for name, within in (("circuit", circuit), ("complete network", None)):
 #
 # From the command line, `python train.py prune --checkpoint sparse-idioms --task single_double_quote` also measures
 # controls, each with a verdict (random nodes, half of the other nodes, frozen norms, a nonsense task, shuffled
-# weights), and writes a page with what each node does. `python train.py interchange --checkpoint sparse-idioms
+# weights), and writes the page of the next section. `python train.py interchange --checkpoint sparse-idioms
 # --task single_double_quote` swaps the nodes with the largest effects; `--circuit FILE` does so within a circuit.
+
+# %% [markdown]
+# ## The page of a circuit
+#
+# `python train.py circuit --checkpoint sparse-idioms` writes the page of the circuit that comes with the model (found
+# by `prune --pairs 32 --steps 150 --penalties 3e-3`, whose contexts are stored with it). It is one file that needs no
+# server. On it you type a prompt, and the circuit runs with its own weights beside the complete network; you switch off
+# nodes and see the loss; and each node shows what it reads, what it writes, and where in the corpus it is large. What
+# the page says about this circuit:
+#
+# 1. *Value channel 14 of head 0 in layer 0 tells a single quote from a double one.* Channels 8, 28 and 79, which it
+#    reads, are written by `('` and `')`. It is largest where a single-quoted string opens, negative where one closes.
+# 2. *Key channel 15 draws attention to quotes, key channel 5 away from words.* The query is the same for most words,
+#    and most of the attention goes to the sink, so that the head sums what each quote adds instead of averaging.
+# 3. *Neuron 412 is on inside a single-quoted string.* It reads the sum of the head through channels 3, 88 and 126. It
+#    lowers `")` through channels 122 and 18, and raises `')` through 34 and 85. Without it, the answer is `")`: double
+#    quotes are the default and need no evidence.
+#
+# The experiments behind these sentences, in the circuit:
+
+# %%
+from dataclasses import replace
+
+from zoo.checkpoints.shipped import find_shipped
+from zoo.circuits import Circuit
+
+shipped = Circuit.load(find_shipped("sparse-idioms") / "circuits" / "single_double_quote")
+
+
+def run(prompt, within=shipped):
+    """Logit of ') minus that of "), the tokens, and the values of all sites."""
+    tokens = torch.tensor([model.domain.encode(prompt)])
+    trace = model.network.trace(within and within.ablation(model.network), record=True)
+    with torch.no_grad():
+        logits = model.network.last_logits(tokens, trace)[0]
+    single, double = (logits[model.domain.token(text)] for text in ("')\n", '")\n'))
+    return float(single - double), model.domain.tokens(tokens[0]), trace.values
+
+
+_, tokens, values = run("print('angle')\nprint(\"price")
+print("token     value 14   key 15    key 5")
+for i in (1, 2, 3, 5, 6):
+    row = [float(values[0, site][0, i, channel]) for site, channel in (("attn_v", 14), ("attn_k", 15), ("attn_k", 5))]
+    print(f"{tokens[i]!r:8}" + "".join(f"{value:9.2f}" for value in row))
+
+without = shipped.mask.clone()
+without.view(-1)[shipped.layout.number("layer 0 mlp_neuron 412")] = False
+for prompt in ("print('size word", 'print("size word', "print('angle"):
+    (difference, _, values), (ablated, _, _) = run(prompt), run(prompt, replace(shipped, mask=without))
+    neuron = float(values[0, "mlp_neuron"][0, -1, 412])
+    print(f"{prompt}: neuron 412 is {neuron:.2f}, logit difference {difference:+.2f}, without it {ablated:+.2f}")
+
+effects = dict(zip(shipped.nodes.tolist(), shipped.node_effect.tolist(), strict=True))
+for name in ("attn_v 14", "attn_k 15", "attn_k 5", "attn_out 3", "mlp_neuron 412"):
+    print(f"without {name:14} the held-out loss rises by {effects[shipped.layout.number(f'layer 0 {name}')]:.2f}")
+
+# %% [markdown]
+# ## Predict, then run
+#
+# A story is as good as what it predicts. Three predictions were written down from the page before the prompts were run:
+#
+# | prompt | predicted | found |
+# |---|---|---|
+# | `print('hello world`: words that it never saw | `')` | `')`: right |
+# | `size = {"width": 3, "name": print("title`: `{"` writes channel 28 as `('` does | `')`, fooled | `")`: wrong |
+# | six lines `print('path')`, then `print('title`: closing quotes outweigh opening ones | `")`, fooled | `')`: wrong |
+#
+# The panel of attention shows why. `{"` does add to the sum, but a third of what `('` adds, which is not enough. And
+# the key of `('` is larger than that of `')`, so that a closed string adds to the sum instead of subtracting from it.
+# The story was corrected, and now predicts the opposite error: closed single-quoted strings before a *double*-quoted
+# one add up, so that after six of them the circuit is fooled, but not after one, and not the complete network.
+
+# %%
+for count in (0, 1, 2, 6):
+    prompt = "print('path')\n" * count + 'print("title'
+    (circuit_says, _, values), (network_says, _, _) = run(prompt), run(prompt, None)
+    total = float(values[0, "gathered"][0, -1, 14])
+    answers = ["')" if says > 0 else '")' for says in (circuit_says, network_says)]
+    print(f"{count} closed strings: the head gathers {total:.2f}; circuit {answers[0]}, complete network {answers[1]}")
+
+# %% [markdown]
+# All three came true. They also show what the circuit is not: the complete network has more to go on. The page says so
+# too: the control of frozen norms warns, with an accuracy of 9 % for the worse answer. The 26 nodes suffice for 95 % of
+# the held-out prompts, not for `print('angle` above; the network does not always do it that way.

@@ -60,7 +60,8 @@ def test_logits_and_values_are_those_of_python(tmp_path: Path) -> None:
         trace = network.trace(circuit.ablation(network), record=True)
         with torch.no_grad():
             within, whole = network.last_logits(tokens, trace), network.last_logits(tokens, network.trace())
-        values = torch.cat([trace.values[1, site] for site in network.layout.sizes], -1)[0, -1]
+        sites = (*network.layout.sizes, "gathered")
+        values = torch.cat([trace.values[1, site] for site in sites], -1)[0, -1]
         for complete in (True, False):
             found = plain_network(network, circuit, torch.tensor([4, 5]), complete)
             on = circuit.mask.flatten().int().tolist()
@@ -71,7 +72,8 @@ def test_logits_and_values_are_those_of_python(tmp_path: Path) -> None:
     window.found = {json.dumps(cases)}.map(function (one) {{
       const net = engine.unpack(one.network), runner = engine.create(net), on = Uint8Array.from(one.on);
       const last = runner.run(rows[0], on, one.removed, true).values[1], T = rows[0].length - 1;
-      const sites = ['attn_in', 'attn_q', 'attn_k', 'attn_v', 'attn_out', 'mlp_in', 'mlp_neuron', 'mlp_out'];
+      const sites = ['attn_in', 'attn_q', 'attn_k', 'attn_v', 'attn_out', 'mlp_in', 'mlp_neuron', 'mlp_out',
+        'gathered'];
       return {{
         within: rows.map(function (row) {{ return Array.from(runner.run(row, on, one.removed).logits); }}),
         whole: net.complete && rows.map(function (row) {{ return Array.from(runner.run(row, null, []).logits); }}),

@@ -42,6 +42,24 @@ found.logits = Array.from(circuit.current.logits);
 found.whole = Array.from(circuit.complete(circuit.tokens).logits);
 circuit.read('a b c d e f g h i j k l m n o p q r s t');
 found.problem = text('.problem');
+circuit.read('x = 1');
+found.sums = circuit.data.nodes.map(function (_, i) {
+  circuit.choose(i);
+  const line = Array.from(document.querySelectorAll('#node .listed')).find(function (one) {
+    return one.textContent.includes('add up to');
+  });
+  return line ? line.textContent.replace(/\u2212/g, '-').match(/-?\\d+\\.\\d+/g).map(Number) : null;
+});
+found.added = circuit.data.nodes.map(function (_, i) {
+  circuit.choose(i);
+  return Array.from(document.querySelectorAll('#node .sides section:first-child tr:not(:first-child)'), function (row) {
+    return Number(row.lastChild.textContent.replace('\u2212', '-'));
+  }).reduce(function (a, b) { return a + b; }, 0);
+});
+found.values = circuit.data.nodes.map(function (_, i) {
+  return circuit.value(circuit.current, i, circuit.tokens.length - 1);
+});
+found.gathers = text('.gathers .chips').length;
 found.all = circuit.measure();
 move('edges', circuit.data.edges.length - 3);
 move('least', 2);
@@ -56,14 +74,18 @@ found.weights = Array.from(document.querySelectorAll('#node .sides tr:not(:first
   return [row.querySelector('th').textContent, row.querySelector('td').textContent.replace('\\u2212', '-')];
 });
 found.groups = document.querySelectorAll('#node .group').length;
-document.querySelector('#node input').click();
+document.querySelector('#node [name=ablate]').click();
 found.ablated = circuit.measure();
-document.querySelector('#node input').click();
+document.querySelector('#node [name=ablate]').click();
 dots[1].focus();
 key('ArrowRight');
 found.right = [circuit.node, document.activeElement === dots[circuit.node]];
 key('Enter');
 found.entered = document.activeElement.id;
+document.querySelector('#node [name=whole]').click();
+found.outside = text('#node');
+document.querySelector('#node [name=whole]').click();
+found.within = text('#node');
 found.heads = document.querySelectorAll('#attention option').length;
 document.querySelectorAll('.key')[1].click();
 found.attention = Array.from(document.querySelectorAll('.key'), function (one) { return one.textContent; });
@@ -113,6 +135,13 @@ def test_the_page_does_what_python_does(
     assert found["problem"] == f"The prompt has {len(domain.encode(' '.join('abcdefghijklmnopqrst')))} tokens; " + (
         "the model reads at most 12."
     )
+    for i, sums in enumerate(found["sums"]):
+        if sums is not None:  # the constant, the sum and the value are rounded to two digits
+            assert sums[0] + found["added"][i] == pytest.approx(sums[1], abs=0.02)
+            assert sums[2] == pytest.approx(found["values"][i], abs=0.006)
+    assert sum(sums is not None for sums in found["sums"]) == len({edge["to"] for edge in plain["edges"]})
+    assert found["gathers"] > 0 or not any(node["site"] == "attn_v" for node in plain["nodes"])
+    assert found["within"] != found["outside"]
     for name in ("all", "again"):
         assert found[name] == pytest.approx(circuit.report["circuit"], abs=1e-4)
     assert found["fewer"] == pytest.approx(without(model, circuit, 2, 3), abs=1e-4)

@@ -16,6 +16,7 @@ ATTENTION = """
   }
   const choice = box.querySelector('select'), tokens = box.querySelector('.keys'), arcs = box.querySelector('svg');
   const grid = box.querySelector('.grid'), products = box.querySelector('.products');
+  const gathers = box.querySelector('.gathers');
   let query = -1;  // index of the token that attends; -1: the last one
   heads.forEach(function (pair, key) {
     choice.append(make('option', { value: key }, 'layer ' + pair[0] + ', head ' + pair[1]));
@@ -50,6 +51,7 @@ ATTENTION = """
     lines(row, at);
     matrix(rows, at);
     pairs(layer, head, at, row);
+    values(layer, head, at, row);
   }
   function lines(row, at) {  // arcs from the query to its keys
     const place = Array.from(tokens.children, function (one) {
@@ -130,6 +132,19 @@ ATTENTION = """
     rows.push(line('constant channels', rest), line('score', scores));
     if (net.blocks[layer].sink) rows.push(line('sink', [net.blocks[layer].sink[head]]));
     products.replaceChildren(make('table', { 'class': 'wide' }, [head_].concat(rows)));
+  }
+  function values(layer, head, at, row) {  // what the head gathers: attention times value, summed over all tokens
+    const v = circuit.current.values[layer].attn_v, found = data.nodes.filter(function (node) {
+      return node.layer === layer && node.site === 'attn_v' && Math.floor(node.index / wide) === head;
+    });
+    gathers.hidden = !found.length;
+    gathers.querySelector('.chips').replaceChildren.apply(gathers.querySelector('.chips'), found.map(function (node) {
+      const parts = Array.from(row, function (weight, j) { return weight * v[j][node.index]; });
+      const sum = parts.reduce(function (a, b) { return a + b; }, 0);
+      return make('p', { 'class': 'listed' }, [make('b', {}, 'v ' + node.index + ': ')].concat(
+        parts.map(function (part, j) { return circuit.chip(circuit.tokens[j], part); }),
+        make('b', {}, '= ' + circuit.signed(sum, 2))));
+    }));
   }
   circuit.onchange(function (what) {
     if (what === 'prompt') query = -1;

@@ -125,7 +125,8 @@ const engine = (function () {
     }
 
     // A pass over token numbers. on: for each node 1 if it is not ablated, or null for the complete network.
-    // edges: ablated ones {from, to, weight}. The result has logits of `net.shown`, and if `record` values of nodes.
+    // edges: ablated ones {from, to, weight}. The result has logits of `net.shown`; if `record` it also has the values
+    // of each site, those before AbsTopK and ablation, what attention gathers, and the attention weights.
     function run(tokens, on, edges, record) {
       const T = tokens.length, cuts = sorted(edges || []), values = [], attention = [], kept = net.kept;
       const stream = tokens.map(function (token, t) {
@@ -136,11 +137,13 @@ const engine = (function () {
       });
       function part(values, from) { return values.slice(from, from + d); }
       for (let layer = 0; layer < net.layers; layer++) {
-        const block = net.blocks[layer], at = layer * nodes, means = net.means, here = {};
+        const block = net.blocks[layer], at = layer * nodes, means = net.means, here = { before: {} };
         function place(site) { return at + first[site]; }
         function rows(site) { return means.subarray(place(site), place(site) + size[site]); }
         function gate(site) {
+          if (record) here.before[site] = [];
           return function (x) {
+            if (record) here.before[site].push(x.slice());
             topk(x, 0, x.length, kept[site]);
             ablate(x, x.length, on, place(site));
             return x;
@@ -156,6 +159,7 @@ const engine = (function () {
           here[site] = qkv.map(function (x) { return part(x, i * d); }).map(gate(site));
         });
         const [weights, gathered] = attend(block, here.attn_q, here.attn_k, here.attn_v);
+        here.gathered = gathered;
         const means_of_gathered = net.gathered.subarray(layer * d, (layer + 1) * d);
         here.attn_out = gathered.map(function (x) {
           return product(block.out, x, cuts[layer + 'out'], means_of_gathered);
@@ -164,9 +168,9 @@ const engine = (function () {
         here.mlp_in = stream.map(function (x, t) {
           return read(x, block.mlp_norm, block.mlp_positions, t, kept.mlp_in, on, place('mlp_in'));
         });
-        here.mlp_neuron = here.mlp_in.map(function (x) {
-          return product(block.up, x, cuts[layer + 'up'], rows('mlp_in')).map(gelu);
-        }).map(gate('mlp_neuron'));
+        const sums = here.mlp_in.map(function (x) { return product(block.up, x, cuts[layer + 'up'], rows('mlp_in')); });
+        here.mlp_neuron = sums.map(function (x) { return x.map(gelu); }).map(gate('mlp_neuron'));
+        here.before.mlp_neuron = sums;
         here.mlp_out = here.mlp_neuron.map(function (x) {
           return product(block.down, x, cuts[layer + 'down'], rows('mlp_neuron'));
         }).map(gate('mlp_out'));

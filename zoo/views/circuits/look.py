@@ -68,6 +68,7 @@ border-top:1px solid var(--line)}
 .zoo .arcs{position:relative;width:max-content;max-width:none;padding-top:46px}
 .zoo .arcs svg{position:absolute;left:0;top:0;pointer-events:none}
 .zoo .arcs path{fill:none;stroke:var(--up)}
+.zoo .gathers{margin-top:12px}
 .zoo .keys{display:flex;gap:2px;position:relative}
 .zoo .key{display:flex;flex-direction:column;align-items:center;padding:2px 4px;border-radius:6px;min-width:26px;
 min-height:44px}

@@ -33,12 +33,31 @@ NODE = """
       return sites[nodes[j].site] && nodes[j].index === nodes[i].index && (later ? order > 0 : order < 0);
     });
   }
-  function table(title, rows, last) {
+  function table(title, rows, more) {
     if (!rows.length) return '';
-    const head = make('tr', {}, [make('th', {}, title), make('td', {}, 'weight'), make('td', {}, last)]);
-    return make('table', {}, [head].concat(rows));
+    const head = [title, 'weight', 'loss change if removed'].concat(more).map(function (text, n) {
+      return make(n ? 'td' : 'th', {}, text);
+    });
+    return make('div', { 'class': 'scroll' }, make('table', { 'class': 'wide' }, [make('tr', {}, head)].concat(rows)));
+  }
+  function carried(edge, t) {  // weight times value at a token
+    const from = nodes[edge.from], here = circuit.current.values[from.layer];
+    const site = from.site === 'attn_v' ? 'gathered' : from.site;
+    return edge.weight * here[site][t][from.index];
+  }
+  function sum(i) {  // how the value of a node at the last token comes about
+    const node = nodes[i], t = circuit.tokens.length - 1, before = circuit.current.values[node.layer].before[node.site];
+    if (!before) return '';
+    let rest = before[t][node.index];
+    data.edges.forEach(function (edge, k) { if (edge.to === i && circuit.kept(k)) rest -= carried(edge, t); });
+    const named = node.site === 'mlp_neuron' ? 'before GELU and AbsTopK' : 'before AbsTopK';
+    return make('p', { 'class': 'listed' }, 'At the last token of your prompt: these and a constant of ' +
+      circuit.signed(rest, 2) + ' add up to ' + circuit.signed(before[t][node.index], 2) + ' ' + named +
+      '; the value is ' +
+      circuit.signed(circuit.value(circuit.current, i, t), 2) + '.');
   }
   function edges(i, end, other) {
+    const last = circuit.tokens.length - 1;
     return data.edges.map(function (edge, k) { return [edge, k]; }).filter(function (pair) {
       return pair[0][end] === i;
     }).sort(function (a, b) { return Math.abs(b[0].weight) - Math.abs(a[0].weight); }).map(function (pair) {
@@ -46,7 +65,7 @@ NODE = """
         make('th', { scope: 'row' }, circuit.link(pair[0][other])),
         make('td', { 'class': pair[0].weight < 0 ? 'down' : 'up' }, circuit.signed(pair[0].weight, 3)),
         make('td', {}, circuit.signed(pair[0].effect, 3))
-      ]);
+      ].concat(end === 'to' ? make('td', {}, circuit.signed(carried(pair[0], last), 3)) : []));
     });
   }
   function list(title, parts) {
@@ -55,7 +74,8 @@ NODE = """
   function chips(pairs) { return pairs.map(function (pair) { return circuit.chip(pair[0], pair[1]); }); }
 
   function inputs(i) {
-    const node = nodes[i], found = [table('from', edges(i, 'to', 'from'), 'loss change if removed')];
+    const node = nodes[i], found = [table('from', edges(i, 'to', 'from'), 'adds here')];
+    if (found[0]) found.push(sum(i));
     if (READS[node.site]) {
       found.push(list('Tokens that write channel ' + node.index + ' by their embedding:', chips(node.embeddings)));
       found.push(list('Written before by', same(i, WRITES, false).map(circuit.link)));
@@ -69,7 +89,7 @@ NODE = """
     return found;
   }
   function outputs(i) {
-    const node = nodes[i], found = [table('to', edges(i, 'from', 'to'), 'loss change if removed')];
+    const node = nodes[i], found = [table('to', edges(i, 'from', 'to'), [])];
     if (WRITES[node.site]) {
       found.push(list('Read later by', same(i, READS, true).map(circuit.link)));
       found.push(list('Logits that it moves (for each unit written, before the last norm):', chips(node.logits)));
@@ -109,11 +129,22 @@ NODE = """
   }
   function most(values) { return values.reduce(function (a, b) { return Math.max(a, Math.abs(b)); }, 0); }
 
+  function choice() {  // whose values are shown
+    const box = make('input', { type: 'checkbox', name: 'whole' });
+    box.checked = circuit.whole;
+    box.addEventListener('change', function () {
+      circuit.whole = box.checked;
+      circuit.changed('node');
+      panel.querySelector('[name=whole]').focus();
+    });
+    return make('label', { 'class': 'toggle' }, [box, 'values in the complete network']);
+  }
   function onPrompts(i) {
-    const made = make('section', {}, make('h4', {}, 'On the prompts of the task, in the circuit'));
-    const runs = [[circuit.tokens, circuit.current]].concat(data.prompts.slice(0, 4).map(function (prompt) {
-      return [prompt.tokens, circuit.run(prompt.tokens, true)];
-    }));
+    const made = make('section', {}, make('h4', {}, 'On the prompts of the task'));
+    if (data.network.complete) made.append(choice());
+    const runs = [circuit.tokens].concat(data.prompts.slice(0, 4).map(function (prompt) {
+      return prompt.tokens;
+    })).map(function (numbers) { return [numbers, circuit.recorded(numbers)]; });
     const values = runs.map(function (run) {
       return run[0].map(function (_, t) { return circuit.value(run[1], i, t); });
     });
@@ -156,12 +187,12 @@ NODE = """
   function show() {
     const i = circuit.node, node = nodes[i];
     if (!node) return;
-    const box = make('input', { type: 'checkbox' });
+    const box = make('input', { type: 'checkbox', name: 'ablate' });
     box.checked = !circuit.alive(i);
     box.addEventListener('change', function () {
       if (box.checked) circuit.off.add(i); else circuit.off.delete(i);
       circuit.changed('size');
-      panel.querySelector('input').focus();
+      panel.querySelector('[name=ablate]').focus();
     });
     box.disabled = !circuit.alive(i) && !circuit.off.has(i);
     const head = make('header', {}, [

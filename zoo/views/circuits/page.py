@@ -98,7 +98,8 @@ def _attention() -> str:
         "<section><h4>Products of queries and keys</h4><p class='note'>For the strongest keys: q k / √D of each "
         "channel of the circuit; the other channels are constant.</p>"
         "<div class='scroll products' tabindex='0' role='region' aria-label='products'></div></section></div>"
-        "</article>"
+        "<div class='gathers'><h4>What it gathers</h4><p class='note'>Attention times value, for each value channel "
+        "of the circuit.</p><div class='chips'></div></div></article>"
     )
 
 

@@ -12,7 +12,7 @@ const circuit = (function () {
   const state = {
     data: data, runner: runner, tokens: data.prompts.length ? data.prompts[0].tokens : [2],
     node: strongestOf(data.nodes),
-    answers: null, off: new Set(), least: 0, edges: data.edges.length
+    answers: null, off: new Set(), least: 0, edges: data.edges.length, whole: false
   };
   const byEffect = data.nodes.map(function (_, i) { return i; }).sort(function (a, b) {
     return data.nodes[a].effect - data.nodes[b].effect || a - b;
@@ -42,6 +42,9 @@ const circuit = (function () {
     }));
   };
   state.run = function (tokens, record) { return runner.run(tokens, state.mask(), state.cuts(), record); };
+  state.recorded = function (tokens) {  // a pass whose values are shown
+    return state.whole ? state.complete(tokens) : state.run(tokens, true);
+  };
   state.complete = function (tokens) { return net.complete ? runner.run(tokens, null, [], true) : null; };
   state.logit = function (run, token) { return shown.has(token) ? run.logits[shown.get(token)] : null; };
   state.value = function (run, i, t) {  // of node i of the circuit at a token

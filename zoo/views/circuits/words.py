@@ -51,7 +51,7 @@ def summary(report: Mapping[str, Any]) -> str:
     return (
         f"<h2>{report['nodes']:,} nodes, {report['edges']:,} edges</h2><p class='note'>{size}</p><ul class='said'>"
         f"<li><b>Sufficient?</b> With everything else held at its mean, {circuit['accuracy']:.0%} of the held-out "
-        f"answers are right; the complete network has {whole['accuracy']:.0%}, and guessing 50 %.</li>"
+        f"answers are right; the complete network has {whole['accuracy']:.0%}, and guessing 50%.</li>"
         f"<li><b>Necessary?</b> With only the circuit held at its mean, {without['accuracy']:.0%} are right.</li></ul>"
         "<div class='scroll' tabindex='0' role='region' aria-label='scores'><table class='wide'>"
         "<tr><th></th><td>loss</td><td>accuracy</td><td>of the worse answer</td></tr>"
