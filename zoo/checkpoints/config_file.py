@@ -18,6 +18,7 @@ KEYS = {"format", "model", "arguments", "metrics", "sha256"}
 SHARED = "backbones"  # optional key: frozen backbones that are stored next to the checkpoint
 LONGEST_NAME = 100  # characters of a model's name
 ABOUT = "about"  # optional key: content of the model card
+CERTIFICATE = "certificate"  # optional key: see `zoo.core.certificate`
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def check_content(config: Any, path: Path) -> None:
     Raises:
         ValueError: the content is not that of a checkpoint.
     """
-    if not isinstance(config, dict) or set(config) - {SHARED, ABOUT} != KEYS:
+    if not isinstance(config, dict) or set(config) - {SHARED, ABOUT, CERTIFICATE} != KEYS:
         keys = sorted(str(key)[:40] for key in config)[:12] if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"{path} must have the keys {', '.join(sorted(KEYS))}; got {keys}.")
     if type(config["format"]) is not int or config["format"] not in FORMATS:
@@ -67,8 +68,11 @@ def check_content(config: Any, path: Path) -> None:
     hashed = [WEIGHTS, GOLDEN] if config["format"] in UNHASHED else [WEIGHTS, GOLDEN, CONFIG]
     if not isinstance(config["sha256"], dict) or set(config["sha256"]) != set(hashed):
         raise ValueError(f"{path} must give the SHA-256 of exactly {', '.join(hashed)}.")
-    if any(not isinstance(config.get(key, {}), dict) for key in ("arguments", "metrics", ABOUT)):
-        raise ValueError(f"{path}: 'arguments' and 'metrics' must be mappings, and so must '{ABOUT}', if it is there.")
+    if any(not isinstance(config.get(key, {}), dict) for key in ("arguments", "metrics", ABOUT, CERTIFICATE)):
+        raise ValueError(
+            f"{path}: 'arguments' and 'metrics' must be mappings, and so must '{ABOUT}' and '{CERTIFICATE}', if they "
+            "are there."
+        )
     for key, value in config["metrics"].items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{path}: the metric {key!r:.40} must be a number; got {value!r:.40}.")

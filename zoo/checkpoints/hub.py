@@ -3,13 +3,14 @@
 import tempfile
 from pathlib import Path
 
-from zoo.checkpoints.config_file import ABOUT, CONFIG, GOLDEN, SHARED, WEIGHTS, read_config
+from zoo.checkpoints.config_file import ABOUT, CERTIFICATE, CONFIG, GOLDEN, SHARED, WEIGHTS, read_config
 from zoo.checkpoints.load import load
 from zoo.checkpoints.model_card import CARD
 from zoo.checkpoints.save import save
 from zoo.checkpoints.shipped import list_checkpoints
 from zoo.checkpoints.tensor_files import read_tensors
 from zoo.checkpoints.verify import verify
+from zoo.core.certificate import Certificate
 
 FILES = [CONFIG, WEIGHTS, GOLDEN, CARD]
 
@@ -72,4 +73,12 @@ def self_contained(folder: Path, place: Path) -> Path:
     if SHARED not in config:
         return folder
     golden = read_tensors(folder / GOLDEN)["inputs"]
-    return save(load(folder), place / folder.name, golden=golden, metrics=config["metrics"], about=config.get(ABOUT))
+    known = Certificate.from_dict(config[CERTIFICATE]) if CERTIFICATE in config else None
+    return save(
+        load(folder),
+        place / folder.name,
+        golden=golden,
+        metrics=config["metrics"],
+        about=config.get(ABOUT),
+        certificate=known,
+    )

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from textwrap import indent
 from typing import Any
 
+from zoo.checkpoints.config_file import CERTIFICATE
+from zoo.core.certificate import Certificate
+
 CARD = "README.md"
 TEXTS = (
     "name",
@@ -46,6 +49,7 @@ def render(config: Mapping[str, Any]) -> str:
     if twin := about["twin"]:
         rows.append((f"black-box twin, {main}", f"{twin['value']:.4f} (`{twin['config']}`)"))
     rows += [(key, value if isinstance(value, str) else f"{value:.3g}") for key, value in about["truth"].items()]
+    rows += certified(config)
     rows.append(("training", f"{about['seconds']:,} s on {about['device']}, seed {about['seed']}"))
     table = "\n".join(f"| {key} | {value} |" for key, value in rows)
     return f"""# {about["name"]}
@@ -86,7 +90,10 @@ Licence of the weights: {about["licence"]}
 
 def render_run(config: Mapping[str, Any]) -> str:
     """The card of a checkpoint written by `fit`: results, and how to load it."""
-    rows = "\n".join(f"| test {key} | {value:.4f} |" for key, value in config["metrics"].items())
+    rows = "\n".join(
+        [f"| test {key} | {value:.4f} |" for key, value in config["metrics"].items()]
+        + [f"| {name} | {text} |" for name, text in certified(config)]
+    )
     return f"""# {config["about"]["name"]}
 
 Model `{config["model"]}`, trained by `python train.py fit`.
@@ -103,6 +110,15 @@ model = zoo.load("FOLDER")  # the folder of this file
 |---|---|
 {rows}
 {confused(config["about"][CONFUSIONS])}"""
+
+
+def certified(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The rows about the certificate of a checkpoint; none if it has none.
+
+    Raises:
+        ValueError: the certificate is not valid.
+    """
+    return Certificate.from_dict(config[CERTIFICATE]).lines() if CERTIFICATE in config else []
 
 
 def confused(pairs: Sequence[Mapping[str, Any]] | None) -> str:

@@ -16,6 +16,7 @@ from zoo.checkpoints import model_card, shared_backbone
 from zoo.checkpoints.architecture import check_fit, describe_model
 from zoo.checkpoints.config_file import (
     ABOUT,
+    CERTIFICATE,
     CONFIG,
     FORMATS,
     GOLDEN,
@@ -23,6 +24,7 @@ from zoo.checkpoints.config_file import (
     WEIGHTS,
     backup,
     file_hash,
+    read_config,
     recover,
     write_config,
 )
@@ -30,6 +32,7 @@ from zoo.checkpoints.golden import golden_terms
 from zoo.checkpoints.pictures import without_pictures
 from zoo.checkpoints.tensor_files import described, require_finite
 from zoo.core import registry
+from zoo.core.certificate import Certificate
 from zoo.core.module import SelfInterpretable
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.utils import sparse_tensors
@@ -45,6 +48,7 @@ def save(
     share_backbone: bool = False,
     pictures: bool = True,
     about: Mapping[str, Any] | None = None,
+    certificate: Certificate | None = None,
 ) -> Path:
     """Writes a model to a checkpoint folder. A checkpoint that is there is replaced when the new one is complete.
 
@@ -59,6 +63,7 @@ def save(
             `zoo.checkpoints.shared_backbone`.
         pictures: whether to store images of the training set; without them, units show only the names of the images.
         about: content of the model card besides the metrics, see `zoo.checkpoints.model_card`.
+        certificate: of this model, see `zoo.metrics.certificates`.
 
     Raises:
         ValueError: the model has no frozen backbone to share, or the model card is incomplete; or it could not be
@@ -86,6 +91,8 @@ def save(
         left_out: set[str] = set()
         if share_backbone:
             config[SHARED], left_out = shared_backbone.share(model, folder)
+        if certificate is not None:
+            config[CERTIFICATE] = certificate.to_dict()
         if about is not None:
             config[ABOUT] = {"name": folder.name, **about}
             (fresh / model_card.CARD).write_text(model_card.render(config), encoding="utf-8")
@@ -102,6 +109,27 @@ def save(
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     return folder
+
+
+def attach_certificate(folder: Path, certificate: Certificate) -> None:
+    """Adds a certificate to a checkpoint, or replaces it; a model that is saved anew has none.
+
+    Raises:
+        ValueError: the checkpoint is damaged.
+        OSError: the files could not be written; the checkpoint is unchanged.
+    """
+    recover(folder)
+    config = {**read_config(folder), "format": FORMATS[-1], CERTIFICATE: certificate.to_dict()}
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
+    try:
+        shutil.copytree(folder, fresh, dirs_exist_ok=True)
+        write_config(fresh, {**config, "sha256": {name: config["sha256"][name] for name in (WEIGHTS, GOLDEN)}})
+        if (fresh / model_card.CARD).is_file():
+            (fresh / model_card.CARD).write_text(model_card.render(read_config(fresh)), encoding="utf-8")
+        _replace(folder, fresh)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        recover(folder)
 
 
 def require_replaceable(folder: Path) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,14 +14,16 @@ from tqdm import tqdm
 from zoo.audit.record import Recorder
 from zoo.audit.recorded_input import KEEPS
 from zoo.audit.signature import read_key
-from zoo.checkpoints.config_file import content_hash, file_hash, read_config, recover
+from zoo.checkpoints.config_file import CERTIFICATE, content_hash, file_hash, read_config, recover
 from zoo.checkpoints.load import load
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
 from zoo.cli.explain_each import Fault, Question, guarded
 from zoo.cli.explanation_files import Results, short
 from zoo.cli.explanation_log import ExplanationLog
+from zoo.core.certificate import Certificate
 from zoo.core.curves import HasCurves
+from zoo.core.explanation import Explanation
 from zoo.core.module import SelfInterpretable
 from zoo.core.reference import REFERENCES
 from zoo.domain.inputs import Input, inputs_of, unique_stems
@@ -49,7 +51,8 @@ def explain(arguments: list[str]) -> int:
     identity = identity_of(options)  # before the model is read: should both differ, it is explained again, not never
     model = load(options.checkpoint)
     choose_classes(options, model)
-    question = Question(model, options.target, options.versus, settings, options.reference)
+    remark = None if settings or options.versus else remark_of(options.checkpoint, model)
+    question = Question(model, options.target, options.versus, settings, options.reference, remark)
     files = list(dict.fromkeys(inputs_of(options.input, model.domain)))
     if not files:
         endings = ", ".join(sorted(model.domain.endings))
@@ -72,6 +75,16 @@ def explain(arguments: list[str]) -> int:
     if failed:
         print(f"{failed} of {len(files)} inputs could not be explained.", file=sys.stderr)
     return 1 if failed else 0
+
+
+def remark_of(checkpoint: Path, model: SelfInterpretable) -> Callable[[Explanation], Sequence[str]] | None:
+    """What the certificate of a checkpoint means for an explanation; None if it has none."""
+    plain = read_config(checkpoint).get(CERTIFICATE)
+    if plain is None:
+        return None
+    from zoo.metrics.certificates import Certifier  # here, because few checkpoints need the metrics
+
+    return Certifier(model, Certificate.from_dict(plain)).sentences
 
 
 def identity_of(options: argparse.Namespace) -> dict[str, str]:

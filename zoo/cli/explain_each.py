@@ -35,6 +35,7 @@ class Question:
         versus: the class to compare it with; None for none.
         settings: options of the explanation.
         reference: what contributions are relative to; None for the model's own.
+        remark: gives a text for each row of an explanation, which follows its statement; None for none.
 
     Raises:
         RuntimeError: the model is not ready.
@@ -46,6 +47,7 @@ class Question:
     versus: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     reference: str | None = None
+    remark: Callable[[Explanation], Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         self.model.require_ready()
@@ -61,6 +63,9 @@ class Question:
         """
         x = torch.stack([reading.x for reading in readings])
         told = ask(self.model, x, self.target, self.versus, self.reference, self.settings, every_class, search)
+        if self.remark is not None:
+            said = told.statements or ("",) * len(told)
+            told = replace(told, statements=tuple(map(join, said, self.remark(told))))
         texts = tuple(reading.text for reading in readings)
         return replace(told, texts=texts, warnings=tuple(reading.warnings for reading in readings))
 
@@ -93,6 +98,12 @@ class Question:
         else:
             for one in readings:
                 yield from self._explained([one], every_class, search)
+
+
+def join(statement: str, remark: str) -> str:
+    """A statement, with a full stop, and a remark."""
+    stop = "." if statement and remark and statement[-1] not in ".!?" else ""
+    return f"{statement}{stop} {remark}".strip()
 
 
 def guarded(file: Input, work: Callable[[], T]) -> T | Fault:

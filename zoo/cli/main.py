@@ -35,6 +35,7 @@ COMMANDS = {
     "show": Command("zoo.cli.show", "show", "write a page with all units of a model"),
     "curves": Command("zoo.cli.curves", "curves", "plot the losses and metrics of a run by epoch"),
     "evaluate": Command("zoo.cli.evaluate", "evaluate", "run metrics on a checkpoint"),
+    "certify": Command("zoo.cli.certify", "certify_checkpoint", "bound the errors of explanations on new inputs"),
     "leaderboard": Command("zoo.cli.leaderboard", "leaderboard", "compare trained models on the same data"),
     "prune": Command("zoo.cli.prune", "prune_tasks", "find the circuits of tasks in a sparse transformer"),
     "circuit": Command(
