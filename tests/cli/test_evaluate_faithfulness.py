@@ -1,11 +1,13 @@
 """`train.py evaluate --metrics` and `train.py leaderboard`, from the command line on a tiny world."""
 
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
+from PIL import Image
 
 from zoo.cli.main import main
 
@@ -156,3 +158,20 @@ def test_leaderboard_of_nothing(runs: Path, tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "other.yaml").write_text(yaml.safe_dump({**recipe, "data": other}))
     assert main(["leaderboard", str(runs / "runs"), *out[:-1], str(tmp_path / "other.yaml")]) == 2
     assert "none of the 4 trained models has the classes of" in capsys.readouterr().err
+
+
+def test_certify_and_explain(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    checkpoint = tmp_path / "run" / "checkpoint"
+    shutil.copytree(runs / "runs" / "bagnet_seed0", tmp_path / "run")
+    assert main(["certify", "--checkpoint", str(checkpoint), "--device", "cpu"]) == 0
+    assert "removal of the 3 strongest units: measured within ±" in capsys.readouterr().out
+    picture = tmp_path / "bird.png"
+    Image.new("RGB", (32, 32), "red").save(picture)
+    explained = ["explain", "--checkpoint", str(checkpoint), "--input", str(picture), "--output", str(tmp_path / "out")]
+    assert main(explained) == 0
+    said = json.loads((tmp_path / "out" / "explanations.jsonl").read_text())["statement"]
+    assert said.startswith("By the contributions, the score") and "contain the right class for at least 90%" in said
+    assert "By the contributions" in (tmp_path / "out" / "bird.html").read_text()
+    capsys.readouterr()
+    assert main(["certify", "--checkpoint", str(checkpoint), "--device", "cpu", "--level", "0.99"]) == 2
+    assert "99% of inputs needs at least 99 rows; got 12" in capsys.readouterr().err

@@ -16,10 +16,13 @@ class Bound:
     Attributes:
         width: the difference is at most this in a share `Certificate.level` of the inputs.
         typical: median size of the measured changes, to compare `width` with.
+        constant: the width if the median change were predicted for every input; an explanation that tells something
+            about removals has a smaller `width`.
     """
 
     width: float
     typical: float
+    constant: float
 
 
 @dataclass(frozen=True)
@@ -99,15 +102,20 @@ class Certificate:
     def lines(self) -> list[tuple[str, str]]:
         """What each bound says, as (name, text)."""
         share, rows = f"{self.level:.0%} of inputs", f"{self.rows:,} {SPLIT_NAMES.get(self.split, self.split)} rows"
-        said = [
-            (name, f"measured within ±{bound.width:.3g} of what contributions say for {share}; median change "
-                   f"{bound.typical:.3g} ({rows})")
-            for name, bound in (
-                (f"removal of the {self.units} strongest units", self.strongest),
-                ("removal of a random part", self.regions),
-            )
-            if bound is not None
-        ]  # fmt: skip
+        said = []
+        for name, bound in (
+            (f"removal of the {self.units} strongest units", self.strongest),
+            ("removal of a random part", self.regions),
+        ):
+            if bound is not None:
+                said.append(
+                    (
+                        name,
+                        f"measured within ±{bound.width:.3g} of what contributions say for {share}; the same "
+                        f"prediction for all inputs: ±{bound.constant:.3g}; median change {bound.typical:.3g} "
+                        f"({rows})",
+                    )
+                )
         if self.answers is not None and self.answers.size is None:
             said.append(("covered values", f"within ±{self.answers.threshold:.3g} for {share} ({rows})"))
         elif self.answers is not None:

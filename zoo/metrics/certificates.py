@@ -109,16 +109,11 @@ def _answers(explanation: Explanation, target: Tensor, subject: Subject) -> tupl
     nothing = torch.zeros(len(scores), 0, dtype=torch.float64, device=scores.device)
     if task == "regression":
         return (target.double().view_as(scores) - scores).abs().amax(1), nothing
-    if task != "classification":
+    probability = explanation.probabilities if task == "classification" else None
+    if probability is None:
         return torch.full_like(scores[:, 0], torch.nan), nothing
-    probability = probabilities(explanation)
+    probability = probability.double()
     return 1 - probability.gather(1, target[:, None].long())[:, 0], probability
-
-
-def probabilities(explanation: Explanation) -> Tensor:
-    """(B, C) float64 probabilities of the classes, in the scale of the explanation's scores."""
-    scores = explanation.scores.double()
-    return scores if explanation.space == "probability" else scores.softmax(1)
 
 
 def certify(
@@ -192,7 +187,9 @@ def answer_sets(probability: Tensor, threshold: float) -> Tensor:
 def _bound(errors: Tensor, measured: Tensor, level: float) -> Bound | None:
     if bool(errors.isnan().any()):
         return None
-    return Bound(conformal_quantile(errors, level), float(measured.abs().median()))
+    constant = (measured - measured.median()).abs().amax(1)
+    typical = float(measured.abs().median())
+    return Bound(conformal_quantile(errors, level), typical, conformal_quantile(constant, level))
 
 
 class _Told(Subject):
@@ -233,6 +230,8 @@ class Certifier:
         bound = self.certificate.strongest
         if bound is None or told.inputs is None or told.support is None or told.contributions is None:
             return [""] * len(told)
+        if self.model.reference in told.references:  # by which units were ranked when the bound was measured
+            told = told.relative_to(self.model.reference)
         x = told.inputs
         case = Case(_Told(self.model, told), x, torch.zeros(len(x), dtype=torch.long, device=x.device))
         mask = strongest(case, self.certificate.units)[:, None]
@@ -262,7 +261,9 @@ class Certifier:
             return [""] * len(told)
         if found.size is None:
             return [f"True values are within ±{found.threshold:.3g} for at least {level:.0%} of inputs."] * len(told)
-        sets = answer_sets(probabilities(told), 1 - found.threshold)
+        if told.probabilities is None:
+            return [""] * len(told)
+        sets = answer_sets(told.probabilities.double(), 1 - found.threshold)
         return [self._set(row, told.domain.classes, level) for row in sets]
 
     def _set(self, inside: Tensor, classes: Sequence[str], level: float) -> str:
