@@ -1,9 +1,9 @@
-"""Do certificates cover what they promise, and are those of wrong explanations useless? `python -m benchmarks.certificates`.
+"""Do certificates cover what they promise? Those of wrong explanations? `python -m benchmarks.certificates`.
 
-For each checkpoint and for negative controls of it, on test rows: the removals of what the three strongest units see and
-of a random part, as contributions say and as measured. In 20 random halves, the bound of one half is tried on the other.
-Writes benchmarks/CERTIFICATES.md and .json. With `--attach`, every shipped checkpoint gets the certificate of its
-validation rows.
+For each checkpoint and for negative controls of it, on test rows: the removals of what the three strongest units see
+and of a random part, as contributions say and as measured. In 20 random halves, the bound of one half is tried on the
+other. Writes benchmarks/CERTIFICATES.md and .json. With `--attach`, every shipped checkpoint gets the certificate of
+its validation rows.
 """
 
 import argparse
@@ -45,13 +45,13 @@ NAMES = (
     "gnan-ba2motifs",
     "gsat-ba2motifs",
 )
-ABOUT_PAGE = """Shares in %; widths in units of the score. On test rows, 20 random halves: the bound of one half, tried on the
-other. *Coverage*: removals (or true classes) inside the bound; 90 is promised. *Width*: half-width of the bound for the
-removal of what the three strongest units see, and of a random part of the input; *constant*: the width if the same
-change were predicted for every input, so a bound that is not smaller says that contributions tell nothing about single
-removals. *Controls*: the smallest width among wrong explanations of the same model (monolith, rotated basis, shuffled
-supports, shuffled contributions), relative to the width of the model. A removal is measured with all imputers of the
-modality, and the bound holds for all of them at once."""
+ABOUT_PAGE = """Shares in %; widths in units of the score. On test rows, 20 random halves: the bound of one half,
+tried on the other. *Coverage*: removals (or true classes) inside the bound; 90 is promised. *Width*: half-width of
+the bound for the removal of what the three strongest units see, and of a random part of the input; *constant*: the
+width if the same change were predicted for every input, so a bound that is not smaller says that contributions tell
+nothing about single removals. *Controls*: the smallest width among wrong explanations of the same model (monolith,
+rotated basis, shuffled supports, shuffled contributions), relative to the width of the model. A removal is measured
+with all imputers of the modality, and the bound holds for all of them at once."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -227,12 +227,11 @@ class Certifier:
         return tuple(" ".join(filter(None, pair)) for pair in zip(removals, answers, strict=True))
 
     def _removals(self, told: Explanation) -> list[str]:
-        bound = self.certificate.strongest
-        if bound is None or told.inputs is None or told.support is None or told.contributions is None:
+        bound, x = self.certificate.strongest, told.inputs
+        if bound is None or x is None or told.support is None or told.contributions is None:
             return [""] * len(told)
         if self.model.reference in told.references:  # by which units were ranked when the bound was measured
             told = told.relative_to(self.model.reference)
-        x = told.inputs
         case = Case(_Told(self.model, told), x, torch.zeros(len(x), dtype=torch.long, device=x.device))
         mask = strongest(case, self.certificate.units)[:, None]
         drops = predicted_drops(case, mask, self._blanks(case))[:, 0].tolist()
@@ -266,7 +265,7 @@ class Certifier:
         sets = answer_sets(told.probabilities.double(), 1 - found.threshold)
         return [self._set(row, told.domain.classes, level) for row in sets]
 
-    def _set(self, inside: Tensor, classes: Sequence[str], level: float) -> str:
+    def _set(self, inside: Tensor, classes: tuple[str, ...], level: float) -> str:
         chosen = inside.nonzero()[:, 0].tolist()
         names = ", ".join(classes[i] for i in chosen[:NAMED])
         more = f" and {len(chosen) - NAMED} more" if len(chosen) > NAMED else ""
