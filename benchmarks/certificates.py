@@ -50,8 +50,9 @@ tried on the other. *Coverage*: removals (or true classes) inside the bound; 90 
 the bound for the removal of what the three strongest units see, and of a random part of the input; *constant*: the
 width if the same change were predicted for every input, so a bound that is not smaller says that contributions tell
 nothing about single removals. *Controls*: the smallest width among wrong explanations of the same model (monolith,
-rotated basis, shuffled supports, shuffled contributions), relative to the width of the model. A removal is measured
-with all imputers of the modality, and the bound holds for all of them at once."""
+rotated basis, shuffled supports, shuffled contributions), relative to the width of the model; the monolith is left
+out where its only unit is removed, which is the complete input. Above 1, the bound of the model is narrower. A
+removal is measured with all imputers of the modality, and the bound holds for all of them at once."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -144,7 +145,8 @@ def page(record: dict[str, Any]) -> str:
             if f"{kind} width" not in own:
                 cells += ["n/a"] * len(COLUMNS)
                 continue
-            wrong = [one["found"][c].get(f"{kind} width") for c in SHOWN]
+            shown = SHOWN[1:] if kind == "strongest" else SHOWN
+            wrong = [one["found"][c].get(f"{kind} width") for c in shown]
             factor = min((w for w in wrong if w is not None), default=None)
             width = own[f"{kind} width"]
             cells += [f"{100 * own[f'{kind} coverage']:.1f}", f"{width:.3g}", f"{own[f'{kind} constant']:.3g}"]
@@ -152,7 +154,24 @@ def page(record: dict[str, Any]) -> str:
         known = "answers size" in own
         cells += [f"{100 * own['answers coverage']:.1f}", f"{own['answers size']:.2f}"] if known else ["n/a", "n/a"]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", "Created by `python -m benchmarks.certificates`.", ""])
+    return "\n".join([*lines, "", finding(record), "", "Created by `python -m benchmarks.certificates`.", ""])
+
+
+def finding(record: dict[str, Any]) -> str:
+    """What the table says, in words."""
+    told = []
+    for kind, what in (("strongest", "strongest units"), ("regions", "random part")):
+        own = {name: one["found"]["model"] for name, one in record.items() if f"{kind} width" in one["found"]["model"]}
+        narrower = sum(one[f"{kind} width"] < one[f"{kind} constant"] for one in own.values())
+        far = 0
+        for name, one in own.items():
+            wrong = [record[name]["found"][c].get(f"{kind} width", float("inf")) for c in SHOWN[kind == "strongest" :]]
+            far += min(wrong) >= 3 * one[f"{kind} width"]
+        told.append(
+            f"For the {what}, contributions narrow the bound of {narrower} of {len(own)} models below that of a "
+            f"constant, and wrong explanations have a bound at least 3 times as wide for {far}."
+        )
+    return " ".join(told)
 
 
 COLUMNS = ("coverage", "width", "constant", "controls")

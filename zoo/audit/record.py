@@ -12,7 +12,7 @@ import torch
 import zoo
 from zoo.audit.recorded_input import describe_input
 from zoo.audit.signature import read_key, signed
-from zoo.checkpoints.config_file import CONFIG, SHARED, content_hash, read_config
+from zoo.checkpoints.config_file import CERTIFICATE, CONFIG, SHARED, content_hash, read_config
 from zoo.checkpoints.load import load
 from zoo.checkpoints.pretrained import HUB, find
 from zoo.core.asking import MOST_CLASSES, ask
@@ -125,14 +125,15 @@ def versions() -> dict[str, str]:
 
 
 def identity(folder: Path) -> dict[str, Any]:
-    """Registry key and hashes of a checkpoint: of its config, its tensors and the backbones that it shares.
+    """Registry key, hashes (of config, tensors and shared backbones) and certificate of a checkpoint.
 
     Raises:
         FileNotFoundError, ValueError: see `zoo.checkpoints.config_file.read_config`.
     """
     config = read_config(folder)
     shared = {f"{SHARED}/{name}": entry["sha256"] for name, entry in config.get(SHARED, {}).items()}
-    return {"name": config["model"], "sha256": {**config["sha256"], CONFIG: content_hash(config), **shared}}
+    hashes = {**config["sha256"], CONFIG: content_hash(config), **shared}
+    return {"name": config["model"], "sha256": hashes, CERTIFICATE: config.get(CERTIFICATE)}
 
 
 def decision(model: SelfInterpretable, reading: Reading, question: Mapping[str, Any], locale: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from zoo.audit.plain_differences import differences
 from zoo.audit.record import FORMAT, decision, identity, versions
 from zoo.audit.recorded_input import recall_input, tensor_hash
 from zoo.audit.signature import SIGNATURE, is_signed_by, key_name, read_key
+from zoo.checkpoints.config_file import CERTIFICATE
 from zoo.checkpoints.load import load
 from zoo.checkpoints.pretrained import HUB, find
 from zoo.utils.errors import short
@@ -137,6 +138,8 @@ def _model(told: Mapping[str, Any], now: Mapping[str, Any], place: Path) -> Iter
     about = told["model"]
     if about.get("name") != now["name"]:
         yield Difference("model", f"{place} is a '{now['name']}', the record is of a '{about.get('name')!s:.60}'.")
+    if about.get(CERTIFICATE) != now[CERTIFICATE]:
+        yield Difference("certificate", f"the record does not have the certificate of {place}.")
     then = about.get("sha256") if isinstance(about.get("sha256"), Mapping) else {}
     for name in sorted({*then, *now["sha256"]}):
         if then.get(name) != (found := now["sha256"].get(name)):
