@@ -104,7 +104,7 @@ def steering(model: BridgedTransformer, name: str, pairs: int, random: int) -> d
     found = steer(model, held_out, held_out_other, node, random=random)
     each = found.random.mean(2)
     return {
-        "node": f"layer {node.layer} {node.site} {node.index}",
+        "node": f"layer {node.layer} {node.site} {node.channel}",
         "rise": nodes[node],
         "prompts": len(held_out),
         "strengths": list(found.strengths),

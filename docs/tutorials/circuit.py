@@ -95,15 +95,11 @@ figure.savefig("circuit.png", dpi=100)
 # the channel has on the other prompt. If the story is true, the answer follows.
 
 # %%
-import torch
+from zoo.circuits import Intervention, intervene
 
-from zoo.circuits import interchange
-
-swapped = torch.zeros(circuit.mask.numel(), dtype=torch.bool)
-swapped[circuit.layout.number("layer 0 attn_out 3")] = True
-swapped = swapped.view(circuit.mask.shape)
+swap = [Intervention("swap", {"layer 0 attn_out 3": 1.0})]
 for name, within in (("circuit", circuit), ("complete network", None)):
-    found = interchange(model, held_out, swapped, within)
+    found = intervene(model, held_out, swap, within)
     print(f"{name}: {found.moved:.0%} of the logit difference follows, {found.flipped:.0%} of the answers flip")
 
 # %% [markdown]
@@ -112,8 +108,9 @@ for name, within in (("circuit", circuit), ("complete network", None)):
 #
 # From the command line, `python train.py prune --checkpoint sparse-idioms --task single_double_quote` also measures
 # controls, each with a verdict (random nodes, half of the other nodes, frozen norms, a nonsense task, shuffled
-# weights), and writes the page of the next section. `python train.py interchange --checkpoint sparse-idioms
-# --task single_double_quote` swaps the nodes with the largest effects; `--circuit FILE` does so within a circuit.
+# weights), and writes the page of the next section. `python train.py intervene --checkpoint sparse-idioms
+# --task single_double_quote` swaps the nodes with the largest effects; `--circuit FILE` does so within a circuit. The
+# story of a circuit can be kept and tested again: see [how to](../how-to/circuits.md).
 
 # %% [markdown]
 # ## The page of a circuit
@@ -136,6 +133,8 @@ for name, within in (("circuit", circuit), ("complete network", None)):
 
 # %%
 from dataclasses import replace
+
+import torch
 
 from zoo.checkpoints.shipped import find_shipped
 from zoo.circuits import Circuit

@@ -15,6 +15,7 @@ from zoo.checkpoints.config_file import CONFIG, GOLDEN, read_config
 from zoo.checkpoints.model_card import require_complete
 from zoo.checkpoints.tensor_files import read_tensors
 from zoo.checkpoints.verify import verify
+from zoo.cli.stories import check_stories
 from zoo.core import registry
 from zoo.domain import AudioDomain, CodeDomain, Domain, GraphDomain, ImageDomain, SeriesDomain, TableDomain
 from zoo.domain.graph_text import IS
@@ -54,6 +55,10 @@ def test_photographs_that_may_not_be_passed_on_are_not_in_them() -> None:
     for name in (name for name in NAMES if name.endswith("cub50")):
         assert all(unit.picture is None for unit in zoo.load(name).units()), name
         assert read_tensors(ROOT / name / GOLDEN)["inputs"].dtype == torch.uint8
+
+
+def test_stories_of_circuits_are_true() -> None:
+    assert check_stories(ROOT / "sparse-idioms") == 10
 
 
 @pytest.mark.parametrize("name", NAMES)

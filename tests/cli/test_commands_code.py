@@ -1,6 +1,7 @@
 """`train.py explain` for prompts of code."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,19 +50,41 @@ def test_files_and_folders_of_code(checkpoint: Path, tmp_path: Path, capsys: pyt
     )
 
 
-def test_interchange_writes_a_table(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    command = ["interchange", "--checkpoint", str(checkpoint), "--task", "single_double_quote", "--pairs", "4"]
-    assert main([*command, "--top", "2", "--output", str(tmp_path)]) == 0
-    assert "flipped  node" in capsys.readouterr().out
-    record = json.loads((tmp_path / "single_double_quote-interchange.json").read_text())
-    assert len(record["nodes"]) == 2 and record["within"] == "network" and record["pairs"] + record["left_out"] == 4
-    names = [row["node"] for row in record["nodes"]]
-    assert main([*command, "--output", str(tmp_path), "--node", *names]) == 0
-    assert json.loads((tmp_path / "single_double_quote-interchange.json").read_text()) == record
-    assert main([*command, "--node", "layer 7 attn_q 0"]) == 2
-    assert "there is no node 'layer 7 attn_q 0'; layers are 0 to 0" in capsys.readouterr().err
-    assert main([*command, "--node", "quotes"]) == 2
-    assert "a node is named like 'layer 0 attn_out 17'; got 'quotes'" in capsys.readouterr().err
+def test_intervene_writes_a_table(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    command = ["intervene", "--checkpoint", str(checkpoint), "--task", "single_double_quote", "--pairs", "4"]
+    command += ["--output", str(tmp_path)]
+    assert main([*command, "--top", "2"]) == 0
+    assert "flipped    loss  accuracy  intervention" in capsys.readouterr().out
+    record = json.loads((tmp_path / "single_double_quote-intervene.json").read_text())
+    assert len(record["interventions"]) == 2 and record["within"] == "network"
+    assert record["pairs"] + record["left_out"] == 4
+    names = [name for row in record["interventions"] for name in row["targets"]]
+    assert main([*command, "--swap", *names]) == 0
+    assert json.loads((tmp_path / "single_double_quote-intervene.json").read_text()) == record
+    assert main([*command, "--zero", "layer 0 head 1", "--scale", "channel 3=0.5"]) == 0
+    assert "scale channel 3=0.5" in capsys.readouterr().out
+    assert main([*command, "--swap", "layer 7 attn_q 0"]) == 2
+    assert "there is no 'layer 7 attn_q 0'; layers are 0 to 0" in capsys.readouterr().err
+    assert main([*command, "--add", "channel 3"]) == 2
+    assert "--add expects 'PLACE=NUMBER', as 'channel 3=2.5'; got 'channel 3'" in capsys.readouterr().err
+
+
+def test_stories_are_checked_again(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(checkpoint, folder)
+    path = folder / "circuits" / "for_while.yaml"
+    path.parent.mkdir()
+    story = "task: for_while\npairs: 4\nexperiments:\n- says: Nothing.\n  scale: {channel 3: 1}\n  within: network\n"
+    path.write_text(story + "  expect: {flipped: 0}\n")
+    assert main(["check", str(folder)]) == 0
+    assert "1 experiments on circuits as expected" in capsys.readouterr().out
+    run = ["intervene", "--checkpoint", str(folder), "--story", str(path), "--output", str(tmp_path)]
+    assert main(run) == 0
+    assert json.loads((tmp_path / "for_while-story.json").read_text())["experiments"][0]["passed"]
+    path.write_text(story + "  expect: {flipped: 1}\n")
+    assert main(["check", str(folder)]) == 1 and main(run) == 1
+    assert "expects other effects than it has" in capsys.readouterr().err
+    assert main([*run, "--task", "for_while"]) == 2 and main(run[:3]) == 2
 
 
 def test_prune_drops_no_control_silently(checkpoint: Path, capsys: pytest.CaptureFixture) -> None:

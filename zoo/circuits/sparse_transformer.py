@@ -235,6 +235,18 @@ class SparseTransformer(SelfInterpretable):
         self.gathered.copy_(projection_set.total(gathered) / count)
         self.averaged.fill_(True)
 
+    def require_means(self) -> None:
+        """Checks that the means of the nodes were measured.
+
+        Raises:
+            RuntimeError: they were not.
+        """
+        if not bool(self.averaged):
+            raise RuntimeError(
+                "this model has no measured node means, which a circuit needs; train with the action {name: average} "
+                "in the recipe."
+            )
+
     # Contract
 
     def evidence(self, x: Tensor) -> Evidence:

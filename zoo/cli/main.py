@@ -41,7 +41,11 @@ COMMANDS = {
     "circuit": Command(
         "zoo.cli.circuit", "write_circuit_pages", "write the page of a circuit, which runs in a browser"
     ),
-    "interchange": Command("zoo.cli.interchange", "interchange_nodes", "swap nodes between the two prompts of a task"),
+    "intervene": Command(
+        "zoo.cli.intervene",
+        "intervene_on_places",
+        "swap, ablate or steer nodes, heads and edges of a circuit",
+    ),
     "remove-prototypes": Command(
         "zoo.cli.remove_prototypes", "remove_prototypes", "remove prototypes from a model and refit its head"
     ),

@@ -11,7 +11,7 @@ from zoo.checkpoints.pretrained import find
 from zoo.checkpoints.shipped import ROOTS
 from zoo.circuits.analysis.contexts import contexts_path, measure_contexts
 from zoo.circuits.analysis.controls import controls
-from zoo.circuits.analysis.mask_search import Pruning
+from zoo.circuits.analysis.mask_search import METHODS, Pruning
 from zoo.circuits.analysis.pruning import prune
 from zoo.circuits.network.circuit import Circuit
 from zoo.circuits.sparse_transformer import SparseTransformer
@@ -35,7 +35,13 @@ def prune_tasks(arguments: list[str]) -> int:
         raise ValueError(f"{options.checkpoint} is a {type(model).__name__}; prune requires a sparse_transformer.")
     model.to(options.device or default_device())
     chosen = tasks() if options.task == ["all"] else [find_task(name) for name in options.task]
-    how = Pruning(target=options.target_loss, penalties=options.penalties, steps=options.steps, seed=options.seed)
+    how = Pruning(
+        target=options.target_loss,
+        penalties=options.penalties,
+        steps=options.steps,
+        seed=options.seed,
+        method=options.method,
+    )
     place = Path(options.checkpoint.name) if options.checkpoint.parent in ROOTS else options.checkpoint
     folder = options.output or Path(f"{place}-circuits")
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,6 +125,12 @@ def make_parser() -> CommandParser:
     parser = CommandParser("prune", prune_tasks.__doc__)
     parser.add_argument("--checkpoint", required=True, type=find, help="name or folder of a sparse_transformer")
     parser.add_argument("--task", required=True, nargs="+", help="tasks of `train.py list tasks`, or all")
+    parser.add_argument(
+        "--method",
+        default="mask",
+        choices=METHODS,
+        help="how to rank nodes: a fitted mask, attributions (seconds), decomposition, or a mask from attributions",
+    )
     parser.add_argument(
         "--target-loss", default=0.15, type=float, help="nats a prompt (default: 0.15; chance is 0.693)"
     )

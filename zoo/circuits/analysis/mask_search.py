@@ -14,7 +14,10 @@ from torch import Tensor
 from zoo.circuits.analysis.token_pair_task import TokenPairTask, evaluate_task, logit_differences, task_loss
 from zoo.circuits.network.trace import Ablation
 from zoo.circuits.sparse_transformer import SparseTransformer
+from zoo.utils.checks import check_choice
 from zoo.utils.progress import track
+
+METHODS = ("mask", "eap-ig", "cd", "eap-ig+mask")
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,12 @@ class Pruning:
     """Temperature of the straight-through step."""
     seed: int = 0
     """Seed of initial logits and batches."""
+    method: str = "mask"
+    """How the nodes are ranked. "mask": a mask fitted by gradient; "eap-ig": integrated gradients of gates; "cd":
+    contextual decomposition; "eap-ig+mask": a mask fitted from what "eap-ig" finds, with an eighth of the steps."""
 
     def __post_init__(self) -> None:
+        check_choice(METHODS, method=self.method)
         if not 0 < self.target < math.log(2):
             raise ValueError(f"target must be a loss between 0 and chance, ln 2 = 0.693; got {self.target}.")
         if not self.penalties or min(self.penalties) <= 0 or min(self.steps, self.pairs) < 1:
@@ -74,7 +81,14 @@ class StraightThroughStep(torch.autograd.Function):
         return gradient * soft * (1 - soft) / ctx.temperature, None
 
 
-def fit_logits(model: SparseTransformer, task: TokenPairTask, options: Pruning, penalty: float, quiet: bool) -> Tensor:
+def fit_logits(
+    model: SparseTransformer,
+    task: TokenPairTask,
+    options: Pruning,
+    penalty: float,
+    quiet: bool,
+    start: Tensor | None = None,
+) -> Tensor:
     """Logits (L, N) in [-1, 1] of masks that minimise the task loss plus `penalty` for each node.
 
     Args:
@@ -83,9 +97,11 @@ def fit_logits(model: SparseTransformer, task: TokenPairTask, options: Pruning, 
         options: of the search.
         penalty: per node, at least 0.
         quiet: show no progress bar.
+        start: (L, N), means of the initial logits; by default `options.start`.
     """
     network, draw = model.network, torch.Generator().manual_seed(options.seed)
-    logit = (options.start + options.noise * torch.randn(model.means.shape, generator=draw)).clamp(-1, 1)
+    noise = options.noise * torch.randn(model.means.shape, generator=draw)
+    logit = (options.start + noise if start is None else start.cpu() + noise).clamp(-1, 1)
     logit = logit.to(model.device).requires_grad_()
     optimizer = torch.optim.AdamW([logit], options.lr, betas=(0.9, options.beta2), weight_decay=options.weight_decay)
     warm = max(1, round(options.warmup * options.steps))

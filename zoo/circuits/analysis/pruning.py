@@ -12,7 +12,8 @@ from torch import Tensor
 
 from zoo.circuits.analysis.edge_pruning import remove_unneeded
 from zoo.circuits.analysis.effects import measure_circuit
-from zoo.circuits.analysis.mask_search import Pruning, fit_logits, smallest_mask
+from zoo.circuits.analysis.mask_search import Pruning, smallest_mask
+from zoo.circuits.analysis.ranking import rank
 from zoo.circuits.analysis.token_pair_task import TokenPairTask, evaluate_task
 from zoo.circuits.network.circuit import Circuit
 from zoo.circuits.network.edges import Edges, edges_between
@@ -28,7 +29,7 @@ def prune(
     options: Pruning | None = None,
     quiet: bool = True,
 ) -> Circuit:
-    """Finds the circuit of a task: ranks the nodes by gradient, bisects their number, then removes unneeded edges.
+    """Finds the circuit of a task: ranks the nodes, bisects their number, then removes unneeded edges.
 
     Args:
         model: trained, with measured means.
@@ -42,7 +43,7 @@ def prune(
         RuntimeError: the model has no measured means, or does not reach the target loss itself.
     """
     options = options or Pruning()
-    require_means(model)
+    model.require_means()
     train, held_out = train.to(model.device), held_out.to(model.device)
     with _frozen(model):
         loss = evaluate_task(model.network, train)["loss"]
@@ -84,8 +85,8 @@ def search(
     """
     network, target = model.network, options.target
     with _frozen(model):
-        logits = [fit_logits(model, train, options, penalty, quiet) for penalty in penalties]
-        masks = [smallest_mask(model, train, of_penalty, target) for of_penalty in logits]
+        rankings = rank(model, train, options, penalties, quiet)
+        masks = [smallest_mask(model, train, ranking, target) for ranking in rankings]
         ablations = [Ablation(mask.float(), model.means, network.layout) for mask in masks]
         losses = [evaluate_task(network, train, ablation)["loss"] for ablation in ablations]
         reached = [mask for mask, loss in zip(masks, losses, strict=True) if loss <= target]
@@ -112,16 +113,3 @@ def _frozen(model: SparseTransformer) -> Iterator[None]:
         for p in learning:
             p.requires_grad_(True)
         model.train(mode)
-
-
-def require_means(model: SparseTransformer) -> None:
-    """Checks that the means of the nodes were measured.
-
-    Raises:
-        RuntimeError: they were not.
-    """
-    if not bool(model.averaged):
-        raise RuntimeError(
-            "this model has no measured node means, which a circuit needs; train with the action {name: average} in "
-            "the recipe."
-        )

@@ -1,6 +1,7 @@
 """Read nodes: the coordinates that sublayers of the sparse network read, ranked by their effect on a task."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -8,8 +9,7 @@ from torch import Tensor
 
 from zoo.circuits.analysis.token_pair_task import TokenPairTask, logit_differences
 from zoo.circuits.bridged_transformer import BridgedTransformer
-from zoo.circuits.network.trace import Ablation, Trace
-from zoo.circuits.network.transformer import SparseNetwork
+from zoo.circuits.network.trace import Changes
 from zoo.domain.text import PAD
 
 READS = ("attn_in", "mlp_in")  # in the order of the sublayers of a layer
@@ -34,32 +34,26 @@ class ReadNode(NamedTuple):
         return 2 * self.layer + READS.index(self.site)
 
 
-class ProbedTrace(Trace):
-    """A forward pass that records the values of some sites, with probes for the gradients.
+class Probes(dict[tuple[int, str], Tensor]):
+    """Zeros that passes add to the values of some sites, for the gradients; they are made by the first pass.
 
     Args:
-        network: to run.
-        sites: to record; by default what all sublayers read.
-        ablation: see `Trace`.
-
-    Attributes:
-        reads: values (B, T, n) by (layer, site).
-        probes: zeros that were added to these values.
+        layers: number of layers.
+        sites: by default what all sublayers read.
     """
 
-    def __init__(self, network: SparseNetwork, sites: Sequence[str] = READS, ablation: Ablation | None = None) -> None:
-        super().__init__(network.kept, ablation)
-        self.sites = sites
-        self.reads: dict[tuple[int, str], Tensor] = {}
-        self.probes: dict[tuple[int, str], Tensor] = {}
+    def __init__(self, layers: int, sites: Sequence[str] = READS) -> None:
+        super().__init__()
+        self.places = [(layer, site) for layer in range(layers) for site in sites]
 
-    def nodes(self, layer: int, site: str, x: Tensor) -> Tensor:
-        x = super().nodes(layer, site, x)
-        if site not in self.sites:
-            return x
-        self.reads[layer, site] = x.detach()
-        self.probes[layer, site] = torch.zeros_like(x, requires_grad=True)
-        return x + self.probes[layer, site]
+    @property
+    def changes(self) -> Changes:
+        """The changes of a pass that adds the zeros."""
+        return {place: partial(self._add, place) for place in self.places}
+
+    def _add(self, place: tuple[int, str], x: Tensor) -> Tensor:
+        self[place] = torch.zeros_like(x, requires_grad=True)
+        return x + self[place]
 
 
 def rank_reads(model: BridgedTransformer, task: TokenPairTask, counterfactual: Tensor) -> list[tuple[ReadNode, float]]:
@@ -82,15 +76,17 @@ def rank_reads(model: BridgedTransformer, task: TokenPairTask, counterfactual: T
     check_prompts(task, counterfactual)
     network = model.sparse.network
     task, counterfactual = task.to(model.device), counterfactual.to(model.device)
-    here, there = ProbedTrace(network), ProbedTrace(network)
+    probes = Probes(network.layout.layers)
+    here, there = network.trace(record=True, changes=probes.changes), network.trace(record=True)
     with torch.enable_grad():
         towards = -logit_differences(network, task, here).sum()
-        gradients = torch.autograd.grad(towards, list(here.probes.values()))
+        gradients = torch.autograd.grad(towards, list(probes.values()))
     with torch.no_grad():
         network.last_logits(counterfactual, there)
     found = []
-    for (place, value), gradient in zip(here.reads.items(), gradients, strict=True):
-        effect = ((there.reads[place] - value) * gradient).sum((0, 1)) / len(task)
+    for place, gradient in zip(probes, gradients, strict=True):
+        change = there.values[place] - here.values[place].detach()
+        effect = (change * gradient).sum((0, 1)) / len(task)
         found += [(ReadNode(*place, index), rise) for index, rise in enumerate(effect.tolist())]
     return sorted(found, key=lambda pair: -pair[1])
 

@@ -5,6 +5,7 @@ Gao et al., arXiv 2511.13653, 2025, section 3.3 and appendix A.4.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,24 +37,6 @@ class Steering:
     sparse: Tensor
     random: Tensor
     counterfactual: Tensor
-
-
-class SteeredTrace(Trace):
-    """A forward pass in which a tensor is added to what one sublayer reads.
-
-    Args:
-        network: to run.
-        node: a node of the sublayer.
-        added: (B, T, d).
-    """
-
-    def __init__(self, network: SparseNetwork, node: ReadNode, added: Tensor) -> None:
-        super().__init__(network.kept)
-        self.node, self.added = node, added
-
-    def nodes(self, layer: int, site: str, x: Tensor) -> Tensor:
-        x = super().nodes(layer, site, x)
-        return x + self.added.to(x) if (layer, site) == self.node[:2] else x
 
 
 @torch.no_grad()
@@ -104,7 +87,8 @@ def steer(
 
     def curve(network: SparseNetwork, size: Tensor, along: Tensor) -> Tensor:
         added = size[..., None] * along  # (B, T, d)
-        return torch.stack([_probability(network, task, SteeredTrace(network, node, s * added)) for s in strengths])
+        changes = ({node[:2]: partial(torch.add, s * added)} for s in strengths)
+        return torch.stack([_probability(network, task, network.trace(changes=change)) for change in changes])
 
     nothing = amount.new_zeros(0, len(strengths), len(task))
     return Steering(

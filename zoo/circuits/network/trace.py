@@ -1,6 +1,6 @@
-"""A forward pass through a sparse network: AbsTopK at every site, mean ablation, and recorded values."""
+"""A forward pass through a sparse network: AbsTopK at every site, mean ablation, changes, and recorded values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 from zoo.circuits.kernels.topk import abs_topk
 from zoo.circuits.network.layout import Layout
+
+GATHERED = "gathered"  # what attention gathers, before its output matrix; its channels are no nodes
+Changes = Mapping[tuple[int, str], Callable[[Tensor], Tensor]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class ResidualWrite(NamedTuple):
 
 
 class Trace:
-    """One forward pass. It applies AbsTopK and ablation at every site and can record the values.
+    """One forward pass. It applies AbsTopK, ablation and changes at every site and can record the values.
 
     Args:
         kept: number of entries that AbsTopK keeps at each site.
@@ -61,6 +64,9 @@ class Trace:
         record: record the values (B, T, n) of all sites by (layer, site), those that attention gathered under the site
             name "gathered", and the scales of all norms.
         scales: scales of the norms recorded by another pass over the same tokens, used instead of this pass's own.
+        changes: by (layer, site): replaces the values (B, T, n) of a site, or of "gathered", after ablation. By (layer,
+            name of a matrix): what is added to its outputs, as a function of its inputs; this changes single edges.
+            Writes (`ResidualWrite`) do not include changes.
 
     Attributes:
         values: recorded values.
@@ -73,8 +79,9 @@ class Trace:
         ablation: Ablation | None = None,
         record: bool = False,
         scales: Sequence[Tensor] | None = None,
+        changes: Changes | None = None,
     ) -> None:
-        self.kept, self.ablation, self.record = kept, ablation, record
+        self.kept, self.ablation, self.record, self.changes = kept, ablation, record, changes or {}
         self.values: dict[tuple[int, str], Tensor] = {}
         self.scales: list[Tensor] = []
         self._given_scales = None if scales is None else iter(scales)
@@ -103,14 +110,21 @@ class Trace:
         """Ablates and records the values (B, T, n) of a site after AbsTopK."""
         if self.ablation is not None:
             x = self.ablation.kept(layer, site).to(x) * x + self.ablation.constant(layer, site).to(x)
+        return self.changed(layer, site, x)
+
+    def changed(self, layer: int, site: str, x: Tensor) -> Tensor:
+        """Changes and records the values (B, T, n) of a site or of "gathered"."""
+        if (layer, site) in self.changes:
+            x = self.changes[layer, site](x)
         if self.record:
             self.values[layer, site] = x
         return x
 
     def linear(self, layer: int, name: str, linear: nn.Linear, x: Tensor) -> Tensor:
-        """Applies a linear layer of a block, with its edges ablated if the ablation rewires it."""
+        """Applies a linear layer of a block, with its edges ablated if the ablation rewires it, and with changes."""
         rewired = {} if self.ablation is None else self.ablation.rewired
-        return F.linear(x, *rewired[layer, name]) if (layer, name) in rewired else linear(x)
+        y = F.linear(x, *rewired[layer, name]) if (layer, name) in rewired else linear(x)
+        return y + self.changes[layer, name](x) if (layer, name) in self.changes else y
 
     def write(self, layer: int, site: str, value: Tensor, before: Tensor, read: Tensor) -> ResidualWrite:
         """Describes the write of a sublayer at the positions `read` (B,).

@@ -11,7 +11,7 @@ from zoo.circuits.network.attention import sink_attention
 from zoo.circuits.network.language import last_positions
 from zoo.circuits.network.layout import Layout
 from zoo.circuits.network.options import Positions, Sparsity
-from zoo.circuits.network.trace import Ablation, ResidualWrite, Trace
+from zoo.circuits.network.trace import GATHERED, Ablation, ResidualWrite, Trace
 from zoo.utils.modules import TypedModuleList
 
 ATTENTION, MLP = 0, 1  # indices of the two writes of a block to the residual stream
@@ -65,9 +65,7 @@ class Block(nn.Module):
             for n, t in zip("qkv", trace.linear(i, "qkv", self.qkv, seen).chunk(3, -1), strict=True)
         )
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, H, T, d / H)
-        value = sink_attention(q, k, v, self.sink).transpose(1, 2).flatten(2)  # (B, T, d)
-        if trace.record:
-            trace.values[i, "gathered"] = value
+        value = trace.changed(i, GATHERED, sink_attention(q, k, v, self.sink).transpose(1, 2).flatten(2))  # (B, T, d)
         before = trace.linear(i, "out", self.out, value)
         return x + trace.at(i, "attn_out", before), trace.write(i, "attn_out", value, before, read)
 
