@@ -15,6 +15,7 @@ from zoo.views.additive.shown import Shown, relative_of
 from zoo.views.cutouts import cut_out
 from zoo.views.markup import escape
 from zoo.views.matches import matched
+from zoo.views.motifs import lines_of
 from zoo.views.naming import name_of
 from zoo.views.pictures import (
     data_uri,
@@ -96,6 +97,8 @@ def _looks_like(row: Row, place: int) -> str:
     if pairs := matched(row, row.terms[place]):
         return f"<div class='pair'>{pairs}</div>"
     unit, figures = row.terms[place].unit, cut_out(row, row.terms[place])
+    if drawn := lines_of(row, row.terms[place]):  # a motif is drawn over its support, a pattern beside it
+        return f"<div class='pair'>{'' if 'motif' in unit.source else figures}{drawn}</div>"
     if row.boxes and row.explanation.support is not None:
         view = region_around(tensor(row.boxes[place]), row.size).tolist()
         heat = heat_uri(row.explanation.support[0, row.terms[place].index], row.size)

@@ -29,9 +29,9 @@ def plot(values: Tensor, domain: SeriesDomain, label: str, identity: str) -> str
     for v, name in enumerate(domain.variables):
         top = v * (height + GAP)
         low, high = float(values[:, v].min()), float(values[:, v].max())
-        points = _points(values[:, v], low, high, top + 2, height - 4)
+        place = points(values[:, v], low, high, top + 2, height - 4)
         lines += (
-            f"<polyline vector-effect='non-scaling-stroke' points='{points}'/>"  # CSS rules do not apply inside <use>
+            f"<polyline vector-effect='non-scaling-stroke' points='{place}'/>"  # CSS rules do not apply inside <use>
         )
         names += _name(name, top, height) + (
             f"<text class='range' x='{MARGIN - 3}' y='{top + 9}'>{_short(high)}</text>"
@@ -117,15 +117,27 @@ def time_axis(length: int, step: float, unit: str, below: int) -> str:
     return f"<text y='{below + 10}'>{escape(unit)}</text>{ticks}"
 
 
-def _points(line: Tensor, low: float, high: float, top: int, height: int) -> str:
-    """Points of a line; for long series the minimum and maximum of each pixel column."""
+def points(
+    line: Tensor, low: float, high: float, top: int, height: int, start: int = 0, total: int | None = None
+) -> str:
+    """Points of an SVG polyline; for long series the minimum and maximum of each pixel column.
+
+    Args:
+        line: (n,) values.
+        low: value at the bottom.
+        high: value at the top.
+        top: y coordinate of the top.
+        height: of the drawing.
+        start: step of the first value.
+        total: steps that are as wide as the drawing; by default n.
+    """
     steps = torch.arange(len(line))
-    if (each := len(line) // WIDTH) > 1:
+    if (each := (total or len(line)) // WIDTH) > 1 and len(line) >= each:
         rows = line[: len(line) // each * each].view(-1, each)
         ends = torch.stack([rows.argmin(1), rows.argmax(1)], 1) + torch.arange(len(rows))[:, None] * each
         steps = torch.cat([ends.flatten(), steps[len(rows) * each :]]).unique()
-    across, scale = WIDTH / len(line), height / ((high - low) or 1.0)
-    x = MARGIN + (steps + 0.5) * across
+    across, scale = WIDTH / (total or len(line)), height / ((high - low) or 1.0)
+    x = MARGIN + (steps + start + 0.5) * across
     y = top + height - (line[steps] - low) * scale
     return " ".join(f"{a:.5g},{b:.4g}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
 

@@ -48,6 +48,9 @@ overflow:auto}
 .zoo .series .range{font-size:10px;text-anchor:end}
 .zoo .series .tick{text-anchor:middle}
 .zoo .series .fires{fill:#e3a800}
+.zoo .series .under{stroke:var(--soft);stroke-width:1.2px}
+.zoo .series .motif{stroke:#a63fc0;stroke-width:2.6px}
+.zoo .series .decoded{stroke-dasharray:4 3}
 .zoo .cards:has(.series){grid-template-columns:repeat(auto-fill,minmax(min(420px,100%),1fr))}
 .zoo .series line{stroke:var(--line);vector-effect:non-scaling-stroke}
 .zoo .audio .up{fill:var(--up)}

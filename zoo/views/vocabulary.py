@@ -14,6 +14,7 @@ from zoo.views.circuits.graph import LOOK as GRAPH
 from zoo.views.distances import LOOK as DISTANCES
 from zoo.views.document import document
 from zoo.views.markup import escape
+from zoo.views.motifs import source_of
 from zoo.views.pictures import data_uri, is_gallery, unit_picture
 from zoo.views.subgraphs import subgraphs
 from zoo.views.sums import decimals, number, signed
@@ -124,7 +125,7 @@ def _card(
     source = " · ".join(f"{name} {unit.source[name]}" for name in SHOWN if unit.source.get(name) is not None)
     return (
         f"<li><h4><bdi>{escape(unit.name)}</bdi></h4><p class='kind'>{escape(unit.kind)}</p>"
-        f"{_picture(unit)}{subgraphs(unit)}{_strip(strip)}{_weights(weights, domain)}"
+        f"{_picture(unit)}{subgraphs(unit)}{source_of(unit, domain)}{_strip(strip)}{_weights(weights, domain)}"
         f"{''.join(_curve(c, domain) for c in curves)}"
         f"<p class='kind origin'><bdi>{escape(source)}</bdi></p></li>"
     )
