@@ -49,7 +49,7 @@ MODELS = {  # name -> config; its data is replaced
 UCR = "ArrowHead CBF Coffee ECG200 ECGFiveDays GunPoint ItalyPowerDemand PowerCons SyntheticControl Trace TwoLeadECG"
 SETS = (*UCR.split(), "BasicMotions", "JapaneseVowels")
 PLANTED = {"FreqShapes": "freq_shapes", "SeqComb-UV": "seqcomb_uv"}
-COUNT = 1000  # training series with planted evidence
+COUNT = 500  # training series with planted evidence
 ROWS = 200  # test series of the metrics of explanations
 HELD_OUT = 0.25  # of the training series with --validation
 
@@ -81,7 +81,7 @@ def main() -> int:
                 if not options.validation:
                     record = ordered(record)
                     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-                    (HERE / "SERIES.md").write_text(page(record, PLANTED), encoding="utf-8")
+                    (HERE / "SERIES.md").write_text(page(record, PLANTED, COUNT, ROWS), encoding="utf-8")
     if options.validation:
         print(summary(record))
     return 0
