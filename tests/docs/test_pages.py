@@ -98,6 +98,11 @@ def make_data(folder: Path) -> None:
     (folder / "people" / "nodes.csv").write_text("\n".join(people))
     known = ["source,target", *(f"p{i},p{(5 * i + 1) % 24}" for i in range(24))]
     (folder / "people" / "edges.csv").write_text("\n".join(known))
+    steps = [f"t{t}" for t in range(30)]
+    waves = [[f"{math.sin(t * (0.4 + i % 2) + i):.3f}" for t in range(30)] for i in range(20)]
+    labelled = [",".join([*wave, ("slow", "fast")[i % 2]]) for i, wave in enumerate(waves)]
+    (folder / "waves.csv").write_text("\n".join([",".join([*steps, "label"]), *labelled]))
+    (folder / "new_waves.csv").write_text("\n".join(map(",".join, [steps, *waves[:3]])))
     texts = [f"a {'warm and funny' if i % 2 else 'cold and dull'} film,{'np'[i % 2]}" for i in range(40)]
     (folder / "reviews.csv").write_text("\n".join(["text,label", *texts]))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch import multiprocessing as mp
+from torch.multiprocessing.spawn import start_processes
 from torch.utils.data import Dataset
 
 from tests.small_models import ROWS, SERIES, Examples, build
@@ -153,7 +153,7 @@ def _on_a_rank(rank: int, folder: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_codes_are_the_same_on_all_ranks(tmp_path: Path) -> None:
-    mp.start_processes(_on_a_rank, (str(tmp_path),), nprocs=2, start_method="fork")
+    start_processes(_on_a_rank, (str(tmp_path),), nprocs=2, start_method="fork")
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert first["size"].sum() > 0 and all(torch.equal(first[name], second[name]) for name in first)
 

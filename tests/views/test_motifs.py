@@ -31,7 +31,8 @@ def steps_of(line: list[tuple[float, float]], total: int) -> list[float]:
 def test_a_motif_lies_over_its_match_and_in_its_source(kind: str) -> None:
     domain = replace(SERIES, mean=(10.0, -3.0), std=(2.0, 5.0))
     small = build("shapelets", domain=domain, mining={"per_class": 2, "lengths": [4], "kinds": [kind]})
-    one = small.model.explain(small.inputs[:1])
+    x = small.inputs[:1]
+    one = small.model.explain(x)
     row = prepare(one, 0, 6)
     for term in row.terms:
         motif = term.unit.source["motif"]
@@ -42,7 +43,7 @@ def test_a_motif_lies_over_its_match_and_in_its_source(kind: str) -> None:
         assert steps_of(own, 11) == pytest.approx(range(motif["start"], motif["start"] + 4), abs=0.01)
         assert own == source[motif["start"] : motif["start"] + 4]  # it is a part of the source
         assert f"steps {start} to {start + 3}" in figures and f"of <bdi>{motif['series']}</bdi>" in figures
-        values = domain.values(one.inputs[0])[:, motif["variable"]]
+        values = domain.values(x[0])[:, motif["variable"]]
         shown = torch.tensor(motif["values"])[motif["start"] : motif["start"] + 4]
         if kind == "shape":
             here = values[start : start + 4]
