@@ -206,7 +206,8 @@ def _legend(row: Row) -> str:
     elif isinstance(one.domain, AudioDomain) and one.support is not None:
         text += " The chart below the picture has all contributions over time; numbers are ranks."
     elif isinstance(one.domain, SeriesDomain) and one.support is not None:
-        text += " Shading shows where a unit is active."
+        motifs = any("motif" in term.unit.source for term in row.terms)
+        text += " Motifs are drawn over the input." if motifs else " Shading shows where a unit is active."
     if not row.boxes:
         return f"<p class='note'>{text}</p>"
     if all(term.unit.source.get("support") == "field" for term in row.terms):

@@ -76,6 +76,7 @@ class Windows:
     place: Tensor
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """All of the above, in this order."""
         return self.series, self.start, self.length, self.variable, self.shape, self.distance, self.place
 
     def __getitem__(self, chosen: Tensor) -> "Windows":
