@@ -27,6 +27,7 @@ MODELS = {  # configs of Tree-Cycles, in configs/graphs
     "SumGIN": "sum_gin_tree_cycles",
     "GNAN": "gnan_tree_cycles",
     "GSAT": "gsat_tree_cycles",
+    "KNNGraph": "knn_graph_tree_cycles",
 }
 WORLDS = {"BA-Shapes": "BAShapes", "Tree-Cycles": "TreeCycles", "Infection": "Infection"}
 CHANGES = {"BA-Shapes": {"data.init_args.batch_size": "32"}}  # of a world, for all models

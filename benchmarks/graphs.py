@@ -47,6 +47,8 @@ CONFIGS = {  # of BA-2motifs, in configs/graphs
     "GSAT": "gsat_ba2motifs",
     "InvariantRationale": "invariant_rationale_ba2motifs",
     "ProtGNN": "protgnn_ba2motifs",
+    "KNNGraph": "knn_graph_ba2motifs",
+    "KerGNN": "kergnn_ba2motifs",
     BLACK_BOX: "blackbox_ba2motifs",
 }
 FASTER = {"model.init_args.recipe.lr": "0.003"}

@@ -19,16 +19,22 @@ def subgraphs(unit: Unit) -> str:
 
 
 def _figure(part: Mapping[str, Any], unit: str) -> str:
-    """A part of a graph: {"graph": name, "nodes": names, "edges": pairs of positions, "centre": position}."""
+    """A part of a graph: {"graph": name, "nodes": names, "edges": pairs of positions, "centre": position}.
+
+    In place of "graph" a "caption"; "weights" in [0, 1] of the edges, if they are not equal.
+    """
     names, edges = part["nodes"], part["edges"]
     count = f"{len(names)} node{'' if len(names) == 1 else 's'}"
-    caption = f"<figcaption>from <bdi>{escape(str(part['graph']))}</bdi></figcaption>"
+    said = f"from <bdi>{escape(str(part['graph']))}</bdi>" if "graph" in part else escape(str(part["caption"]))
+    caption = f"<figcaption>{said}</figcaption>"
     if not names or len(names) > MOST:
         return f"<figure><p class='kind'>{count}</p>{caption}</figure>"
     place = _places(len(names), edges)
+    weights = part.get("weights") or [1.0] * len(edges)
     lines = "".join(
-        f"<line x1='{place[a][0]:.1f}' y1='{place[a][1]:.1f}' x2='{place[b][0]:.1f}' y2='{place[b][1]:.1f}'/>"
-        for a, b in edges
+        f"<line x1='{place[a][0]:.1f}' y1='{place[a][1]:.1f}' x2='{place[b][0]:.1f}' y2='{place[b][1]:.1f}'"
+        f"{_thickness(weight)}/>"
+        for (a, b), weight in zip(edges, weights, strict=True)
     )
     kinds = [" class='centre'" if i == part.get("centre") else "" for i in range(len(names))]
     dots = "".join(
@@ -42,6 +48,10 @@ def _figure(part: Mapping[str, Any], unit: str) -> str:
     box = f"{left - (wide - width) / 2:.1f} {top:.1f} {wide:.1f} {height:.1f}"
     label = escape(f"subgraph of {unit}: {count}, {len(edges)} edge{'' if len(edges) == 1 else 's'}")
     return f"<figure><svg viewBox='{box}' role='img' aria-label='{label}'>{lines}{dots}</svg>{caption}</figure>"
+
+
+def _thickness(weight: float) -> str:
+    return "" if weight >= 1 else f" style='opacity:{0.15 + 0.85 * weight:.2f};stroke-width:{0.6 + 3 * weight:.2f}px'"
 
 
 def _places(count: int, edges: Sequence[Sequence[int]]) -> list[list[float]]:
