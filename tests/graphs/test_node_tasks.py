@@ -9,6 +9,10 @@ import torch
 from tests.small_models import GRAPHS, build
 from zoo.domain import GraphDomain
 from zoo.graphs import GSAT, ProtGNN
+from zoo.metrics.faithfulness.extension import Extension
+from zoo.metrics.faithfulness.graph_edges import edge_labels, subgraph
+from zoo.metrics.faithfulness.re_explanation import ReExplanation
+from zoo.metrics.faithfulness.subject import Case, Subject
 from zoo.networks.gin import GIN
 from zoo.networks.graph_batch import GraphBatch
 from zoo.views.graph import LARGEST, NEAREST
@@ -119,6 +123,22 @@ def test_the_page_marks_the_node_that_is_asked_about() -> None:
     model = build("sum_gin", domain=large, backbone={"width": 2, "layers": 1}, rings=0).model
     html = page(model.explain(large.preprocess(json.dumps(star))[None]), ["a star"])
     assert f"{LARGEST + 2 - NEAREST} more are not" in html and html.count("class='ground'") == NEAREST
+
+
+def test_tests_of_explanations_keep_the_node_and_skip_unknown_evidence() -> None:
+    subject = Subject(build("sum_gin", domain=DOMAIN, backbone={"width": 4}, rings=1).model)
+    assert Extension.missing(subject, True, True) == "needs questions about graphs"
+    assert ReExplanation.missing(subject, True, True) is None
+    x = torch.cat([asked(4), asked(9)])
+    kept = subgraph(x, torch.zeros(2, DOMAIN.edges, dtype=torch.bool), DOMAIN)
+    assert kept[:, 0, 0].tolist() == [1, 1] and int(kept[..., 0].sum()) == 2
+    regions = torch.zeros(2, 1, sum(DOMAIN.shape[:1]))
+    regions[0, 0, DOMAIN.nodes] = 1
+    labels = edge_labels(Case(subject, x, torch.arange(2), regions=regions))
+    assert labels is not None and bool(labels[1].isnan().all())
+    assert labels[0, 0] == 1 and labels[0].nansum() == 1 and labels[0].isfinite().sum() == x[0, DOMAIN.nodes :, 0].sum()
+    found = ReExplanation().per_sample(Case(subject, x, torch.arange(2)))
+    assert found[:, 1:].isfinite().all()
 
 
 @pytest.mark.parametrize(

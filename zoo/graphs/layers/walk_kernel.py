@@ -74,7 +74,8 @@ def kernel(states: Tensor, near: Tensor, joined: Tensor, walks: Tensor) -> Tenso
         walks: (P, F, D, D) of the filters.
     """
     size = near.sum(2).clamp_min(1)[..., None, None]
-    ahead, total = near[..., None] * states[:, None], 0.0  # (B, n, n, D): of centre i at node v
+    ahead = near[..., None] * states[:, None]  # (B, n, n, D): of centre i at node v
+    total = states.new_zeros(*states.shape[:2], walks.shape[1])
     for walk in walks:
         ahead = near[..., None] * torch.einsum("bvw,biwd->bivd", joined, ahead)
         pairs = torch.einsum("bvd,bive->bide", states, ahead) / size
