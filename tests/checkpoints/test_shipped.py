@@ -93,7 +93,8 @@ def some_file(domain: Domain, folder: Path) -> Path:
             dict(name.split(IS) if IS in name else (name, 0.5) for name in names)
             for names in (domain.features, domain.edge_features)
         )
-        (folder / "x.json").write_text(json.dumps({"nodes": [nodes, nodes], "edges": [[0, 1, edges]]}))
+        graph = {"nodes": [nodes, nodes], "edges": [[0, 1, edges]], "centre": 0}  # read where a node is asked about
+        (folder / "x.json").write_text(json.dumps(graph))
         return folder / "x.json"
     text = "for i in range(3):\n    print(i)\n" if isinstance(domain, CodeDomain) else "a warm and funny film"
     path = folder / ("x.py" if isinstance(domain, CodeDomain) else "x.txt")

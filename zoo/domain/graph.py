@@ -260,8 +260,8 @@ class GraphDomain(Domain):
         """
         graphs = self.rows(path)
         if len(graphs) != 1:
-            what = "graphs" if self.radius is None else "nodes that are asked about"
-            raise ValueError(f"{path} has {len(graphs)} {what}; expected one.")
+            what = "graphs; expected one" if self.radius is None else "nodes; name one of them under 'centre'"
+            raise ValueError(f"{path} has {len(graphs)} {what}.")
         return graphs[0]
 
     def rows(self, path: str | Path) -> list[str]:
