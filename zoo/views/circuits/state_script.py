@@ -20,7 +20,7 @@ const circuit = (function () {
   const strongest = data.edges.map(function (_, i) { return i; }).sort(function (a, b) {
     return data.edges[b].effect - data.edges[a].effect || a - b;
   });
-  const nodeRank = [], edgeRank = [], listeners = [];
+  const nodeRank = [], edgeRank = [], listeners = [], recorded = new Map();
   byEffect.forEach(function (i, rank) { nodeRank[i] = rank; });
   strongest.forEach(function (i, rank) { edgeRank[i] = rank; });
 
@@ -43,7 +43,9 @@ const circuit = (function () {
   };
   state.run = function (tokens, record) { return runner.run(tokens, state.mask(), state.cuts(), record); };
   state.recorded = function (tokens) {  // a pass whose values are shown
-    return state.whole ? state.complete(tokens) : state.run(tokens, true);
+    const key = state.whole + tokens.join();
+    if (!recorded.has(key)) recorded.set(key, state.whole ? state.complete(tokens) : state.run(tokens, true));
+    return recorded.get(key);
   };
   state.complete = function (tokens) { return net.complete ? runner.run(tokens, null, [], true) : null; };
   state.logit = function (run, token) { return shown.has(token) ? run.logits[shown.get(token)] : null; };
@@ -52,7 +54,10 @@ const circuit = (function () {
     return run.values[node.layer][node.site][t][node.index];
   };
   state.onchange = function (listener) { listeners.push(listener); };
-  state.changed = function (what) { listeners.forEach(function (listener) { listener(what); }); };
+  state.changed = function (what) {
+    if (what === 'size' || what === 'prompt') recorded.clear();
+    listeners.forEach(function (listener) { listener(what); });
+  };
   state.choose = function (i) {
     state.node = i;
     state.changed('node');
