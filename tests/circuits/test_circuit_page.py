@@ -25,6 +25,24 @@ CONTROLS = {
     "random_nodes": {"verdict": "pass", "reason": "the best of 16 has 50 %"},
     "a new one": {"verdict": "warn", "reason": EVIL},
 }
+STORY = (
+    {
+        "says": "The first token decides.",
+        "interventions": [{"kind": "add", "targets": {"NODE": 2.0}}, {"kind": "mean", "targets": {"a -> b": 1.0}}],
+        "within": "circuit",
+        "expect": {"worst_accuracy": 0.0},
+        "measured": {"worst_accuracy": 0.0},
+        "passed": True,
+    },
+    {
+        "says": EVIL,
+        "interventions": [{"kind": "swap", "targets": {"layer 9 head 3": 1.0}}],
+        "within": "network",
+        "expect": {"moved": 0.9},
+        "measured": {"moved": 0.123},
+        "passed": False,
+    },
+)
 USE = """
 function text(selector) { return document.querySelector(selector).textContent; }
 function move(name, value) {
@@ -86,6 +104,10 @@ document.querySelector('#node [name=whole]').click();
 found.outside = text('#node');
 document.querySelector('#node [name=whole]').click();
 found.within = text('#node');
+found.story = text('#story');
+circuit.choose(0);
+document.querySelector('#story .node-link').click();
+found.told = [circuit.node, document.querySelectorAll('#story .node-link').length];
 found.heads = document.querySelectorAll('#attention option').length;
 document.querySelectorAll('.key')[1].click();
 found.attention = Array.from(document.querySelectorAll('.key'), function (one) { return one.textContent; });
@@ -107,7 +129,8 @@ def page_of(model: SparseTransformer, circuit: Circuit, *more: Any) -> str:
     report = {**circuit.report, "controls": CONTROLS, "description": EVIL}
     told = describe(model, replace(circuit, task=f"quotes {EVIL}", report=report), *more)
     assert isinstance(model.domain, CodeDomain)
-    return circuit_page(told, model.domain)
+    story = json.loads(json.dumps(STORY).replace("NODE", told["nodes"][1]["node"]))
+    return circuit_page(told, model.domain, story)
 
 
 def without(model: SparseTransformer, circuit: Circuit, nodes: int, edges: int) -> dict[str, float]:
@@ -156,7 +179,13 @@ def test_the_page_does_what_python_does(
     assert dict(found["weights"]) == others
     assert found["groups"] == 3 and found["right"][1] and found["right"][0] != 1 and found["entered"] == "node"
     assert found["heads"] > 0 and found["pressed"] == 1 and found["attention"][1].endswith("%")
-    assert found["verdicts"] == ["\u2713 pass", "\u26a0\ufe0e warn"] and all(found["named"])
+    assert found["verdicts"] == ["\u2713 pass", "\u26a0\ufe0e warn", "\u2713 holds", "\u26a0\ufe0e fails"]
+    assert "Story: 1 of 2 experiments as expected" in found["story"] and found["told"] == [1, 1]
+    assert (
+        f"increased: {plain['nodes'][1]['node']} by +2; held at the mean: a \u2192 b: worst accuracy" in found["story"]
+    )
+    assert "swapped between the prompts of a pair: layer 9 head 3: moved 0.12 (expected 0.9)" in found["story"]
+    assert all(found["named"])
 
 
 def test_wide_and_narrow(

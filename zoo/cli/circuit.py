@@ -7,12 +7,14 @@ import zoo
 from zoo.checkpoints.pretrained import find
 from zoo.circuits.analysis.contexts import Contexts, contexts_path, measure_contexts
 from zoo.circuits.analysis.description import describe
+from zoo.circuits.analysis.story import Outcome, Story
 from zoo.circuits.analysis.token_pair_task import TokenPairTask
 from zoo.circuits.network.circuit import Circuit
 from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.cli.arguments import CommandParser, positive
 from zoo.cli.checkpoint_data import data_of, default_device, require_same_domain
 from zoo.cli.circuit_files import circuits_of
+from zoo.cli.stories import run_story
 from zoo.data.synthetic.code_tasks import Task, encode, find_task, tasks
 from zoo.domain import CodeDomain
 from zoo.training.projection_set import ProjectionSet
@@ -25,6 +27,7 @@ def write_circuit_pages(arguments: list[str]) -> int:
     """Writes the page of each circuit, on which it can be examined, changed and run.
 
     With --contexts, the training windows are read once, and the contexts of its nodes are stored beside the circuit.
+    The experiments of a story, TASK.yaml beside the circuit, are made again and shown with their outcomes.
     """
     options = make_parser().parse(arguments)
     model = zoo.load(options.checkpoint)
@@ -45,7 +48,9 @@ def write_circuit_pages(arguments: list[str]) -> int:
             measure_contexts(model, circuit, windows, options.each).save(contexts_path(file))
         stored = contexts_path(file)
         contexts = Contexts.load(stored) if stored.is_file() else None
-        path = write_page(model, circuit, contexts, held_out_of(circuit, model), options.output)
+        written = file.with_suffix(".yaml")
+        story = run_story(model, Story.load(written), circuit) if written.is_file() else []
+        path = write_page(model, circuit, contexts, held_out_of(circuit, model), options.output, story)
         print(f"{circuit.task}: {len(circuit.nodes)} nodes -> {printable(path)}")
     return 0
 
@@ -56,11 +61,12 @@ def write_page(
     contexts: Contexts | None,
     held_out: TokenPairTask | None,
     folder: Path,
+    story: Sequence[Outcome] = (),
 ) -> Path:
-    """Writes the page of a circuit under the name of its task and returns its path."""
+    """Writes the page of a circuit, with the outcomes of its story, under the name of its task; returns its path."""
     assert isinstance(model.domain, CodeDomain)
-    path = folder / f"{circuit.task}.html"
-    write_text(path, circuit_page(describe(model, circuit, held_out, contexts), model.domain))
+    path, told = folder / f"{circuit.task}.html", describe(model, circuit, held_out, contexts)
+    write_text(path, circuit_page(told, model.domain, [outcome.to_dict() for outcome in story]))
     return path
 
 

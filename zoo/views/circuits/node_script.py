@@ -255,6 +255,11 @@ NODE = """
       }
     });
   });
+  document.querySelectorAll('[data-place]').forEach(function (place) {  // of a story
+    const name = place.dataset.place.replace(' neuron ', ' mlp_neuron ');
+    const i = nodes.findIndex(function (node) { return node.node === name; });
+    if (i >= 0) place.replaceChildren(circuit.link(i));
+  });
   circuit.onchange(function (what) {
     if (what === 'query') return;
     mark();

@@ -1,6 +1,6 @@
 """A circuit as a page: verdicts, graph, nodes with their contexts, attention, and the circuit itself, which runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.domain import CodeDomain
@@ -16,14 +16,14 @@ from zoo.views.circuits.prompt_script import PROMPT
 from zoo.views.circuits.size_script import SIZE
 from zoo.views.circuits.state_script import STATE
 from zoo.views.circuits.tokenizer_script import TOKENIZER
-from zoo.views.circuits.words import controls, summary
+from zoo.views.circuits.words import controls, experiments, summary
 from zoo.views.document import document
 from zoo.views.markup import escape
 
 SCRIPTS = (ENGINE, TOKENIZER, STATE, PROMPT, ATTENTION, NODE, SIZE)
 
 
-def circuit_page(circuit: Mapping[str, Any], domain: CodeDomain) -> str:
+def circuit_page(circuit: Mapping[str, Any], domain: CodeDomain, story: Sequence[Mapping[str, Any]] = ()) -> str:
     """A self-contained page on which a reader can examine and run a circuit.
 
     Its script runs the circuit on any prompt, without nodes and edges that the reader ablates, and measures the loss on
@@ -32,12 +32,13 @@ def circuit_page(circuit: Mapping[str, Any], domain: CodeDomain) -> str:
     Args:
         circuit: of `zoo.circuits.analysis.description.describe`.
         domain: of the model.
+        story: outcomes of experiments, of `zoo.circuits.analysis.story.Outcome.to_dict`.
     """
     report, title = circuit["report"], f"Circuit of {circuit['task']}"
     about = escape(report.get("description", ""))
     body = (
         f"<h1>{escape(title)}</h1><article><p class='title'>{about}</p>{summary(report)}{controls(report)}</article>"
-        f"{_prompt()}{_graph(circuit)}{_attention()}{_tables(circuit)}"
+        f"{experiments(story)}{_prompt()}{_graph(circuit)}{_attention()}{_tables(circuit)}"
         f"<script type='application/json' id='circuit-data'>{_data(circuit, domain)}</script>"
     )
     return document(title, body, GRAPH + LOOK, SCRIPTS)

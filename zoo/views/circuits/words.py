@@ -1,6 +1,6 @@
 """A circuit's report in words: what was measured, what each control asks, and its verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.views.markup import escape
@@ -28,6 +28,16 @@ QUESTIONS = {
         "With shuffled weights it must find none.",
     ),
 }
+# What happens to the places of an intervention, see `zoo.circuits.analysis.intervene.Intervention`.
+INTERVENTIONS = {
+    "swap": "swapped between the prompts of a pair:",
+    "mean": "held at the mean:",
+    "zero": "set to 0:",
+    "resample": "with the values of random tokens:",
+    "add": "increased:",
+    "scale": "multiplied:",
+}
+AMOUNTS = {"add": " by {:+g}", "scale": " by {:g}"}
 VERDICTS = {"pass": "\u2713 pass", "warn": "\u26a0\ufe0e warn"}
 
 
@@ -86,3 +96,41 @@ def _control(name: str, control: Mapping[str, Any]) -> str:
         f"{escape(VERDICTS.get(verdict, verdict))}</b><div><b>{escape(question)}</b> <small>{escape(plain)}</small>"
         f"<p>{escape(wanted)} Found: {escape(control['reason'])}.</p></div></li>"
     )
+
+
+def experiments(story: Sequence[Mapping[str, Any]]) -> str:
+    """HTML: each sentence of a story, its experiment, and whether the outcome is the expected one; may be empty."""
+    if not story:
+        return ""
+    right = sum(bool(outcome["passed"]) for outcome in story)
+    items = "".join(_experiment(outcome) for outcome in story)
+    return (
+        f"<article id='story'><h3>Story: {right} of {len(story)} experiments as expected</h3>"
+        "<p class='note'>Each sentence was tested by an intervention on held-out pairs. Moved: share of the logit "
+        "difference that goes to the other answer. Flipped: share of the right answers that become the other one.</p>"
+        f"<ul class='verdicts'>{items}</ul></article>"
+    )
+
+
+def _experiment(outcome: Mapping[str, Any]) -> str:
+    done = "; ".join(
+        f"{INTERVENTIONS.get(one['kind'], one['kind'])} "
+        + ", ".join(_place(name, one["kind"], number) for name, number in one["targets"].items())
+        for one in outcome["interventions"]
+    )
+    found = ", ".join(
+        f"{escape(name.replace('_', ' '))} {outcome['measured'][name]:.2f} (expected {value:g})"
+        for name, value in outcome["expect"].items()
+    )
+    where = "in the circuit" if outcome["within"] == "circuit" else "in the complete network"
+    verdict = "\u2713 holds" if outcome["passed"] else "\u26a0\ufe0e fails"
+    return (
+        f"<li class='{'pass' if outcome['passed'] else 'warn'}'><b class='verdict'>{verdict}</b>"
+        f"<div><b>{escape(outcome['says'])}</b><p>{where.capitalize()}, {done}: {found}.</p></div></li>"
+    )
+
+
+def _place(name: str, kind: str, amount: float) -> str:
+    """A place, which the script turns into a link to its node."""
+    shown = escape(name.replace("->", "\u2192"))
+    return f"<span data-place='{escape(name)}'>{shown}</span>{AMOUNTS.get(kind, '').format(amount)}"
