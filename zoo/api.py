@@ -1,8 +1,10 @@
 """All that `import zoo` offers, and the only list of families."""
 
 from zoo import additive, circuits, concepts, graphs, parts, prototypes, selectors, sequences
+from zoo.audit.drift import measure_drift
 from zoo.audit.record import record
 from zoo.audit.verification import verify_record
+from zoo.audit.versions import compare_models
 from zoo.checkpoints.pretrained import load_checkpoint as load
 from zoo.checkpoints.save import save
 from zoo.checkpoints.shipped import list_checkpoints
@@ -24,6 +26,7 @@ __all__ = [
     "additive",
     "calibrate",
     "circuits",
+    "compare_models",
     "concepts",
     "convert",
     "create_model",
@@ -32,6 +35,7 @@ __all__ = [
     "list_checkpoints",
     "list_models",
     "load",
+    "measure_drift",
     "parts",
     "prototypes",
     "record",

@@ -36,6 +36,7 @@ COMMANDS = {
     "curves": Command("zoo.cli.curves", "curves", "plot the losses and metrics of a run by epoch"),
     "evaluate": Command("zoo.cli.evaluate", "evaluate", "run metrics on a checkpoint"),
     "certify": Command("zoo.cli.certify", "certify_checkpoint", "bound the errors of explanations on new inputs"),
+    "diff": Command("zoo.cli.diff", "diff", "compare two versions of a model on the same inputs"),
     "leaderboard": Command("zoo.cli.leaderboard", "leaderboard", "compare trained models on the same data"),
     "prune": Command("zoo.cli.prune", "prune_tasks", "find the circuits of tasks in a sparse transformer"),
     "circuit": Command(
@@ -56,6 +57,7 @@ COMMANDS = {
         "zoo.cli.share_backbone", "share_backbone", "store the tuned backbone of a run for other models"
     ),
     "verify": Command("zoo.cli.verify", "verify", "verify decision records by `explain --record`"),
+    "monitor": Command("zoo.cli.monitor", "monitor", "test whether reasons drifted between two periods"),
     "check": Command("zoo.cli.check", "check", "verify checkpoint integrity"),
     "push-to-hub": Command("zoo.cli.push_to_hub", "push_to_hub", "upload a checkpoint to the Hugging Face hub"),
     "list": Command("zoo.cli.list", "list_things", "list models, data, configs, checkpoints, tasks or weights"),
