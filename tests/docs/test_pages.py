@@ -56,6 +56,10 @@ def make_data(folder: Path) -> None:
         (folder / "birds" / name).mkdir(parents=True)
         for i in range(1, 11):
             Image.new("RGB", (32, 32), (level, level + i, 9 * i)).save(folder / "birds" / name / f"{i}.jpg")
+    for month, level in (("june", 0), ("july", 20)):
+        (folder / month).mkdir()
+        for i in range(20):
+            Image.new("L", (8, 8), level + 11 * i).save(folder / month / f"{i}.png")
     (folder / "signing.key").write_text("0123456789abcdef0123456789abcdef")
     rows = [f"{20 + i % 40},{'own' if i % 3 else 'rent'},{'no' if i % 3 else 'yes'}" for i in range(60)]
     (folder / "credit.csv").write_text("\n".join(["age,home,default", *rows]))

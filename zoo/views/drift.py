@@ -5,13 +5,14 @@ from typing import Any
 
 from zoo.views.document import document
 from zoo.views.markup import escape
+from zoo.views.wide_table import STYLE, wide_table
 
 LISTED = 50  # quantities on the page
 WIDTH, HEIGHT = 120, 34  # of a chart of shares
-STYLE = (
-    ".zoo table{max-width:none}.zoo td.name{text-align:left;white-space:normal;overflow-wrap:anywhere}"
-    ".zoo th[scope=col]{color:var(--soft);font-size:.8rem;vertical-align:bottom}.zoo .scroll{overflow-x:auto}"
-    ".zoo tr.drifted td{font-weight:600}.zoo .shares{display:block;width:120px;height:34px}"
+MEANS = ("mean before", "mean after", "listed before", "listed after")
+NUMBERS = ("drifted", "shares", *MEANS, "stability index", "p", "adjusted p")
+LOOK = (
+    ".zoo tr.drifted td{font-weight:600}.zoo .shares{display:block;width:120px;height:34px;margin-left:auto}"
     ".zoo .shares .old{fill:var(--soft)}.zoo .shares .new{fill:var(--down)}"
 )
 
@@ -36,12 +37,9 @@ def drift_page(drift: Any, names: tuple[str, str]) -> str:
         "from about 0.1 it is usually called moderate, from 0.25 large. Contributions of units that are not listed "
         "count as 0. Charts: share of the explanations by size of the contribution, smallest first, "
         "in deciles of the old period (grey: before, orange: after).</p></article>"
-        "<article><div class='scroll'><table><tr><th scope='col'>quantity<th scope='col'>drifted<th scope='col'>shares"
-        "<th scope='col'>mean before<th scope='col'>mean after<th scope='col'>listed before<th scope='col'>listed after"
-        f"<th scope='col'>stability index<th scope='col'>p<th scope='col'>adjusted p</tr>{rows}</table></div>{more}"
-        "</article>"
+        f"<article>{wide_table(('quantity',), NUMBERS, rows)}{more}</article>"
     )
-    return document("Drift of reasons", body, STYLE)
+    return document("Drift of reasons", body, STYLE + LOOK)
 
 
 def _row(change: Any) -> str:

@@ -6,12 +6,13 @@ from urllib.parse import quote
 
 from zoo.views.document import document
 from zoo.views.markup import escape
+from zoo.views.wide_table import STYLE, wide_table
 
 UNITS = 30  # that are listed
-STYLE = (
-    ".zoo table{max-width:none}.zoo td.name{text-align:left;white-space:normal;overflow-wrap:anywhere}"
-    ".zoo th[scope=col]{color:var(--soft);font-size:.8rem;vertical-align:bottom}.zoo td.moved{font-weight:600}"
-    ".zoo .scroll{overflow-x:auto}.zoo tr.changed td.answer{color:var(--down);font-weight:600}"
+NAMES, UNIT_NAMES = ("input", "before", "after"), ("unit before", "unit after", "matched by")
+LOOK = (
+    ".zoo td.moved{font-weight:600}"
+    ".zoo tr.changed td.answer,.zoo tr.changed .answer a{color:var(--down);font-weight:600}"
 )
 
 
@@ -40,7 +41,7 @@ def versions_page(
         f"have less than {summary['least overlap']:.0%} of them in common; the mean is {summary['mean overlap']:.1%}."
         f"</p></article>{_inputs(rows)}{_units(summary['units'])}"
     )
-    return document("What changed between two versions", body, STYLE)
+    return document("What changed between two versions", body, STYLE + LOOK)
 
 
 def _inputs(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -51,9 +52,7 @@ def _inputs(rows: Sequence[Mapping[str, Any]]) -> str:
     )
     return (
         "<article><h3>Inputs that changed most</h3><p class='note'>Changed answers are orange; they come first. A link "
-        "opens the explanation by that version.</p><div class='scroll'><table><tr><th scope='col'>input"
-        "<th scope='col'>before<th scope='col'>after<th scope='col'>reasons in common</tr>"
-        f"{lines}</table></div></article>"
+        f"opens the explanation by that version.</p>{wide_table(NAMES, ('reasons in common',), lines)}</article>"
     )
 
 
@@ -73,9 +72,8 @@ def _units(units: Sequence[Mapping[str, Any]]) -> str:
     more = f"<p class='note'>… and {len(units) - UNITS} more in units.csv.</p>" if len(units) > UNITS else ""
     return (
         "<article><h3>Units that moved most</h3><p class='note'>Mean size of the contribution (of the importance, if a "
-        "version is not additive) over all inputs, and mean size of its change.</p><div class='scroll'><table><tr>"
-        "<th scope='col'>unit before<th scope='col'>unit after<th scope='col'>matched by<th scope='col'>size before"
-        f"<th scope='col'>size after<th scope='col'>change</tr>{lines}</table></div>{more}</article>"
+        "version is not additive) over all inputs, and mean size of its change.</p>"
+        f"{wide_table(UNIT_NAMES, ('size before', 'size after', 'change'), lines)}{more}</article>"
     )
 
 
