@@ -97,6 +97,9 @@ def test_matching_by_hand() -> None:
         (None, 2, ""),
         (None, 4, ""),
     ]
+    of_class = [replace(unit, target=0) for unit in first]
+    other_class = replace(observed(of_class, x), classes=("crow",)), replace(observed(of_class, x), classes=("gull",))
+    assert all(m.how == "" for m in match_units(*other_class))  # the same in every respect but the class
     few = match_units(observed(first, x[:3]), observed(second, columns[:3]))
     assert [(m.first, m.second) for m in few if m.how == "number"] == [(3, 0), (4, 4)]
 

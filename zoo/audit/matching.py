@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,7 @@ class Match:
 
 
 def match_units(first: Observations, second: Observations, least: float = 0.5) -> list[Match]:
-    """Matches the units of two models, each to at most one of the same kind.
+    """Matches the units of two models, each to at most one of the same kind and class.
 
     Units are matched by the part of the training data that they come from; else by name, if the name is more than a
     number; else so that the mean of the correlation of activations and the overlap of supports is largest in sum
@@ -53,8 +53,8 @@ def match_units(first: Observations, second: Observations, least: float = 0.5) -
     Returns:
         in the order of the first model's units, then those that only the second model has.
     """
-    found = [*_by_source(first.units, second.units)]
-    found += _by_name(first.units, second.units, found)
+    found = _by_source(first, second)
+    found += _by_name(first, second, found)
     found += _by_similarity(first, second, found, least)
     left, right = ({getattr(match, side) for match in found} for side in ("first", "second"))
     found += [Match(k, None, "", 0.0) for k in range(len(first.units)) if k not in left]
@@ -62,18 +62,22 @@ def match_units(first: Observations, second: Observations, least: float = 0.5) -
     return found + [Match(None, k, "", 0.0) for k in range(len(second.units)) if k not in right]
 
 
-def _by_source(first: Sequence[Unit], second: Sequence[Unit]) -> list[Match]:
+def _by_source(first: Observations, second: Observations) -> list[Match]:
     """Units of the same part of the training data; of several the one of the same name, else the first."""
-    places: dict[str, list[int]] = {}
-    for k, unit in enumerate(second):
+    places: dict[tuple[str, tuple[str, str]], list[int]] = {}
+    for k, unit in enumerate(second.units):
         if (place := _place(unit)) is not None:
-            places.setdefault(place, []).append(k)
-    found = []
-    candidates = [(k, unit, places.get(place, [])) for k, unit in enumerate(first) if (place := _place(unit))]
+            places.setdefault((place, second.kind(k)), []).append(k)
+    found: list[Match] = []
+    candidates = [
+        (k, unit, places.get((place, first.kind(k)), []))
+        for k, unit in enumerate(first.units)
+        if (place := _place(unit))
+    ]
     for same_name in (True, False):
         done = {match.first for match in found}
         for k, unit, others in candidates:
-            fits = [o for o in others if not same_name or second[o].name == unit.name]
+            fits = [o for o in others if not same_name or second.units[o].name == unit.name]
             if k not in done and fits:
                 found.append(Match(k, fits[0], "source", 1.0))
                 others.remove(fits[0])
@@ -82,17 +86,17 @@ def _by_source(first: Sequence[Unit], second: Sequence[Unit]) -> list[Match]:
 
 def _place(unit: Unit) -> str | None:
     known = {key: unit.source[key] for key in PLACE if key in unit.source}
-    return json.dumps([unit.kind, known], default=str) if {"image", "index"} <= known.keys() else None
+    return json.dumps(known, default=str) if {"image", "index"} <= known.keys() else None
 
 
-def _by_name(first: Sequence[Unit], second: Sequence[Unit], found: Iterable[Match]) -> list[Match]:
+def _by_name(first: Observations, second: Observations, found: Iterable[Match]) -> list[Match]:
     """Units with the same name that says more than a number, and without a place in the training data."""
     taken, others = ({getattr(match, side) for match in found} for side in ("first", "second"))
-    named = {(u.kind, u.name): k for k, u in enumerate(second) if k not in others and _is_named(u)}
+    named = {(second.kind(k), u.name): k for k, u in enumerate(second.units) if k not in others and _is_named(u)}
     return [
-        Match(k, named[unit.kind, unit.name], "name", 1.0)
-        for k, unit in enumerate(first)
-        if k not in taken and _is_named(unit) and (unit.kind, unit.name) in named
+        Match(k, named[first.kind(k), unit.name], "name", 1.0)
+        for k, unit in enumerate(first.units)
+        if k not in taken and _is_named(unit) and (first.kind(k), unit.name) in named
     ]
 
 
@@ -109,12 +113,12 @@ def _by_similarity(first: Observations, second: Observations, found: Iterable[Ma
     if not left or not right:
         return []
     if len(first.activation) < FEWEST:
-        return _by_number(first.units, second.units, left, right)
+        return _by_number(first, second, left, right)
     parts = [_correlation(first.activation[:, left], second.activation[:, right])]
     if (shared := _overlap(first.support, left, second.support, right)) is not None:
         parts.append(shared)
     similarity = torch.stack(parts).nanmean(0).nan_to_num(-1.0)
-    kinds = [[first.units[k].kind == second.units[o].kind for o in right] for k in left]
+    kinds = [[first.kind(k) == second.kind(o) for o in right] for k in left]
     similarity = torch.where(torch.tensor(kinds), similarity, -2.0).numpy().astype(np.float64)
     rows, columns = linear_sum_assignment(-similarity)
     return [
@@ -124,9 +128,9 @@ def _by_similarity(first: Observations, second: Observations, found: Iterable[Ma
     ]
 
 
-def _by_number(first: Sequence[Unit], second: Sequence[Unit], left: list[int], right: list[int]) -> list[Match]:
-    named = {(second[o].kind, second[o].name): o for o in right if _place(second[o]) is None}
-    pairs = [(k, named.get((first[k].kind, first[k].name))) for k in left if _place(first[k]) is None]
+def _by_number(first: Observations, second: Observations, left: list[int], right: list[int]) -> list[Match]:
+    named = {(second.kind(o), second.units[o].name): o for o in right if _place(second.units[o]) is None}
+    pairs = [(k, named.get((first.kind(k), first.units[k].name))) for k in left if _place(first.units[k]) is None]
     return [Match(k, o, "number", 1.0) for k, o in pairs if o is not None]
 
 

@@ -27,6 +27,7 @@ class Observations:
         task: see `Domain.task`.
         additive: whether weights have a sign.
         explained: what the contributions are relative to.
+        classes: names of the classes, to which the `target` of units refers.
     """
 
     units: tuple[Unit, ...]
@@ -38,6 +39,12 @@ class Observations:
     task: str
     additive: bool
     explained: str
+    classes: tuple[str, ...] = ()
+
+    def kind(self, unit: int) -> tuple[str, str]:
+        """Kind and class of a unit; units that differ in these are never the same."""
+        target = self.units[unit].target
+        return self.units[unit].kind, "" if target is None else self.classes[target]
 
 
 @torch.no_grad()
@@ -69,10 +76,8 @@ def observe(model: SelfInterpretable, batches: Iterable[Tensor], reference: str 
         raise ValueError("there are no inputs to compare models on.")
     strengths, weights, activation = (torch.cat(part) for part in zip(*rows, strict=True))
     support = torch.cat(supports) if supports else None
-    task = model.domain.task
-    return Observations(
-        told.units, tuple(answers), strengths, weights, activation, support, task, model.additive, told.reference
-    )
+    meaning = (model.domain.task, model.additive, told.reference, model.domain.classes)
+    return Observations(told.units, tuple(answers), strengths, weights, activation, support, *meaning)
 
 
 def _answer(one: Explanation) -> str:
