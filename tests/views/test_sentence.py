@@ -1,6 +1,7 @@
 """Explanations in words: exact numbers, every kind of answer, and languages as files."""
 
 import re
+import tomllib
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -166,3 +167,9 @@ def test_unknown_languages_are_told(tmp_path: Path) -> None:
     (tmp_path / "l.yaml").write_text("- a")
     with pytest.raises(ValueError, match="must be a mapping"):
         one.sentence(str(tmp_path / "l.yaml"))
+
+
+def test_the_wheel_holds_the_languages() -> None:
+    root = FOLDER.parents[2]
+    told = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["zoo.views"]
+    assert {path for pattern in told for path in FOLDER.parent.glob(pattern)} == set(FOLDER.iterdir())
