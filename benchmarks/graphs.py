@@ -49,6 +49,8 @@ CONFIGS = {  # of BA-2motifs, in configs/graphs
     "ProtGNN": "protgnn_ba2motifs",
     "KNNGraph": "knn_graph_ba2motifs",
     "KerGNN": "kergnn_ba2motifs",
+    "GraphConcepts": "graph_concepts_ba2motifs",
+    "GraphConcepts with logic": "graph_concepts_logic_ba2motifs",
     BLACK_BOX: "blackbox_ba2motifs",
 }
 FASTER = {"model.init_args.recipe.lr": "0.003"}
@@ -109,10 +111,7 @@ def measured(folder: Path, world: str, model: str, seed: int) -> dict[str, Any]:
     """The measurements of each explanation of a run, by name."""
     data = ready(folder)
     if model == BLACK_BOX:
-        trained = load_network(folder / FILE)
-        options = json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]["model"]["init_args"]
-        network = BlackBox(trained.domain, options["backbone"]).eval()
-        network.load_state_dict(trained.state_dict())
+        network = black_box(folder)
         subjects = {"integrated gradients": EdgeGradients(network), "planted encoder": EncoderCheat(Plain(network))}
     else:
         subjects = {"its own": Subject(zoo.load(folder / "checkpoint"))}
@@ -124,6 +123,15 @@ def measured(folder: Path, world: str, model: str, seed: int) -> dict[str, Any]:
         for name, subject in subjects.items():
             found[name] |= {f"{key}, biased": value for key, value in areas(subject, biased).items()}
     return found
+
+
+def black_box(folder: Path) -> BlackBox:
+    """The black box of a run."""
+    trained = load_network(folder / FILE)
+    options = json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]["model"]["init_args"]
+    network = BlackBox(trained.domain, options["backbone"]).eval()
+    network.load_state_dict(trained.state_dict())
+    return network
 
 
 def curve(folder: Path) -> list[tuple[int, float, float]]:

@@ -1,0 +1,169 @@
+"""GNNExplainer of torch_geometric beside the models of graphs. `python -m benchmarks.graphs_gnnexplainer`.
+
+Explains the black boxes of `python -m benchmarks.graphs`, which runs first, on the first test graphs, and adds a row to
+benchmarks/GRAPHS.md and .json. Needs the extra `graph`. Finished measurements are kept.
+
+Ying, Bourgeois, You, Zitnik, Leskovec: "GNNExplainer: Generating Explanations for Graph Neural Networks", NeurIPS 2019,
+arXiv 1903.03894.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.explain import Explainer, GNNExplainer
+from torch_geometric.nn import MessagePassing
+from torch_geometric.typing import OptTensor
+
+from benchmarks.graphs import BLACK_BOX, CONFIGS, FASTER, HERE, RECORD, WORLDS, Plain, black_box, ordered, ready, train
+from benchmarks.graphs_page import page
+from zoo.core.evidence import Unit
+from zoo.core.explanation import Explanation
+from zoo.metrics.faithfulness.graph_edges import edge_labels, edge_scores
+from zoo.metrics.faithfulness.rows import NumberedBatches, reference_inputs
+from zoo.metrics.faithfulness.subject import Case
+from zoo.metrics.faithfulness.suite import measure
+from zoo.networks.gin import GIN
+from zoo.networks.graph_batch import GraphBatch
+from zoo.training.black_box import BlackBox
+from zoo.utils.functional import area_under_roc
+
+NAME = "GNNExplainer"
+WHERE = ("BA-2motifs", "rule molecules")
+
+
+class Messages(MessagePassing):
+    """Sums over neighbours, as `zoo.networks.graph_batch.aggregate`, which GNNExplainer can mask."""
+
+    def __init__(self) -> None:
+        super().__init__(aggr="add")
+
+    def forward(self, h: Tensor, edge_index: Tensor, edges: OptTensor) -> Tensor:
+        return self.propagate(edge_index, h=h, edges=edges)
+
+    def message(self, h_j: Tensor, edges: OptTensor) -> Tensor:  # of the names that it reads
+        return h_j if edges is None else (h_j + edges).relu()
+
+
+class Adapter(nn.Module):
+    """A black box of graphs with a GIN, for one graph in the form of torch_geometric; the weights are shared."""
+
+    def __init__(self, model: BlackBox) -> None:
+        super().__init__()
+        assert isinstance(model.backbone, GIN)
+        self.gin, self.head = model.backbone, model.head
+        self.messages = nn.ModuleList(Messages() for _ in self.gin.layers)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+        """Scores (1, C) of features (N, 1 + F), edges (2, 2 E) in both directions, and their features (2 E, A)."""
+        h = self.gin.embed(x)
+        edges = None if self.gin.edges is None else self.gin.edges(edge_attr)
+        for layer, messages in zip(self.gin.layers, self.messages, strict=True):
+            h = layer(h + messages(h, edge_index, edges))
+        return self.head(self.gin.after(h.sum(0, keepdim=True)))
+
+
+class Explained(Plain):
+    """A black box whose edges are scored by GNNExplainer, one graph after the other.
+
+    Args:
+        model: the black box.
+        epochs: steps of each explanation; 100 at the rate 0.01 are the defaults of torch_geometric.
+        seed: of the masks.
+    """
+
+    def __init__(self, model: BlackBox, epochs: int = 100, seed: int = 0) -> None:
+        super().__init__(model)
+        self.additive, self.seed, self.name = False, seed, NAME
+        self.adapter = Adapter(model).eval()
+        self.graphs, self.known = self.adapter.gin.domain, dict[tuple[bytes, int], Tensor]()
+        self.units = tuple(Unit(f"edge {i}", "edge") for i in range(self.graphs.edges))
+        config = {"mode": "multiclass_classification", "task_level": "graph", "return_type": "raw"}
+        self.explainer = Explainer(
+            self.adapter,
+            GNNExplainer(epochs=epochs),
+            explanation_type="phenomenon",
+            edge_mask_type="object",
+            model_config=config,
+        )
+
+    def explain(self, x: Tensor, target: Tensor | None = None) -> Explanation:
+        scores = self.scores(x)
+        target = scores.argmax(1) if target is None else target
+        masks = []
+        for one, c in zip(x, target, strict=True):
+            key = (one.numpy().tobytes(), int(c))
+            if key not in self.known:
+                self.known[key] = self.mask(one[None], c[None])
+            masks.append(self.known[key])
+        shown = torch.cat(masks)
+        places = nn.functional.pad(torch.eye(self.graphs.edges), (self.graphs.nodes, 0)).expand(len(x), -1, -1)
+        return Explanation(scores, target, None, None, shown, places, self.units, self.domain, x, reference="mean")
+
+    def mask(self, x: Tensor, target: Tensor) -> Tensor:
+        """(1, m) the mean over both directions of the mask of each edge of one graph."""
+        batch = GraphBatch.of(x, self.graphs)
+        if not batch.ends.shape[1]:
+            return x.new_zeros(1, self.graphs.edges)
+        both = torch.cat([batch.ends, batch.ends.flip(0)], 1)
+        with torch.random.fork_rng(), torch.enable_grad():
+            torch.manual_seed(self.seed)
+            found = self.explainer(batch.features, both, target=target, edge_attr=batch.attributes.repeat(2, 1))
+        return batch.per_edge(found.edge_mask.view(2, -1).mean(0).detach())
+
+
+def measured(model: BlackBox, folder: Path, seed: int, limit: int, epochs: int) -> dict[str, Any]:
+    """Areas and tests of the explanations of `limit` random test graphs of a run."""
+    data, subject = ready(folder), Explained(model, epochs, seed)
+    batches = NumberedBatches(data.test_dataset(), limit, data.batch_size)
+    results = measure(subject, batches, reference_inputs(data.projection_dataset()), ("M16", "M17"), seed=seed)
+    found = {name: value.value for result in results.values() for name, value in result.values.items()}
+    right, scores, labels = 0, [], []
+    for batch in batches:
+        case = Case(subject, batch["input"], batch["ids"], regions=batch["regions"])
+        right += int((case.explanation.scores.argmax(1) == batch["target"]).sum())
+        scores.append(edge_scores(case))
+        labels.append(edge_labels(case))
+    values, known = torch.cat(scores), torch.cat(labels)
+    pooled, each = (
+        area_under_roc(values.flatten()[:, None], known.flatten()[:, None]),
+        area_under_roc(values.T, known.T),
+    )
+    found |= {"edge_auc": float(pooled), "edge_auc_by_graph": float(each[each.isfinite()].mean())}
+    found = {name: None if value != value else value for name, value in found.items()}  # NaN
+    return {**found, "accuracy": right / len(batches.rows), "graphs": len(batches.rows)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the black boxes (default: 0 1 2)")
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WHERE), metavar="NAME")
+    parser.add_argument("--limit", type=int, default=50, help="test graphs (default: 50)")
+    parser.add_argument("--epochs", type=int, default=100, help="steps of each explanation (default: 100)")
+    parser.add_argument("--runs", type=Path, default=Path("runs/graphs"), help="folder of the trained models")
+    options = parser.parse_args()
+    for seed in options.seeds:
+        for world in options.worlds:
+            key = f"{world}, {BLACK_BOX}, seed {seed}"
+            if key not in json.loads(RECORD.read_text(encoding="utf-8")):
+                raise SystemExit(f"{key} is not in {RECORD}: run `python -m benchmarks.graphs` first.")
+            if NAME in json.loads(RECORD.read_text(encoding="utf-8"))[key]:
+                continue
+            folder = options.runs / f"{world}_{BLACK_BOX}_seed{seed}".replace(" ", "_")
+            changes = WORLDS[world] | (FASTER if world != "BA-2motifs" else {})
+            train(folder, CONFIGS[BLACK_BOX], changes, seed, key)
+            found = measured(black_box(folder), folder, seed, options.limit, options.epochs)
+            record = json.loads(RECORD.read_text(encoding="utf-8"))  # again: others may have added to it
+            record[key][NAME] = found
+            RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            (HERE / "GRAPHS.md").write_text(page(ordered(record)), encoding="utf-8")
+            print(f"{key}: {found}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
