@@ -50,7 +50,7 @@ class Messages(MessagePassing):
 
 
 class Adapter(nn.Module):
-    """A black box of graphs with a GIN, for one graph in the form of torch_geometric; the weights are shared."""
+    """A black box of graphs with a GIN in the form of torch_geometric; the weights are shared."""
 
     def __init__(self, model: BlackBox) -> None:
         super().__init__()
@@ -58,61 +58,72 @@ class Adapter(nn.Module):
         self.gin, self.head = model.backbone, model.head
         self.messages = nn.ModuleList(Messages() for _ in self.gin.layers)
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
-        """Scores (1, C) of features (N, 1 + F), edges (2, 2 E) in both directions, and their features (2 E, A)."""
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: GraphBatch) -> Tensor:
+        """Scores (B, C) of features (N, 1 + F), edges (2, 2 E) in both directions, and their features (2 E, A)."""
         h = self.gin.embed(x)
         edges = None if self.gin.edges is None else self.gin.edges(edge_attr)
         for layer, messages in zip(self.gin.layers, self.messages, strict=True):
             h = layer(h + messages(h, edge_index, edges))
-        return self.head(self.gin.after(h.sum(0, keepdim=True)))
+        return self.head(self.gin.after(batch.pool(h)))
+
+
+class Together(GNNExplainer):
+    """GNNExplainer of B graphs that are not connected, each as if it were alone.
+
+    The objective is a mean over the graphs, and Adam's steps of a mask do not depend on the other masks nor on its
+    scale. So the weight of the sum of all masks is divided by B, and masks start as widely spread as those of a graph
+    of the mean size. The mean entropy of the masks is over the edges of all graphs instead of each one's.
+    """
+
+    def __init__(self, graphs: int, epochs: int) -> None:
+        super().__init__(epochs, edge_size=GNNExplainer.default_coeffs["edge_size"] / graphs)
+        self.graphs = graphs
+
+    def _initialize_masks(self, x: Tensor, edge_index: Tensor) -> None:
+        super()._initialize_masks(x, edge_index)
+        self.edge_mask.data *= self.graphs**0.5
 
 
 class Explained(Plain):
-    """A black box whose edges are scored by GNNExplainer, one graph after the other.
+    """A black box whose edges are scored by GNNExplainer, all graphs of a batch together.
 
     Args:
         model: the black box.
-        epochs: steps of each explanation; 100 at the rate 0.01 are the defaults of torch_geometric.
+        epochs: steps of an explanation; 100 at the rate 0.01 are the defaults of torch_geometric.
         seed: of the masks.
     """
 
     def __init__(self, model: BlackBox, epochs: int = 100, seed: int = 0) -> None:
         super().__init__(model)
-        self.additive, self.seed, self.name = False, seed, NAME
+        self.additive, self.epochs, self.seed, self.name = False, epochs, seed, NAME
         self.adapter = Adapter(model).eval()
-        self.graphs, self.known = self.adapter.gin.domain, dict[tuple[bytes, int], Tensor]()
+        self.graphs = self.adapter.gin.domain
         self.units = tuple(Unit(f"edge {i}", "edge") for i in range(self.graphs.edges))
-        config = {"mode": "multiclass_classification", "task_level": "graph", "return_type": "raw"}
-        self.explainer = Explainer(
-            self.adapter,
-            GNNExplainer(epochs=epochs),
-            explanation_type="phenomenon",
-            edge_mask_type="object",
-            model_config=config,
-        )
 
     def explain(self, x: Tensor, target: Tensor | None = None) -> Explanation:
         scores = self.scores(x)
         target = scores.argmax(1) if target is None else target
-        masks = []
-        for one, c in zip(x, target, strict=True):
-            key = (one.numpy().tobytes(), int(c))
-            if key not in self.known:
-                self.known[key] = self.mask(one[None], c[None])
-            masks.append(self.known[key])
-        shown = torch.cat(masks)
+        masks = self.masks(x, target)
         places = nn.functional.pad(torch.eye(self.graphs.edges), (self.graphs.nodes, 0)).expand(len(x), -1, -1)
-        return Explanation(scores, target, None, None, shown, places, self.units, self.domain, x, reference="mean")
+        return Explanation(scores, target, None, None, masks, places, self.units, self.domain, x, reference="mean")
 
-    def mask(self, x: Tensor, target: Tensor) -> Tensor:
-        """(1, m) the mean over both directions of the mask of each edge of one graph."""
+    def masks(self, x: Tensor, target: Tensor) -> Tensor:
+        """(B, m) the mean over both directions of the mask of each edge."""
         batch = GraphBatch.of(x, self.graphs)
         if not batch.ends.shape[1]:
-            return x.new_zeros(1, self.graphs.edges)
+            return x.new_zeros(len(x), self.graphs.edges)
+        explainer = Explainer(
+            self.adapter,
+            Together(len(x), self.epochs),
+            explanation_type="phenomenon",
+            edge_mask_type="object",
+            model_config={"mode": "multiclass_classification", "task_level": "graph", "return_type": "raw"},
+        )
         both = torch.cat([batch.ends, batch.ends.flip(0)], 1)
+        edges = batch.attributes.repeat(2, 1)
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(self.seed)
-            found = self.explainer(batch.features, both, target=target, edge_attr=batch.attributes.repeat(2, 1))
+            found = explainer(batch.features, both, target=target, edge_attr=edges, batch=batch)
         return batch.per_edge(found.edge_mask.view(2, -1).mean(0).detach())
 
 

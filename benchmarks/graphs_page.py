@@ -26,7 +26,9 @@ ABOUT = """Shares in %; mean over training seeds, with the standard deviation wh
 a score of each edge: the gate of models that have some, for SumGIN and GNAN the mean of the |contributions| of both
 ends, for the black box integrated gradients over how much of each edge is used; for other models see `edge_scores` in
 `zoo.metrics.faithfulness.graph_edges`. The *planted encoder* has the answers of the black box, and shows one fixed edge
-for the first class, two for the second, and so on: a control that must lose.
+for the first class, two for the second, and so on: a control that must lose. *GNNExplainer* is that of torch_geometric
+with its default options, masks on edges alone, on 50 random test graphs of the same black box. Its masks begin half
+open; these black boxes add up messages, so that half of each is unlike any graph that they have seen.
 
 *Edge AUC*: area under the ROC curve of the scores of edges by those that make the class, over the edges of all graphs
 together, and *by graph*. The other tests are of the quarter of the edges that score highest, with their nodes, and, as
@@ -57,7 +59,7 @@ def page(record: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     for world, models in worlds.items():
         parts += [f"## {world}", table(models)]
     parts += ["## GSAT over training", CURVES, curves(record)]
-    return "\n\n".join([*parts, "Created by `python -m benchmarks.graphs`."]) + "\n"
+    return "\n\n".join([*parts, "Created by `python -m benchmarks.graphs` and `python -m benchmarks.graphs_gnnexplainer`."]) + "\n"
 
 
 def curves(record: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
