@@ -59,7 +59,8 @@ def page(record: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     for world, models in worlds.items():
         parts += [f"## {world}", table(models)]
     parts += ["## GSAT over training", CURVES, curves(record)]
-    return "\n\n".join([*parts, "Created by `python -m benchmarks.graphs` and `python -m benchmarks.graphs_gnnexplainer`."]) + "\n"
+    parts += ["Created by `python -m benchmarks.graphs` and `python -m benchmarks.graphs_gnnexplainer`."]
+    return "\n\n".join(parts) + "\n"
 
 
 def curves(record: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:

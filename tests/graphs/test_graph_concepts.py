@@ -113,6 +113,10 @@ def test_the_logic_head_reads_which_concepts_are_there() -> None:
             hidden = F.leaky_relu((here * alpha / alpha.max()) @ network.weight[c].T + network.bias[c])
             torch.testing.assert_close(told.scores[b, c], hidden @ network.out[c] + network.offset[c])
     evidence = model.step(x)[1]
+    for d in range(4):
+        for name, value in (("absent", 0.0), ("present", 1.0)):
+            changed = model.readout(model.edit(evidence, {f"concept {d + 1}": value}))[:, 1]
+            torch.testing.assert_close(told.details[name][:, d], changed)
     more = model.edit(evidence, {"concept 1": evidence.activation[:, 0] * 3})
     assert torch.equal(model.readout(more), model.readout(evidence))  # another count, but the same concepts
 

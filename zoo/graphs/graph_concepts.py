@@ -89,7 +89,8 @@ class GraphConcepts(SelfInterpretable):
     With the option `logic` the head is instead an entropy-based network (see `LEN`) of which concepts are present,
     [n > 0], with the gradient of 1 - Π_i (1 - softmax_i). It is trained by a binary cross-entropy of each class and the
     entropy of its attention; the action `extract` finds a formula over the concepts for each class, and `formula_f1`
-    says how well the formulas find their classes. The score is not a sum then, so there are no contributions.
+    says how well the formulas find their classes. The score is not a sum then, so there are no contributions; an
+    explanation has the score with each concept absent, and present.
 
     Differs from the published code: a concept is the largest of D numbers (there: the pattern of those above half of
     the largest, so up to 2^D concepts); counts, or presence, in place of pooled codes; the balance.
@@ -168,6 +169,10 @@ class GraphConcepts(SelfInterpretable):
         if "present" in evidence.state:  # with a gradient, in training
             return self.head.network(evidence.state["present"])
         return self.head(evidence.activation)
+
+    def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
+        """With logic, the target's score if each concept were "absent" or "present", (B, D) each."""
+        return self.head.alternatives(evidence.activation, target) if isinstance(self.head, PresenceLogic) else {}
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         weights = (batch.get("class_weights"), batch.get("weight"))

@@ -42,6 +42,16 @@ class PresenceLogic(nn.Module):
     def forward(self, counts: Tensor) -> Tensor:
         return self.network((counts > 0).float())
 
+    def alternatives(self, counts: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The score of each row's target (B,) if each concept were "absent" or "present", (B, D) each."""
+        here = (counts > 0).float()[:, None].expand(-1, counts.shape[1], -1)  # (B, D, D)
+        one = torch.eye(counts.shape[1], device=counts.device)
+        found = {}
+        for name, changed in (("absent", here * (1 - one)), ("present", torch.maximum(here, one))):
+            scores = self.network(changed.flatten(0, 1)).unflatten(0, changed.shape[:2])  # (B, D, C)
+            found[name] = scores.gather(2, target[:, None, None].expand(-1, counts.shape[1], 1))[..., 0]
+        return found
+
     def loss(self, scores: Tensor, target: Tensor, weights: tuple[Tensor | None, Tensor | None]) -> Tensor:
         """The binary cross-entropy of each class, a mean over rows and classes.
 
