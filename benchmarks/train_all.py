@@ -93,8 +93,9 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     other, _ = trained(twin, [], runs) if twin else (None, None)
     run, mark = trained(entry["config"], entry.get("with", []), runs, teacher=other)
     model, metrics = zoo.load(run / "checkpoint"), json.loads((run / "metrics.json").read_text())
-    if "accuracy" in metrics:  # the card gives the first metric with its interval
-        metrics = {"accuracy": metrics.pop("accuracy"), **metrics}
+    for main in ("accuracy", "r2"):  # the card gives the first metric; an accuracy with its interval
+        if main in metrics:
+            metrics = {main: metrics.pop(main), **metrics}
     file = ROOT / "configs" / f"{entry['config']}.yaml"
     data = create_data(file)
     data.prepare_data()
@@ -108,7 +109,7 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
         "seed": 0,
         "rows": len(test),
         "seconds": mark["seconds"],
-        "interval": wilson(metrics[first], len(test)),
+        "interval": wilson(metrics[first], len(test)) if first != "r2" else None,
         "twin": {"config": f"configs/{twin}.yaml", "value": reached[first]} if first in reached else None,
         "truth": faithfulness(run, file),
     }

@@ -107,6 +107,14 @@ def make_data(folder: Path) -> None:
     labelled = [",".join([*wave, ("slow", "fast")[i % 2]]) for i, wave in enumerate(waves)]
     (folder / "waves.csv").write_text("\n".join([",".join([*steps, "label"]), *labelled]))
     (folder / "new_waves.csv").write_text("\n".join(map(",".join, [steps, *waves[:3]])))
+    hours = [f"2024-01-{1 + h // 24:02} {h % 24:02}:00,{math.sin(h / 4) + h / 100:.3f}" for h in range(600)]
+    (folder / "load.csv").write_text("\n".join(["when,load", *hours]))
+    steps = [
+        f"P{p},{t},{60 + p + t},{'' if t == 3 else 120 - p},{('well', 'ill')[p % 2]}"
+        for p in range(20)
+        for t in range(6 + p % 2)
+    ]
+    (folder / "patients.csv").write_text("\n".join(["patient,hour,pulse,pressure,label", *steps]))
     texts = [f"a {'warm and funny' if i % 2 else 'cold and dull'} film,{'np'[i % 2]}" for i in range(40)]
     (folder / "reviews.csv").write_text("\n".join(["text,label", *texts]))
 

@@ -18,5 +18,5 @@ def test_the_series_encoder_reads_around_each_step_and_pools_by_the_mean() -> No
     assert touched.nonzero().flatten().tolist() == [3, 4, 5, 6]
     with pytest.raises(ValueError, match=r"as many numbers above 0; got \[6\] and \[4, 3\]"):
         create_encoder({"name": "convnet1d", "widths": [6], "kernels": [4, 3]}, SERIES)
-    with pytest.raises(ValueError, match="the backbone of a series is 'convnet1d'; got 'mlp'"):
+    with pytest.raises(ValueError, match="the backbone of a series is 'convnet1d' or 'patch_transformer'; got 'mlp'"):
         create_encoder("mlp", SERIES)

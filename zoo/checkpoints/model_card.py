@@ -43,8 +43,10 @@ def render(config: Mapping[str, Any]) -> str:
     require_complete(config)
     about, metrics = config["about"], config["metrics"]
     main = next(iter(metrics))
-    low, high = about["interval"]
-    rows = [(f"test {main}", f"{metrics[main]:.4f} (95 % interval {low:.4f} to {high:.4f}, {about['rows']:,} rows)")]
+    interval = ""
+    if about["interval"] is not None:
+        interval = "95 % interval {:.4f} to {:.4f}, ".format(*about["interval"])
+    rows = [(f"test {main}", f"{metrics[main]:.4f} ({interval}{about['rows']:,} rows)")]
     rows += [(f"test {key}", f"{value:.4f}") for key, value in metrics.items() if key != main]
     if twin := about["twin"]:
         rows.append((f"black-box twin, {main}", f"{twin['value']:.4f} (`{twin['config']}`)"))
@@ -143,7 +145,8 @@ def require_complete(config: Mapping[str, Any]) -> None:
     if blank := [key for key in TEXTS if not isinstance(about[key], str) or not about[key].strip()]:
         raise ValueError(f"the model card has no text for {', '.join(blank)}.")
     numbers = {**{key: about[key] for key in NUMBERS}, **metrics}
-    numbers |= {f"interval[{i}]": value for i, value in enumerate(_pair(about["interval"]))}
+    if about["interval"] is not None:  # of a metric that is no share of rows
+        numbers |= {f"interval[{i}]": value for i, value in enumerate(_pair(about["interval"]))}
     if about["twin"] is not None:
         if not isinstance(about["twin"], Mapping) or set(about["twin"]) != {"config", "value"}:
             raise ValueError(f"the twin of a model card must have a 'config' and a 'value'; got {about['twin']!r}.")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.data.real.cub import CUB
     from zoo.data.real.digits import Digits
     from zoo.data.real.eraser_movies import EraserMovies
+    from zoo.data.real.forecast import Forecast
     from zoo.data.real.graph_files import GraphFiles
     from zoo.data.real.image_folder import ImageFolder
     from zoo.data.real.long_series import LongSeriesTable
@@ -76,6 +77,7 @@ __all__ = [
     "Digits",
     "EraserMovies",
     "ForcedArtefact",
+    "Forecast",
     "GraphFiles",
     "ImageData",
     "ImageFolder",

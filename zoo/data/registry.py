@@ -20,6 +20,7 @@ MODULES = {
     "SklearnTable": "zoo.data.real.sklearn_table",
     "SmilesTable": "zoo.data.real.smiles_table",
     "SST2": "zoo.data.real.sst2",
+    "Forecast": "zoo.data.real.forecast",
     "EraserMovies": "zoo.data.real.eraser_movies",
     "SeriesArchive": "zoo.data.real.series",
     "SeriesArrays": "zoo.data.real.series_arrays",

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0, "week": 604800.0}
 MONTHS = {"month": 1, "quarter": 3, "year": 12}  # of the calendar, so that monthly data have equal steps
 MONTH_ONLY = re.compile(r"\d{4}-\d{2}")
+SLASHES = re.compile(r"^(\d{4})/(\d{2})/(\d{2})")
 
 
 def time_of(text: str, unit: str) -> float:
     """A time in multiples of `unit`.
 
     Args:
-        text: a number, which is in this unit already, or a date such as "2024-03", "2024-03-01" or
+        text: a number, which is in this unit already, or a date such as "2024-03", "2024-03-01", "2024/03/01" or
             "2024-03-01T12:30:00+01:00"; without a time zone it is taken as UTC.
         unit: for dates one of ms, s, min, h, day, week, month, quarter or year.
 
@@ -34,6 +35,7 @@ def time_of(text: str, unit: str) -> float:
 
 def _date(text: str, unit: str) -> float:
     try:
+        text = SLASHES.sub(r"\1-\2-\3", text)
         date = datetime.fromisoformat(f"{text}-01" if MONTH_ONLY.fullmatch(text) else text)
     except ValueError:
         raise ValueError(f"must be a number or a date like 2024-03-01 12:30; got {text!r:.80}") from None

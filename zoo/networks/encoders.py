@@ -12,6 +12,7 @@ from zoo.networks.classifiers import is_classifier
 from zoo.networks.gin import GIN
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import Pooled, create_backbone
+from zoo.networks.patch_transformer import PatchEncoder, PatchTransformer
 from zoo.networks.series_encoder import SeriesConvNet
 from zoo.networks.table_encoders import MLP, Identity
 from zoo.networks.text_convnet import TextConvNet
@@ -31,6 +32,7 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
     | tables | "mlp" | those of `zoo.networks.table_encoders.MLP` |
     | tables | "identity" | none |
     | series | "convnet1d" | those of `zoo.networks.series_encoder.SeriesConvNet` |
+    | series | "patch_transformer" | those of `zoo.networks.patch_transformer.PatchTransformer` |
     | graphs | "gin" | those of `zoo.networks.gin.GIN` |
     | audio | "audio_convnet" | those of `zoo.networks.audio_encoder.AudioConvNet` |
     | texts | "convnet1d" | those of `zoo.networks.text_convnet.TextConvNet` |
@@ -67,8 +69,11 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
         check_options(made, options, f"backbone '{name}'")
         return made(len(domain.features), **options)
     if isinstance(domain, SeriesDomain):
+        if name == "patch_transformer":
+            check_options(PatchTransformer, options, f"backbone '{name}'")
+            return PatchEncoder(*domain.shape, **options)
         if name != "convnet1d":
-            raise ValueError(f"the backbone of a series is 'convnet1d'; got '{name}'.")
+            raise ValueError(f"the backbone of a series is 'convnet1d' or 'patch_transformer'; got '{name}'.")
         check_options(SeriesConvNet, options, f"backbone '{name}'")
         return SeriesConvNet(len(domain.variables), **options)
     if isinstance(domain, GraphDomain):

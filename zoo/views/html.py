@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
+from torch import Tensor
+
 from zoo.core.curves import Curve
 from zoo.core.explanation import Explanation
 from zoo.core.places import ALONE
@@ -21,6 +23,8 @@ from zoo.views.cards import evidence, prepare
 from zoo.views.distances import DETAIL, by_distance
 from zoo.views.distances import LOOK as DISTANCES
 from zoo.views.document import document
+from zoo.views.forecast import HORIZON, forecast
+from zoo.views.forecast import LOOK as FUTURE
 from zoo.views.inputs import input_figure
 from zoo.views.language import read_language
 from zoo.views.markup import escape
@@ -44,6 +48,7 @@ def page(
     heading: str = "Why this prediction?",
     curves: Sequence[Curve] = (),
     locale: str = "en",
+    truth: Tensor | None = None,
 ) -> str:
     """A page that explains every row of a batch.
 
@@ -55,23 +60,30 @@ def page(
         curves: of a model whose units are functions, `model.curves()`. Those of columns are shown beside the units, and
             columns can be changed on the page; those of concepts are in their cards.
         locale: language of the sentences, see `Explanation.sentence`.
+        truth: (B, C) the true values, shown beside forecasts.
 
     Raises:
-        ValueError: the number of titles is not B.
+        ValueError: the number of titles is not B, or `truth` has another shape than the scores.
     """
     if len(titles) != len(explanation):
         raise ValueError(f"titles must have one entry for each of {len(explanation)} rows; got {len(titles)}.")
+    if truth is not None and truth.shape != explanation.scores.shape:
+        raise ValueError(f"truth must be {tuple(explanation.scores.shape)} as the scores; got {tuple(truth.shape)}.")
     own = {curve.unit: curve for curve in curves if [axis.column for axis in curve.axes] == [curve.unit]}
     curves = known(curves, explanation.domain) if isinstance(explanation.domain, TableDomain) else ()
     own = {} if curves else own
-    rows = (replace(prepare(one, i, top), curves=curves, own_curves=own) for i, one in enumerate(explanation))
+    known_values = [None] * len(explanation) if truth is None else list(truth)
+    rows = (
+        replace(prepare(one, i, top), curves=curves, own_curves=own, truth=known_values[i])
+        for i, one in enumerate(explanation)
+    )
     articles = "".join(_article(row, title, top, locale) for row, title in zip(rows, titles, strict=True))
     scripts = [SCRIPT] if explanation.effects is not None else []
     if curves and scripts and isinstance(explanation.domain, TableDomain):  # pages without effects have no controls
         articles += curve_data(curves, explanation.domain)
         scripts.append(COLUMNS)
     style = f"{CHARTS}{FALL}{FIELDS}" if curves else CHARTS if own else ""
-    style += DISTANCES if DETAIL in explanation.details else ""
+    style += _look(explanation)
     return document(heading, f"<h1>{escape(heading)}</h1>{articles}", style, scripts)
 
 
@@ -79,9 +91,15 @@ def fragment(explanation: Explanation, top: int = 8) -> str:
     """The first rows, to be embedded in another page such as a notebook."""
     shown = explanation[:FRAGMENT_ROWS]
     articles = "".join(_article(prepare(one, i, top), f"input {i}", top) for i, one in enumerate(shown))
-    more, look = len(explanation) - len(shown), DISTANCES if DETAIL in explanation.details else ""
+    more, look = len(explanation) - len(shown), _look(explanation)
     note = f"<p class='note'>… and {more} more rows; display one with explanation[i].</p>" if more else ""
     return f"<div class='zoo'><style>{STYLE}{look}</style>{articles}{note}</div>"
+
+
+def _look(explanation: Explanation) -> str:
+    """The style of charts that only some explanations have."""
+    details = explanation.details
+    return f"{DISTANCES if DETAIL in details else ''}{FUTURE if HORIZON in details else ''}"
 
 
 def index_page(pages: Sequence[tuple[str, str]]) -> str:
@@ -101,7 +119,8 @@ def _article(row: Row, title: str, top: int, locale: str = "en") -> str:
         f"<article aria-labelledby='t{row.key}'><header>{input_figure(row, title)}"
         f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_warnings(row.explanation)}"
         f"{_answer(row)}{_sentence(row.explanation, locale)}{_statement(row.explanation)}{_best(row.explanation)}</div>"
-        f"</header>{path(row.explanation)}{transformer(row)}{by_distance(row)}<h3>Evidence</h3>{chooser(views)}{shared_pictures(views)}"
+        f"</header>{path(row.explanation)}{transformer(row)}{by_distance(row)}{forecast(row)}<h3>Evidence</h3>"
+        f"{chooser(views)}{shared_pictures(views)}"
         f"{''.join(_view(row) for row in views)}</article>"
     )
 

@@ -25,6 +25,7 @@ class Row:
         view: suffix of element ids, if the page shows the explanation relative to several references.
         curves: of the units of a model whose units are functions of columns; () for other models.
         own_curves: by name of the unit, of a model whose units contribute a function of their activation.
+        truth: (C,) the true values of a forecast, if they are known.
     """
 
     explanation: Explanation
@@ -37,6 +38,7 @@ class Row:
     view: str = ""
     curves: tuple[Curve, ...] = ()
     own_curves: Mapping[str, Curve] = field(default_factory=dict)
+    truth: Tensor | None = None
 
     @property
     def size(self) -> tuple[int, int]:
