@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from tests.small_models import GRAPHS, ROWS, build
 from zoo.graphs import GraphConcepts
 from zoo.graphs.layers.presence_logic import soft_presence
+from zoo.metrics.faithfulness.graph_edges import edge_scores
+from zoo.metrics.faithfulness.subject import Case, Subject
 from zoo.networks.graph_batch import GraphBatch
 from zoo.training.stages import Stage
 
@@ -169,3 +171,17 @@ def test_what_logic_refuses() -> None:
     ]
     with pytest.raises(ValueError, match="the linear head has no formulas to extract"):
         GraphConcepts(GRAPHS, recipe={"stages": stages}).check_recipe()
+
+
+def test_importance_of_absent_concepts_is_spread_nowhere() -> None:
+    """A concept that would matter but has no node made all scores of edges NaN, and areas above 1."""
+    small = build("graph_concepts", "logic")
+    x = small.inputs
+    with torch.no_grad():
+        small.model.head.network.out *= 1000  # effects above 4, which divided by the smallest number are infinite
+    case = Case(Subject(small.model), x, torch.arange(len(x)))
+    empty = case.mass == 0
+    assert (case.weight[empty] > 4).any()
+    share = case.weight.masked_fill(empty, 0) / case.mass.clamp_min(1e-9)
+    torch.testing.assert_close(case.attribution.sum(1), (share * case.mass).sum(1), rtol=1e-4, atol=1e-5)
+    assert edge_scores(case).isfinite().all()

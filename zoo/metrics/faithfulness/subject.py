@@ -204,8 +204,8 @@ class Case:
         return held / self.mass[:, None].clamp_min(torch.finfo(held.dtype).tiny)
 
     def spread(self, weight: Tensor) -> Tensor:
-        """(B, N) the weights of the units (B, K), each spread over its support."""
-        share = weight / self.mass.clamp_min(torch.finfo(weight.dtype).tiny)
+        """(B, N) the weights of the units (B, K), each spread over its support; nowhere if that is empty."""
+        share = torch.where(self.mass > 0, weight / self.mass.clamp_min(torch.finfo(weight.dtype).tiny), 0.0)
         return torch.einsum("bk,bkg->bg", share, self.supports)[:, self.cells] * self.present
 
     @cached_property
