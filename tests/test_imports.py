@@ -30,6 +30,7 @@ ALLOWED = {  # what a package may import besides itself, in function bodies too
     **{package: {*BELOW_CORE, "core"} for package in ("metrics", "views", "checkpoints")},
     "audit": {*BELOW_CORE, "core", "checkpoints"},
     "conversion": {*BELOW_CORE, "core", "metrics", "views", "checkpoints"},
+    "serving": {*BELOW_CORE, "core", "views"},
     "api": {*BELOW_CORE, "core", "metrics", "views", "checkpoints", "interventions", "conversion", "audit", *FAMILIES},
     "sklearn": {*BELOW_CORE, "core"},
     "cli": {
@@ -41,6 +42,7 @@ ALLOWED = {  # what a package may import besides itself, in function bodies too
         "interventions",
         "conversion",
         "audit",
+        "serving",
         "api",
         *FAMILIES,
     },

@@ -10,6 +10,7 @@ from zoo.audit.record import Recorder
 from zoo.cli.explanation_log import RECORD
 from zoo.core.curves import Curve
 from zoo.core.explanation import Explanation
+from zoo.core.explanation_dict import answer_of
 from zoo.domain.inputs import Input, Literal, modified
 from zoo.utils.atomic import write_text
 from zoo.utils.json_text import to_json
@@ -119,9 +120,3 @@ def short(file: Input) -> str:
     """The name of an input, or the beginning of a text, for a message."""
     name = printable(file)
     return f"{name[:LONGEST]}…" if isinstance(file, Literal) and len(name) > LONGEST else name
-
-
-def answer_of(one: Explanation) -> str:
-    """The explained class, and its probability if there is one."""
-    probability = "" if one.probability is None else f" ({one.probability.item():.1%})"
-    return f"{one.target_names[0]}{probability}"

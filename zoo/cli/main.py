@@ -32,6 +32,7 @@ COMMANDS = {
     "test": Command("zoo.cli.validate", "test", "compute the metrics of a run on test data"),
     "predict": Command("zoo.cli.predict", "predict", "write the predictions of a run to a CSV file"),
     "explain": Command("zoo.cli.explain", "explain", "explain the predictions for files, as pages and JSON"),
+    "serve": Command("zoo.cli.serve", "serve", "answer requests over HTTP with scores and explanations"),
     "show": Command("zoo.cli.show", "show", "write a page with all units of a model"),
     "curves": Command("zoo.cli.curves", "curves", "plot the losses and metrics of a run by epoch"),
     "evaluate": Command("zoo.cli.evaluate", "evaluate", "run metrics on a checkpoint"),

@@ -20,6 +20,12 @@ def explanation_dicts(explanation: "Explanation", top: int | None) -> list[dict[
     return [_row(one, terms) for one, terms in zip(explanation, rows, strict=True)]
 
 
+def answer_of(one: "Explanation") -> str:
+    """The explained class of one input, and its probability if there is one."""
+    probability = "" if one.probability is None else f" ({one.probability.item():.1%})"
+    return f"{one.target_names[0]}{probability}"
+
+
 def _row(one: "Explanation", terms: "list[Term]") -> dict[str, Any]:
     row: dict[str, Any] = {"target": one.target_names[0], "score": one.score.item(), "space": one.space}
     if one.probability is not None:

@@ -36,6 +36,8 @@ def read_npy(path: Path, variables: int, gaps: bool = False) -> list[Tensor]:
             f"{path} has shape {values.shape}; expected (steps, {variables}), a column for each variable, or (series, "
             f"steps, {variables})."
         )
+    if not values.size:
+        raise ValueError(f"{path} has shape {values.shape}, without any value; expected one step or more.")
     with np.errstate(over="ignore"):
         numbers = values.astype(np.float32)
     if not (np.isfinite(numbers) | (gaps & np.isnan(numbers))).all():

@@ -8,7 +8,7 @@ from zoo.views.markup import escape
 from zoo.views.style import STYLE
 
 
-def document(title: str, body: str, style: str = "", scripts: Sequence[str] = ()) -> str:
+def document(title: str, body: str, style: str = "", scripts: Sequence[str] = (), posts: bool = False) -> str:
     """A page of its own.
 
     Its content security policy forbids everything but images in data URIs, inline styles and the given scripts, each
@@ -19,11 +19,11 @@ def document(title: str, body: str, style: str = "", scripts: Sequence[str] = ()
         body: HTML of its content.
         style: rules beside those of all pages.
         scripts: JavaScript, run after the content is there.
+        posts: whether its forms may send to the server that it comes from, and show the answers in a frame.
     """
     hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts) or "'none'"
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}; base-uri 'none'; "
-        "form-action 'none'"
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}; base-uri 'none'; " + (
+        "form-action 'self'; frame-src 'self'" if posts else "form-action 'none'"
     )
     run = "".join(f"<script>{script}</script>" for script in scripts)
     return (
