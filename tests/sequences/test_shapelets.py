@@ -13,7 +13,7 @@ from tests.small_models import ROWS, SERIES, Examples, build
 from zoo.domain import SeriesDomain
 from zoo.sequences.layers.distances import nearest_windows, similarity
 from zoo.sequences.layers.linear_fit import fitted
-from zoo.sequences.layers.mining import MiningOptions, candidates, chosen
+from zoo.sequences.layers.mining import MiningOptions, _numbers, candidates, chosen
 from zoo.sequences.layers.windows import normalised
 from zoo.sequences.shapelets import Shapelets
 from zoo.training.projection_set import ProjectionSet
@@ -150,6 +150,14 @@ def test_a_trained_model_names_its_sources_and_generalises() -> None:
     run_on(model, Stage("sparsify", per_class=2), ProjectionSet(Named(x, target)))
     assert (model.head.weight != 0).sum(1).max() <= 2
     model.eval().explain(test).check()
+
+
+def test_windows_are_drawn_without_a_list_of_all_places() -> None:
+    for total in (30, 10**12):
+        drawn = _numbers(total, 20, torch.Generator().manual_seed(0))
+        assert len(drawn) == 20 == len(set(drawn.tolist())) and int(drawn.min()) >= 0 and int(drawn.max()) < total
+        assert drawn.tolist() != sorted(drawn.tolist())
+    assert len(_numbers(5, 20, torch.Generator())) == 5
 
 
 def test_series_read_for_mining_are_bounded_and_balanced() -> None:

@@ -142,25 +142,23 @@ class CodeCounts(SelfInterpretable):
     def evidence(self, x: Tensor) -> Evidence:
         with without_autocast(x):  # rounding would choose other codes
             coded = self.codes(x)
-        pairs = self._pairs(coded)
-        activation = torch.cat([self._counts(part.flatten(3).sum(2)) for part in (coded.choice, *pairs)], 1)
+            first, second = coded.choice[:, :, :-1], coded.choice[:, :, 1:]
+            counts = [coded.choice.sum(2), *([(first.mT @ second).flatten(2)] if self.bigrams else [])]
+        activation = torch.cat([self._counts(part) for part in counts], 1)
         state = {"reconstruction": coded.reconstruction, "commitment": coded.commitment}
-        return Evidence(activation, None if self.training else self._support(coded, pairs), state)
-
-    def _pairs(self, coded: Coded) -> tuple[Tensor, ...]:
-        """(B, V, P - 1, K, K), 1 for the codes of a window and of the next; nothing without bigrams."""
-        choice = coded.choice
-        return (choice[:, :, :-1, :, None] * choice[:, :, 1:, None],) if self.bigrams else ()
+        return Evidence(activation, None if self.training else self._support(coded), state)
 
     def _counts(self, counts: Tensor) -> Tensor:
         """Counts (B, V, n) as activations."""
         return counts.flatten(1) if self.per_sensor else counts.sum(1)
 
-    def _support(self, coded: Coded, pairs: tuple[Tensor, ...]) -> Tensor:
+    def _support(self, coded: Coded) -> Tensor:
         """(B, units, T, V) in {0, 1}."""
-        cover = self.codes.covered().to(coded.choice)
-        both = (cover[:-1] + cover[1:]).clamp_max(1) if pairs else cover
-        parts = [self._placed(coded.choice, cover), *(self._placed(p.flatten(3), both) for p in pairs)]
+        choice, cover = coded.choice, self.codes.covered().to(coded.choice)
+        parts = [self._placed(choice, cover)]
+        if self.bigrams:
+            pairs = choice[:, :, :-1, :, None] * choice[:, :, 1:, None]  # (B, V, P - 1, K, K)
+            parts.append(self._placed(pairs.flatten(3), (cover[:-1] + cover[1:]).clamp_max(1)))
         return torch.cat(parts, 1)
 
     def _placed(self, fired: Tensor, cover: Tensor) -> Tensor:

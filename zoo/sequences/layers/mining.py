@@ -16,6 +16,7 @@ from zoo.utils.checks import check_above, check_at_least, check_choice
 
 KINDS = ("shape", "value")
 SPREAD = 0.01  # variance of a similarity below which it counts as none
+MANY = 1000  # times as many places as draws, from which on a list of all places is not made
 NUMBERS = 2**24  # of a distance profile that are held at a time
 
 
@@ -116,10 +117,18 @@ def _drawn(
     drawn = []
     for c in classes:
         rows = (target == c).nonzero()[:, 0]
-        number = torch.randperm(len(rows) * each, generator=generator)[: max(count // len(classes), 1)]
+        number = _numbers(len(rows) * each, max(count // len(classes), 1), generator)
         drawn.append(torch.stack([rows[number // each], number % each // variables, number % variables]))
     row, start, variable = torch.cat(drawn, 1)
     return row, start, variable
+
+
+def _numbers(total: int, count: int, generator: torch.Generator) -> Tensor:
+    """At most `count` different numbers below `total`, in random order."""
+    if total <= MANY * count:
+        return torch.randperm(total, generator=generator)[:count]
+    some = torch.randint(total, (2 * count,), generator=generator).unique()  # hardly any is drawn twice
+    return some[torch.randperm(len(some), generator=generator)[:count]]
 
 
 def _measured(x: Tensor, row: Tensor, start: Tensor, length: int, variable: int, shape: bool, flat: float) -> Windows:

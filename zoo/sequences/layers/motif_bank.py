@@ -13,7 +13,7 @@ from zoo.sequences.layers.mining import Windows
 from zoo.sequences.layers.windows import moments, normalised
 
 NAME_BYTES = 96
-NUMBERS = 2**22  # of the distance profiles of a series that are held at a time
+NUMBERS = 2**18  # of the distance profiles of a series that are held at a time
 
 
 class MotifBank(nn.Module):
@@ -82,9 +82,7 @@ class MotifBank(nn.Module):
     def profile(self, x: Tensor) -> Tensor:
         """(B, K, T) distance to the window that starts at each step of series (B, T, V); inf where there is none."""
         x = x.float().mT
-        parts = torch.arange(len(self.index), device=x.device).split(max(NUMBERS // self.total, 1))
-        means, variances = self._moments(x)
-        return torch.cat([self._profile(x, means, variances, part) for part in parts], 1)
+        return self._profile(x, *self._moments(x), torch.arange(len(self.index), device=x.device))
 
     def _profile(self, x: Tensor, means: Tensor, variances: Tensor, part: Tensor) -> Tensor:
         variable, steps, shape = self.variable[part], self.steps[part][:, None], self.shape[part][:, None]
@@ -107,8 +105,11 @@ class MotifBank(nn.Module):
 
     def nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Distance and first step of the nearest window of series (B, T, V), each (B, K); ties to the first."""
-        distance, start = self.profile(x).min(2)
-        return distance, start
+        x = x.float().mT
+        means, variances = self._moments(x)
+        parts = torch.arange(len(self.index), device=x.device).split(max(NUMBERS // self.total, 1))
+        found = [self._profile(x, means, variances, part).min(2) for part in parts]  # bounds memory
+        return torch.cat([part.values for part in found], 1), torch.cat([part.indices for part in found], 1)
 
     def support(self, start: Tensor, variables: int) -> Tensor:
         """(B, K, T, V) in {0, 1}: the windows that start at `start` (B, K)."""
