@@ -5,7 +5,7 @@ recipe, and measures accuracy on the official test split, the effective number o
 seconds. The same models are trained on series with planted evidence, where their explanations are compared with it.
 A model is a row of MODELS: a config, whose data is replaced. Finished measurements are kept: an interrupted command
 resumes. Writes benchmarks/SERIES.md and .json. With --validation, a quarter of the training series is held out and
-measured instead, which is printed only; recipes were chosen by it.
+measured instead, which is printed only.
 """
 
 import argparse
@@ -42,6 +42,7 @@ BLACK_BOX, ROCKET = "black box", "random convolutions"
 MODELS = {  # name -> config; its data is replaced
     "Shapelets": "sequences/shapelets_gunpoint",
     "CodeCounts": "sequences/code_counts_gunpoint",
+    "PatchTST": "sequences/patchtst_motions",
     "AttentionPool": "sequences/attention_pool_gunpoint",
     BLACK_BOX: "sequences/blackbox_gunpoint",
     ROCKET: "",
@@ -81,9 +82,10 @@ def main() -> int:
                 if not options.validation:
                     record = ordered(record)
                     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-                    (HERE / "SERIES.md").write_text(page(record, PLANTED, COUNT, ROWS), encoding="utf-8")
     if options.validation:
         print(summary(record))
+    else:
+        (HERE / "SERIES.md").write_text(page(record, PLANTED, COUNT, ROWS), encoding="utf-8")
     return 0
 
 

@@ -9,8 +9,10 @@ NEAR = 1.0  # points from the best that count as reaching it
 ABOUT = """Each model has one recipe for all data sets, the config that `MODELS` in `benchmarks/series.py` names.
 Trained on the complete official training split for the epochs of the recipe, measured on the official test split. Mean
 over training seeds, with the standard deviation where there are several. The recipes of `Shapelets` and `CodeCounts`
-were chosen on held-out training series, as `--validation` measures; those of the other models are common ones, and were
-not tuned. The mining of `Shapelets` draws the same windows for every seed.
+were chosen on held-out training series of these data sets, those of the other models were not tuned on them. The mining of `Shapelets` draws the same windows for every seed.
+
+The explanation of a motif is how near the series comes to it, so that one that is nowhere near counts too, against its
+class; its support is then the window that is least unlike it.
 
 *Random convolutions*: 5,000 random kernels, maxima and shares of positive values, and a ridge classifier (after
 ROCKET), which explains nothing. *Black box*: the convolutional encoder of `AttentionPool` with average pooling."""
@@ -41,7 +43,9 @@ def page(record: Mapping[str, Mapping[str, Any]], planted: Iterable[str], count:
     planted = tuple(planted)
     real = {name: rows_ for name, rows_ in found.items() if name not in planted}
     models = list(dict.fromkeys(model for rows_ in found.values() for model in rows_))
-    parts = ["# Models of series", ABOUT, "## Accuracy", ACCURACY, accuracy_table(real, models)]
+    seeds = ", ".join(sorted({key.rpartition(" ")[2] for key in record}))
+    about = f"Training seeds: {seeds}.\n\n{ABOUT}"
+    parts = ["# Models of series", about, "## Accuracy", ACCURACY, accuracy_table(real, models)]
     parts += ["## Size and cost", SIZE, size_table(real, models), "## Planted evidence"]
     parts.append(TRUTH.format(count=count, rows=rows))
     for name in planted:

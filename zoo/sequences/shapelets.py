@@ -52,7 +52,8 @@ class Shapelets(SelfInterpretable):
         score_c = b_c + Σ_k W_ck g_k
 
     The support of a motif is the window where it matches best, on its variable. The order and the places of the matches
-    have no part in the score.
+    have no part in the score. A motif that is nowhere near counts too, by its low similarity; where it matches best
+    says little then, so read the distance with the contribution.
 
     The action `mine` finds Q motifs of each class: windows of its training series that its other series repeat and
     other classes do not, as different from each other as possible, see `MiningOptions`. `fit_head` fits W and b by
