@@ -9,7 +9,8 @@ NEAR = 1.0  # points from the best that count as reaching it
 ABOUT = """Each model has one recipe for all data sets, the config that `MODELS` in `benchmarks/series.py` names.
 Trained on the complete official training split for the epochs of the recipe, measured on the official test split. Mean
 over training seeds, with the standard deviation where there are several. The recipes of `Shapelets` and `CodeCounts`
-were chosen on held-out training series of these data sets, those of the other models were not tuned on them. The mining of `Shapelets` draws the same windows for every seed.
+were chosen on held-out training series of these data sets, those of the other models were not tuned on them. The mining
+of `Shapelets` draws the same windows for every seed.
 
 The explanation of a motif is how near the series comes to it, so that one that is nowhere near counts too, against its
 class; its support is then the window that is least unlike it.
