@@ -51,7 +51,7 @@ def test_a_mask_that_reaches_the_target_is_told_although_the_network_misses_it(
 ) -> None:
     """The control reported `reached: False` as soon as the complete network missed the target."""
     other, logits = disturbed(model, circuit.mask)
-    monkeypatch.setattr(pruning, "fit_logits", lambda *_: logits)
+    monkeypatch.setattr(pruning, "rank", lambda *_: [logits])
     train, options = pairs(16), replace(OPTIONS, target=0.4)
     found = search_control(other, train, held_out, 0.75, options)
     assert found["whole"]["loss"] > 0.4 >= found["train"]["loss"]

@@ -39,8 +39,9 @@ def integrated_gates(
     """Estimated increase (L, N) of the task loss when a node is ablated, by integrated gradients of gates (EAP-IG).
 
     A gate m mixes a node with its mean, m x + (1 - m) mean. The effect of a node is the integral of the gradient of its
-    gate, while all gates of the mask go together from 0 to 1; the effects of all nodes add up to the difference in loss
-    between none and all of them. Nodes outside the mask have 0.
+    gate, while all gates of the mask go together from 0 to 1; in a network without AbsTopK, which jumps on this path,
+    the effects of all nodes add up to the difference in loss between none and all of them. Nodes outside the mask
+    have 0.
 
     Hanna, Pezzelle, Belinkov: "Have Faith in Faithfulness: Going Beyond Circuit Overlap When Finding Model Mechanisms",
     COLM 2024, arXiv 2403.17806. Differs from it: the path leads from means to values and not from one prompt to

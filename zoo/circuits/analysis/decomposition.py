@@ -21,7 +21,7 @@ from zoo.circuits.network.transformer import Block, SparseNetwork, normalised
 from zoo.circuits.sparse_transformer import SparseTransformer
 
 ROWS = 512  # prompts per pass when many nodes are decomposed together
-SMALL = 1e-8  # so that a bias can be split where both parts are 0
+SMALL = torch.finfo(torch.float32).tiny  # so that a bias can be split where both parts are 0
 
 
 class Decomposition(NamedTuple):
@@ -45,8 +45,9 @@ def decompose(model: SparseTransformer, x: Tensor, tokens: Sequence[int] | Tenso
     total. GELU and attention give γ' = f(γ) and β' = f(β + γ) - f(γ), so that β gets what both parts do together. The
     row of the bigram table belongs to the last token.
 
-    The sum is exact. The rest is convention: the relevant parts of disjoint sets of tokens do not add up to that of
-    their union, so that they are not contributions.
+    The sum is exact; no tokens give 0, and all tokens everything, up to rounding, which the split of biases enlarges
+    where a matrix gives almost nothing. The rest is convention: the relevant parts of disjoint sets of tokens do not
+    add up to that of their union, so that they are not contributions.
 
     Differs from the published method: attention is split as a function of queries, keys and values together, and not as
     a fixed pattern; parts of opposite signs are left as they are.

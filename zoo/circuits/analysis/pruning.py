@@ -83,21 +83,30 @@ def search(
 
     If no mask reaches it, the result is the one with the smallest loss, with all its edges.
     """
-    network, target = model.network, options.target
     with _frozen(model):
-        rankings = rank(model, train, options, penalties, quiet)
-        masks = [smallest_mask(model, train, ranking, target) for ranking in rankings]
-        ablations = [Ablation(mask.float(), model.means, network.layout) for mask in masks]
-        losses = [evaluate_task(network, train, ablation)["loss"] for ablation in ablations]
-        reached = [mask for mask, loss in zip(masks, losses, strict=True) if loss <= target]
-        mask = min(reached, key=lambda m: len(edges_between(network, m).source), default=None)
-        if mask is None:
-            mask = masks[losses.index(min(losses))]
-        edges = edges_between(network, mask)
-        before = {"nodes": int(mask.sum()), "edges": len(edges.source)}
-        if not reached:
-            return Found(mask, edges, edges.select(slice(0)), before, reached=False)
-        return Found(*remove_unneeded(model, train, mask, target, quiet), before, reached=True)
+        return refine(model, train, rank(model, train, options, penalties, quiet), options.target, quiet)
+
+
+def refine(
+    model: SparseTransformer, train: TokenPairTask, rankings: Sequence[Tensor], target: float, quiet: bool = True
+) -> Found:
+    """The fewest nodes of a ranking that reach the target, without unneeded edges.
+
+    Of several rankings, it takes the one with the fewest edges before the removal.
+    """
+    network = model.network
+    masks = [smallest_mask(model, train, ranking, target) for ranking in rankings]
+    ablations = [Ablation(mask.float(), model.means, network.layout) for mask in masks]
+    losses = [evaluate_task(network, train, ablation)["loss"] for ablation in ablations]
+    reached = [mask for mask, loss in zip(masks, losses, strict=True) if loss <= target]
+    mask = min(reached, key=lambda m: len(edges_between(network, m).source), default=None)
+    if mask is None:
+        mask = masks[losses.index(min(losses))]
+    edges = edges_between(network, mask)
+    before = {"nodes": int(mask.sum()), "edges": len(edges.source)}
+    if not reached:
+        return Found(mask, edges, edges.select(slice(0)), before, reached=False)
+    return Found(*remove_unneeded(model, train, mask, target, quiet), before, reached=True)
 
 
 @contextmanager

@@ -48,14 +48,15 @@ def rank(
 def ranked_by_gates(model: SparseTransformer, task: TokenPairTask, options: Pruning) -> Tensor:
     """Ranking (L, N) by `integrated_gates`, in rounds.
 
-    Each round ranks the nodes that are left, and keeps the geometric mean of their number and the smallest number that
-    reaches the target. Effects change when other nodes are ablated, so that one round finds larger circuits.
+    Each round ranks the nodes that are left by the sizes of their effects, and keeps the geometric mean of their number
+    and the smallest number that reaches the target. Effects change when other nodes are ablated, so that one round
+    finds larger circuits.
     """
     some = task.rows(slice(2 * options.pairs))
     left = torch.ones_like(model.means, dtype=torch.bool)
     found = torch.zeros_like(model.means)
     for turn in range(ROUNDS):
-        effect = integrated_gates(model, some, left).masked_fill(~left, -torch.inf)
+        effect = integrated_gates(model, some, left).abs().masked_fill(~left, -torch.inf)
         order = effect.flatten().argsort(descending=True, stable=True)
         place = torch.empty_like(found).view(-1)
         place[order] = torch.linspace(1, 0, len(order), device=order.device)
