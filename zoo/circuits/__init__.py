@@ -19,13 +19,18 @@ OTHERS = {
     "TokenPairTask": "analysis.token_pair_task",
     "acdc": "analysis.acdc",
     "decompose": "analysis.decomposition",
+    "Gpt2Graph": "analysis.gpt2",
+    "PathScores": "analysis.path_attribution",
     "from_openai": "conversion.openai",
     "intervene": "analysis.intervene",
+    "load_gpt2": "analysis.gpt2",
+    "needed_paths": "analysis.path_attribution",
     "openai_tokenizer": "conversion.openai_tokenizer",
     "parse_interventions": "analysis.intervene",
     "prune": "analysis.pruning",
     "rank_nodes": "analysis.attribution",
     "rank_reads": "analysis.read_nodes",
+    "score_paths": "analysis.path_attribution",
     "steer": "analysis.steering",
 }
 

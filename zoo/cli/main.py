@@ -48,6 +48,7 @@ COMMANDS = {
         "intervene_on_places",
         "swap, ablate or steer nodes, heads and edges of a circuit",
     ),
+    "attribute": Command("zoo.cli.attribute", "attribute_paths", "find the paths of a GPT-2 that a task needs"),
     "remove-prototypes": Command(
         "zoo.cli.remove_prototypes", "remove_prototypes", "remove prototypes from a model and refit its head"
     ),
