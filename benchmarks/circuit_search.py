@@ -2,7 +2,7 @@
 
 The same task, prompts, target loss and removal of unneeded edges for every ranking of `prune --method`, and ACDC with
 the same loss, whose paths between heads and MLPs are coarser. Two parts: networks with a planted circuit, whose edges
-are known (`zoo.circuits.analysis.planted`), and language models, shipped ones and those that
+are known (`benchmarks.planted`), and language models, shipped ones and those that
 `python -m benchmarks.circuits` has trained. Writes benchmarks/CIRCUIT_SEARCH.json and .md. Times are seconds of one CPU
 core (process time). Results of a row that is in the JSON file are kept; delete the file to measure all again.
 """
@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 import zoo
+from benchmarks.planted import Planted, plant
 from zoo.circuits import Pruning, SparseTransformer, TokenPairTask, acdc
 from zoo.circuits.analysis.mask_search import METHODS
-from zoo.circuits.analysis.planted import Planted, plant
 from zoo.circuits.analysis.pruning import Found, refine
 from zoo.circuits.analysis.ranking import rank
 from zoo.circuits.analysis.token_pair_task import evaluate_task

@@ -8,6 +8,7 @@ OTHERS = {
     "Paths": "analysis.acdc",
     "Positions": "network.options",
     "Pruning": "analysis.mask_search",
+    "CorruptedTask": "analysis.path_attribution",
     "Decomposition": "analysis.decomposition",
     "Effect": "analysis.intervene",
     "Experiment": "analysis.story",

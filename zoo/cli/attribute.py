@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from zoo.circuits.analysis.gpt2 import load_gpt2
-from zoo.circuits.analysis.path_attribution import needed_paths, score_paths, to_dict
+from zoo.circuits.analysis.path_attribution import CorruptedTask, needed_paths, score_paths, to_dict
 from zoo.cli.arguments import CommandParser, positive
 from zoo.cli.checkpoint_data import default_device
-from zoo.data.synthetic.english_prompts import TASKS, EnglishPrompts, english_prompts
+from zoo.data.synthetic.english_prompts import TASKS, english_prompts
 from zoo.utils.atomic import write_text
 from zoo.utils.json_text import to_json
 from zoo.utils.printable import printable
@@ -29,7 +29,7 @@ def attribute_paths(arguments: list[str]) -> int:
         raise ValueError(f"the prompts have up to {length} tokens, the network {graph.model.config.n_positions}.")
     device = options.device or default_device()
     graph.model.to(device)
-    prompts = EnglishPrompts(*(t.to(device) for t in given))
+    prompts = CorruptedTask(*(t.to(device) for t in given))
     scores = score_paths(graph, prompts, options.steps)
     ranked = sorted(zip(graph.sources, scores.nodes.tolist(), strict=True), key=lambda pair: -abs(pair[1]))
     print(f"{options.task}: logit difference {scores.clean:.3f}, on corrupted prompts {scores.corrupted:.3f}")

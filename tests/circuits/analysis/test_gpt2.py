@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.subwords import transformers
-from zoo.circuits import Gpt2Graph, load_gpt2, needed_paths, score_paths
+from zoo.circuits import CorruptedTask, Gpt2Graph, load_gpt2, needed_paths, score_paths
 from zoo.circuits.analysis.path_attribution import connected, faithfulness
 from zoo.cli.main import main
-from zoo.data.synthetic.english_prompts import TASKS, EnglishPrompts, english_prompts
+from zoo.data.synthetic.english_prompts import TASKS, english_prompts
 
 
 def tokenizer() -> Any:
@@ -45,12 +45,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def loaded(folder: Path) -> tuple[Gpt2Graph, EnglishPrompts]:
+def loaded(folder: Path) -> tuple[Gpt2Graph, CorruptedTask]:
     graph, subwords = load_gpt2(folder)
-    return graph, english_prompts("ioi", subwords.encode, 6)
+    return graph, CorruptedTask(*english_prompts("ioi", subwords.encode, 6))
 
 
-def test_the_graph_computes_the_network(loaded: tuple[Gpt2Graph, EnglishPrompts]) -> None:
+def test_the_graph_computes_the_network(loaded: tuple[Gpt2Graph, CorruptedTask]) -> None:
     graph, prompts = loaded
     run = graph.run(graph.embed(prompts.tokens), prompts.last)
     expected = graph.model(prompts.tokens).logits[torch.arange(6), prompts.last]
@@ -59,7 +59,7 @@ def test_the_graph_computes_the_network(loaded: tuple[Gpt2Graph, EnglishPrompts]
     assert int(graph.exist.sum()) == 6 * 1 + 3 + 6 * 4 + 6 + 7
 
 
-def test_without_paths_the_network_sees_the_corrupted_prompt(loaded: tuple[Gpt2Graph, EnglishPrompts]) -> None:
+def test_without_paths_the_network_sees_the_corrupted_prompt(loaded: tuple[Gpt2Graph, CorruptedTask]) -> None:
     graph, prompts = loaded
     there = graph.run(graph.embed(prompts.corrupted), prompts.last)
     none = torch.zeros_like(graph.exist)
@@ -69,7 +69,7 @@ def test_without_paths_the_network_sees_the_corrupted_prompt(loaded: tuple[Gpt2G
     torch.testing.assert_close(everything, graph.run(graph.embed(prompts.tokens), prompts.last).logits)
 
 
-def test_scores_are_slopes(loaded: tuple[Gpt2Graph, EnglishPrompts]) -> None:
+def test_scores_are_slopes(loaded: tuple[Gpt2Graph, CorruptedTask]) -> None:
     """With one step, the gradient is that at the prompt: a small share of the corrupted value moves the answer so."""
     graph, prompts = loaded
     scores = score_paths(graph, prompts, steps=1)
@@ -92,7 +92,7 @@ def test_scores_are_slopes(loaded: tuple[Gpt2Graph, EnglishPrompts]) -> None:
     assert not scores.effect[~graph.exist].any()
 
 
-def test_needed_paths(loaded: tuple[Gpt2Graph, EnglishPrompts]) -> None:
+def test_needed_paths(loaded: tuple[Gpt2Graph, CorruptedTask]) -> None:
     graph, prompts = loaded
     scores = score_paths(graph, prompts)
     if scores.clean <= scores.corrupted:  # an untrained network prefers some answer; let it be the right one
@@ -107,7 +107,7 @@ def test_needed_paths(loaded: tuple[Gpt2Graph, EnglishPrompts]) -> None:
     assert torch.equal(connected(graph, paths.kept), paths.kept)
 
 
-def test_dead_ends_are_left_out(loaded: tuple[Gpt2Graph, EnglishPrompts]) -> None:
+def test_dead_ends_are_left_out(loaded: tuple[Gpt2Graph, CorruptedTask]) -> None:
     graph, _ = loaded
     kept = torch.zeros_like(graph.exist)
 

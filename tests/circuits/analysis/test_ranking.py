@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from benchmarks.planted import Planted, plant
 from tests.circuits.tokens import pairs
 from tests.small_code import code_domain
 from zoo.circuits import Pruning, SparseTransformer
 from zoo.circuits.analysis.attribution import integrated_gates
 from zoo.circuits.analysis.mask_search import METHODS
-from zoo.circuits.analysis.planted import Planted, plant
 from zoo.circuits.analysis.pruning import search
 from zoo.circuits.analysis.ranking import rank
 from zoo.circuits.analysis.token_pair_task import evaluate_task

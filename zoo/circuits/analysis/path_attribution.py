@@ -5,17 +5,34 @@ COLM 2024, arXiv 2403.17806.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from zoo.circuits.analysis.acdc import Paths
 from zoo.circuits.analysis.gpt2 import Gpt2Graph
-from zoo.data.synthetic.english_prompts import EnglishPrompts
 from zoo.utils.checks import check_at_least, check_between
 
 ROWS = 8  # prompts per pass
+
+
+class CorruptedTask(NamedTuple):
+    """Prompts with corrupted forms, such as `zoo.data.synthetic.english_prompts` generates.
+
+    Attributes:
+        tokens: (B, T), padded on the right.
+        corrupted: (B, T), prompts of the same lengths.
+        last: (B,), positions of the last tokens.
+        right: (B,), the right next token.
+        wrong: (B,), the wrong one.
+    """
+
+    tokens: Tensor
+    corrupted: Tensor
+    last: Tensor
+    right: Tensor
+    wrong: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +58,7 @@ class PathScores:
         return self.effect.sum(1)
 
 
-def score_paths(graph: Gpt2Graph, prompts: EnglishPrompts, steps: int = 5) -> PathScores:
+def score_paths(graph: Gpt2Graph, prompts: CorruptedTask, steps: int = 5) -> PathScores:
     """Scores each path u -> v by (z_u - z'_u) · g_v, the estimated loss of logit difference when it is corrupted.
 
     z and z' are the outputs of u on the prompt and on its corrupted form; g is the gradient of the logit difference for
@@ -55,7 +72,7 @@ def score_paths(graph: Gpt2Graph, prompts: EnglishPrompts, steps: int = 5) -> Pa
     check_at_least(1, steps=steps)
     total, clean, corrupted = torch.zeros(graph.exist.shape), 0.0, 0.0
     for some in torch.arange(len(prompts.tokens)).split(ROWS):
-        rows = EnglishPrompts(*(t[some] for t in prompts))
+        rows = CorruptedTask(*(t[some] for t in prompts))
         with torch.no_grad():
             here, there = (graph.run(graph.embed(t), rows.last) for t in (rows.tokens, rows.corrupted))
         clean += float(_difference(here.logits, rows).sum())
@@ -74,7 +91,7 @@ def score_paths(graph: Gpt2Graph, prompts: EnglishPrompts, steps: int = 5) -> Pa
 
 
 @torch.no_grad()
-def faithfulness(graph: Gpt2Graph, prompts: EnglishPrompts, kept: Tensor) -> float:
+def faithfulness(graph: Gpt2Graph, prompts: CorruptedTask, kept: Tensor) -> float:
     """Mean logit difference when all other paths carry their values on the corrupted prompts.
 
     Args:
@@ -84,14 +101,14 @@ def faithfulness(graph: Gpt2Graph, prompts: EnglishPrompts, kept: Tensor) -> flo
     """
     total = 0.0
     for some in torch.arange(len(prompts.tokens)).split(ROWS):
-        rows = EnglishPrompts(*(t[some] for t in prompts))
+        rows = CorruptedTask(*(t[some] for t in prompts))
         others = graph.run(graph.embed(rows.corrupted), rows.last).written
         run = graph.run(graph.embed(rows.tokens), rows.last, kept, others)
         total += float(_difference(run.logits, rows).sum())
     return total / len(prompts.tokens)
 
 
-def needed_paths(scores: PathScores, prompts: EnglishPrompts, share: float = 0.85) -> Paths:
+def needed_paths(scores: PathScores, prompts: CorruptedTask, share: float = 0.85) -> Paths:
     """The fewest paths of largest effect that keep a share of the logit difference, by bisection.
 
     The share is counted from the corrupted to the clean difference. Paths that do not lead from the embedding to the
@@ -173,6 +190,6 @@ def to_dict(scores: PathScores, paths: Paths | None) -> dict[str, Any]:
     }
 
 
-def _difference(logits: Tensor, rows: EnglishPrompts) -> Tensor:
+def _difference(logits: Tensor, rows: CorruptedTask) -> Tensor:
     """Logit (B,) of the right answer minus that of the wrong one."""
     return (logits.gather(1, rows.right[:, None]) - logits.gather(1, rows.wrong[:, None]))[:, 0]
