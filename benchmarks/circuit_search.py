@@ -5,6 +5,8 @@ the same loss, whose paths between heads and MLPs are coarser. Two parts: networ
 are known (`benchmarks.planted`), and language models, shipped ones and those that
 `python -m benchmarks.circuits` has trained. Writes benchmarks/CIRCUIT_SEARCH.json and .md. Times are seconds of one CPU
 core (process time). Results of a row that is in the JSON file are kept; delete the file to measure all again.
+
+    python -m benchmarks.circuit_search --models sparse-idioms runs/narrow_idioms_cpu-seed0/checkpoint
 """
 
 import argparse
@@ -145,7 +147,8 @@ def page(record: dict[str, Any]) -> str:
     lines = [
         "# Methods that search for circuits",
         "",
-        "`python -m benchmarks.circuit_search`. The same prompts, target loss (0.15 nats on the prompts of the search) "
+        "`python -m benchmarks.circuit_search --models sparse-idioms runs/narrow_idioms_cpu-seed0/checkpoint`. "
+        "The same prompts, target loss (0.15 nats on the prompts of the search) "
         "and removal of unneeded edges for each ranking of nodes (`prune --method`). Seconds are of one CPU core; "
         "*ranking* is the part in which the methods differ. ACDC removes paths between heads and MLPs at a threshold "
         f"of {THRESHOLD} nats, which are coarser than edges, so that its numbers cannot be compared with theirs.",
