@@ -140,6 +140,18 @@ class Elements:
         member = states.new_zeros(x.shape[0], self.count, x.shape[1]).scatter(1, where[:, None], words[:, None])
         return member @ states / member.sum(2, keepdim=True).clamp_min(1)
 
+    def total(self, values: Tensor, x: Tensor) -> Tensor:
+        """Adds up values of tokens (B, T, E) over the elements of a text (B, L, E).
+
+        Args:
+            values: (B, T, E), 0 at padding.
+            x: token numbers (B, T).
+        """
+        if not self.several or not isinstance(self.domain, TextDomain):
+            return values
+        where = self._owner(self.domain, x)[..., None].expand_as(values)
+        return torch.zeros_like(values[:, :1]).expand(-1, self.count, -1).scatter_add(1, where, values)
+
     def hide(self, x: Tensor, mask: Tensor, fill: str, token: Tensor | None = None) -> Tensor:
         """Replaces all elements outside of a mask. Nothing of them enters the result, whatever the fill.
 
