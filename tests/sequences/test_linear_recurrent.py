@@ -84,12 +84,12 @@ def rwkv(block: RWKV, u: Tensor, v: Tensor) -> Tensor:
 def test_scores_matrix_and_scan_are_the_recurrence(block: str, pooling: str) -> None:
     model = double(block=block, pooling=pooling, parallel=2)
     x = torch.stack([SENTENCES.preprocess(text) for text in TEXTS])
-    (u,), here = model.layers(x)
+    (u,), here = model.read(x)
     scores = model.step(x)[0]
     for row, words in enumerate(here.sum(0).long().tolist()):
         mine = u[:words, row]
-        outs = [recurrence(one, mine) for one in model.blocks.mixers]
-        for k, (one, out) in enumerate(zip(model.blocks.mixers, outs, strict=True)):
+        outs = [recurrence(one, mine) for one in model.layers[-1].mixers]
+        for k, (one, out) in enumerate(zip(model.layers[-1].mixers, outs, strict=True)):
             held: Any = one.observe(u, here)
             offset = one.observe(torch.zeros_like(u), here)
             assert offset.values.abs().max() == 0
@@ -147,7 +147,7 @@ def test_terms_of_a_series_are_those_of_each_variable_and_stretch() -> None:
     names = [unit.name for unit in model.units()]
     assert names == [f"{v} at {t}" for t in (0, 4, 8) for v in ("pulse", "pressure")] + ["bias path"]
     weight = model.reader.vectors.embedding.weight
-    block, here = model.blocks.mixers[0], model.reader.here(x)
+    block, here = model.layers[-1].mixers[0], model.reader.here(x)
     matrix = model.implicit_attention(x)  # (B, E, T, T)
     for unit in range(6):
         part = torch.zeros_like(x)
@@ -228,8 +228,8 @@ def test_rows_of_rwkv_are_means_and_rollout_sums_to_one() -> None:
     model = build("linear_recurrent", "rwkv").model
     assert isinstance(model, LinearRecurrent)
     x = SENTENCES.preprocess("good food bad place loud")[None]
-    read, here = model.layers(x)
-    held: Any = model.blocks.mixers[0].observe(read[-1], here)
+    read, here = model.read(x)
+    held: Any = model.layers[-1].mixers[0].observe(read[-1], here)
     torch.testing.assert_close(held.recurrence.matrix().sum(1)[:5], torch.ones(5, 1, 4))
     rollout = model.rollout(x)
     torch.testing.assert_close(rollout.sum(2), torch.ones(1, 7))

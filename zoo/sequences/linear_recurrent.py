@@ -23,13 +23,14 @@ from zoo.sequences.layers.mixing import Parallel
 from zoo.sequences.layers.reader import MODALITIES, TokenReader
 from zoo.sequences.layers.token_sum import pooling_weights, token_evidence
 from zoo.training.batch import Batch
+from zoo.training.modes import evaluating
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import score_space, task_loss
 from zoo.utils.checks import check_at_least, check_between
 
 RECIPE = Recipe(
-    stages=(Stage("train", epochs=8, train=("reader", "below", "blocks", "head")),),
+    stages=(Stage("train", epochs=8, train=("reader", "blocks", "head")),),
     lr=1e-3,
     weight_decay=0.0,
     optimizer="adam",
@@ -84,7 +85,7 @@ class LinearRecurrent(UnitLogits):
         pooling: "mean" or "last".
         dropout: probability of a number of a word's vector to be left out in training.
         elements: `patch` of series and audio, `sentences` of texts, see `zoo.sequences.layers.reader.TokenReader`.
-        recipe: see `zoo.training.recipe.Recipe`; parameter groups: reader, below, blocks, head.
+        recipe: see `zoo.training.recipe.Recipe`; parameter groups: reader, blocks, head.
 
     Raises:
         ValueError: another modality, an unknown choice, or a number out of range.
@@ -115,26 +116,33 @@ class LinearRecurrent(UnitLogits):
         pooling_weights(torch.ones(1, 1), pooling)  # refuses unknown ones
         self.pooling, self.depth = pooling, depth
         self.reader = TokenReader(self.domain, width, dropout, by_variable=depth == 1, **(elements or {}))
-        layers = [Parallel(create_block(block, width) for _ in range(parallel)) for _ in range(depth)]
-        self.below, self.blocks = nn.ModuleList(layers[:-1]), layers[-1]
+        layers = (Parallel(create_block(block, width) for _ in range(parallel)) for _ in range(depth))
+        self.blocks = nn.ModuleList(layers)
         self.head = in_target_units(nn.Linear(width, len(self.domain.classes)), self.domain)
         self.space = score_space(self.domain)
 
-    def layers(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+    @property
+    def layers(self) -> list[Parallel]:
+        """The layers; an explanation is one of the last."""
+        return [layer for layer in self.blocks if isinstance(layer, Parallel)]
+
+    def read(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """The vectors that each layer reads, each (T, B, D), and `here` (T, B), 1 at tokens."""
         h, here = self.reader(x), self.reader.here(x)
         read = [h]
-        for layer in self.below:
+        for layer in self.layers[:-1]:
             h = h + layer(read[-1], here)
             read.append(F.rms_norm(h, h.shape[-1:], eps=1e-6))
         return read, here
 
     def evidence(self, x: Tensor) -> Evidence:
         with without_autocast(x):  # products of many decays need their digits
-            read, here = self.layers(x)
+            read, here = self.read(x)
             weight = pooling_weights(here, self.pooling)
             own, places = self.depth == 1, not self.training
-            return token_evidence(self.reader, self.blocks.mixers, self.head, x, read[-1], here, weight, own, places)
+            return token_evidence(
+                self.reader, self.layers[-1].mixers, self.head, x, read[-1], here, weight, own, places
+            )
 
     @torch.no_grad()
     def implicit_attention(self, x: Tensor, target: int | None = None, block: int = 0) -> Tensor:
@@ -155,11 +163,11 @@ class LinearRecurrent(UnitLogits):
         """
         read, here = self._observed(x)
         if target is None:
-            check_between(0, len(self.blocks) - 1, block=block)
-            return per_channel(self.blocks.mixers[block], read[-1], here)
+            check_between(0, len(self.layers[-1]) - 1, block=block)
+            return per_channel(self.layers[-1].mixers[block], read[-1], here)
         check_between(0, len(self.domain.classes) - 1, target=target)
         weight = pooling_weights(here, self.pooling)
-        return contracted(self.blocks.mixers, read[-1], here, weight, self.head.weight[target])
+        return contracted(self.layers[-1].mixers, read[-1], here, weight, self.head.weight[target])
 
     @torch.no_grad()
     def rollout(self, x: Tensor) -> Tensor:
@@ -169,15 +177,12 @@ class LinearRecurrent(UnitLogits):
         residual stream; multiplied from the last to the first (Abnar, Zuidema, ACL 2020, arXiv 2005.00928).
         """
         read, here = self._observed(x)
-        layers = [layer.mixers for layer in (*self.below, self.blocks) if isinstance(layer, Parallel)]
-        return rolled_out(layers, read, here)
+        return rolled_out([layer.mixers for layer in self.layers], read, here)
 
     def _observed(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         self.domain.check(x, type(self).__name__)
-        modes, _ = self.reader.drop.training, self.reader.drop.eval()
-        read = self.layers(x)
-        self.reader.drop.train(modes)
-        return read
+        with evaluating(self):
+            return self.read(x)
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
         noun = {"text": "word", "series": "step", "audio": "moment"}[self.domain.modality]
