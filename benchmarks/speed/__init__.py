@@ -18,6 +18,7 @@ SECTIONS = (
     "parts",
     "selectors",
     "graphs",
+    "sequences",
     "circuits",
     "families",
     "posthoc",

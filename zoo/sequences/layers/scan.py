@@ -7,14 +7,17 @@ All decays are in [0, 1] and only multiplied with each other, never divided by: 
 neither overflow nor lose the terms that matter, and no running maximum is needed.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-SMALL = 1024  # numbers of a state below which one step is too little work for one operation
+SMALL = 1024  # numbers of the states of a batch below which one step is too little work for one operation
 BLOCK = 32  # steps of a selective scan whose states are held at once: few enough for a processor's cache
 
 
@@ -29,9 +32,9 @@ def linear_scan(decay: Tensor, write: Tensor, reverse: bool = False) -> Tensor:
     Returns:
         (T, B, *state).
     """
-    if reverse:
-        return linear_scan(decay.flip(0), write.flip(0)).flip(0)
-    return _LinearScan.apply(decay, write) if _learns(decay, write) else _states(decay, write)  # pyright: ignore
+    if _learns(decay, write):
+        return _LinearScan.apply(decay, write, reverse)  # pyright: ignore[reportReturnType]
+    return _states(decay, write, reverse)
 
 
 def selective_scan(x: Tensor, step: Tensor, rate: Tensor, write: Tensor, read: Tensor) -> Tensor:
@@ -58,46 +61,67 @@ def _learns(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors) and not torch.compiler.is_compiling()
 
 
-def _states(decay: Tensor, write: Tensor) -> Tensor:
-    """States of a linear scan. If one state is small, the sequence is cut in lanes, which run side by side."""
+def _states(decay: Tensor, write: Tensor, reverse: bool) -> Tensor:
+    """States of a linear scan. If one step is little work, the sequence is cut in lanes, which run side by side."""
     steps = decay.shape[0]
-    small = decay[0, 0].numel() < SMALL
-    length = ceil(steps**0.5) if small and steps > 8 else steps
+    traced = torch.compiler.is_compiling()  # where the size of a batch is not known
+    if steps <= 8 or (not traced and decay[0].numel() >= SMALL):
+        return _in_turn(decay.unbind(), write, reverse=reverse)
+    length = ceil(steps**0.5)
     lanes = ceil(steps / length)
     behind = (0, 0) * (decay.ndim - 1) + (0, lanes * length - steps)
     decay = F.pad(decay, behind, value=1.0).unflatten(0, (lanes, length))
     write = F.pad(write, behind).unflatten(0, (lanes, length))
-    inner = _in_turn(decay.unbind(1), write.unbind(1), 1)  # (lanes, length, B, *state), each from zeros
-    if lanes == 1:
-        return inner[0]
-    reach = decay.cumprod(1)
-    ends = _in_turn(reach[:-1, -1].unbind(0), inner[:-1, -1].unbind(0), 0)  # at the end of each lane but the last
-    rest = torch.addcmul(inner[1:], reach[1:], ends[:, None])
-    return torch.cat([inner[:1], rest]).flatten(0, 1)[:steps]
+    inner = _in_turn(decay.unbind(1), write.movedim(1, 0), reverse=reverse).movedim(0, 1)  # each lane from zeros
+    reach = decay.flip(1).cumprod(1).flip(1) if reverse else decay.cumprod(1)
+    border = 0 if reverse else -1
+    ends = _in_turn(reach[:, border].unbind(), inner[:, border], reverse=reverse)
+    zero = torch.zeros_like(ends[:1])
+    before = torch.cat([ends[1:], zero] if reverse else [zero, ends[:-1]])
+    return torch.addcmul(inner, reach, before[:, None]).flatten(0, 1)[:steps]
 
 
-def _in_turn(decay: tuple[Tensor, ...], write: tuple[Tensor, ...], dim: int, start: Tensor | None = None) -> Tensor:
-    """The states of steps taken one after the other, stacked along `dim`."""
-    states = [write[0] if start is None else torch.addcmul(write[0], decay[0], start)]
-    for d, w in zip(decay[1:], write[1:], strict=True):
-        states.append(torch.addcmul(w, d, states[-1]))
-    return torch.stack(states, dim)
+def _in_turn(decay: Sequence[Tensor], write: Tensor, start: Tensor | None = None, reverse: bool = False) -> Tensor:
+    """The states of steps taken one after the other, along the first dimension of `write`."""
+    order = range(len(decay))[:: -1 if reverse else 1]
+    first, each = order[0], write.unbind()
+    if torch.compiler.is_compiling():  # a traced program would copy all states at each step written in place
+        found = {first: each[first] if start is None else torch.addcmul(each[first], decay[first], start)}
+        for last, t in pairwise(order):
+            found[t] = torch.addcmul(each[t], decay[t], found[last])
+        return torch.stack([found[t] for t in sorted(found)])
+    states = torch.empty_like(write)
+    here = states.unbind()
+    if start is None:
+        here[first].copy_(each[first])
+    else:
+        torch.addcmul(each[first], decay[first], start, out=here[first])
+    for last, t in pairwise(order):
+        torch.addcmul(each[t], decay[t], here[last], out=here[t])
+    return states
 
 
 class _LinearScan(torch.autograd.Function):
-    """The gradient of a scan is a scan from the end."""
+    """The gradient of a scan is a scan in the other direction."""
 
     @staticmethod
-    def forward(ctx: Any, decay: Tensor, write: Tensor) -> Tensor:
-        states = _states(decay, write)
+    def forward(ctx: Any, decay: Tensor, write: Tensor, reverse: bool) -> Tensor:
+        states = _states(decay, write, reverse)
+        ctx.reverse = reverse
         ctx.save_for_backward(decay, states)
         return states
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         decay, states = ctx.saved_tensors
-        later = linear_scan(decay.roll(-1, 0), grad_outputs[0], reverse=True)  # the gradient of each write
-        return later * F.pad(states[:-1], (0, 0) * (states.ndim - 1) + (1, 0)), later
+        later = _states(decay.roll(1 if ctx.reverse else -1, 0), grad_outputs[0], not ctx.reverse)
+        of_decay = torch.zeros_like(decay)  # later is the gradient of each write
+        if ctx.reverse:
+            torch.mul(later[:-1], states[1:], out=of_decay[:-1])
+        else:
+            torch.mul(later[1:], states[:-1], out=of_decay[1:])
+        return of_decay, later, None
 
 
 def _selective(x: Tensor, step: Tensor, rate: Tensor, write: Tensor, read: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -107,7 +131,7 @@ def _selective(x: Tensor, step: Tensor, rate: Tensor, write: Tensor, read: Tenso
         block = slice(start, start + BLOCK)
         states = _block(x[block], step[block], rate, write[block], state)[1]
         found.append((states @ read[block, ..., None])[..., 0])
-        state = states[-1]
+        state = states[-1].clone()
         before.append(state)
     return torch.cat(found), before[:-1]
 
@@ -115,8 +139,7 @@ def _selective(x: Tensor, step: Tensor, rate: Tensor, write: Tensor, read: Tenso
 def _block(x: Tensor, step: Tensor, rate: Tensor, write: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
     """Decay and states (Q, B, E, N) of Q steps from a state (B, E, N), or from zeros."""
     decay = torch.exp(step[..., None] * rate)
-    written = x[..., None] * write[:, :, None]
-    return decay, _in_turn(decay.unbind(0), written.unbind(0), 0, state)
+    return decay, _in_turn(decay.unbind(), x[..., None] * write[:, :, None], state)
 
 
 class _SelectiveScan(torch.autograd.Function):
@@ -129,7 +152,8 @@ class _SelectiveScan(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, ...]:
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, step, rate, write, read, *before = ctx.saved_tensors
         grad, found, of_rate, later = grad_outputs[0], [], torch.zeros_like(rate), None
         zeros = torch.zeros_like(x[0, ..., None] * rate)
@@ -140,15 +164,17 @@ class _SelectiveScan(torch.autograd.Function):
             pulled = grad[block, ..., None] * read[block, :, None]
             if later is not None:
                 pulled[-1] += later
-            turned = (decay.roll(-1, 0).flip(0).unbind(0), pulled.flip(0).unbind(0))
-            pulled = _in_turn(*turned, 0).flip(0)  # the gradient of each state
-            later = decay[0] * pulled[0]
-            inner = pulled * decay * torch.cat([first[None], states[:-1]])
-            of_rate = of_rate + torch.einsum("tbe,tben->en", step[block], inner)
+            decays = decay.unbind()
+            pulled = _in_turn((*decays[1:], decays[0]), pulled, reverse=True)  # the gradient of each state
+            inner = decay.mul_(pulled)
+            later = inner[0].clone()
+            inner[1:].mul_(states[:-1])
+            inner[0].mul_(first)
+            of_rate += (step[block, ..., None] * inner).sum((0, 1))
             found.append(
                 (
                     (pulled @ write[block, ..., None])[..., 0],
-                    (inner * rate).sum(3),
+                    inner.mul_(rate).sum(3),
                     (x[block, :, None] @ pulled)[:, :, 0],
                     (grad[block, :, None] @ states)[:, :, 0],
                 )
