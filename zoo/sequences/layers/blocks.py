@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.sequences.layers.mixing import Mixer
+from zoo.sequences.layers.mixing import Held, Mixer
 from zoo.sequences.layers.recurrences import Gated, Recurrence, Selective, Weighted
 from zoo.utils.checks import check_at_least, check_choice
 from zoo.utils.signatures import check_options
@@ -28,7 +28,7 @@ SHARP = 8.0  # c of RG-LRU
 
 
 @dataclass(frozen=True)
-class Observed:
+class Observed(Held):
     """What a block computed from a batch: the values, and all gates as they are.
 
     Attributes:

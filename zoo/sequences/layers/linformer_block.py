@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo.sequences.layers.mixing import Mixer
+from zoo.sequences.layers.mixing import Held, Mixer
 from zoo.utils.checks import check_at_least
 
 
 @dataclass(frozen=True)
-class ObservedLinformer:
+class ObservedLinformer(Held):
     """Values and probabilities of a batch: M = P Fᵀ for each head, the same for its channels.
 
     Attributes:

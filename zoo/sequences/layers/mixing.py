@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 
 class Held(Protocol):
-    """What a block computed from a batch, linear in its values while all else is held. Time comes first."""
+    """What a block computed from a batch, linear in its values while all else is held. Time comes first.
 
-    @property
-    def values(self) -> Tensor:
-        """W_v u (T, B, E)."""
-        ...
+    Attributes:
+        values: W_v u (T, B, E).
+    """
+
+    values: Tensor
 
     def push(self) -> Tensor:
         """The mixed values (T, B, E), before W_out."""

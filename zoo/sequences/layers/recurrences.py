@@ -36,7 +36,7 @@ class Recurrence(Protocol):
 
 
 @dataclass(frozen=True)
-class Selective:
+class Selective(Recurrence):
     """S6: α_ij = Σ_n C_in exp(A_n Σ_{j<k≤i} Δ_k) Δ_j B_jn for j ≤ i, and D besides on the diagonal.
 
     Gu, Dao: "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023, arXiv 2312.00752, section 3.
@@ -75,7 +75,7 @@ class Selective:
 
 
 @dataclass(frozen=True)
-class Gated:
+class Gated(Recurrence):
     """RG-LRU: α_ij = (Π_{j<k≤i} a_k) γ_j i_j for j ≤ i, where γ_j = √(1 - a_j²), and 1 at the first token.
 
     De et al.: "Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language Models", 2024,
@@ -101,7 +101,7 @@ class Gated:
 
 
 @dataclass(frozen=True)
-class Weighted:
+class Weighted(Recurrence):
     """RWKV-4: α_ij = e^(k_j - w (i - j - 1)) / Z_i for j < i and e^(k_i + u) / Z_i for j = i; each row sums to 1.
 
     Peng et al.: "RWKV: Reinventing RNNs for the Transformer Era", Findings of EMNLP 2023, arXiv 2305.13048,
