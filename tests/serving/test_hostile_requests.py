@@ -25,12 +25,13 @@ from PIL import Image
 from tests.cli import hostile
 from tests.hostile import no_network
 from tests.serving.clients import client_of, error_of, service
-from zoo.domain.inputs import Reading
+from zoo.domain import GraphDomain
 from zoo.serving.app import create_app
-from zoo.serving.engine import Engine, Job
-from zoo.serving.limits import Limits
-from zoo.serving.server import server_of
+from zoo.serving.inputs import read_inputs
+from zoo.serving.limits import Limits, Refusal
+from zoo.serving.server import bind, server_of
 from zoo.serving.service import Service
+from zoo.serving.uploads import Upload
 
 ROW = {"width": 1, "height": 2, "hue": 3}
 KINDS = {
@@ -106,6 +107,20 @@ def test_long_texts_are_refused(tmp_path: Path) -> None:
         assert "105 characters" in error_of(client.post("/explain", json={"text": "good " * 21}), 413)["got"]
         error_of(client.post("/explain?name=a.txt", content="good " * 81), 413)
         error_of(client.post("/explain?name=a.csv", content=f"text\n{'good ' * 21}\n"), 413)
+
+
+def test_long_molecules_are_refused_before_their_rings_are_sought() -> None:
+    pytest.importorskip("rdkit")
+    domain = GraphDomain(classes=("a", "b"), features=("element = C",), nodes=9, edges=9, smiles="smiles")
+    for upload in (
+        Upload(texts=("C1CC1" * 40,)),
+        Upload("a.smi", b"C\n" + b"C1CC1" * 400),
+        Upload("a.csv", b"smiles\n" + b"C1CC1" * 400),
+    ):
+        with pytest.raises(Refusal, match="180"):
+            read_inputs(upload, domain, Limits(), 9)
+    for good in (Upload("a.smi", b"CCO ethanol\nC\n"), Upload(texts=("CCO", "C"))):
+        assert [one.reading.text for one in read_inputs(good, domain, Limits(), 9)] == ["CCO", "C"]
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..\\..\\etc\\passwd", "file:///etc/passwd", "\0", ""])
@@ -207,53 +222,19 @@ def test_who_waits_too_long_is_told_so(tables: Service) -> None:
             assert time.monotonic() < deadline
 
 
-def test_requests_that_wait_share_a_pass_and_a_faulty_one_fails_alone() -> None:
-    go, passes = threading.Event(), []
-
-    def work(kind: str, readings: list[Reading]) -> torch.Tensor:
-        assert go.wait(20)
-        passes.append((kind, len(readings)))
-        if any(reading.text == "bad" for reading in readings):
-            raise ValueError("bad")
-        return torch.stack([reading.x for reading in readings])
-
-    engine = Engine(work, batch=8)
-    late = time.monotonic() + 20
-
-    def job(kind: str, *values: float, text: str = "", deadline: float = late) -> Job:
-        return Job(kind, [Reading(torch.tensor(v), text, ()) for v in values], deadline, lambda found: found.tolist())
-
-    first = engine.submit(job("a", 0))
-    while engine.waiting:  # until it is taken, alone
-        time.sleep(0.001)
-    jobs = [job("a", i, i + 0.5) for i in range(1, 4)]
-    jobs += [job("b", 9), job("a", 4, text="bad"), job("a", *range(20)), job("a", 5, deadline=0)]
-    answers = [engine.submit(one) for one in jobs]
-    gone = engine.submit(job("a", 7))
-    assert gone.cancel()
-    go.set()
-    engine.close()
-    assert first.result() == [0] and [one.result() for one in answers[:4]] == [[1, 1.5], [2, 2.5], [3, 3.5], [9]]
-    assert answers[5].result() == list(range(20))
-    with pytest.raises(ValueError, match="bad"):
-        answers[4].result()
-    with pytest.raises(TimeoutError):
-        answers[6].result()
-    assert passes[:2] == [("a", 1), ("a", 7)] and ("a", 20) in passes and sum(n for _, n in passes[2:6]) == 7
-    with pytest.raises(RuntimeError):
-        engine.submit(jobs[0])
-
-
 @contextmanager
 def listening(answers: Service, **limits: float) -> Iterator[SimpleNamespace]:
     """A real server in a thread."""
     bounds = replace(Limits(), **limits)
-    server = server_of(create_app(answers, bounds), "127.0.0.1", 0, bounds)
-    thread = threading.Thread(target=server.run)
+    taken = bind("127.0.0.1", 0)
+    address = taken.getsockname()
+    server = server_of(create_app(answers, bounds), bounds)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    address = server.servers[0].sockets[0].getsockname()
+    with pytest.raises(OSError, match=rf"cannot listen on 127.0.0.1:{address[1]} .*; choose another --port"):
+        bind(*address)
     try:
         yield SimpleNamespace(server=server, thread=thread, address=address)
     finally:

@@ -18,6 +18,8 @@ from zoo.serving.service import Service
 from zoo.utils.optional import need
 from zoo.views.language import languages, read_language
 
+RUN = "checkpoint"  # folder of a run; its parent has the name
+
 
 def serve(arguments: list[str]) -> int:
     """Answers requests over HTTP: POST /predict, /explain or /page with a file, a text or rows of a table.
@@ -30,17 +32,16 @@ def serve(arguments: list[str]) -> int:
     for module in ("fastapi", "uvicorn", "python_multipart"):
         need(module, "serve")
     from zoo.serving.app import create_app
-    from zoo.serving.server import server_of
+    from zoo.serving.server import bind, server_of
 
-    limits = limits_of(options)
-    name = options.checkpoint.name
+    limits, taken = limits_of(options), bind(options.host, options.port)
+    folder = options.checkpoint.resolve()
+    name = folder.parent.name if folder.name == RUN else folder.name
     service = service_of(load(options.checkpoint), name, options)
     service.warm()
-    server = server_of(create_app(service, limits, options.threads), options.host, options.port, limits)
-    print(f"{name} answers at http://{options.host}:{options.port}; stop it with Ctrl-C.", flush=True)
-    server.run()
-    if not server.started:
-        raise OSError(f"cannot listen on {options.host}:{options.port}; choose another --port or --host.")
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    print(f"{name} answers at http://{host}:{taken.getsockname()[1]}; stop it with Ctrl-C.", flush=True)
+    server_of(create_app(service, limits, options.threads), limits).run(sockets=[taken])
     print("all requests are answered; stopped.", flush=True)
     return 0
 
@@ -74,7 +75,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser, standard = CommandParser("serve", serve.__doc__), Limits()
     parser.add_argument("--checkpoint", required=True, type=find, help="name or folder of a checkpoint")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this computer)")
-    parser.add_argument("--port", default=8000, type=int, help="port to listen on (default: 8000)")
+    parser.add_argument("--port", default=8000, type=int, help="port to listen on, 0 for a free one (default: 8000)")
     parser.add_argument("--threads", default=1, type=positive, help="threads of PyTorch (default: 1)")
     parser.add_argument(
         "--megabytes", default=standard.body / 2**20, type=float, help="largest request in MiB (default: 8)"

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from zoo.domain import Domain, ImageDomain, TableDomain
+from zoo.domain import Domain, GraphDomain, ImageDomain, TableDomain
 from zoo.domain.image import FORMATS, UNREADABLE
 from zoo.domain.inputs import Input, Literal, Reading, Row, inputs_of, read_input
 from zoo.serving.limits import Limits, Refusal
@@ -17,6 +17,8 @@ from zoo.utils.csv_files import TABLES
 from zoo.utils.printable import printable
 
 SCAN, JPEG = b"\xff\xda", b"\xff\xd8"  # begin a scan of a JPEG, and a JPEG
+ATOM = 20  # characters of a SMILES for each atom, brackets and bonds included
+ROOM = 1000  # characters of a line beside its SMILES: a name, other columns
 SCALE = "Scale it down."
 BINARY = frozenset({".npy", ".wav", ".flac", ".ogg"})  # endings of what is no text
 
@@ -70,19 +72,19 @@ def _named(
 ) -> list[Named]:
     if len(files) > most:
         raise Refusal(413, f"{len(files)} inputs", f"at most {most}", "Send them in several requests.")
-    found = []
+    found, longest = [], _longest(domain, limits)
     for file in files:
         raw = file.raw if isinstance(file, Row) else file
-        if isinstance(raw, str) and len(raw) > limits.characters:
-            raise _too_long(len(raw), limits)
+        if isinstance(raw, str) and len(raw) > longest:
+            raise _too_long(len(raw), longest)
         try:
             reading = read_input(file, domain)
         except (OSError, ValueError, ArithmeticError, RecursionError) as error:
             what = "it is nested too deeply" if isinstance(error, RecursionError) else shown(error)
             remedy = f"Correct {'the text' if isinstance(file, Literal) else shown(file)} and send it again."
             raise Refusal(422, printable(what)[:1000].removesuffix("."), endings(domain), printable(remedy)) from None
-        if len(reading.text) > limits.characters:  # of a table with one row
-            raise _too_long(len(reading.text), limits)
+        if len(reading.text) > longest:  # of a table with one row
+            raise _too_long(len(reading.text), longest)
         title = upload.name if isinstance(file, Path) else "text" if isinstance(file, Literal) else shown(file)
         found.append(Named(shown(file), title, reading))
     return found
@@ -99,8 +101,12 @@ def _check(content: bytes, ending: str, domain: Domain, limits: Limits) -> None:
     if ending in BINARY:
         return None
     check_cells(content, limits)
-    if domain.quoted and ending not in {*TABLES, ".smi"} and len(content) > 4 * limits.characters:  # bytes of UTF-8
-        raise _too_long(len(content), limits)
+    longest = _longest(domain, limits)
+    smiles = isinstance(domain, GraphDomain) and domain.smiles
+    if smiles and max(map(len, content.split(b"\n"))) > 2 * longest + ROOM:
+        raise Refusal(413, "a long line", f"SMILES of at most {longest} characters", "Send a smaller molecule.")
+    if domain.quoted and not smiles and ending not in TABLES and len(content) > 4 * longest:  # bytes of UTF-8
+        raise _too_long(len(content), longest)
     if isinstance(domain, TableDomain) and (lines := content.count(b"\n")) > 2 * limits.rows + 2:
         raise Refusal(413, f"{lines} lines", f"at most {limits.rows} rows", "Send several requests.")
     return None
@@ -120,5 +126,12 @@ def _check_image(content: bytes, domain: Domain, limits: Limits) -> None:
         raise Refusal(422, f"a JPEG of {content.count(SCAN)} scans", f"at most {limits.scans}", "Save it again.")
 
 
-def _too_long(length: int, limits: Limits) -> Refusal:
-    return Refusal(413, f"a text of {length} characters", f"at most {limits.characters}", "Send a part of it.")
+def _longest(domain: Domain, limits: Limits) -> int:
+    """Characters of a text; a SMILES has few for each atom, and RDKit takes long to find the rings of long ones."""
+    if isinstance(domain, GraphDomain) and domain.smiles:
+        return min(limits.characters, ATOM * domain.nodes)
+    return limits.characters
+
+
+def _too_long(length: int, longest: int) -> Refusal:
+    return Refusal(413, f"a text of {length} characters", f"at most {longest}", "Send a part of it.")

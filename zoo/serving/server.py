@@ -3,6 +3,7 @@
 import asyncio
 import math
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from zoo.serving.limits import Limits
 
 IDLE = 5  # seconds that a connection may stay open between two requests
+MOMENT = 1.0  # seconds that a new connection has for its request while the server stops
 CONNECTIONS = 100  # beside those whose requests are received or answered
 
 
@@ -40,6 +42,14 @@ def impatient(seconds: float) -> type[H11Protocol]:
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop()
             super().connection_lost(exc)
+
+        def shutdown(self) -> None:
+            """Ends the connection; one that is new has a moment left, as its request may be on the way."""
+            if self.cycle is None:
+                self._stop()
+                self.timer = self.loop.call_later(MOMENT, self.transport.close)
+            else:
+                super().shutdown()
 
         def _watch(self) -> None:
             """Starts the timer if headers are expected and none runs; stops it once they are there."""
@@ -73,19 +83,38 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def server_of(app: Any, host: str, port: int, limits: Limits) -> Server:
-    """A server for an application; `run()` returns after SIGTERM or SIGINT, when all requests are answered.
+def bind(host: str, port: int) -> socket.socket:
+    """Takes a port, without listening yet: connections are refused until the server runs.
+
+    Args:
+        host: address to listen on.
+        port: to listen on; 0 for a free one.
+
+    Raises:
+        OSError: the address is not of this computer, or the port is taken.
+    """
+    taken = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((host, port))
+    except OSError as error:
+        taken.close()
+        reason = error.strerror or error
+        raise OSError(f"cannot listen on {host}:{port} ({reason}); choose another --port or --host.") from None
+    return taken
+
+
+def server_of(app: Any, limits: Limits) -> Server:
+    """A server for an application.
+
+    `run(sockets=[...])` returns after SIGTERM or SIGINT, when all requests are answered.
 
     Args:
         app: by `zoo.serving.app.create_app`.
-        host: address to listen on.
-        port: to listen on; 0 for a free one.
         limits: as those of the application.
     """
     config = uvicorn.Config(
         app,
-        host,
-        port,
         loop="asyncio",
         http=impatient(limits.upload_seconds),
         ws="none",
