@@ -36,6 +36,7 @@ class NodeNetwork:
 
     @cached_property
     def walks(self) -> Network:
+        """The neighbours of each node."""
         return Network(len(self.features), self.ends.tolist())
 
     @cached_property
