@@ -44,6 +44,8 @@ MODELS = {  # name -> config; its data is replaced
     "CodeCounts": "sequences/code_counts_gunpoint",
     "PatchTST": "sequences/patchtst_motions",
     "AttentionPool": "sequences/attention_pool_gunpoint",
+    "LinearRecurrent": "sequences/linear_recurrent_gunpoint",
+    "Linformer": "sequences/linformer_gunpoint",
     BLACK_BOX: "sequences/blackbox_gunpoint",
     ROCKET: "",
 }
