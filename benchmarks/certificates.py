@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import zoo
+from benchmarks import models_page
 from zoo.checkpoints.config_file import ABOUT, CERTIFICATE, read_config
 from zoo.checkpoints.pretrained import find
 from zoo.checkpoints.save import attach_certificate
@@ -194,6 +195,7 @@ def attach(limit: int) -> int:
         except (ValueError, OSError, RuntimeError, NotImplementedError, TypeError, ImportError) as error:
             failed += 1
             print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    models_page.main()  # it has the sizes of checkpoints
     return 1 if failed else 0
 
 
