@@ -78,7 +78,11 @@ def _chart(row: Row) -> str:
                 path += f"M{MARGIN + i * wide:.5g} {start:.4g}h{wide * 0.9:.4g}v{height:.4g}h-{wide * 0.9:.4g}z"
         bars += f"<path class='{name}' d='{path}'/>" if path else ""
     for rank, term in enumerate(row.terms, 1):
-        value, x = float(values[term.index]), MARGIN + (term.index + 0.45) * wide
+        where = one.support[0, term.index].cpu()
+        if not bool(where.any()):  # a unit without a position
+            continue
+        place = int(where.argmax())
+        value, x = float(values[place]), MARGIN + (place + 0.45) * wide
         y = top + CHART / 2 - half * value / most + (-2 if value > 0 else 9)
         bars += f"<text class='rank-mark' x='{x:.4g}' y='{y:.4g}'>{rank}</text>"
     return f"<text y='{top + CHART / 2 + 4:g}'>contribution</text>{bars}"
