@@ -246,6 +246,14 @@ def test_what_is_no_checkpoint_is_not_replaced(small: Small, tmp_path: Path, fil
     assert [p.name for p in tmp_path.iterdir()] == ["holiday"]
 
 
+def test_circuits_in_a_checkpoint_are_not_lost(small: Small, tmp_path: Path) -> None:
+    folder = zoo.save(small.model, tmp_path / "kept")
+    (folder / "circuits").mkdir()
+    with pytest.raises(FileExistsError, match=r"kept holds circuits of the model in it, .* move .*kept/circuits away"):
+        zoo.save(small.model, folder)
+    assert (folder / "circuits").is_dir() and verify(folder) == 0
+
+
 def test_a_device_is_not_replaced(small: Small, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # stands for /dev/null, which root could replace
     with pytest.raises(FileExistsError, match="pipe is not a checkpoint"):

@@ -18,6 +18,7 @@ KEYS = {"format", "model", "arguments", "metrics", "sha256"}
 SHARED = "backbones"  # optional key: frozen backbones that are stored next to the checkpoint
 LONGEST_NAME = 100  # characters of a model's name
 ABOUT = "about"  # optional key: content of the model card
+CIRCUITS = "circuits"  # optional folder in a checkpoint: TASK.safetensors and TASK.yaml
 CERTIFICATE = "certificate"  # optional key: see `zoo.core.certificate`
 
 

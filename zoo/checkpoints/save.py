@@ -17,6 +17,7 @@ from zoo.checkpoints.architecture import check_fit, describe_model
 from zoo.checkpoints.config_file import (
     ABOUT,
     CERTIFICATE,
+    CIRCUITS,
     CONFIG,
     FORMATS,
     GOLDEN,
@@ -140,6 +141,11 @@ def require_replaceable(folder: Path) -> None:
     """
     held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
     file = folder.exists() and not folder.is_dir()  # or a device, such as /dev/null
+    if CIRCUITS in held and CONFIG in held:
+        raise FileExistsError(
+            f"{folder} holds circuits of the model in it, which are not those of another model; move "
+            f"{folder / CIRCUITS} away first, or choose another folder."
+        )
     if file or (held and set(held) - {model_card.CARD} != {CONFIG, WEIGHTS, GOLDEN}):
         raise FileExistsError(
             f"{folder} is not a checkpoint ({f'it holds {held[:4]}' if held else 'it is a file'}), so it is not "

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import zoo
+from zoo.checkpoints.config_file import CIRCUITS
 from zoo.circuits.analysis.intervene import pairs_of_equal_length
 from zoo.circuits.analysis.story import Outcome, Story, outcomes_text
 from zoo.circuits.analysis.token_pair_task import TokenPairTask
@@ -10,8 +11,6 @@ from zoo.circuits.network.circuit import Circuit
 from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.data.synthetic.code_tasks import encode, find_task
 from zoo.domain import CodeDomain
-
-FOLDER = "circuits"  # in a checkpoint: TASK.safetensors and TASK.yaml
 
 
 def check_stories(folder: Path) -> int:
@@ -21,7 +20,7 @@ def check_stories(folder: Path) -> int:
         ValueError: an experiment measures another effect than the story expects; the message lists all of that story.
     """
     count = 0
-    for path in sorted((folder / FOLDER).glob("*.yaml")):
+    for path in sorted((folder / CIRCUITS).glob("*.yaml")):
         model = zoo.load(folder)
         if not isinstance(model, SparseTransformer):
             raise ValueError(f"{path} is about a sparse_transformer; {folder} is a {type(model).__name__}.")
