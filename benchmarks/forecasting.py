@@ -62,7 +62,7 @@ class DLinear(nn.Module):
 
 
 class BlackBox(nn.Module):
-    """PatchTST with a hidden layer in its head, so that forecasts are no sum over patches."""
+    """PatchTST with a hidden layer in its head, so that forecasts are not a sum over patches."""
 
     def __init__(self, model: PatchTST, domain: SeriesDomain) -> None:
         super().__init__()

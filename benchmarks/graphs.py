@@ -162,7 +162,7 @@ def truth(subject: Subject, data: DataModule, seed: int) -> dict[str, Any]:
 
 
 def areas(subject: Subject, data: DataModule) -> dict[str, float]:
-    """Accuracy, and the area under the ROC curve of the scores of edges."""
+    """Accuracy, and the areas under the ROC curve of the scores of edges: of all together, and by graph."""
     right, rows, scores, labels = 0, 0, [], []
     for batch in NumberedBatches(data.test_dataset(), None, data.batch_size):
         case = Case(subject, batch["input"], batch["ids"], regions=batch["regions"])
@@ -172,8 +172,10 @@ def areas(subject: Subject, data: DataModule) -> dict[str, float]:
         rows += len(case)
         scores.append(edge_scores(case))
         labels.append(known)
-    pooled = area_under_roc(torch.cat(scores).flatten()[:, None], torch.cat(labels).flatten()[:, None])
-    return {"accuracy": right / rows, "edge_auc": float(pooled)}
+    score, label = torch.cat(scores), torch.cat(labels)
+    pooled = area_under_roc(score.flatten()[:, None], label.flatten()[:, None])
+    by_graph = area_under_roc(score.T, label.T).nanmean()
+    return {"accuracy": right / rows, "edge_auc": float(pooled), "edge_auc_by_graph": float(by_graph)}
 
 
 class Plain(Subject):

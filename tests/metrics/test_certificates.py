@@ -113,6 +113,14 @@ def test_sentences_say_what_was_certified() -> None:
             assert text.endswith(", ".join(c for c, inside in zip("abc", sets[i], strict=True) if inside) + ".")
 
 
+def test_nothing_is_said_of_the_removals_of_another_class() -> None:
+    model, x = Pixels(), rows(50)[0]["input"]
+    other = (model(x).argmax(1) + 1) % 3
+    other[0] = model(x)[0].argmax()
+    said = Certifier(model, KNOWN).sentences(model.explain(x, other))
+    assert said[0].startswith("By the contributions") and all(text.startswith("Sets like") for text in said[1:])
+
+
 def test_only_what_applies_is_said() -> None:
     model, bare = Pixels(), dataclasses.replace(KNOWN, strongest=None, answers=None)
     assert Certifier(model, bare).sentences(model.explain(torch.randn(2, 1, SIDE, SIDE))) == ("", "")

@@ -20,6 +20,7 @@ from zoo.utils.progress import track
 
 UNITS = 3  # strongest units whose removal is certified
 SHARES = (0.02, 0.05, 0.1, 0.2)  # of the input, that a random part covers
+SCORES = {"classification": "classes", "multilabel": "tags", "regression": "values"}  # by task
 NAMED = 5  # classes of a set that a sentence names
 
 
@@ -128,6 +129,8 @@ def certify(
 ) -> Certificate:
     """Measures the certificate of a model on rows that it was not trained on.
 
+    Rows that chose the recipe or the epoch are not quite like new ones; a strict bound needs rows that chose nothing.
+
     Args:
         subject: a model, `Subject(model)`, or a negative control of it.
         batches: dicts with "input", "target" and sample "ids" (B,), see `NumberedBatches`.
@@ -222,7 +225,11 @@ class Certifier:
     _blank: dict[int, Tensor] = field(default_factory=dict)
 
     def sentences(self, told: Explanation) -> tuple[str, ...]:
-        """A text for each row of an explanation; "" if nothing is certified for it."""
+        """A text for each row of an explanation; "" if nothing is certified for it.
+
+        Removals were measured for what is explained by default, so nothing is said of a row that explains another
+        class or value.
+        """
         removals, answers = self._removals(told), self._sets(told)
         return tuple(" ".join(filter(None, pair)) for pair in zip(removals, answers, strict=True))
 
@@ -236,12 +243,16 @@ class Certifier:
         mask = strongest(case, self.certificate.units)[:, None]
         drops = predicted_drops(case, mask, self._blanks(case))[:, 0].tolist()
         share = f"{self.certificate.level:.0%} of inputs"
-        relative = " relative to the mean of all classes" if told.scores.shape[1] > 1 else ""
+        task = told.domain.task
+        relative = f" relative to the mean of all {SCORES[task]}" if told.scores.shape[1] > 1 else ""
+        usual = torch.zeros_like(told.target) if task == "regression" else told.scores.argmax(1)
         return [
             f"By the contributions, the score{relative} would {'fall' if drop >= 0 else 'rise'} by {abs(drop):.3g} "
             f"without what the {self.certificate.units} strongest units see; measured removals are within "
             f"±{bound.width:.3g} of that for at least {share}."
-            for drop in drops
+            if predicted
+            else ""
+            for drop, predicted in zip(drops, (told.target == usual).tolist(), strict=True)
         ]
 
     def _blanks(self, case: Case) -> Tensor:

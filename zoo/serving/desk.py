@@ -65,7 +65,7 @@ class Desk:
                 raise too_late(self.limits.seconds) from None
             except (ValueError, ArithmeticError) as error:  # what models raise for an input that they cannot explain
                 raise _unexplained(error) from None
-            except Exception:
+            except Exception:  # a fault of the model or the server: logged, and the answer has no details of it
                 self.metrics.failures += 1
                 LOG.exception("a request failed")
                 raise broken() from None
