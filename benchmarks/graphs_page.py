@@ -28,7 +28,8 @@ ends, for the black box integrated gradients over how much of each edge is used;
 `zoo.metrics.faithfulness.graph_edges`. The *planted encoder* has the answers of the black box, and shows one fixed edge
 for the first class, two for the second, and so on: a control that must lose. *GNNExplainer* is that of torch_geometric
 with its default options, masks on edges alone, on 50 random test graphs of the same black box. Its masks begin half
-open; these black boxes add up messages, so that half of each is unlike any graph that they have seen.
+open. These black boxes add up messages, so it starts from sums that no training graph has: a likely reason, not a
+measured one, for what it finds.
 
 *Edge AUC*: area under the ROC curve of the scores of edges by those that make the class, over the edges of all graphs
 together, and *by graph*. The other tests are of the quarter of the edges that score highest, with their nodes, and, as
