@@ -21,6 +21,7 @@ from zoo.cli.arguments import CommandParser, positive
 from zoo.cli.explain_each import Fault, Question, guarded
 from zoo.cli.explanation_files import Results, short
 from zoo.cli.explanation_log import ExplanationLog
+from zoo.cli.names_file import add_names, names_for
 from zoo.core.certificate import Certificate
 from zoo.core.curves import HasCurves
 from zoo.core.explanation import Explanation
@@ -52,7 +53,8 @@ def explain(arguments: list[str]) -> int:
     model = load(options.checkpoint)
     choose_classes(options, model)
     remark = None if settings or options.versus else remark_of(options.checkpoint, model)
-    question = Question(model, options.target, options.versus, settings, options.reference, remark)
+    names = names_for(options.names, options.checkpoint)
+    question = Question(model, options.target, options.versus, settings, options.reference, remark, names)
     files = list(dict.fromkeys(inputs_of(options.input, model.domain)))
     if not files:
         endings = ", ".join(sorted(model.domain.endings))
@@ -93,6 +95,8 @@ def identity_of(options: argparse.Namespace) -> dict[str, str]:
     files = {"checkpoint": content_hash(read_config(options.checkpoint))}
     if options.circuit is not None:
         files["circuit"] = file_hash(options.circuit.with_suffix(".safetensors"))
+    if options.names is not None:
+        files["names"] = file_hash(options.names)
     return files | {name: str(getattr(options, name)) for name in LOGGED}
 
 
@@ -214,6 +218,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         choices=KEEPS,
         help="also write a decision record of each input, with the path of the input (default) or its content",
     )
+    add_names(parser)
     parser.add_argument("--key", type=Path, help="file with a key, to sign the records (HMAC-SHA256)")
     parser.add_argument(
         "--locale",
@@ -230,6 +235,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         raise ValueError("--key signs decision records; add --record.")
     if options.record is not None and options.circuit is not None:
         raise ValueError("--record describes the model of a checkpoint, without --circuit; leave out one.")
+    if options.record is not None and options.names is not None:
+        raise ValueError("--record keeps the names of the model's own units, so it takes no --names; leave out one.")
     if options.output.is_file():
         raise ValueError(f"--output must be a folder; {options.output} is a file.")
     return options

@@ -9,6 +9,7 @@ import torch
 from zoo.core.asking import ask
 from zoo.core.explanation import Explanation
 from zoo.core.module import SelfInterpretable
+from zoo.core.unit_names import UnitNames
 from zoo.domain.inputs import Input, Reading, read_input
 from zoo.utils.errors import ContractError
 
@@ -36,6 +37,7 @@ class Question:
         settings: options of the explanation.
         reference: what contributions are relative to; None for the model's own.
         remark: gives a text for each row of an explanation, which follows its statement; None for none.
+        names: of units by attributes; None for their own.
 
     Raises:
         RuntimeError: the model is not ready.
@@ -48,6 +50,7 @@ class Question:
     settings: dict[str, Any] = field(default_factory=dict)
     reference: str | None = None
     remark: Callable[[Explanation], Sequence[str]] | None = None
+    names: UnitNames | None = None
 
     def __post_init__(self) -> None:
         self.model.require_ready()
@@ -66,6 +69,8 @@ class Question:
         if self.remark is not None:
             said = told.statements or ("",) * len(told)
             told = replace(told, statements=tuple(map(join, said, self.remark(told))))
+        if self.names is not None:
+            told = self.names.of(told)
         texts = tuple(reading.text for reading in readings)
         return replace(told, texts=texts, warnings=tuple(reading.warnings for reading in readings))
 

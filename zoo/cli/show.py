@@ -15,6 +15,7 @@ from zoo.checkpoints.config_file import read_config
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
 from zoo.cli.circuit_files import circuits_of
+from zoo.cli.names_file import add_names, names_for
 from zoo.core import registry
 from zoo.core.curves import HasCurves
 from zoo.core.distance_functions import HasDistanceFunctions
@@ -44,6 +45,7 @@ def show(arguments: list[str]) -> int:
     """
     options = _parse(arguments)
     model = zoo.load(options.checkpoint)
+    names = names_for(options.names, options.checkpoint)
     title = f"{registry.name_of(type(model))}: {options.checkpoint}"
     curves = model.curves() if isinstance(model, HasCurves) else ()
     if isinstance(model.domain, TableDomain) and known(curves, model.domain):
@@ -52,7 +54,7 @@ def show(arguments: list[str]) -> int:
     else:
         page = vocabulary_page(
             title,
-            model.units(),
+            model.units() if names is None else names.units(model.units()),
             model.domain,
             weights_of(model),
             saved_metrics(options.checkpoint),
@@ -96,6 +98,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--circuit", nargs="+", type=Path, help="circuits to draw (default: those of the checkpoint)")
     parser.add_argument("--images", nargs="+", metavar="FILE|FOLDER", help="show the top-activating of these images")
     parser.add_argument("--limit", type=positive, default=1000, help="maximum number of images (default: 1000)")
+    add_names(parser)
     options = parser.parse(arguments)
     if options.output.is_dir():
         raise ValueError(f"--output must be an HTML file; {options.output} is a folder.")

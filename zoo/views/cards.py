@@ -1,5 +1,6 @@
 """The evidence of one input as cards: each unit with its support, its picture and its contribution."""
 
+from collections.abc import Mapping
 from zlib import crc32
 
 from torch import tensor
@@ -131,7 +132,10 @@ def _bar(row: Row, place: int) -> str:
 
 def _origin_of_labels(term: Term) -> str:
     who, group = term.unit.source.get("supervision"), term.unit.source.get("group")
-    return (f", {escape(str(who))}" if who else "") + (f" · <bdi>{escape(str(group))}</bdi>" if group else "")
+    text = (f", {escape(str(who))}" if who else "") + (f" · <bdi>{escape(str(group))}</bdi>" if group else "")
+    if isinstance(named := term.unit.source.get("named"), Mapping):
+        text += f" · named by attributes: IoU {named['iou']:.2f}, of shuffled ones {named['shuffled']:.2f}"
+    return text
 
 
 def _formula(row: Row, place: int) -> str:
