@@ -105,19 +105,23 @@ def read_names(path: Path) -> UnitNames:
     check_file(path, "file of names")
     if path.stat().st_size > LARGEST:
         raise ValueError(f"{path} is too large for a file of names ({path.stat().st_size:,} bytes).")
-    kinds = {field.name: field.type for field in fields(UnitName)}
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         if plain["format"] != FORMAT:
             raise ValueError(f"its format is '{plain['format']}', not '{FORMAT}'")
-        names = []
-        for one in plain["units"]:
-            if one.keys() != kinds.keys():
-                raise ValueError(f"a unit must have {', '.join(kinds)}")
-            values = {key: float(value) if kinds[key] is float else value for key, value in one.items()}
-            if wrong := [key for key, value in values.items() if type(value) is not kinds[key]]:
-                raise ValueError(f"'{wrong[0]}' must be {kinds[wrong[0]].__name__}, got {values[wrong[0]]!r}")
-            names.append(UnitName(**values))
+        names = [_checked(one) for one in plain["units"]]
         return UnitNames(tuple(names), dict(plain["about"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a file of `train.py name` ({error}); write it anew.") from error
+
+
+def _checked(plain: Mapping[str, Any]) -> UnitName:
+    """The name of one unit, from plain data."""
+    kinds: dict[str, Any] = {field.name: field.type for field in fields(UnitName)}
+    if plain.keys() != kinds.keys():
+        raise ValueError(f"a unit must have {', '.join(kinds)}")
+    values: dict[str, Any] = {key: float(value) if kinds[key] is float else value for key, value in plain.items()}
+    for key, value in values.items():
+        if type(value) is not kinds[key]:
+            raise ValueError(f"'{key}' must be {kinds[key].__name__}, got {value!r}")
+    return UnitName(**values)

@@ -44,10 +44,8 @@ class Compositions:
 
     def texts(self, names: Sequence[str]) -> list[str]:
         """Each formula in words, such as "(red AND NOT round) OR large"; "" for an empty one."""
-        return [
-            _text([(names[t], o) for t, o in zip(terms, operations, strict=True) if t >= 0])
-            for terms, operations in zip(self.terms.tolist(), self.operations.tolist(), strict=True)
-        ]
+        formulas = torch.stack([self.terms, self.operations], 2).tolist()  # (U, L, 2)
+        return [_text([(str(names[t]), int(o)) for t, o in formula if t >= 0]) for formula in formulas]
 
 
 def _text(literals: Sequence[tuple[str, int]]) -> str:
