@@ -105,16 +105,17 @@ class AnnotatedRows(Dataset):
 
 
 class Examples(Dataset):
-    """Inputs of any modality with labels 0, 1, 2, 0, 1, ..."""
+    """Inputs of any modality with labels 0, 1, 2, 0, 1, ..., or with `values` (N, C)."""
 
-    def __init__(self, inputs: Tensor) -> None:
-        self.inputs = inputs
+    def __init__(self, inputs: Tensor, values: Tensor | None = None) -> None:
+        self.inputs, self.values = inputs, values
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        return {"input": self.inputs[i], "target": torch.tensor(i % 3)}
+        target = torch.tensor(i % 3) if self.values is None else self.values[i]
+        return {"input": self.inputs[i], "target": target}
 
 
 def halves(count: int = 5) -> Tensor:
@@ -135,12 +136,12 @@ def named_code_domain() -> Domain:
     return replace(domain, classes=(*IMAGES.classes, *domain.classes[len(IMAGES.classes) :]))
 
 
-def domain_of(modality: str, concepts: bool, classes: int = 3) -> Domain:
+def domain_of(modality: str, concepts: bool, classes: int = 3, task: str = "classification") -> Domain:
     if modality == "code":
         return named_code_domain()
     domains = (IMAGES, ROWS, SENTENCES, SERIES, CLIPS, GRAPHS)
     domain: Domain = {one.modality: one for one in domains}[modality]
-    domain = replace(domain, classes=domain.classes[-classes:])
+    domain = replace(domain, classes=domain.classes[-classes:], task=task)
     return replace(domain, concepts=CONCEPTS) if concepts and modality == "image" else domain
 
 
@@ -168,6 +169,7 @@ def settings_of(name: str, variant: str = "") -> Settings:
         {**base.options, **given.options},
         given.on or base.on,
         base.classes,
+        base.task,
         given.inputs if given.inputs != "random" else base.inputs,
         {**base.scale, **given.scale},
         {**base.draw, **given.draw},
@@ -178,7 +180,7 @@ def build(name: str, variant: str = "", domain: Domain | None = None, **options:
     """A small model, ready to explain; `options` go to its constructor besides those of its configuration."""
     entry, settings = zoo.core.registry.find(name), settings_of(name, variant)
     modality = settings.on or entry.modality[0]
-    domain = domain or domain_of(modality, entry.family == "concepts", settings.classes)
+    domain = domain or domain_of(modality, entry.family == "concepts", settings.classes, settings.task)
     parameters = inspect.signature(entry.cls.__init__).parameters
     defaults = {"backbone": BACKBONES[modality]} if "backbone" in parameters and modality in BACKBONES else {}
     torch.manual_seed(0)
@@ -203,7 +205,10 @@ def training_set(domain: Domain) -> Dataset:
         return RandomImages()
     if domain.modality == "table":
         return AnnotatedRows(classes=len(domain.classes))
-    return Examples(inputs_of(domain, "random"))
+    x = inputs_of(domain, "random")
+    if domain.task == "regression":
+        return Examples(x, torch.randn(len(x), len(domain.classes), generator=torch.Generator().manual_seed(2)))
+    return Examples(x)
 
 
 def of_subwords(name: str, **options: Any) -> Small:

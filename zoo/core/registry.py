@@ -43,6 +43,8 @@ class Small:
     """The modality to test on; by default the first that the model reads."""
     classes: int = 3
     """Number of classes of the domain, 2 or 3."""
+    task: str = "classification"
+    """Of the domain: "classification", or "regression" with as many values."""
     inputs: str = "random"
     """What is explained: "random" inputs, "training" inputs, or "halves", each made of two training images."""
     scale: Mapping[str, float] = field(default_factory=dict)

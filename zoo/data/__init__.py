@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from zoo.data.synthetic.role_networks import BAShapes, TreeCycles
     from zoo.data.synthetic.rule_molecules import RuleMolecules
     from zoo.data.synthetic.rules import RuleTable
+    from zoo.data.synthetic.skin_conductance import SkinConductance
     from zoo.data.synthetic.sprites import Sprites
     from zoo.data.synthetic.stroke_digits import StrokeDigits
     from zoo.data.synthetic.switching_series import SwitchingSeries
@@ -96,6 +97,7 @@ __all__ = [
     "SeriesTable",
     "SklearnTable",
     "SmilesTable",
+    "SkinConductance",
     "Sprites",
     "StrokeDigits",
     "SwitchingPanels",

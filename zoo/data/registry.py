@@ -46,6 +46,7 @@ MODULES = {
     "PlantedCircuit": "zoo.data.synthetic.planted_circuit",
     "PlantedSeries": "zoo.data.synthetic.planted_series",
     "RuleTable": "zoo.data.synthetic.rules",
+    "SkinConductance": "zoo.data.synthetic.skin_conductance",
     "Sprites": "zoo.data.synthetic.sprites",
     "StrokeDigits": "zoo.data.synthetic.stroke_digits",
     "SwitchingSeries": "zoo.data.synthetic.switching_series",
