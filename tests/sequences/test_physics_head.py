@@ -43,7 +43,7 @@ def by_hand() -> PhysicsHead:
 
 
 def integrated(raw: list[list[float]], only: str, start: float) -> list[float]:
-    """Solves the law with one drive in small steps of Heun's method; the value at the end of each step, and the rate."""
+    """The law with one drive by Heun's method: the value at the end of each step, and the rate."""
     names, small, y, r = DOMAIN.variables, 4000, start, 0.0
     h, path, drive = DOMAIN.step / small, [], 0.0
     for step in raw:

@@ -29,9 +29,9 @@ class Terms(NamedTuple):
 class FirstOrderLaw(nn.Module):
     """y' = -a y + Σ_j g_j r_j, where r_j is the drive u_j, or r_j' = -b_j (r_j - u_j) if it acts with delay.
 
-    All parameters are positive: their logarithms are learned, of b_j that of b_j - a. The two exponentials of a response
-    are exchangeable, and the faster one is called the rise. At the start of a window r_j = 0. A constant level is a
-    drive that is always 1. The parameters are a, the gains g_j, and the rises b_j.
+    All parameters are positive: their logarithms are learned, of b_j that of b_j - a. The two exponentials of a
+    response are exchangeable, and the faster one is called the rise. At the start of a window r_j = 0. A constant level
+    is a drive that is always 1. The parameters are a, the gains g_j, and the rises b_j.
 
     Args:
         drives: J.
