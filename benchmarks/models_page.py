@@ -28,7 +28,8 @@ command line. Each name links to the model card: data, licences, training comman
 `python train.py check` verifies the hashes of all checkpoints and compares the explanations of their golden inputs.
 `python -m benchmarks.train_all` retrains the checkpoints whose config has changed.
 
-- *accuracy*: on the test split, seed 0, trained on one or two CPU cores; of forecasts R².
+- *accuracy*: on the test split, seed 0, trained on one or two CPU cores; of forecasts R², of policies the mean return
+  of episodes.
 - *black box*: test accuracy of the same backbone and trainer with a plain linear head.
 - *gap*: |score − (bias + Σ contributions)| in standard deviations of the score, 95th percentile over test inputs. n/a
   where scores are not sums of units.
@@ -65,13 +66,14 @@ def page(folder: Path) -> str:
 
 def _row(folder: Path, saved: Mapping[str, Any], data: str) -> tuple[str, ...]:
     about, (metric, value), name = saved["about"], next(iter(saved["metrics"].items())), folder.name
-    form = "R² {:.3f}" if metric == "r2" else "{:.1%}"
+    form = {"r2": "R² {:.3f}", "return": "return {:.1f}"}.get(metric, "{:.1%}")
+    ends = about["interval"] and [end if metric == "return" else 100 * end for end in about["interval"]]
     return (
         f"[`{name}`](../checkpoints/{name}/README.md)",
         f"`{saved['model']}`",
         data,
         form.format(value),
-        "{:.1f} to {:.1f}".format(*(100 * end for end in about["interval"])) if about["interval"] else "",
+        "{:.1f} to {:.1f}".format(*ends) if ends else "",
         form.format(about["twin"]["value"]) if about["twin"] else "",
         *(gate.split(":")[0] if isinstance(gate, str) else f"{gate:.2g}" for gate in about["truth"].values()),
         f"{sum(p.stat().st_size for p in folder.iterdir()) / 1e6:.2f}",

@@ -93,7 +93,7 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     other, _ = trained(twin, [], runs) if twin else (None, None)
     run, mark = trained(entry["config"], entry.get("with", []), runs, teacher=other)
     model, metrics = zoo.load(run / "checkpoint"), json.loads((run / "metrics.json").read_text())
-    for main in ("accuracy", "r2"):  # the card gives the first metric; an accuracy with its interval
+    for main in ("accuracy", "r2", "return"):  # the card gives the first metric, and its interval
         if main in metrics:
             metrics = {main: metrics.pop(main), **metrics}
     file = ROOT / "configs" / f"{entry['config']}.yaml"
@@ -107,9 +107,9 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
         "recipe": mark["config"],
         "device": mark["device"],
         "seed": 0,
-        "rows": len(test),
+        "rows": int(metrics.get("episodes", len(test))),
         "seconds": mark["seconds"],
-        "interval": wilson(metrics[first], len(test)) if first != "r2" else None,
+        "interval": interval_of(metrics, len(test)),
         "twin": {"config": f"configs/{twin}.yaml", "value": reached[first]} if first in reached else None,
         "truth": faithfulness(run, file),
     }
@@ -214,6 +214,14 @@ def golden_inputs(how: str | list[str], model: SelfInterpretable, test: Any) -> 
         return avg_pool2d(drawn.float(), SMALLER).round().to(torch.uint8)
     inputs = torch.stack([test[i]["input"] for i in range(2)])
     return domain.picture(inputs) if isinstance(domain, ImageDomain) else inputs
+
+
+def interval_of(metrics: dict[str, float], rows: int) -> list[float] | None:
+    """The 95 % interval of the first metric; None where it is not known."""
+    first = next(iter(metrics))
+    if first == "return":  # of episodes, measured by the test
+        return [round(metrics["return_low"], 1), round(metrics["return_high"], 1)]
+    return wilson(metrics[first], rows) if first != "r2" else None
 
 
 def wilson(share: float, rows: int, z: float = 1.96) -> list[float]:

@@ -16,7 +16,7 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in (ROOT / "zoo").rglob("*.py")
 }
-FAMILIES = ("additive", "prototypes", "concepts", "parts", "circuits", "selectors", "graphs", "sequences")
+FAMILIES = ("additive", "prototypes", "concepts", "parts", "circuits", "selectors", "graphs", "sequences", "policies")
 BELOW_CORE = {"utils", "domain", "networks", "data", "training"}
 ALLOWED = {  # what a package may import besides itself, in function bodies too
     "utils": set(),

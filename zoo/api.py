@@ -1,6 +1,6 @@
 """All that `import zoo` offers, and the only list of families."""
 
-from zoo import additive, circuits, concepts, graphs, parts, prototypes, selectors, sequences
+from zoo import additive, circuits, concepts, graphs, parts, policies, prototypes, selectors, sequences
 from zoo.audit.drift import measure_drift
 from zoo.audit.record import record
 from zoo.audit.verification import verify_record
@@ -37,6 +37,7 @@ __all__ = [
     "load",
     "measure_drift",
     "parts",
+    "policies",
     "prototypes",
     "record",
     "register_classifier",

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from zoo.additive.layers.bins import Bins
-from zoo.additive.layers.readout import column_support
 from zoo.core.additive_evidence import additive_evidence, outputs_of, per_class
 from zoo.core.curves import Axis, Curve
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Column, TableDomain
+from zoo.networks.feature_networks import column_support
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 

@@ -13,8 +13,8 @@ from tests.domain.test_columns import CREDIT, ROW
 from tests.small_models import IMAGES, ROWS
 from zoo.additive import NAM
 from zoo.additive.layers.bootstrap import poisson_weights
-from zoo.additive.layers.feature_networks import FeatureNetworks
 from zoo.domain import TableDomain
+from zoo.networks.feature_networks import FeatureNetworks
 from zoo.training.projection_set import ProjectionSet
 
 VALUE = TableDomain(task="regression", classes=("y",), features=("a", "b"), mean=(1.0, 0.0), std=(2.0, 1.0))

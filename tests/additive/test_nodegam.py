@@ -11,9 +11,9 @@ from tests.additive.test_nam import credit_rows
 from tests.domain.test_columns import CREDIT
 from tests.small_models import IMAGES, ROWS
 from zoo.additive import NODEGAM
-from zoo.additive.layers.entmax import entmax15, entmoid15
 from zoo.additive.layers.tree_layer import overlap
 from zoo.domain import TableDomain
+from zoo.networks.entmax import entmax15, entmoid15
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage

@@ -16,13 +16,14 @@ from zoo.additive.layers.blocks import BinColumn
 from zoo.additive.layers.edits import edited
 from zoo.additive.layers.effects import Effects
 from zoo.additive.layers.fit import AdditiveTables, FitOptions, fit_additive
-from zoo.additive.layers.readout import column_support, table_of
+from zoo.additive.layers.readout import table_of
 from zoo.core.additive_evidence import additive_evidence, outputs_of
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register
 from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain, TableDomain
+from zoo.networks.feature_networks import column_support
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet

@@ -12,14 +12,14 @@ from torch.nn import functional as F
 
 from zoo.additive.layers.bootstrap import poisson_weights
 from zoo.additive.layers.entries import Entries
-from zoo.additive.layers.feature_networks import UNITS, FeatureNetworks
-from zoo.additive.layers.readout import column_support, spread, table_of
+from zoo.additive.layers.readout import spread, table_of
 from zoo.core.additive_evidence import additive_evidence, outputs_of, per_class
 from zoo.core.curves import Curve
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.registry import Small, register
 from zoo.core.unit_logits import UnitLogits
 from zoo.domain import Domain
+from zoo.networks.feature_networks import UNITS, FeatureNetworks, column_support
 from zoo.training.batch import Batch
 from zoo.training.modes import action, evaluating
 from zoo.training.projection_set import ProjectionSet

@@ -11,11 +11,12 @@ from zoo.data.registry import MODULES
 from zoo.utils.errors import did_you_mean
 
 ABSTRACT = ("DataModule", "ImageData")
+BLACK_BOXES = {"BlackBox": "zoo.training.black_box", "BlackBoxPolicy": "zoo.training.black_box_policy"}
 
 
 def models() -> dict[str, str]:
     """Name -> module of the classes that `model.class_path` may name."""
-    return {e.class_name: e.module for e in registry.entries()} | {"BlackBox": "zoo.training.black_box"}
+    return {e.class_name: e.module for e in registry.entries()} | BLACK_BOXES
 
 
 def data_modules() -> dict[str, str]:

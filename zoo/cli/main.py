@@ -37,6 +37,7 @@ COMMANDS = {
     "curves": Command("zoo.cli.curves", "curves", "plot the losses and metrics of a run by epoch"),
     "evaluate": Command("zoo.cli.evaluate", "evaluate", "run metrics on a checkpoint"),
     "name": Command("zoo.cli.name", "name", "name the units of a model by annotated attributes"),
+    "play": Command("zoo.cli.play", "play_episode", "write a page that plays an episode of a policy"),
     "certify": Command("zoo.cli.certify", "certify_checkpoint", "bound the errors of explanations on new inputs"),
     "diff": Command("zoo.cli.diff", "diff", "compare two versions of a model on the same inputs"),
     "leaderboard": Command("zoo.cli.leaderboard", "leaderboard", "compare trained models on the same data"),

@@ -22,6 +22,7 @@ FAMILIES = (
     "concepts",
     "graphs",
     "parts",
+    "policies",
     "prototypes",
     "selectors",
     "sequences",

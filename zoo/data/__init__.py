@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from zoo.data.real.torchvision import TorchvisionData
     from zoo.data.synthetic.artefacts import ForcedArtefact
     from zoo.data.synthetic.canvas import CanvasDigits
+    from zoo.data.synthetic.control import Control
     from zoo.data.synthetic.decoys import DecoyDigits
     from zoo.data.synthetic.fields import DensityFields
     from zoo.data.synthetic.infection import Infection
@@ -72,6 +73,7 @@ __all__ = [
     "CanvasDigits",
     "CodeData",
     "ConceptToy",
+    "Control",
     "DataModule",
     "DecoyDigits",
     "DensityFields",

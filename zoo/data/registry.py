@@ -41,6 +41,7 @@ MODULES = {
     "BAShapes": "zoo.data.synthetic.role_networks",
     "TreeCycles": "zoo.data.synthetic.role_networks",
     "Infection": "zoo.data.synthetic.infection",
+    "Control": "zoo.data.synthetic.control",
     "SwitchingPanels": "zoo.data.synthetic.panels",
     "PartBirds": "zoo.data.synthetic.part_birds",
     "PlantedCircuit": "zoo.data.synthetic.planted_circuit",

@@ -1,4 +1,4 @@
-"""What models of tables share: the domain, names of pairs, the columns of a unit, and curves of nothing."""
+"""What models of tables share: the domain, names of pairs, and curves of nothing."""
 
 from collections.abc import Sequence
 
@@ -36,17 +36,3 @@ def pair_name(names: Sequence[str], first: int, second: int) -> str:
     """The name of a pair of columns, other than those of all columns."""
     name = f"{names[first]} x {names[second]}"
     return f"{name} (pair)" if name in names else name
-
-
-def column_support(slices: tuple[slice, ...], terms: list[tuple[int, ...]]) -> Tensor:
-    """(K, F) in {0, 1}: the inputs that each unit reads.
-
-    Args:
-        slices: of the inputs of each column, `TableDomain.slices`.
-        terms: numbers of the columns that each unit reads.
-    """
-    support = torch.zeros(len(terms), slices[-1].stop)
-    for k, columns in enumerate(terms):
-        for column in columns:
-            support[k, slices[column]] = 1.0
-    return support

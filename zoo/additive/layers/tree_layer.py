@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.additive.layers.entmax import entmax15, entmoid15
-from zoo.additive.layers.readout import column_support
 from zoo.domain import TableDomain
+from zoo.networks.entmax import entmax15, entmoid15
+from zoo.networks.feature_networks import column_support
 
 SOFT = 0.1  # share of the values for which a split is not yet decided, at the start
 LEAST = 1e-3  # temperature at the start

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.additive.layers.readout import column_support
 from zoo.domain import TableDomain
 
 UNITS = ("relu", "exu")
@@ -113,3 +112,17 @@ def _glorot(weight: Tensor) -> None:
     """Uniform initialisation of weights (networks, inputs, outputs), for each network as for a single one."""
     bound = math.sqrt(6 / (weight.shape[1] + weight.shape[2]))
     nn.init.uniform_(weight, -bound, bound)
+
+
+def column_support(slices: tuple[slice, ...], terms: list[tuple[int, ...]]) -> Tensor:
+    """(K, F) in {0, 1}: the inputs that each unit reads.
+
+    Args:
+        slices: of the inputs of each column, `TableDomain.slices`.
+        terms: numbers of the columns that each unit reads.
+    """
+    support = torch.zeros(len(terms), slices[-1].stop)
+    for k, columns in enumerate(terms):
+        for column in columns:
+            support[k, slices[column]] = 1.0
+    return support
