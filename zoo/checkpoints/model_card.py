@@ -46,7 +46,8 @@ def render(config: Mapping[str, Any]) -> str:
     interval = ""
     if about["interval"] is not None:
         interval = "95 % interval {:.4f} to {:.4f}, ".format(*about["interval"])
-    rows = [(f"test {main}", f"{metrics[main]:.4f} ({interval}{about['rows']:,} rows)")]
+    what = "episodes" if main == "return" else "rows"
+    rows = [(f"test {main}", f"{metrics[main]:.4f} ({interval}{about['rows']:,} {what})")]
     rows += [(f"test {key}", f"{value:.4f}") for key, value in metrics.items() if key != main]
     if twin := about["twin"]:
         rows.append((f"black-box twin, {main}", f"{twin['value']:.4f} (`{twin['config']}`)"))

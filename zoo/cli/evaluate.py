@@ -8,6 +8,7 @@ import zoo
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
 from zoo.cli.checkpoint_data import SPLITS, add_force, data_of, default_device, require_same_domain
+from zoo.cli.evaluate_episodes import report_episodes
 from zoo.cli.evaluate_faithfulness import report_faithfulness
 from zoo.cli.evaluate_interventions import report_interventions
 from zoo.cli.evaluate_selection import report_selection
@@ -25,6 +26,7 @@ REPORTS: dict[str, Callable[[SelfInterpretable, DataModule, argparse.Namespace],
     "interventions": report_interventions,
     "sparsity": report_sparsity,
     "selection": report_selection,
+    "episodes": report_episodes,
     "metrics": report_faithfulness,
 }
 
@@ -74,9 +76,30 @@ def make_parser() -> CommandParser:
         help="whether a selector's choice, or the edges of a graph that count most, encode the answer; two networks "
         "that test it learn so long (default: 10)",
     )
+    parser.add_argument(
+        "--episodes",
+        type=at_least_two,
+        nargs="?",
+        const=100,
+        metavar="N",
+        help="return of a policy over N episodes (default: 100), beside a written controller and random actions",
+    )
+    parser.add_argument("--twin", metavar="RUN", help="of --episodes: folder of a run of a black box of the same task")
     add_faithfulness(parser.add_argument_group("faithfulness of explanations"))
     add_interventions(parser.add_argument_group("interventions on concepts"))
     return parser
+
+
+def at_least_two(text: str) -> int:
+    """A number of episodes, of which an interval is possible.
+
+    Raises:
+        argparse.ArgumentTypeError: it is less than 2, or no whole number.
+    """
+    number = positive(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError(f"expected 2 or more episodes; got {text}.")
+    return number
 
 
 def add_faithfulness(group: argparse._ArgumentGroup) -> None:

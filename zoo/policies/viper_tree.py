@@ -70,6 +70,7 @@ class VIPERTree(Policy):
     """
 
     default_recipe = RECIPE
+    acts = False
     feature: Tensor
     threshold: Tensor
     below_left: Tensor
@@ -149,6 +150,7 @@ class VIPERTree(Policy):
         """A tree fitted to labelled states."""
         return fit_tree(found, self.leaves, len(self.domain.classes), self.domain.task == "classification")
 
+    @torch.no_grad()
     def plant(self, tree: PathTree) -> None:
         """Makes a tree the model's own."""
         for name, tensor in tree._asdict().items():

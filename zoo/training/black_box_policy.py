@@ -36,6 +36,7 @@ class BlackBoxPolicy(BlackBox):
 
     default_recipe = RECIPE
     tasks = ("classification", "regression")
+    acts = True
 
     def __init__(
         self,

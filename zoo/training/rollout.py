@@ -42,29 +42,34 @@ def draws_of(data: "Control", purpose: str, number: int = 0) -> np.random.Genera
 
 @torch.no_grad()
 def play(
-    data: "Control", act: Act, count: int, draws: np.random.Generator, record: bool = False, limit: int | None = None
+    data: "Control",
+    act: Any,
+    count: int,
+    draws: np.random.Generator,
+    record: bool = False,
+    sees_states: bool = False,
 ) -> Episodes:
     """Plays episodes with a policy, all at once.
 
     Args:
         data: the control problem.
-        act: the policy.
+        act: the policy, an `Act`; or a function from states (N, S) to actions, both of NumPy.
         count: number of episodes.
         draws: for their starts.
         record: whether to keep what was read and done.
-        limit: steps after which an episode is cut; by default that of the problem.
+        sees_states: whether the policy is such a function.
     """
     world = data.world
     state, returns, live = world.reset(count, draws), np.zeros(count), np.arange(count)
     found = Episodes(torch.zeros(0))
-    for _ in range(limit or world.limit):
+    for _ in range(world.limit):
         x = data.inputs(state)
-        action = act(x)
+        action = act(state) if sees_states else act(x).cpu().numpy()
         if record:
             found.inputs.append(x)
             found.states.append(state)
-            found.actions.append(action)
-        step = world.step(state, action.cpu().numpy())
+            found.actions.append(torch.from_numpy(action))
+        step = world.step(state, action)
         returns[live] += step.reward
         state, live = step.state[~step.over], live[~step.over]
         if not len(live):

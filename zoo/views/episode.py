@@ -37,7 +37,8 @@ overflow-wrap:anywhere}
 .zoo .terms .gauge::before{content:'';position:absolute;left:50%;top:3px;bottom:3px;border-left:1px solid var(--line)}
 .zoo .terms .gauge span{position:absolute;top:6px;bottom:6px;border-radius:2px}
 .zoo .terms .up{background:var(--up)}.zoo .terms .down{background:var(--down)}
-.zoo .terms .idle{opacity:.4}.zoo .terms .total th,.zoo .terms .total td{border-top:1px solid var(--line);font-weight:650}
+.zoo .terms .idle{opacity:.4}
+.zoo .terms .total th,.zoo .terms .total td{border-top:1px solid var(--line);font-weight:650}
 .zoo .strips h4{font-weight:500;font-size:.9rem;margin:10px 0 2px}
 .zoo .strip{display:block;width:100%;height:44px;background:var(--ground);border-radius:6px;cursor:pointer}
 .zoo .strip .zero{stroke:var(--line)}.zoo .strip .line{fill:none;stroke:var(--up);stroke-width:1.6px}

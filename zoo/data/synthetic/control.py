@@ -134,7 +134,7 @@ class Control(DataModule):
         return self._minibatches
 
     def train_dataloader(self) -> DataLoader:
-        if self.trainer is None or not hasattr(self.trainer.lightning_module, "critic"):
+        if self.trainer is None or not getattr(self.trainer.lightning_module, "acts", False):
             return super().train_dataloader()  # a model that learns the actions of the controller
         if self.trainer.world_size > 1:
             raise ValueError("policies are trained by one process; use --trainer.devices 1.")

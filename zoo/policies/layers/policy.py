@@ -1,6 +1,6 @@
 """The base of policies: classifiers over actions that learn from what they experience."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torchmetrics import Metric
@@ -32,9 +32,11 @@ class Policy(UnitLogits):
     returns of its best actions. On plain rows it learns to imitate the actions that are the targets.
 
     Attributes:
+        acts: whether its epochs are made of its own steps, where there is a world.
         critic: value of a state, see `zoo.training.ppo.Critic`; of a policy that learns from its own steps.
     """
 
+    acts: ClassVar[bool] = True
     critic: Critic
 
     def on_train_epoch_start(self) -> None:

@@ -58,30 +58,11 @@ class Teacher:
 
     def play(self, count: int, number: int) -> Episodes:
         """Episodes of the teacher."""
-        draws = draws_of(self.data, "distil", number)
-        if self.network is not None:
-            network = self.network
-            act = lambda x: best_action(network(x), not self.data.world.continuous)  # noqa: E731
-            return play(self.data, act, count, draws, record=True)
-        return play_controller(self.data, count, draws)
-
-
-def play_controller(data: "Control", count: int, draws: np.random.Generator) -> Episodes:
-    """Episodes of the written controller, which reads states instead of observations."""
-    world = data.world
-    state, returns, live, found = world.reset(count, draws), np.zeros(count), np.arange(count), Episodes(torch.zeros(0))
-    for _ in range(world.limit):
-        action = world.controller(state)
-        found.inputs.append(data.inputs(state))
-        found.states.append(state)
-        found.actions.append(torch.from_numpy(action))
-        step = world.step(state, action)
-        returns[live] += step.reward
-        state, live = step.state[~step.over], live[~step.over]
-        if not len(live):
-            break
-    found.returns = torch.from_numpy(returns)
-    return found
+        network, draws = self.network, draws_of(self.data, "distil", number)
+        if network is None:
+            return play(self.data, self.data.world.controller, count, draws, record=True, sees_states=True)
+        classes = not self.data.world.continuous
+        return play(self.data, lambda x: best_action(network(x), classes), count, draws, record=True)
 
 
 @torch.no_grad()
@@ -163,7 +144,7 @@ def from_sklearn(grown: object, values: np.ndarray, leaves: int) -> PathTree:
 def below(threshold: float) -> np.float32:
     """The largest number of 32 bits that is not above a threshold: x ≤ it exactly where x ≤ the threshold."""
     rounded = np.float32(threshold)
-    return rounded if rounded <= threshold else np.nextafter(rounded, np.float32(-np.inf))
+    return rounded if float(rounded) <= float(threshold) else np.nextafter(rounded, np.float32(-np.inf))
 
 
 def subtree(node: int, left: np.ndarray, right: np.ndarray) -> list[int]:
