@@ -54,7 +54,8 @@ def test_a_line_for_each_and_pages_for_the_first(saved: tuple[Path, Path], tmp_p
     assert found == pytest.approx(total["explained_score"], abs=1e-4)
 
 
-def test_it_goes_on_where_it_was(saved: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+def test_it_goes_on_where_it_was(saved: tuple[Path, Path], tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("zoo.cli.explain.BATCH", 2)
     assert run(saved, tmp_path) == 0
     whole = (tmp_path / "explanations.jsonl").read_text()
     kept = whole.splitlines()
@@ -62,7 +63,7 @@ def test_it_goes_on_where_it_was(saved: tuple[Path, Path], tmp_path: Path, capsy
     (tmp_path / "index.html").unlink()
     capsys.readouterr()
     assert run(saved, tmp_path) == 0
-    assert "3 of 6 inputs are explained already" in capsys.readouterr().out
+    assert "2 of 6 inputs are explained already" in capsys.readouterr().out
     assert (tmp_path / "explanations.jsonl").read_text() == whole
     assert (tmp_path / "index.html").read_text().count("<li>") == 6
     assert run(saved, tmp_path, "--again") == 0 and "already" not in capsys.readouterr().out

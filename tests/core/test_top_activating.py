@@ -36,7 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_equals_sorting_everything(folder: Path, capsys: pytest.CaptureFixture) -> None:
     model = cbm()
-    found = top_activating_inputs(model, inputs_of([str(folder)], model.domain), 3)
+    found = top_activating_inputs(model, list(inputs_of([str(folder)], model.domain)), 3)
+    assert found is not None
     good = [file for file in sorted(folder.iterdir()) if file.name != "007.png"]
     with torch.no_grad():
         activation = model.evidence(torch.stack([read(file, model.domain) for file in good])).activation.T
@@ -47,10 +48,11 @@ def test_equals_sorting_everything(folder: Path, capsys: pytest.CaptureFixture) 
 
 def test_fewer_files_than_wanted(folder: Path) -> None:
     model = cbm()
-    found = top_activating_inputs(model, inputs_of([str(folder / "001.png")], model.domain), 5)
+    found = top_activating_inputs(model, [folder / "001.png"], 5)
+    assert found is not None
     assert found.index.tolist() == [[0]] * len(model.units())
     with pytest.raises(ValueError, match=r"no images could be read \(1 files were tried\)"):
-        top_activating_inputs(model, inputs_of([str(folder / "007.png")], model.domain), 5)
+        top_activating_inputs(model, [folder / "007.png"], 5)
 
 
 def test_show_has_strips(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

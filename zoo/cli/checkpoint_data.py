@@ -14,6 +14,7 @@ from zoo.cli.settings import create_data
 from zoo.data.base.module import DataModule
 from zoo.training.batch import as_batch
 from zoo.training.staged_module import StagedModule
+from zoo.utils.shards import local_rank
 
 SPLITS = ("test", "val")
 
@@ -96,5 +97,5 @@ def accuracy(model: StagedModule, batches: DataLoader) -> float:
 
 
 def default_device() -> str:
-    """CUDA if it is available, otherwise the CPU."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """CUDA if it is available, of which each process of a machine takes another device; otherwise the CPU."""
+    return f"cuda:{local_rank() % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"

@@ -19,7 +19,7 @@ from zoo.cli.training_run import build_data, build_model, plain_errors
 from zoo.conversion.budget import Attempts, Search, Trial, can_cache, search
 from zoo.conversion.convert import CHECKPOINT, open_black_box
 from zoo.conversion.report import Conversion
-from zoo.conversion.source import KINDS, BlackBoxRun
+from zoo.conversion.source import KINDS, BlackBoxRun, register_code
 from zoo.conversion.targets import EPOCHS, TARGETS, Request, Target, find_target, size_title
 from zoo.conversion.write import write_report
 from zoo.core import registry
@@ -27,6 +27,7 @@ from zoo.data.base.module import DataModule
 from zoo.domain import Domain
 from zoo.utils.atomic import write_text
 from zoo.utils.json_text import to_json
+from zoo.utils.shards import Shard, launched
 from zoo.utils.yaml_files import dump_yaml
 
 CONFIG, SEARCH = "convert.yaml", "budget.json"  # what `fit` is given, and the sizes that were tried
@@ -44,7 +45,11 @@ def convert(arguments: list[str]) -> int:
     folder: Path = options.output
     given = dict(pairs(overrides, "convert"))
     command = ["--config", str(folder / CONFIG), "--output", str(folder), *overrides]
-    if not first_process():  # of a distributed fit; the first one has written the config
+    shard = Shard.of_environment() if launched() else Shard()
+    if not first_process():  # of a distributed fit; the first one writes the config
+        shard.after_first(CONFIG)
+        if options.model.startswith("module:"):
+            register_code(options.model)
         return fit(command)
     section = data_section(options.data)
     settings = settings_of(section, overrides, options.data)
@@ -59,6 +64,7 @@ def convert(arguments: list[str]) -> int:
         found = find_size(options, target, black_box, data, section, overrides, resumed)
         size = found and found.chosen
         write_text(folder / CONFIG, dump_yaml(config_of(options, target, black_box, domain, section, size)))
+    shard.after_first(CONFIG)
     start = time.perf_counter()
     code = fit(command)
     seconds = time.perf_counter() - start

@@ -21,6 +21,7 @@ from zoo.interventions.annotator import INVISIBLE, LEVELS
 from zoo.interventions.policies import POLICIES
 from zoo.metrics.faithfulness import CONTROLS
 from zoo.metrics.faithfulness.suite import METRICS
+from zoo.utils.shards import Shard
 
 REPORTS: dict[str, Callable[[SelfInterpretable, DataModule, argparse.Namespace], None]] = {
     "interventions": report_interventions,
@@ -34,17 +35,26 @@ REPORTS: dict[str, Callable[[SelfInterpretable, DataModule, argparse.Namespace],
 def evaluate(arguments: list[str]) -> int:
     """Runs metrics on a checkpoint and writes a report of each kind that is requested.
 
-    The data is that of the run. --data.init_args.NAME VALUE overrides a value of it, such as its folder.
+    The data is that of the run. --data.init_args.NAME VALUE overrides a value of it, such as its folder. Processes that
+    torchrun starts share the rows of --metrics.
     """
     options, overrides = make_parser().parse_with_overrides(arguments)
     chosen = [name for name in REPORTS if getattr(options, name) is not None]
     if not chosen:
         raise ValueError(f"evaluate needs {' or '.join(f'--{name}' for name in REPORTS)}.")
+    shard = Shard.of_environment()
+    if shard.world > 1 and chosen != ["metrics"]:
+        raise ValueError(
+            f"--{chosen[0]} fits a model or follows all rows at once, so it runs in one process; start it without "
+            "torchrun. Several processes can share --metrics."
+        )
     model = zoo.load(options.checkpoint)
     data = data_of(options.checkpoint, options.config, overrides, "evaluate")
+    shard.after_first("data", data.prepare_data)
     require_same_domain(model, data, f"evaluate {options.checkpoint}", options.force == "true")
     other = split_differences(options.checkpoint.parent, fingerprint(data, (options.split,)))
-    require_same(other, f"evaluate {options.checkpoint}", force=True)
+    if shard.first:
+        require_same(other, f"evaluate {options.checkpoint}", force=True)
     model.to(options.device or default_device())
     options.output.mkdir(parents=True, exist_ok=True)
     for name in chosen:

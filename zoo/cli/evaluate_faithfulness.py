@@ -6,16 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import zoo
+from zoo.checkpoints.config_file import content_hash, read_config
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
+from zoo.data.base.fingerprint import fingerprint
 from zoo.data.base.module import DataModule
 from zoo.metrics.concepts.report import plain
 from zoo.metrics.faithfulness import CONTROLS, EncodingGap, Subject, train_evaluator
 from zoo.metrics.faithfulness.rows import NumberedBatches, factors_of, reference_inputs
-from zoo.metrics.faithfulness.suite import Result, choose, measure
+from zoo.metrics.faithfulness.suite import Measurement, Result, choose
 from zoo.training.modes import evaluating
 from zoo.utils.atomic import write_text
 from zoo.utils.json_text import to_json, without_nan
+from zoo.utils.pieces import Pieces
+from zoo.utils.shards import Shard
 from zoo.views.faithfulness import Row, faithfulness_page, faithfulness_svg
 
 REPORT = "faithfulness"  # name of the report's files
@@ -24,11 +29,23 @@ REPORT = "faithfulness"  # name of the report's files
 def report_faithfulness(model: SelfInterpretable, data: DataModule, options: argparse.Namespace) -> None:
     """Writes faithfulness.json, .svg and .html; prints the table.
 
+    Batches of rows are shared by the processes of the command, and kept until the report is written, so that an
+    interrupted command resumes.
+
     Raises:
         ValueError: an unknown metric or imputer, or a control that does not fit the model.
     """
-    start = time.perf_counter()
-    results, rows = results_of(model, data, options)
+    start, stem = time.perf_counter(), options.output / REPORT
+    measurement, batches = prepare(model, data, options)
+    shard = Shard.of_environment()
+    pieces = Pieces(stem.with_suffix(".json"), identity_of(data, options), len(batches), shard)
+    with evaluating(model):
+        found = pieces.run(lambda number: measurement.of_batch(batches[number]), "faithfulness", "batch")
+    if found is None:
+        return  # the last process writes the report
+    for one in found:
+        measurement.add(one)
+    results, rows = measurement.results(), len(batches.rows)
     record = {
         "checkpoint": str(options.checkpoint),
         "model": registry.name_of(type(model)),
@@ -37,9 +54,7 @@ def report_faithfulness(model: SelfInterpretable, data: DataModule, options: arg
         "rows": rows,
         "seed": options.seed,
         "metrics": {key: to_dict(result) for key, result in results.items()},
-        "seconds": round(time.perf_counter() - start, 2),
     }
-    stem = options.output / REPORT
     write_json(stem.with_suffix(".json"), record)
     lines = table(results)
     what = f"{options.control} of {record['model']}" if options.control else record["model"]
@@ -47,19 +62,32 @@ def report_faithfulness(model: SelfInterpretable, data: DataModule, options: arg
     drawing = faithfulness_svg(lines)
     write_text(stem.with_suffix(".svg"), drawing)
     write_text(stem.with_suffix(".html"), faithfulness_page(about, drawing, lines))
+    pieces.clear()
     print(about)
     print_table(lines)
-    print(f"figure {stem.with_suffix('.html')} · numbers {stem.with_suffix('.json')} · {record['seconds']:.1f} s")
+    seconds = time.perf_counter() - start
+    print(f"figure {stem.with_suffix('.html')} · numbers {stem.with_suffix('.json')} · {seconds:.1f} s")
 
 
-def results_of(
+def identity_of(data: DataModule, options: argparse.Namespace) -> dict[str, Any]:
+    """What the values of a batch depend on."""
+    asked = ("control", "imputers", "limit", "limit_memory", "metrics", "seed", "split")
+    return {
+        "checkpoint": content_hash(read_config(options.checkpoint)),
+        "rows": fingerprint(data, ("train", options.split)),
+        "batch_size": data.batch_size,
+        "version": zoo.__version__,
+        **{name: getattr(options, name) for name in asked},
+    }
+
+
+def prepare(
     model: SelfInterpretable, data: DataModule, options: argparse.Namespace
-) -> tuple[dict[str, Result], int]:
-    """The results by key of the metric, and the number of rows."""
+) -> tuple[Measurement, NumberedBatches]:
+    """The metrics, and the rows to compute them on."""
     names, imputers = options.metrics.split(","), options.imputers.split(",") if options.imputers else ()
     choose(names)
     model.require_ready()
-    data.prepare_data()
     data.setup("test" if options.split == "test" else "validate")
     dataset = data.test_dataset() if options.split == "test" else data.val_dataset()
     reference = reference_inputs(data.projection_dataset())
@@ -69,22 +97,19 @@ def results_of(
     subject: Subject = Subject(model, options.limit_memory * 2**20)
     if options.control:
         subject = CONTROLS[options.control](subject)
-    batches = NumberedBatches(dataset, options.limit, data.batch_size)
     factors, remove_factor = factors_of(data, options.split)
     with evaluating(model):
-        results = measure(
+        found = Measurement(
             subject,
-            batches,
             reference,
             names,
             imputers,
             seed=options.seed,
-            progress=True,
             factors=factors,
             remove_factor=remove_factor,
             evaluator=evaluator,
         )
-    return results, len(batches.rows)
+    return found, NumberedBatches(dataset, options.limit, data.batch_size)
 
 
 def to_dict(result: Result) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,18 @@ from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
 from zoo.cli.explain_each import Fault, Question, guarded
 from zoo.cli.explanation_files import Results, short
-from zoo.cli.explanation_log import ExplanationLog
+from zoo.cli.explanation_log import LOG, ExplanationLog
 from zoo.cli.names_file import add_names, names_for
 from zoo.core.certificate import Certificate
 from zoo.core.curves import HasCurves
 from zoo.core.explanation import Explanation
 from zoo.core.module import SelfInterpretable
 from zoo.core.reference import REFERENCES
-from zoo.domain.inputs import Input, inputs_of, unique_stems
+from zoo.domain.inputs import Literal, inputs_of, unique_stems
 from zoo.utils.atomic import write_text
 from zoo.utils.printable import printable
 from zoo.utils.progress import track
+from zoo.utils.shards import Shard
 from zoo.views.html import index_page
 from zoo.views.language import languages, read_language
 
@@ -45,7 +45,8 @@ def explain(arguments: list[str]) -> int:
     """Explains the predictions for files. Each input is appended to explanations.jsonl; the first also get a page.
 
     Inputs are images; .txt files or a text in quotes; .py files or a prompt in quotes; .csv files of tables, each row
-    of which is an input; or .csv or .npy files of series. If interrupted, rerun the command to resume.
+    of which is an input; or .csv or .npy files of series. If interrupted, rerun the command to resume. Processes that
+    torchrun starts share the inputs.
     """
     options = parse(arguments)
     settings = settings_of(options)
@@ -60,23 +61,28 @@ def explain(arguments: list[str]) -> int:
         endings = ", ".join(sorted(model.domain.endings))
         raise ValueError(f"--input names folders without a file to explain; this model reads {endings}.")
     options.output.mkdir(parents=True, exist_ok=True)
-    log = ExplanationLog(options.output, identity, options.again)
-    rest = [file for file in files if str(file) not in log.records]
-    if len(rest) < len(files):
-        print(f"{len(files) - len(rest)} of {len(files)} inputs are explained already; --again explains them anew.")
-    stems, start = unique_stems(files, log.stems()), time.perf_counter()
-    curves = model.curves() if isinstance(model, HasCurves) and options.versus is None else ()
-    paged = frozenset(files[: options.pages])
+    shard = Shard.of_environment()
+    log = ExplanationLog(options.output, identity, files, BATCH, shard, options.again)
+    known = sum(str(file) in log.records for file in files)
+    if known and shard.first:
+        print(f"{known} of {len(files)} inputs are explained already; --again explains them anew.")
+    start, paged = time.perf_counter(), frozenset(files[: options.pages])
     recorder = recorder_of(options, model, settings)
+    named = [file for file in files if recorder is not None or file in paged or isinstance(file, Literal)]
+    curves = model.curves() if isinstance(model, HasCurves) and options.versus is None else ()
     about = (options.output, str(options.checkpoint), options.top)
-    results = Results(*about, stems, paged, curves, options.locale, recorder)
-    failed = explain_files(question, rest, results, log, model.additive and len(model.domain.classes) <= WHAT_IF)
+    results = Results(*about, unique_stems(named, log.stems()), paged, curves, options.locale, recorder)
+    every_class = model.additive and len(model.domain.classes) <= WHAT_IF
+    done, failed = explain_files(question, log, results, every_class)
+    if (total := shard.finish(LOG, done=done, failed=failed)) is None:
+        return 0  # the last process joins the results, and says how many inputs failed in all of them
+    log.join()
     if not log.records:
         raise ValueError("none of the inputs could be explained.")
-    report(log, len(rest) - failed, time.perf_counter() - start, options.output)
-    if failed:
-        print(f"{failed} of {len(files)} inputs could not be explained.", file=sys.stderr)
-    return 1 if failed else 0
+    report(log, total["done"], time.perf_counter() - start, options.output)
+    if total["failed"]:
+        print(f"{total['failed']} of {len(files)} inputs could not be explained.", file=sys.stderr)
+    return 1 if total["failed"] else 0
 
 
 def remark_of(checkpoint: Path, model: SelfInterpretable) -> Callable[[Explanation], Sequence[str]] | None:
@@ -148,18 +154,15 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
-def explain_files(
-    question: Question, rest: list[Input], results: Results, log: ExplanationLog, every_class: bool
-) -> int:
-    """Explains inputs in batches; returns the number of those that could not be explained."""
+def explain_files(question: Question, log: ExplanationLog, results: Results, every_class: bool) -> tuple[int, int]:
+    """Explains the inputs of this process in batches; returns how many were explained, and how many could not be."""
+    batches = log.rest()
+    count = sum(map(len, batches))
     failed = doubtful = 0
-    with (
-        log.path.open("a", encoding="utf-8") as opened,
-        track(None, "explain", len(rest), unit="input", shown=len(rest) > 1) as bar,
-    ):
-        for chunk in chunks(rest, BATCH):
-            paged = any(map(results.has_page, chunk))
-            for answer in question.answers(chunk, every_class and paged, search=paged):
+    with track(None, "explain", count, unit="input", shown=count > 1 and log.shard.first) as bar:
+        for batch in batches:
+            paged, records = any(map(results.has_page, batch)), []
+            for answer in question.answers(batch, every_class and paged, search=paged):
                 if not isinstance(answer, Fault):
                     answer = guarded(answer[0], partial(results.record, *answer))
                 if isinstance(answer, Fault):
@@ -171,12 +174,12 @@ def explain_files(
                     tqdm.write(f"warning: {short(answer.input)}: {printable(text)}", file=sys.stderr)
                 if said := results.write(answer):
                     tqdm.write(said)
-                log.write(answer.record, opened)
-            opened.flush()
-            bar.update(len(chunk))
+                records.append(answer.record)
+            log.write(records)
+            bar.update(len(batch))
     if doubtful > WARNED:
-        print(f"warning: {doubtful - WARNED} more inputs have `warnings` in {printable(log.path)}.", file=sys.stderr)
-    return failed
+        print(f"warning: {doubtful - WARNED} more inputs have `warnings` in {printable(log.whole)}.", file=sys.stderr)
+    return count - failed, failed
 
 
 def report(log: ExplanationLog, count: int, seconds: float, output: Path) -> None:
@@ -185,7 +188,7 @@ def report(log: ExplanationLog, count: int, seconds: float, output: Path) -> Non
         write_text(output / "index.html", index_page(pages))
         print(f"index of all pages: {printable(output / 'index.html')}")
     if count > 1:
-        print(f"{count:,} inputs in {seconds:.1f} s, {count / seconds:.0f} per second · {printable(log.path)}")
+        print(f"{count:,} inputs in {seconds:.1f} s, {count / seconds:.0f} per second · {printable(log.whole)}")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -240,10 +243,3 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if options.output.is_file():
         raise ValueError(f"--output must be a folder; {options.output} is a file.")
     return options
-
-
-def chunks(items: Iterable[Input], size: int) -> Iterator[list[Input]]:
-    """Lists of at most `size` consecutive items."""
-    rest = iter(items)
-    while chunk := list(islice(rest, size)):
-        yield chunk

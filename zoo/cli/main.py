@@ -8,6 +8,7 @@ from importlib import import_module
 import zoo
 from zoo.utils.errors import did_you_mean
 from zoo.utils.printable import LINES, printable
+from zoo.utils.shards import processes
 
 
 @dataclass(frozen=True)
@@ -18,30 +19,32 @@ class Command:
         module: imported when the command is run.
         function: of that module; takes the arguments that follow the command and returns the exit code.
         help: one line for the list of commands.
+        shared: whether several processes can share its work, see `zoo.utils.shards`.
     """
 
     module: str
     function: str
     help: str
+    shared: bool = False
 
 
 COMMANDS = {
-    "fit": Command("zoo.cli.fit", "fit", "train a model from a config, then test and save it"),
-    "convert": Command("zoo.cli.convert", "convert", "convert a trained network to a self-interpretable model"),
-    "validate": Command("zoo.cli.validate", "validate", "compute the metrics of a run on validation data"),
-    "test": Command("zoo.cli.validate", "test", "compute the metrics of a run on test data"),
-    "predict": Command("zoo.cli.predict", "predict", "write the predictions of a run to a CSV file"),
-    "explain": Command("zoo.cli.explain", "explain", "explain the predictions for files, as pages and JSON"),
+    "fit": Command("zoo.cli.fit", "fit", "train a model from a config, then test and save it", True),
+    "convert": Command("zoo.cli.convert", "convert", "convert a trained network to a self-interpretable model", True),
+    "validate": Command("zoo.cli.validate", "validate", "compute the metrics of a run on validation data", True),
+    "test": Command("zoo.cli.validate", "test", "compute the metrics of a run on test data", True),
+    "predict": Command("zoo.cli.predict", "predict", "write the predictions of a run to a CSV file", True),
+    "explain": Command("zoo.cli.explain", "explain", "explain the predictions for files, as pages and JSON", True),
     "serve": Command("zoo.cli.serve", "serve", "answer requests over HTTP with scores and explanations"),
-    "show": Command("zoo.cli.show", "show", "write a page with all units of a model"),
+    "show": Command("zoo.cli.show", "show", "write a page with all units of a model", True),
     "curves": Command("zoo.cli.curves", "curves", "plot the losses and metrics of a run by epoch"),
-    "evaluate": Command("zoo.cli.evaluate", "evaluate", "run metrics on a checkpoint"),
+    "evaluate": Command("zoo.cli.evaluate", "evaluate", "run metrics on a checkpoint", True),
     "name": Command("zoo.cli.name", "name", "name the units of a model by annotated attributes"),
     "play": Command("zoo.cli.play", "play_episode", "write a page that plays an episode of a policy"),
     "certify": Command("zoo.cli.certify", "certify_checkpoint", "bound the errors of explanations on new inputs"),
     "diff": Command("zoo.cli.diff", "diff", "compare two versions of a model on the same inputs"),
     "leaderboard": Command("zoo.cli.leaderboard", "leaderboard", "compare trained models on the same data"),
-    "prune": Command("zoo.cli.prune", "prune_tasks", "find the circuits of tasks in a sparse transformer"),
+    "prune": Command("zoo.cli.prune", "prune_tasks", "find the circuits of tasks in a sparse transformer", True),
     "circuit": Command(
         "zoo.cli.circuit", "write_circuit_pages", "write the page of a circuit, which runs in a browser"
     ),
@@ -149,6 +152,12 @@ def run(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise ValueError(f"no command named '{name}'; {did_you_mean(name, COMMANDS)}")
     command = COMMANDS[name]
+    if not command.shared and (count := processes()) > 1:
+        shared = ", ".join(name for name, command in COMMANDS.items() if command.shared)
+        raise ValueError(
+            f"{name} runs in one process, and here are {count} (WORLD_SIZE), which would do the same work; start it "
+            f"without torchrun. Several processes can share the work of {shared}."
+        )
     if {"--help", "-h"} & set(arguments):
         from zoo.cli import run_help  # here, because it knows all data modules
 

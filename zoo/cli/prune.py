@@ -1,5 +1,6 @@
 """`train.py prune`: finds the circuits of tasks in a weight-sparse transformer, and writes their pages."""
 
+import argparse
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
+from zoo.checkpoints.config_file import content_hash, read_config
 from zoo.checkpoints.pretrained import find
 from zoo.checkpoints.shipped import ROOTS
 from zoo.circuits.analysis.contexts import contexts_path, measure_contexts
@@ -21,13 +23,16 @@ from zoo.cli.circuit import held_out_of, token_pairs, training_windows, write_pa
 from zoo.data.synthetic.code_tasks import Task, encode, find_task, tasks
 from zoo.domain import CodeDomain
 from zoo.training.projection_set import ProjectionSet
+from zoo.utils.pieces import Pieces
 from zoo.utils.printable import printable
+from zoo.utils.shards import Shard
 
 
 def prune_tasks(arguments: list[str]) -> int:
     """Finds the circuit of each task, and writes it as .safetensors, .json and a page (see `train.py circuit`).
 
-    A task that the model does not solve has no circuit; the exit code is then 1.
+    A task that the model does not solve has no circuit; the exit code is then 1. Processes that torchrun starts share
+    the tasks. If interrupted, rerun the command to resume.
     """
     options = make_parser().parse(arguments)
     model = zoo.load(options.checkpoint)
@@ -49,20 +54,35 @@ def prune_tasks(arguments: list[str]) -> int:
     windows = None
     if not options.no_controls:
         windows = training_windows(model, options.checkpoint, options.config, "prune", advice)
-    failed = 0
-    for task in chosen:
-        start = time.perf_counter()
+    shard = Shard.of_environment()
+    pieces = Pieces(folder / "circuits", identity_of(options), len(chosen), shard)
+    if pieces.ready and shard.first:
+        print(f"{len(pieces.ready)} of {len(chosen)} tasks are done already.")
+
+    def find_circuit(number: int) -> bool:
+        task, start = chosen[number], time.perf_counter()
         try:
             circuit = search(model, task, how, options.pairs, windows, quiet=False, tested=not options.no_controls)
         except (RuntimeError, ValueError) as error:
             print(f"{task.name}: no circuit. {printable(error)}")
-            failed += 1
-            continue
+            return False
         path = write(model, circuit, windows, folder)
         report, took = circuit.report, time.perf_counter() - start
         print(f"{task.name}: {report['nodes']} nodes, {report['edges']} edges in {took:.0f} s -> {printable(path)}")
-        print("\n".join(scores_lines(report)))
-    return 1 if failed else 0
+        print("\n".join(scores_lines(report)), flush=True)
+        return True
+
+    if (found := pieces.run(find_circuit)) is None:
+        return 0  # the last process says whether all tasks have a circuit
+    pieces.clear()
+    return 0 if all(found) else 1
+
+
+def identity_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What the circuits depend on; an interrupted command that is given again goes on if it is the same."""
+    given = {name: value for name, value in vars(options).items() if name not in ("output", "device", "checkpoint")}
+    given["config"] = str(options.config)
+    return given | {"checkpoint": content_hash(read_config(options.checkpoint)), "version": zoo.__version__}
 
 
 def scores_lines(report: Mapping[str, Any]) -> list[str]:

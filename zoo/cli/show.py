@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
 
 import zoo
-from zoo.checkpoints.config_file import read_config
+from zoo.checkpoints.config_file import content_hash, read_config
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
 from zoo.cli.circuit_files import circuits_of
@@ -21,11 +21,13 @@ from zoo.core.curves import HasCurves
 from zoo.core.distance_functions import HasDistanceFunctions
 from zoo.core.module import SelfInterpretable
 from zoo.core.rule_table import Rule, ordered
-from zoo.core.top_activating import top_activating_inputs
+from zoo.core.top_activating import blocks, top_activating_inputs
 from zoo.domain import ImageDomain, TableDomain
-from zoo.domain.inputs import inputs_of, read
+from zoo.domain.inputs import Input, inputs_of, modified, read
 from zoo.utils.atomic import write_text
+from zoo.utils.pieces import Pieces
 from zoo.utils.printable import printable
+from zoo.utils.shards import Shard
 from zoo.views.additive.model_page import curves_page
 from zoo.views.additive.shown import known
 from zoo.views.circuits.graph import graph
@@ -44,8 +46,17 @@ def show(arguments: list[str]) -> int:
     the card of a scoring system.
     """
     options = _parse(arguments)
+    shard = Shard.of_environment()
+    if shard.world > 1 and not options.images:
+        raise ValueError("show draws one page, which several processes cannot share; start it without torchrun.")
     model = zoo.load(options.checkpoint)
     names = names_for(options.names, options.checkpoint)
+    images, pieces = (), None
+    if options.images:
+        files = list(islice(inputs_of(options.images, model.domain), options.limit))
+        pieces = Pieces(options.output, identity_of(options, files), blocks(files), shard)
+        if (images := top_activating_images(model, files, pieces)) is None:
+            return 0  # the last process writes the page
     title = f"{registry.name_of(type(model))}: {options.checkpoint}"
     curves = model.curves() if isinstance(model, HasCurves) else ()
     if isinstance(model.domain, TableDomain) and known(curves, model.domain):
@@ -59,11 +70,13 @@ def show(arguments: list[str]) -> int:
             weights_of(model),
             saved_metrics(options.checkpoint),
             drawings(model, options.checkpoint, options.circuit),
-            top_activating_images(model, options.images, options.limit) if options.images else (),
+            images,
             curves,
         )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     write_text(options.output, page)
+    if pieces is not None:
+        pieces.clear()
     if isinstance(model, HasRules):
         for rule in ordered(model.rule_table()):
             print(printable(str(rule)))
@@ -150,10 +163,21 @@ def drawings(model: SelfInterpretable, checkpoint: Path, chosen: Sequence[Path] 
     return drawn
 
 
+def identity_of(options: argparse.Namespace, files: Sequence[Input]) -> dict[str, Any]:
+    """What the search of images depends on."""
+    return {
+        "checkpoint": content_hash(read_config(options.checkpoint)),
+        "files": [(str(file), modified(file)) for file in files],
+        "version": zoo.__version__,
+    }
+
+
 def top_activating_images(
-    model: SelfInterpretable, images: Sequence[str], limit: int
-) -> list[list[tuple[Tensor, str, float]]]:
+    model: SelfInterpretable, files: Sequence[Input], pieces: Pieces
+) -> list[list[tuple[Tensor, str, float]]] | None:
     """For each unit without an image of its own: thumbnail, file and activation of its top-activating images.
+
+    None in processes that are not the last to finish.
 
     Raises:
         ValueError: the model does not read images, or there are none.
@@ -161,7 +185,8 @@ def top_activating_images(
     domain = model.domain
     if not isinstance(domain, ImageDomain):
         raise ValueError(f"--images requires a model of images; this model reads {domain.noun}.")
-    found = top_activating_inputs(model, islice(inputs_of(images, domain), limit), SHOWN)
+    if (found := top_activating_inputs(model, files, SHOWN, pieces)) is None:
+        return None
     small = {}
     for i in found.index.unique().tolist():
         picture = domain.picture(read(found.files[i], domain))

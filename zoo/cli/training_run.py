@@ -1,5 +1,6 @@
 """What fit, validate, test and predict share: model, data and Trainer of a run, which is one folder."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from zoo.training.callbacks import AtomicCheckpointIO
 from zoo.training.progress import LineProgress
 from zoo.training.quiet import quieten
 from zoo.training.staged_module import StagedModule
+from zoo.utils.shards import Shard, launched, processes
 
 WEIGHTS = ("best", "last")  # what --ckpt_path may name besides a file
 LOST = re.compile(r"(?i)gloo.*(closed by peer|reset by peer|broken pipe)|ncclRemoteError", re.DOTALL)
@@ -34,7 +36,9 @@ def build_data(settings: Settings) -> DataModule:
         seed_everything(int(settings.run.seed_everything), workers=True)
     quieten()
     data: DataModule = settings.require("data").build()
-    if first_process():
+    if launched():
+        Shard.of_environment().after_first("data", data.prepare_data)
+    elif first_process():
         data.prepare_data()
     return data
 
@@ -59,6 +63,9 @@ def make_trainer(settings: Settings, callbacks: Sequence[Callback] = (), **defau
     """
     given = settings.trainer.values()
     defaults = {"plugins": [AtomicCheckpointIO()], **defaults}
+    if launched() and given["devices"] in ("auto", None):  # otherwise each process would train by itself
+        given["devices"] = int(os.environ["LOCAL_WORLD_SIZE"])
+        given["num_nodes"] = processes() // given["devices"]
     if given["strategy"] == "auto" and given["devices"] not in (1, "1", "auto", None):
         given["strategy"] = "ddp_find_unused_parameters_true"  # stages freeze parameter groups
     found = given.pop("callbacks") or []
@@ -67,7 +74,14 @@ def make_trainer(settings: Settings, callbacks: Sequence[Callback] = (), **defau
         found = [callback for callback in found if not isinstance(callback, Checkpoint)]  # only for the training
     if given["enable_progress_bar"] is not False and not sys.stdout.isatty():
         found += [] if any(isinstance(callback, ProgressBar) for callback in found) else [LineProgress()]
-    return Trainer(**given | {k: v for k, v in defaults.items() if given[k] is None}, callbacks=[*found, *callbacks])
+    chosen = given | {k: v for k, v in defaults.items() if given[k] is None}
+    trainer = Trainer(**chosen, callbacks=[*found, *callbacks])
+    if launched() and trainer.world_size != processes():
+        raise ValueError(
+            f"torchrun started {processes()} processes, but trainer.devices and trainer.num_nodes ask for "
+            f"{trainer.world_size}; leave them out."
+        )
+    return trainer
 
 
 def weights_of(run: RunOptions, folder: Path) -> str:

@@ -87,11 +87,8 @@ def open_network(spec: str, domain: Domain, weights: Path | None = None) -> tupl
         network = create_classifier(spec, None if pretrained else len(domain.classes), channels, pretrained)
         name, code = spec, None
     elif kind == "module" and rest:
-        found = import_code(rest)
-        if found.function is None:
-            raise ValueError(f"'{spec}' names no function; give module:{rest}:FUNCTION.")
-        register_classifier(found.name, found.function)
-        network, name, code = create_classifier(found.name, None, None), found.name, rest
+        name, code = register_code(spec), rest
+        network = create_classifier(name, None, None)
     elif Path(spec).is_dir():
         raise ValueError(f"{spec} has no {FILE}, so it is not a finished run of a BlackBox. Give {KINDS}.")
     else:
@@ -99,6 +96,21 @@ def open_network(spec: str, domain: Domain, weights: Path | None = None) -> tupl
     if weights is not None:
         fill(network, weights)
     return network, name, code
+
+
+def register_code(spec: str) -> str:
+    """Makes the function of "module:FILE.py:FUNCTION" known as a classifier; returns its name.
+
+    Raises:
+        ValueError: it names no function.
+        FileNotFoundError, ImportError: the user's module cannot be imported.
+    """
+    code = spec.removeprefix("module:")
+    found = import_code(code)
+    if found.function is None:
+        raise ValueError(f"'{spec}' names no function; give module:{code}:FUNCTION.")
+    register_classifier(found.name, found.function)
+    return found.name
 
 
 def fill(network: nn.Module, weights: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from zoo.circuits.network.edges import Edges, mean_ablation
@@ -19,6 +18,7 @@ from zoo.circuits.network.trace import Ablation
 from zoo.circuits.network.transformer import SparseNetwork
 from zoo.utils.atomic import write_bytes, write_text
 from zoo.utils.json_text import to_json
+from zoo.utils.tensor_bytes import tensor_bytes
 
 TENSORS = ("mask", "means", "gathered", "node_effect", "edge_effect", "samples", "activations")
 
@@ -80,7 +80,7 @@ class Circuit:
             tensors |= {f"{kind}.{name}": t.cpu().contiguous() for name, t in getattr(self, kind)._asdict().items()}
         layout = {"layers": self.layout.layers, "width": self.layout.width, "neurons": self.layout.neurons}
         about = {"task": self.task, "layout": json.dumps(layout), "report": json.dumps(dict(self.report))}
-        write_bytes(path, save(tensors, about))
+        write_bytes(path, tensor_bytes(tensors, about))
         write_text(path.with_suffix(".json"), to_json(self.to_dict(), indent=1))
 
     @staticmethod

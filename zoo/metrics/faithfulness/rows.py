@@ -46,6 +46,7 @@ class NumberedBatches:
         self.rows = torch.arange(size)
         if limit is not None and limit < size:
             self.rows = uniform(torch.zeros(1, dtype=torch.long), size, 0, "rows")[0].argsort()[:limit].sort().values
+        self.dataset, self.batch_size = dataset, batch_size
         self.loader = DataLoader(Subset(dataset, self.rows.tolist()), batch_size, collate_fn=collate)
 
     def __len__(self) -> int:
@@ -57,3 +58,9 @@ class NumberedBatches:
             count = len(batch["input"])
             yield dict(batch) | {"ids": self.rows[at : at + count]}
             at += count
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """The batch of this number."""
+        ids = self.rows[number * self.batch_size : (number + 1) * self.batch_size]
+        (batch,) = DataLoader(Subset(self.dataset, ids.tolist()), len(ids), collate_fn=collate)
+        return dict(as_batch(batch)) | {"ids": ids}

@@ -1,10 +1,11 @@
 """All faithfulness metrics by name, and their computation in one pass over the data."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
 
 from zoo.metrics.faithfulness.base import FaithfulnessMetric, Value
 from zoo.metrics.faithfulness.compactness import Compactness
@@ -28,6 +29,7 @@ from zoo.metrics.faithfulness.subject import Case, Subject
 from zoo.metrics.faithfulness.sufficiency import KeepOnlySufficiency
 from zoo.metrics.faithfulness.unit_purity import UnitPurity
 from zoo.utils.errors import did_you_mean
+from zoo.utils.pieces import tensor_of_plain, tensor_to_plain
 from zoo.utils.progress import track
 
 
@@ -120,6 +122,85 @@ def choose(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(key for key in METRICS if key in chosen)
 
 
+class Measurement:
+    """Metrics of a subject, computed batch by batch, in this process or in several.
+
+    Args:
+        subject: the subject to evaluate.
+        reference: (M, *shape) training inputs, for imputers and for the blank input.
+        names: metrics by key or title, or "all".
+        imputers: by name; by default all imputers for the modality.
+        seed: of all randomness.
+        factors: of a synthetic benchmark, see `Setting`.
+        remove_factor: of a synthetic benchmark, see `Setting`.
+        evaluator: required by M10.
+
+    Raises:
+        ValueError: an unknown metric or imputer.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        reference: Tensor,
+        names: Sequence[str] = ("all",),
+        imputers: Sequence[str] = (),
+        seed: int = 0,
+        factors: Sequence[str] = (),
+        remove_factor: RemoveFactor | None = None,
+        evaluator: Evaluator | None = None,
+    ) -> None:
+        filled = imputers_for(subject.domain, reference, imputers, seed)
+        changes = perturbations_for(subject.domain, reference, seed)
+        setting = Setting(subject, reference, filled, changes, seed, evaluator, factors, remove_factor)
+        self.subject = subject
+        self.metrics = {key: METRICS[key][1](setting) for key in choose(names)}
+        self.lacking: dict[str, str] = {}
+        mean = reference.is_floating_point() and subject.domain.modality != "graph"  # graphs have none
+        self.blank = reference.mean(0) if mean else None
+
+    def update(self, batch: Mapping[str, Any]) -> None:
+        """Adds a batch, see `measure`."""
+        x = batch["input"].to(self.subject.model.device)
+        moved = (batch[name].to(x.device) if name in batch else None for name in ("target", "regions", "concepts"))
+        labels, regions, concepts = moved
+        if self.subject.domain.task == "multilabel":  # regions and labels are of all tags, an explanation of one
+            labels = regions = None
+        case = Case(self.subject, x, batch["ids"].to(x.device), None, labels, regions, self.blank, concepts)
+        for key, metric in self.metrics.items():
+            if (lack := metric.lacking() or metric.missing(self.subject, *case.known)) is not None:
+                self.lacking[key] = lack
+            else:
+                metric.update(case)
+
+    def of_batch(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """What one batch adds, as plain data for `add`; nothing is kept here."""
+        for metric in self.metrics.values():
+            metric.reset()
+        self.lacking = {}
+        self.update(batch)
+        states = {
+            key: {name: tensor_to_plain(dim_zero_cat(rows)) for name, rows in metric.metric_state.items() if len(rows)}
+            for key, metric in self.metrics.items()
+            if key not in self.lacking
+        }
+        for metric in self.metrics.values():
+            metric.reset()
+        return {"lacking": self.lacking, "states": states}
+
+    def add(self, made: Mapping[str, Any]) -> None:
+        """Adds what `of_batch` returned, here or in another process."""
+        self.lacking |= made["lacking"]
+        for key, state in made["states"].items():
+            metric = self.metrics[key]
+            for name, plain in state.items():
+                getattr(metric, name).append(tensor_of_plain(plain).to(metric.device))
+
+    def results(self) -> dict[str, Result]:
+        """The results by key of the metric."""
+        return {key: _result(metric, self.lacking.get(key)) for key, metric in self.metrics.items()}
+
+
 def measure(
     subject: Subject,
     batches: Iterable[dict[str, Tensor]],
@@ -149,26 +230,10 @@ def measure(
     Raises:
         ValueError: an unknown metric or imputer.
     """
-    filled = imputers_for(subject.domain, reference, imputers, seed)
-    changes = perturbations_for(subject.domain, reference, seed)
-    setting = Setting(subject, reference, filled, changes, seed, evaluator, factors, remove_factor)
-    metrics = {key: METRICS[key][1](setting) for key in choose(names)}
-    lacking: dict[str, str] = {}
-    mean = reference.is_floating_point() and subject.domain.modality != "graph"  # graphs have none
-    blank = reference.mean(0) if mean else None
+    made = Measurement(subject, reference, names, imputers, seed, factors, remove_factor, evaluator)
     for batch in track(batches, "faithfulness", shown=progress):
-        x = batch["input"].to(subject.model.device)
-        moved = (batch[name].to(x.device) if name in batch else None for name in ("target", "regions", "concepts"))
-        labels, regions, concepts = moved
-        if subject.domain.task == "multilabel":  # regions and labels are of all tags, an explanation of one
-            labels = regions = None
-        case = Case(subject, x, batch["ids"].to(x.device), None, labels, regions, blank, concepts)
-        for key, metric in metrics.items():
-            if (lack := metric.lacking() or metric.missing(subject, *case.known)) is not None:
-                lacking[key] = lack
-            else:
-                metric.update(case)
-    return {key: _result(metric, lacking.get(key)) for key, metric in metrics.items()}
+        made.update(batch)
+    return made.results()
 
 
 def _result(metric: FaithfulnessMetric, missing: str | None) -> Result:
