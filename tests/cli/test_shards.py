@@ -2,8 +2,10 @@
 
 import os
 import signal
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,9 @@ from tests.small_models import SMALL
 from zoo.circuits import Circuit, SparseTransformer
 from zoo.cli.explanation_log import ExplanationLog
 from zoo.cli.main import main
+from zoo.data import PartBirds
 from zoo.data.synthetic.code_tasks import Task
+from zoo.domain import ImageDomain
 from zoo.metrics.faithfulness.suite import Measurement
 from zoo.utils.shards import Shard
 
@@ -29,11 +33,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("shared")
     torch.manual_seed(0)
     small = SMALL["protopnet"]()
+    domain = small.model.domain
+    assert isinstance(domain, ImageDomain)
     zoo.save(small.model.eval(), folder / "model")
     (folder / "pictures").mkdir()
     for i in range(11):
-        channels = small.model.domain.channels
-        picture = torch.randint(0, 256, (channels, *small.model.domain.size), dtype=torch.uint8)
+        picture = torch.randint(0, 256, (domain.channels, *domain.size), dtype=torch.uint8)
         write_png(picture, str(folder / "pictures" / f"{i:02}.png"))
     (folder / "pictures" / "04.png").write_text("no picture")
     return folder / "model", folder / "pictures"
@@ -57,7 +62,7 @@ def die_in_second_batch(rank: int) -> None:
     """Kills process 1 while it writes a line of its second batch."""
     whole, count = ExplanationLog.write, [0]
 
-    def write(self: ExplanationLog, records: list[dict]) -> None:
+    def write(self: ExplanationLog, records: Iterable[dict[str, Any]]) -> None:
         whole(self, records)
         count[0] += 1
         if count[0] == 2:
@@ -118,7 +123,7 @@ def test_faithfulness(tmp_path: Path) -> None:
     options = {"side": 32, "classes": 4, "count": 16, "val_count": 4, "test_count": 9, "background": 3, "batch_size": 2}
     torch.manual_seed(0)
     shape = {"widths": [8, 8], "depths": [1, 1], "strides": [2, 2], "wide": 2}
-    model = zoo.create_model("bagnet", domain=zoo.data.PartBirds(**options).domain, **shape)
+    model = zoo.create_model("bagnet", domain=PartBirds(**options).domain, **shape)
     zoo.save(model.eval(), tmp_path / "run" / "checkpoint")
     config = {"data": {"class_path": "PartBirds", "init_args": options}}
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
@@ -128,7 +133,7 @@ def test_faithfulness(tmp_path: Path) -> None:
     assert main([*evaluate, str(one)]) == 0
     of_batch = Measurement.of_batch
 
-    def killed(self: Measurement, batch: dict) -> dict:
+    def killed(self: Measurement, batch: Mapping[str, Any]) -> dict[str, Any]:
         if int(batch["ids"][0]) > 2:  # a later batch of process 1
             os.kill(os.getpid(), signal.SIGKILL)
         return of_batch(self, batch)

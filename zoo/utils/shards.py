@@ -135,8 +135,8 @@ def _store(attempt: int) -> Any:
     """Keys and counters that the processes share; torchrun holds them, so that each process may end when it is done."""
     from datetime import timedelta
 
-    import torch.distributed as dist
+    from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     wait = timedelta(days=7)  # for the first process, which may have to download; torchrun ends all if one fails
-    return dist.PrefixStore(f"zoo/{attempt}", dist.TCPStore(address, port, is_master=False, timeout=wait))
+    return PrefixStore(f"zoo/{attempt}", TCPStore(address, port, is_master=False, timeout=wait))
