@@ -96,6 +96,23 @@ def test_code_of_the_user_is_named_before_a_checkpoint_of_it_loads(
     assert main(["--code", "my_network.py:make", *explain]) == 0 and list(Path("pages").glob("*.html"))
 
 
+def test_b_cosification(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--head exact` the network as it is, with its biases as a unit; else it is trained with B-cos layers."""
+    command = ["convert", "--model", "module:./my_network.py:make", "--data", "data.yaml", "--to", "bcos"]
+    command += ["--epochs", "1", "--trainer.accelerator", "cpu"]
+    assert main([*command, "--output", "exact", "--head", "exact"]) == 0
+    record = json.loads(Path("exact/convert.json").read_text())
+    assert record["model"] == "bcos" and record["largest difference of scores"] <= 1e-5 * record["largest score"]
+    assert record["residual share"] > 0 and record["agreement"]["model"] == 1
+    assert main([*command, "--output", "tuned"]) == 0
+    record = json.loads(Path("tuned/convert.json").read_text())
+    assert record["largest difference of scores"] > 1e-3 and "residual share" not in record
+    model = zoo.load("tuned/checkpoint")
+    model.explain(model.domain.example(3, torch.Generator().manual_seed(0))).check()
+    assert main([*command, "--output", "none", "--head", "sparse"]) == 2
+    assert "its heads are tuned, exact" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

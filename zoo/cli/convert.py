@@ -61,6 +61,8 @@ def convert(arguments: list[str]) -> int:
         black_box = open_black_box(options.model, data, domain, folder, weights=options.weights, layer=options.layer)
         folder.mkdir(parents=True, exist_ok=True)
         section = {"cache_features": can_cache(data, black_box.network.backbone)} | section
+        if target.trains:
+            section["cache_features"] = False
         found = find_size(options, target, black_box, data, section, overrides, resumed)
         size = found and found.chosen
         write_text(folder / CONFIG, dump_yaml(config_of(options, target, black_box, domain, section, size)))
@@ -87,8 +89,8 @@ def make_parser() -> CommandParser:
     parser.add_argument("--output", default=Path("runs/converted"), type=Path, help="folder (default: runs/converted)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="safetensors file with the weights of the network")
     parser.add_argument("--layer", metavar="NAME", help="with the features (default: the last that the head averages)")
-    heads = ", ".join(TARGETS["sparse_code"].heads)
-    parser.add_argument("--head", metavar="NAME", help=f"of the model; of sparse codes {heads}")
+    heads = "; ".join(f"of {name} {', '.join(target.heads)}" for name, target in TARGETS.items() if target.heads)
+    parser.add_argument("--head", metavar="NAME", help=f"of the model: {heads}")
     parser.add_argument(
         "--budget", type=float, metavar="X", help="find the smallest explanation that loses at most X of accuracy or R²"
     )

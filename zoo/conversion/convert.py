@@ -110,7 +110,7 @@ def convert(
         attempts = Attempts(lambda size: build(size, True), data, black_box.network, **given)
         found = search(target.sizes, budget, attempts)
     model, start = build(found and found.chosen, False), time.perf_counter()
-    metrics = fit(model, cached(data, model), test=True, **given)
+    metrics = fit(model, data if target.trains else cached(data, model), test=True, **given)
     seconds = time.perf_counter() - start
     tested = {key.removeprefix("test/"): value for key, value in metrics.items() if key.startswith("test/")}
     known = {key: value for key, value in tested.items() if value is not None}

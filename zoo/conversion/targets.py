@@ -58,6 +58,7 @@ class Target:
         sizes: sizes of an explanation that `--budget` tries; () if there is no such size.
         needs: "images" or annotated "concepts", which the data must have; None if any will do.
         values: whether it also predicts values of regression.
+        trains: whether the network itself is trained, so that its features cannot be kept.
     """
 
     model: str
@@ -67,6 +68,7 @@ class Target:
     sizes: tuple[int, ...] = ()
     needs: str | None = None
     values: bool = False
+    trains: bool = False
 
 
 def sparse_code(request: Request) -> dict[str, Any]:
@@ -141,6 +143,22 @@ def prototype_head(request: Request) -> dict[str, Any]:
     }
 
 
+def bcos(request: Request) -> dict[str, Any]:
+    """The network with B-cos layers in place of its own, all trained again; or as it is, with its biases as a unit."""
+    assert isinstance(request.domain, ImageDomain)  # what the target needs
+    exact = request.head == "exact"
+    stage = {"name": "measure", "epochs": 1, "train": []}
+    if not exact:
+        stage = {"name": "train", "epochs": request.epochs, "train": ["backbone", "head"], "cosine": True}
+    return {
+        "backbone": request.black_box.backbone,
+        "b": 1.0 if exact else 2.0,
+        "biases": exact,
+        "patch": max(round(min(request.domain.size) / 16), 1),
+        "recipe": {"stages": [stage], "lr": 0.001, "teacher": request.teacher},
+    }
+
+
 TARGETS: dict[str, Target] = {
     "sparse_code": Target(
         "sparse_code",
@@ -154,6 +172,14 @@ TARGETS: dict[str, Target] = {
     "posthoc_cbm": Target("posthoc", "annotated concepts as directions of the features", posthoc_cbm, needs="concepts"),
     "direct_logit": Target(
         "direct_logit", "scores of a transformer, split over its heads and MLPs", direct_logit, values=True
+    ),
+    "bcos": Target(
+        "bcos",
+        "the network with B-cos layers, a linear map for each image (--head exact: its own layers)",
+        bcos,
+        heads=("tuned", "exact"),
+        needs="images",
+        trains=True,
     ),
     "prototype_head": Target("protosvit", "prototypes of patches, few for a class", prototype_head, needs="images"),
 }

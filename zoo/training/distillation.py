@@ -67,9 +67,14 @@ class DistillationTerm:
 def copy_weights(teacher: nn.Module, student: nn.Module) -> None:
     """Copies the backbone of a teacher into a student, and the head if it has the same shape.
 
+    A student whose layers are not those of its teacher has a method `copy_teacher`, which is called instead.
+
     Raises:
         ValueError: the student has another backbone.
     """
+    if own := getattr(student, "copy_teacher", None):
+        own(teacher)
+        return
     theirs, ours = (_inner(model) for model in (teacher, student))
     for name, value in theirs.items():
         found = ours.get(name)

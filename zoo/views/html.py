@@ -29,6 +29,8 @@ from zoo.views.inputs import input_figure
 from zoo.views.language import read_language
 from zoo.views.law import COURSE, law
 from zoo.views.law import LOOK as LAW
+from zoo.views.linear_map import LOOK as MAPS
+from zoo.views.linear_map import PIXELS, linear_map
 from zoo.views.markup import escape
 from zoo.views.path import path
 from zoo.views.references import chooser, shared_pictures, views_of
@@ -101,7 +103,7 @@ def fragment(explanation: Explanation, top: int = 8) -> str:
 def _look(explanation: Explanation) -> str:
     """The style of charts that only some explanations have."""
     details = explanation.details
-    charts = ((DETAIL, DISTANCES), (HORIZON, FUTURE), (COURSE, LAW))
+    charts = ((DETAIL, DISTANCES), (HORIZON, FUTURE), (COURSE, LAW), (PIXELS, MAPS))
     return "".join(look for name, look in charts if name in details)
 
 
@@ -122,7 +124,7 @@ def _article(row: Row, title: str, top: int, locale: str = "en") -> str:
         f"<article aria-labelledby='t{row.key}'><header>{input_figure(row, title)}"
         f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_warnings(row.explanation)}"
         f"{_answer(row)}{_sentence(row.explanation, locale)}{_statement(row.explanation)}{_best(row.explanation)}</div>"
-        f"</header>{path(row.explanation)}{transformer(row)}{by_distance(row)}{forecast(row)}{law(row)}"
+        f"</header>{path(row.explanation)}{transformer(row)}{by_distance(row)}{forecast(row)}{law(row)}{linear_map(row)}"
         f"<h3>Evidence</h3>{chooser(views)}{shared_pictures(views)}"
         f"{''.join(_view(row) for row in views)}</article>"
     )
