@@ -22,7 +22,9 @@ from typing import Any
 
 import lightning
 import torch
+import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
+from torchvision.io import write_png
 
 import zoo
 from benchmarks.harness import Reading
@@ -30,6 +32,7 @@ from zoo.data import CodeData
 from zoo.domain import ImageDomain
 
 BATCH, STEPS, FIRST = 32, 40, 8  # the first steps warm up
+CHECKPOINT, IMAGES_TO_EXPLAIN = "protopnet-mnist", 1_600
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"name": "convnet", "widths": [16, 32], "pool": [0, 1]}
 CONCEPTS = tuple(f"concept {i}" for i in range(20))
@@ -145,8 +148,68 @@ def measured(name: str, processes: int, folder: str) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
+def explained(pictures: Path, processes: int, output: Path) -> list[float]:
+    """CPU seconds of each of the processes that explain the images of a folder together, start-up included.
+
+    Raises:
+        RuntimeError: one failed.
+    """
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun has one
+    known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_RUN_ID": "none"}
+    known |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": processes, "OMP_NUM_THREADS": 1}
+    command = [sys.executable, str(ROOT / "train.py"), "explain", "--checkpoint", CHECKPOINT, "--pages", "0"]
+    command += ["--input", str(pictures), "--output", str(output)]
+    running = []
+    for rank in range(processes):
+        environment = {
+            **os.environ,
+            **{k: str(v) for k, v in known.items()},
+            "RANK": str(rank),
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        running.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, cwd=ROOT))
+    seconds = []
+    for process in running:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise RuntimeError(f"explain in {processes} processes ended with {process.returncode}.")
+        seconds.append(used.ru_utime + used.ru_stime)
+    return seconds
+
+
+def explaining(folder: Path) -> Iterator[Reading]:
+    """CPU time of explaining a folder, in one process and in two, and whether they write the same."""
+    draw = torch.Generator().manual_seed(0)
+    for name, count in (("one", 2), ("many", IMAGES_TO_EXPLAIN)):
+        (folder / name).mkdir()
+        for i in range(count):
+            write_png(
+                torch.randint(0, 256, (1, 28, 28), generator=draw, dtype=torch.uint8), f"{folder / name}/{i:04}.png"
+            )
+    used = {
+        (name, processes): explained(folder / name, processes, folder / f"{name}-{processes}")
+        for processes in (1, 2)
+        for name in ("one", "many")
+    }
+    joined = [(folder / f"many-{processes}" / "explanations.jsonl").read_bytes() for processes in (1, 2)]
+    if joined[0] != joined[1]:
+        raise ArithmeticError("two processes explain otherwise than one.")
+    start = statistics.mean([*used["one", 1], *used["one", 2]])
+    alone, shared = sum(used["many", 1]) - start, sum(used["many", 2]) - 2 * start
+    yield Reading("explain: CPU time of the start of a process", start, "s")
+    yield Reading(f"explain: CPU time of {IMAGES_TO_EXPLAIN:,} images after the start, one process", alone, "s")
+    yield Reading("explain: the same, of two processes together, the joined output the same bytes", shared, "s")
+    yield Reading("explain: efficiency of two processes by CPU time, without their start", 100 * alone / shared, "%")
+    longer = 2 * max(used["many", 2]) - 2 * start
+    yield Reading(
+        "explain: the same if both have a core of their own and the slower one counts", 100 * alone / longer, "%"
+    )
+
+
 def cases(device: torch.device) -> Iterator[Reading]:
     with tempfile.TemporaryDirectory() as folder:
+        yield from explaining(Path(folder))
         for name, title in FAMILIES.items():
             one, two = (measured(name, processes, folder) for processes in (1, 2))
             yield Reading(f"{title}: one process", BATCH / one["wall"], "inputs/s")

@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from tests.docs.short_recipes import shorten_recipes
+from tests.launched import launch
 from zoo.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,7 +135,10 @@ def test_a_page_runs(page: Path, run: Path, tmp_path: Path, monkeypatch: pytest.
             exec(compile(text, page.name, "exec"), names)
         elif kind == "sh":
             for line in text.splitlines():
-                assert main(shlex.split(line)[2:]) == 0, line
+                if line.startswith("torchrun "):
+                    assert set(launch(shlex.split(line.partition(" train.py ")[2]), tmp_path / "said")) == {0}, line
+                else:
+                    assert main(shlex.split(line)[2:]) == 0, line
         else:
             assert kind in ("", "python notest", "sh notest", "yaml"), f"unknown block: {kind}"
 

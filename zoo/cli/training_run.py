@@ -66,7 +66,8 @@ def make_trainer(settings: Settings, callbacks: Sequence[Callback] = (), **defau
     if launched() and given["devices"] in ("auto", None):  # otherwise each process would train by itself
         given["devices"] = int(os.environ["LOCAL_WORLD_SIZE"])
         given["num_nodes"] = processes() // given["devices"]
-    if given["strategy"] == "auto" and given["devices"] not in (1, "1", "auto", None):
+    several = launched() or given["devices"] not in (1, "1", "auto", None) or given["num_nodes"] not in (1, None)
+    if given["strategy"] == "auto" and several:
         given["strategy"] = "ddp_find_unused_parameters_true"  # stages freeze parameter groups
     found = given.pop("callbacks") or []
     found = list(found) if isinstance(found, list) else [found]

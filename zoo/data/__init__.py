@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.data.real.forecast import Forecast
     from zoo.data.real.graph_files import GraphFiles
     from zoo.data.real.image_folder import ImageFolder
+    from zoo.data.real.image_shards import ImageShards
     from zoo.data.real.long_series import LongSeriesTable
     from zoo.data.real.mnist_add import MNISTAdd
     from zoo.data.real.network_files import NetworkFiles
@@ -84,6 +85,7 @@ __all__ = [
     "GraphFiles",
     "ImageData",
     "ImageFolder",
+    "ImageShards",
     "Infection",
     "LongSeriesTable",
     "MNISTAdd",

@@ -15,6 +15,7 @@ MODULES = {
     "Digits": "zoo.data.real.digits",
     "GraphFiles": "zoo.data.real.graph_files",
     "ImageFolder": "zoo.data.real.image_folder",
+    "ImageShards": "zoo.data.real.image_shards",
     "MNISTAdd": "zoo.data.real.mnist_add",
     "NetworkFiles": "zoo.data.real.network_files",
     "SklearnTable": "zoo.data.real.sklearn_table",

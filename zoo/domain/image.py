@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +22,9 @@ UNREADABLE = (  # what Pillow raises
     *(UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error),
     Image.DecompressionBombError,
 )
+
+
+Source = str | Path | bytes  # an image file, or its content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +93,8 @@ class ImageDomain(Domain):
             found.append("All pixels of the image are equal.")
         return found
 
-    def pixels(self, path: str | Path) -> Tensor:
-        """Reads the pixels (1 or C, H', W') of an image file without preprocessing, uint8.
+    def pixels(self, path: Source) -> Tensor:
+        """Reads the pixels (1 or C, H', W') of an image file, or of its content, without preprocessing, uint8.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -140,21 +144,23 @@ class ImageDomain(Domain):
         return F.center_crop(F.resize(picture, scaled, v2.InterpolationMode.BILINEAR, antialias=True), list(self.size))
 
 
-def open_image(path: str | Path) -> Image.Image:
+def open_image(path: Source) -> Image.Image:
     """Opens an image file upright (EXIF) and opaque (transparency over white), as mode "L" or "RGB".
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not an image, or is damaged.
     """
-    check_file(Path(path), "image file")
+    if not isinstance(path, bytes):
+        check_file(Path(path), "image file")
     try:
         with _open(path) as opened:
             image = ImageOps.exif_transpose(opened)
             image.load()
     except UNREADABLE as error:
+        name = "the content" if isinstance(path, bytes) else path
         raise ValueError(
-            f"{path} cannot be read as an image ({error}). Convert it to PNG or JPEG, or leave it out."
+            f"{name} cannot be read as an image ({error}). Convert it to PNG or JPEG, or leave it out."
         ) from error
     if image.mode.startswith("I"):  # 16-bit grey: PIL's own conversion clips instead of scaling
         image = image.point(lambda value: value / 256).convert("L")
@@ -163,17 +169,19 @@ def open_image(path: str | Path) -> Image.Image:
     return image if image.mode == "L" else image.convert("RGB")
 
 
-def _open(path: str | Path) -> Image.Image:
+def _open(path: Source) -> Image.Image:
     """Opens a regular file of a known format; Pillow would start Ghostscript for an EPS, whatever its name.
 
     Raises:
         OSError, SyntaxError, ValueError: see `UNREADABLE`.
     """
+    if isinstance(path, bytes):
+        return Image.open(BytesIO(path), formats=FORMATS)
     check_file(Path(path), "image file")
     return Image.open(path, formats=FORMATS)
 
 
-def _decoded(path: str | Path, modes: tuple[str, ...]) -> Tensor | None:
+def _decoded(path: Source, modes: tuple[str, ...]) -> Tensor | None:
     """Decodes a JPEG of one of these modes that is stored upright, without Pillow; None for all other files.
 
     Pillow and torchvision use the same library, so the pixels are the same.
@@ -184,7 +192,8 @@ def _decoded(path: str | Path, modes: tuple[str, ...]) -> Tensor | None:
             if not mode or image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
                 return None
         wanted = ImageReadMode.GRAY if mode == "L" else ImageReadMode.RGB
-        found = decode_jpeg(read_file(str(path)), wanted)
+        content = torch.frombuffer(bytearray(path), dtype=torch.uint8) if isinstance(path, bytes) else None
+        found = decode_jpeg(read_file(str(path)) if content is None else content, wanted)
         return found if isinstance(found, Tensor) else None  # a list if given a list
     except (*UNREADABLE, RuntimeError, AttributeError):  # `open_image` reads it, or says what is wrong
         return None

@@ -31,9 +31,12 @@ def _digest(items: Any) -> str:
     if not isinstance(items, Items):
         return "unknown"
     digest = hashlib.sha256()
-    for i in range(len(items)):
-        digest.update(items.name(i).encode(errors="surrogatepass") + b"\0")
     whole, rows = (items.dataset, items.indices) if isinstance(items, Part) else (items, slice(None))
+    if (known := getattr(whole, "digest", None)) is not None:  # of all items, where their names would have to be read
+        digest.update(f"{known} {rows}".encode())
+    else:
+        for i in range(len(items)):
+            digest.update(items.name(i).encode(errors="surrogatepass") + b"\0")
     cells = [getattr(whole, name, None) for name in (("values", "hot") if hasattr(whole, "hot") else ("inputs",))]
     for numbers in (whole.targets, *cells):
         if isinstance(numbers, Tensor) and numbers.nbytes <= BYTES:

@@ -29,6 +29,7 @@ class Pictures(Items):
         augment: name of an augmentation, see `zoo.data.base.augment`.
         concepts: (N, k) in {0, 1, NaN}, NaN where not annotated.
         visible: (N, k), False where the annotator marked the part as not visible.
+        digest: hash of the pictures and their names, if it is known; see `zoo.data.base.fingerprint`.
     """
 
     def __init__(
@@ -41,8 +42,9 @@ class Pictures(Items):
         augment: str = "none",
         concepts: Tensor | None = None,
         visible: Tensor | None = None,
+        digest: str | None = None,
     ) -> None:
-        self.views = 1
+        self.views, self.digest = 1, digest
         self.sources, self.targets, self.domain, self.names, self.boxes = sources, targets, domain, names, boxes
         self.augment = pipeline(augment, domain.size)
         self.concepts, self.visible = concepts, visible
