@@ -1,11 +1,13 @@
 """Two processes compared with one, each with one thread and the same batch (weak scaling), over gloo on CPU.
 
-Efficiency is the images per second of two processes divided by twice those of one; exchanging gradients and waiting
-reduce it. Models are small, so a step is short and the exchange matters; at published sizes it is hidden by the
-backward pass. `find_unused_parameters`, which recipes with frozen groups need, traverses the graph once more in each
-step. Processes also share caches and the memory bus; the ratio of CPU times shows how much: a step of one of two
-processes, divided by a step of a single process. Projection reads the same images with two ranks as with one and
-finds the same patches.
+Efficiency is the images per second of two processes divided by twice those of one; exchanging gradients, waiting, and
+the caches and the memory bus that processes share reduce it. The control is two processes that train alone at the same
+time: what is lost there is the machine's, and the ratio of both is what training together costs. Models are small, so a
+step is short and the exchange matters; at published sizes it is hidden by the backward pass. `find_unused_parameters`,
+which recipes with frozen groups need, traverses the graph once more in each step. CPU times are those of a step of one
+of two processes, divided by a step of a single process. Projection reads the same images with two ranks as with one and
+finds the same patches. `explain` exchanges nothing but counters; each process starts by itself, which counts for short
+lists of inputs. Its CPU times are those of all processes, which other work on the machine does not change much.
 """
 
 import json
@@ -22,7 +24,7 @@ from typing import Any
 
 import lightning
 import torch
-import torch.distributed as dist
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 from torch.utils.data import DataLoader, Dataset
 from torchvision.io import write_png
 
@@ -132,20 +134,31 @@ def work(name: str, processes: int, file: str) -> None:
         Path(file).write_text(json.dumps(told), encoding="utf-8")
 
 
-def measured(name: str, processes: int, folder: str) -> dict[str, Any]:
+def measured(name: str, processes: int, folder: str, alone: int = 1) -> dict[str, Any]:
     """What a run of its own measured.
+
+    Args:
+        name: of the model.
+        processes: that train together.
+        folder: for results.
+        alone: runs at the same time, which know nothing of each other; the first one's numbers are returned.
 
     Raises:
         RuntimeError: it failed.
     """
-    file = Path(folder) / f"{name}-{processes}.json"
-    command = [sys.executable, "-m", "benchmarks.speed.distributed", name, str(processes), str(file)]
     paths = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, cwd=ROOT)
-    if done.returncode or not file.is_file():
-        raise RuntimeError(f"{name} in {processes} processes failed:\n{done.stderr[-2000:]}")
-    return json.loads(file.read_text(encoding="utf-8"))
+    files = [Path(folder) / f"{name}-{processes}-{alone}-{number}.json" for number in range(alone)]
+    command = [sys.executable, "-m", "benchmarks.speed.distributed", name, str(processes)]
+    running = [
+        subprocess.Popen([*command, str(file)], env=environment, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        for file in files
+    ]
+    for process, file in zip(running, files, strict=True):
+        _, said = process.communicate(timeout=600)
+        if process.returncode or not file.is_file():
+            raise RuntimeError(f"{name} in {processes} processes failed:\n{said[-2000:]}")
+    return json.loads(files[0].read_text(encoding="utf-8"))
 
 
 def explained(pictures: Path, processes: int, output: Path) -> list[float]:
@@ -154,7 +167,7 @@ def explained(pictures: Path, processes: int, output: Path) -> list[float]:
     Raises:
         RuntimeError: one failed.
     """
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun has one
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun has one
     known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_RUN_ID": "none"}
     known |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": processes, "OMP_NUM_THREADS": 1}
     command = [sys.executable, str(ROOT / "train.py"), "explain", "--checkpoint", CHECKPOINT, "--pages", "0"]
@@ -212,9 +225,12 @@ def cases(device: torch.device) -> Iterator[Reading]:
         yield from explaining(Path(folder))
         for name, title in FAMILIES.items():
             one, two = (measured(name, processes, folder) for processes in (1, 2))
+            beside = measured(name, 1, folder, alone=2)
             yield Reading(f"{title}: one process", BATCH / one["wall"], "inputs/s")
             yield Reading(f"{title}: two processes", 2 * BATCH / two["wall"], "inputs/s")
             yield Reading(f"{title}: efficiency of two processes", 100 * one["wall"] / two["wall"], "%")
+            yield Reading(f"{title}: the same of two that train alone", 100 * one["wall"] / beside["wall"], "%")
+            yield Reading(f"{title}: two together, relative to two alone", 100 * beside["wall"] / two["wall"], "%")
             yield Reading(
                 f"{title}: CPU time of a step, one of two relative to a single process", two["cpu"] / one["cpu"], "x"
             )

@@ -6,6 +6,7 @@ from functools import wraps
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from zoo.training.projection_set import ProjectionSet
@@ -29,6 +30,15 @@ def train_only(groups: Mapping[str, nn.Module | nn.Parameter], names: Collection
         group.requires_grad_(name in names)
         if isinstance(group, nn.Module):
             group.train(name in names)
+
+
+def broadcast_state(module: nn.Module) -> None:
+    """Gives every process the state of the first; parameters that processes hold in parts (FSDP2) are one state."""
+    from torch.distributed.tensor import DTensor  # here, because it imports much
+
+    for tensor in module.state_dict().values():
+        if not isinstance(tensor, DTensor):
+            dist.broadcast(tensor, 0)
 
 
 def action(method: Callable[[Any, ProjectionSet], None]) -> Callable[[Any, ProjectionSet], None]:

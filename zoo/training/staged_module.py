@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import torch
-import torch.distributed as dist
 from lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
@@ -20,7 +19,7 @@ from zoo.training.arguments import argument_names, kept_arguments, plain
 from zoo.training.batch import Batch, as_batch
 from zoo.training.further_terms import FurtherTerm, further_terms
 from zoo.training.loss_terms import require_finite, weighted_sum
-from zoo.training.modes import train_only
+from zoo.training.modes import broadcast_state, train_only
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.push_report import accuracy_reported
 from zoo.training.recipe import Recipe, by_group, gather_recipe, make_optimizer, parse_recipe
@@ -220,8 +219,7 @@ class StagedModule(LightningModule):
         with self.trainer.precision_plugin.forward_context(), accuracy_reported(self, action.name):
             run_on(self, action, ProjectionSet.of(self.trainer, self.device, action.name))
         if self.trainer.world_size > 1:
-            for tensor in self.state_dict().values():
-                dist.broadcast(tensor, 0)
+            broadcast_state(self)
 
     # Steps
 

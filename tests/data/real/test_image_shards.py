@@ -72,6 +72,11 @@ def test_remote_shards_are_kept_in_the_cache(root: Path, tmp_path: Path) -> None
     here = ImageShards(str(root), batch_size=4)
     assert all(data.test_dataset()[i]["input"].equal(here.test_dataset()[i]["input"]) for i in range(8))
     assert list((tmp_path / "cache").rglob("*.bin"))
+    other = json.loads((home / "test" / "index.json").read_text()) | {"note": "another version"}
+    (home / "test" / "index.json").write_text(json.dumps(other))
+    data = ImageShards(str(home), remote=f"local:{root}", cache=str(tmp_path / "again"), batch_size=4)
+    with pytest.raises(ValueError, match=r"the shards at local:.* are not those of"):
+        data.test_dataset()[0]
 
 
 def test_an_order_by_shards(root: Path) -> None:

@@ -98,7 +98,11 @@ class Stream:
         if self.remote is None:
             return dataset(str(self.folder))
         cache = None if self.cache is None else str(self.cache)
-        return dataset(self.remote, cache_dir=cache, max_cache_size=self.cache_size)
+        opened = dataset(self.remote, cache_dir=cache, max_cache_size=self.cache_size)
+        fetched = Path(opened.input_dir.path) / INDEX  # by which litdata reads; the one here was checked
+        if not fetched.is_file() or hashlib.sha256(fetched.read_bytes()).hexdigest() != self.digest:
+            raise ValueError(f"the shards at {self.remote} are not those of {self.folder / INDEX}; copy both again.")
+        return opened
 
 
 class Column(Sequence):
