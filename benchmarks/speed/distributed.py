@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from torchvision.io import write_png
 
 import zoo
 from benchmarks.harness import Reading
+from zoo.cli import explain as command
+from zoo.cli.explanation_log import ExplanationLog
 from zoo.data import CodeData
 from zoo.domain import ImageDomain
 
@@ -161,8 +163,28 @@ def measured(name: str, processes: int, folder: str, alone: int = 1) -> dict[str
     return json.loads(files[0].read_text(encoding="utf-8"))
 
 
-def explained(pictures: Path, processes: int, output: Path) -> list[float]:
-    """CPU seconds of each of the processes that explain the images of a folder together, start-up included.
+def explain_timed(file: str, arguments: list[str]) -> None:
+    """Runs `explain`, and writes the CPU seconds of explaining, of joining, and of all."""
+    spent = {"work": 0.0, "join": 0.0}
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*given: Any) -> Any:
+            start = time.process_time()
+            found = function(*given)
+            spent[name] += time.process_time() - start
+            return found
+
+        return run
+
+    command.explain_files = timed("work", command.explain_files)
+    ExplanationLog.join = timed("join", ExplanationLog.join)
+    if code := command.explain(arguments):
+        sys.exit(code)
+    Path(file).write_text(json.dumps(spent | {"all": time.process_time()}), encoding="utf-8")
+
+
+def explained(pictures: Path, processes: int, output: Path) -> list[dict[str, float]]:
+    """What `explain_timed` measured in each of the processes that explain the images of a folder together.
 
     Raises:
         RuntimeError: one failed.
@@ -170,53 +192,39 @@ def explained(pictures: Path, processes: int, output: Path) -> list[float]:
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun has one
     known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_RUN_ID": "none"}
     known |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": processes, "OMP_NUM_THREADS": 1}
-    command = [sys.executable, str(ROOT / "train.py"), "explain", "--checkpoint", CHECKPOINT, "--pages", "0"]
-    command += ["--input", str(pictures), "--output", str(output)]
+    known |= {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    asked = ["--checkpoint", CHECKPOINT, "--pages", "0", "--input", str(pictures), "--output", str(output)]
     running = []
     for rank in range(processes):
-        environment = {
-            **os.environ,
-            **{k: str(v) for k, v in known.items()},
-            "RANK": str(rank),
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        running.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, cwd=ROOT))
-    seconds = []
-    for process in running:
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise RuntimeError(f"explain in {processes} processes ended with {process.returncode}.")
-        seconds.append(used.ru_utime + used.ru_stime)
-    return seconds
+        file = output.with_name(f"{output.name}-{rank}.json")
+        environment = {**os.environ, **{name: str(value) for name, value in known.items()}, "RANK": str(rank)}
+        line = [sys.executable, "-m", "benchmarks.speed.distributed", "explain", str(file), *asked]
+        running.append((subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, cwd=ROOT), file))
+    codes = [process.wait(timeout=1200) for process, _ in running]
+    if any(codes):
+        raise RuntimeError(f"explain in {processes} processes failed.")
+    return [json.loads(file.read_text(encoding="utf-8")) for _, file in running]
 
 
 def explaining(folder: Path) -> Iterator[Reading]:
     """CPU time of explaining a folder, in one process and in two, and whether they write the same."""
     draw = torch.Generator().manual_seed(0)
-    for name, count in (("one", 2), ("many", IMAGES_TO_EXPLAIN)):
-        (folder / name).mkdir()
-        for i in range(count):
-            write_png(
-                torch.randint(0, 256, (1, 28, 28), generator=draw, dtype=torch.uint8), f"{folder / name}/{i:04}.png"
-            )
-    used = {
-        (name, processes): explained(folder / name, processes, folder / f"{name}-{processes}")
-        for processes in (1, 2)
-        for name in ("one", "many")
-    }
-    joined = [(folder / f"many-{processes}" / "explanations.jsonl").read_bytes() for processes in (1, 2)]
+    (folder / "images").mkdir()
+    for i in range(IMAGES_TO_EXPLAIN):
+        write_png(torch.randint(0, 256, (1, 28, 28), generator=draw, dtype=torch.uint8), f"{folder}/images/{i:04}.png")
+    (alone,), two = (explained(folder / "images", processes, folder / f"{processes}") for processes in (1, 2))
+    joined = [(folder / f"{processes}" / "explanations.jsonl").read_bytes() for processes in (1, 2)]
     if joined[0] != joined[1]:
         raise ArithmeticError("two processes explain otherwise than one.")
-    start = statistics.mean([*used["one", 1], *used["one", 2]])
-    alone, shared = sum(used["many", 1]) - start, sum(used["many", 2]) - 2 * start
-    yield Reading("explain: CPU time of the start of a process", start, "s")
-    yield Reading(f"explain: CPU time of {IMAGES_TO_EXPLAIN:,} images after the start, one process", alone, "s")
-    yield Reading("explain: the same, of two processes together, the joined output the same bytes", shared, "s")
-    yield Reading("explain: efficiency of two processes by CPU time, without their start", 100 * alone / shared, "%")
-    longer = 2 * max(used["many", 2]) - 2 * start
+    work, join = [one["work"] for one in two], sum(one["join"] for one in two)
+    start = statistics.mean(one["all"] - one["work"] - one["join"] for one in (alone, *two))
+    yield Reading("explain: CPU time of the start of each process", start, "s")
+    yield Reading(f"explain: CPU time of {IMAGES_TO_EXPLAIN:,} images, one process", alone["work"], "s")
+    yield Reading("explain: the same of two processes together", sum(work), "s")
+    yield Reading("explain: CPU time of joining their parts, the same bytes", join, "s")
+    longest = 2 * (max(work) + join)
     yield Reading(
-        "explain: the same if both have a core of their own and the slower one counts", 100 * alone / longer, "%"
+        "explain: efficiency of two processes after the start, by CPU time", 100 * alone["work"] / longest, "%"
     )
 
 
@@ -246,4 +254,7 @@ def cases(device: torch.device) -> Iterator[Reading]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "explain":
+        explain_timed(sys.argv[2], sys.argv[3:])
+        sys.exit()
     work(sys.argv[1], int(sys.argv[2]), sys.argv[3])

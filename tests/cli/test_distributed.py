@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from lightning import Trainer
+from lightning.pytorch.strategies import FSDPStrategy
 from safetensors.torch import load_file
 
 import zoo
 from tests.processes import Server
 from zoo.data import Digits
+from zoo.training.recipe_check import check_strategy
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
@@ -82,3 +84,8 @@ def test_plain_ddp_is_refused() -> None:
     model.trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False)
     with pytest.raises(ValueError, match="use the Trainer's strategy='ddp_find_unused_parameters_true'"):
         model.setup("fit")
+
+
+def test_flat_parameters_are_refused() -> None:
+    with pytest.raises(ValueError, match="the strategy 'fsdp' flattens parameters"):
+        check_strategy(FSDPStrategy(), (), ())

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 from torch import Tensor, nn
 
 from zoo.training.modes import is_action
@@ -41,8 +41,14 @@ def check_strategy(strategy: Strategy, stages: Sequence[Stage], groups: Iterable
     """Checks that a distributed strategy can follow stages that freeze parameter groups.
 
     Raises:
-        ValueError: plain DDP waits for gradients of frozen groups, which never come.
+        ValueError: plain DDP waits for gradients of frozen groups, which never come; FSDP of the first version has no
+            parameters that belong to one group.
     """
+    if isinstance(strategy, FSDPStrategy):
+        raise ValueError(
+            "the strategy 'fsdp' flattens parameters, so that stages and learning rates of parameter groups cannot be "
+            "followed; use 'ddp_find_unused_parameters_true', or FSDP2 for the backbone (docs: Train on many GPUs)."
+        )
     trained = {stage.trained for stage in stages if not stage.is_action}
     plain_ddp = isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters")
     if plain_ddp and trained != {tuple(groups)}:
