@@ -7,6 +7,7 @@ import torch
 
 from tests.small_models import bcos
 from zoo.views.cards import prepare
+from zoo.views.html import page
 from zoo.views.linear_map import PIXELS, WEIGHTS, coloured, linear_map, signed_picture, whole
 
 
@@ -31,6 +32,12 @@ def test_the_page_has_both_pictures_and_other_models_none() -> None:
     assert len(re.findall("data:image/png;base64", text)) == 2 and "class='grey'" not in text
     assert one.target_names[0] in text
     assert linear_map(prepare(replace(one, details={}), 0, 3)) == ""
+    row = prepare(one, 0, 3)
+    corners = [[int(n) for n in term.unit.name.removeprefix("patch at ").split(", ")] for term in row.terms]
+    assert row.boxes == [[top, left, min(top + 4, 12), min(left + 4, 10)] for top, left in corners]
+    assert "Boxes are the pixels of a unit." in page(one, ["input"])
+    plain = one.to_dict()[0]
+    assert not {WEIGHTS, PIXELS} & plain["evidence"][0].keys()
 
 
 def test_signs_and_colours() -> None:

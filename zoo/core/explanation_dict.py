@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 from zoo.core.places import places_of
 from zoo.domain import TableDomain
 
+PICTURES = ("weights", "pixels")  # details of each pixel, which pages draw and `Explanation.save` keeps
+
 if TYPE_CHECKING:
     from zoo.core.explanation import Explanation, Term
 
@@ -38,7 +40,7 @@ def _row(one: "Explanation", terms: "list[Term]") -> dict[str, Any]:
         row |= {"reference": one.reference, **_relative(one)}
         if len(one.references) > 1:
             row["references"] = {name: _relative(one.relative_to(name)) for name in one.references}
-    details = {name: value[0].tolist() for name, value in one.details.items()}
+    details = {name: value[0].tolist() for name, value in one.details.items() if name not in PICTURES}
     row["evidence"] = [
         _term(term, one) | place | _source(term) | {name: value[term.index] for name, value in details.items()}
         for term, place in zip(terms, _places(one, terms), strict=True)

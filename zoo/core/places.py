@@ -21,6 +21,7 @@ from zoo.domain.graph import Graph
 from zoo.utils.functional import high_activation_box, upsample
 
 ALONE = ("group", "patch")  # kinds of units that see exactly their support
+PIXELS = "pixels"  # kind of units that are exactly the pixels of their support
 Place = dict[str, Any]
 MOST = 50  # boxes of activation maps in a row: finding one takes a millisecond
 
@@ -45,7 +46,11 @@ def places_of(
         "features", the names of raw columns; of a graph: the names of "nodes", and "edges" as pairs of them. Empty for
         other supports.
     """
-    if isinstance(domain, ImageDomain) and support.ndim == 3 and not any(unit.kind in ALONE for unit in units):
+    if (
+        isinstance(domain, ImageDomain)
+        and support.ndim == 3
+        and not any(unit.kind in (*ALONE, PIXELS) for unit in units)
+    ):
         boxes = boxes_of(support[:MOST], domain.size)
         return [{"boxes": [box]} for box in boxes] + [{} for _ in units[MOST:]]
     seen = (support >= support.flatten(1).amax(1).view(-1, *[1] * (support.ndim - 1)) / 2) & (support > 0)

@@ -6,7 +6,7 @@ from zlib import crc32
 from torch import tensor
 
 from zoo.core.explanation import Explanation, Term
-from zoo.core.places import ALONE, boxes_of
+from zoo.core.places import ALONE, PIXELS, boxes_of, places_of
 from zoo.domain import Column
 from zoo.utils.functional import region_around
 from zoo.views import whatif
@@ -65,7 +65,11 @@ def boxes_for(one: Explanation, terms: list[Term], size: tuple[int, int]) -> lis
     alone = any(term.unit.kind in ALONE for term in terms)
     if alone or not single or one.support is None or one.support.ndim != 4:
         return []
-    return boxes_of(one.support[0, [term.index for term in terms]].cpu(), size)
+    support = one.support[0, [term.index for term in terms]].cpu()
+    if any(term.unit.kind == PIXELS for term in terms) and one.inputs is not None:
+        found = places_of([term.unit for term in terms], support, one.domain, one.inputs[0].cpu())
+        return [(place["boxes"] or [[0, 0, *size]])[0] for place in found]  # what has no place is everywhere
+    return boxes_of(support, size)
 
 
 def evidence(row: Row) -> str:

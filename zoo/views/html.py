@@ -9,6 +9,7 @@ from torch import Tensor
 from zoo.core.curves import Curve
 from zoo.core.explanation import Explanation
 from zoo.core.places import ALONE
+from zoo.core.places import PIXELS as PIXELS_OF_UNITS
 from zoo.domain import AudioDomain, SeriesDomain, TableDomain
 from zoo.views import whatif
 from zoo.views.additive.columns_script import COLUMNS
@@ -234,6 +235,8 @@ def _legend(row: Row) -> str:
         text += " Motifs are drawn over the input." if motifs else " Shading shows where a unit is active."
     if not row.boxes:
         return f"<p class='note'>{text}</p>"
+    if any(term.unit.kind == PIXELS_OF_UNITS for term in row.terms):
+        return f"<p class='note'>{text} Boxes are the pixels of a unit.</p>"
     if all(term.unit.source.get("support") == "field" for term in row.terms):
         text += " Boxes mark the strongest 5 % of the pixels that a unit depends on."
     else:
