@@ -30,6 +30,7 @@ HERE = Path(__file__).parent
 CLIENTS = 8
 OUTSTANDING = 300  # requests of the open loop at once; beyond, the client itself would be what is measured
 HOSTILE = 1 / 3
+SAMPLE = 60.0  # seconds between two looks at the memory
 
 
 async def closed_loop(load: Load, port: int, clients: int, seconds: float) -> Tally:
@@ -110,11 +111,15 @@ async def phase(load: Load, served: Served, rate: float, seconds: float, tally: 
     """A server under load, which is stopped a second before the load ends."""
     memory, cpu, answered = served.memory(), served.cpu(), len(tally.seconds)
     loop = asyncio.create_task(open_loop(load, served.port, rate, seconds, tally))
-    await asyncio.sleep(seconds - 1)
+    start, sizes = time.perf_counter(), []
+    while (left := start + seconds - 1 - time.perf_counter()) > 0:
+        sizes.append(served.memory()["VmRSS"])
+        await asyncio.sleep(min(SAMPLE, left))
     told = {
         "seconds to start": served.seconds_to_start,
         "memory before": memory,
         "memory after": served.memory(),
+        "MB every minute": sizes,
         "processor seconds": served.cpu() - cpu,
         "counters": await served.counters(),
     }

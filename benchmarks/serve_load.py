@@ -121,22 +121,27 @@ async def exchange(port: int, content: bytes, slow_from: int | None = None) -> t
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
         return -1, b""
-    found = b""
+    found = bytearray()
+
+    async def read() -> None:
+        while chunk := await reader.read(2**16):
+            found.extend(chunk)
+
     try:
         async with asyncio.timeout(PATIENCE):
-            reading = asyncio.create_task(reader.read())
+            reading = asyncio.create_task(read())
             writer.write(content[:slow_from])
             for start in range(slow_from, len(content)) if slow_from is not None else ():
                 if (await asyncio.wait({reading}, timeout=1))[0]:
                     break
                 writer.write(content[start : start + 1])
-            found = await reading
-    except OSError:  # reset, or no answer in time
+            await reading
+    except OSError:  # no answer in time, or reset: what came before that counts
         pass
     finally:
         writer.close()
     status = re.match(rb"HTTP/1\.1 (\d{3}) ", found)
-    return (int(status[1]) if status else 0), found.partition(b"\r\n\r\n")[2]
+    return (int(status[1]) if status else 0), bytes(found.partition(b"\r\n\r\n")[2])
 
 
 async def ask(load: Load, port: int, tally: Tally, hostile: float) -> None:

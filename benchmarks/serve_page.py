@@ -31,6 +31,7 @@ def page(record: Mapping[str, Any]) -> str:
         f"{one['end']['tracebacks in the log']} |"
         for i, one in enumerate(record["phases"], 1)
     ]
+    sizes = "; ".join(", ".join(f"{size:.0f}" for size in one["MB every minute"]) for one in record["phases"])
     counters = record["phases"][-1]["counters"]
     shared = counters["zoo_inputs_total"] / max(counters["zoo_batches_total"], 1)
     slow = sum(one["counters"].get('zoo_errors_total{status="408"}', 0) for one in record["phases"])
@@ -41,7 +42,8 @@ def page(record: Mapping[str, Any]) -> str:
             "",
             f"`python -m benchmarks.serve --seconds {record['seconds']:g}`: `train.py serve` with "
             f"{record['checkpoint']}, one thread, asked over loopback for {record['seconds']:g} s.",
-            "Each answer is compared with that of the model in the process of the client.",
+            "Each answer is compared with that of the model in the process of the client: name of the input, class, "
+            "all scores and the explained score, so that an answer to another request would be a wrong one.",
             "",
             f"**Wrong answers: {record['wrong answers']}. Unexpected statuses: {unexpected}.**",
             "",
@@ -61,8 +63,8 @@ def page(record: Mapping[str, Any]) -> str:
             *rows,
             "",
             "503: the queue is full. 504: no answer in time. Closed: the connection ended before an answer was read, "
-            "as for slow headers. A slow body is answered by 408, which its sender can miss if it sends a byte in the "
-            f"same moment; the servers counted {slow:.0f} answers of 408 until a second before they were stopped.",
+            "as for slow headers. A slow body is answered by 408; the servers counted "
+            f"{slow:.0f} such answers until a second before they were stopped.",
             "",
             "In the middle and at the end the server is stopped by SIGTERM under load; in the middle it is started "
             "again. Connections that are opened in that moment are refused or closed; a request that has begun is "
@@ -71,6 +73,8 @@ def page(record: Mapping[str, Any]) -> str:
             "| process | MB before | MB after | MB at most | CPU s | exit code | s to stop | crashed | tracebacks |",
             "|---|---|---|---|---|---|---|---|---|",
             *phases,
+            "",
+            f"MB of the processes at the start of each minute: {sizes}.",
             "",
             f"The second process answered in passes of {shared:.2f} inputs on average; errors of its own: "
             f"{counters['zoo_failures_total']:.0f}.",
