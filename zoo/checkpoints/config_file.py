@@ -10,9 +10,10 @@ from typing import Any
 
 from zoo.utils.yaml_files import dump_yaml, parse_yaml, read_yaml
 
-# Since 2, sparse tensors are stored compactly, see zoo.utils.sparse_tensors; since 3, the config has a hash.
-FORMATS = (1, 2, 3)
-UNHASHED = (1, 2)
+# Since 2, sparse tensors are stored compactly, see zoo.utils.sparse_tensors; since 3, the config has a hash; 4 has
+# rounded weights, see zoo.utils.small_tensors.
+FORMATS = (1, 2, 3, 4)
+UNHASHED, ROUNDED = (1, 2), 4
 CONFIG, WEIGHTS, GOLDEN = "config.yaml", "model.safetensors", "golden.safetensors"
 KEYS = {"format", "model", "arguments", "metrics", "sha256"}
 SHARED = "backbones"  # optional key: frozen backbones that are stored next to the checkpoint
@@ -20,6 +21,8 @@ LONGEST_NAME = 100  # characters of a model's name
 ABOUT = "about"  # optional key: content of the model card
 CIRCUITS = "circuits"  # optional folder in a checkpoint: TASK.safetensors and TASK.yaml
 CERTIFICATE = "certificate"  # optional key: see `zoo.core.certificate`
+STORAGE = "storage"  # key of format 4: see `zoo.core.storage`
+OPTIONAL = (ABOUT, CERTIFICATE, STORAGE)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def check_content(config: Any, path: Path) -> None:
     Raises:
         ValueError: the content is not that of a checkpoint.
     """
-    if not isinstance(config, dict) or set(config) - {SHARED, ABOUT, CERTIFICATE} != KEYS:
+    if not isinstance(config, dict) or set(config) - {SHARED, *OPTIONAL} != KEYS:
         keys = sorted(str(key)[:40] for key in config)[:12] if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"{path} must have the keys {', '.join(sorted(KEYS))}; got {keys}.")
     if type(config["format"]) is not int or config["format"] not in FORMATS:
@@ -60,6 +63,8 @@ def check_content(config: Any, path: Path) -> None:
             f"{path.parent} is of checkpoint format {config['format']!r:.40}; this version reads format {FORMATS[0]} "
             f"to {FORMATS[-1]}. Install a newer version of zoo."
         )
+    if (STORAGE in config) != (config["format"] == ROUNDED):
+        raise ValueError(f"{path}: format {ROUNDED} has the key '{STORAGE}', and no other format has it.")
     name = config["model"]
     if not isinstance(name, str) or len(name) > LONGEST_NAME or not re.fullmatch(r"[\w-]+", name):
         raise ValueError(
@@ -69,10 +74,9 @@ def check_content(config: Any, path: Path) -> None:
     hashed = [WEIGHTS, GOLDEN] if config["format"] in UNHASHED else [WEIGHTS, GOLDEN, CONFIG]
     if not isinstance(config["sha256"], dict) or set(config["sha256"]) != set(hashed):
         raise ValueError(f"{path} must give the SHA-256 of exactly {', '.join(hashed)}.")
-    if any(not isinstance(config.get(key, {}), dict) for key in ("arguments", "metrics", ABOUT, CERTIFICATE)):
+    if any(not isinstance(config.get(key, {}), dict) for key in ("arguments", "metrics", *OPTIONAL)):
         raise ValueError(
-            f"{path}: 'arguments' and 'metrics' must be mappings, and so must '{ABOUT}' and '{CERTIFICATE}', if they "
-            "are there."
+            f"{path}: 'arguments' and 'metrics' must be mappings, and so must {', '.join(OPTIONAL)}, if they are there."
         )
     for key, value in config["metrics"].items():
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -93,6 +97,11 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     read_back = parse_yaml(dump_yaml(config))  # tuples become lists, as they will when the file is read
     complete = {**config, "sha256": {**config["sha256"], CONFIG: content_hash(read_back)}}
     (folder / CONFIG).write_text(dump_yaml(complete), encoding="utf-8")
+
+
+def format_of(config: Mapping[str, Any]) -> int:
+    """The format in which a config with these keys is written: the first that holds them."""
+    return ROUNDED if STORAGE in config else ROUNDED - 1
 
 
 def content_hash(config: Mapping[str, Any]) -> str:

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from zoo.checkpoints import shared_backbone
 from zoo.checkpoints.architecture import build, check_fit, describe_model, read_domain
-from zoo.checkpoints.config_file import CONFIG, GOLDEN, SHARED, WEIGHTS, file_hash, read_config, recover
+from zoo.checkpoints.config_file import CONFIG, GOLDEN, SHARED, STORAGE, WEIGHTS, file_hash, read_config, recover
 from zoo.checkpoints.tensor_files import describe, described, read_tensors, require_finite
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
 from zoo.utils import sparse_tensors
+from zoo.utils.small_tensors import as_needed, is_rounded, restore
 
 T = TypeVar("T")
 
@@ -42,11 +43,16 @@ def load(folder: str | Path) -> SelfInterpretable:
     plan = describe_model(entry, arguments, where, len(stored) + len(shared))
     needed, former = plan.state_dict(), plan.former_names
     shared = {name: tensor for name, tensor in shared.items() if name in needed}  # packages hold more, such as a pooler
-    check_fit(plan, described(shared) | rename_tensors(stored, former, needed), path)
+    types = {name: tensor.dtype for name, tensor in needed.items()} if STORAGE in config else {}
+    found = {
+        name: one._replace(dtype=types[name]) if is_rounded(one.dtype, types.get(name)) else one
+        for name, one in rename_tensors(stored, former, needed).items()
+    }
+    check_fit(plan, described(shared) | found, path)
     model = build(entry, arguments, where)
     shapes = {name: tensor.shape for name, tensor in needed.items()}
-    own = sparse_tensors.unpack(rename_tensors(read_tensors(path), former, needed), shapes, path)
-    fill(model, shared | own, path)
+    own = sparse_tensors.unpack(restore(rename_tensors(read_tensors(path), former, needed)), shapes, path)
+    fill(model, shared | as_needed(own, types), path)
     return model.eval()
 
 

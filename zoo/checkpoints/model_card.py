@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from textwrap import indent
 from typing import Any
 
-from zoo.checkpoints.config_file import CERTIFICATE
+from zoo.checkpoints.config_file import CERTIFICATE, STORAGE
 from zoo.core.certificate import Certificate
+from zoo.core.storage import Storage
 
 CARD = "README.md"
 TEXTS = (
@@ -46,13 +47,13 @@ def render(config: Mapping[str, Any]) -> str:
     interval = ""
     if about["interval"] is not None:
         interval = "95 % interval {:.4f} to {:.4f}, ".format(*about["interval"])
-    what = "episodes" if main == "return" else "rows"
-    rows = [(f"test {main}", f"{metrics[main]:.4f} ({interval}{about['rows']:,} {what})")]
-    rows += [(f"test {key}", f"{value:.4f}") for key, value in metrics.items() if key != main]
+    test, what = tested(config), "episodes" if main == "return" else "rows"
+    rows = [(f"{test} {main}", f"{metrics[main]:.4f} ({interval}{about['rows']:,} {what})")]
+    rows += [(f"{test} {key}", f"{value:.4f}") for key, value in metrics.items() if key != main]
     if twin := about["twin"]:
         rows.append((f"black-box twin, {main}", f"{twin['value']:.4f} (`{twin['config']}`)"))
     rows += [(key, value if isinstance(value, str) else f"{value:.3g}") for key, value in about["truth"].items()]
-    rows += certified(config)
+    rows += [*stored(config), *certified(config)]
     rows.append(("training", f"{about['seconds']:,} s on {about['device']}, seed {about['seed']}"))
     table = "\n".join(f"| {key} | {value} |" for key, value in rows)
     return f"""# {about["name"]}
@@ -94,8 +95,8 @@ Licence of the weights: {about["licence"]}
 def render_run(config: Mapping[str, Any]) -> str:
     """The card of a checkpoint written by `fit`: results, and how to load it."""
     rows = "\n".join(
-        [f"| test {key} | {value:.4f} |" for key, value in config["metrics"].items()]
-        + [f"| {name} | {text} |" for name, text in certified(config)]
+        [f"| {tested(config)} {key} | {value:.4f} |" for key, value in config["metrics"].items()]
+        + [f"| {name} | {text} |" for name, text in (*stored(config), *certified(config))]
     )
     return f"""# {config["about"]["name"]}
 
@@ -113,6 +114,20 @@ model = zoo.load("FOLDER")  # the folder of this file
 |---|---|
 {rows}
 {confused(config["about"][CONFUSIONS])}"""
+
+
+def tested(config: Mapping[str, Any]) -> str:
+    """Which results the metrics of a checkpoint are; they were measured before its weights were rounded."""
+    return "test, float32:" if STORAGE in config else "test"
+
+
+def stored(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The rows about rounded weights; none if there are none.
+
+    Raises:
+        ValueError: the description is not valid.
+    """
+    return Storage.from_dict(config[STORAGE]).lines() if STORAGE in config else []
 
 
 def certified(config: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -8,26 +8,38 @@ from zoo.checkpoints.shipped import find_shipped, list_checkpoints
 from zoo.utils.errors import did_you_mean
 
 if TYPE_CHECKING:
+    import torch
+
     from zoo.core.module import SelfInterpretable
 
 HUB = "hub:"
 
 
-def load_checkpoint(name: str | Path) -> "SelfInterpretable":
-    """Reads a checkpoint into a model in evaluation mode, on the CPU.
+def load_checkpoint(
+    name: str | Path, *, device: "str | torch.device" = "cpu", dtype: "str | torch.dtype" = "float32"
+) -> "SelfInterpretable":
+    """Reads a checkpoint into a model in evaluation mode.
 
     Args:
         name: a folder written by `save`; the folder of a run of `fit`, or the checkpoint in it; one of
             `list_checkpoints()`; or "hub:owner/name@revision".
+        device: where the model computes, such as "cuda:1".
+        dtype: in which it computes, whatever its weights are stored as: "float32"; "float64"; or "float16" or
+            "bfloat16", for which a warning tells how far scores and sums are off on the checkpoint's golden inputs.
 
     Raises:
         FileNotFoundError: there is no such checkpoint; the message lists those that exist.
-        ValueError: the checkpoint is damaged, see `zoo.checkpoints.load`.
+        ValueError: the checkpoint is damaged, see `zoo.checkpoints.load`; there is no such device; or with this type
+            the model cannot compute, or its contributions would not add up to its scores.
         ConnectionError: the download failed.
     """
-    from zoo.checkpoints.load import load  # here, because finding a checkpoint should not import torch
+    # Here, because finding a checkpoint should not import torch.
+    from zoo.checkpoints.load import load
+    from zoo.checkpoints.placement import convert, device_of, dtype_of
 
-    return load(find(name))
+    where, kind = device_of(device), dtype_of(dtype)  # checked before anything is read
+    folder = find(name)
+    return convert(load(folder), kind, folder).to(where)
 
 
 def find(name: str | Path) -> Path:

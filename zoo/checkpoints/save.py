@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,28 @@ from zoo.checkpoints.config_file import (
     CERTIFICATE,
     CIRCUITS,
     CONFIG,
-    FORMATS,
     GOLDEN,
     SHARED,
+    STORAGE,
     WEIGHTS,
     backup,
     file_hash,
+    format_of,
     read_config,
     recover,
     write_config,
 )
 from zoo.checkpoints.golden import golden_terms
 from zoo.checkpoints.pictures import without_pictures
+from zoo.checkpoints.rounding import rounded_model, weights_of
 from zoo.checkpoints.tensor_files import described, require_finite
 from zoo.core import registry
 from zoo.core.certificate import Certificate
 from zoo.core.module import SelfInterpretable
+from zoo.core.storage import Effect, Storage, check_form
 from zoo.networks.hf_text_encoder import HuggingFaceText
-from zoo.utils import sparse_tensors
 from zoo.utils.atomic import umask
+from zoo.utils.small_tensors import FULL, nbytes, store
 
 
 def save(
@@ -50,6 +54,7 @@ def save(
     pictures: bool = True,
     about: Mapping[str, Any] | None = None,
     certificate: Certificate | None = None,
+    storage: str = FULL,
 ) -> Path:
     """Writes a model to a checkpoint folder. A checkpoint that is there is replaced when the new one is complete.
 
@@ -64,16 +69,19 @@ def save(
             `zoo.checkpoints.shared_backbone`.
         pictures: whether to store images of the training set; without them, units show only the names of the images.
         about: content of the model card besides the metrics, see `zoo.checkpoints.model_card`.
-        certificate: of this model, see `zoo.metrics.certificates`.
+        certificate: of this model (with its weights as they are stored), see `zoo.metrics.certificates`.
+        storage: "float32", or "float16", "bfloat16" or "int8" for rounded weights, see `zoo.utils.small_tensors`. The
+            checkpoint holds the model with these weights: its explanations add up to its own scores.
 
     Raises:
-        ValueError: the model has no frozen backbone to share, or the model card is incomplete; or it could not be
-            loaded: weights are not finite, or of another type or shape than its arguments give.
+        ValueError: no such storage; the model has no frozen backbone to share, or the model card is incomplete; or it
+            could not be loaded: weights are not finite, or of another type or shape than its arguments give.
         RuntimeError: the model is not ready, see `SelfInterpretable.require_ready`.
         FileExistsError: the folder holds something else than a checkpoint.
         OSError: the files could not be written; a checkpoint that was there is unchanged.
     """
     model = getattr(model, "_orig_mod", model)  # of torch.compile(model)
+    check_form(storage)
     model.require_ready()
     entry, arguments = registry.find(registry.name_of(type(model))), arguments_of(model)
     check_loads(model, entry, arguments)
@@ -83,21 +91,22 @@ def save(
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
     try:
-        config: dict[str, Any] = {
-            "format": FORMATS[-1],
-            "model": entry.name,
-            "arguments": arguments,
-            "metrics": dict(metrics or {}),
-        }
+        config: dict[str, Any] = {"model": entry.name, "arguments": arguments, "metrics": dict(metrics or {})}
         left_out: set[str] = set()
         if share_backbone:
             config[SHARED], left_out = shared_backbone.share(model, folder)
         if certificate is not None:
             config[CERTIFICATE] = certificate.to_dict()
+        tensors = _tensors(model, left_out, pictures)
+        weights = weights_of(model) - left_out
+        stored = store(tensors, weights, storage)
+        if storage != FULL:
+            config[STORAGE] = Storage(storage, nbytes(store(tensors, (), FULL)), nbytes(stored)).to_dict()
+        config = {"format": format_of(config), **config}
         if about is not None:
             config[ABOUT] = {"name": folder.name, **about}
             (fresh / model_card.CARD).write_text(model_card.render(config), encoding="utf-8")
-        _write(model, fresh, config, golden, pictures, left_out)
+        _write(rounded_model(model, storage, left_out), fresh, config, golden, stored)
         _replace(folder, fresh)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -119,8 +128,26 @@ def attach_certificate(folder: Path, certificate: Certificate) -> None:
         ValueError: the checkpoint is damaged.
         OSError: the files could not be written; the checkpoint is unchanged.
     """
+    _attach(folder, {CERTIFICATE: certificate.to_dict()})
+
+
+def attach_effect(folder: Path, effect: Effect) -> None:
+    """Adds to a checkpoint what its rounded weights change, or replaces it.
+
+    Raises:
+        ValueError: the checkpoint is damaged, or its weights are not rounded.
+        OSError: the files could not be written; the checkpoint is unchanged.
+    """
+    if (plain := read_config(folder).get(STORAGE)) is None:
+        raise ValueError(f"the weights of {folder} are stored in float32, which changes nothing.")
+    _attach(folder, {STORAGE: replace(Storage.from_dict(plain), effect=effect).to_dict()})
+
+
+def _attach(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Writes a checkpoint anew with changes of its config."""
     recover(folder)
-    config = {**read_config(folder), "format": FORMATS[-1], CERTIFICATE: certificate.to_dict()}
+    config = {**read_config(folder), **changes}
+    config["format"] = format_of(config)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
     try:
         shutil.copytree(folder, fresh, dirs_exist_ok=True)
@@ -180,19 +207,20 @@ def arguments_of(model: SelfInterpretable) -> dict[str, Any]:
     return {**model.arguments, "backbone": {**(given if isinstance(given, Mapping) else {}), **found}}
 
 
-def _write(
-    model: SelfInterpretable,
-    folder: Path,
-    config: dict[str, Any],
-    golden: Tensor | None,
-    pictures: bool,
-    left_out: set[str],
-) -> None:
-    inputs = model.domain.example(2, torch.Generator().manual_seed(0)) if golden is None else golden.detach().cpu()
+def _tensors(model: SelfInterpretable, left_out: set[str], pictures: bool) -> dict[str, Tensor]:
+    """The tensors of a model that its checkpoint stores, on the CPU."""
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name not in left_out
     }
-    save_file(sparse_tensors.pack(state if pictures else without_pictures(state)), folder / WEIGHTS)
+    return state if pictures else without_pictures(state)
+
+
+def _write(
+    model: SelfInterpretable, folder: Path, config: dict[str, Any], golden: Tensor | None, stored: dict[str, Tensor]
+) -> None:
+    """Writes the files of a checkpoint; `stored` are the tensors of the model."""
+    inputs = model.domain.example(2, torch.Generator().manual_seed(0)) if golden is None else golden.detach().cpu()
+    save_file(stored, folder / WEIGHTS)
     save_file({"inputs": inputs.contiguous(), **golden_terms(model, inputs)}, folder / GOLDEN)
     write_config(folder, {**config, "sha256": {name: file_hash(folder / name) for name in (WEIGHTS, GOLDEN)}})
     for path in folder.iterdir():  # flushed to the disk before the rename makes it the checkpoint

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo.utils import sparse_tensors
 from zoo.utils.paths import check_file
+from zoo.utils.small_tensors import INT8, SCALE
 
 LONGEST_HEADER = 2**24  # bytes; a hundred for each tensor
 DIMENSIONS = 8  # of a packed tensor, at most
@@ -68,10 +69,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def describe(path: Path) -> dict[str, Described]:
     """Types and shapes of the tensors of a safetensors file, without reading their values.
 
-    Packed tensors are described as they were before `zoo.utils.sparse_tensors.pack`.
+    Packed tensors are described as they were before `zoo.utils.sparse_tensors.pack`, those of int8 with a scale as
+    float32, see `zoo.utils.small_tensors`.
 
     Raises:
-        ValueError: see `read_tensors`; or a packed tensor has no readable shape.
+        ValueError: see `read_tensors`; or a packed tensor has no readable shape, or one of int8 no scale.
     """
     found: dict[str, Described] = {}
     with _intact(path), safe_open(path, "pt") as file:
@@ -82,6 +84,8 @@ def describe(path: Path) -> dict[str, Described]:
             one = Described(_dtype(part.get_dtype(), path), tuple(part.get_shape()))
             if not mark:
                 found[key] = one
+            elif mark + kind == INT8:
+                found[name] = _whole(name, one, file.get_slice(name + SCALE) if name + SCALE in keys else None, path)
             elif kind == "values":
                 shape = f"{name}{mark}shape"
                 dimensions = file.get_slice(shape).get_shape() if shape in keys else []
@@ -109,6 +113,14 @@ def require_finite(tensors: Mapping[str, Tensor], where: str) -> None:
                 f"{where}: {count} of {tensor.numel()} values of '{name}' are NaN or infinite, so the model's scores "
                 "would be, too. Train the model again, with a smaller learning rate if it diverged."
             )
+
+
+def _whole(name: str, whole: Described, scale: Any, path: Path) -> Described:
+    """A tensor that is stored as int8 and a scale for each row."""
+    rows = None if scale is None else (_dtype(scale.get_dtype(), path), tuple(scale.get_shape()))
+    if whole.dtype != torch.int8 or len(whole.shape) < 2 or rows != (torch.float32, whole.shape[:1]):
+        raise ValueError(f"{path}: the tensor '{name}' is damaged: it needs int8 and a scale for each row.")
+    return Described(torch.float32, whole.shape)
 
 
 def _dtype(name: str, path: Path) -> torch.dtype:

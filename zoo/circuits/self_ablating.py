@@ -25,6 +25,7 @@ from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.utils.checks import check_above, check_choice
+from zoo.utils.functional import at_least_fp32
 
 RECIPE = Recipe(
     stages=(Stage("train", epochs=20, train=("network",)),),
@@ -131,7 +132,7 @@ class SelfAblatingTransformer(SelfInterpretable):
         explained = ablated if self.stream == "ablated" else clean
         one = torch.ones(x.shape[0], 1, device=x.device)
         values = [part for block in explained for v in (block.context, block.neurons) for part in (v[rows, read], one)]
-        residual = explained[-1].after[rows, read].float()
+        residual = at_least_fp32(explained[-1].after[rows, read])
         state = {
             "embedded": self.network.embed(x)[rows, read],
             "scale": (residual.var(1, correction=0) + self.network.norm.eps).rsqrt(),
@@ -147,27 +148,27 @@ class SelfAblatingTransformer(SelfInterpretable):
         for (weight, bias), value, one in zip(self._writers(), values[::2], values[1::2], strict=True):
             h = h + F.linear(value, weight) + one * bias
         norm = self.network.norm
-        seen = norm.weight.float() * (h - h.mean(1, keepdim=True)) * evidence.state["scale"][:, None]
-        return F.linear(seen + norm.bias.float(), self.network.unembedding.weight.float())
+        seen = at_least_fp32(norm.weight) * (h - h.mean(1, keepdim=True)) * evidence.state["scale"][:, None]
+        return F.linear(seen + at_least_fp32(norm.bias), at_least_fp32(self.network.unembedding.weight))
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        return self._along(evidence, self.network.unembedding.weight.float()[target])
+        return self._along(evidence, at_least_fp32(self.network.unembedding.weight)[target])
 
     def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
-        rows = self.network.unembedding.weight.float().mean(0)
+        rows = at_least_fp32(self.network.unembedding.weight).mean(0)
         return self._along(evidence, rows.expand(evidence.activation.shape[0], -1))
 
     def _along(self, evidence: Evidence, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Contributions to a score whose unembedding is `rows` (B, d), and its bias."""
         norm = self.network.norm
-        direction = rows * norm.weight.float() * evidence.state["scale"][:, None]
+        direction = rows * at_least_fp32(norm.weight) * evidence.state["scale"][:, None]
         direction = direction - direction.mean(1, keepdim=True)  # equivalent to centring the stream
         *values, embedding = self._split(evidence.activation)
         parts = []
         for (weight, bias), value, one in zip(self._writers(), values[::2], values[1::2], strict=True):
             parts += [value * (direction @ weight), one * (direction @ bias)[:, None]]
         parts.append(embedding * (evidence.state["embedded"] * direction).sum(1, keepdim=True))
-        return torch.cat(parts, 1), rows @ norm.bias.float()
+        return torch.cat(parts, 1), rows @ at_least_fp32(norm.bias)
 
     def slopes(self, evidence: Evidence) -> None:
         """None, because (B, K, V) numbers would be too many."""
@@ -180,7 +181,7 @@ class SelfAblatingTransformer(SelfInterpretable):
     def _writers(self) -> list[tuple[Tensor, Tensor]]:
         """Weight and bias of each write."""
         linears = [linear for block in self.network.blocks for linear in (block.out, block.down)]
-        return [(linear.weight.float(), linear.bias.float()) for linear in linears]
+        return [(at_least_fp32(linear.weight), at_least_fp32(linear.bias)) for linear in linears]
 
     def units(self) -> tuple[Unit, ...]:
         return self._units

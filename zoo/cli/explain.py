@@ -13,7 +13,7 @@ from tqdm import tqdm
 from zoo.audit.record import Recorder
 from zoo.audit.recorded_input import KEEPS
 from zoo.audit.signature import read_key
-from zoo.checkpoints.config_file import CERTIFICATE, content_hash, file_hash, read_config, recover
+from zoo.checkpoints.config_file import CERTIFICATE, STORAGE, content_hash, file_hash, read_config, recover
 from zoo.checkpoints.load import load
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
@@ -26,6 +26,7 @@ from zoo.core.curves import HasCurves
 from zoo.core.explanation import Explanation
 from zoo.core.module import SelfInterpretable
 from zoo.core.reference import REFERENCES
+from zoo.core.storage import Storage
 from zoo.domain.inputs import Literal, inputs_of, unique_stems
 from zoo.utils.atomic import write_text
 from zoo.utils.printable import printable
@@ -86,13 +87,15 @@ def explain(arguments: list[str]) -> int:
 
 
 def remark_of(checkpoint: Path, model: SelfInterpretable) -> Callable[[Explanation], Sequence[str]] | None:
-    """What the certificate of a checkpoint means for an explanation; None if it has none."""
-    plain = read_config(checkpoint).get(CERTIFICATE)
-    if plain is None:
-        return None
+    """What certificate and storage of a checkpoint mean for an explanation; None if nothing."""
+    config = read_config(checkpoint)
+    stored = Storage.from_dict(config[STORAGE]).sentence if STORAGE in config else ""
+    if CERTIFICATE not in config:
+        return (lambda told: (stored,) * len(told)) if stored else None
     from zoo.metrics.certificates import Certifier  # here, because few checkpoints need the metrics
 
-    return Certifier(model, Certificate.from_dict(plain)).sentences
+    certifier = Certifier(model, Certificate.from_dict(config[CERTIFICATE]))
+    return lambda told: [f"{said} {stored}".strip() for said in certifier.sentences(told)]
 
 
 def identity_of(options: argparse.Namespace) -> dict[str, str]:

@@ -60,6 +60,7 @@ COMMANDS = {
     "edit": Command("zoo.cli.edit", "edit", "change the curves of an additive model"),
     "score-concepts": Command("zoo.cli.score_concepts", "score_concepts", "score training images against phrases"),
     "export": Command("zoo.cli.export", "export_checkpoint", "export a checkpoint to ONNX or torch.export"),
+    "shrink": Command("zoo.cli.shrink", "shrink", "store a checkpoint in half precision or int8"),
     "share-backbone": Command(
         "zoo.cli.share_backbone", "share_backbone", "store the tuned backbone of a run for other models"
     ),

@@ -26,6 +26,7 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage, stage_at
 from zoo.utils.checks import check_at_least, check_choice
+from zoo.utils.functional import at_least_fp32
 
 CONCEPTS = ("project", "slots", "keys", "decoder", "head")
 RECIPE = Recipe(
@@ -158,7 +159,7 @@ class BotCL(SelfInterpretable):
         cells = features.flatten(2)  # (B, d, L)
         code = position_code(features.shape[1], height, width, cells.device)
         keys = self.keys((cells + code).mT)  # (B, L, d)
-        scores = (self.slots @ keys.mT).float() * self.slots.shape[1] ** -0.5  # (B, k, L)
+        scores = at_least_fp32(self.slots @ keys.mT) * self.slots.shape[1] ** -0.5  # (B, k, L)
         scores = rescaled(scores)
         attention = scores.sigmoid()
         if self.attention == "softmax":
@@ -168,7 +169,7 @@ class BotCL(SelfInterpretable):
         if not self.training:
             return Evidence(mass.tanh(), attention.unflatten(2, (height, width)), state)
         weight = attention / (cells.shape[1] if self.attention == "softmax" else attention.sum(2, keepdim=True))
-        state |= {"maps": maps, "attention": attention, "features": weight @ cells.float().mT}
+        state |= {"maps": maps, "attention": attention, "features": weight @ at_least_fp32(cells).mT}
         return Evidence(mass.tanh(), None, state)
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import score_space, task_loss
 from zoo.utils.checks import check_at_least, check_choice
+from zoo.utils.functional import at_least_fp32
 
 RECIPE = Recipe(
     stages=(
@@ -117,7 +118,7 @@ class C3M(SelfInterpretable):
             share = torch.distributions.Beta(self.mixup, self.mixup).sample().to(h)
             partner = torch.randperm(len(h), device=h.device)
             h, state = mix(h, share, partner), {"share": share.expand(len(h)), "partner": partner}
-        found = self.annotated.evidence(self.concepts(h).float())
+        found = self.annotated.evidence(at_least_fp32(self.concepts(h)))
         return Evidence(found.activation, state={**found.state, **state})
 
     def units(self) -> tuple[Unit, ...]:

@@ -25,6 +25,7 @@ from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import score_space, task_loss
 from zoo.utils.checks import check_choice
+from zoo.utils.functional import at_least_fp32
 
 BOTTLENECKS = ("sigmoid", "logit", "hard")
 RECIPE = Recipe(
@@ -123,7 +124,7 @@ class CBM(SelfInterpretable):
 
     def logits(self, x: Tensor) -> Tensor:
         """Concept logits (B, k)."""
-        return self.concepts(self.backbone(x)).float()
+        return at_least_fp32(self.concepts(self.backbone(x)))
 
     def readout(self, evidence: Evidence) -> Tensor:
         return super().readout(evidence) if self.additive else self.head(evidence.activation)

@@ -22,6 +22,7 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.utils.checks import check_choice
+from zoo.utils.functional import at_least_fp32
 
 RANGES = {"sigmoid": (0.0, 1.0), "logit": (-6.0, 6.0)}  # of activations
 CURVES = replace(  # the recipe of `CBM`, then `calibrate`
@@ -87,7 +88,7 @@ class CurveCBM(CBM):
         return self.head(evidence.activation)
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        return self.head.contributions(evidence.activation, target), self.head.bias.float()[target]
+        return self.head.contributions(evidence.activation, target), at_least_fp32(self.head.bias)[target]
 
     def slopes(self, evidence: Evidence) -> Tensor | None:
         """None: curves have no constant slope."""

@@ -23,6 +23,7 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import check_classification, task_loss
+from zoo.utils.functional import at_least_fp32
 
 RECIPE = Recipe(
     stages=(
@@ -131,7 +132,7 @@ class LabelFreeCBM(SelfInterpretable):
 
     def standardised(self, features: Tensor) -> Tensor:
         """Concept scores (B, M) of features (B, d), standardised on the training set; 0 if the concept is dropped."""
-        return (self.concepts(features).float() - self.mean) / self.std * self.alive
+        return (at_least_fp32(self.concepts(features)) - self.mean) / self.std * self.alive
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         return {"task": task_loss(scores, batch["target"], self.domain, batch.get("class_weights"))}

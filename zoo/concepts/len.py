@@ -30,6 +30,7 @@ from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import check_classification
 from zoo.utils.checks import check_above, check_at_least
+from zoo.utils.functional import at_least_fp32
 
 RECIPE = Recipe(
     stages=(
@@ -117,7 +118,7 @@ class LEN(SelfInterpretable):
         self.formula_metrics = nn.ModuleDict({split: MultilabelF1Score(classes) for split in ("val", "test")})
 
     def evidence(self, x: Tensor) -> Evidence:
-        return self.annotated.evidence(self.concepts(self.backbone(x)).float())
+        return self.annotated.evidence(at_least_fp32(self.concepts(self.backbone(x))))
 
     def readout(self, evidence: Evidence) -> Tensor:
         return self.head(evidence.activation)

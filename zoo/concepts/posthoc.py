@@ -27,6 +27,7 @@ from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import check_classification, task_loss
 from zoo.utils.checks import check_at_least
+from zoo.utils.functional import at_least_fp32
 
 RECIPE = Recipe(
     stages=(
@@ -145,26 +146,26 @@ class PostHocCBM(SelfInterpretable):
         if self.residual is None:
             return super().readout(evidence)
         margins, present = evidence.activation[:, :-1], evidence.activation[:, -1:]
-        concepts = F.linear(margins, self.head.weight.float(), self.head.bias.float())
+        concepts = F.linear(margins, at_least_fp32(self.head.weight), at_least_fp32(self.head.bias))
         return concepts + present * evidence.state["residual"]
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         if self.residual is None:
             return super().attribute(evidence, target)
-        concepts = evidence.activation[:, :-1] * self.head.weight.float()[target]
+        concepts = evidence.activation[:, :-1] * at_least_fp32(self.head.weight)[target]
         rest = evidence.activation[:, -1:] * evidence.state["residual"].gather(1, target[:, None])
-        return torch.cat([concepts, rest], 1), self.head.bias.float()[target]
+        return torch.cat([concepts, rest], 1), at_least_fp32(self.head.bias)[target]
 
     def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
-        concepts = evidence.activation[:, : self.head.weight.shape[1]] * self.head.weight.float().mean(0)
-        bias = self.head.bias.float().mean().expand(evidence.activation.shape[0])
+        concepts = evidence.activation[:, : self.head.weight.shape[1]] * at_least_fp32(self.head.weight).mean(0)
+        bias = at_least_fp32(self.head.bias).mean().expand(evidence.activation.shape[0])
         if self.residual is None:
             return concepts, bias
         rest = evidence.activation[:, -1:] * evidence.state["residual"].mean(1, keepdim=True)
         return torch.cat([concepts, rest], 1), bias
 
     def slopes(self, evidence: Evidence) -> Tensor | None:
-        concepts = self.head.weight.float().T[None]
+        concepts = at_least_fp32(self.head.weight).T[None]
         if self.residual is None:
             return concepts
         rest = evidence.state["residual"][:, None]

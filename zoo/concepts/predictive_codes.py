@@ -35,6 +35,7 @@ from zoo.training.recipe import Recipe, parse_recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import check_classification, task_loss
 from zoo.utils.checks import check_at_least, check_choice
+from zoo.utils.functional import at_least_fp32
 from zoo.utils.options import parse_options
 
 LEARN_FROM = ("behaviour", "reconstruction")
@@ -168,8 +169,8 @@ class PredictiveCodes(SelfInterpretable):
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """V (1 + Q, C, m) and b (1 + Q, C) of scores and answers, in fp32."""
-        weight = self.decoder.weight.float().unflatten(0, self.typical.shape)
-        bias = self.decoder.bias.float().view(self.typical.shape)
+        weight = at_least_fp32(self.decoder.weight).unflatten(0, self.typical.shape)
+        bias = at_least_fp32(self.decoder.bias).view(self.typical.shape)
         return self.unit[:, None, None] * weight, self.unit[:, None] * bias + self.typical
 
     def readout(self, evidence: Evidence) -> Tensor:

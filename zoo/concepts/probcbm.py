@@ -22,6 +22,7 @@ from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.utils.checks import check_at_least, check_between
+from zoo.utils.functional import at_least_fp32
 
 RECIPE = Recipe(
     stages=(
@@ -114,7 +115,7 @@ class ProbCBM(SelfInterpretable):
 
     def evidence(self, x: Tensor) -> Evidence:
         mean, log_variance = self.concepts(self.backbone(x))
-        mean, log_variance = mean.float(), log_variance.float()
+        mean, log_variance = at_least_fp32(mean), at_least_fp32(log_variance)
         return Evidence(self.concepts.presence(mean), state={"embedding": mean, "log_variance": log_variance})
 
     def readout(self, evidence: Evidence) -> Tensor:

@@ -25,6 +25,7 @@ from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import score_space, task_loss
 from zoo.utils.checks import check_above, check_at_least
+from zoo.utils.functional import at_least_fp32
 
 RECIPE = Recipe(
     stages=(
@@ -123,7 +124,7 @@ class RRL(SelfInterpretable):
     def literals(self, x: Tensor) -> Tensor:
         """Truth of the literals (B, L) in {0, 1}, in the order of `literal_names`."""
         places = torch.where(self.indicators, 0.5, self.places)  # (F, T)
-        above = (x[..., None] > places).flatten(1).float()
+        above = (x[..., None] > places).flatten(1).to(x.dtype)
         return torch.cat([above, 1 - above], 1) if self.negations else above
 
     def literal_names(self) -> list[str]:
@@ -156,11 +157,11 @@ class RRL(SelfInterpretable):
         return contributions / self.log_temperature.exp(), bias / self.log_temperature.exp()
 
     def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
-        weight, bias, scale = self.head.weight.float(), self.head.bias.float(), self.log_temperature.exp()
+        weight, bias, scale = at_least_fp32(self.head.weight), at_least_fp32(self.head.bias), self.log_temperature.exp()
         return evidence.activation * weight.mean(0) / scale, (bias.mean() / scale).expand(evidence.activation.shape[0])
 
     def slopes(self, evidence: Evidence) -> Tensor:
-        return self.head.weight.float().T[None] / self.log_temperature.exp()
+        return at_least_fp32(self.head.weight).T[None] / self.log_temperature.exp()
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         return {

@@ -44,6 +44,7 @@ from zoo.training.recipe import Recipe, parse_recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import check_classification, score_space, task_loss
 from zoo.utils.checks import check_at_least, check_between, check_choice
+from zoo.utils.functional import at_least_fp32
 from zoo.utils.options import parse_options
 
 HEADS = ("replacing", "explaining", "sparse")
@@ -151,10 +152,9 @@ class SparseCode(SelfInterpretable):
         start_from(self.code)
         width = atoms if head == "sparse" else self.backbone.channels
         self.head = in_target_units(nn.Linear(width, len(self.domain.classes)), self.domain)
-        self.names = AtomNames(atoms)
+        self.names, self._units = AtomNames(atoms), UnitCache()
         self.code_metrics = CodeMetrics(atoms, head == "replacing" and self.domain.task == "classification")
         self.space = score_space(self.domain)
-        self._units = UnitCache()
 
     @classmethod
     def offline_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class SparseCode(SelfInterpretable):
 
     def linear(self) -> tuple[Tensor, Tensor]:
         """Weights (C, m) of the atoms and biases (C,), in fp32."""
-        weight, bias = self.head.weight.float(), self.head.bias.float()
+        weight, bias = at_least_fp32(self.head.weight), at_least_fp32(self.head.bias)
         if self.head_kind == "sparse":
             return weight, bias
         return weight @ self.code.atoms.T, weight @ self.code.bias + bias

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.utils.errors import did_you_mean
+from zoo.utils.functional import at_least_fp32
 
 
 @dataclass
@@ -29,13 +30,9 @@ class Evidence:
     state: dict[str, Tensor] = field(default_factory=dict)
 
     def float(self) -> "Evidence":
-        """The same evidence with every floating-point tensor in fp32."""
-        support = None if self.support is None else _fp32(self.support)
-        return Evidence(_fp32(self.activation), support, {k: _fp32(v) for k, v in self.state.items()})
-
-
-def _fp32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
+        """The same evidence with every tensor of half precision in fp32."""
+        support = None if self.support is None else at_least_fp32(self.support)
+        return Evidence(at_least_fp32(self.activation), support, {k: at_least_fp32(v) for k, v in self.state.items()})
 
 
 torch.export.register_dataclass(Evidence, serialized_type_name="zoo.Evidence")

@@ -21,6 +21,7 @@ from zoo.training.batch import Batch, as_batch
 from zoo.training.modes import evaluating
 from zoo.training.staged_module import StagedModule
 from zoo.utils.errors import ContractError
+from zoo.utils.functional import at_least_fp32
 
 
 class SelfInterpretable(StagedModule):
@@ -87,7 +88,7 @@ class SelfInterpretable(StagedModule):
                 f"{type(self).__name__} must define {method}(), or have a linear layer `self.head` from its units to "
                 "the classes, which the default uses."
             )
-        return weight.float(), bias.float() if isinstance(bias, Tensor) else None
+        return at_least_fp32(weight), at_least_fp32(bias) if isinstance(bias, Tensor) else None
 
     def units(self) -> tuple[Unit, ...]:
         """The K entries of the vocabulary, in the order of the activations."""

@@ -32,6 +32,7 @@ from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import check_classification, score_space, task_loss
 from zoo.utils.checks import check_above, check_at_least
+from zoo.utils.functional import at_least_fp32
 from zoo.utils.signatures import refuse_unknown
 
 RECIPE = Recipe(
@@ -148,7 +149,7 @@ class GraphConcepts(SelfInterpretable):
 
     def memberships(self, batch: GraphBatch) -> Tensor:
         """Probabilities (N, D) of the concepts of the nodes."""
-        return (self.concepts(self.backbone.nodes(batch)).float() / self.temperature).softmax(1)
+        return (at_least_fp32(self.concepts(self.backbone.nodes(batch))) / self.temperature).softmax(1)
 
     def evidence(self, x: Tensor) -> Evidence:
         batch = GraphBatch.of(x, self.graphs)
@@ -262,7 +263,7 @@ class GraphConcepts(SelfInterpretable):
 
         0 where no node has the concept.
         """
-        values, nodes = [self.concepts.weight[:, :0].T.float()], [self.stored.index[:, :0].T]
+        values, nodes = [at_least_fp32(self.concepts.weight[:, :0].T)], [self.stored.index[:, :0].T]
         for batch in projection_set:
             graphs = GraphBatch.of(batch["input"], self.graphs)
             soft = self.memberships(graphs)

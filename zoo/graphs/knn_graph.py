@@ -23,7 +23,7 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.utils.checks import check_above, check_at_least, check_between
-from zoo.utils.functional import tied
+from zoo.utils.functional import at_least_fp32, tied
 
 RECIPE = Recipe(
     stages=(
@@ -151,7 +151,7 @@ class KNNGraph(SelfInterpretable):
         return self._cases(GraphBatch.of(x, self.graphs))
 
     def _cases(self, batch: GraphBatch) -> Cases:
-        states = self.project(self.backbone.nodes(batch)).float()
+        states = at_least_fp32(self.project(self.backbone.nodes(batch)))
         return cases_of(states, batch, self.hops, self.most)
 
     def evidence(self, x: Tensor) -> Evidence:

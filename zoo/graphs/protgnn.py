@@ -25,6 +25,7 @@ from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 from zoo.utils.checks import check_at_least
+from zoo.utils.functional import at_least_fp32
 
 RECIPE = Recipe(
     stages=(
@@ -138,7 +139,7 @@ class ProtGNN(SelfInterpretable):
 
     def _states(self, batch: GraphBatch) -> Tensor:
         """States (B, n, D), at least 0, and 0 for absent nodes, which therefore do not count in a maximum."""
-        return batch.per_node(self.backbone.nodes(batch)).float()
+        return at_least_fp32(batch.per_node(self.backbone.nodes(batch)))
 
     def evidence(self, x: Tensor) -> Evidence:
         batch = GraphBatch.of(x, self.graphs)

@@ -43,5 +43,6 @@ if TYPE_CHECKING:
     from zoo.metrics.selection.graphs import graph_selection_report as graph_selection_report
     from zoo.metrics.selection.report import SelectionReport as SelectionReport
     from zoo.metrics.selection.report import selection_report as selection_report
+    from zoo.metrics.stored_weights import storage_effect as storage_effect
 
 __getattr__, __dir__ = lazy_names(__name__, lambda: type_checking_imports(__file__))

@@ -27,7 +27,7 @@ from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 from zoo.utils.checks import check_above, check_choice
-from zoo.utils.functional import tied
+from zoo.utils.functional import at_least_fp32, tied
 
 RECIPE = Recipe(
     stages=(
@@ -156,9 +156,9 @@ class Correspondence(SelfInterpretable):
     # Matching
 
     def evidence(self, x: Tensor) -> Evidence:
-        maps = self.backbone(x).float()
+        maps = at_least_fp32(self.backbone(x))
         with torch.autocast(x.device.type, enabled=False):
-            cosines = F.normalize(maps.mean((2, 3)), dim=1) @ F.normalize(self.pooled.float(), dim=1).T  # (B, E)
+            cosines = F.normalize(maps.mean((2, 3)), dim=1) @ F.normalize(at_least_fp32(self.pooled), dim=1).T  # (B, E)
             cosine, slot = cosines.masked_fill(~self.bank.filled, -torch.inf).topk(self.candidates, 1)
             found = self.matcher.match_bank(self.bank(maps), self.bank.patches, slot)
             rank = tied(found.value).sort(dim=1, descending=True, stable=True).indices[:, : self.neighbours]  # (B, K)

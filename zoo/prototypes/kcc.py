@@ -27,6 +27,7 @@ from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 from zoo.utils.checks import check_at_least, check_choice
+from zoo.utils.functional import at_least_fp32
 from zoo.utils.options import parse_options
 
 RECIPE = Recipe(
@@ -158,13 +159,13 @@ class KeypointCounting(SelfInterpretable):
         """(B, n) bool, which patches count; None for all."""
         if self.points.foreground == "none":
             return None
-        return foreground(maps.float().flatten(2).mT, self.axis, self.middle, self.points.margin)
+        return foreground(at_least_fp32(maps).flatten(2).mT, self.axis, self.middle, self.points.margin)
 
     def evidence(self, x: Tensor) -> Evidence:
-        maps = self.backbone(x).float()
+        maps = at_least_fp32(self.backbone(x))
         queries, exemplars = self.vectors(maps), self.bank.patches.flatten(0, 1)  # (B, n, d), (E n, d)
         number, mutual = self._pairs(maps, queries, exemplars)
-        partners = exemplars[number].float()  # (B, n, d)
+        partners = at_least_fp32(exemplars[number])  # (B, n, d)
         similarity = (1 + F.cosine_similarity(queries, partners, dim=2)) / 2
         if self.clustered:
             both = torch.cat([F.normalize(queries, dim=2), F.normalize(partners, dim=2)], 2)

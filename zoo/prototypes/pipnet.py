@@ -33,6 +33,7 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage, stage_at
 from zoo.utils.checks import check_at_least
+from zoo.utils.functional import at_least_fp32
 from zoo.utils.options import parse_options
 
 MEASURE = Stage("measure", epochs=1, train=())
@@ -206,7 +207,7 @@ class PIPNet(SelfInterpretable):
     def presence(self, x: Tensor) -> Tensor:
         """Probability that a cell shows each part, (B, D, h, w); sums to 1 over the prototypes."""
         maps = self.backbone(x)
-        return self.addon(maps if self.components is None else self.components(maps)).float().softmax(1)
+        return at_least_fp32(self.addon(maps if self.components is None else self.components(maps))).softmax(1)
 
     def evidence(self, x: Tensor) -> Evidence:
         z, alive = self.presence(x), self.patches.alive

@@ -31,7 +31,7 @@ from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
-from zoo.utils.functional import squared_distances
+from zoo.utils.functional import at_least_fp32, squared_distances
 
 RECIPE = Recipe(
     stages=(
@@ -154,7 +154,7 @@ class ProbPSENN(SelfInterpretable):
     # The computation
 
     def evidence(self, x: Tensor) -> Evidence:
-        z = self.encoder(x).float()
+        z = at_least_fp32(self.encoder(x))
         noise = torch.randn_like(self.noise) if self.training else self.noise
         points = self.prototypes.at(noise)  # (S, P, D)
         # The images are the cells of one map: a single matrix product for all of them.

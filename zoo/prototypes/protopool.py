@@ -26,6 +26,7 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
+from zoo.utils.functional import at_least_fp32
 
 NAMED = 2  # classes that the name of a prototype lists
 RECIPE = Recipe(
@@ -172,7 +173,7 @@ class ProtoPool(SelfInterpretable):
 
     def weights(self) -> Tensor:
         """Weights E (C, M) of prototypes for classes, through all slots that they are assigned to."""
-        return self.head.weight.float() @ self.slots.sample().flatten(0, 1)
+        return at_least_fp32(self.head.weight) @ self.slots.sample().flatten(0, 1)
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         contributions = evidence.activation * self.weights()[target]

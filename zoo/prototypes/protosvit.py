@@ -30,6 +30,7 @@ from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.utils.checks import check_above, check_at_least, check_choice
+from zoo.utils.functional import at_least_fp32
 from zoo.utils.options import parse_options
 
 HEAD = ("project", "prototypes", "smooth", "head")
@@ -183,15 +184,15 @@ class ProtoSViT(SelfInterpretable):
         """Assignment of each patch to the prototypes, (B, K, h, w); sums to 1 over them."""
         maps = self.backbone(x)
         maps = maps if self.components is None else self.components(maps)
-        tokens = F.normalize(self.project(maps).float(), dim=1)
-        vectors = F.normalize(self.prototypes.float(), dim=1)
+        tokens = F.normalize(at_least_fp32(self.project(maps)), dim=1)
+        vectors = F.normalize(at_least_fp32(self.prototypes), dim=1)
         with torch.autocast(x.device.type, enabled=False):
             return (F.conv2d(tokens, vectors[:, :, None, None]) / self.temperature).softmax(1)
 
     def smoothed(self, assignment: Tensor) -> Tensor:
         """An assignment (B, K, h, w) smoothed by each prototype's kernel, in [0, 1]."""
         side = self.smooth.shape[1]
-        kernels = self.smooth.float().flatten(1).softmax(1).view(-1, 1, side, side)
+        kernels = at_least_fp32(self.smooth).flatten(1).softmax(1).view(-1, 1, side, side)
         with torch.autocast(assignment.device.type, enabled=False):
             padded = F.pad(assignment, (side // 2,) * 4, mode="replicate")
             return F.conv2d(padded, kernels, groups=kernels.shape[0])

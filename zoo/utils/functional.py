@@ -8,6 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def at_least_fp32(tensor: Tensor) -> Tensor:
+    """A tensor of half precision in fp32; others, such as those of fp64 and of integers, as they are."""
+    return tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor
+
+
 def squared_distances(z: Tensor, prototypes: Tensor) -> Tensor:
     """Squared Euclidean distance of every cell to every prototype, in fp32.
 
@@ -24,8 +29,8 @@ def squared_distances(z: Tensor, prototypes: Tensor) -> Tensor:
         (B, P, H, W), >= 0.
     """
     with torch.autocast(z.device.type, enabled=False):
-        centre = prototypes.detach().float().mean(0)
-        cells, vectors = z.float().flatten(2) - centre[:, None], prototypes.float() - centre  # (B, D, HW), (P, D)
+        centre = at_least_fp32(prototypes.detach()).mean(0)
+        cells, vectors = at_least_fp32(z).flatten(2) - centre[:, None], at_least_fp32(prototypes) - centre
         learns = torch.is_grad_enabled() and (cells.requires_grad or vectors.requires_grad)
         distances = _SquaredDistances.apply(cells, vectors) if learns else _product(*_sides(cells, vectors))
     return distances.unflatten(2, z.shape[2:])
@@ -74,7 +79,7 @@ def distances_at(z: Tensor, prototypes: Tensor, cell: Tensor) -> Tensor:
     Returns:
         (B, P) fp32.
     """
-    cells, vectors = z.float().flatten(2).mT, prototypes.float()  # (B, HW, D), (P, D)
+    cells, vectors = at_least_fp32(z).flatten(2).mT, at_least_fp32(prototypes)  # (B, HW, D), (P, D)
     parts = []
     for chosen, chunk in zip(cell.split(256, 1), vectors.split(256), strict=True):  # bounds the (B, P, D) temporary
         parts.append((cells.gather(1, chosen[..., None].expand(-1, -1, cells.shape[2])) - chunk).square().sum(2))
@@ -101,7 +106,7 @@ def sparsemax(scores: Tensor, dim: int = -1) -> Tensor:
     max(0, z - τ) with τ = (Σ_{r <= k} z_(r) - 1) / k and k the largest number with 1 + k z_(k) > Σ_{r <= k} z_(r)
     (Martins, Astudillo, ICML 2016, algorithm 1).
     """
-    z = scores.float().movedim(dim, -1)
+    z = at_least_fp32(scores).movedim(dim, -1)
     z = z - z.detach().amax(-1, keepdim=True)  # the result is the same; 1 + z > z fails for scores above 2^24
     ordered = z.sort(-1, descending=True).values
     total = ordered.cumsum(-1)
@@ -113,7 +118,7 @@ def sparsemax(scores: Tensor, dim: int = -1) -> Tensor:
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Resizes maps (..., h, w) on a feature grid to the pixels of an input (..., H, W), bicubic."""
-    flat = maps.float().reshape(-1, 1, *maps.shape[-2:])
+    flat = at_least_fp32(maps).reshape(-1, 1, *maps.shape[-2:])
     return F.interpolate(flat, size, mode="bicubic", align_corners=False).reshape(*maps.shape[:-2], *size)
 
 

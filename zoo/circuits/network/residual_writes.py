@@ -14,6 +14,7 @@ from zoo.circuits.network.trace import Ablation, epsilon
 from zoo.circuits.network.transformer import ATTENTION, SparseNetwork
 from zoo.circuits.network.unit_names import write_units
 from zoo.core.evidence import Evidence, Unit
+from zoo.utils.functional import at_least_fp32
 
 
 class ResidualWrites:
@@ -68,10 +69,10 @@ class ResidualWrites:
             sites = self.network.layout.sizes
             seen = [torch.cat([trace.values[i, s][rows, read] for s in sites], 1) for i in range(len(writes))]
             values.append(torch.cat(seen, 1)[:, self._inner_nodes(self.circuit).to(x.device)])
-        last = residual[rows, read].float()
+        last = at_least_fp32(residual[rows, read])
         state = {
             "residual": residual,
-            "embedded": self.network.embed(x)[rows, read].float(),
+            "embedded": at_least_fp32(self.network.embed(x)[rows, read]),
             "token": x[rows, read],
             "gate": torch.stack([torch.stack([write.gate for write in layer], 1) for layer in writes], 1),
             "constant": torch.stack([torch.stack([write.constant for write in layer], 1) for layer in writes], 1),
@@ -87,24 +88,30 @@ class ResidualWrites:
         for k, (value, bias) in enumerate(zip(writes[::2], writes[1::2], strict=True)):
             weight, constant, gate = self._writer(evidence, k)
             h = h + gate * F.linear(value, weight) + bias * constant
-        scores = F.linear(h * state["scale"][:, None] * net.norm.weight.float(), net.unembedding.weight.float())
-        return scores if net.bigram is None else scores + bigram * net.bigram.float()[state["token"]]
+        scores = F.linear(
+            h * state["scale"][:, None] * at_least_fp32(net.norm.weight), at_least_fp32(net.unembedding.weight)
+        )
+        return scores if net.bigram is None else scores + bigram * at_least_fp32(net.bigram)[state["token"]]
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         """Contributions (B, K) to the score of `target` (B,), and bias (B,), which is 0."""
         bigram = self.network.bigram
-        rows = self.network.unembedding.weight.float()[target]
-        return self._along(evidence, rows, None if bigram is None else bigram.float()[evidence.state["token"], target])
+        rows = at_least_fp32(self.network.unembedding.weight)[target]
+        return self._along(
+            evidence, rows, None if bigram is None else at_least_fp32(bigram)[evidence.state["token"], target]
+        )
 
     def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
         """The mean of `attribute` over the vocabulary."""
         bigram = self.network.bigram
-        rows = self.network.unembedding.weight.float().mean(0, keepdim=True)
-        return self._along(evidence, rows, None if bigram is None else bigram.float()[evidence.state["token"]].mean(1))
+        rows = at_least_fp32(self.network.unembedding.weight).mean(0, keepdim=True)
+        return self._along(
+            evidence, rows, None if bigram is None else at_least_fp32(bigram)[evidence.state["token"]].mean(1)
+        )
 
     def _along(self, evidence: Evidence, rows: Tensor, pair: Tensor | None) -> tuple[Tensor, Tensor]:
         """Contributions to a score whose unembedding is `rows` (B or 1, d), with `pair` (B,) of the bigram table."""
-        direction = rows * self.network.norm.weight.float() * evidence.state["scale"][:, None]
+        direction = rows * at_least_fp32(self.network.norm.weight) * evidence.state["scale"][:, None]
         writes, embedding, bigram, inner = self._split(evidence.activation)
         parts = []
         for k, (value, bias) in enumerate(zip(writes[::2], writes[1::2], strict=True)):
@@ -168,4 +175,4 @@ class ResidualWrites:
         rewired = {} if self._ablation is None else self._ablation.rewired
         weight, bias = rewired.get((layer, name), (linear.weight, linear.bias))
         gate = evidence.state["gate"][:, layer, kind]
-        return weight.float(), gate * bias.float() + evidence.state["constant"][:, layer, kind], gate
+        return at_least_fp32(weight), gate * at_least_fp32(bias) + evidence.state["constant"][:, layer, kind], gate

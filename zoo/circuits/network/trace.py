@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from zoo.circuits.kernels.topk import abs_topk
 from zoo.circuits.network.layout import Layout
+from zoo.utils.functional import at_least_fp32
 
 GATHERED = "gathered"  # what attention gathers, before its output matrix; its channels are no nodes
 Changes = Mapping[tuple[int, str], Callable[[Tensor], Tensor]]
@@ -91,7 +92,7 @@ class Trace:
         if self._given_scales is not None:
             return x * next(self._given_scales) * norm.weight
         if self.record:
-            self.scales.append((x.float().square().mean(-1, keepdim=True) + epsilon(norm)).rsqrt())
+            self.scales.append((at_least_fp32(x).square().mean(-1, keepdim=True) + epsilon(norm)).rsqrt())
         return norm(x)
 
     def at(self, layer: int, site: str, x: Tensor, channels: Tensor | None = None) -> Tensor:

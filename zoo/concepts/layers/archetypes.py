@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.utils.functional import at_least_fp32
+
 ROWS_EACH = 32  # vectors for each archetype that k-means reads
 ROUNDS = 10  # of k-means
 SOME = 8192  # vectors that are compared with the centres at a time
@@ -45,7 +47,7 @@ class Archetypes(nn.Module):
     @property
     def mixture(self) -> Tensor:
         """W (m, c)."""
-        squares = self.weight.float().square()
+        squares = at_least_fp32(self.weight).square()
         return squares / squares.sum(1, keepdim=True).clamp_min(1e-12)
 
     def forward(self, free: Tensor) -> Tensor:

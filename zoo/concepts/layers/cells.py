@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from zoo.concepts.layers.sparse_codes import Coded, Dictionary
 from zoo.domain.text import PAD
 from zoo.networks.base import Features, StateEncoder
+from zoo.utils.functional import at_least_fp32
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ def cells_of(encoder: nn.Module, x: Tensor) -> Cells:
             states = x.as_subclass(Tensor).float()
             there = states.any(2).to(states)
             return Cells(states, there / there.sum(1, keepdim=True).clamp_min(1), states.shape[1:2])
-        states = encoder.states(x).float()
+        states = at_least_fp32(encoder.states(x))
         if x.is_floating_point():
             return Cells(states, None, states.shape[1:2])
         here = (x != PAD).to(states)
         return Cells(states, here / here.sum(1, keepdim=True).clamp_min(1), states.shape[1:2])
-    features = encoder(x).float()
+    features = at_least_fp32(encoder(x))
     if features.ndim == 4:
         return Cells(features.flatten(2).mT, None, features.shape[2:])
     return Cells(features[:, None], None, None)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from zoo.concepts.layers.chosen_atoms import Chosen, with_gradient
 from zoo.concepts.layers.non_negative import non_negative_codes
 from zoo.concepts.layers.sparse_codes import CodeOptions, Dictionary
+from zoo.utils.functional import at_least_fp32
 
 MOMENTUM = 0.99  # of the running threshold of BatchTopK
 FIRST_THRESHOLD = 0.1  # of JumpReLU; from the published 0.001, short trainings do not reach sparse codes
@@ -37,7 +38,7 @@ class TopK(Dictionary):
     def choose(self, x: Tensor) -> Chosen:
         weight, bias, count = self.encoder.weight, self.encoder.bias, self.options.active
         with torch.no_grad():
-            best = self.encoder(x).float().topk(count, 1, sorted=False)
+            best = at_least_fp32(self.encoder(x)).topk(count, 1, sorted=False)
             rows = torch.arange(len(x), device=x.device).repeat_interleave(count)
             chosen = Chosen(rows, best.indices.flatten(), best.values.relu().flatten())
         return with_gradient(chosen, x, weight, bias)
@@ -61,7 +62,7 @@ class BatchTopK(Dictionary):
 
     def choose(self, x: Tensor) -> Chosen:
         with torch.no_grad():
-            z = self.encoder(x).float().relu()
+            z = at_least_fp32(self.encoder(x)).relu()
             bound = z.flatten().topk(len(z) * self.options.active, sorted=False).values.min()
             self.threshold.copy_(torch.where(self.threshold < 0, bound, self.threshold.lerp(bound, 1 - MOMENTUM)))
             rows, columns = ((z >= bound) & (z > 0)).nonzero(as_tuple=True)
@@ -86,7 +87,7 @@ class JumpReLU(Dictionary):
         self.log_threshold = nn.Parameter(torch.full((options.atoms,), FIRST_THRESHOLD).log())
 
     def select(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        threshold, width = self.log_threshold.float().exp(), self.options.bandwidth
+        threshold, width = at_least_fp32(self.log_threshold).exp(), self.options.bandwidth
         above = (scores > threshold).to(scores)
         near = ((scores - threshold).abs() < width / 2).to(scores)
         step = -near / width * (threshold - threshold.detach())  # 0, with the gradient of the step

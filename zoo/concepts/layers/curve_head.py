@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from zoo.core.curves import Axis, Curve
 from zoo.utils.checks import check_at_least
+from zoo.utils.functional import at_least_fp32
 
 
 class CurveHead(nn.Module):
@@ -53,11 +54,11 @@ class CurveHead(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Scores (B, C) of activations (B, K)."""
-        return self.lengths(values).flatten(1) @ self.slopes.float().flatten(0, 1) + self.bias.float()
+        return self.lengths(values).flatten(1) @ at_least_fp32(self.slopes).flatten(0, 1) + at_least_fp32(self.bias)
 
     def contributions(self, values: Tensor, target: Tensor) -> Tensor:
         """Contributions (B, K) to the score of the class `target` (B,)."""
-        slopes = self.slopes.float()[:, :, target].permute(2, 0, 1)
+        slopes = at_least_fp32(self.slopes)[:, :, target].permute(2, 0, 1)
         return (self.lengths(values) * slopes).sum(2)
 
     def measure(self, values: Tensor) -> None:

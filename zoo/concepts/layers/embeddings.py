@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from zoo.concepts.layers.losses import probabilities
 from zoo.core.evidence import Evidence
+from zoo.utils.functional import at_least_fp32
 
 
 class ConceptEmbedding(nn.Module):
@@ -47,7 +48,7 @@ class ConceptEmbedding(nn.Module):
             exclusive: columns of each exclusive group, whose concepts share a softmax.
         """
         positive, negative, logit = self(h)
-        logit = logit.float()
+        logit = at_least_fp32(logit)
         state = {"positive": positive, "negative": negative, "logit": logit}
         return Evidence(probabilities(logit, exclusive), state=state)
 
@@ -67,20 +68,20 @@ class EmbeddingHead(nn.Linear):
 
     def blocks(self) -> Tensor:
         """The weights by concept, (C, k, m)."""
-        return self.weight.float().unflatten(1, (self.concepts, -1))
+        return at_least_fp32(self.weight).unflatten(1, (self.concepts, -1))
 
     def scores(self, evidence: Evidence) -> Tensor:
         """Scores (B, C)."""
-        return F.linear(mixed_embeddings(evidence).flatten(1), self.weight.float(), self.bias.float())
+        return F.linear(mixed_embeddings(evidence).flatten(1), at_least_fp32(self.weight), at_least_fp32(self.bias))
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         """Contributions (B, k) and bias (B,) of the target's score, see `SelfInterpretable.attribute`."""
-        return (mixed_embeddings(evidence) * self.blocks()[target]).sum(2), self.bias.float()[target]
+        return (mixed_embeddings(evidence) * self.blocks()[target]).sum(2), at_least_fp32(self.bias)[target]
 
     def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
         """The mean of `attribute` over all classes."""
         contributions = (mixed_embeddings(evidence) * self.blocks().mean(0)).sum(2)
-        return contributions, self.bias.float().mean().expand(evidence.activation.shape[0])
+        return contributions, at_least_fp32(self.bias).mean().expand(evidence.activation.shape[0])
 
     def slopes(self, evidence: Evidence) -> Tensor:
         """Slopes (B, k, C) of the scores in the probabilities: (c⁺_i - c⁻_i) · W_yi."""

@@ -12,22 +12,21 @@ from torch import Tensor
 SMALLEST = 1e-6  # lower bound of the probabilities that are normalised
 
 
-def exclusive_pairs(exclusive: Sequence[Sequence[int]], count: int, device: torch.device) -> Tensor | None:
+def exclusive_pairs(exclusive: Sequence[Sequence[int]], like: Tensor) -> Tensor | None:
     """Pairs of different concepts that exclude each other.
 
     Args:
         exclusive: columns of each exclusive group.
-        count: k, the number of concepts.
-        device: of the result.
+        like: (B, k, ...) of k concepts, whose type and device the result has.
 
     Returns:
         (k, k) in {0, 1}, or None if there is no exclusive group.
     """
     if not exclusive:
         return None
-    pairs = torch.zeros(count, count, device=device)
+    pairs = like.new_zeros(like.shape[1], like.shape[1])
     for columns in exclusive:
-        members = torch.tensor(columns, device=device)
+        members = torch.tensor(columns, device=like.device)
         pairs[members[:, None], members] = 1.0
     return pairs.fill_diagonal_(0)
 
@@ -39,8 +38,8 @@ def complete_labels(labels: Tensor, exclusive: Sequence[Sequence[int]]) -> Tenso
         (B, k) bool: the label is known, and so are the labels of all concepts of its exclusive group.
     """
     known = labels.isfinite()
-    pairs = exclusive_pairs(exclusive, labels.shape[1], labels.device)
-    return known if pairs is None else known & ((~known).float() @ pairs == 0)
+    pairs = exclusive_pairs(exclusive, labels)
+    return known if pairs is None else known & ((~known).to(pairs) @ pairs == 0)
 
 
 def set_each(probability: Tensor, exclusive: Sequence[Sequence[int]], value: float) -> tuple[Tensor, Tensor]:
@@ -55,8 +54,8 @@ def set_each(probability: Tensor, exclusive: Sequence[Sequence[int]], value: flo
         (k, k) bool, row j: the concepts that are set when concept j is set; and (B, k, k), row j: their values.
     """
     count = probability.shape[1]
-    own = torch.eye(count, device=probability.device)
-    pairs = exclusive_pairs(exclusive, count, probability.device)
+    own = torch.eye(count, dtype=probability.dtype, device=probability.device)
+    pairs = exclusive_pairs(exclusive, probability)
     if pairs is None:
         return own.bool(), (value * own).expand(probability.shape[0], -1, -1)
     weight = probability.clamp_min(SMALLEST)
@@ -78,7 +77,7 @@ def score_changes(probability: Tensor, exclusive: Sequence[Sequence[int]], down:
     Returns:
         (B, 2, k, C) for absent and present.
     """
-    pairs = exclusive_pairs(exclusive, down.shape[1], down.device)
+    pairs = exclusive_pairs(exclusive, down)
     if pairs is None:
         return torch.stack([down, up], 1)
     weight = probability.clamp_min(SMALLEST)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.utils.functional import at_least_fp32
+
 EPSILON = 1e-6  # added to squared distances to anchors, as in the published code
 
 
@@ -43,7 +45,7 @@ class ProbabilisticConcepts(nn.Module):
 
     def anchors(self) -> Tensor:
         """Anchors (2, k, d) of unit length: absent, present."""
-        return F.normalize(self.anchor.float(), dim=2)
+        return F.normalize(at_least_fp32(self.anchor), dim=2)
 
     def presence(self, z: Tensor) -> Tensor:
         """Probability (..., k) of embeddings (..., k, d), from their distances to both anchors."""

@@ -39,9 +39,9 @@ class RuleLayer(nn.Module):
     @torch.no_grad()
     def holds(self, literals: Tensor) -> Tensor:
         """Truth of the rules (B, 2n) in {0, 1}; a literal is in a rule if its weight exceeds 0.5."""
-        broken = (1 - literals) @ (self.conjunctions > 0.5).float().T
-        found = literals @ (self.disjunctions > 0.5).float().T
-        return torch.cat([broken == 0, found > 0], 1).float()
+        broken = (1 - literals) @ (self.conjunctions > 0.5).to(literals).T
+        found = literals @ (self.disjunctions > 0.5).to(literals).T
+        return torch.cat([broken == 0, found > 0], 1).to(literals.dtype)
 
     @torch.no_grad()
     def drop_implied(self, thresholds: int, negations: bool) -> None:

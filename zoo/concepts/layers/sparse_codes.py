@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from zoo.concepts.layers.archetypes import ROWS_EACH, Archetypes
 from zoo.concepts.layers.chosen_atoms import Chosen
 from zoo.utils.checks import check_above, check_at_least, check_between, check_choice
+from zoo.utils.functional import at_least_fp32
 
 KINDS = ("vanilla", "topk", "batch_topk", "jumprelu", "mp", "snmf")
 COUNTED = ("topk", "batch_topk", "mp")  # kinds with a number of active atoms
@@ -129,13 +130,13 @@ class Dictionary(nn.Module):
     def atoms(self) -> Tensor:
         """D (m, d): rows of unit length; atoms of archetypes have the length of the mixture, about 1 or less."""
         if self.archetypes is not None:
-            return self.archetypes(self.weight.float())
-        return F.normalize(self.weight.float(), dim=1)
+            return self.archetypes(at_least_fp32(self.weight))
+        return F.normalize(at_least_fp32(self.weight), dim=1)
 
     @property
     def bias(self) -> Tensor:
         """The vector b (d), what a code of zeros stands for."""
-        return self.mean + self.scale * self.offset.float()
+        return self.mean + self.scale * at_least_fp32(self.offset)
 
     @torch.no_grad()
     def centre(self, mean: Tensor, scale: Tensor) -> None:
@@ -152,12 +153,12 @@ class Dictionary(nn.Module):
     def start(self, features: Tensor) -> None:
         """Finds the archetypes among centred training features (N, d) in random order, and starts from them."""
         if self.archetypes is not None:
-            self.archetypes.place((features.float() - self.mean) / self.scale)
+            self.archetypes.place((at_least_fp32(features) - self.mean) / self.scale)
             self.encoder.weight.copy_(self.atoms)
 
     def forward(self, features: Tensor) -> Coded:
         """Codes feature vectors (N, d); in training also notes which atoms are used."""
-        atoms, x = self.atoms, (features.float() - self.mean) / self.scale - self.offset
+        atoms, x = self.atoms, (at_least_fp32(features) - self.mean) / self.scale - self.offset
         chosen = self.choose(x) if self.training else None
         if chosen is None:
             z, penalty, scores = self.encode(x, atoms)
@@ -188,7 +189,7 @@ class Dictionary(nn.Module):
 
     def encode(self, x: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Codes (N, m) of centred vectors (N, d), their penalty (N,), and the scores (N, m) that choose the atoms."""
-        scores = self.encoder(x).float()
+        scores = at_least_fp32(self.encoder(x))
         z, penalty = self.select(scores)
         return z, penalty, scores
 
@@ -202,7 +203,7 @@ class Dictionary(nn.Module):
         if not len(dead):
             return left.new_zeros(())
         if scores is None:
-            own = F.linear(x, self.encoder.weight[dead], self.encoder.bias[dead]).float()
+            own = at_least_fp32(F.linear(x, self.encoder.weight[dead], self.encoder.bias[dead]))
         else:
             own = scores[:, dead]
         best = own.topk(min(max(left.shape[1] // 2, 1), len(dead)), 1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.utils.checks import check_above
+from zoo.utils.functional import at_least_fp32
 
 
 class TopicEncoder(nn.Module):
@@ -41,7 +42,7 @@ class TopicEncoder(nn.Module):
 
     def forward(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         h = self.hidden(counts)
-        return self.mean(h).float(), self.log_variance(h).float()
+        return at_least_fp32(self.mean(h)), at_least_fp32(self.log_variance(h))
 
     def divergence(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         """KL divergence (B,) from the prior, in logits: a normal of mean 0 and variance (1 - 1 / K) / α.
@@ -82,5 +83,5 @@ class TopicDecoder(nn.Module):
         return self._log_chances(F.batch_norm(self.weight, mean, variance, eps=self.norm.eps), used).exp()
 
     def _log_chances(self, logits: Tensor, used: Tensor) -> Tensor:
-        logits = logits.float() + self.background.float()
+        logits = at_least_fp32(logits) + at_least_fp32(self.background)
         return logits.masked_fill(~used, -1e30).log_softmax(1)  # not -inf, which times a count of 0 is NaN

@@ -76,7 +76,7 @@ class WordCounts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         column, known = self.columns(x)
-        counts = torch.zeros(x.shape[0], self.count, device=x.device)
+        counts = self.frequency.new_zeros(x.shape[0], self.count)
         return counts.scatter_add(1, column, known.to(counts))
 
     def names(self) -> list[str]:

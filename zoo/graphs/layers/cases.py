@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.networks.graph_batch import GraphBatch
+from zoo.utils.functional import at_least_fp32
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def compare(cases: Cases, others: Cases) -> Similarity:
 
 def distances(first: Tensor, second: Tensor) -> Tensor:
     """Euclidean distances (A, B) of vectors (A, D) and (B, D), without the cancellation of a product."""
-    return torch.cdist(first.float(), second.float(), compute_mode="donot_use_mm_for_euclid_dist")
+    return torch.cdist(at_least_fp32(first), at_least_fp32(second), compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:

@@ -9,7 +9,7 @@ from zoo.domain import GraphDomain
 from zoo.graphs.layers.edge_gates import EdgeGates
 from zoo.graphs.layers.nodes import create_trunk
 from zoo.networks.graph_batch import GraphBatch
-from zoo.utils.functional import tied
+from zoo.utils.functional import at_least_fp32, tied
 
 
 class EdgeChoice(nn.Module):
@@ -31,7 +31,7 @@ class EdgeChoice(nn.Module):
 
     def odds(self, batch: GraphBatch) -> Tensor:
         """Scores (E,) of edges."""
-        return self.score(self.trunk.nodes(batch), batch).float()
+        return at_least_fp32(self.score(self.trunk.nodes(batch), batch))
 
     def kept(self, odds: Tensor, batch: GraphBatch) -> Tensor:
         """(B, m) 1 for the ⌈share · edges⌉ edges of highest score of each graph, else 0; ties to lower numbers."""

@@ -13,7 +13,7 @@ from zoo.graphs.layers.subgraph_search import Embed, Subgraph, nearest_subgraph
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.push_rule import PushRule
 from zoo.training.stages import Stage
-from zoo.utils.functional import log_similarity
+from zoo.utils.functional import at_least_fp32, log_similarity
 
 EPSILON = 1e-4  # of the similarity
 SAME = 1e-8  # squared distance, relative to the squared length, below which two prototypes are copies
@@ -56,7 +56,7 @@ class SubgraphPrototypes(nn.Module):
 
         They are differences, because the logarithm magnifies the rounding of an expanded product 1e4-fold near 0.
         """
-        return (z.float()[:, None] - self.vectors).square().sum(2)
+        return (at_least_fp32(z)[:, None] - self.vectors).square().sum(2)
 
     def similarity(self, distances: Tensor) -> Tensor:
         """log((d + 1) / (d + ε)); 0 for prototypes that are not alive."""

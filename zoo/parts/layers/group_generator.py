@@ -14,6 +14,7 @@ from zoo.networks.elements import Elements
 from zoo.networks.smoothing import smooth
 from zoo.parts.layers.grouping import Grouping
 from zoo.utils.checks import check_choice
+from zoo.utils.functional import at_least_fp32
 
 START = 4.0  # sharpness until the action `clone` sets it
 Border = Literal["excluded", "zero"]
@@ -82,7 +83,7 @@ class GroupGenerator(nn.Module):
             grouping: number of groups and heads to use, at most those that the generator was built with.
         """
         with torch.autocast(features.device.type, enabled=False):  # rounding would exchange elements of the groups
-            scores = self._scores(features.float(), present, grouping)
+            scores = self._scores(at_least_fp32(features), present, grouping)
         return scores, scores.softmax(2)
 
     def _scores(self, features: Tensor, present: Tensor | None, grouping: Grouping) -> Tensor:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.utils.functional import at_least_fp32
+
 TEMPERATURE = 0.5  # of the Gumbel-softmax
 
 
@@ -33,13 +35,15 @@ class PrototypeAssignment(nn.Module):
 
     def distributions(self) -> Tensor:
         """(C, K, M) distribution of each slot, without noise; one-hot once the assignment is hard."""
-        return self._one_hot_if_hard((self.sharpness * self.affinity.float() / TEMPERATURE).softmax(2))
+        return self._one_hot_if_hard((self.sharpness * at_least_fp32(self.affinity) / TEMPERATURE).softmax(2))
 
     def sample(self) -> Tensor:
         """(C, K, M) distribution of each slot, in training with Gumbel noise."""
         if not self.training:
             return self.distributions()
-        return self._one_hot_if_hard(F.gumbel_softmax(self.sharpness * self.affinity.float(), TEMPERATURE, dim=2))
+        return self._one_hot_if_hard(
+            F.gumbel_softmax(self.sharpness * at_least_fp32(self.affinity), TEMPERATURE, dim=2)
+        )
 
     def _one_hot_if_hard(self, soft: Tensor) -> Tensor:
         return torch.where(self.hard, F.one_hot(self.chosen, soft.shape[2]).to(soft), soft)

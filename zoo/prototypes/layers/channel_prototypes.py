@@ -15,6 +15,7 @@ from zoo.prototypes.layers.provenance import Provenance
 from zoo.prototypes.layers.removal import remove
 from zoo.prototypes.layers.sparse_head import relevant
 from zoo.training.projection_set import ProjectionSet
+from zoo.utils.functional import at_least_fp32
 
 
 class ChannelPrototypes(nn.Module):
@@ -80,7 +81,7 @@ class ChannelPrototypes(nn.Module):
         drawn = relevant(weight) & self.alive
         value, index, cell = (tensor[:, 0] for tensor in found.tensors())
         nearest = Nearest(torch.zeros_like(value), index.where(drawn, -1), cell, value[:, None])
-        own_map = lambda x, k: maps(x)[torch.arange(x.shape[0], device=x.device), k].float()  # noqa: E731
+        own_map = lambda x, k: at_least_fp32(maps(x)[torch.arange(x.shape[0], device=x.device), k])  # noqa: E731
         self.first.record(nearest, projection_set, domain, own_map, boxes)
 
     def units(self, weight: Tensor, classes: Sequence[str]) -> tuple[Unit, ...]:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from zoo.prototypes.layers.selection import Survey
 from zoo.training.stages import Stage
 from zoo.utils.checks import check_at_least
+from zoo.utils.functional import at_least_fp32
 
 ACTION = "fit_components"
 
@@ -67,8 +68,8 @@ class PrincipalComponents(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         with torch.autocast(maps.device.type, enabled=False):
-            basis = self.basis.float()
-            return F.conv2d(maps.float(), basis.T[:, :, None, None], -self.centre @ basis)
+            basis = at_least_fp32(self.basis)
+            return F.conv2d(at_least_fp32(maps), basis.T[:, :, None, None], -self.centre @ basis)
 
     def fit(self, found: Survey) -> None:
         """Sets mean and components."""

@@ -11,6 +11,7 @@ from zoo.domain import ImageDomain
 from zoo.networks.image_backbones import Backbone
 from zoo.prototypes.layers.image_input import require_grid
 from zoo.utils.checks import check_choice
+from zoo.utils.functional import at_least_fp32
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class FieldSupport(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (B, K, h, w) >= 0 to supports (B, K, H, W)."""
-        spread = self.rows.T @ maps.float() @ self.columns
+        spread = self.rows.T @ at_least_fp32(maps) @ self.columns
         most = maps.flatten(2).amax(2)[..., None, None]
         return spread * (most / spread.flatten(2).amax(2).clamp_min(torch.finfo(spread.dtype).tiny)[..., None, None])
 

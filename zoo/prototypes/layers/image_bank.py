@@ -16,6 +16,7 @@ from zoo.prototypes.layers.selection import EMPTY, Survey
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.stages import Stage
 from zoo.utils.checks import check_at_least
+from zoo.utils.functional import at_least_fp32
 
 RECIPE = "[{name: gather}, {name: measure, epochs: 1, train: []}]"
 
@@ -73,7 +74,7 @@ class ImageBank(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (B, D, h, w) as patches (B, n, d) in fp32."""
-        patches = maps.float().flatten(2).mT
+        patches = at_least_fp32(maps).flatten(2).mT
         if self.dim is None:
             return patches
         with torch.autocast(maps.device.type, enabled=False):

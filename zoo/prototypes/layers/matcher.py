@@ -10,6 +10,7 @@ from torch import Tensor
 from zoo.prototypes.layers.pairwise import Matches, match_by_mutual_patches, match_by_transport
 from zoo.utils.checks import check_above, check_at_least, check_choice
 from zoo.utils.errors import did_you_mean
+from zoo.utils.functional import at_least_fp32
 
 AT_ONCE = 10  # images compared at one time, which bounds memory
 Method = Literal["emd", "mutual"]
@@ -53,7 +54,7 @@ class Matcher:
 
     def match_bank(self, patches: Tensor, bank: Tensor, number: Tensor) -> Matches:
         """Matches patches (B, n, d) with images `number` (B, N) of a bank (E, n, d), a few images at a time."""
-        found = [self.match(patches, bank[part].float()) for part in number.split(AT_ONCE, 1)]
+        found = [self.match(patches, at_least_fp32(bank[part])) for part in number.split(AT_ONCE, 1)]
         return Matches(*(torch.cat(tensors, 1) for tensors in zip(*found, strict=True)))
 
 

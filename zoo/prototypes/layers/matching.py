@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.utils.functional import tied
+from zoo.utils.functional import at_least_fp32, tied
 
 
 def mutual_nearest(
@@ -30,11 +30,11 @@ def mutual_nearest(
         (B, n) number of the nearest of the others, (B, n) its squared distance, and (B, n) bool, whether the two are
         mutual nearest neighbours; always False for vectors that a mask excludes.
     """
-    queries = queries.float()
+    queries = at_least_fp32(queries)
     flat = queries.flatten(0, 1)  # (B n, d)
     best, number = flat.new_full(flat.shape[:1], torch.inf), flat.new_zeros(flat.shape[:1], dtype=torch.long)
     for start in range(0, len(others), chunk):
-        part = others[start : start + chunk].float()
+        part = at_least_fp32(others[start : start + chunk])
         size = part.square().sum(1)
         if other_mask is not None:
             size = size.masked_fill(~other_mask[start : start + chunk], torch.inf)
@@ -45,7 +45,7 @@ def mutual_nearest(
     lengths = queries.square().sum(2)  # (B, n)
     seen = lengths if query_mask is None else lengths.masked_fill(~query_mask, torch.inf)
     # The way back is searched only for the others that are the nearest of some query.
-    back = (seen[:, None] - 2 * others[number].float() @ queries.mT).argmin(2)  # (B, n)
+    back = (seen[:, None] - 2 * at_least_fp32(others[number]) @ queries.mT).argmin(2)  # (B, n)
     mutual = (back == torch.arange(queries.shape[1], device=queries.device)) & (best + seen).isfinite()
     return number, (best + lengths).clamp_min(0), mutual
 
@@ -62,7 +62,7 @@ def foreground(patches: Tensor, axis: Tensor, centre: Tensor, margin: float = 0.
     Returns:
         (B, n) bool.
     """
-    along = (patches.float() - centre) @ axis  # (B, n)
+    along = (at_least_fp32(patches) - centre) @ axis  # (B, n)
     return along > along.mean(1, keepdim=True) + margin * along.std(1, keepdim=True, correction=0)
 
 
@@ -86,8 +86,8 @@ def keypoints(
     Returns:
         (B, n) bool, the representatives, a subset of `valid`.
     """
-    points = points.float()
-    chosen = tied(first.float()).masked_fill(~valid, -torch.inf).argmax(1)  # (B,)
+    points = at_least_fp32(points)
+    chosen = tied(at_least_fp32(first)).masked_fill(~valid, -torch.inf).argmax(1)  # (B,)
     picked, apart = [], torch.where(valid, torch.inf, -1.0)
     for _ in range(min(count, points.shape[1])):
         centre = points.gather(1, chosen[:, None, None].expand(-1, 1, points.shape[2]))  # (B, 1, f)
@@ -100,7 +100,7 @@ def keypoints(
         size = member.sum(2, keepdim=True)  # (B, k, 1)
         centres = torch.where(size > 0, member @ points / size.clamp_min(1), centres)
     member = _members(points, centres, valid) > 0  # (B, k, n)
-    rank = -_distances(points, centres) if weight is None else weight.float()[:, None]
+    rank = -_distances(points, centres) if weight is None else at_least_fp32(weight)[:, None]
     best = tied(rank).masked_fill(~member, -torch.inf).argmax(2)  # (B, k)
     # The argmax of an empty cluster is arbitrary and marks nothing.
     return (F.one_hot(best, valid.shape[1]) * member.any(2, keepdim=True)).any(1)

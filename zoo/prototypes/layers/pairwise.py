@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.utils.functional import tied
+from zoo.utils.functional import at_least_fp32, tied
 
 
 class Matches(NamedTuple):
@@ -97,13 +97,13 @@ def match_by_transport(
 
 def marginals(patches: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-correlations a (B, N, n) of an image's patches with N other images, and b (B, N, m) of theirs with it."""
-    rows = cross_correlation(patches[:, None], others.float().mean(2))
-    return rows, cross_correlation(others, patches.float().mean(1)[:, None])
+    rows = cross_correlation(patches[:, None], at_least_fp32(others).mean(2))
+    return rows, cross_correlation(others, at_least_fp32(patches).mean(1)[:, None])
 
 
 def cosines(patches: Tensor, others: Tensor) -> Tensor:
     """Cosines (B, N, n, m) of patches (B, n, d) with those of N other images, (B, N, m, d)."""
-    unit, theirs = F.normalize(patches.float(), dim=-1), F.normalize(others.float(), dim=-1)
+    unit, theirs = F.normalize(at_least_fp32(patches), dim=-1), F.normalize(at_least_fp32(others), dim=-1)
     # One product for each image instead of one for each pair of images is three times as fast.
     return torch.bmm(theirs.flatten(1, 2), unit.mT).unflatten(1, others.shape[1:3]).mT
 
@@ -126,7 +126,7 @@ def sinkhorn(cost: Tensor, rows: Tensor, columns: Tensor, epsilon: float = 0.05,
     Returns:
         plans (..., n, m).
     """
-    kernel, a, b = -cost.float() / epsilon, rows.float(), columns.float()
+    kernel, a, b = -at_least_fp32(cost) / epsilon, at_least_fp32(rows), at_least_fp32(columns)
     kernel = kernel - kernel.amax(-1, keepdim=True)  # changes the scaling of a row, not the plan
     if epsilon < 1 / 30:
         return _sinkhorn_of_logarithms(kernel, a.log(), b.log(), steps)
@@ -160,6 +160,6 @@ def cross_correlation(patches: Tensor, pooled: Tensor, floor: float = 1e-3) -> T
     Returns:
         (..., n).
     """
-    agreement = (patches.float() @ pooled.float()[..., None])[..., 0].clamp_min(0)  # (..., n)
+    agreement = (at_least_fp32(patches) @ at_least_fp32(pooled)[..., None])[..., 0].clamp_min(0)  # (..., n)
     agreement = agreement + floor * agreement.mean(-1, keepdim=True) + torch.finfo(torch.float32).tiny
     return agreement / agreement.sum(-1, keepdim=True)

@@ -18,7 +18,7 @@ from zoo.prototypes.layers.similarity import Similarity
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.push_rule import PushRule
 from zoo.training.stages import Stage
-from zoo.utils.functional import distances_at, squared_distances
+from zoo.utils.functional import at_least_fp32, distances_at, squared_distances
 
 Embed = Callable[[Tensor], Tensor]  # images (B, C, H, W) to patches (B, D, h, w)
 Initialise = Callable[[Tensor], Tensor]  # draws a weight in place
@@ -67,7 +67,7 @@ class PrototypeLayer(nn.Module):
 
     def patches(self, z: Tensor) -> Tensor:
         """Maps (B, D, h, w) as they are compared with prototypes: of unit length where the similarity asks for it."""
-        return F.normalize(z.float(), dim=1) if self.similarity.unit_length else z
+        return F.normalize(at_least_fp32(z), dim=1) if self.similarity.unit_length else z
 
     def compared_vectors(self) -> Tensor:
         """The prototypes (P, D) as patches are compared with them."""
@@ -121,7 +121,7 @@ class PrototypeLayer(nn.Module):
         found = nearest_patches(own, projection_set, embed, users, per_class or 1)
 
         def similarity_map(x: Tensor, prototype: Tensor) -> Tensor:
-            difference = embed(x).float() - vectors[prototype][:, :, None, None]
+            difference = at_least_fp32(embed(x)) - vectors[prototype][:, :, None, None]
             return self.similarity.of(difference.square().sum(1))
 
         if projection_set.rank == 0:  # its state is sent to all ranks

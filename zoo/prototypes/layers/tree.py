@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.utils.functional import at_least_fp32
+
 
 class Tree(nn.Module):
     """N = 2^h - 1 nodes with a yes-no question each, and L = 2^h leaves with distributions over C classes.
@@ -34,7 +36,7 @@ class Tree(nn.Module):
 
     def distributions(self) -> Tensor:
         """(L, C) class distributions of the leaves."""
-        return self.leaves.float().softmax(1)
+        return at_least_fp32(self.leaves).softmax(1)
 
     # Routing
 
@@ -108,7 +110,7 @@ class Tree(nn.Module):
         "probability": of that class}.
         """
         if node >= self.nodes:
-            probability, label = self.leaves[node - self.nodes].float().softmax(0).max(0)
+            probability, label = at_least_fp32(self.leaves[node - self.nodes]).softmax(0).max(0)
             return {"class": int(label), "probability": float(probability)}
         if cut := int(self.cuts[node]):
             return self.outline(2 * node + (2 if cut > 0 else 1))
@@ -134,7 +136,7 @@ class Tree(nn.Module):
             answers: (B, N).
             target: (B,) labels.
         """
-        arrivals, distributions = self.arrivals(answers.float()), self.distributions()
+        arrivals, distributions = self.arrivals(at_least_fp32(answers)), self.distributions()
         part = arrivals * distributions.T[target]  # (B, L)
         part = part / part.sum(1, keepdim=True).clamp_min(torch.finfo(part.dtype).tiny)
         return torch.zeros_like(distributions).T.index_add(0, target, part).T

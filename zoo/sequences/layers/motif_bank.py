@@ -11,6 +11,7 @@ from zoo.domain import SeriesDomain
 from zoo.sequences.layers.distances import distances
 from zoo.sequences.layers.mining import Windows
 from zoo.sequences.layers.windows import moments, normalised
+from zoo.utils.functional import at_least_fp32
 
 NAME_BYTES = 96
 NUMBERS = 2**18  # of the distance profiles of a series that are held at a time
@@ -81,7 +82,7 @@ class MotifBank(nn.Module):
 
     def profile(self, x: Tensor) -> Tensor:
         """(B, K, T) distance to the window that starts at each step of series (B, T, V); inf where there is none."""
-        x = x.float().mT
+        x = at_least_fp32(x).mT
         return self._profile(x, *self._moments(x), torch.arange(len(self.index), device=x.device))
 
     def _profile(self, x: Tensor, means: Tensor, variances: Tensor, part: Tensor) -> Tensor:
@@ -105,7 +106,7 @@ class MotifBank(nn.Module):
 
     def nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Distance and first step of the nearest window of series (B, T, V), each (B, K); ties to the first."""
-        x = x.float().mT
+        x = at_least_fp32(x).mT
         means, variances = self._moments(x)
         parts = torch.arange(len(self.index), device=x.device).split(max(NUMBERS // self.total, 1))
         found = [self._profile(x, means, variances, part).min(2) for part in parts]  # bounds memory

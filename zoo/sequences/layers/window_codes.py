@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.sequences.layers.codebook import Codebook, CodebookOptions
+from zoo.utils.functional import at_least_fp32
 
 
 @dataclass
@@ -62,7 +63,7 @@ class WindowCodes(nn.Module):
         return full.unfold(2, self.window, self.stride)
 
     def forward(self, x: Tensor) -> Coded:
-        windows = self.windows(x.float())
+        windows = self.windows(at_least_fp32(x))
         spectrum = torch.fft.rfft(windows).abs().log1p()
         encoded = self.encoder(torch.cat([windows, spectrum], 3))
         encoded = F.layer_norm(encoded, encoded.shape[-1:])
