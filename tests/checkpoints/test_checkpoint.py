@@ -237,8 +237,8 @@ def test_golden_file_with_other_tensors_is_noticed(folder: Path) -> None:
         ({"model": "os.system"}, "Class paths are never imported"),
         ({"model": ["protopnet"]}, "names the model \\['protopnet'\\]; expected a registry key"),
         ({"model": "protopnt"}, "no model named 'protopnt'; did you mean 'protopnet'\\?"),
-        ({"format": 4}, "is of checkpoint format 4; this version reads format 1 to 3. Install a newer version of zoo"),
-        ({"format": "3"}, "is of checkpoint format '3'; this version reads format 1 to 3"),
+        ({"format": 5}, "is of checkpoint format 5; this version reads format 1 to 4. Install a newer version of zoo"),
+        ({"format": "3"}, "is of checkpoint format '3'; this version reads format 1 to 4"),
         (
             {"arguments": {"domain": IMAGES.to_dict(), "colour": 1}},
             "has arguments that protopnet does not accept .*colour",

@@ -67,8 +67,8 @@ def measured(before: Path, after: Path, data: DataModule, options: Any) -> Effec
     data.setup("test" if options.split == "test" else "validate")
     dataset: Any = data.test_dataset() if options.split == "test" else data.val_dataset()
     device = options.device or default_device()
-    models = [load(folder).to(device) for folder in (before, after)]
-    return storage_effect(*models, NumberedBatches(dataset, options.limit, data.batch_size), options.split)
+    first, second = (load(folder).to(device) for folder in (before, after))
+    return storage_effect(first, second, NumberedBatches(dataset, options.limit, data.batch_size), options.split)
 
 
 def make_parser() -> CommandParser:
