@@ -94,11 +94,14 @@ def trace(forward: NamedForward, inputs: Tensor) -> torch.export.ExportedProgram
 
 def metadata_of(model: SelfInterpretable) -> dict[str, Any]:
     """What names and numbers of the outputs mean, as plain data."""
+    units = model.units()
     return {
         "model": registry.name_of(type(model)),
         "space": model.space,
         "classes": list(model.domain.classes),
-        "units": [unit.name for unit in model.units()],
+        "units": [unit.name for unit in units],
+        "kinds": [unit.kind for unit in units],
+        "targets": [unit.target for unit in units],
         "domain": model.domain.to_dict(),
     }
 
@@ -135,7 +138,19 @@ def write_onnx(
 
 def read_onnx(path: Path) -> Program:
     """The program in an ONNX file, run by onnxruntime on the CPU."""
-    session = need("onnxruntime", "onnx").InferenceSession(path, providers=["CPUExecutionProvider"])
+    return run_onnx(open_onnx(path))
+
+
+def open_onnx(path: Path, threads: int = 0) -> Any:
+    """A session of onnxruntime for an ONNX file; 0 threads are as many as there are cores."""
+    runtime = need("onnxruntime", "onnx")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def run_onnx(session: Any) -> Program:
+    """The program of a session."""
     return lambda x: [torch.from_numpy(found) for found in session.run(None, {INPUT: x.numpy()})]
 
 

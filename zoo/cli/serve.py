@@ -2,8 +2,13 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
+import torch
+
+from zoo.checkpoints.exported import ENDINGS, read_exported
 from zoo.checkpoints.load import load
 from zoo.checkpoints.pretrained import find
 from zoo.cli.arguments import CommandParser, positive
@@ -34,14 +39,14 @@ def serve(arguments: list[str]) -> int:
     from zoo.serving.app import create_app
     from zoo.serving.server import bind, server_of
 
-    limits, taken = limits_of(options), bind(options.host, options.port)
-    folder = options.checkpoint.resolve()
+    limits, folder = limits_of(options), options.checkpoint.resolve()
     name = folder.parent.name if folder.name == RUN else folder.name
-    service = service_of(load(options.checkpoint), name, options)
-    service.warm()
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    print(f"{name} answers at http://{host}:{taken.getsockname()[1]}; stop it with Ctrl-C.", flush=True)
-    server_of(create_app(service, limits, options.threads), limits).run(sockets=[taken])
+    with closing(bind(options.host, options.port)) as taken:
+        service = exported_service(name, options) if is_exported(folder) else service_of(load(folder), name, options)
+        service.warm()
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        print(f"{name} answers at http://{host}:{taken.getsockname()[1]}; stop it with Ctrl-C.", flush=True)
+        server_of(create_app(service, limits, options.threads), limits).run(sockets=[taken])
     print("all requests are answered; stopped.", flush=True)
     return 0
 
@@ -55,6 +60,32 @@ def service_of(model: SelfInterpretable, name: str, options: argparse.Namespace)
         return replace(question, target=target).explain(readings, every_class, search)
 
     return Service(model, name, explain, options.top, options.locale)
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a path names a file by `export` rather than a checkpoint."""
+    return path.suffix in ENDINGS and not path.is_dir()
+
+
+def exported_service(name: str, options: argparse.Namespace) -> Service:
+    """The answers of a file by `export`, as far as it holds them.
+
+    Raises:
+        ValueError: it is damaged, or cannot be asked so.
+    """
+    if options.reference not in (None, "zero"):
+        raise ValueError(
+            f"--reference {options.reference} needs the checkpoint: an exported program has contributions to the score "
+            "itself, --reference zero."
+        )
+    model = read_exported(options.checkpoint, options.threads)
+
+    def explain(readings: Sequence[Reading], target: int | None, every_class: bool, search: bool) -> Explanation:
+        told = model.explain(torch.stack([reading.x for reading in readings]), target)
+        texts = tuple(reading.text for reading in readings)
+        return replace(told, texts=texts, warnings=tuple(reading.warnings for reading in readings))
+
+    return Service(model, name, explain, options.top, options.locale, f"{model.name} (exported)")
 
 
 def limits_of(options: argparse.Namespace) -> Limits:
@@ -73,7 +104,9 @@ def limits_of(options: argparse.Namespace) -> Limits:
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The options of the command."""
     parser, standard = CommandParser("serve", serve.__doc__), Limits()
-    parser.add_argument("--checkpoint", required=True, type=find, help="name or folder of a checkpoint")
+    parser.add_argument(
+        "--checkpoint", required=True, type=find, help="name or folder of a checkpoint, or a file by export"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this computer)")
     parser.add_argument("--port", default=8000, type=int, help="port to listen on, 0 for a free one (default: 8000)")
     parser.add_argument("--threads", default=1, type=positive, help="threads of PyTorch (default: 1)")

@@ -134,7 +134,7 @@ def create_app(service: Service, limits: Limits, threads: int = 1) -> FastAPI:
 
     app = FastAPI(
         title=f"{service.checkpoint} explains itself",
-        description=f"Scores and explanations by {type(service.model).__name__}, of {service.model.domain.noun}.",
+        description=f"Scores and explanations by {service.kind}, of {service.model.domain.noun}.",
         version=zoo.__version__,
         docs_url=None,  # that page loads scripts from another server
         redoc_url=None,

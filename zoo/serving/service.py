@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from zoo.core.asking import MOST_CLASSES
 from zoo.core.curves import Curve, HasCurves
 from zoo.core.explanation import Explanation
 from zoo.core.explanation_dict import answer_of
-from zoo.core.module import SelfInterpretable
+from zoo.domain import Domain
 from zoo.domain.inputs import Reading
 from zoo.serving.inputs import Named
 from zoo.utils.json_text import to_json
@@ -34,6 +34,19 @@ class Kind:
     target: int | None = None
 
 
+class Answering(Protocol):
+    """What a service needs of a model: one of the zoo, or an exported one."""
+
+    space: str
+    additive: bool
+
+    @property
+    def domain(self) -> Domain: ...
+    @property
+    def device(self) -> torch.device: ...
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
+
 class Service:
     """Answers of one model.
 
@@ -44,10 +57,14 @@ class Service:
             search for what would change the answers if so asked.
         top: number of units in an explanation.
         locale: language of the sentences.
+        kind: how clients are told what it is; by default the name of its class.
     """
 
-    def __init__(self, model: SelfInterpretable, checkpoint: str, explain: Explain, top: int, locale: str) -> None:
+    def __init__(
+        self, model: Answering, checkpoint: str, explain: Explain, top: int, locale: str, kind: str | None = None
+    ) -> None:
         self.model, self.checkpoint, self.explain, self.top, self.locale = model, checkpoint, explain, top, locale
+        self.kind = kind or type(model).__name__
         self.curves: tuple[Curve, ...] = tuple(model.curves()) if isinstance(model, HasCurves) else ()
         self.every_class = model.additive and len(model.domain.classes) <= MOST_CLASSES
 
@@ -123,7 +140,7 @@ class Service:
         domain = self.model.domain
         return {
             "checkpoint": self.checkpoint,
-            "model": type(self.model).__name__,
+            "model": self.kind,
             "reads": domain.noun,
             "endings": sorted(domain.endings),
             "texts": domain.quoted,
