@@ -22,6 +22,8 @@ from zoo.checkpoints.pretrained import find
 from zoo.checkpoints.save import attach_certificate
 from zoo.checkpoints.shipped import list_checkpoints
 from zoo.cli.settings import create_data
+from zoo.core.certificate import Certificate
+from zoo.core.module import SelfInterpretable
 from zoo.data.base.module import DataModule
 from zoo.metrics.certificates import UNITS, Claims, answer_sets, certificate_of, certify, claims
 from zoo.metrics.faithfulness import CONTROLS, Subject, imputers_for
@@ -175,8 +177,15 @@ def finding(record: dict[str, Any]) -> str:
     return " ".join(told)
 
 
+UNCERTIFIED = (ValueError, OSError, RuntimeError, NotImplementedError, TypeError, ImportError)  # why there is none
 COLUMNS = ("coverage", "width", "constant", "controls")
 ANSWERS = ("classes, coverage", "classes, size")
+
+
+def certificate_on(model: SelfInterpretable, data: DataModule, limit: int) -> Certificate:
+    """The certificate of a model on validation rows of its data, which are set up."""
+    reference = reference_inputs(data.projection_dataset())
+    return certify(Subject(model), NumberedBatches(data.val_dataset(), limit, 32), reference, LEVEL)
 
 
 def attach(limit: int) -> int:
@@ -187,12 +196,10 @@ def attach(limit: int) -> int:
         if CERTIFICATE in read_config(folder):  # a checkpoint that is trained anew has none
             continue
         try:
-            model, data = zoo.load(folder), data_of(folder)
-            reference = reference_inputs(data.projection_dataset())
-            known = certify(Subject(model), NumberedBatches(data.val_dataset(), limit, 32), reference, LEVEL)
+            known = certificate_on(zoo.load(folder), data_of(folder), limit)
             attach_certificate(folder, known)
             print(name, *(f"{what}: {text}" for what, text in known.lines()), sep="\n  ", flush=True)
-        except (ValueError, OSError, RuntimeError, NotImplementedError, TypeError, ImportError) as error:
+        except UNCERTIFIED as error:
             failed += 1
             print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     models_page.main()  # it has the sizes of checkpoints

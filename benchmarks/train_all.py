@@ -2,7 +2,8 @@
 
 The checkpoints are listed in train_all.yaml. A run or a checkpoint whose config has not changed is kept, so an
 interrupted command resumes; `--again` writes all checkpoints anew from their runs. A model takes two to twelve minutes
-on one core, all of them two hours. At the end docs/models.md is written anew, unless --output names another folder.
+on one core, all of them two hours; its certificate is measured on validation rows. At the end docs/models.md is written
+anew, unless --output names another folder.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from torch.nn.functional import avg_pool2d
 
 import zoo
 from benchmarks import models_page
+from benchmarks.certificates import UNCERTIFIED, certificate_on
 from zoo.checkpoints.config_file import ABOUT, CONFIG, read_config
 from zoo.checkpoints.save import save
 from zoo.checkpoints.shared_backbone import frozen_tensors, in_packages
@@ -39,6 +41,7 @@ PLAN = Path(__file__).with_suffix(".yaml")
 USE = "To try the method, to compare it with others, and as a start for own models; not to decide about people."
 SMALLER = 4  # times: golden images of 224 pixels are stored with 56
 LIMIT = 64  # test rows for the faithfulness metrics
+CERTIFIED = 200  # validation rows for the certificate
 
 
 def main() -> int:
@@ -88,7 +91,8 @@ def up_to_date(folder: Path, entry: dict[str, Any]) -> bool:
 def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     """Trains and evaluates a model, unless that is done already, and writes its checkpoint."""
     entry = plan["checkpoints"][name]
-    facts = plan["data"][entry["data"]]
+    facts = facts_of(name, plan)
+    limits_of(entry["config"], plan)  # what is missing in the plan is told before the training
     twin = entry.get("twin", facts.get("twin"))
     other, _ = trained(twin, [], runs) if twin else (None, None)
     run, mark = trained(entry["config"], entry.get("with", []), runs, teacher=other)
@@ -99,6 +103,7 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     file = ROOT / "configs" / f"{entry['config']}.yaml"
     data = create_data(file)
     data.prepare_data()
+    data.setup("fit")
     data.setup("test")
     test: Any = data.test_dataset()
     first = next(iter(metrics))
@@ -116,8 +121,52 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     golden = golden_inputs(facts.get("golden", "test"), model, test)
     share = in_packages(model) or (bool(frozen_tensors(model)) and "cub50" in name)
     pictures = facts.get("pictures", True)
-    return save(
-        model, output / name, metrics=metrics, golden=golden, share_backbone=share, pictures=pictures, about=about
+    try:
+        certificate = certificate_on(model, data, CERTIFIED)
+    except UNCERTIFIED as error:  # the checkpoint is good without one
+        print(f"{name} gets no certificate: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        certificate = None
+    folder = output / name
+    save(
+        model,
+        folder,
+        metrics=metrics,
+        golden=golden,
+        share_backbone=share,
+        pictures=pictures,
+        about=about,
+        certificate=certificate,
+    )
+    return folder
+
+
+def facts_of(name: str, plan: dict[str, Any]) -> dict[str, Any]:
+    """What the plan says of the data of a checkpoint.
+
+    Raises:
+        ValueError: nothing.
+    """
+    data = plan["checkpoints"][name]["data"]
+    if data not in plan["data"]:
+        raise ValueError(f"{PLAN} names the data '{data}' of {name}, and does not describe it; add it under data:.")
+    return plan["data"][data]
+
+
+def limits_of(config: str, plan: dict[str, Any]) -> str:
+    """What the plan says of the limits of a config's model, or of its family.
+
+    Raises:
+        ValueError: nothing.
+    """
+    content = yaml.safe_load((ROOT / "configs" / f"{config}.yaml").read_text(encoding="utf-8"))
+    name = content["model"]["class_path"].rpartition(".")[2]
+    entry = next(entry for entry in registry.entries() if entry.class_name == name)
+    for key in (entry.name, entry.family):
+        if key in plan["limits"]:
+            return plan["limits"][key]
+    raise ValueError(
+        f"{PLAN} says nothing of the limits of {entry.name} or of its family; a model card needs it. Add a sentence "
+        f"under limits:, as {entry.name} or {entry.family}."
     )
 
 
@@ -126,8 +175,7 @@ def static_card(
 ) -> dict[str, Any]:
     """The content of a model card that follows from the plan alone."""
     path = f"configs/{entry['config']}.yaml"
-    key = registry.name_of(type(model))
-    family = registry.find(key).family
+    family = registry.find(registry.name_of(type(model))).family
     twin = entry.get("twin", facts.get("twin"))
     first = [f"python train.py fit --config configs/{twin}.yaml"] if taught(entry["config"]) else []
     research = ", trained on data for research only" if "research" in facts["licence"] else ""
@@ -140,7 +188,7 @@ def static_card(
         "config": path,
         "command": "\n".join([*first, " ".join(["python train.py fit --config", path, *entry.get("with", [])])]),
         "use": USE,
-        "limits": plan["limits"].get(key, plan["limits"][family]),
+        "limits": limits_of(entry["config"], plan),
     }
 
 

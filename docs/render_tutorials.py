@@ -1,7 +1,8 @@
-"""Runs the tutorials and writes a page for each, with its output and its picture: `python docs/render_tutorials.py`.
+"""Runs the tutorials and writes a page for each, with its output and its pictures: `python docs/render_tutorials.py`.
 
 A tutorial is a plain script, docs/tutorials/NAME.py, in percent format: a line `# %%` starts a cell of code,
-`# %% [markdown]` a cell of text, written as comments. It leaves its picture in NAME.png in the working directory.
+`# %% [markdown]` a cell of text, written as comments. It leaves its pictures in NAME.png and NAME-*.png in the working
+directory.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def tutorials() -> list[str]:
 
 
 def render(name: str, folder: Path) -> Path:
-    """Runs one tutorial in an empty directory, and writes its page and its picture to a folder."""
+    """Runs one tutorial in an empty directory, and writes its page and its pictures to a folder."""
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     namespace: dict[str, object] = {"__name__": "__main__"}
@@ -65,7 +66,8 @@ def render(name: str, folder: Path) -> Path:
                     exec(compile(cell.source, f"{name}.py", "exec"), namespace)
                 if printed.getvalue().strip():
                     blocks.append(f"```text\n{printed.getvalue().rstrip()}\n```\n")
-        shutil.copy(f"{name}.png", folder)
+        for picture in Path().glob(f"{name}*.png"):
+            shutil.copy(picture, folder)
     page = folder / f"{name}.md"
     page.write_text("\n".join(blocks), encoding="utf-8")
     print(f"{name} -> {page}", file=sys.stderr)

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import zoo
-from benchmarks import models_page, train_all
+from benchmarks import certificates, models_page, train_all
 from tests.checkpoints.test_pretrained import ABOUT
 from tests.small_models import protopnet
-from zoo.checkpoints.config_file import CONFIG
+from zoo.checkpoints.config_file import CERTIFICATE, CONFIG, read_config
+from zoo.checkpoints.verify import verify
 
 NAME = "concepts/rrl_xor"
 
@@ -102,6 +104,39 @@ def test_the_page_of_models_is_of_the_shipped_checkpoints_alone(
     with pytest.raises(SystemExit):
         train_all.main()
     assert "has no rrl-xr; it has" in capsys.readouterr().err
+
+
+def test_a_plan_that_lacks_something_says_so() -> None:
+    """A new family used to end as a KeyError, after the training."""
+    plan = yaml.safe_load(train_all.PLAN.read_text())
+    assert all(train_all.limits_of(entry["config"], plan) for entry in plan["checkpoints"].values())
+    assert train_all.limits_of(NAME, plan) == plan["limits"]["concepts"]
+    with pytest.raises(ValueError, match="says nothing of the limits of rrl or of its family"):
+        train_all.limits_of(NAME, {"limits": {}})
+    with pytest.raises(ValueError, match=r"names the data 'nothing' of rrl-xor, and does not describe it"):
+        train_all.facts_of("rrl-xor", {"checkpoints": {"rrl-xor": {"data": "nothing"}}, "data": {}})
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_checkpoint_is_certified_at_once(
+    refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """On validation rows of its data; a model that cannot be certified is written without, and that is told."""
+    run = tmp_path / "runs" / "rrl_xor"
+    zoo.save(zoo.load("rrl-xor"), run / "checkpoint")
+    (run / "metrics.json").write_text(json.dumps({"accuracy": 0.5}))
+    mark = {"config": "0" * 64, "seconds": 1, "device": "1 CPU core"}
+    monkeypatch.setattr(train_all, "trained", lambda *_, **__: (run, mark))
+    monkeypatch.setattr(train_all, "faithfulness", lambda *_: {})
+    if refused:
+        monkeypatch.setattr(certificates, "certify", lambda *_: (_ for _ in ()).throw(ValueError("no rows")))
+    plan = yaml.safe_load(train_all.PLAN.read_text())
+    folder = train_all.package("rrl-xor", plan, tmp_path / "runs", tmp_path / "out")
+    assert (CERTIFICATE in read_config(folder)) != refused and verify(folder) == 0
+    assert ("gets no certificate: ValueError: no rows" in capsys.readouterr().err) == refused
+    if not refused:
+        found = read_config(folder)[CERTIFICATE]
+        assert found["split"] == "val" and 0 < found["rows"] <= train_all.CERTIFIED
 
 
 def test_a_failure_is_told_and_the_others_go_on(

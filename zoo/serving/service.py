@@ -41,9 +41,15 @@ class Answering(Protocol):
     additive: bool
 
     @property
-    def domain(self) -> Domain: ...
+    def domain(self) -> Domain:
+        """What inputs and outputs mean."""
+        ...
+
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where inputs must be."""
+        ...
+
     def __call__(self, x: Tensor, /) -> Tensor: ...
 
 
