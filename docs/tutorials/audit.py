@@ -153,7 +153,8 @@ print("exit code of a changed record:", main(["verify", str(record), "--key", "s
 # ## Monitor
 #
 # Two months of patients. In July, the instrument reports areas 50 % too large. The answers alone would not say
-# why they change; the contributions do.
+# why they change; the contributions do. They are all those to malignant, so that they have the same sign whatever the
+# answer.
 
 # %%
 june = [row[:-1] for row in rows[-120:]]
@@ -161,7 +162,8 @@ place = columns.index("mean area")
 july = [[*row[:place], row[place] * 1.5, *row[place + 1 :]] for row in june]
 for month, table in (("june", june), ("july", july)):
     write(f"{month}.csv", columns, table)
-    run(f"python train.py explain --checkpoint runs/edited --input {month}.csv --output out/{month} --pages 0 --top 10")
+    options = f"--input {month}.csv --output out/{month} --pages 0 --top 10 --target malignant"
+    run(f"python train.py explain --checkpoint runs/edited {options}")
 run("python train.py monitor out/june/explanations.jsonl out/july/explanations.jsonl --output out/drift")
 
 # %%
