@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 
 from tests.circuits.tokens import pairs
-from zoo.circuits import SparseTransformer
-from zoo.circuits.analysis.edge_pruning import edge_importance
+from zoo.circuits import Circuit, SparseTransformer
+from zoo.circuits.analysis.edge_pruning import edge_importance, remove_unneeded
 from zoo.circuits.analysis.token_pair_task import logit_differences, task_loss
 from zoo.circuits.network.edges import edges_between, mean_ablation
 
@@ -29,3 +29,15 @@ def test_importance_of_an_edge_is_the_derivative_by_its_gate(model: SparseTransf
 
     slope = (loss(step) - loss(0.0)) / step
     torch.testing.assert_close(found[k], slope.abs(), rtol=0.15, atol=1e-4)
+
+
+def test_a_removal_with_few_passes_keeps_what_it_did_not_test(model: SparseTransformer, circuit: Circuit) -> None:
+    task, everything, net = pairs(8), torch.ones_like(model.means, dtype=torch.bool), model.network
+    kept = []
+    for mask, passes in ((everything, 1), (everything, 10), (circuit.mask, None)):
+        nodes, edges, removed, tested = remove_unneeded(model, task, mask, 0.15, quiet=True, passes=passes)
+        ablation = mean_ablation(net, model.means, model.gathered, nodes, removed)
+        assert task_loss(logit_differences(net, task, net.trace(ablation))) <= 0.15
+        assert tested == (passes is None)
+        kept.append((int(nodes.sum()), len(edges.source)))
+    assert kept[0] > kept[1] > kept[2]

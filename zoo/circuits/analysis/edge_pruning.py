@@ -18,8 +18,13 @@ from zoo.utils.progress import track
 
 @torch.no_grad()
 def remove_unneeded(
-    model: SparseTransformer, task: TokenPairTask, mask: Tensor, target: float, quiet: bool
-) -> tuple[Tensor, Edges, Edges]:
+    model: SparseTransformer,
+    task: TokenPairTask,
+    mask: Tensor,
+    target: float,
+    quiet: bool,
+    passes: int | None = None,
+) -> tuple[Tensor, Edges, Edges, bool]:
     """Removes edges, then nodes, as long as the task loss stays at or below the target, least important first.
 
     Args:
@@ -28,9 +33,11 @@ def remove_unneeded(
         mask: (L, N) bool, nodes that reach the target.
         target: task loss.
         quiet: show no progress bar.
+        passes: most passes for the edges, and as many for the nodes; by default as many as it takes.
 
     Returns:
-        Mask of the remaining nodes, remaining edges, and removed edges.
+        Mask of the remaining nodes, remaining edges, removed edges, and whether every remaining edge and node was
+        tested: not if the passes were too few.
     """
     network, mask = model.network, mask.clone()
     edges = edges_between(network, mask)
@@ -47,13 +54,14 @@ def remove_unneeded(
         mask.view(-1)[which] = on
 
     importance = edge_importance(model, task, mask, edges)
-    _switch_off(importance.argsort(stable=True), switch_edges, loss, target, "edges", quiet)
+    edges_tested = _switch_off(importance.argsort(stable=True), switch_edges, loss, target, "edges", quiet, passes)
     nodes, used = mask.flatten().nonzero().flatten(), torch.zeros(mask.numel(), device=mask.device)
     for ends in (edges.source, edges.destination):
         used.index_add_(0, ends[alive], importance[alive])
-    _switch_off(nodes[used[nodes].argsort(stable=True)], switch_nodes, loss, target, "nodes", quiet)
+    order = nodes[used[nodes].argsort(stable=True)]
+    nodes_tested = _switch_off(order, switch_nodes, loss, target, "nodes", quiet, passes)
     between = mask.view(-1)[edges.source] & mask.view(-1)[edges.destination]
-    return mask, edges.select(alive & between), edges.select(~alive)
+    return mask, edges.select(alive & between), edges.select(~alive), edges_tested and nodes_tested
 
 
 def edge_importance(model: SparseTransformer, task: TokenPairTask, mask: Tensor, edges: Edges) -> Tensor:
@@ -83,12 +91,17 @@ def _switch_off(
     target: float,
     what: str,
     quiet: bool,
-) -> None:
-    """Switches off, in this order, everything that the target does not need; in groups where possible."""
+    passes: int | None,
+) -> bool:
+    """Switches off, in this order, everything that the target does not need; in groups where possible.
+
+    Returns whether everything was tested within this number of passes.
+    """
     size = max(1, len(order) // 8)
     waiting = list(order.split(size))[::-1]
     with track(None, f"removing {what}", len(order), shown=not quiet) as bar:
-        while waiting:
+        while waiting and passes != 0:
+            passes = None if passes is None else passes - 1
             some = waiting.pop()
             switch(some, False)
             if loss() <= target:
@@ -99,3 +112,4 @@ def _switch_off(
                 bar.update(1)
             else:
                 waiting += list(some.split(-(-len(some) // 2)))[::-1]
+    return not waiting

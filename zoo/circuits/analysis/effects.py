@@ -1,5 +1,7 @@
 """Measurements of a circuit: sufficiency, necessity, and the effect of each of its nodes and edges."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,39 +23,29 @@ SAMPLES = 8  # prompts whose activations are stored
 
 
 @torch.no_grad()
-def measure_circuit(
+def measure_report(
     model: SparseTransformer,
-    name: str,
     train: TokenPairTask,
     held_out: TokenPairTask,
     mask: Tensor,
     edges: Edges,
     removed: Edges,
     target: float,
-) -> Circuit:
-    """Builds a circuit of the given nodes and edges and measures it.
+) -> dict[str, Any]:
+    """The report of a circuit, without the effects of single nodes and edges, which take a pass each.
 
-    The report contains scores (see `scores_of`) on held-out prompts for the `whole` network, for the `circuit`
-    (sufficiency) and for the network `without` the circuit's nodes (necessity: the accuracy must fall to chance). It
-    also contains the `calibrated` loss, the scores on the `train` prompts, and sizes: nodes, edges, possible edges
-    between the nodes, their ratio (`density`), and the numbers of all nodes and edges of the network.
-
-    Args:
-        model: with measured means.
-        name: name of the task.
-        train: prompts of the search; the two of a pair are adjacent.
-        held_out: other prompts.
-        mask: (L, N) bool, nodes of the circuit.
-        edges: between these nodes.
-        removed: edges that carry their mean.
-        target: task loss of the search.
+    It contains scores (see `scores_of`) on held-out prompts for the `whole` network, for the `circuit` (sufficiency)
+    and for the network `without` the circuit's nodes (necessity: the accuracy must fall to chance). It also contains
+    the `calibrated` loss, the scores on the `train` prompts, and sizes: nodes, edges, possible edges between the nodes,
+    their ratio (`density`), and the numbers of all nodes and edges of the network. For the arguments see
+    `measure_circuit`.
     """
     network = model.network
     ablation = mean_ablation(network, model.means, model.gathered, mask, removed)
     rest = Ablation(1 - mask.float(), model.means, network.layout)
     first = torch.arange(len(held_out), device=model.device) % 2 == 0
     possible = _possible_edges(model, mask)
-    report = {
+    return {
         "target": target,
         "prompts": {"train": len(train), "held_out": len(held_out)},
         "whole": evaluate_task(network, held_out),
@@ -68,6 +60,34 @@ def measure_circuit(
         "all_nodes": mask.numel(),
         "all_edges": len(edges_between(network, torch.ones_like(mask)).source),
     }
+
+
+@torch.no_grad()
+def measure_circuit(
+    model: SparseTransformer,
+    name: str,
+    train: TokenPairTask,
+    held_out: TokenPairTask,
+    mask: Tensor,
+    edges: Edges,
+    removed: Edges,
+    target: float,
+) -> Circuit:
+    """Builds a circuit of the given nodes and edges and measures it; for its report see `measure_report`.
+
+    Args:
+        model: with measured means.
+        name: name of the task.
+        train: prompts of the search; the two of a pair are adjacent.
+        held_out: other prompts.
+        mask: (L, N) bool, nodes of the circuit.
+        edges: between these nodes.
+        removed: edges that carry their mean.
+        target: task loss of the search.
+    """
+    network = model.network
+    report = measure_report(model, train, held_out, mask, edges, removed, target)
+    ablation = mean_ablation(network, model.means, model.gathered, mask, removed)
     some = held_out.rows(slice(SAMPLES))
     trace = network.trace(ablation, record=True)
     network.last_logits(some.tokens, trace)

@@ -14,7 +14,7 @@ from torch import Tensor
 from zoo.circuits.analysis.token_pair_task import TokenPairTask, evaluate_task, logit_differences, task_loss
 from zoo.circuits.network.trace import Ablation
 from zoo.circuits.sparse_transformer import SparseTransformer
-from zoo.utils.checks import check_choice
+from zoo.utils.checks import check_at_least, check_choice
 from zoo.utils.progress import track
 
 METHODS = ("mask", "eap-ig", "cd", "eap-ig+mask")
@@ -48,6 +48,8 @@ class Pruning:
     """Standard deviation of the initial logits."""
     temperature: float = 1.0
     """Temperature of the straight-through step."""
+    passes: int | None = None
+    """Most passes in the removal of edges, and in that of nodes; untested ones stay. None: no limit."""
     seed: int = 0
     """Seed of initial logits and batches."""
     method: str = "mask"
@@ -58,6 +60,8 @@ class Pruning:
         check_choice(METHODS, method=self.method)
         if not 0 < self.target < math.log(2):
             raise ValueError(f"target must be a loss between 0 and chance, ln 2 = 0.693; got {self.target}.")
+        if self.passes is not None:
+            check_at_least(1, passes=self.passes)
         if not self.penalties or min(self.penalties) <= 0 or min(self.steps, self.pairs) < 1:
             raise ValueError(
                 f"expected penalties above 0, steps >= 1 and pairs >= 1; got {list(self.penalties)}, {self.steps} and "

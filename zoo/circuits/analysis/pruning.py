@@ -67,6 +67,7 @@ class Found(NamedTuple):
         removed: edges between the nodes that carry their mean.
         before: numbers of nodes and edges before unneeded edges were removed.
         reached: whether they reach the target on the prompts of the search.
+        complete: whether the removal tested every edge and node that is left, see `Pruning.passes`.
     """
 
     mask: Tensor
@@ -74,6 +75,7 @@ class Found(NamedTuple):
     removed: Edges
     before: dict[str, int]
     reached: bool
+    complete: bool
 
 
 def search(
@@ -84,11 +86,18 @@ def search(
     If no mask reaches it, the result is the one with the smallest loss, with all its edges.
     """
     with _frozen(model):
-        return refine(model, train, rank(model, train, options, penalties, quiet), options.target, quiet)
+        return refine(
+            model, train, rank(model, train, options, penalties, quiet), options.target, quiet, options.passes
+        )
 
 
 def refine(
-    model: SparseTransformer, train: TokenPairTask, rankings: Sequence[Tensor], target: float, quiet: bool = True
+    model: SparseTransformer,
+    train: TokenPairTask,
+    rankings: Sequence[Tensor],
+    target: float,
+    quiet: bool = True,
+    passes: int | None = None,
 ) -> Found:
     """The fewest nodes of a ranking that reach the target, without unneeded edges.
 
@@ -105,8 +114,9 @@ def refine(
     edges = edges_between(network, mask)
     before = {"nodes": int(mask.sum()), "edges": len(edges.source)}
     if not reached:
-        return Found(mask, edges, edges.select(slice(0)), before, reached=False)
-    return Found(*remove_unneeded(model, train, mask, target, quiet), before, reached=True)
+        return Found(mask, edges, edges.select(slice(0)), before, reached=False, complete=False)
+    mask, edges, removed, complete = remove_unneeded(model, train, mask, target, quiet, passes)
+    return Found(mask, edges, removed, before, reached=True, complete=complete)
 
 
 @contextmanager
