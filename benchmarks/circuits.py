@@ -122,8 +122,9 @@ def save(record: Record, output: Path) -> None:
 
 def _complete(record: Record, name: str, seed: int, options: argparse.Namespace) -> None:
     """Measures the tasks of a network that the record does not have; it is trained first if it has no run."""
+    controlled = set(options.controls) if seed == 0 else set()
     had = record["networks"].get(name, {}).get(str(seed), {"tasks": {}})["tasks"]
-    missing = [task for task in options.tasks if task not in had]
+    missing = [task for task in options.tasks if task not in had or (task in controlled and _lacks_controls(had[task]))]
     if not missing:
         return
     folder = _trained(name, seed, options.runs)
@@ -135,10 +136,13 @@ def _complete(record: Record, name: str, seed: int, options: argparse.Namespace)
     run = record["networks"].setdefault(name, {}).setdefault(str(seed), {"tasks": {}})
     run |= {"nats": nats, "density": model.density, "width": model.network.layout.width}
     for task in missing:
-        controlled = seed == 0 and task in options.controls
-        run["tasks"][task] = measure(model, task, folder / "checkpoint" if controlled else None)
+        run["tasks"][task] = measure(model, task, folder / "checkpoint" if task in controlled else None)
         save(record, options.output)
         print(f"{name} {seed} {task}: {_line(run['tasks'][task])}", flush=True)
+
+
+def _lacks_controls(found: Mapping[str, Any]) -> bool:
+    return found["solved"] and "controls" not in found
 
 
 def _trained(name: str, seed: int, runs: Path) -> Path:

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+import zoo
+from benchmarks import circuits
 from benchmarks.circuits import merge, read, save
 from benchmarks.circuits_page import page
 from benchmarks.circuits_statistics import common_tasks, interval
+from zoo.circuits import Pruning
+from zoo.circuits.sparse_transformer import SparseTransformer
 
 SEARCH = {"target": 0.15}
 
@@ -89,3 +93,16 @@ def test_records_are_kept_merged_and_refused(tmp_path: Path) -> None:
     save(one, tmp_path / "one")
     with pytest.raises(ValueError, match=r"one\.json were found by another search"):
         read(tmp_path / "one.json")
+
+
+def test_tasks_of_a_network_are_measured_if_it_solves_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuits, "PAIRS", 4)
+    model = zoo.load("sparse-idioms")
+    assert isinstance(model, SparseTransformer)
+    how = Pruning(steps=2, pairs=2, penalties=(1e-3,), passes=3)
+    unsolved = circuits.measure(model, "var_swap", how=how)
+    assert not unsolved["solved"] and unsolved["search_loss"] > how.target
+    found = circuits.measure(model, "else_elif", how=how)
+    assert found["solved"] and found["train"]["loss"] <= how.target
+    assert found["edges"] <= found["before"]["edges"] and found["whole"]["accuracy"] == 1
+    assert found["halves"]["worst_accuracy"] <= found["halves"]["accuracy"]
