@@ -29,3 +29,17 @@ def test_given_scales_are_those_of_the_recorded_pass(model: SparseTransformer) -
     half.mask[0, ::2] = 0
     free = net.last_logits(tokens, net.trace(half))
     assert not torch.allclose(net.last_logits(tokens, net.trace(half, scales=trace.scales)), free)
+
+
+def test_the_last_block_alone_gives_the_logits_of_the_whole_pass() -> None:
+    model, tokens = transformer(), prompts(4)[0]
+    model.average(windows())
+    net = model.network
+    tokens[1, 7:] = tokens[2, 3:] = 0  # padding
+    masks = (torch.rand(4, *model.means.shape, generator=torch.Generator().manual_seed(0)) < 0.7).float()
+    weight, bias = net.blocks[1].down.weight.detach() * 0.5, net.blocks[1].down.bias.detach() + 1
+    whole = Ablation(masks, model.means, net.layout, {(1, "down"): (weight, bias)})
+    for ablation in (None, whole):
+        with torch.no_grad():
+            expected = net.last_logits(tokens, net.trace(ablation, record=True))  # which needs all positions
+            torch.testing.assert_close(net.last_logits(tokens, net.trace(ablation)), expected)

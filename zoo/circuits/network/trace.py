@@ -87,6 +87,11 @@ class Trace:
         self.scales: list[Tensor] = []
         self._given_scales = None if scales is None else iter(scales)
 
+    @property
+    def only_ablates(self) -> bool:
+        """Whether the pass records nothing, changes nothing, and has its own scales."""
+        return not self.record and not self.changes and self._given_scales is None
+
     def norm(self, norm: nn.RMSNorm, x: Tensor) -> Tensor:
         """Applies a norm to the residual stream, with its own scale or the given one."""
         if self._given_scales is not None:

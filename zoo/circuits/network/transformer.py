@@ -58,6 +58,13 @@ class Block(nn.Module):
     def attend(self, x: Tensor, positions: Tensor | None, trace: Trace, read: Tensor) -> tuple[Tensor, ResidualWrite]:
         """First half of `forward`: attention."""
         i = self.layer
+        value = self.gather(x, positions, trace)
+        before = trace.linear(i, "out", self.out, value)
+        return x + trace.at(i, "attn_out", before), trace.write(i, "attn_out", value, before, read)
+
+    def gather(self, x: Tensor, positions: Tensor | None, trace: Trace) -> Tensor:
+        """What attention gathers at each position, (B, T, d)."""
+        i = self.layer
         channels = normalised(self.attn_position_norm, positions)
         seen = trace.at(i, "attn_in", trace.norm(self.attn_norm, x), channels)  # (B, T, d + p)
         q, k, v = (
@@ -65,9 +72,19 @@ class Block(nn.Module):
             for n, t in zip("qkv", trace.linear(i, "qkv", self.qkv, seen).chunk(3, -1), strict=True)
         )
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, H, T, d / H)
-        value = trace.changed(i, GATHERED, sink_attention(q, k, v, self.sink).transpose(1, 2).flatten(2))  # (B, T, d)
-        before = trace.linear(i, "out", self.out, value)
-        return x + trace.at(i, "attn_out", before), trace.write(i, "attn_out", value, before, read)
+        return trace.changed(i, GATHERED, sink_attention(q, k, v, self.sink).transpose(1, 2).flatten(2))
+
+    def at_positions(self, x: Tensor, trace: Trace, read: Tensor) -> Tensor:
+        """The residual stream (B, 1, d) after this block at the positions `read` (B,); it has no position channels.
+
+        What the other positions write is not computed.
+        """
+        i, rows = self.layer, torch.arange(len(read), device=read.device)
+        value, x = self.gather(x, None, trace)[rows, read][:, None], x[rows, read][:, None]
+        x = x + trace.at(i, "attn_out", trace.linear(i, "out", self.out, value))
+        seen = trace.at(i, "mlp_in", trace.norm(self.mlp_norm, x))
+        value = trace.at(i, "mlp_neuron", F.gelu(trace.linear(i, "up", self.up, seen)))
+        return x + trace.at(i, "mlp_out", trace.linear(i, "down", self.down, value))
 
     def transform(
         self, x: Tensor, positions: Tensor | None, trace: Trace, read: Tensor
@@ -163,10 +180,19 @@ class SparseNetwork(nn.Module):
         return Trace(self.kept, ablation, **options)
 
     def last_logits(self, tokens: Tensor, trace: Trace) -> Tensor:
-        """Logits (B, V) of the token after each prompt (B, T), which is padded on the right."""
+        """Logits (B, V) of the token after each prompt (B, T), which is padded on the right.
+
+        A pass that is only ablated computes the last block at the last positions alone.
+        """
         rows, read = last_positions(tokens)
-        residual = self(tokens, trace, read)[0][rows, read]
-        logits = self.unembedding(trace.norm(self.norm, residual[:, None])[:, 0])
+        if trace.only_ablates and not self.channels:
+            x, (*blocks, last) = self.embed(tokens), self.blocks
+            for block in blocks:
+                x, _ = block(x, None, trace, read)
+            residual = last.at_positions(x, trace, read)
+        else:
+            residual = self(tokens, trace, read)[0][rows, read][:, None]
+        logits = self.unembedding(trace.norm(self.norm, residual)[:, 0])
         return logits if self.bigram is None else logits + self.bigram[tokens[rows, read]]
 
     def position_channels(self, length: int) -> Tensor | None:
