@@ -49,7 +49,7 @@ PAIRS = 64  # of prompts, for the search and for the measurements
 HALVES = 8  # random halves of the nodes outside a circuit, of which the worst is reported
 # Three times as large steps as by default, and fewer of them: in the narrow network the circuits are as small as by
 # default, in a third of the time. The removal is limited because the dense network keeps thousands of edges.
-SEARCH = Pruning(lr=1e-2, steps=120, pairs=16, penalties=(3e-3, 6e-3), passes=500)
+SEARCH = Pruning(lr=1e-2, steps=120, pairs=16, penalties=(3e-3, 6e-3), passes=2000)
 Record = dict[str, Any]
 
 

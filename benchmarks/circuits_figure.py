@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.circuits_statistics import Runs, common_tasks, finished, geometric_mean, interval, mean, reports
+from benchmarks.circuits_statistics import Runs, common_tasks, comparable, geometric_mean, interval, mean, reports
 from benchmarks.figure import COLOURS, MARKS
 
 
 def draw(networks: Mapping[str, Runs], path: Path) -> bool:
-    """Draws the networks of which all tasks are measured; tells whether it could: matplotlib is optional."""
+    """Draws the comparable networks; tells whether it could: matplotlib is optional."""
     tasks = common_tasks(networks)
     if not tasks:
         return False
@@ -24,7 +24,7 @@ def draw(networks: Mapping[str, Runs], path: Path) -> bool:
     figure = Figure(figsize=(10.0, 0.6 + 0.26 * max(len(tasks), 10)), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for number, (name, runs) in enumerate(finished(networks).items()):
+    for number, (name, runs) in enumerate(comparable(networks).items()):
         found = {key: r for key, r in reports(runs).items() if key[1] in tasks}
         _frontier(left, name, runs, found, number)
         _by_task(right, found, tasks, number)
@@ -53,10 +53,17 @@ def _frontier(panel: Any, name: str, runs: Runs, found: Mapping[tuple[str, str],
         logs = {key: math.log(value) for key, value in edges.items()}
         value, (low, high) = math.exp(mean(list(logs.values()))), interval(logs)
         panel.errorbar(
-            [middle], [value], yerr=[[max(value - math.exp(low), 0)], [max(math.exp(high) - value, 0)]], xerr=across,
-            color=colour, marker=mark, markersize=7, markerfacecolor="white" if before else colour, capsize=3,
+            [middle],
+            [value],
+            yerr=[[max(value - math.exp(low), 0)], [max(math.exp(high) - value, 0)]],
+            xerr=None if before else across,
+            color=colour,
+            marker=mark,
+            markersize=7,
+            markerfacecolor="white" if before else colour,
+            capsize=3,
             linewidth=1.2,
-        )  # fmt: skip
+        )
         if not before:
             panel.annotate(
                 f"{name}\n{value:.0f} edges", (middle, value), (8, 4), textcoords="offset points", fontsize=8

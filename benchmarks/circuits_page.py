@@ -6,8 +6,8 @@ from typing import Any
 
 from benchmarks.circuits_statistics import (
     common_tasks,
+    comparable,
     compared,
-    finished,
     geometric_mean,
     interval,
     mean,
@@ -75,10 +75,10 @@ def _overview(networks: Networks) -> list[str]:
     lines = [
         "![Loss and edges of the networks, and edges of each task](circuits.png)",
         "",
-        f"Means over the {len(tasks)} tasks that all these networks solve with each seed; of sizes, geometric "
-        "means. In brackets, 95 % bootstrap intervals over tasks and seeds; of the language loss, the range over "
-        "seeds. *Of "
-        "possible*: edges divided by the possible edges between the nodes. *Sufficiency*: loss and accuracy of the "
+        f"Means over the {len(tasks)} tasks that are measured and solved with all of these networks and seeds; of "
+        "sizes, geometric means. In brackets, 95 % bootstrap intervals over tasks and seeds; of the language loss, the "
+        "range over seeds. *Of possible*: edges divided by the possible edges between the nodes. *Sufficiency*: loss "
+        "and accuracy of the "
         "circuit alone, on held-out prompts. *Worse answer*: its accuracy on the prompts of that of the two answers "
         "which it gets wrong more often. *Worst half*: the lowest accuracy with one of several random halves of the "
         "other nodes not ablated. *Necessity*: loss and accuracy of the network without the nodes of the circuit; "
@@ -88,7 +88,7 @@ def _overview(networks: Networks) -> list[str]:
         "sufficiency | worse answer | worst half | necessity |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, runs in finished(networks).items():
+    for name, runs in comparable(networks).items():
         found = {key: r for key, r in reports(runs).items() if key[1] in tasks}
         nats = [run["nats"] for run in runs.values()]
         sizes = [

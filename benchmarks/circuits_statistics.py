@@ -22,20 +22,20 @@ def compared(networks: Mapping[str, Runs], one: str, other: str) -> dict[tuple[s
     return {key: (first[key], second[key]) for key in first if key in second}
 
 
-def finished(networks: Mapping[str, Runs]) -> dict[str, dict[str, Any]]:
-    """The networks without the seeds of which a task has not been measured yet, and without networks that have none."""
+def comparable(networks: Mapping[str, Runs]) -> dict[str, dict[str, Any]]:
+    """The networks without the seeds of which fewer than half of the tasks are measured."""
     wanted = {task for runs in networks.values() for run in runs.values() for task in run["tasks"]}
     found = {
-        name: {seed: run for seed, run in runs.items() if wanted <= run["tasks"].keys()}
+        name: {seed: run for seed, run in runs.items() if len(run["tasks"]) >= len(wanted) / 2}
         for name, runs in networks.items()
     }
     return {name: runs for name, runs in found.items() if runs}
 
 
 def common_tasks(networks: Mapping[str, Runs]) -> list[str]:
-    """Tasks that every finished network solves with every finished seed."""
-    runs = [run["tasks"] for found in finished(networks).values() for run in found.values()]
-    return [task for task in (runs[0] if runs else ()) if all(tasks[task]["solved"] for tasks in runs)]
+    """Tasks that every comparable network solves with every comparable seed."""
+    runs = [run["tasks"] for found in comparable(networks).values() for run in found.values()]
+    return [t for t in (runs[0] if runs else ()) if all(t in tasks and tasks[t]["solved"] for tasks in runs)]
 
 
 def interval(values: Mapping[tuple[str, str], float]) -> tuple[float, float]:
