@@ -47,8 +47,9 @@ CONFIGS = ("sparse_idioms_cpu", "narrow_idioms_cpu", "dense_idioms_cpu")
 CONTROLLED = ("single_double_quote", "for_while", "bracket_counting")
 PAIRS = 64  # of prompts, for the search and for the measurements
 HALVES = 8  # random halves of the nodes outside a circuit, of which the worst is reported
-# Three times as large steps as by default, and fewer of them: in the narrow network the circuits are as small as by
-# default, in a third of the time. The removal is limited because the dense network keeps thousands of edges.
+# Larger steps than by default, and fewer of them: the circuits of quotes, in the sparse and the narrow network, are as
+# small as by default, in a third of the time. The removal is limited because the dense network has tens of thousands of
+# edges.
 SEARCH = Pruning(lr=1e-2, steps=120, pairs=16, penalties=(3e-3, 6e-3), passes=2000)
 Record = dict[str, Any]
 
