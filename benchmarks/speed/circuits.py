@@ -1,8 +1,8 @@
 """The operations of weight-sparse transformers, compared with their plain formulations.
 
 Projection of weights after a step, AbsTopK with its gradient, sink attention with its gradients, training steps, also
-compared with those of a dense transformer, and inference with sparse matrices. Plain: the usual formulation, by torch's
-topk, scatter, sort, softmax and dense products.
+compared with those of a dense transformer, predictions, and inference with sparse matrices. Plain: the usual
+formulation, by torch's topk, scatter, sort, softmax and dense products.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +20,7 @@ from zoo.circuits.kernels.csr import csr_linear, to_csr
 from zoo.circuits.kernels.topk import abs_topk
 from zoo.circuits.network.attention import explicit, sink_attention
 from zoo.circuits.network.optimizer import SparseAdam
+from zoo.circuits.network.options import Sparsity
 from zoo.circuits.network.weight_projection import Budget, Projector
 from zoo.circuits.sparse_transformer import SparseTransformer
 from zoo.data.base.tokenized import train_tokenizer
@@ -27,8 +28,8 @@ from zoo.data.synthetic.idioms import documents
 from zoo.domain import CodeDomain
 
 SELECTION = (
-    "AbsTopK, which a dense network does not use, selects by numpy.partition, which gains less from a second thread "
-    "than matrix products do; the goal is nearer with --threads 1"
+    "AbsTopK, which a dense network does not use, passes several times over 11 d values of each token and layer; "
+    "numpy.partition takes less than half of its time"
 )
 
 
@@ -76,10 +77,11 @@ def projections(device: torch.device) -> Iterator[Case]:
             yield Case(name, {"zoo": ours, "plain": plain}, apart=0.0)
 
 
-def topk_and_scatter(x: Tensor, k: int) -> Tensor:
-    """AbsTopK in its usual formulation."""
-    kept = x.abs().topk(k, dim=-1).indices
-    return torch.zeros_like(x).scatter(-1, kept, x.gather(-1, kept))
+def topk_and_scatter(x: Tensor, k: int, parts: int = 1, overwrite: bool = False) -> Tensor:
+    """AbsTopK in its usual formulation; it overwrites nothing."""
+    vectors = x.unflatten(-1, (parts, -1))
+    kept = vectors.abs().topk(k, dim=-1).indices
+    return torch.zeros_like(vectors).scatter(-1, kept, vectors.gather(-1, kept)).flatten(-2)
 
 
 def activations(device: torch.device) -> Iterator[Case]:
@@ -111,9 +113,21 @@ def attentions(device: torch.device) -> Iterator[Case]:
         yield Case(name, {"zoo": partial(both, sink_attention), "plain": partial(both, explicit)}, apart=1e-3)
 
 
+def code_domain() -> CodeDomain:
+    """Prompts of 96 tokens."""
+    return CodeDomain(tokenizer=train_tokenizer(islice(documents("speed"), 500), 768), length=96)
+
+
+def transformer(domain: CodeDomain, density: float, activation: float, width: int, layers: int) -> SparseTransformer:
+    """A transformer with dense initial weights, whose training has these densities."""
+    torch.manual_seed(0)
+    sparsity = Sparsity(density, embedding_density=min(1.0, 2 * density), activation_density=activation)
+    return SparseTransformer(domain, width=width, layers=layers, sparsity=sparsity)
+
+
 def steps(device: torch.device) -> Iterator[Case]:
     """Loss, gradients, optimizer and projection on a batch of 16 prompts, after the anneal."""
-    domain = CodeDomain(tokenizer=train_tokenizer(islice(documents("speed"), 500), 768), length=96)
+    domain = code_domain()
     size = 64 if device.type == "cuda" else 16
     batch = {
         "input": domain.example(size, torch.Generator().manual_seed(0)).to(device),
@@ -121,17 +135,7 @@ def steps(device: torch.device) -> Iterator[Case]:
     }
 
     def trained(density: float, activation: float, width: int, layers: int) -> tuple[SparseTransformer, SparseAdam]:
-        torch.manual_seed(0)
-        model = SparseTransformer(
-            domain,
-            width=width,
-            layers=layers,
-            sparsity={
-                "density": density,
-                "embedding_density": min(1.0, 2 * density),
-                "activation_density": activation,
-            },
-        ).to(device)
+        model = transformer(domain, density, activation, width, layers).to(device)
         optimizer = model.configure_optimizers()
         optimizer.schedule = replace(model.schedule(1000), end=0)
         for group in optimizer.param_groups:
@@ -167,6 +171,32 @@ def steps(device: torch.device) -> Iterator[Case]:
         yield Case(name, ways, cost=True, goal=Goal(at_most=most), apart=None, memory=False, missed=SELECTION)
 
 
+def predictions(device: torch.device) -> Iterator[Case]:
+    """Scores of prompts by a sparse transformer and by a dense one of the same size."""
+    domain = code_domain()
+    models = {}
+    for name, density, activation in (("zoo", 1 / 16, 0.25), ("dense transformer", 1.0, 1.0)):
+        model = models[name] = transformer(domain, density, activation, 128, 2).to(device).eval()
+        sparse, densities = model.sparse_parameters(), (model.density, model.embedding_density)
+        Projector([one.weight for one in sparse])([one.budget(densities) for one in sparse])
+    for size in (1, 64):
+        prompts = domain.example(size, torch.Generator().manual_seed(0)).to(device)
+        yield Case(
+            f"prediction, width 128, 2 layers, 1/16, batch {size}",
+            {name: partial(predict, model, prompts) for name, model in models.items()},
+            cost=True,
+            goal=Goal(at_most=1.5),
+            apart=None,
+            memory=False,
+            missed=SELECTION,
+        )
+
+
+@torch.no_grad()
+def predict(model: SparseTransformer, prompts: Tensor) -> Tensor:
+    return model(prompts)
+
+
 @torch.no_grad()
 def by_sorting(weights: Sequence[Tensor], budgets: Sequence[Budget]) -> None:
     """The projection of all weights of a network, in place."""
@@ -195,5 +225,6 @@ def cases(device: torch.device) -> Iterator[Case]:
     yield from activations(device)
     yield from attentions(device)
     yield from steps(device)
+    yield from predictions(device)
     if device.type == "cpu":
         yield from inferences()

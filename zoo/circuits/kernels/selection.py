@@ -4,10 +4,12 @@ Without the sign bit, the bits of floating-point numbers order like their magnit
 by `numpy.partition`, which is vectorised for integers. Ties are always broken by the lowest index.
 """
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from threading import local
 from typing import TypeVar
 
 import numpy as np
@@ -20,16 +22,25 @@ Part = TypeVar("Part")
 
 
 def in_threads(work: Callable[[Part], object], parts: Sequence[Part], most: int | None = None) -> None:
-    """Calls `work` on each part, in up to `most` threads; by default as many as torch uses.
+    """Calls `work` on each part, in this thread and others, `most` together; by default as many as torch uses.
 
-    Numpy releases the interpreter lock while it computes, so the threads run in parallel.
+    Numpy releases the interpreter lock while it computes, so the threads run in parallel. Each thread takes the next
+    part when it is ready; one that starts late, because other processes keep the cores busy, delays nothing.
     """
-    if min(most or torch.get_num_threads(), len(parts)) < 2:
-        for part in parts:
+    left = iter(parts)
+
+    def run() -> None:
+        for part in left:  # an iterator over a list or range hands out each part once, whichever thread asks
             work(part)
-        return
-    for done in [_threads(os.getpid()).submit(work, part) for part in parts]:
-        done.result()
+
+    threads = min(most or torch.get_num_threads(), len(parts))
+    helpers = [_threads(os.getpid()).submit(run) for _ in range(threads - 1)]
+    try:
+        run()
+    finally:
+        for helper in helpers:
+            if not helper.cancel():  # it has started, so it may be at work on a part
+                helper.result()
 
 
 @cache
@@ -38,33 +49,75 @@ def _threads(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="zoo-selection")
 
 
+class Scratch(local):
+    """Work arrays of each thread, reused because the allocation of large arrays would dominate the time."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[tuple[int, type], np.ndarray] = {}
+
+    def __call__(self, number: int, kind: type, shape: tuple[int, ...]) -> np.ndarray:
+        """Array number `number` of a kind of numbers, with arbitrary contents."""
+        size, found = math.prod(shape), self.arrays.get((number, kind))
+        if found is None or found.size < size:
+            found = self.arrays[number, kind] = np.empty(size, kind)
+        return found[:size].reshape(shape)
+
+
 def bit_view(x: Tensor) -> Tensor:
     """Views floating-point numbers as integers of the same size, without a copy."""
     return x.detach().view(INTEGERS[x.element_size()])
 
 
-def magnitudes(bits: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Clears the sign bits, which gives integers in the order of the magnitudes, of at least 32 bits."""
-    wide = np.int64 if bits.dtype == np.int64 else np.int32  # partition is not vectorised everywhere for 16 bits
-    sign = np.iinfo(bits.dtype).max
-    return np.bitwise_and(bits, sign, out=np.empty(bits.shape, wide) if out is None else out)
+def integers(bits: np.ndarray) -> type:
+    """Type of the magnitudes of such bits, at least 32 bits: partition is not vectorised everywhere for 16 bits."""
+    return np.int64 if bits.dtype == np.int64 else np.int32
 
 
-def largest_of_rows(sizes: np.ndarray, k: int) -> np.ndarray:
-    """Marks the k largest entries of each row: (R, n) bool for `sizes` (R, n), which is overwritten; 1 <= k <= n."""
+def magnitudes(bits: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Clears the sign bits, which gives integers in the order of the magnitudes, of the type `integers(bits)`."""
+    np.bitwise_and(bits, np.iinfo(bits.dtype).max, out=out)
+    if bits.dtype == np.int16:
+        out <<= 16  # so that, as for other types, only denormal numbers are smaller than the length of a row
+    return out
+
+
+def largest_of_rows(sizes: np.ndarray, k: int, kept: np.ndarray, scratch: np.ndarray) -> None:
+    """Marks the k largest entries of each row of `sizes` (R, n) in `kept` (R, n), bool; 1 <= k <= n.
+
+    Zeros are common, so that they are numbered by index in the search, which resolves their ties. `scratch`, of the
+    shape and type of `sizes`, is overwritten.
+    """
     n = sizes.shape[1]
-    zero = sizes == 0
-    if zero.any():  # ties of zeros are common and slow to partition; numbering them resolves the ties
-        sizes -= zero * np.arange(1, n + 1, dtype=sizes.dtype)
-    threshold = np.partition(sizes, n - k, axis=1)[:, n - k : n - k + 1]
-    kept = sizes >= threshold
+    numbers = _numbers(n, sizes.dtype)
+    np.maximum(sizes, numbers, out=scratch).partition(n - k, axis=1)
+    threshold = scratch[:, n - k : n - k + 1]
+    np.greater_equal(sizes, threshold, out=kept)
+    low = threshold[:, 0] <= n
+    if low.any():  # rows of which zeros are kept
+        rows = slice(None) if low.all() else np.flatnonzero(low)
+        own = sizes[rows]
+        if ((own - 1).view(f"u{own.itemsize}") < n).any():  # denormal numbers that were mistaken for numbers of zeros
+            kept[rows] = _first_of_tied(own, np.partition(own, n - k, axis=1)[:, n - k : n - k + 1], k)
+        else:
+            kept[rows] = np.maximum(own, numbers) >= threshold[rows]
     if np.count_nonzero(kept) > k * len(sizes):
-        tied_rows = np.flatnonzero(np.count_nonzero(kept, axis=1) > k)
-        sizes, threshold = sizes[tied_rows], threshold[tied_rows]
-        above, tied = sizes > threshold, sizes == threshold
-        free = k - np.count_nonzero(above, axis=1, keepdims=True)
-        kept[tied_rows] = above | (tied & (tied.cumsum(1, dtype=np.int32) <= free))
-    return kept
+        rows = np.flatnonzero(np.count_nonzero(kept, axis=1) > k)
+        kept[rows] = _first_of_tied(sizes[rows], threshold[rows], k)
+
+
+@cache
+def _numbers(n: int, kind: np.dtype) -> np.ndarray:
+    """Numbers n to 1, so that the lowest index has the largest."""
+    numbers = np.arange(n, 0, -1, dtype=kind)
+    numbers.flags.writeable = False
+    return numbers
+
+
+def _first_of_tied(sizes: np.ndarray, threshold: np.ndarray, k: int) -> np.ndarray:
+    """Marks the entries above the threshold of each row and, up to k, the first of those that equal it."""
+    above, tied = sizes > threshold, sizes == threshold
+    free = k - np.count_nonzero(above, axis=1, keepdims=True)
+    return above | (tied & (tied.cumsum(1, dtype=np.int32) <= free))
 
 
 def largest_of_all(sizes: np.ndarray, keep: int, scratch: np.ndarray) -> np.ndarray:

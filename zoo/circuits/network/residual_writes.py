@@ -72,7 +72,7 @@ class ResidualWrites:
         last = at_least_fp32(residual[rows, read])
         state = {
             "residual": residual,
-            "embedded": at_least_fp32(self.network.embed(x)[rows, read]),
+            "embedded": at_least_fp32(self.network.embed_at(x[rows, read], read)),
             "token": x[rows, read],
             "gate": torch.stack([torch.stack([write.gate for write in layer], 1) for layer in writes], 1),
             "constant": torch.stack([torch.stack([write.constant for write in layer], 1) for layer in writes], 1),

@@ -100,17 +100,25 @@ class Trace:
             self.scales.append((at_least_fp32(x).square().mean(-1, keepdim=True) + epsilon(norm)).rsqrt())
         return norm(x)
 
-    def at(self, layer: int, site: str, x: Tensor, channels: Tensor | None = None) -> Tensor:
+    def at(self, layer: int, site: str, x: Tensor, channels: Tensor | None = None, overwrite: bool = False) -> Tensor:
         """Applies AbsTopK and ablation to the value x (B, T, n) of a site.
 
         Position `channels` (T, p) are appended before AbsTopK, which selects among all (B, T, n + p). They are not
-        nodes, so that they are neither ablated nor recorded.
+        nodes, so that they are neither ablated nor recorded. `overwrite`: x is needed nowhere else.
         """
         if channels is None:
-            return self.nodes(layer, site, abs_topk(x, self.kept[site]))
-        both = abs_topk(with_positions(x, channels), self.kept[site])
+            return self.nodes(layer, site, abs_topk(x, self.kept[site], overwrite=overwrite))
+        both = abs_topk(with_positions(x, channels), self.kept[site], overwrite=True)
         x, channels = both.split([x.shape[-1], channels.shape[-1]], -1)
         return torch.cat([self.nodes(layer, site, x), channels], -1)
+
+    def split_at(self, layer: int, sites: Sequence[str], x: Tensor, overwrite: bool = False) -> list[Tensor]:
+        """As `at`, for values of several sites (B, T, n each) one after another along the last axis of x."""
+        if len({self.kept[site] for site in sites}) > 1:
+            parts = x.chunk(len(sites), -1)
+            return [self.at(layer, site, part) for site, part in zip(sites, parts, strict=True)]
+        chosen = abs_topk(x, self.kept[sites[0]], len(sites), overwrite).chunk(len(sites), -1)
+        return [self.nodes(layer, site, part) for site, part in zip(sites, chosen, strict=True)]
 
     def nodes(self, layer: int, site: str, x: Tensor) -> Tensor:
         """Ablates and records the values (B, T, n) of a site after AbsTopK."""
@@ -132,24 +140,35 @@ class Trace:
         y = F.linear(x, *rewired[layer, name]) if (layer, name) in rewired else linear(x)
         return y + self.changes[layer, name](x) if (layer, name) in self.changes else y
 
-    def write(self, layer: int, site: str, value: Tensor, before: Tensor, read: Tensor) -> ResidualWrite:
-        """Describes the write of a sublayer at the positions `read` (B,).
+    def write(
+        self, layer: int, site: str, value: Tensor, before: Tensor, read: Tensor, overwrite: bool = False
+    ) -> tuple[Tensor, ResidualWrite]:
+        """Applies AbsTopK and ablation as `at` does, and describes the write at the positions `read` (B,).
 
         Args:
             layer: of the sublayer.
             site: "attn_out" or "mlp_out".
             value: (B, T, n), input of the writing matrix.
-            before: (B, T, d), output of the writing matrix before AbsTopK and ablation.
+            before: (B, T, d), output of the writing matrix.
             read: (B,).
+            overwrite: `before` is needed nowhere else.
         """
         rows = torch.arange(read.shape[0], device=read.device)
-        gate = (abs_topk(before[rows, read], self.kept[site]) != 0).float()
+        chosen = abs_topk(before, self.kept[site], overwrite=overwrite)
+        gate = (chosen.detach()[rows, read] != 0).float()
         constant = torch.zeros_like(gate)
         if self.ablation is not None:
             mask = self.ablation.kept(layer, site)
             constant = constant + self.ablation.constant(layer, site).flatten(-1 if mask.ndim == 1 else 1)
             gate = gate * (mask if mask.ndim == 1 else mask[:, 0])
-        return ResidualWrite(value[rows, read], gate, constant)
+        return self.nodes(layer, site, chosen), ResidualWrite(value[rows, read], gate, constant)
+
+
+def unobserved(module: nn.Module) -> bool:
+    """Whether no hook sees the outputs of a module, so that they may be overwritten."""
+    hooks = nn.modules.module
+    everywhere = hooks._global_forward_hooks, hooks._global_backward_hooks, hooks._global_backward_pre_hooks
+    return not any((module._forward_hooks, module._backward_hooks, module._backward_pre_hooks, *everywhere))
 
 
 def with_positions(x: Tensor, channels: Tensor | None) -> Tensor:

@@ -11,9 +11,10 @@ from zoo.circuits.network.attention import sink_attention
 from zoo.circuits.network.language import last_positions
 from zoo.circuits.network.layout import Layout
 from zoo.circuits.network.options import Positions, Sparsity
-from zoo.circuits.network.trace import GATHERED, Ablation, ResidualWrite, Trace
+from zoo.circuits.network.trace import GATHERED, Ablation, ResidualWrite, Trace, unobserved
 from zoo.utils.modules import TypedModuleList
 
+HEADS = ("attn_q", "attn_k", "attn_v")  # sites of the parts of the matrix "qkv"
 ATTENTION, MLP = 0, 1  # indices of the two writes of a block to the residual stream
 
 
@@ -60,17 +61,15 @@ class Block(nn.Module):
         i = self.layer
         value = self.gather(x, positions, trace)
         before = trace.linear(i, "out", self.out, value)
-        return x + trace.at(i, "attn_out", before), trace.write(i, "attn_out", value, before, read)
+        written, write = trace.write(i, "attn_out", value, before, read, unobserved(self.out))
+        return x + written, write
 
     def gather(self, x: Tensor, positions: Tensor | None, trace: Trace) -> Tensor:
         """What attention gathers at each position, (B, T, d)."""
-        i = self.layer
+        i, norm = self.layer, self.attn_norm
         channels = normalised(self.attn_position_norm, positions)
-        seen = trace.at(i, "attn_in", trace.norm(self.attn_norm, x), channels)  # (B, T, d + p)
-        q, k, v = (
-            trace.at(i, f"attn_{n}", t)
-            for n, t in zip("qkv", trace.linear(i, "qkv", self.qkv, seen).chunk(3, -1), strict=True)
-        )
+        seen = trace.at(i, "attn_in", trace.norm(norm, x), channels, unobserved(norm))  # (B, T, d + p)
+        q, k, v = trace.split_at(i, HEADS, trace.linear(i, "qkv", self.qkv, seen), unobserved(self.qkv))
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, H, T, d / H)
         return trace.changed(i, GATHERED, sink_attention(q, k, v, self.sink).transpose(1, 2).flatten(2))
 
@@ -90,12 +89,14 @@ class Block(nn.Module):
         self, x: Tensor, positions: Tensor | None, trace: Trace, read: Tensor
     ) -> tuple[Tensor, ResidualWrite]:
         """Second half of `forward`: the MLP."""
-        i = self.layer
+        i, norm = self.layer, self.mlp_norm
         channels = normalised(self.mlp_position_norm, positions)
-        seen = trace.at(i, "mlp_in", trace.norm(self.mlp_norm, x), channels)  # (B, T, d + p)
-        value = trace.at(i, "mlp_neuron", F.gelu(trace.linear(i, "up", self.up, seen)))  # (B, T, m)
+        seen = trace.at(i, "mlp_in", trace.norm(norm, x), channels, unobserved(norm))  # (B, T, d + p)
+        neurons = F.gelu(trace.linear(i, "up", self.up, seen))  # (B, T, m)
+        value = trace.at(i, "mlp_neuron", neurons, overwrite=True)
         before = trace.linear(i, "down", self.down, value)
-        return x + trace.at(i, "mlp_out", before), trace.write(i, "mlp_out", value, before, read)
+        written, write = trace.write(i, "mlp_out", value, before, read, unobserved(self.down))
+        return x + written, write
 
 
 class SparseNetwork(nn.Module):
@@ -169,6 +170,11 @@ class SparseNetwork(nn.Module):
         if self.positions is None or self.channels:
             return x
         return x + self.positions[: tokens.shape[1]]
+
+    def embed_at(self, tokens: Tensor, read: Tensor) -> Tensor:
+        """Embeddings (B, d) of tokens (B,) at the positions `read` (B,), as `embed` computes them."""
+        x = self.embedding(tokens)
+        return x if self.positions is None or self.channels else x + self.positions[read]
 
     def logits(self, residual: Tensor, tokens: Tensor) -> Tensor:
         """Logits of the next token (..., V) for final residual streams (..., d) at `tokens` (...)."""

@@ -12,6 +12,7 @@ from zoo.circuits.kernels.selection import (
     FLOATS,
     bit_view,
     in_threads,
+    integers,
     largest_of_all,
     largest_of_each,
     largest_of_rows,
@@ -117,7 +118,7 @@ class Projector:
         weight = self.weights[number]
         whole = weight.contiguous()
         bits = bit_view(whole).numpy()
-        sizes, scratch = self._scratches(np.int64 if bits.dtype == np.int64 else np.int32, bits.size)
+        sizes, scratch = self._scratches(integers(bits), bits.size)
         sizes = magnitudes(bits, sizes.reshape(bits.shape))
         if np.count_nonzero(sizes) <= budget.keep:
             return
@@ -172,7 +173,8 @@ def _largest(
     while True:
         if budget.alive and short.any():
             own = np.ascontiguousarray(neurons[short])
-            best = largest_of_rows(own.copy(), budget.alive)
+            best = np.empty(own.shape, np.bool_)
+            largest_of_rows(own, budget.alive, best, np.empty_like(own))
             best &= own > 0
             own |= best * own.dtype.type(
                 np.iinfo(own.dtype).max
