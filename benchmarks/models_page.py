@@ -29,7 +29,7 @@ command line. Each name links to the model card: data, licences, training comman
 `python -m benchmarks.train_all` retrains the checkpoints whose config has changed.
 
 - *accuracy*: on the test split, seed 0, trained on one or two CPU cores; of forecasts R², of policies the mean return
-  of episodes.
+  of episodes, of restored pictures PSNR.
 - *black box*: test accuracy of the same backbone and trainer with a plain linear head.
 - *gap*: |score − (bias + Σ contributions)| in standard deviations of the score, 95th percentile over test inputs. n/a
   where scores are not sums of units.
@@ -66,7 +66,7 @@ def page(folder: Path) -> str:
 
 def _row(folder: Path, saved: Mapping[str, Any], data: str) -> tuple[str, ...]:
     about, (metric, value), name = saved["about"], next(iter(saved["metrics"].items())), folder.name
-    form = {"r2": "R² {:.3f}", "return": "return {:.1f}"}.get(metric, "{:.1%}")
+    form = {"r2": "R² {:.3f}", "return": "return {:.1f}", "psnr": "PSNR {:.2f} dB"}.get(metric, "{:.1%}")
     ends = about["interval"] and [end if metric == "return" else 100 * end for end in about["interval"]]
     return (
         f"[`{name}`](../checkpoints/{name}/README.md)",

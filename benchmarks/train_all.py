@@ -97,7 +97,7 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     other, _ = trained(twin, [], runs) if twin else (None, None)
     run, mark = trained(entry["config"], entry.get("with", []), runs, teacher=other)
     model, metrics = zoo.load(run / "checkpoint"), json.loads((run / "metrics.json").read_text())
-    for main in ("accuracy", "r2", "return"):  # the card gives the first metric, and its interval
+    for main in ("accuracy", "r2", "return", "psnr"):  # the card gives the first metric, and its interval
         if main in metrics:
             metrics = {main: metrics.pop(main), **metrics}
     file = ROOT / "configs" / f"{entry['config']}.yaml"
@@ -260,7 +260,7 @@ def golden_inputs(how: str | list[str], model: SelfInterpretable, test: Any) -> 
         own = ImageDomain.from_dict(birds.domain)
         drawn = domain.picture(domain.preprocess(own.picture(birds.test_dataset()[0]["input"])[None]))
         return avg_pool2d(drawn.float(), SMALLER).round().to(torch.uint8)
-    inputs = torch.stack([test[i]["input"] for i in range(2)])
+    inputs = torch.stack([test[i]["input"] for i in range(min(2, len(test)))])
     return domain.picture(inputs) if isinstance(domain, ImageDomain) else inputs
 
 
@@ -269,7 +269,7 @@ def interval_of(metrics: dict[str, float], rows: int) -> list[float] | None:
     first = next(iter(metrics))
     if first == "return":  # of episodes, measured by the test
         return [round(metrics["return_low"], 1), round(metrics["return_high"], 1)]
-    return wilson(metrics[first], rows) if first != "r2" else None
+    return wilson(metrics[first], rows) if first == "accuracy" else None
 
 
 def wilson(share: float, rows: int, z: float = 1.96) -> list[float]:

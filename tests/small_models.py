@@ -21,6 +21,7 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small as Settings
 from zoo.core.registry import small_of
 from zoo.domain import AudioDomain, Domain, GraphDomain, ImageDomain, SeriesDomain, TableDomain, TextDomain
+from zoo.domain.image import pixel_names
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.sparse_head import run_on
 
@@ -141,6 +142,11 @@ def domain_of(modality: str, concepts: bool, classes: int = 3, task: str = "clas
         return named_code_domain()
     domains = (IMAGES, ROWS, SENTENCES, SERIES, CLIPS, GRAPHS)
     domain: Domain = {one.modality: one for one in domains}[modality]
+    if task == "restoration" and isinstance(domain, ImageDomain):
+        names = pixel_names(domain.channels, *domain.size)
+        given = (*domain.classes, *names[len(domain.classes) :])
+        scale = {"mean": (0.5,) * 3, "std": (0.2,) * 3}  # values around [0, 1]
+        return replace(domain, classes=given, task="regression", restored=True, **scale)
     domain = replace(domain, classes=domain.classes[-classes:], task=task)
     return replace(domain, concepts=CONCEPTS) if concepts and modality == "image" else domain
 

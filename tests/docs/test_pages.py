@@ -57,6 +57,8 @@ def make_data(folder: Path) -> None:
         (folder / "birds" / name).mkdir(parents=True)
         for i in range(1, 11):
             Image.new("RGB", (32, 32), (level, level + i, 9 * i)).save(folder / "birds" / name / f"{i}.jpg")
+    scan = Image.effect_noise((24, 20), 60)
+    scan.save(folder / "scan.png")
     for month, level in (("june", 0), ("july", 20)):
         (folder / month).mkdir()
         for i in range(20):

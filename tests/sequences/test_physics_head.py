@@ -13,7 +13,7 @@ from zoo.data import SkinConductance
 from zoo.data.synthetic.skin_conductance import LENGTH, TRUTH
 from zoo.domain import SeriesDomain
 from zoo.sequences.layers.first_order import FirstOrderLaw
-from zoo.sequences.layers.law_fit import Windows, loss_of, normal_equations
+from zoo.sequences.layers.law_fit import Windows, bootstrap, loss_of, normal_equations
 from zoo.sequences.physics_head import PhysicsHead
 from zoo.training.projection_set import ProjectionSet
 from zoo.views.html import page
@@ -113,6 +113,8 @@ def test_slopes_of_the_fit_are_the_derivatives() -> None:
         slope = (loss_of(law, windows, here + step) - loss_of(law, windows, here - step)) / 2e-6
         assert math.isclose(slope, -2 * float(descent.sum(0)[p]) / 6, rel_tol=1e-5, abs_tol=1e-8)
     assert curvature.shape == (2, 4, 4)
+    with pytest.raises(ValueError, match="two people or more"):
+        bootstrap(law, replace(windows, subject=torch.zeros(6, dtype=torch.long)), here, 5)
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ class Small:
     classes: int = 3
     """Number of classes of the domain, 2 or 3."""
     task: str = "classification"
-    """Of the domain: "classification", or "regression" with as many values."""
+    """Of the domain: "classification", "regression" with as many values, or "restoration" of images."""
     inputs: str = "random"
     """What is explained: "random" inputs, "training" inputs, or "halves", each made of two training images."""
     scale: Mapping[str, float] = field(default_factory=dict)

@@ -22,13 +22,13 @@ def terms_of(
         model: gave scores and evidence.
         scores: (B, C).
         evidence: of B inputs.
-        target: (B,) classes or tags; by default those of highest score, of regression targets the first.
+        target: (B,) classes or tags; by default those of highest score, of regression targets
+            `Domain.default_target`.
         every_class: also the contributions to every class.
     """
     if target is None:
-        target = (
-            torch.zeros_like(scores[:, 0], dtype=torch.long) if model.domain.task == "regression" else scores.argmax(1)
-        )
+        first = torch.full_like(scores[:, 0], model.domain.default_target, dtype=torch.long)
+        target = first if model.domain.task == "regression" else scores.argmax(1)
     with without_autocast(scores):
         contributions, bias = model.attribute(evidence, target) if model.additive else (None, None)
         edges, details = model.edges(evidence, target), model.details(evidence, target)

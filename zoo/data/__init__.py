@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zoo.data.real.long_series import LongSeriesTable
     from zoo.data.real.mnist_add import MNISTAdd
     from zoo.data.real.network_files import NetworkFiles
+    from zoo.data.real.noisy_picture import NoisyPicture
     from zoo.data.real.series import SeriesArchive
     from zoo.data.real.series_arrays import SeriesArrays
     from zoo.data.real.series_table import SeriesTable
@@ -90,6 +91,7 @@ __all__ = [
     "LongSeriesTable",
     "MNISTAdd",
     "NetworkFiles",
+    "NoisyPicture",
     "PartBirds",
     "PlantedCircuit",
     "PlantedSeries",

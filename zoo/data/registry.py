@@ -18,6 +18,7 @@ MODULES = {
     "ImageShards": "zoo.data.real.image_shards",
     "MNISTAdd": "zoo.data.real.mnist_add",
     "NetworkFiles": "zoo.data.real.network_files",
+    "NoisyPicture": "zoo.data.real.noisy_picture",
     "SklearnTable": "zoo.data.real.sklearn_table",
     "SmilesTable": "zoo.data.real.smiles_table",
     "SST2": "zoo.data.real.sst2",

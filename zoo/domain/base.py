@@ -85,6 +85,11 @@ class Domain:
         return groups | {name: [column[name]] for name in self.concepts if name not in grouped}
 
     @property
+    def default_target(self) -> int:
+        """Number of the value that is explained if none is asked for, of a domain of regression targets."""
+        return 0
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input tensor, without the batch dimension."""
         raise NotImplementedError(f"{type(self).__name__} does not define shape")

@@ -1,10 +1,12 @@
 """Images: conversion of files and pixels to tensors and back."""
 
+import math
 import struct
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -17,6 +19,7 @@ from zoo.domain.base import Domain
 from zoo.utils.paths import check_file
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+MOST_PIXELS = 1 << 18  # values of a picture to restore, each of which has a name
 ENLARGED = 8  # times, above which an image is too small to be what the model was trained on
 UNREADABLE = (  # what Pillow raises
     *(UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error),
@@ -39,6 +42,8 @@ class ImageDomain(Domain):
         resize: "squash": resize to `size`, ignoring the aspect ratio; "crop": scale the short side to
             `size / crop_fraction`, then crop the centre.
         crop_fraction: used by "crop" only, in (0, 1].
+        restored: whether the values to predict are those of all pixels, in [0, 1]: C H W classes, channel by channel
+            and row by row, which need not be named.
 
     Raises:
         ValueError: sizes, channels or numbers out of range, or an unknown choice.
@@ -55,8 +60,11 @@ class ImageDomain(Domain):
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     resize: str = "squash"
     crop_fraction: float = 1.0
+    restored: bool = False
 
     def __post_init__(self) -> None:
+        if self.restored:
+            self._name_pixels()
         super().__post_init__()
         if self.channels < 1:
             raise ValueError(f"channels must be at least 1; got {self.channels}.")
@@ -73,6 +81,27 @@ class ImageDomain(Domain):
             raise ValueError(f"resize must be 'squash' or 'crop'; got '{self.resize}'.")
         if not 0 < self.crop_fraction <= 1:
             raise ValueError(f"crop_fraction must be in (0, 1]; got {self.crop_fraction}.")
+
+    def _name_pixels(self) -> None:
+        """Names the values to predict, unless they are named."""
+        if self.task != "regression":
+            raise ValueError(f"the task of pictures to restore is 'regression'; got '{self.task}'.")
+        count = self.channels * math.prod(self.size)
+        if not 0 < count <= MOST_PIXELS:
+            raise ValueError(f"a picture to restore has 1 to {MOST_PIXELS:,} values; got {count:,}. Crop or resize it.")
+        if not self.classes:
+            object.__setattr__(self, "classes", pixel_names(self.channels, *self.size))
+        if len(self.classes) != count:
+            raise ValueError(f"a picture to restore of {count} values needs as many names; got {len(self.classes)}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        named = self.restored and self.classes == pixel_names(self.channels, *self.size)
+        return {**super().to_dict(), **({"classes": []} if named else {})}
+
+    @property
+    def default_target(self) -> int:
+        """Of a picture to restore, the pixel in the middle."""
+        return self.size[0] // 2 * self.size[1] + self.size[1] // 2 if self.restored else super().default_target
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -134,6 +163,11 @@ class ImageDomain(Domain):
         return F.pil_to_tensor(image if image.mode == mode else image.convert(mode))
 
     def _fit(self, picture: Tensor) -> Tensor:
+        if self.restored and tuple(picture.shape[-2:]) != self.size:  # resized, its noise would be another
+            raise ValueError(
+                f"the model restores pictures of {self.size[0]} x {self.size[1]} pixels; got {picture.shape[-2]} x "
+                f"{picture.shape[-1]}. Fit a model to this picture, or cut it."
+            )
         uncropped = self.resize == "squash" or self.crop_fraction == 1
         if uncropped and tuple(picture.shape[-2:]) == self.size:
             return picture
@@ -142,6 +176,16 @@ class ImageDomain(Domain):
         scale = max(self.size[0] / picture.shape[-2], self.size[1] / picture.shape[-1]) / self.crop_fraction
         scaled = [max(round(n * scale), s) for n, s in zip(picture.shape[-2:], self.size, strict=True)]
         return F.center_crop(F.resize(picture, scaled, v2.InterpolationMode.BILINEAR, antialias=True), list(self.size))
+
+
+@cache
+def pixel_names(channels: int, height: int, width: int) -> tuple[str, ...]:
+    """Names of the values of a picture, channel by channel and row by row."""
+    colours = {1: ("",), 3: (", red", ", green", ", blue")}
+    endings = colours.get(channels) or tuple(f", channel {c + 1}" for c in range(channels))
+    return tuple(
+        f"row {y + 1}, column {x + 1}{ending}" for ending in endings for y in range(height) for x in range(width)
+    )
 
 
 def open_image(path: Source) -> Image.Image:

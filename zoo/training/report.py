@@ -156,6 +156,31 @@ class R2(Metric):
         return (1 - error / torch.where(spread > 0, spread, torch.nan)).mean()
 
 
+class PSNR(Metric):
+    """Peak signal-to-noise ratio of restored pictures in decibels, -10 log₁₀ of the mean squared error of all values.
+
+    Values are cut off at 0 and 1, the range of a picture.
+    """
+
+    is_differentiable, higher_is_better, full_state_update = False, True, False
+    squared: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("squared", "count"):
+            self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, target: Tensor) -> None:
+        """Adds restored pictures (B, C) and clean ones of the same number of values."""
+        error = (scores.detach().clamp(0, 1) - target.view_as(scores)).double()
+        self.squared += error.square().sum()
+        self.count += error.numel()
+
+    def compute(self) -> Tensor:
+        return -10 * torch.log10(self.squared / self.count)
+
+
 class Confusion(NamedTuple):
     """A class, what it was taken for, how often, and how often the class occurs."""
 

@@ -10,9 +10,9 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.regression import MeanSquaredError
 
-from zoo.domain import Domain
+from zoo.domain import Domain, ImageDomain
 from zoo.training.ranking import Ranking
-from zoo.training.report import R2, ClassificationReport, RegressionReport
+from zoo.training.report import PSNR, R2, ClassificationReport, RegressionReport
 from zoo.training.tag_report import TagAccuracy, TagReport
 
 Report = ClassificationReport | RegressionReport | TagReport
@@ -62,11 +62,13 @@ class ConceptAUC(Ranking):
 
 
 def metrics_of(domain: Domain) -> MetricCollection:
-    """The metrics that fit a task: accuracy for classes and tags, R² and mean squared error for values."""
+    """The metrics that fit a task: accuracy for classes and tags, R² (of pictures PSNR) and mean squared error."""
     if domain.task == "classification":
         return MetricCollection({"accuracy": MulticlassAccuracy(len(domain.classes), average="micro")})
     if domain.task == "multilabel":
         return MetricCollection({"accuracy": TagAccuracy()})
+    if isinstance(domain, ImageDomain) and domain.restored:
+        return MetricCollection({"psnr": PSNR(), "mse": MeanSquaredError()}, compute_groups=False)
     return MetricCollection({"r2": R2(), "mse": MeanSquaredError()}, compute_groups=False)
 
 

@@ -35,6 +35,9 @@ from zoo.views.linear_map import PIXELS, linear_map
 from zoo.views.markup import escape
 from zoo.views.path import path
 from zoo.views.references import chooser, shared_pictures, views_of
+from zoo.views.restoration import LOOK as RESTORED
+from zoo.views.restoration import is_restored, restoration
+from zoo.views.restoration_script import RESTORATION
 from zoo.views.row import Row
 from zoo.views.sentence import sentence
 from zoo.views.style import STYLE
@@ -87,6 +90,7 @@ def page(
     if curves and scripts and isinstance(explanation.domain, TableDomain):  # pages without effects have no controls
         articles += curve_data(curves, explanation.domain)
         scripts.append(COLUMNS)
+    scripts += [RESTORATION] if is_restored(explanation) else []
     style = f"{CHARTS}{FALL}{FIELDS}" if curves else CHARTS if own else ""
     style += _look(explanation)
     return document(heading, f"<h1>{escape(heading)}</h1>{articles}", style, scripts)
@@ -105,7 +109,7 @@ def _look(explanation: Explanation) -> str:
     """The style of charts that only some explanations have."""
     details = explanation.details
     charts = ((DETAIL, DISTANCES), (HORIZON, FUTURE), (COURSE, LAW), (PIXELS, MAPS))
-    return "".join(look for name, look in charts if name in details)
+    return "".join(look for name, look in charts if name in details) + (RESTORED if is_restored(explanation) else "")
 
 
 def index_page(pages: Sequence[tuple[str, str]]) -> str:
@@ -126,6 +130,7 @@ def _article(row: Row, title: str, top: int, locale: str = "en") -> str:
         f"<div><p class='title'><bdi>{escape(title)}</bdi></p>{_warnings(row.explanation)}"
         f"{_answer(row)}{_sentence(row.explanation, locale)}{_statement(row.explanation)}{_best(row.explanation)}</div>"
         f"</header>{path(row.explanation)}{transformer(row)}{by_distance(row)}{forecast(row)}{law(row)}{linear_map(row)}"
+        f"{restoration(row)}"
         f"<h3>Evidence</h3>{chooser(views)}{shared_pictures(views)}"
         f"{''.join(_view(row) for row in views)}</article>"
     )

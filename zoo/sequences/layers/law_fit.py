@@ -124,9 +124,14 @@ def bootstrap(law: FirstOrderLaw, windows: Windows, logarithms: Tensor, draws: i
     """The 2.5 % and 97.5 % quantiles (P,) of the parameters over draws of as many subjects, with replacement.
 
     Each draw takes one Gauss-Newton step from the solution, in place of a new fit.
+
+    Raises:
+        ValueError: there is one subject.
     """
     curvature, descent = normal_equations(law, windows, logarithms)
     count = len(curvature)
+    if count < 2:
+        raise ValueError("intervals need series of two people or more; all have the same subject.")
     generator = torch.Generator().manual_seed(0)
     picked = torch.randint(count, (draws, count), generator=generator)
     weight = torch.zeros(draws, count, dtype=logarithms.dtype).scatter_add_(
