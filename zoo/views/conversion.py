@@ -121,7 +121,7 @@ def _places(record: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _costs(record: Mapping[str, Any]) -> Iterator[Line]:
-    yield Line("training", f"{record['fit seconds']:.0f} s", "Of this model, on the features of the black box.")
+    yield Line("training", f"{record['fit seconds']:.0f} s", "Of this model; the black box was trained before.")
     explain, forward = record["explain ms"], record["black box ms"]
     times = explain / forward if forward else 0.0
     yield Line(
