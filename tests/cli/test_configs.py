@@ -11,7 +11,17 @@ from tests.small_code import code_domain
 from tests.subwords import tiny_bert, wordpiece
 from zoo.cli.config import read_config
 from zoo.cli.settings import parse
-from zoo.data import BA2Motifs, ConceptToy, Control, RuleMolecules, SPMotif, SyntheticTable, TaggedMusic, TreeCycles
+from zoo.data import (
+    AnnotatedControl,
+    BA2Motifs,
+    ConceptToy,
+    Control,
+    RuleMolecules,
+    SPMotif,
+    SyntheticTable,
+    TaggedMusic,
+    TreeCycles,
+)
 from zoo.domain import Column, Domain, ImageDomain, SeriesDomain, TableDomain, TextDomain
 from zoo.training.stages import check_groups
 
@@ -50,8 +60,9 @@ def small_domain(arguments: dict, data: dict) -> Domain:
     """A domain of the modality and kind of concepts that a config's data has, without the data."""
     if data["class_path"] == "ConceptToy":
         return Domain.from_dict(ConceptToy(**data["init_args"]).domain)
-    if data["class_path"] == "Control":
-        return Control(**data["init_args"]).make_domain()
+    if data["class_path"] in ("AnnotatedControl", "Control"):
+        world = {"AnnotatedControl": AnnotatedControl, "Control": Control}[data["class_path"]]
+        return world(**data["init_args"]).make_domain()
     if data["class_path"] == "SyntheticTable":
         return Domain.from_dict(SyntheticTable(**data["init_args"]).domain)
     worlds = {"BA2Motifs": BA2Motifs, "RuleMolecules": RuleMolecules, "SPMotif": SPMotif, "TreeCycles": TreeCycles}

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from tests.small_models import rows_of_table, viper_tree
+from tests.small_models import prototype_policy, rows_of_table, viper_tree
 from zoo.cli.play import page_of
 from zoo.data import Control
 from zoo.policies import NAMPolicy
@@ -49,3 +49,11 @@ def test_rules_are_shown() -> None:
         assert all((said in ("yes", "no")) == active for said, active in zip(step["said"], step["active"], strict=True))
     with pytest.raises(ValueError, match="every_class"):
         episode_page("t", small.model.explain(x), torch.zeros(5, 4), torch.arange(5), "cartpole")
+
+
+def test_states_of_prototypes_are_told() -> None:
+    small = prototype_policy()
+    why = small.model.explain(small.inputs, every_class=True, reference="zero")
+    found = data_of_page(episode_page("t", why, torch.zeros(5, 4), torch.arange(5), "cartpole"))
+    for text, unit in zip(found["about"], why.units, strict=True):
+        assert text == ", ".join(f"{name} {value:.3g}" for name, value in unit.source["observation"].items())

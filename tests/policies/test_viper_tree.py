@@ -5,10 +5,10 @@ import pytest
 import torch
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-import zoo
 from tests.small_models import ROWS
 from zoo.data import Control
 from zoo.domain import TableDomain
+from zoo.metrics import policy_report
 from zoo.policies import VIPERTree
 from zoo.policies.layers.path_tree import complete_tree, rule, split_names
 from zoo.policies.layers.viper import Labelled, Teacher, below, distil, fit_tree
@@ -83,7 +83,7 @@ def test_eight_leaves_keep_the_pole_up() -> None:
     model = VIPERTree(data.domain, leaves=8).eval()
     teacher = Teacher(data, None)
     model.plant(distil(data, teacher, model.fitted, model.policy_of, 4, 5, lines.append))
-    found = zoo.metrics.policy_returns.policy_report(model, data, 8, None)
+    found = policy_report(model, data, 8, None)
     assert found.policy.mean >= 475 and found.controller.mean == 500 and found.chance.mean < 40
     assert found.fidelity > 0.7 and found.information_loss == 0 and len(lines) == 4
 

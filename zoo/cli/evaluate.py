@@ -88,7 +88,7 @@ def make_parser() -> CommandParser:
     )
     parser.add_argument(
         "--episodes",
-        type=at_least_two,
+        type=episodes,
         nargs="?",
         const=100,
         metavar="N",
@@ -100,15 +100,15 @@ def make_parser() -> CommandParser:
     return parser
 
 
-def at_least_two(text: str) -> int:
+def episodes(text: str) -> int:
     """A number of episodes, of which an interval is possible.
 
     Raises:
-        argparse.ArgumentTypeError: it is less than 2, or no whole number.
+        argparse.ArgumentTypeError: it is not from 2 to 10,000.
     """
     number = positive(text)
-    if number < 2:
-        raise argparse.ArgumentTypeError(f"expected 2 or more episodes; got {text}.")
+    if not 2 <= number <= 10_000:
+        raise argparse.ArgumentTypeError(f"expected 2 to 10,000 episodes; got {text}.")
     return number
 
 

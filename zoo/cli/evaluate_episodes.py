@@ -27,9 +27,9 @@ def report_episodes(model: SelfInterpretable, data: DataModule, options: argpars
         if found := differences(twin.domain, model.domain):
             raise ValueError(f"--twin {options.twin} does not fit {options.checkpoint}: {'; '.join(found)}.")
     report = policy_report(model, control, options.episodes, twin)
-    record = {"checkpoint": str(options.checkpoint), "world": control.name, **asdict(report)}
+    record = {"checkpoint": str(options.checkpoint), "world": control.world.name, **asdict(report)}
     write_text(options.output / "episodes.json", to_json(record, indent=1) + "\n")
-    print(f"{report.episodes} episodes of {control.name}, which begin in the same states")
+    print(f"{report.episodes} episodes of {control.world.name}, which begin in the same states")
     lines = {
         "return of the policy": report.policy,
         "return of the black-box twin": report.twin,

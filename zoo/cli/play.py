@@ -82,11 +82,11 @@ def page_of(model: SelfInterpretable, data: Control, seed: int, name: str) -> tu
     total = float(episode.returns[0])
     facts = [f"{registry.find(registry.name_of(type(model))).class_name}; return of this episode {total:.1f}."]
     page = episode_page(
-        f"{data.name}: {name}",
+        f"{data.world.name}: {name}",
         explanation,
         torch.from_numpy(states),
         torch.from_numpy(np.cumsum(rewards)),
-        data.name,
+        data.world.name,
         data.world.bound,
         facts,
     )

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from zoo.data.real.text_table import TextTable
     from zoo.data.real.torch_geometric_data import TorchGeometricData
     from zoo.data.real.torchvision import TorchvisionData
+    from zoo.data.synthetic.annotated_control import AnnotatedControl
     from zoo.data.synthetic.artefacts import ForcedArtefact
     from zoo.data.synthetic.canvas import CanvasDigits
     from zoo.data.synthetic.control import Control
@@ -68,6 +69,7 @@ __all__ = [
     "CUB",
     "SST2",
     "Adult",
+    "AnnotatedControl",
     "AudioTable",
     "BA2Motifs",
     "BAShapes",

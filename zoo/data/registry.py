@@ -43,6 +43,7 @@ MODULES = {
     "BAShapes": "zoo.data.synthetic.role_networks",
     "TreeCycles": "zoo.data.synthetic.role_networks",
     "Infection": "zoo.data.synthetic.infection",
+    "AnnotatedControl": "zoo.data.synthetic.annotated_control",
     "Control": "zoo.data.synthetic.control",
     "SwitchingPanels": "zoo.data.synthetic.panels",
     "PartBirds": "zoo.data.synthetic.part_birds",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zoo.metrics.concepts.sparsity import covering_concepts as covering_concepts
     from zoo.metrics.concepts.sparsity import effective_concepts as effective_concepts
     from zoo.metrics.concepts.sparsity import sparsity_report as sparsity_report
+    from zoo.metrics.policy_returns import policy_report as policy_report
     from zoo.metrics.prototypes.explanation_size import ExplanationSize as ExplanationSize
     from zoo.metrics.prototypes.misalignment import SpatialMisalignment as SpatialMisalignment
     from zoo.metrics.prototypes.part_prototypes import PartConsistency as PartConsistency

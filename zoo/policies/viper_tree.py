@@ -78,6 +78,7 @@ class VIPERTree(Policy):
     value: Tensor
     left: Tensor
     right: Tensor
+    grown: Tensor
 
     def __init__(
         self,

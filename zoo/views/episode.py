@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.core.evidence import Unit
 from zoo.core.explanation import Explanation
 from zoo.utils.json_text import to_json
 from zoo.views.document import document
@@ -31,6 +32,7 @@ overflow-wrap:anywhere}
 .zoo .terms{width:100%;border-collapse:collapse;margin-top:10px;font-size:.9rem;table-layout:fixed}
 .zoo .terms th{text-align:left;font-weight:500;width:44%;padding:4px 6px 4px 0;overflow-wrap:anywhere}
 .zoo .terms td{padding:4px 0}
+.zoo .terms small{display:block;color:var(--soft);font-weight:400}
 .zoo .terms .said{width:17%;color:var(--soft);font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .zoo .terms .value{width:17%;text-align:right;font-variant-numeric:tabular-nums}
 .zoo .terms .gauge{position:relative;height:24px}
@@ -130,6 +132,7 @@ def _data(why: Explanation, states: Tensor, returns: Tensor, world: str, bound: 
         "actions": list(why.domain.classes),
         "features": list(getattr(why.domain, "features", ())),
         "units": [unit.name for unit in why.units],
+        "about": [_observed(unit) for unit in why.units],
         "largest": largest or 1.0,
         "steps": steps,
     }
@@ -152,6 +155,11 @@ def _said(why: Explanation, values: Tensor) -> tuple[list[list[str]], list[list[
                 row.append(f"{float(why.activation[t, k]):.2f}")
         said.append(row)
     return said, active
+
+
+def _observed(unit: Unit) -> str:
+    """The state that a unit stands for, in words; "" if it stands for none."""
+    return ", ".join(f"{name} {value:.3g}" for name, value in unit.source.get("observation", {}).items())
 
 
 def _round(values: Tensor) -> list[float]:

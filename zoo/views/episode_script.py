@@ -116,7 +116,9 @@ STEPS = """
     var scale = data.largest;
     body.replaceChildren();
     data.units.forEach(function (name, k) {
-      body.appendChild(row(name, step.said[k], found[k], scale, step.active[k] ? '' : 'idle'));
+      var made = row(name, step.said[k], found[k], scale, step.active[k] ? '' : 'idle');
+      if (data.about[k]) made.firstChild.appendChild(cell('small', data.about[k]));
+      body.appendChild(made);
     });
     body.appendChild(row('(start)', '', margin(step.bias, step), scale, 'start'));
     body.appendChild(row('sum', '', margin(step.scores, step), scale, 'total'));

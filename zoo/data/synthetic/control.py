@@ -14,6 +14,7 @@ from zoo.domain import TableDomain
 from zoo.utils.checks import check_above, check_at_least, check_between, check_choice
 
 SPLITS = ("train", "val", "test")
+MOST = 10_000  # of what is counted, so that a slip of the pen does not fill the memory
 
 
 class Minibatches(Dataset):
@@ -89,13 +90,13 @@ class Control(DataModule):
     ) -> None:
         super().__init__(batch_size=batch_size, **loading)
         check_choice(WORLDS, name=name)
-        check_at_least(1, envs=envs, passes=passes, episodes=episodes, test_episodes=test_episodes)
-        check_at_least(2, steps=steps)
-        check_at_least(10, rows=rows)
+        check_between(1, MOST, envs=envs, passes=passes, episodes=episodes, test_episodes=test_episodes)
+        check_between(2, MOST, steps=steps)
+        check_between(10, 100 * MOST, rows=rows)
         check_between(0, 1, discount=discount, trace=trace)
         check_at_least(0, shaping=shaping)
         check_above(1, batch_size=batch_size)
-        self.name, self.envs, self.steps, self.passes, self.rows = name, envs, steps, passes, rows
+        self.envs, self.steps, self.passes, self.rows = envs, steps, passes, rows
         self.discount, self.trace, self.shaping = discount, trace, shaping
         self.episodes = {"val": episodes, "test": test_episodes}
         self.world = WORLDS[name]
@@ -116,10 +117,10 @@ class Control(DataModule):
     def items(self, split: str, training: bool) -> Rows:
         if split not in self._drawn:
             draws = np.random.default_rng([self.seed, SPLITS.index(split)])
-            state = visited(self.name, self.rows, draws)
+            state = visited(self.world.name, self.rows, draws)
             action = self.world.controller(state)
             targets = torch.from_numpy(action).float() if self.world.continuous else torch.from_numpy(action)
-            names = [f"{self.name} {split} {i}" for i in range(self.rows)]
+            names = [f"{self.world.name} {split} {i}" for i in range(self.rows)]
             self._drawn[split] = Rows(self.inputs(state), targets, names)
         return self._drawn[split]
 

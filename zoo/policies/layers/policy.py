@@ -41,6 +41,10 @@ class Policy(UnitLogits):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
+        self.experience()
+
+    def experience(self) -> None:
+        """Makes the minibatches of an epoch, where there is a world: by default of steps of the policy."""
         collect_steps(self)
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:

@@ -114,7 +114,7 @@ def fit_tree(found: Labelled, leaves: int, classes: int, classification: bool) -
     fitted = kind(max_leaf_nodes=leaves, random_state=0).fit(x, y, sample_weight=weight if weight.any() else None)
     grown, values = fitted.tree_, np.zeros((fitted.tree_.node_count, classes), dtype=np.float32)
     if isinstance(fitted, DecisionTreeClassifier):
-        values[:, fitted.classes_.astype(int)] = grown.value[:, 0]
+        values[:, np.asarray(fitted.classes_, dtype=int)] = grown.value[:, 0]
     else:
         values[:] = grown.value[:, :, 0]
     return from_sklearn(grown, values, leaves)
