@@ -116,13 +116,12 @@ class HardTreePolicy(Policy):
 
     def _values(self) -> tuple[Tensor, Tensor]:
         """Values of the splits (I, C), and of their children, left and right in turn (2 I, C)."""
-        values, shares = self.leaves.mul(1), self.shares.clamp_min(1e-6)[:, None]
-        levels = [values]
+        levels: list[Tensor] = [self.leaves]
+        shares = self.shares.clamp_min(1e-6)[:, None]
         for _ in range(self.depth):
-            total = shares[::2] + shares[1::2]
-            values = (values[::2] * shares[::2] + values[1::2] * shares[1::2]) / total
+            below, total = levels[0], shares[::2] + shares[1::2]
+            levels.insert(0, (below[::2] * shares[::2] + below[1::2] * shares[1::2]) / total)
             shares = total
-            levels.insert(0, values)
         return torch.cat(levels[:-1]), torch.cat(levels[1:])
 
     def units(self) -> tuple[Unit, ...]:
