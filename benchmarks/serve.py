@@ -89,10 +89,13 @@ class Served:
         return (int(cells[11]) + int(cells[12])) / os.sysconf("SC_CLK_TCK")
 
     async def counters(self) -> dict[str, float]:
-        """The server's own counters; empty if it was too busy."""
-        status, body = await exchange(self.port, get("/metrics"))
+        """The server's own counters."""
+        status, body = 0, b""
+        while status != 200:  # 503 if there are too many connections
+            status, body = await exchange(self.port, get("/metrics"))
+            await asyncio.sleep(0.1)
         lines = (line.rsplit(" ", 1) for line in body.decode().splitlines() if line and line[0] != "#")
-        return {name: float(value) for name, value in lines} if status == 200 else {}
+        return {name: float(value) for name, value in lines}
 
     def stop(self) -> dict[str, Any]:
         """Ends it by SIGTERM."""

@@ -21,6 +21,7 @@ TOLERANCE = 1e-4  # of scores, which differ by rounding between batches
 BODY = 8 * 2**20
 SLOW = 0.03  # of the hostile requests are slow senders, each of which keeps a connection for ten seconds
 BUSY = {503, 504}
+MEANING = {0: "closed", -1: "no server (restart)", -2: "no answer in 40 s", -3: "reset"}
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Load:
             "no HTTP": (random.Random(1).randbytes(500) + b"\r\n\r\n", {400, 0}),
             "empty body": (post("/explain?name=a.png", b""), {400}),
             "unknown path": (get("/../../etc/passwd"), {404}),
-            "9 MiB": (post("/explain?name=a.png", bytes(BODY + 2**20)), {413, 0}),
+            "9 MiB": (post("/explain?name=a.png", bytes(BODY + 2**20)), {413, 408, 0}),  # 408: not sent in ten seconds
         }
 
     def good(self) -> tuple[str, int, bytes]:
@@ -86,8 +87,9 @@ class Load:
 
     def note(self, tally: Tally, kind: str, status: int, allowed: set[int]) -> None:
         """Counts a status that this kind of request must not get; while the server stops, connections may be closed."""
-        if status not in allowed | BUSY | {-1} and not (self.stopping and status == 0):
-            tally.unexpected.append(f"{kind}: {status}")
+        closed = 0 if status == -3 else status
+        if closed not in allowed | BUSY | {-1} and not (self.stopping and closed == 0):
+            tally.unexpected.append(f"{kind}: {MEANING.get(status, status)}")
 
     def is_right(self, kind: str, i: int, body: bytes) -> bool:
         """Whether the body is the answer to picture i."""
@@ -110,7 +112,7 @@ def get(path: str) -> bytes:
 
 
 async def exchange(port: int, content: bytes, slow_from: int | None = None) -> tuple[int, bytes]:
-    """Status and body of an answer; 0 if the connection was closed without one, -1 if there was no server.
+    """Status and body of an answer; without one 0 (closed), -1 (no server), -2 (this side gave up) or -3 (reset).
 
     Args:
         port: of the server on this machine.
@@ -121,7 +123,7 @@ async def exchange(port: int, content: bytes, slow_from: int | None = None) -> t
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
         return -1, b""
-    found = bytearray()
+    found, missing = bytearray(), 0
 
     async def read() -> None:
         while chunk := await reader.read(2**16):
@@ -136,12 +138,14 @@ async def exchange(port: int, content: bytes, slow_from: int | None = None) -> t
                     break
                 writer.write(content[start : start + 1])
             await reading
-    except OSError:  # no answer in time, or reset: what came before that counts
-        pass
+    except TimeoutError:
+        missing = -2
+    except OSError:  # what came before the reset counts
+        missing = -3
     finally:
         writer.close()
     status = re.match(rb"HTTP/1\.1 (\d{3}) ", found)
-    return (int(status[1]) if status else 0), bytes(found.partition(b"\r\n\r\n")[2])
+    return (int(status[1]) if status else missing), bytes(found.partition(b"\r\n\r\n")[2])
 
 
 async def ask(load: Load, port: int, tally: Tally, hostile: float) -> None:

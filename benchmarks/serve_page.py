@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.serve_load import MEANING
+
 GOOD = ("explain", "predict", "page")
-MEANING = {"-1": "no server (restart)", "0": "closed"}
 
 
 def page(record: Mapping[str, Any]) -> str:
@@ -22,7 +23,7 @@ def page(record: Mapping[str, Any]) -> str:
     rows = []
     for kind in (*GOOD, *(kind for kind in record["statuses"] if kind not in GOOD)):
         counts = record["statuses"].get(kind, {})
-        told = ", ".join(f"{n:,} × {MEANING.get(status, status)}" for status, n in counts.items())
+        told = ", ".join(f"{n:,} × {MEANING.get(int(status), status)}" for status, n in counts.items())
         rows.append(f"| {kind} | {sum(counts.values()):,} | {told} |")
     phases = [
         f"| {i} | {one['memory before']['VmRSS']:.0f} | {one['memory after']['VmRSS']:.0f} | "
