@@ -90,10 +90,12 @@ class Served:
 
     async def counters(self) -> dict[str, float]:
         """The server's own counters."""
-        status, body = 0, b""
-        while status != 200:  # 503 if there are too many connections
-            status, body = await exchange(self.port, get("/metrics"))
+        status, body = await exchange(self.port, get("/metrics"))
+        while status == 503:  # too many connections
             await asyncio.sleep(0.1)
+            status, body = await exchange(self.port, get("/metrics"))
+        if status != 200:
+            raise RuntimeError(f"the server gives no counters (status {status}).")
         lines = (line.rsplit(" ", 1) for line in body.decode().splitlines() if line and line[0] != "#")
         return {name: float(value) for name, value in lines}
 

@@ -10,9 +10,11 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import zoo
-from tests.small_models import cbm, protopnet
+from tests.checkpoints.test_shared_backbone import cbm
+from tests.small_models import protopnet
 from zoo.checkpoints import config_file
 from zoo.checkpoints.config_file import CONFIG, GOLDEN, STORAGE, WEIGHTS, read_config
+from zoo.checkpoints.hub import self_contained
 from zoo.checkpoints.model_card import CARD
 from zoo.checkpoints.rounding import rounded_model
 from zoo.checkpoints.save import attach_effect
@@ -108,11 +110,20 @@ def test_unknown_storage_is_refused(model: zoo.SelfInterpretable, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
-def test_a_shared_backbone_is_not_rounded(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    frozen = cbm().model
-    rounded = rounded_model(frozen, "int8", exact=set(frozen.state_dict()))
-    assert all(torch.equal(t, frozen.state_dict()[name]) for name, t in rounded.state_dict().items())
+def test_a_shared_backbone_is_not_rounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small_tensors, "SMALLEST", 4)
+    own = cbm()
+    with torch.no_grad():
+        own.backbone.backbone.network[0].weight.normal_()
+    folder = zoo.save(own, tmp_path / "small", share_backbone=True, storage="int8")
+    before, after = own.state_dict(), zoo.load(folder).state_dict()
+    changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    assert changed and not any("network" in name for name in changed) and verify(folder) == 0
+    with pytest.raises(ValueError, match="would have to be rounded, too"):
+        self_contained(folder, tmp_path / "upload")
+    alone = zoo.load(zoo.save(own, tmp_path / "alone", storage="int8")).state_dict()
+    first = next(name for name in before if name.endswith("network.0.weight"))
+    assert not torch.equal(alone[first], before[first])
 
 
 # What is told

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from zoo.checkpoints.config_file import ABOUT, CERTIFICATE, CONFIG, GOLDEN, SHARED, WEIGHTS, read_config
+from zoo.checkpoints.config_file import ABOUT, CERTIFICATE, CONFIG, GOLDEN, SHARED, STORAGE, WEIGHTS, read_config
 from zoo.checkpoints.load import load
 from zoo.checkpoints.model_card import CARD
 from zoo.checkpoints.save import save
@@ -68,10 +68,19 @@ def push(folder: Path, repository: str, *, private: bool = False) -> None:
 
 
 def self_contained(folder: Path, place: Path) -> Path:
-    """The checkpoint itself, or a copy in `place` with its own backbone if it shares one."""
+    """The checkpoint itself, or a copy in `place` with its own backbone if it shares one.
+
+    Raises:
+        ValueError: its weights are rounded, and those of the shared backbone are not.
+    """
     config = read_config(folder)
     if SHARED not in config:
         return folder
+    if STORAGE in config:
+        raise ValueError(
+            f"{folder} has rounded weights and shares a backbone, which would have to be rounded, too; upload what "
+            "`train.py shrink` writes to a folder that is not beside the original."
+        )
     golden = read_tensors(folder / GOLDEN)["inputs"]
     known = Certificate.from_dict(config[CERTIFICATE]) if CERTIFICATE in config else None
     return save(
