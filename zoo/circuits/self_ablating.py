@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-from zoo.circuits.network.language import Nats, language_loss, last_positions
 from zoo.circuits.network.options import check_sizes
 from zoo.circuits.network.two_streams import TwoStreams
 from zoo.circuits.network.unit_names import write_units
@@ -22,6 +21,7 @@ from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.domain.text import PAD
 from zoo.training.batch import Batch
+from zoo.training.language import Nats, language_loss, last_positions
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.utils.checks import check_above, check_choice

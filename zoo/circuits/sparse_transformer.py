@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from zoo.circuits.network.language import Nats, language_loss
 from zoo.circuits.network.optimizer import SparseAdam, SparseParameter
 from zoo.circuits.network.options import Positions, Sparsity, check_sizes
 from zoo.circuits.network.residual_writes import ResidualWrites
@@ -23,6 +22,7 @@ from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.domain.text import PAD
 from zoo.training.batch import Batch
+from zoo.training.language import Nats, language_loss
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe, by_group

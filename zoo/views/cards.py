@@ -30,6 +30,7 @@ from zoo.views.pictures import (
 from zoo.views.row import Row
 from zoo.views.subgraphs import subgraphs
 from zoo.views.sums import Sum, decimals, factors_of, known_of, number, printed_sum, signed, weight_of
+from zoo.views.waves import WAVE, wave_of
 
 
 def prepare(one: Explanation, number: int, top: int) -> Row:
@@ -75,7 +76,7 @@ def boxes_for(one: Explanation, terms: list[Term], size: tuple[int, int]) -> lis
 def evidence(row: Row) -> str:
     """The list of cards, most important first, and one card for all other units."""
     pictured = any(term.unit.picture is not None or cut_out(row, term) for term in row.terms) or bool(row.boxes)
-    pictured |= any(term.unit.source.get("subgraphs") for term in row.terms)
+    pictured |= any(term.unit.source.get("subgraphs") for term in row.terms) or WAVE in row.explanation.details
     cards = "".join(_card(row, place) for place in range(len(row.terms))) + _others_card(row)
     return f"<ol class='{'cards' if pictured else 'rows'}'>{cards}</ol>"
 
@@ -99,7 +100,7 @@ def _card(row: Row, place: int) -> str:
 def _looks_like(row: Row, place: int) -> str:
     if parts := subgraphs(row.terms[place].unit):
         return parts
-    if pairs := matched(row, row.terms[place]):
+    if pairs := matched(row, row.terms[place]) or wave_of(row, row.terms[place]):
         return f"<div class='pair'>{pairs}</div>"
     unit, figures = row.terms[place].unit, cut_out(row, row.terms[place])
     if drawn := lines_of(row, row.terms[place]):  # a motif is drawn over its support, a pattern beside it

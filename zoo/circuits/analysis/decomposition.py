@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from zoo.circuits.analysis.token_pair_task import TokenPairTask
 from zoo.circuits.kernels.topk import abs_topk
 from zoo.circuits.network.attention import sink_attention
-from zoo.circuits.network.language import last_positions
 from zoo.circuits.network.layout import SITES
 from zoo.circuits.network.trace import epsilon, with_positions
 from zoo.circuits.network.transformer import Block, SparseNetwork, normalised
 from zoo.circuits.sparse_transformer import SparseTransformer
+from zoo.training.language import last_positions
 
 ROWS = 512  # prompts per pass when many nodes are decomposed together
 SMALL = torch.finfo(torch.float32).tiny  # so that a bias can be split where both parts are 0

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from zoo.circuits.kernels.topk import abs_topk
 from zoo.circuits.network.attention import sink_attention
-from zoo.circuits.network.language import last_positions
 from zoo.circuits.network.trace import with_positions
 from zoo.circuits.network.transformer import Block, SparseNetwork, normalised
+from zoo.training.language import last_positions
 
 
 class Run(NamedTuple):

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.circuits.network.circuit import Circuit
-from zoo.circuits.network.language import last_positions
 from zoo.circuits.network.trace import Ablation, epsilon
 from zoo.circuits.network.transformer import ATTENTION, SparseNetwork
 from zoo.circuits.network.unit_names import write_units
 from zoo.core.evidence import Evidence, Unit
+from zoo.training.language import last_positions
 from zoo.utils.functional import at_least_fp32
 
 

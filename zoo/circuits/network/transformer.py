@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.circuits.network.attention import sink_attention
-from zoo.circuits.network.language import last_positions
 from zoo.circuits.network.layout import Layout
 from zoo.circuits.network.options import Positions, Sparsity
 from zoo.circuits.network.trace import GATHERED, Ablation, ResidualWrite, Trace, unobserved
+from zoo.training.language import last_positions
 from zoo.utils.modules import TypedModuleList
 
 HEADS = ("attn_q", "attn_k", "attn_v")  # sites of the parts of the matrix "qkv"

@@ -1,4 +1,4 @@
-"""Next-token prediction: positions, loss and metric that the models of this family share."""
+"""Next-token prediction: positions, loss and metric that language models share."""
 
 import torch
 from torch import Tensor, nn
