@@ -26,20 +26,15 @@ class KneserNey:
     numbers of different tokens before. The lowest order is mixed with the uniform distribution.
 
     Args:
-        tokens: the text.
+        counts: of the n-grams of the text by order from 1 to n, see `counted`.
         vocabulary: number of different tokens that are possible.
-        order: n.
         cutoff: of orders above 1, n-grams with fewer counts are not stored; their share goes to the lower order, so
             that probabilities still add up to 1.
     """
 
-    def __init__(self, tokens: Sequence[int], vocabulary: int, order: int, cutoff: int = 1) -> None:
-        self.order, self.vocabulary, self.levels = order, vocabulary, []
-        counts = [Counter(zip(*(tokens[i:] for i in range(order)), strict=False))]
-        for _ in range(order - 1):
-            counts.insert(0, Counter(gram[1:] for gram in counts[0]))
-        for n, found in enumerate(counts, 1):
-            self.levels.append(_level(found, cutoff if n > 1 else 1))
+    def __init__(self, counts: Sequence[Counter[Gram]], vocabulary: int, cutoff: int = 1) -> None:
+        self.order, self.vocabulary = len(counts), vocabulary
+        self.levels = [_level(found, cutoff if n > 1 else 1) for n, found in enumerate(counts, 1)]
 
     @property
     def size(self) -> int:
@@ -65,6 +60,14 @@ class KneserNey:
                 total -= log2(self.probability(context, window[i]))
             count += len(window) - 1
         return total / count
+
+
+def counted(tokens: Sequence[int], order: int) -> list[Counter[Gram]]:
+    """Occurrences of the n-grams of the highest order, and of each lower order the different tokens before them."""
+    counts = [Counter(zip(*(tokens[i:] for i in range(order)), strict=False))]
+    for _ in range(order - 1):
+        counts.insert(0, Counter(gram[1:] for gram in counts[0]))
+    return counts
 
 
 def _level(counts: Counter[Gram], cutoff: int) -> Level:

@@ -18,7 +18,7 @@ import torch
 from lightning import seed_everything
 from torch import Tensor, nn
 
-from benchmarks.kneser_ney import KneserNey
+from benchmarks.kneser_ney import KneserNey, counted
 from benchmarks.spectral_page import page
 from zoo.data import CodeData
 from zoo.sequences import SpectralDictionary
@@ -94,7 +94,7 @@ def main() -> None:
 
     budget = count(dictionary(data))
     keep("Kneser-Ney of equal size", lambda: n_grams(data, (2, 3, 4, 5), budget))
-    keep("Kneser-Ney, not pruned", lambda: n_grams(data, (5, 6, 7), None))
+    keep("Kneser-Ney, not pruned", lambda: n_grams(data, (4, 5, 6), None))
     for name, make in NETWORKS.items():
         for rate in RATES:
             keep(f"{name}, validation, rate {rate}", lambda m=make, r=rate: trained(m, data, r, 0, "val"))
@@ -117,11 +117,11 @@ def n_grams(data: CodeData, orders: tuple[int, ...], budget: int | None) -> dict
     held = [windows(data, split).tolist() for split in ("val", "test")]
     found, start = [], time.process_time()
     for order in orders:
-        cutoff = 1
-        model = KneserNey(text, len(data.domain["classes"]), order, cutoff)
+        counts, cutoff = counted(text, order), 1
+        model = KneserNey(counts, len(data.domain["classes"]), cutoff)
         while budget is not None and model.size > budget:
-            cutoff = max(cutoff + 1, round(cutoff * 1.1))
-            model = KneserNey(text, len(data.domain["classes"]), order, cutoff)
+            cutoff = max(cutoff + 1, round(cutoff * 1.2))
+            model = KneserNey(counts, len(data.domain["classes"]), cutoff)
         found.append((model.bits(held[0]), order, cutoff, model))
     value, order, cutoff, model = min(found, key=lambda each: each[0])
     seconds = time.process_time() - start
