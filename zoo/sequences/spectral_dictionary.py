@@ -27,7 +27,7 @@ from zoo.utils.checks import check_at_least, check_between, check_choice
 
 RECIPE = Recipe(
     stages=(Stage("train", epochs=20, train=("embedding", "mixing", "atoms", "bias"), cosine=True),),
-    lr=1e-2,
+    lr=2e-2,
     weight_decay=0.0,
     optimizer="adam",
     coefficients={"language": 1.0, "reconstruction": 0.0, "spectrum": 0.0},
