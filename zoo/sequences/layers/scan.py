@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-SMALL = 1024  # numbers of the states of a batch below which one step is too little work for one operation
-BLOCK = 32  # steps of a selective scan whose states are held at once: few enough for a processor's cache
+SMALL = 512  # numbers of the states of a batch below which one step is too little work for one operation
+CACHED = 2**17  # numbers of the tensors of a block of a selective scan, which should stay in a processor's cache
+BLOCKS = (8, 64)  # steps of a block, at least and at most
 
 
 def linear_scan(decay: Tensor, write: Tensor, reverse: bool = False) -> Tensor:
@@ -40,7 +41,7 @@ def linear_scan(decay: Tensor, write: Tensor, reverse: bool = False) -> Tensor:
 def selective_scan(x: Tensor, step: Tensor, rate: Tensor, write: Tensor, read: Tensor) -> Tensor:
     """The recurrence of S6 with N numbers of state for each channel, see above.
 
-    Only the states at the borders of blocks are kept for the backward pass, T / 32 of T.
+    Only the states at the borders of blocks of 8 to 64 steps are kept for the backward pass.
 
     Args:
         x: (T, B, E).
@@ -81,8 +82,22 @@ def _states(decay: Tensor, write: Tensor, reverse: bool) -> Tensor:
     return torch.addcmul(inner, reach, before[:, None]).flatten(0, 1)[:steps]
 
 
-def _in_turn(decay: Sequence[Tensor], write: Tensor, start: Tensor | None = None, reverse: bool = False) -> Tensor:
-    """The states of steps taken one after the other, along the first dimension of `write`."""
+def _in_turn(
+    decay: Sequence[Tensor],
+    write: Tensor,
+    start: Tensor | None = None,
+    reverse: bool = False,
+    over: bool = False,
+) -> Tensor:
+    """The states of steps taken one after the other, along the first dimension of `write`.
+
+    Args:
+        decay: of each step.
+        write: of each step.
+        start: the state before the first step, by default zeros.
+        reverse: start with the last step.
+        over: write the states over `write`.
+    """
     order = range(len(decay))[:: -1 if reverse else 1]
     first, each = order[0], write.unbind()
     if torch.compiler.is_compiling():  # a traced program would copy all states at each step written in place
@@ -90,12 +105,12 @@ def _in_turn(decay: Sequence[Tensor], write: Tensor, start: Tensor | None = None
         for last, t in pairwise(order):
             found[t] = torch.addcmul(each[t], decay[t], found[last])
         return torch.stack([found[t] for t in sorted(found)])
-    states = torch.empty_like(write)
+    states = write if over else torch.empty_like(write)
     here = states.unbind()
-    if start is None:
-        here[first].copy_(each[first])
-    else:
+    if start is not None:
         torch.addcmul(each[first], decay[first], start, out=here[first])
+    elif not over:
+        here[first].copy_(each[first])
     for last, t in pairwise(order):
         torch.addcmul(each[t], decay[t], here[last], out=here[t])
     return states
@@ -124,22 +139,42 @@ class _LinearScan(torch.autograd.Function):
         return of_decay, later, None
 
 
+def _steps(x: Tensor, rate: Tensor) -> int:
+    """Steps of the blocks of a selective scan."""
+    if torch.compiler.is_compiling():
+        return BLOCKS[1]
+    return min(max(CACHED // max(x[0].numel() * rate.shape[1], 1), BLOCKS[0]), BLOCKS[1])
+
+
+def _room(x: Tensor, rate: Tensor, steps: int) -> Tensor | None:
+    """A tensor of a block, to be used for all blocks; None while a program is traced."""
+    return None if torch.compiler.is_compiling() else x.new_empty(min(steps, x.shape[0]), *x.shape[1:], rate.shape[1])
+
+
+def _part(room: Tensor | None, count: int) -> Tensor | None:
+    return None if room is None else room[:count]
+
+
 def _selective(x: Tensor, step: Tensor, rate: Tensor, write: Tensor, read: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The output y of a selective scan, and the state (B, E, N) before each block but the first."""
-    found, before, state = [], [], None
-    for start in range(0, x.shape[0], BLOCK):
-        block = slice(start, start + BLOCK)
-        states = _block(x[block], step[block], rate, write[block], state)[1]
+    found, before, state, steps = [], [], None, _steps(x, rate)
+    rooms = [_room(x, rate, steps) for _ in range(2)]
+    for start in range(0, x.shape[0], steps):
+        block = slice(start, start + steps)
+        states = _block(x[block], step[block], rate, write[block], state, rooms)[1]
         found.append((states @ read[block, ..., None])[..., 0])
         state = states[-1].clone()
         before.append(state)
     return torch.cat(found), before[:-1]
 
 
-def _block(x: Tensor, step: Tensor, rate: Tensor, write: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Decay and states (Q, B, E, N) of Q steps from a state (B, E, N), or from zeros."""
-    decay = torch.exp(step[..., None] * rate)
-    return decay, _in_turn(decay.unbind(), x[..., None] * write[:, :, None], state)
+def _block(
+    x: Tensor, step: Tensor, rate: Tensor, write: Tensor, state: Tensor | None, rooms: Sequence[Tensor | None]
+) -> tuple[Tensor, Tensor]:
+    """Decay and states (Q, B, E, N) of Q steps from a state (B, E, N), or from zeros; both in `rooms`, if there are."""
+    decay = torch.mul(step[..., None], rate, out=_part(rooms[0], x.shape[0])).exp_()
+    written = torch.mul(x[..., None], write[:, :, None], out=_part(rooms[1], x.shape[0]))
+    return decay, _in_turn(decay.unbind(), written, state, over=True)
 
 
 class _SelectiveScan(torch.autograd.Function):
@@ -155,29 +190,27 @@ class _SelectiveScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, step, rate, write, read, *before = ctx.saved_tensors
-        grad, found, of_rate, later = grad_outputs[0], [], torch.zeros_like(rate), None
+        grad, of_rate, later, steps = grad_outputs[0], torch.zeros_like(rate), None, _steps(x, rate)
+        of_x, of_step, of_write, of_read = (torch.empty_like(given) for given in (x, step, write, read))
+        rooms = [_room(x, rate, steps) for _ in range(3)]
         zeros = torch.zeros_like(x[0, ..., None] * rate)
-        for start in reversed(range(0, x.shape[0], BLOCK)):
-            block = slice(start, start + BLOCK)
-            first = before[start // BLOCK - 1] if start else zeros
-            decay, states = _block(x[block], step[block], rate, write[block], first)
-            pulled = grad[block, ..., None] * read[block, :, None]
+        for start in reversed(range(0, x.shape[0], steps)):
+            block = slice(start, start + steps)
+            first = before[start // steps - 1] if start else zeros
+            decay, states = _block(x[block], step[block], rate, write[block], first, rooms)
+            pulled = torch.mul(grad[block, ..., None], read[block, :, None], out=_part(rooms[2], len(decay)))
             if later is not None:
                 pulled[-1] += later
             decays = decay.unbind()
-            pulled = _in_turn((*decays[1:], decays[0]), pulled, reverse=True)  # the gradient of each state
+            pulled = _in_turn((*decays[1:], decays[0]), pulled, reverse=True, over=True)  # the gradient of each state
+            of_read[block] = (grad[block, :, None] @ states)[:, :, 0]
+            of_x[block] = (pulled @ write[block, ..., None])[..., 0]
+            of_write[block] = (x[block, :, None] @ pulled)[:, :, 0]
             inner = decay.mul_(pulled)
             later = inner[0].clone()
             inner[1:].mul_(states[:-1])
             inner[0].mul_(first)
-            of_rate += (step[block, ..., None] * inner).sum((0, 1))
-            found.append(
-                (
-                    (pulled @ write[block, ..., None])[..., 0],
-                    inner.mul_(rate).sum(3),
-                    (x[block, :, None] @ pulled)[:, :, 0],
-                    (grad[block, :, None] @ states)[:, :, 0],
-                )
-            )
-        of_x, of_step, of_write, of_read = (torch.cat(parts) for parts in zip(*reversed(found), strict=True))
+            torch.mul(step[block, ..., None], inner, out=pulled)
+            of_rate += pulled.sum((0, 1))
+            of_step[block] = inner.mul_(rate).sum(3)
         return of_x, of_step, of_rate, of_write, of_read
