@@ -9,7 +9,8 @@ ABOUT = """Bits per token of {windows} held-out windows of generated Python idio
 mean over training seeds {seeds} with the 95 % interval of the mean (Student's t). Every model sees the
 tokens of a window before the one that it predicts, and no other context. Networks were trained on
 {tokens:,} tokens at random positions, in batches of {batch} windows of {length}, with Adam and one cycle
-of the learning rate, which is the best of {rates} on validation text: a short training, the same for all.
+of the learning rate: a short training, the same for all. The rates of the dictionary, which its variants
+share, and of the transformer are each the best of {rates} on validation text.
 N-grams count the complete training text of 2,000,000 tokens once; their order, and for the first row the
 least count of an n-gram that is stored, are the best on validation text. There is nothing random about
 them.
