@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from tests.small_models import CLIPS, ROWS, SENTENCES, SERIES, TEXTS, build
 from tests.subwords import transformers, wordpiece
 from zoo.domain.text import PAD
-from zoo.sequences.layers.blocks import RGLRU, RWKV, S6, create_block
+from zoo.sequences.layers.blocks import RGLRU, RWKV, S6, SSD, create_block
 from zoo.sequences.layers.scan import linear_scan, selective_scan
 from zoo.sequences.linear_recurrent import LinearRecurrent
 
-KINDS = ("s6", "rg_lru", "rwkv")
+KINDS: tuple[Any, ...] = ("s6", {"kind": "ssd", "heads": 4}, {"kind": "rg_lru", "gate_blocks": 4}, "rwkv")
 
 
 def double(domain: Any = SENTENCES, **options: Any) -> LinearRecurrent:
@@ -39,7 +39,7 @@ def recurrence(block: Any, u: Tensor) -> Tensor:
         for back in range(min(taps, t + 1)):
             v[t] += block.kernel[:, taps - 1 - back] * z[t - back]
         v[t] += 0 if block.bias is None else block.bias
-    kind = {S6: s6, RGLRU: rg_lru, RWKV: rwkv}[type(block)]
+    kind = {S6: s6, SSD: ssd, RGLRU: rg_lru, RWKV: rwkv}[type(block)]
     return kind(block, u, v) @ block.out.weight.T
 
 
@@ -54,10 +54,28 @@ def s6(block: S6, u: Tensor, v: Tensor) -> Tensor:
     return torch.stack(found)
 
 
-def rg_lru(block: RGLRU, u: Tensor, v: Tensor) -> Tensor:
-    state, found = torch.zeros_like(v[0]), []
+def ssd(block: SSD, u: Tensor, v: Tensor) -> Tensor:
+    s = v * torch.sigmoid(v)
+    step, write, read = block.select(s).split([block.heads, block.states, block.states], 1)
+    step, size = F.softplus(step + block.step), s.shape[1] // block.heads
+    state, found = torch.zeros(s.shape[1], block.states, dtype=s.dtype), []
     for t in range(len(u)):
-        forget, take = block.gates(v[t]).sigmoid().chunk(2)
+        for e in range(s.shape[1]):
+            own = step[t, e // size]
+            decay = torch.exp(-block.log_rate[e // size].exp() * own)
+            state[e] = decay * state[e] + own * s[t, e] * write[t]
+        found.append((state @ read[t] + block.skip * s[t]) * F.silu(block.gate(u[t])))
+    return torch.stack(found)
+
+
+def rg_lru(block: RGLRU, u: Tensor, v: Tensor) -> Tensor:
+    state, found, channels = torch.zeros_like(v[0]), [], v.shape[1]
+    size, full = channels // block.gates.blocks, torch.zeros(2 * channels, channels, dtype=v.dtype)
+    for row in range(2 * channels):  # a gate reads the channels of its own block
+        start = row % channels // size * size
+        full[row, start : start + size] = block.gates.weight[row]
+    for t in range(len(u)):
+        forget, take = (full @ v[t] + block.gates.bias).sigmoid().chunk(2)
         a = torch.exp(-8 * F.softplus(block.decay) * forget)
         state = a * state + (torch.sqrt(1 - a**2) if t else 1.0) * take * v[t]
         found.append(state * F.gelu(block.gate(u[t])))
@@ -81,7 +99,7 @@ def rwkv(block: RWKV, u: Tensor, v: Tensor) -> Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 @pytest.mark.parametrize("block", KINDS)
-def test_scores_matrix_and_scan_are_the_recurrence(block: str, pooling: str) -> None:
+def test_scores_matrix_and_scan_are_the_recurrence(block: Any, pooling: str) -> None:
     model = double(block=block, pooling=pooling, parallel=2)
     x = torch.stack([SENTENCES.preprocess(text) for text in TEXTS])
     (u,), here = model.read(x)
@@ -113,7 +131,7 @@ def bias_path(held: Any, row: int) -> Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("block", KINDS)
-def test_contributions_are_sums_of_the_matrix(block: str) -> None:
+def test_contributions_are_sums_of_the_matrix(block: Any) -> None:
     model = double(block=block, parallel=2)
     x = torch.stack([SENTENCES.preprocess(text) for text in TEXTS])
     effects = model.evidence(x).state["unit_logits"]
@@ -128,7 +146,7 @@ def test_contributions_are_sums_of_the_matrix(block: str) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 @pytest.mark.parametrize("block", KINDS)
-def test_padding_changes_no_score(block: str, pooling: str) -> None:
+def test_padding_changes_no_score(block: Any, pooling: str) -> None:
     model, long = double(block=block, pooling=pooling, depth=2), replace(SENTENCES, length=40)
     other = double(long, block=block, pooling=pooling, depth=2)
     other.load_state_dict(model.state_dict())
@@ -211,7 +229,7 @@ def same(expected: Tensor, found: Tensor, inputs: tuple[Tensor, ...]) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("block", KINDS)
-def test_long_sequences_of_strong_and_of_no_decay_stay_finite(block: str) -> None:
+def test_long_sequences_of_strong_and_of_no_decay_stay_finite(block: Any) -> None:
     for factor in (-40.0, 40.0):
         torch.manual_seed(0)
         made = create_block(block, 2)
@@ -239,7 +257,7 @@ def test_rows_of_rwkv_are_means_and_rollout_sums_to_one() -> None:
 def test_other_inputs_and_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="LinearRecurrent reads text, series, audio; got a domain of rows"):
         LinearRecurrent(ROWS)
-    with pytest.raises(ValueError, match="block must be one of s6, rg_lru, rwkv; got 's4'"):
+    with pytest.raises(ValueError, match="block must be one of s6, ssd, rg_lru, rwkv; got 's4'"):
         LinearRecurrent(SERIES, "s4")
     with pytest.raises(TypeError, match="block 'rwkv' has no option 'states'"):
         LinearRecurrent(SERIES, {"kind": "rwkv", "states": 4})

@@ -125,7 +125,7 @@ def test_a_page_draws_what_each_atom_gives_by_position() -> None:
     told = model.explain(model.domain.preprocess("for a\n")[None])
     drawn = page(told, ["prompt"])
     unit = told.top(1)[0][0].unit
-    assert "<polyline" in drawn and f"period {unit.source['period']:.4g} tokens" in drawn
+    assert "<polyline" in drawn and f"period {unit.source['period']:,.0f} tokens" in drawn
     assert "reads; lines by how much each token moves the activation" in drawn
     assert "gives most to" in unit.source["text"] and unit.name.startswith("atom ")
     assert len(told.to_dict()[0]["evidence"][0]["wave"]) == 12

@@ -77,8 +77,8 @@ class LinearRecurrent(UnitLogits):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`): texts, series or audio.
-        block: "s6" (Mamba), "rg_lru" (Griffin) or "rwkv" (RWKV-4), or a mapping of `kind` and its options, see
-            `zoo.sequences.layers.blocks.create_block`.
+        block: "s6" (Mamba), "ssd" (Mamba-2), "rg_lru" (Griffin) or "rwkv" (RWKV-4), or a mapping of `kind` and its
+            options, see `zoo.sequences.layers.blocks.create_block`.
         width: D.
         parallel: number of blocks side by side, of which each has terms of its own.
         depth: number of layers of such blocks.

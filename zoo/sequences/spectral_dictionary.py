@@ -188,7 +188,7 @@ class SpectralDictionary(SelfInterpretable):
             back = moved.shape[1] - 1 - tap
             where = f"{back} before the last token" if back else "as the last token"
             text = f"fires most on {self.domain.classes[token]} {where}; gives most to {', '.join(names)}"
-            source: dict[str, Any] = {"text": text if period is None else f"{text}; period {period:.4g} tokens"}
+            source: dict[str, Any] = {"text": text if period is None else f"{text}; period {period:,.0f} tokens"}
             yield Unit(f"atom {k + 1} ({', '.join(names)})", "atom", source=source | {"period": period})
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:

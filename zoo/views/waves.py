@@ -11,7 +11,8 @@ from zoo.views.row import Row
 from zoo.views.sums import decimals, signed
 
 WAVE = "wave"  # detail (B, K, T): what a unit gives to the target at each position, for an activation of 1
-WIDTH, HEIGHT, LEFT = 420, 96, 44  # of the drawing, and of the room for its scale
+WIDTH, HEIGHT, LEFT = 260, 84, 40  # of the drawing, and of the room for its scale
+SLOW = 10  # windows of a period from which an atom hardly turns
 FEWEST = 0.05  # support from which a token is shown
 
 
@@ -68,11 +69,14 @@ def _wave(wave: Tensor, here: int, term: Term, target: str) -> str:
     )
     caption = (
         f"to <bdi>{escape(target)}</bdi> for an activation of 1, by position 1 to {len(wave)}; here, at {here + 1}, "
-        f"<b>{signed(at, digits)}</b>{_period(term.unit.source)}"
+        f"<b>{signed(at, digits)}</b>{_period(term.unit.source, len(wave))}"
     )
     return f"<figure class='wide'>{drawn}<figcaption>{caption}</figcaption></figure>"
 
 
-def _period(source: Any) -> str:
+def _period(source: Any, steps: int) -> str:
     """The period of an atom, if it has one."""
-    return "" if source.get("period") is None else f"; period {source['period']:.4g} tokens"
+    if source.get("period") is None:
+        return ""
+    slow = ", so that it hardly turns" if source["period"] > SLOW * steps else ""
+    return f"; period {source['period']:,.0f} tokens{slow}"

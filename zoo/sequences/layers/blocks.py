@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.sequences.layers.mixing import Held, Mixer
-from zoo.sequences.layers.recurrences import Gated, Recurrence, Selective, Weighted
+from zoo.sequences.layers.recurrences import Dual, Gated, Recurrence, Selective, Weighted
 from zoo.utils.checks import check_at_least, check_choice
 from zoo.utils.signatures import check_options
 
 LARGEST = 12.0  # of the keys of RWKV, so that sums of e^k need no running maximum
 SHARP = 8.0  # c of RG-LRU
+TOGETHER = 16  # channels of a head, and of a block of gates
 
 
 @dataclass(frozen=True)
@@ -140,23 +141,100 @@ class S6(Block):
         return Observed(values, here, self.kernel, self.bias, inner, F.silu(self.gate(u)), recurrence)
 
 
+class SSD(Block):
+    """The block of Mamba-2: that of Mamba with one decay for all states and channels of a head.
+
+    Differs from the published code: steps, writes and reads are computed from the convolved values, as in Mamba, not
+    from the token vectors; no normalisation.
+
+    Args:
+        width: of the token vectors.
+        expand: channels for each number of a token vector.
+        states: N numbers of state for each channel.
+        taps: tokens that the convolution reads.
+        heads: by default one for 16 channels, or one if these do not divide the channels.
+    """
+
+    def __init__(self, width: int, expand: int = 2, states: int = 16, taps: int = 4, heads: int | None = None) -> None:
+        check_at_least(1, width=width, expand=expand, states=states, taps=taps)
+        channels = expand * width
+        super().__init__(width, channels, taps, bias=True)
+        self.heads, self.states = parts_of(channels, heads=heads), states
+        self.gate = nn.Linear(width, channels, bias=False)
+        self.select = nn.Linear(channels, self.heads + 2 * states, bias=False)
+        first = torch.empty(self.heads).uniform_(-6.9, -2.3).exp()  # steps of 0.001 to 0.1
+        self.step = nn.Parameter(first + torch.log(-torch.expm1(-first)))  # the inverse of softplus
+        self.log_rate = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
+        self.skip = nn.Parameter(torch.ones(channels))
+
+    def observe(self, u: Tensor, here: Tensor) -> Observed:
+        values, here = self.value(u), here[..., None]
+        v = convolve(values, self.kernel, self.bias) * here
+        inner = v.sigmoid()
+        step, write, read = self.select(v * inner).split([self.heads, self.states, self.states], -1)
+        step = F.softplus(step + self.step) * here
+        recurrence = Dual(step, -self.log_rate.exp() * step, write, read, self.skip)
+        return Observed(values, here, self.kernel, self.bias, inner, F.silu(self.gate(u)), recurrence)
+
+
+def parts_of(channels: int, **given: int | None) -> int:
+    """A number of equal parts of the channels, given by name; by default of 16 channels each, or one part.
+
+    Raises:
+        ValueError: it does not divide the channels.
+    """
+    ((name, count),) = given.items()
+    if count is None:
+        return 1 if channels % TOGETHER else channels // TOGETHER
+    if count < 1 or channels % count:
+        raise ValueError(f"{name} must divide the {channels} channels; got {count}.")
+    return count
+
+
+class BlockGates(nn.Module):
+    """Two linear maps of E channels whose matrices are block-diagonal: gates of a channel read its own block.
+
+    Args:
+        channels: E.
+        blocks: number of blocks; 1 for full matrices.
+    """
+
+    def __init__(self, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks, bound = blocks, (blocks / channels) ** 0.5
+        self.weight = nn.Parameter(torch.empty(2 * channels, channels // blocks).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(2 * channels).uniform_(-bound, bound))
+
+    def forward(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Two tensors (T, B, E) of one (T, B, E), before the sigmoid."""
+        if self.blocks == 1:
+            forget, take = F.linear(v, self.weight, self.bias).chunk(2, -1)
+            return forget, take
+        each = v.unflatten(2, (self.blocks, -1))
+        weight = self.weight.unflatten(0, (2, self.blocks, -1))
+        forget, take = (torch.einsum("tbgi,goi->tbgo", each, half).flatten(2) for half in weight)
+        return forget + self.bias[: v.shape[2]], take + self.bias[v.shape[2] :]
+
+
 class RGLRU(Block):
     """The recurrent block of Griffin: convolution, real-gated linear recurrent unit, gate.
 
-    Differs from the published code: the matrices of the recurrence's gates are full, not block-diagonal; no
-    normalisation.
+    Differs from the published code: no normalisation.
 
     Args:
         width: of the token vectors.
         expand: channels for each number of a token vector.
         taps: tokens that the convolution reads.
+        gate_blocks: blocks of the matrices of the recurrence's gates, which are block-diagonal; by default of 16
+            channels each, or 1 (full matrices) if these do not divide the channels.
     """
 
-    def __init__(self, width: int, expand: int = 2, taps: int = 4) -> None:
+    def __init__(self, width: int, expand: int = 2, taps: int = 4, gate_blocks: int | None = None) -> None:
         check_at_least(1, width=width, expand=expand, taps=taps)
         channels = expand * width
         super().__init__(width, channels, taps, bias=True)
-        self.gate, self.gates = nn.Linear(width, channels), nn.Linear(channels, 2 * channels)
+        blocks = parts_of(channels, gate_blocks=gate_blocks)
+        self.gate, self.gates = nn.Linear(width, channels), BlockGates(channels, blocks)
         at_rest = torch.empty(channels).uniform_(0.9**2, 0.999**2).sqrt()  # a at an open gate
         self.decay = nn.Parameter(torch.expm1(-at_rest.log() / SHARP).log())  # softplus of it is -log(a) / c
 
@@ -164,7 +242,7 @@ class RGLRU(Block):
         values, first = self.value(u), (here.cumsum(0) == 1)[..., None]
         here = here[..., None]
         v = convolve(values, self.kernel, self.bias) * here
-        forget, take = self.gates(v).sigmoid().chunk(2, -1)
+        forget, take = (gate.sigmoid() for gate in self.gates(v))
         log_decay = -SHARP * F.softplus(self.decay) * forget * here
         scale = torch.where(first, 1.0, (-torch.expm1(2 * log_decay)).clamp_min(1e-12).sqrt())
         recurrence = Gated(log_decay, scale * take * here)
@@ -200,11 +278,11 @@ class RWKV(Block):
         return Observed(self.value(u), here, self.kernel, None, None, self.gate(of_gate).sigmoid(), recurrence)
 
 
-BLOCKS: dict[str, Callable[..., Block]] = {"s6": S6, "rg_lru": RGLRU, "rwkv": RWKV}
+BLOCKS: dict[str, Callable[..., Block]] = {"s6": S6, "ssd": SSD, "rg_lru": RGLRU, "rwkv": RWKV}
 
 
 def create_block(spec: str | Mapping[str, Any], width: int) -> Block:
-    """A block from its specification: "s6", "rg_lru" or "rwkv", or a mapping of `kind` and the options of its class.
+    """A block from its specification: a name of BLOCKS, or a mapping of `kind`, such a name, and options of its class.
 
     Raises:
         ValueError: an unknown kind, or an option out of range.

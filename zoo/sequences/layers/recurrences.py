@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.sequences.layers.dual_scan import dual_scan
 from zoo.sequences.layers.scan import linear_scan, selective_scan
 
 
@@ -72,6 +73,47 @@ class Selective(Recurrence):
             found += both[..., None] * (between * self.rate[:, n]).exp()
         own = torch.eye(len(total), device=total.device, dtype=total.dtype)[..., None, None]
         return found * masked * self.step + own * self.skip
+
+
+@dataclass(frozen=True)
+class Dual(Recurrence):
+    """Mamba-2: α_ij = ⟨C_i, B_j⟩ exp(Σ_{j<k≤i} log a_k) Δ_j for j ≤ i, the same for all channels of a head, D besides.
+
+    Dao, Gu: "Transformers are SSMs: Generalized Models and Efficient Algorithms Through Structured State Space
+    Duality", ICML 2024, arXiv 2405.21060, section 5.
+
+    Attributes:
+        step: Δ (T, B, H), at least 0.
+        log_decay: log a (T, B, H), at most 0.
+        write: B (T, B, N).
+        read: C (T, B, N).
+        skip: D (E,).
+    """
+
+    step: Tensor
+    log_decay: Tensor
+    write: Tensor
+    read: Tensor
+    skip: Tensor
+
+    def push(self, s: Tensor) -> Tensor:
+        written = self._heads(s) * self.step[..., None]
+        return dual_scan(written, self.log_decay, self.write, self.read).flatten(2) + self.skip * s
+
+    def pull(self, q: Tensor) -> Tensor:
+        later = self.log_decay.roll(-1, 0)  # the last one meets a state of zeros
+        found = dual_scan(self._heads(q).flip(0), later.flip(0), self.read.flip(0), self.write.flip(0))
+        return (found.flip(0) * self.step[..., None]).flatten(2) + self.skip * q
+
+    def matrix(self) -> Tensor:
+        total = self.log_decay.cumsum(0)
+        found = (total[:, None] - total).clamp_max(0).exp() * _earlier(total) * self.step  # (T, T, B, H)
+        found = found * torch.einsum("ibn,jbn->ijb", self.read, self.write)[..., None]
+        own = torch.eye(len(total), device=total.device, dtype=total.dtype)[..., None, None]
+        return found.repeat_interleave(len(self.skip) // found.shape[3], 3) + own * self.skip
+
+    def _heads(self, values: Tensor) -> Tensor:
+        return values.unflatten(2, (self.step.shape[2], -1))
 
 
 @dataclass(frozen=True)
