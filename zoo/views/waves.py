@@ -11,7 +11,7 @@ from zoo.views.row import Row
 from zoo.views.sums import decimals, signed
 
 WAVE = "wave"  # detail (B, K, T): what a unit gives to the target at each position, for an activation of 1
-WIDTH, HEIGHT, LEFT = 260, 84, 40  # of the drawing, and of the room for its scale
+WIDTH, HEIGHT, LEFT = 270, 84, 50  # of the drawing, and of the room for its scale
 SLOW = 10  # windows of a period from which an atom hardly turns
 FEWEST = 0.05  # support from which a token is shown
 
