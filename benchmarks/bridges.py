@@ -20,11 +20,11 @@ from torch.nn import functional as F
 import zoo
 from zoo.circuits import BridgedTransformer, TokenPairTask, rank_reads, steer
 from zoo.circuits.network.bridge_losses import kl_divergence, log_probabilities, nmse, residual_streams, run_from_sites
-from zoo.training.language import next_tokens
 from zoo.circuits.network.transformer import SparseNetwork
 from zoo.cli.checkpoint_data import data_of
 from zoo.data.synthetic.code_tasks import encode, find_task
 from zoo.domain.text import PAD
+from zoo.training.language import next_tokens
 from zoo.training.projection_set import ProjectionSet
 
 HERE = Path(__file__).parent

@@ -18,7 +18,7 @@ from zoo.sequences.layers.scan import linear_scan, selective_scan
 from zoo.training.black_box import BlackBox
 
 STEPS, WIDTH, CHANNELS, STATES = 512, 64, 128, 16
-BLOCKS = ("s6", "rg_lru", "rwkv")
+BLOCKS = ("s6", "ssd", "rg_lru", "rwkv")
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 BUSY = "one step is enough work to keep a core busy, so a loop wastes little; the scan saves passes over the states"
 SLOWER = {
