@@ -108,6 +108,7 @@ def main() -> None:
     about = {
         "windows": len(windows(data, "test")),
         "tokens": EPOCHS * DATA["windows"] * data.length,
+        "steps": EPOCHS * DATA["windows"] // DATA["batch_size"],
         "batch": DATA["batch_size"],
         "length": data.length,
         "rates": ", ".join(map(str, RATES)),

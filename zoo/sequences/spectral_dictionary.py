@@ -64,8 +64,9 @@ class SpectralDictionary(SelfInterpretable):
     nothing.
 
     How well it works: coefficients know the last tokens and not the position, so an atom that turns makes the same
-    context predict other tokens elsewhere in the window. `benchmarks/SPECTRAL.md` measures that: frequencies that start
-    slow stay slow, and atoms that do not turn at all (`frequencies="none"`) predict better.
+    context predict other tokens elsewhere in the window. `benchmarks/SPECTRAL.md` measures that: frequencies become
+    lower in training, atoms that do not turn at all (`frequencies="none"`) predict as well, and those that start to
+    turn many times in a window predict much worse.
 
         loss = language                     cross-entropy of all next tokens
              + 0 reconstruction             mean squared difference of Σ_k C_tk S_k(t) from the embedding of token t + 1
@@ -76,7 +77,7 @@ class SpectralDictionary(SelfInterpretable):
     which are the input); the output is the tied embedding alone, no mixture with a distribution of words to copy, which
     would not be a sum; coefficients are at least 0, so that an atom is used or not; one frequency for each atom, unless
     `frequencies` is "dimension" as published; no Gaussian mixture of coefficients. Weights of the losses are not
-    published; those of reconstruction and spectrum are 0 here because both made held-out text harder to predict.
+    published; those of reconstruction and spectrum are 0 here, because both did not help to predict held-out text.
 
     Args:
         domain: inputs and outputs (`data.domain`); the classes are the tokens.
