@@ -20,11 +20,6 @@ them.
 effective number in an explanation, exp(entropy of the shares of |contributions|). *Cycles*: median
 frequency of the atoms over a window of {length} tokens, before and after the training."""
 
-VERDICT = """**Verdict.** At equal size and after this training, the sum over atoms predicts better than n-grams, and better
-than the transformer. That is not because of the spectrum: atoms that do not turn predict as well, frequencies fall in
-training, and atoms that start to turn often hardly learn. Windows start anywhere in the text, so a position says
-nothing, and coefficients do not know it. The published losses of reconstruction and spectrum do not help either."""
-
 
 def page(record: Mapping[str, Any], networks: Sequence[str], seeds: Sequence[int], about: Mapping[str, Any]) -> str:
     """The Markdown page of measurements by "model, seed N"."""
@@ -58,8 +53,6 @@ def page(record: Mapping[str, Any], networks: Sequence[str], seeds: Sequence[int
             shown,
             "",
             *rows,
-            "",
-            VERDICT,
             "",
             "Created by `python -m benchmarks.spectral`.",
             "",
