@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from benchmarks.kneser_ney import KneserNey, counted
 from benchmarks.spectral_page import page
 from zoo.data import CodeData
-from zoo.sequences import SpectralDictionary
+from zoo.sequences.spectral_dictionary import SpectralDictionary
 from zoo.training.language import language_loss
 from zoo.utils.atomic import write_text
 
