@@ -24,6 +24,7 @@ from benchmarks.spectral_page import page
 from zoo.data import CodeData
 from zoo.sequences.spectral_dictionary import SpectralDictionary
 from zoo.training.language import language_loss
+from zoo.training.recipe import Recipe
 from zoo.utils.atomic import write_text
 
 HERE = Path(__file__).parent
@@ -67,7 +68,7 @@ class Transformer(nn.Module):
 
 
 def dictionary(data: CodeData, terms: dict[str, float] | None = None, **options: Any) -> SpectralDictionary:
-    return SpectralDictionary(data.domain, recipe={"coefficients": terms or {}}, **{**SIZE, **options})
+    return SpectralDictionary(data.domain, recipe=Recipe(coefficients=terms or {}), **{**SIZE, **options})
 
 
 NETWORKS: dict[str, Callable[[CodeData], Model]] = {

@@ -24,6 +24,7 @@ from zoo.training.language import Nats, language_loss, last_positions, next_toke
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.utils.checks import check_at_least, check_between, check_choice
+from zoo.utils.functional import at_least_fp32
 
 RECIPE = Recipe(
     stages=(Stage("train", epochs=20, train=("embedding", "mixing", "atoms", "bias"), cosine=True),),
@@ -132,7 +133,7 @@ class SpectralDictionary(SelfInterpretable):
         taps = torch.arange(self.mixing.kernel_size[0], device=x.device)
         place = last[:, None] + taps  # in `read`, which has taps - 1 zeros before
         vectors = read.gather(1, place[..., None].expand(-1, -1, read.shape[2]))
-        moved = torch.einsum("bjd,kdj->bkj", vectors.float(), self.mixing.weight.float()).abs()
+        moved = torch.einsum("bjd,kdj->bkj", at_least_fp32(vectors), at_least_fp32(self.mixing.weight)).abs()
         moved = moved / moved.amax(2, keepdim=True).clamp_min(1e-12)
         padded = moved.new_zeros(x.shape[0], moved.shape[1], read.shape[1])
         padded = padded.scatter(2, place[:, None].expand(-1, moved.shape[1], -1), moved)
@@ -140,15 +141,15 @@ class SpectralDictionary(SelfInterpretable):
 
     def readout(self, evidence: Evidence) -> Tensor:
         made = torch.einsum("bk,bkd->bd", evidence.activation, evidence.state["atoms"])
-        return F.linear(made, self.embedding.weight.float(), self.bias.float())
+        return F.linear(made, at_least_fp32(self.embedding.weight), at_least_fp32(self.bias))
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
-        return self._along(evidence, self.embedding.weight.float()[target]), self.bias.float()[target]
+        return self._along(evidence, at_least_fp32(self.embedding.weight)[target]), at_least_fp32(self.bias)[target]
 
     def attribute_mean(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
         rows = evidence.activation.shape[0]
-        mean = self.embedding.weight.float().mean(0).expand(rows, -1)
-        return self._along(evidence, mean), self.bias.float().mean().expand(rows)
+        mean = at_least_fp32(self.embedding.weight).mean(0).expand(rows, -1)
+        return self._along(evidence, mean), at_least_fp32(self.bias).mean().expand(rows)
 
     def _along(self, evidence: Evidence, direction: Tensor) -> Tensor:
         """Contributions (B, K) to the score of a token whose embedding is `direction` (B, D)."""
@@ -160,7 +161,9 @@ class SpectralDictionary(SelfInterpretable):
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         """What each atom would give to the target at each position, for a coefficient of 1: "wave" (B, K, T)."""
         positions = torch.arange(self.domain.shape[0], device=target.device)
-        wave = torch.einsum("tkd,bd->bkt", self.atoms(positions).float(), self.embedding.weight.float()[target])
+        wave = torch.einsum(
+            "tkd,bd->bkt", at_least_fp32(self.atoms(positions)), at_least_fp32(self.embedding.weight)[target]
+        )
         return {"wave": wave}
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
@@ -179,9 +182,9 @@ class SpectralDictionary(SelfInterpretable):
         positions = torch.linspace(0, self.domain.shape[0] - 1, PROBES, device=self.bias.device).round()
         best = torch.full((len(self.atoms.amplitude), len(self.bias)), -torch.inf, device=self.bias.device)
         for at in self.atoms(positions):
-            best = torch.maximum(best, at.float() @ self.embedding.weight.float().T)
+            best = torch.maximum(best, at_least_fp32(at) @ at_least_fp32(self.embedding.weight).T)
         first = best.topk(min(NAMED, best.shape[1])).indices.tolist()
-        moved = torch.einsum("vd,kdj->kjv", self.embedding.weight.float(), self.mixing.weight.float())
+        moved = torch.einsum("vd,kdj->kjv", at_least_fp32(self.embedding.weight), at_least_fp32(self.mixing.weight))
         strongest = moved.flatten(1).argmax(1).tolist()  # its last tap is for the last token
         for k, (tokens, period) in enumerate(zip(first, self.atoms.periods(), strict=True)):
             names = [self.domain.classes[token] for token in tokens]
@@ -199,7 +202,7 @@ class SpectralDictionary(SelfInterpretable):
         logits = F.linear(made, self.embedding.weight, self.bias)
         following = next_tokens(tokens, batch["target"])
         real = (following != PAD)[..., None]
-        made, wanted = made.float() * real, self.embedding(following).detach().float() * real
+        made, wanted = at_least_fp32(made) * real, at_least_fp32(self.embedding(following).detach()) * real
         return {
             "language": language_loss(logits, tokens, batch["target"]),
             "reconstruction": (made - wanted).square().sum() / (real.sum() * made.shape[2]).clamp_min(1),
