@@ -20,10 +20,12 @@ from zoo.training.black_box import BlackBox
 STEPS, WIDTH, CHANNELS, STATES = 512, 64, 128, 16
 BLOCKS = ("s6", "ssd", "rg_lru", "rwkv")
 LENGTHS = (512, 1024, 2048, 4096, 8192)
-BUSY = "one step is enough work to keep a core busy, so a loop wastes little; the scan saves passes over the states"
+BUSY = "one step is enough work to keep a core busy, so a loop wastes little; what is left are passes over the states"
 SLOWER = {
-    "s6": "16 numbers of state for each of 128 channels are more work than a transformer of this width and length",
-    "rg_lru": "its two matrices of gates are full, 128 x 128, and it has twice as many channels as the transformer",
+    "s6": "16 numbers of state for each of 128 channels, each with a decay of its own, take about twenty passes over "
+    "8 million numbers in memory; the block ssd has one decay for each head, and is a few matrix products",
+    "ssd": "it has twice as many channels as the transformer, and as many passes over them for gates and convolution",
+    "rg_lru": "it has twice as many channels as the transformer, and its gates take many passes over them in memory",
 }
 
 
