@@ -66,6 +66,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "CBM, independent": ("cbm", {"training": "independent", "recipe": {"stages": CONCEPTS_FIRST, "lr": SLOW}}),
     "CEM": ("cem", {"recipe": {"stages": JOINT, "lr": 1e-3}}),
     "IntCEM": ("intcem", {"recipe": {"stages": WITH_POLICY, "lr": 1e-3}}),
+    "SCBM, global": ("scbm", {"covariance": "global", "recipe": {"stages": JOINT, "lr": 3e-3}}),
+    "SCBM, amortized": ("scbm", {"recipe": {"stages": JOINT, "lr": 1e-3}}),
     "Post-hoc CBM": ("posthoc", {"recipe": {"stages": PROJECTED}, "lam": 2e-4}),
     "Post-hoc CBM, random bank": ("posthoc", {"bank": "random", "recipe": {"stages": PROJECTED}, "lam": 2e-4}),
 }
@@ -148,7 +150,8 @@ def report(model: SelfInterpretable, data: DataModule, black_box: Tensor, seed: 
     out: dict[str, Any] = {name: entry["value"] for name, entry in found.items()}
     cached = cache_evidence(model, data.test_dataloader())
     for competence, key in ((1.0, "true"), (0.0, "wrong")):
-        names = ["random", "coop"] if competence else ["random"]
+        affine = model.slopes(cached.evidence) is not None  # else CooP solves for every further answer anew
+        names = ["random", "coop"] if competence and affine else ["random"]
         protocol = Protocol(competences=(competence,), orders=5, seed=seed)
         for curve in sweep(model, cached, make_policies(names, model, cached), protocol):
             out[f"{curve.policy}, {key} labels"] = curve.to_dict()

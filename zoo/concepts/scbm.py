@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-from zoo.concepts.layers.annotated import AnnotatedConcepts
-from zoo.concepts.layers.correlated import Answers, GaussianLogits, expected_sigmoid
+from zoo.concepts.layers.correlated import Answers, CorrelatedConcepts, GaussianLogits, expected_sigmoid
 from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
@@ -32,21 +31,6 @@ RECIPE = Recipe(
     optimizer="adam",
     coefficients={"task": 1.0, "concepts": 1.0, "precision": 1.0},
 )
-
-
-class CorrelatedConcepts(AnnotatedConcepts):
-    """The annotated concepts of an SCBM: an answer to one moves all others."""
-
-    def counterfactual_scores(self, model: SelfInterpretable, evidence: Evidence) -> Tensor:
-        """Exact scores (B, 2, k, C) if each concept, one at a time, were answered as absent or as present."""
-        if not isinstance(model, SCBM) or bool(evidence.state["answers"].isfinite().any()):
-            return super().counterfactual_scores(model, evidence)
-        mean, factor, own = evidence.state["mean"], evidence.state["factor"], torch.eye(self.count, device=model.device)
-        moved = []
-        for value in (0.0, 1.0):
-            told = expected_sigmoid(*model.answers.after_one(mean, factor, value))
-            moved.append(torch.where(own > 0, value, told))  # (B, k, k)
-        return model.head(torch.stack(moved, 1))
 
 
 @register(
@@ -75,7 +59,7 @@ class SCBM(SelfInterpretable):
 
     Differs from the published code: the score is the exact expectation of the head's scores, W E[c] + b, and not the
     log of the mean probability of 100 random samples, so that contributions add up and predictions do not depend on
-    chance; E[sigmoid] is a quadrature; the loss of concepts is a mean over samples (published: a sum; a constant apart);
+    chance; E[sigmoid] is a quadrature; the loss of concepts is a mean over samples (published: a sum, a constant away);
     the confidence region is solved for all rows together by an interior-point method (published: SLSQP for each row);
     missing labels are left out.
 
@@ -94,6 +78,7 @@ class SCBM(SelfInterpretable):
 
     reference = "runner-up"
     default_recipe = RECIPE
+    concepts: GaussianLogits
 
     def __init__(
         self,
@@ -114,10 +99,10 @@ class SCBM(SelfInterpretable):
             )
         check_at_least(1, samples=samples)
         self.samples = samples
-        self.annotated = CorrelatedConcepts(self.domain, "SCBM")
+        self.answers = Answers(len(self.domain.concepts), answers, level)
+        self.annotated = CorrelatedConcepts(self.domain, "SCBM", self.answers)
         self.backbone = create_encoder(backbone, self.domain)
         self.concepts = GaussianLogits(self.backbone.channels, self.annotated.count, covariance)
-        self.answers = Answers(self.annotated.count, answers, level)
         self.head = nn.Linear(self.annotated.count, len(self.domain.classes))
 
     def evidence(self, x: Tensor) -> Evidence:
@@ -154,9 +139,7 @@ class SCBM(SelfInterpretable):
         noise = torch.randn(self.samples, *mean.shape, device=mean.device)
         logits = mean + (factor @ noise.permute(1, 2, 0)).permute(2, 0, 1)  # (S, B, k)
         known = concepts.isfinite()
-        terms = F.binary_cross_entropy_with_logits(
-            logits, concepts.nan_to_num(0.0).expand_as(logits), reduction="none"
-        )
+        terms = F.binary_cross_entropy_with_logits(logits, concepts.nan_to_num(0.0).expand_as(logits), reduction="none")
         log_mean = torch.logsumexp(-(terms * known).sum(2), 0) - math.log(self.samples)
         if self.training:
             task = F.nll_loss(self._sampled_scores(logits), batch["target"], batch.get("class_weights"))

@@ -12,12 +12,16 @@ from scipy.stats import chi2  # SciPy comes with scikit-learn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.concepts.layers.annotated import AnnotatedConcepts
+from zoo.core.evidence import Evidence
+from zoo.core.module import SelfInterpretable
+from zoo.domain import Domain
 from zoo.utils.checks import check_between, check_choice
 
 COVARIANCES = ("amortized", "global")
 ANSWERS = ("confidence", "percentiles")
 NODES = 32  # of the quadrature
-ITERATIONS = 20  # of the interior-point method
+ITERATIONS, GAP = 25, 1e-9  # of the interior-point method: at most, and where it ends
 
 
 class GaussianLogits(nn.Module):
@@ -36,17 +40,14 @@ class GaussianLogits(nn.Module):
         entries = concepts * (concepts + 1) // 2
         self.mean = nn.Linear(features, concepts)
         self.factor = nn.Linear(features, entries) if covariance == "amortized" else None
-        self.entries = nn.Parameter(torch.zeros(entries)) if covariance == "global" else None
-        if self.factor is not None:
+        if self.factor:
             self.factor.weight.data.mul_(0.01)  # near one covariance at first, as published
+        else:
+            self.entries = nn.Parameter(torch.zeros(entries))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         mean = self.mean(features).float()
-        if self.factor is not None:
-            entries = self.factor(features).float()
-        else:
-            assert self.entries is not None
-            entries = self.entries.expand(len(mean), -1)
+        entries = (self.factor(features) if self.factor else self.entries.expand(len(mean), -1)).float()
         rows, columns = torch.tril_indices(self.count, self.count, device=mean.device)
         factor = entries.new_zeros(len(mean), self.count, self.count)
         factor[:, rows, columns] = torch.where(rows == columns, F.softplus(entries) + 1e-6, entries)
@@ -131,6 +132,30 @@ class Answers(nn.Module):
         return torch.where(known, distance * side, 0.0)
 
 
+class CorrelatedConcepts(AnnotatedConcepts):
+    """Annotated concepts of which an answer to one moves all others.
+
+    Args:
+        domain: names the concepts.
+        model: name of the model, for error messages.
+        answers: what an answer does.
+    """
+
+    def __init__(self, domain: Domain, model: str, answers: Answers) -> None:
+        super().__init__(domain, model)
+        self.answers = answers
+
+    def counterfactual_scores(self, model: SelfInterpretable, evidence: Evidence) -> Tensor:
+        if bool(evidence.state["answers"].isfinite().any()):  # together with what is answered already
+            return super().counterfactual_scores(model, evidence)
+        own, moved = torch.eye(self.count, device=evidence.activation.device), []
+        for value in (0.0, 1.0):
+            told = expected_sigmoid(*self.answers.after_one(evidence.state["mean"], evidence.state["factor"], value))
+            moved.append(torch.where(own > 0, value, told))  # (B, k, k)
+        every = torch.stack(moved, 1)
+        return model.readout(Evidence(every.flatten(0, 2))).unflatten(0, every.shape[:3])
+
+
 def most_certain(margin: Tensor, precision: Tensor, known: Tensor, bound: Tensor) -> Tensor:
     """The d >= 0 (B, k) with dᵀ P d <= bound that minimise Σ softplus(-(margin + d)) over the known entries.
 
@@ -151,7 +176,10 @@ def most_certain(margin: Tensor, precision: Tensor, known: Tensor, bound: Tensor
         length = (d * product).sum(1).clamp_min(1e-12).sqrt()[:, None]
         d, product = d / length, product / length  # back to the bound
         safe = torch.where(known, d, 1.0)
-        target = 0.1 * (z * d).sum(1) / ones.sum(1).clamp_min(1)
+        gap = (z * d).sum(1) / ones.sum(1).clamp_min(1)
+        if bool(gap.max() < GAP):
+            break
+        target = 0.1 * gap
         wrong = torch.sigmoid(-(margin + d))
         gradient = ones * (-wrong + 2 * multiplier[:, None] * product - target[:, None] / safe)
         curvature = torch.where(known, wrong * (1 - wrong) + z / safe, 1.0)
