@@ -27,7 +27,7 @@ def gaussian(rows: int = 3, concepts: int = 4) -> tuple[Tensor, Tensor]:
 @pytest.fixture
 def model() -> SCBM:
     torch.manual_seed(0)
-    made = scbm().model
+    made: SCBM = scbm().model
     with torch.no_grad():
         for parameter in made.concepts.parameters():
             parameter.normal_(0, 0.5)
