@@ -17,6 +17,7 @@ from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
 from zoo.domain import Domain
 from zoo.utils.checks import check_between, check_choice
+from zoo.utils.functional import at_least_fp32
 
 COVARIANCES = ("amortized", "global")
 ANSWERS = ("confidence", "percentiles")
@@ -46,8 +47,8 @@ class GaussianLogits(nn.Module):
             self.entries = nn.Parameter(torch.zeros(entries))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        mean = self.mean(features).float()
-        entries = (self.factor(features) if self.factor else self.entries.expand(len(mean), -1)).float()
+        mean = at_least_fp32(self.mean(features))
+        entries = at_least_fp32(self.factor(features) if self.factor else self.entries.expand(len(mean), -1))
         rows, columns = torch.tril_indices(self.count, self.count, device=mean.device)
         factor = entries.new_zeros(len(mean), self.count, self.count)
         factor[:, rows, columns] = torch.where(rows == columns, F.softplus(entries) + 1e-6, entries)
@@ -93,7 +94,7 @@ class Answers(nn.Module):
         Computed in float64. Answered concepts have the variance 0.
         """
         known = answers.isfinite()
-        mean, factor = mean.double(), factor.double()
+        kind, mean, factor = mean.dtype, mean.double(), factor.double()
         covariance = factor @ factor.mT
         block = torch.where(known[:, :, None] & known[:, None], covariance, 0.0)
         block = block + torch.diag_embed((~known).double())
@@ -103,7 +104,7 @@ class Answers(nn.Module):
         gain = covariance @ precision
         told = mean + (gain @ shift[..., None])[..., 0]
         variance = covariance.diagonal(dim1=1, dim2=2) - (gain * covariance).sum(2)
-        return torch.where(known, mean + shift, told).float(), variance.clamp_min(0).masked_fill(known, 0.0).float()
+        return torch.where(known, mean + shift, told).to(kind), variance.clamp_min(0).masked_fill(known, 0.0).to(kind)
 
     def after_one(self, mean: Tensor, factor: Tensor, value: float) -> tuple[Tensor, Tensor]:
         """Mean and variance (B, k, k) of the logits (last axis) if one concept (second axis) alone is answered."""
