@@ -285,8 +285,7 @@ def signs_of(monotone: Mapping[str, str], table: TableDomain) -> dict[int, int]:
     Raises:
         ValueError: no such column, one of categories, another direction, or scores of several classes.
     """
-    columns = {column.name: (k, column) for k, column in enumerate(table.layout)}
-    signs = {}
+    columns, signs = {column.name: (k, column) for k, column in enumerate(table.layout)}, {}
     for name, direction in monotone.items():
         if name not in columns:
             raise ValueError(f"monotone names the column '{name}'; {did_you_mean(name, columns)}")
