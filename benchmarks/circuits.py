@@ -102,11 +102,13 @@ def read(path: Path, missing_is_new: bool = True) -> Record:
 
 
 def merge(record: Record, other: Record) -> None:
-    """Adds the results of another record; where both have one, that of the first stays."""
+    """Adds the results of another record; where both have one, the first stays unless only the other has controls."""
     for name, runs in other["networks"].items():
         for seed, run in runs.items():
             mine = record["networks"].setdefault(name, {}).setdefault(seed, {**run, "tasks": {}})
-            mine["tasks"] = {**run["tasks"], **mine["tasks"]}
+            for task, found in run["tasks"].items():
+                if task not in mine["tasks"] or ("controls" in found and _lacks_controls(mine["tasks"][task])):
+                    mine["tasks"][task] = found
 
 
 def save(record: Record, output: Path) -> None:

@@ -52,7 +52,7 @@ def comparison(networks: Networks, sparse: str, other: str, fair: bool) -> str:
     seeds, tasks = len({seed for seed, _ in found}), len({task for _, task in found})
     ratios = []
     for name, size in SIZES.items():
-        logs = {key: math.log(size(dense) / max(size(few), 1)) for key, (few, dense) in found.items()}
+        logs = {key: math.log(max(size(dense), 1) / max(size(few), 1)) for key, (few, dense) in found.items()}
         ratios.append(f"{name} {_interval(logs, '.1f', 'x')}")
     smaller = sum(few["edges"] < dense["edges"] for few, dense in found.values())
     about = (

@@ -84,11 +84,17 @@ def test_records_are_kept_merged_and_refused(tmp_path: Path) -> None:
     other = read(tmp_path / "other.json")
     other["networks"]["narrow_idioms_cpu"] = {"0": run(1.6, for_while=report(9))}
     other["networks"]["sparse_idioms_cpu"] = {"1": run(1.5, for_while=report(8), var_if=UNSOLVED), "0": run(1.4)}
+    one["networks"]["sparse_idioms_cpu"]["1"]["tasks"]["with_as"] = report(5)
+    other["networks"]["sparse_idioms_cpu"]["1"]["tasks"]["with_as"] = controlled(5, "random_nodes")
     merge(one, other)
     save(one, tmp_path / "one")
     found = json.loads((tmp_path / "one.json").read_text())["networks"]
     assert list(found) == ["sparse_idioms_cpu", "narrow_idioms_cpu"] and list(found["sparse_idioms_cpu"]) == ["0", "1"]
-    assert found["sparse_idioms_cpu"]["1"]["tasks"] == {"for_while": report(3), "var_if": UNSOLVED}
+    assert found["sparse_idioms_cpu"]["1"]["tasks"] == {
+        "with_as": controlled(5, "random_nodes"),
+        "for_while": report(3),
+        "var_if": UNSOLVED,
+    }
     one["search"]["steps"] = 7
     save(one, tmp_path / "one")
     with pytest.raises(ValueError, match=r"one\.json were found by another search"):
