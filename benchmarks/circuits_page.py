@@ -131,9 +131,10 @@ def _circuits(networks: Networks) -> list[str]:
     lines = [
         "## Circuits",
         "",
-        "Means over the seeds that solve the task; of sizes, geometric means with the range over seeds. At most: the "
-        "removal stopped at the limit of passes, so that unneeded edges may be left. Other columns as above; *worse "
-        "answer* and *worst half* are the worst of all seeds.",
+        "Means over the seeds that solve the task; of sizes, geometric means with the range over seeds. A circuit "
+        "without nodes leaves the answer to the table of bigrams; in means of sizes and in ratios, 0 counts as 1. At "
+        "most: the removal stopped at the limit of passes, so that unneeded edges may be left. Other columns as above; "
+        "*worse answer* and *worst half* are the worst of all seeds.",
         "",
         "| task | network | seeds | nodes | edges | edges before removal | of possible | sufficiency | worse answer | "
         "worst half | necessity |",
