@@ -30,8 +30,8 @@ def draw(networks: Mapping[str, Runs], path: Path) -> bool:
         _by_task(right, found, tasks, number)
     left.set(yscale="log", xlabel="held-out language loss, nats per token", ylabel="edges of a circuit")
     left.set_title(f"geometric means over {len(tasks)} tasks; hollow: before unneeded edges are removed", fontsize=8)
-    left.margins(x=0.35)
-    right.set(xscale="log", xlabel="edges of the circuit, and their range over seeds")
+    left.margins(x=0.6)
+    right.set(xscale="log", xlabel="edges of the circuit, and their range over seeds (0 is drawn at 1)")
     right.set_yticks(range(len(tasks)), [task.replace("_", " ") for task in tasks], fontsize=8)
     right.invert_yaxis()
     right.grid(axis="y", color="0.9", linewidth=0.7)
@@ -55,7 +55,7 @@ def _frontier(panel: Any, name: str, runs: Runs, found: Mapping[tuple[str, str],
         panel.errorbar(
             [middle],
             [value],
-            yerr=[[max(value - math.exp(low), 0)], [max(math.exp(high) - value, 0)]],
+            yerr=None if before else [[max(value - math.exp(low), 0)], [max(math.exp(high) - value, 0)]],
             xerr=None if before else across,
             color=colour,
             marker=mark,

@@ -154,7 +154,9 @@ def _circuits(networks: Networks) -> list[str]:
 
 
 def _controls(networks: Networks) -> list[str]:
-    """Controls that warn, and all values."""
+    """Controls that warn, and all values; nothing if none is measured."""
+    if not any("controls" in r for runs in networks.values() for r in reports(runs).values()):
+        return ["Created by `python -m benchmarks.circuits`.", ""]
     lines = [
         "## Controls",
         "",
@@ -212,9 +214,10 @@ def _interval(logs: Mapping[tuple[str, str], float], form: str, unit: str = "") 
 
 
 def _range(values: Sequence[float]) -> str:
-    """Geometric mean, with the range of several values."""
-    middle = f"{geometric_mean(values):.0f}"
-    return middle if len(values) == 1 else f"{middle} ({min(values):.0f} to {max(values):.0f})"
+    """A value, or the geometric mean of several with their range."""
+    if len(values) == 1:
+        return f"{values[0]:.0f}"
+    return f"{geometric_mean(values):.0f} ({min(values):.0f} to {max(values):.0f})"
 
 
 def _scores(found: Sequence[Mapping[str, float]]) -> str:
