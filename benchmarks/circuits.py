@@ -11,7 +11,7 @@ by its width, the other one by shorter training.
 
 Each result is kept as soon as it is measured, and results in the JSON file are not measured again: an interrupted
 benchmark goes on where it was, and needs no runs for what it has. Measured apart, with --output, results are merged by
---merge. All of it takes about three hours of one core.
+--merge. All of it takes hours on two cores, most of them for the dense network.
 
     python -m benchmarks.circuits
 """
