@@ -45,7 +45,9 @@ def test_rules_are_shown() -> None:
     found = data_of_page(episode_page("t", why, torch.zeros(5, 4), torch.arange(5), "cartpole"))
     assert [step["rule"] for step in found["steps"]] == list(why.statements)
     for step, on in zip(found["steps"], why.activation.tolist(), strict=True):
-        assert step["active"] == [a == 1 for a in on]
+        assert [name for name, a in zip(found["units"], step["active"], strict=True) if a] == [
+            unit.name for unit, a in zip(why.units, on, strict=True) if a == 1
+        ]
         assert all((said in ("yes", "no")) == active for said, active in zip(step["said"], step["active"], strict=True))
     with pytest.raises(ValueError, match="every_class"):
         episode_page("t", small.model.explain(x), torch.zeros(5, 4), torch.arange(5), "cartpole")

@@ -37,7 +37,7 @@ overflow-wrap:anywhere}
 .zoo .terms .value{width:17%;text-align:right;font-variant-numeric:tabular-nums}
 .zoo .terms .gauge{position:relative;height:24px}
 .zoo .terms .gauge::before{content:'';position:absolute;left:50%;top:3px;bottom:3px;border-left:1px solid var(--line)}
-.zoo .terms .gauge span{position:absolute;top:6px;bottom:6px;border-radius:2px}
+.zoo .terms .gauge span{position:absolute;top:50%;height:12px;margin-top:-6px;border-radius:2px}
 .zoo .terms .up{background:var(--up)}.zoo .terms .down{background:var(--down)}
 .zoo .terms .idle{opacity:.4}
 .zoo .terms .total th,.zoo .terms .total td{border-top:1px solid var(--line);font-weight:650}
@@ -98,31 +98,27 @@ def episode_page(
 
 
 def _data(why: Explanation, states: Tensor, returns: Tensor, world: str, bound: float) -> dict[str, Any]:
-    """All that the page shows, as plain data."""
+    """All that the page shows, as plain data; units that are 0 at all steps, such as splits far away, are left out."""
     assert why.effects is not None
-    scores, effects = why.scores.double(), why.effects.double()  # (T, C), (T, K, C)
+    kept = (why.activation != 0).any(0).nonzero().flatten().tolist()
+    units = [why.units[k] for k in kept]
+    scores, effects = why.scores.double(), why.effects[:, kept].double()  # (T, C), (T, K, C)
     bias = scores - effects.sum(1)
-    action = scores.argmax(1)
-    rivals = scores.topk(2, 1).indices[:, 1].tolist() if scores.shape[1] > 1 else [None] * len(scores)
     values: Tensor = why.domain.values(why.inputs).cpu()  # pyright: ignore[reportAttributeAccessIssue] (a table)
-    said, active = _said(why, values)
-    steps = [
-        {
-            "state": _round(states[t]),
-            "sum": round(float(returns[t]), 3),
-            "action": int(action[t]),
-            "value": round(float(scores[t, 0].clamp(-bound, bound)), 3) if bound else 0,
-            "rival": rivals[t],
-            "scores": _round(scores[t]),
-            "effects": [_round(row) for row in effects[t]],
-            "bias": _round(bias[t]),
-            "said": said[t],
-            "observed": _round(values[t]),
-            "active": active[t],
-            "rule": why.statements[t] if why.statements else "",
-        }
-        for t in range(len(scores))
-    ]
+    columns = {
+        "state": [_round(row) for row in states],
+        "sum": _round(returns),
+        "action": scores.argmax(1).tolist(),
+        "value": _round(scores[:, 0].clamp(-bound, bound)),
+        "rival": scores.topk(2, 1).indices[:, 1].tolist() if scores.shape[1] > 1 else [None] * len(scores),
+        "scores": [_round(row) for row in scores],
+        "effects": [[_round(row) for row in step] for step in effects],
+        "bias": [_round(row) for row in bias],
+        "said": _said(why, kept, values),
+        "observed": [_round(row) for row in values],
+        "active": (why.activation[:, kept] != 0).tolist(),
+        "rule": list(why.statements) or [""] * len(scores),
+    }
     terms = torch.cat([effects, bias[:, None], scores[:, None]], 1)
     largest = terms.abs().amax().item() if bound else (terms.amax(2) - terms.amin(2)).amax().item()
     return {
@@ -131,30 +127,29 @@ def _data(why: Explanation, states: Tensor, returns: Tensor, world: str, bound: 
         "space": why.space,
         "actions": list(why.domain.classes),
         "features": list(getattr(why.domain, "features", ())),
-        "units": [unit.name for unit in why.units],
-        "about": [_observed(unit) for unit in why.units],
+        "units": [unit.name for unit in units],
+        "about": [_observed(unit) for unit in units],
         "largest": largest or 1.0,
-        "steps": steps,
+        "steps": [dict(zip(columns, step, strict=True)) for step in zip(*columns.values(), strict=True)],
     }
 
 
-def _said(why: Explanation, values: Tensor) -> tuple[list[list[str]], list[list[bool]]]:
-    """What is beside the name of each unit at each step, and whether the unit counts there."""
+def _said(why: Explanation, kept: Sequence[int], values: Tensor) -> list[list[str]]:
+    """What is beside the name of each kept unit at each step: a number that is observed, an answer, or a strength."""
     features = {name: i for i, name in enumerate(getattr(why.domain, "features", ()))}
-    active = (why.activation != 0).tolist()
-    above = why.details.get("above")
-    said = []
+    above, said = why.details.get("above"), []
     for t in range(len(values)):
         row = []
-        for k, unit in enumerate(why.units):
-            if unit.name in features:
-                row.append(f"{float(values[t, features[unit.name]]):.3g}")
+        for k in kept:
+            active = float(why.activation[t, k])
+            if (name := why.units[k].name) in features:
+                row.append(f"{float(values[t, features[name]]):.3g}")
             elif above is not None:
-                row.append(("yes" if above[t, k] > 0.5 else "no") if active[t][k] else "")
+                row.append(("yes" if above[t, k] > 0.5 else "no") if active else "")
             else:
-                row.append(f"{float(why.activation[t, k]):.2f}")
+                row.append(f"{active:.2f}")
         said.append(row)
-    return said, active
+    return said
 
 
 def _observed(unit: Unit) -> str:
