@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.intervals import half_width
+
 Runs = Sequence[Mapping[str, Any]]
 NEAR = 1.0  # points from the best that count as reaching it
 ABOUT = """Each model has one recipe for all data sets, the config that `MODELS` in `benchmarks/series.py` names.
@@ -18,7 +20,7 @@ class; its support is then the window that is least unlike it.
 *Random convolutions*: 5,000 random kernels, maxima and shares of positive values, and a ridge classifier (after
 ROCKET), which explains nothing. *Black box*: the convolutional encoder of `AttentionPool` with average pooling."""
 ACCURACY = """Accuracy on the test split, in %. *Within 1*: data sets on which the mean accuracy is at most one point
-below the best of all models."""
+below the best of all models. The mean over data sets has its 95 % interval over training seeds (Student's t)."""
 SIZE = """Mean over data sets. *Units*: of the model; *effective*: exp(entropy of the shares of |contributions|) of an
 explanation, and *n90*: the units that hold 90 % of them, relative to the runner-up where the model says so. *Seconds*:
 CPU seconds of one training, one thread."""
@@ -44,8 +46,11 @@ def page(record: Mapping[str, Mapping[str, Any]], planted: Iterable[str], count:
     planted = tuple(planted)
     real = {name: rows_ for name, rows_ in found.items() if name not in planted}
     models = list(dict.fromkeys(model for rows_ in found.values() for model in rows_))
-    seeds = ", ".join(sorted({key.rpartition(" ")[2] for key in record}))
-    about = f"Training seeds: {seeds}.\n\n{ABOUT}"
+    sections = (
+        ("data sets", [key for key in record if key.split(", ")[0] not in planted]),
+        ("planted evidence", [key for key in record if key.split(", ")[0] in planted]),
+    )
+    about = f"{' '.join(seeds_of(*section) for section in sections if section[1])}\n\n{ABOUT}"
     parts = ["# Models of series", about, "## Accuracy", ACCURACY, accuracy_table(real, models)]
     parts += ["## Size and cost", SIZE, size_table(real, models), "## Planted evidence"]
     parts.append(TRUTH.format(count=count, rows=rows))
@@ -73,10 +78,31 @@ def accuracy_table(real: Mapping[str, Mapping[str, Runs]], models: Sequence[str]
             cells.append(f"**{text}**" if average[model] >= best - 1e-9 else text)
         sizes = next((run for runs in rows.values() for run in runs if "train" in run), {})
         lines.append(f"| {name} | {sizes.get('train', '')} / {sizes.get('test', '')} | {' | '.join(cells)} |")
-    complete = [f"{statistics.mean(v):.1f}" if len(v) == len(real) else "" for v in means.values()]
+    complete = [
+        f"{statistics.mean(v):.1f}{interval([rows[model] for rows in real.values()])}" if len(v) == len(real) else ""
+        for model, v in means.items()
+    ]
     lines.append(f"| mean | | {' | '.join(complete)} |")
     lines.append(f"| within 1 | | {' | '.join(f'{near[model]} of {len(means[model])}' for model in models)} |")
     return "\n".join(lines)
+
+
+def interval(runs: Sequence[Runs]) -> str:
+    """The half-width of the interval over seeds of the mean accuracy over data sets; empty with one seed."""
+    if len({len(of_set) for of_set in runs}) > 1 or len(runs[0]) < 2:
+        return ""
+    means = [100 * statistics.mean(run["accuracy"] for run in seed) for seed in zip(*runs, strict=True)]
+    return f" ± {half_width(means):.1f}"
+
+
+def seeds_of(where: str, keys: Sequence[str]) -> str:
+    """Which models were trained with which seeds."""
+    found: dict[str, set[str]] = {}
+    for key in keys:
+        found.setdefault(key.split(", ")[1], set()).add(key.rpartition(" ")[2])
+    most = max(found.values(), key=len)
+    fewer = [f"{model} {', '.join(sorted(seeds))}" for model, seeds in found.items() if seeds != most]
+    return f"Training seeds on {where}: {', '.join(sorted(most))}{'; but ' + '; '.join(fewer) if fewer else ''}."
 
 
 def size_table(real: Mapping[str, Mapping[str, Runs]], models: Sequence[str]) -> str:

@@ -4,7 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % quantile of Student's t for so many seeds
+from benchmarks.intervals import half_width
+
 ABOUT = """Bits per token of {windows} held-out windows of generated Python idioms (the data of `sparse-idioms`),
 mean over training seeds {seeds} with the 95 % interval of the mean (Student's t). Every model sees the
 tokens of a window before the one that it predicts, and no other context. Networks were trained on
@@ -37,13 +38,12 @@ def page(record: Mapping[str, Any], networks: Sequence[str], seeds: Sequence[int
     for name in networks:
         found = [record[f"{name}, seed {seed}"] for seed in seeds]
         bits = [each["bits"] for each in found]
-        half = STUDENT[len(bits)] * statistics.stdev(bits) / len(bits) ** 0.5
         mean = {key: statistics.mean(each[key] for each in found) for key in found[0]}
         atoms = f"{mean['effective']:.1f}" if "effective" in mean else ""
         cycles = f"{mean['cycles before']:.2f} → {mean['cycles after']:.2f}" if "cycles after" in mean else ""
         rows.append(
-            f"| {name} | {found[0]['size']:,} | {statistics.mean(bits):.3f} ± {half:.3f} | {atoms} | {cycles} | "
-            f"{mean['seconds']:.0f} |"
+            f"| {name} | {found[0]['size']:,} | {mean['bits']:.3f} ± {half_width(bits):.3f} | {atoms} | {cycles} "
+            f"| {mean['seconds']:.0f} |"
         )
     shown = ABOUT.format(**about, seeds=", ".join(map(str, seeds)))
     return "\n".join(

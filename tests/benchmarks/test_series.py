@@ -31,11 +31,23 @@ def test_the_best_is_bold_and_near_ones_are_counted() -> None:
         "P, first, seed 0": {"accuracy": 1.0, "average precision": 0.25, "seconds": 1.0},
     }
     text = page(record, ("P",), 500, 200)
-    assert "Training seeds: 0, 1." in text
+    assert "Training seeds on data sets: 0, 1; but second 0. Training seeds on planted evidence: 0." in text
     assert "| A | 10 / 20 | **85.0 ± 7.1** | 84.5 |" in text and "| B | 10 / 20 | 50.0 | **70.0** |" in text
     assert "| mean | | 67.5 | 77.2 |" in text and "| within 1 | | 1 of 2 | 2 of 2 |" in text
     assert "| first | 8.0 | 3.0 | 3.7 | 2.0 |" in text and "| second |  |  |  | 1.0 |" in text
     assert re.search(r"### P\n\n.*\n.*\n\| first \| 100.0 \| 0.25 \|", text)
+
+
+def test_the_mean_over_sets_has_its_interval_over_seeds() -> None:
+    """The means of the seeds are 80, 70 and 75 %."""
+    accuracy = {"A": (0.9, 0.7, 0.8), "B": (0.7, 0.7, 0.7)}
+    record = {
+        f"{name}, first, seed {seed}": {"accuracy": value, "seconds": 1.0}
+        for name, values in accuracy.items()
+        for seed, value in enumerate(values)
+    }
+    half = 4.303 * 5 / 3**0.5
+    assert f"| mean | | 75.0 ± {half:.1f} |" in page(record, (), 500, 200)
 
 
 def test_every_row_is_a_model_of_other_series() -> None:
