@@ -16,7 +16,9 @@ from zoo.data import (
     BA2Motifs,
     ConceptToy,
     Control,
+    NoisyPicture,
     RuleMolecules,
+    SkinConductance,
     SPMotif,
     SyntheticTable,
     TaggedMusic,
@@ -47,6 +49,8 @@ def test_shipped_configs_are_right(path: Path, tmp_path: Path) -> None:
     concepts = torch.eye(len(domain.concepts))[[0, 0]] if domain.concepts else torch.zeros(2, 0)
     inputs = domain.example(2, torch.Generator().manual_seed(0))
     target = torch.eye(len(domain.classes))[:2] if domain.task == "multilabel" else torch.tensor([0, 1])
+    if domain.task == "regression" and len(domain.classes) > 1:
+        target = torch.randn(2, len(domain.classes))
     batch = {"input": inputs, "target": target, "concepts": concepts}
     if (config["data"].get("init_args") or {}).get("views") == 2:
         batch["view"] = domain.example(2, torch.Generator().manual_seed(1))
@@ -65,6 +69,9 @@ def small_domain(arguments: dict, data: dict) -> Domain:
         return world(**data["init_args"]).make_domain()
     if data["class_path"] == "SyntheticTable":
         return Domain.from_dict(SyntheticTable(**data["init_args"]).domain)
+    if data["class_path"] in ("NoisyPicture", "SkinConductance"):
+        made = {"NoisyPicture": NoisyPicture, "SkinConductance": SkinConductance}[data["class_path"]]
+        return made(**data.get("init_args", {})).make_domain()
     worlds = {"BA2Motifs": BA2Motifs, "RuleMolecules": RuleMolecules, "SPMotif": SPMotif, "TreeCycles": TreeCycles}
     if data["class_path"] in worlds:
         return worlds[data["class_path"]]().make_domain()

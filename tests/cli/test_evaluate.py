@@ -101,7 +101,7 @@ def test_data_of_another_config_and_of_the_command_line(run: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "evaluate needs --interventions or --sparsity or --selection or --metrics"),
+        ([], "evaluate needs --interventions or --sparsity or --selection or --episodes or --metrics"),
         (["--interventions", "cop"], "no intervention policy named 'cop'; did you mean 'coop'?"),
         (["--interventions", "learned"], "the policy 'learned' needs a policy of its own"),
         (["--interventions", "all", "--groups", "d positive"], "no concept group named 'd positive'; did you mean"),

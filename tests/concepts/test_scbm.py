@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from tests.small_models import scbm
 from zoo.concepts import SCBM
 from zoo.concepts.layers.correlated import Answers, GaussianLogits, expected_sigmoid, most_certain
+from zoo.core.counterfactual import MOVED
 from zoo.core.evidence import Evidence
 
 
@@ -135,6 +136,15 @@ def test_details_are_the_scores_after_one_answer(model: SCBM) -> None:
         for k, unit in enumerate(model.units()):
             expected = model.readout(model.edit(evidence, {unit.name: value}))[:, 1]
             torch.testing.assert_close(explanation.details[key][:, k], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_details_tell_how_much_an_opposite_answer_moves_the_others(model: SCBM) -> None:
+    x = scbm().inputs
+    moved, evidence = model.explain(x).details[MOVED], evidence_of(model, x)
+    for k, unit in enumerate(model.units()):
+        opposite = 1.0 - (evidence.activation[:, k] >= 0.5).float()
+        change = (model.edit(evidence, {unit.name: opposite}).activation - evidence.activation).abs()
+        torch.testing.assert_close(moved[:, k], change.sum(1) - change[:, k], rtol=1e-3, atol=1e-4)
 
 
 def test_answers_are_given_together_and_move_the_others(model: SCBM) -> None:

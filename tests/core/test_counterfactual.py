@@ -60,6 +60,9 @@ def test_the_model_answers_so(name: str) -> None:
     some = search_counterfactuals(model, model.explain(x))
     for one in [*some, *(model.explain(x, every_class=True) if model.additive else ())]:
         found = counterfactual_of(one)
+        if model.domain.task == "regression":  # no other class to turn to
+            assert found is None
+            continue
         assert found is not None
         if not found.units:
             continue

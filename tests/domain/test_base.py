@@ -35,7 +35,7 @@ def test_plain_data_and_back() -> None:
         ({"clases": ["a"]}, "a domain of images has no key 'clases'; did you mean 'classes'\\?"),
         (
             {"zzz": 1},
-            "a domain of images has no key 'zzz'; there are: classes, concepts, .*crop_fraction\\.",
+            "a domain of images has no key 'zzz'; there are: classes, concepts, .*restored\\.",
         ),
         ({"classes": []}, "at least one class name; got none"),
         ({"classes": ["a", "b", "a"]}, "class names must differ; 'a' occurs more than once"),

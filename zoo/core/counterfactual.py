@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 REMOVED, ABSENT, PRESENT = "removed", "absent", "present"
 PRESENCE = 0.5  # probability from which a concept counts as present
+MOVED = "others moved"  # detail of concepts whose answers move other concepts, so that their effects do not add up
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def _edits(one: "Explanation") -> Counterfactual | None:
     present = details["probability"][0] >= PRESENCE
     other = torch.where(present, details["absent, runner-up"][0], details["present, runner-up"][0])
     moves, states = other.double() - margin, [ABSENT if there else PRESENT for there in present.tolist()]
-    if not (columns := smallest_set(moves, margin)):
+    columns = smallest_set(moves, margin)
+    if not columns or (len(columns) > 1 and MOVED in details):
         return None
     return _against_rival(one, columns, states, margin + float(moves[columns].sum()))
 

@@ -85,6 +85,7 @@ class Filter2Noise(SelfInterpretable):
     """
 
     default_recipe = RECIPE
+    weighs_classes = False
     tasks = ("regression",)
     domain: ImageDomain
     mean: Tensor

@@ -77,6 +77,7 @@ class PhysicsHead(UnitLogits):
     """
 
     default_recipe = RECIPE
+    weighs_classes = False
     tasks = ("regression",)
     domain: SeriesDomain
     mean: Tensor

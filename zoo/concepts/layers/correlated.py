@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.concepts.layers.annotated import AnnotatedConcepts
+from zoo.core.counterfactual import MOVED, PRESENCE
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
 from zoo.domain import Domain
@@ -149,12 +150,24 @@ class CorrelatedConcepts(AnnotatedConcepts):
     def counterfactual_scores(self, model: SelfInterpretable, evidence: Evidence) -> Tensor:
         if bool(evidence.state["answers"].isfinite().any()):  # together with what is answered already
             return super().counterfactual_scores(model, evidence)
+        every = self._after_one(evidence)
+        return model.readout(Evidence(every.flatten(0, 2))).unflatten(0, every.shape[:3])
+
+    def details(self, model: SelfInterpretable, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
+        """Those of annotated concepts, and how much the other probabilities move in sum after the opposite answer."""
+        before = self.probability(evidence)
+        absent, present = (self._after_one(evidence) - before[:, None, None]).abs().unbind(1)  # (B, k, k)
+        moved = torch.where(before[..., None] >= PRESENCE, absent, present)
+        others = moved.sum(2) - moved.diagonal(dim1=1, dim2=2)
+        return {**super().details(model, evidence, target), MOVED: others}
+
+    def _after_one(self, evidence: Evidence) -> Tensor:
+        """Activations (B, 2, k, k) if each concept (third axis), one at a time, is answered as absent or as present."""
         own, moved = torch.eye(self.count, device=evidence.activation.device), []
         for value in (0.0, 1.0):
             told = expected_sigmoid(*self.answers.after_one(evidence.state["mean"], evidence.state["factor"], value))
-            moved.append(torch.where(own > 0, value, told))  # (B, k, k)
-        every = torch.stack(moved, 1)
-        return model.readout(Evidence(every.flatten(0, 2))).unflatten(0, every.shape[:3])
+            moved.append(torch.where(own > 0, value, told))
+        return torch.stack(moved, 1)
 
 
 def most_certain(margin: Tensor, precision: Tensor, known: Tensor, bound: Tensor) -> Tensor:

@@ -140,8 +140,9 @@ def _layer(layer: nn.Module, rules: Rules) -> DynamicLinear:
             kind = AveragePool if isinstance(layer, nn.AvgPool2d) else MaxPool
             return kind(pair(layer.kernel_size), pair(layer.stride), pair(layer.padding))
     raise ValueError(
-        f"{layer} cannot be B-cosified. Known are Conv2d (zero padding), BatchNorm2d, AvgPool2d, MaxPool2d, Dropout, "
-        f"{', '.join(kind.__name__ for kind in ACTIVATIONS)}, chains of these, and ResNets."
+        f"{layer} cannot be B-cosified. Known are Conv2d (zero padding), BatchNorm2d, AvgPool2d and MaxPool2d "
+        f"(no ceil_mode, no dilation), Dropout, {', '.join(kind.__name__ for kind in ACTIVATIONS)}, chains of these, "
+        "and ResNets."
     )
 
 

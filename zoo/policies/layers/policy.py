@@ -37,6 +37,7 @@ class Policy(UnitLogits):
     """
 
     acts: ClassVar[bool] = True
+    weighs_classes = False
     critic: Critic
 
     def on_train_epoch_start(self) -> None:

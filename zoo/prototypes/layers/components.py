@@ -68,8 +68,9 @@ class PrincipalComponents(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         with torch.autocast(maps.device.type, enabled=False):
-            basis = at_least_fp32(self.basis)
-            return F.conv2d(at_least_fp32(maps), basis.T[:, :, None, None], -self.centre @ basis)
+            maps = at_least_fp32(maps)
+            basis = self.basis.to(maps)
+            return F.conv2d(maps, basis.T[:, :, None, None], -self.centre.to(maps) @ basis)
 
     def fit(self, found: Survey) -> None:
         """Sets mean and components."""
