@@ -107,12 +107,12 @@ class SCBM(SelfInterpretable):
 
     def evidence(self, x: Tensor) -> Evidence:
         mean, factor = self.concepts(self.backbone(x))
-        state = {"mean": mean, "factor": factor, "answers": torch.full_like(mean, torch.nan)}
-        return Evidence(expected_sigmoid(mean, factor.square().sum(2)), state=state)
+        return Evidence(expected_sigmoid(mean, factor.square().sum(2)), state={"mean": mean, "factor": factor})
 
     def intervene(self, evidence: Evidence, mask: Tensor, values: Tensor) -> Evidence:
         """Answers the concepts of the mask (B, k) with values in [0, 1]; the other concepts follow."""
-        answers = torch.where(mask, values.clamp(0, 1), evidence.state["answers"])
+        earlier = evidence.state.get("answers", torch.full_like(values, torch.nan))
+        answers = torch.where(mask, values.clamp(0, 1), earlier)
         told = expected_sigmoid(*self.answers.conditional(evidence.state["mean"], evidence.state["factor"], answers))
         told = torch.where(answers.isfinite(), answers, told)
         activation = torch.where(mask.any(1, keepdim=True), told, evidence.activation)

@@ -49,9 +49,9 @@ class GaussianLogits(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         mean = at_least_fp32(self.mean(features))
-        entries = at_least_fp32(self.factor(features) if self.factor else self.entries.expand(len(mean), -1))
+        entries = at_least_fp32(self.factor(features) if self.factor else self.entries.expand(mean.shape[0], -1))
         rows, columns = torch.tril_indices(self.count, self.count, device=mean.device)
-        factor = entries.new_zeros(len(mean), self.count, self.count)
+        factor = entries.new_zeros(mean.shape[0], self.count, self.count)
         factor[:, rows, columns] = torch.where(rows == columns, F.softplus(entries) + 1e-6, entries)
         return mean, factor
 
@@ -148,7 +148,7 @@ class CorrelatedConcepts(AnnotatedConcepts):
         self.answers = answers
 
     def counterfactual_scores(self, model: SelfInterpretable, evidence: Evidence) -> Tensor:
-        if bool(evidence.state["answers"].isfinite().any()):  # together with what is answered already
+        if "answers" in evidence.state:  # together with what is answered already
             return super().counterfactual_scores(model, evidence)
         every = self._after_one(evidence)
         return model.readout(Evidence(every.flatten(0, 2))).unflatten(0, every.shape[:3])
