@@ -70,7 +70,6 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "CEM": ("cem", {"recipe": {"stages": JOINT, "lr": 1e-3}}),
     "IntCEM": ("intcem", {"recipe": {"stages": WITH_POLICY, "lr": 1e-3}}),
     "SCBM, global": ("scbm", {"covariance": "global", "recipe": {"stages": TWICE, "lr": FAST_HEAD}}),
-    "SCBM, amortized": ("scbm", {"recipe": {"stages": JOINT, "lr": 1e-3}}),
     "Post-hoc CBM": ("posthoc", {"recipe": {"stages": PROJECTED}, "lam": 2e-4}),
     "Post-hoc CBM, random bank": ("posthoc", {"bank": "random", "recipe": {"stages": PROJECTED}, "lam": 2e-4}),
 }
