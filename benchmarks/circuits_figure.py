@@ -11,7 +11,11 @@ from benchmarks.figure import COLOURS, MARKS
 
 
 def draw(networks: Mapping[str, Runs], path: Path) -> bool:
-    """Draws the comparable networks; tells whether it could: matplotlib is optional."""
+    """Draws the comparable networks into a file.
+
+    Returns:
+        Whether there is a figure; not without matplotlib, nor if no task is solved by all networks.
+    """
     tasks = common_tasks(networks)
     if not tasks:
         return False

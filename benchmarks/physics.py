@@ -84,11 +84,13 @@ def page(record: dict[str, list[dict[str, Any]]]) -> str:
     ]
     for name, (true, unit) in NAMES.items():
         told = [run["parameters"][name] for run in values]
-        found, off = [one["value"] for one in told], max(abs(one["value"] / TRUTH[true] - 1) for one in told)
+        found = [one["value"] for one in told]
+        error = max(abs(value / TRUTH[true] - 1) for value in found)
+        goal = "met" if error <= GOAL else "**missed**"
         spread = f"{mean(found):.3g} ({min(found):.3g} to {max(found):.3g})"
         lines.append(
-            f"| {name} | {TRUTH[true]:g} {unit} | {spread} | {off:.1%} | "
-            f"{'met' if off <= GOAL else '**missed**'} | {covered(told, true, '')} of {len(told)} |"
+            f"| {name} | {TRUTH[true]:g} {unit} | {spread} | {error:.1%} | {goal} | "
+            f"{covered(told, true, '')} of {len(told)} |"
         )
     lines += [
         "",
@@ -97,9 +99,9 @@ def page(record: dict[str, list[dict[str, Any]]]) -> str:
     lines += ["|---|---|---|---|---|"]
     for fit, runs in record.items():
         rise = mean([run["parameters"]["rise of event"]["value"] / TRUTH["rise"] - 1 for run in runs])
-        off = mean([abs(run["parameters"][n]["value"] / TRUTH[t] - 1) for run in runs for n, (t, _) in NAMES.items()])
+        error = mean([abs(run["parameters"][n]["value"] / TRUTH[t] - 1) for run in runs for n, (t, _) in NAMES.items()])
         r2 = [mean([run["r2"][i] for run in runs]) for i in (0, 1)]
-        lines.append(f"| {fit} | {rise:+.1%} | {off:.1%} | {r2[0]:.3f} | {r2[1]:.3f} |".replace("-", "\u2212"))
+        lines.append(f"| {fit} | {rise:+.1%} | {error:.1%} | {r2[0]:.3f} | {r2[1]:.3f} |".replace("-", "\u2212"))
     people, windows = (
         sum(covered([run["parameters"][n] for run in values], t, kind) for n, (t, _) in NAMES.items())
         for kind in ("", "window ")

@@ -4,19 +4,19 @@ Marton, Grams, Vogt, Lüdtke, Bartelt, Stuckenschmidt: "Mitigating Information L
 via Direct Optimization", ICLR 2025, arXiv 2408.08761.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.core.evidence import Evidence, Unit
+from zoo.core.evidence import Evidence
 from zoo.core.registry import Small, register
 from zoo.domain import Domain
 from zoo.networks.entmax import entmax15
-from zoo.policies.layers.path_tree import feature_support, rule, split_names
-from zoo.policies.layers.policy import Policy, observations_of
+from zoo.policies.layers.path_tree import feature_support
+from zoo.policies.layers.policy import observations_of
+from zoo.policies.layers.tree_policy import TreePolicy
 from zoo.training.batch import Batch
 from zoo.training.ppo import COEFFICIENTS, Critic
 from zoo.training.recipe import Recipe
@@ -35,7 +35,7 @@ RECIPE = Recipe(
 
 
 @register("hard_tree_policy", modality="table", paper="Marton et al., ICLR 2025", small=Small({"depth": 2}))
-class HardTreePolicy(Policy):
+class HardTreePolicy(TreePolicy):
     """A complete binary tree of depth d with hard splits, trained by proximal policy optimisation.
 
         choice_i = one-hot of the largest of U_i          (I, F)    the number that split i reads, I = 2^d - 1
@@ -124,18 +124,8 @@ class HardTreePolicy(Policy):
             shares = total
         return torch.cat(levels[:-1]), torch.cat(levels[1:])
 
-    def units(self) -> tuple[Unit, ...]:
-        names = split_names(self.feature.tolist(), self.threshold.tolist(), self.observed)
-        return tuple(Unit(name, "condition") for name in names)
-
-    def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
-        return {"above": evidence.state["side"]}
-
-    def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
-        """The rule of the leaf that each row reaches."""
-        feature, threshold = self.feature.tolist(), self.threshold.tolist()
-        rows = zip(terms["activation"].tolist(), terms["details"]["above"].tolist(), strict=True)
-        return tuple(f"If {rule(on, sides, feature, threshold, self.observed)}." for on, sides in rows)
+    def splits(self) -> tuple[Tensor, Tensor]:
+        return self.feature, self.threshold
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         if self.training:

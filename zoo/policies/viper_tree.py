@@ -3,18 +3,18 @@
 Bastani, Pu, Solar-Lezama: "Verifiable Reinforcement Learning via Policy Extraction", NeurIPS 2018, arXiv 1805.08328.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from zoo.core.evidence import Evidence, Unit
+from zoo.core.evidence import Evidence
 from zoo.core.registry import Small, register
 from zoo.domain import Domain
-from zoo.policies.layers.path_tree import PathTree, empty_tree, feature_support, rule, split_names
-from zoo.policies.layers.policy import Policy, observations_of
+from zoo.policies.layers.path_tree import PathTree, empty_tree, feature_support
+from zoo.policies.layers.policy import observations_of
+from zoo.policies.layers.tree_policy import TreePolicy
 from zoo.policies.layers.viper import Labelled, Teacher, distil, fit_tree
 from zoo.training.batch import Batch
 from zoo.training.black_box_file import load_network
@@ -39,7 +39,7 @@ RECIPE = Recipe(
 
 
 @register("viper_tree", modality="table", paper="Bastani et al., NeurIPS 2018", small=Small({"leaves": 4}))
-class VIPERTree(Policy):
+class VIPERTree(TreePolicy):
     """A decision tree over the observed numbers that imitates a teacher where the tree itself goes.
 
         score = value of the root + Σ over the splits on the path of (value of the child that is taken - value of i)
@@ -117,18 +117,8 @@ class VIPERTree(Policy):
         support = feature_support(self.feature, x.shape[1]).expand(x.shape[0], -1, -1)
         return self.tree.evidence(sides, None if self.training else support)
 
-    def units(self) -> tuple[Unit, ...]:
-        names = split_names(self.feature.tolist(), self.threshold.tolist(), self.observed)
-        return tuple(Unit(name, "condition") for name in names)
-
-    def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
-        return {"above": evidence.state["side"]}
-
-    def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
-        """The rule of the leaf that each row reaches."""
-        feature, threshold = self.feature.tolist(), self.threshold.tolist()
-        rows = zip(terms["activation"].tolist(), terms["details"]["above"].tolist(), strict=True)
-        return tuple(f"If {rule(on, sides, feature, threshold, self.observed)}." for on, sides in rows)
+    def splits(self) -> tuple[Tensor, Tensor]:
+        return self.feature, self.threshold
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         return {"policy": task_loss(as_logits(scores, self.space), batch["target"], self.domain)}

@@ -17,7 +17,7 @@ from zoo.core.counterfactual import MOVED, PRESENCE
 from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
 from zoo.domain import Domain
-from zoo.utils.checks import check_between, check_choice
+from zoo.utils.checks import check_choice
 from zoo.utils.functional import at_least_fp32
 
 COVARIANCES = ("amortized", "global")
@@ -82,7 +82,6 @@ class Answers(nn.Module):
     def __init__(self, concepts: int, kind: str, level: float) -> None:
         super().__init__()
         check_choice(ANSWERS, answers=kind)
-        check_between(0, 1, level=level)
         if not 0 < level < 1:
             raise ValueError(f"level must lie between 0 and 1, both excluded; got {level}.")
         self.kind = kind

@@ -6,8 +6,14 @@ from torch.nn import functional as F
 from zoo.parts.layers.dynamic_linear import DynamicLinear, Kept, Size, missing, sizes_after
 
 
-class AveragePool(DynamicLinear):
-    """The mean of each window of k x k cells, of which those outside of the map are 0."""
+class Windows(DynamicLinear):
+    """Windows of k x k cells.
+
+    Args:
+        kernel: k, vertically and horizontally.
+        stride: from window to window.
+        padding: cells on each side.
+    """
 
     def __init__(self, kernel: Size, stride: Size, padding: Size = (0, 0)) -> None:
         super().__init__()
@@ -16,6 +22,10 @@ class AveragePool(DynamicLinear):
     def measure(self, size: Size) -> Size:
         self.size = size
         return sizes_after(size, self.kernel, self.stride, self.padding)
+
+
+class AveragePool(Windows):
+    """The mean of each window of k x k cells, of which those outside of the map are 0."""
 
     def hold(self, x: Tensor) -> tuple[Tensor, Kept]:
         return F.avg_pool2d(x, self.kernel, self.stride, self.padding), []
@@ -30,16 +40,8 @@ class AveragePool(DynamicLinear):
         return F.conv_transpose2d(g, equal, None, self.stride, self.padding, more, channels), None
 
 
-class MaxPool(DynamicLinear):
+class MaxPool(Windows):
     """The maximum of each window of k x k cells; which cell it is, is held."""
-
-    def __init__(self, kernel: Size, stride: Size, padding: Size = (0, 0)) -> None:
-        super().__init__()
-        self.kernel, self.stride, self.padding = kernel, stride, padding
-
-    def measure(self, size: Size) -> Size:
-        self.size = size
-        return sizes_after(size, self.kernel, self.stride, self.padding)
 
     def keeps(self) -> int:
         return 1
