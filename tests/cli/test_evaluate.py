@@ -1,6 +1,7 @@
 """`train.py evaluate`: what it writes, where its data comes from, and one clear line for every mistake."""
 
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,6 +10,8 @@ import torch
 import yaml
 
 import zoo
+from zoo.checkpoints.pretrained import find
+from zoo.cli.checkpoint_data import config_of
 from zoo.cli.main import main
 from zoo.data import ConceptToy
 from zoo.interventions.cached_evidence import cache_evidence
@@ -152,3 +155,14 @@ def test_missing_labels_are_no_obstacle(run: Path) -> None:
     cached = cache_evidence(model, [batch])
     curves = sweep(model, cached, make_policies(["lcp", "greedy"], model, cached))
     assert all(bool(curve.mean.isfinite().all()) for curve in curves)
+
+
+def test_the_config_of_a_shipped_checkpoint_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert config_of(find("cbm-cub50")).name == "cbm_sequential_cub50.yaml"
+    installed = Path(shutil.copytree(find("cbm-cub50"), tmp_path / "checkpoints" / "cbm-cub50"))
+    monkeypatch.setattr("zoo.cli.checkpoint_data.ROOTS", (installed.parent,))
+    with pytest.raises(FileNotFoundError, match=r"cbm-cub50 was trained with configs/.*cub50.yaml.* --config FILE"):
+        config_of(installed)

@@ -44,9 +44,17 @@ def config_of(checkpoint: Path) -> Path:
     path = checkpoint.parent / "config.yaml"
     if path.is_file():
         return path
-    shipped = read_config(checkpoint).get(ABOUT, {}).get("config")
-    if checkpoint.parent in ROOTS and shipped and Path(shipped).is_file():
-        return Path(shipped)
+    shipped = read_config(checkpoint).get(ABOUT, {}).get("config") if checkpoint.parent in ROOTS else None
+    if shipped:
+        found = next(
+            (folder / shipped for folder in (Path(), checkpoint.parents[1]) if (folder / shipped).is_file()), None
+        )
+        if found:
+            return found
+        raise FileNotFoundError(
+            f"{checkpoint.name} was trained with {shipped}, which is neither in this folder nor installed; run the "
+            "command in a copy of the project, or give a config with --config FILE."
+        )
     raise FileNotFoundError(
         f"no config at {path}, where `train.py fit` writes it, so the data of {checkpoint} is unknown; give a config "
         "with --config FILE."
