@@ -1,11 +1,14 @@
 """Tables of texts: their splits, their concepts, and an error with file and line for what cannot be."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import distributed as dist
 
 from zoo.data import TextTable
+from zoo.data.base.sampling import EpochSampler, LengthSampler
 from zoo.domain import Domain
 from zoo.domain.inputs import inputs_of, read
 
@@ -121,3 +124,39 @@ def test_few_texts_with_splits_of_their_own(tmp_path: Path) -> None:
 def test_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no table at .*none.csv"):
         assert TextTable(str(tmp_path / "none.csv")).domain
+
+
+def test_batches_of_similar_lengths_hold_every_text_once_and_little_padding(tmp_path: Path) -> None:
+    texts = [f"{' '.join(['word'] * (1 + 7 * i % 31))} {i},{'pn'[i % 2]},,,train" for i in range(130)]
+    path = str(table(tmp_path, texts))
+
+    def batches(epoch: int, **options: Any) -> list[torch.Tensor]:
+        loader = TextTable(path, least=1, batch_size=8, **options).train_dataloader()
+        assert isinstance(loader.sampler, EpochSampler)
+        loader.sampler.set_epoch(epoch)
+        return [batch["input"] for batch in loader]
+
+    def padded(found: list[torch.Tensor]) -> int:
+        lengths = [(x != 0).sum(1) for x in found]
+        return sum(int((length.max() - length).sum()) for length in lengths)
+
+    plain, first, again, second = batches(0), *(batches(epoch, similar_lengths=True) for epoch in (0, 0, 1))
+    assert padded(first) < padded(plain) / 5
+    assert [len(x) for x in first] == [len(x) for x in plain]
+    for other in (plain, second):
+        assert sorted(torch.cat(first).tolist()) == sorted(torch.cat(other).tolist())
+    assert torch.equal(torch.cat(first), torch.cat(again)) and not torch.equal(torch.cat(first), torch.cat(second))
+    lengths = [int((x != 0).sum()) for x in first]
+    assert lengths != sorted(lengths)  # short texts do not come first
+    with pytest.raises(ValueError, match=r"similar_lengths needs sampling 'uniform'; got sampling 'balanced'"):
+        TextTable(path, similar_lengths=True, sampling="balanced")
+
+
+def test_shards_of_similar_lengths_are_disjoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda *_: 2)
+    shards = []
+    for rank in range(2):
+        monkeypatch.setattr(dist, "get_rank", lambda *_, rank=rank: rank)
+        shards.append(list(LengthSampler(range(26), torch.Generator(), 0, torch.arange(26), 4)))
+    assert [len(shard) for shard in shards] == [13, 13] and sorted(shards[0] + shards[1]) == list(range(26))

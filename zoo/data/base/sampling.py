@@ -7,6 +7,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
+POOL = 50  # batches whose items are sorted by length together
+
 
 class EpochSampler(DistributedSampler):
     """A shuffle that depends on (seed, epoch) alone, so that a resumed run repeats it; sharded under DDP.
@@ -26,6 +28,33 @@ class EpochSampler(DistributedSampler):
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
         self.generator.manual_seed(self.seed + 1_000_003 * epoch + self.rank)
+
+
+class LengthSampler(EpochSampler):
+    """A shuffle whose batches have items of similar length, so that little of a batch is padding.
+
+    The shuffle of `EpochSampler` is cut into pools of 50 batches; the items of a pool are sorted by length and cut into
+    batches, and the batches are shuffled. A last, smaller batch stays last.
+
+    Args:
+        dataset, generator, seed: see `EpochSampler`.
+        lengths: (N,) of the items.
+        batch_size: of the loader.
+    """
+
+    def __init__(
+        self, dataset: Dataset, generator: torch.Generator, seed: int, lengths: Tensor, batch_size: int
+    ) -> None:
+        super().__init__(dataset, generator, seed)
+        self.lengths, self.batch_size = lengths, batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        rows, size = torch.tensor(list(super().__iter__()), dtype=torch.long), self.batch_size
+        pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in rows.split(POOL * size)]
+        rows, whole = torch.cat(pools), len(rows) // size
+        mixed = torch.randperm(whole, generator=torch.Generator().manual_seed(self.seed + self.epoch))
+        batches = rows[: whole * size].view(whole, size)[mixed].flatten()
+        return iter([*batches.tolist(), *rows[whole * size :].tolist()])
 
 
 class BalancedSampler(EpochSampler):

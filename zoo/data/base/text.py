@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from zoo.data.base.items import Rows
 from zoo.data.base.module import DataModule
+from zoo.data.base.sampling import EpochSampler, LengthSampler
 from zoo.domain import read_tokenizer
-from zoo.domain.text import TextDomain, build_vocabulary
+from zoo.domain.text import PAD, TextDomain, build_vocabulary
 from zoo.utils.checks import check_at_least
 
 BINARY = {"0", "1", ""}
@@ -54,6 +56,7 @@ class TextData(DataModule):
         length: largest number of tokens (words, or pieces of words) of a text; the rest is cut off.
         least: smallest number of occurrences in the training texts of a word of the vocabulary.
         tokenizer: of a pretrained encoder, see `zoo.domain.read_tokenizer`, instead of a vocabulary.
+        similar_lengths: training batches of texts of similar length, which have little padding and train faster.
         **loading: the options of `DataModule`.
 
     Raises:
@@ -62,10 +65,20 @@ class TextData(DataModule):
 
     column = "text"
 
-    def __init__(self, length: int = 128, least: int = 2, tokenizer: str | None = None, **loading: Any) -> None:
+    def __init__(
+        self,
+        length: int = 128,
+        least: int = 2,
+        tokenizer: str | None = None,
+        similar_lengths: bool = False,
+        **loading: Any,
+    ) -> None:
         super().__init__(**loading)
         check_at_least(1, length=length, least=least)
+        if similar_lengths and self.sampling != "uniform":
+            raise ValueError(f"similar_lengths needs sampling 'uniform'; got sampling {self.sampling!r}.")
         self.length, self.least, self.tokenizer = length, least, tokenizer
+        self.similar_lengths = similar_lengths
 
     def read(self) -> dict[str, Texts]:
         """The splits by name: "train", "test", and optionally "val"."""
@@ -103,6 +116,14 @@ class TextData(DataModule):
 
     def make_domain(self) -> TextDomain:
         return self._domain
+
+    def make_sampler(self, dataset: Dataset, generator: torch.Generator) -> EpochSampler:
+        if not self.similar_lengths:
+            return super().make_sampler(dataset, generator)
+        lengths = (self.items("train", True).inputs != PAD).sum(1)
+        if not self._has_val:
+            lengths = lengths[self._train_and_val_rows[0]]
+        return LengthSampler(dataset, generator, self.seed, lengths, self.batch_size)
 
     def items(self, split: str, training: bool) -> Rows:
         if split not in self._encoded_splits:
