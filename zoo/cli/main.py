@@ -57,6 +57,9 @@ COMMANDS = {
     "remove-prototypes": Command(
         "zoo.cli.remove_prototypes", "remove_prototypes", "remove prototypes from a model and refit its head"
     ),
+    "merge-prototypes": Command(
+        "zoo.cli.merge_prototypes", "merge_prototypes", "merge prototypes that fire alike and refit the head"
+    ),
     "edit": Command("zoo.cli.edit", "edit", "change the curves of an additive model"),
     "score-concepts": Command("zoo.cli.score_concepts", "score_concepts", "score training images against phrases"),
     "export": Command("zoo.cli.export", "export_checkpoint", "export a checkpoint to ONNX or torch.export"),

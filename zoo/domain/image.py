@@ -142,7 +142,7 @@ class ImageDomain(Domain):
             picture = self._to_tensor(picture)
         if picture.shape[-3] != self.channels:
             picture = F.rgb_to_grayscale(picture) if self.channels == 1 else F.grayscale_to_rgb(picture)
-        return self.normalise(self._fit(picture).contiguous())  # files come channels last, which batches are not
+        return self.normalise(self.fit(picture).contiguous())  # files come channels last, which batches are not
 
     def normalise(self, picture: Tensor) -> Tensor:
         """Normalises a uint8 tensor (..., C, H, W) of the right size."""
@@ -162,7 +162,12 @@ class ImageDomain(Domain):
         mode = "L" if self.channels == 1 else "RGB"
         return F.pil_to_tensor(image if image.mode == mode else image.convert(mode))
 
-    def _fit(self, picture: Tensor) -> Tensor:
+    def fit(self, picture: Tensor) -> Tensor:
+        """Brings a tensor (..., C, H', W') to the size of inputs, as `resize` says.
+
+        Raises:
+            ValueError: it is to be restored, and has another size.
+        """
         if self.restored and tuple(picture.shape[-2:]) != self.size:  # resized, its noise would be another
             raise ValueError(
                 f"the model restores pictures of {self.size[0]} x {self.size[1]} pixels; got {picture.shape[-2]} x "

@@ -17,13 +17,15 @@ from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.field_support import MapPooling, Places
+from zoo.prototypes.layers.fine_annotation import fine_annotation
 from zoo.prototypes.layers.image_input import require_grid, require_images
+from zoo.prototypes.layers.merging import joined, merge_most_similar, parse_merged, squared_differences, with_merged
 from zoo.prototypes.layers.neighbour_classes import neighbours_of_own_class
 from zoo.prototypes.layers.projection import require_enough_images
 from zoo.prototypes.layers.prototype_layer import PrototypeLayer, create_addon, random_vectors
 from zoo.prototypes.layers.similarity import find_similarity
 from zoo.training.batch import Batch
-from zoo.training.modes import action
+from zoo.training.modes import action, evaluating
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
@@ -55,6 +57,7 @@ RECIPE = Recipe(
         "cluster": 0.8,
         "separation": 0.08,
         "l1": 1e-4,
+        "fine_annotation": 0.0,
     },
 )
 
@@ -82,6 +85,9 @@ class ProtoPNet(SelfInterpretable):
         separation = -mean_i min over other-class j, cells of d_j
         l1         = Σ |W[c, j]| over prototypes j of other classes (section 2.4)
 
+    With the coefficient `fine_annotation` above 0 (IAIA-BL), activations outside of users' masks of what is
+    relevant are a further loss, see `zoo.prototypes.layers.fine_annotation`. The data must have masks, of some images.
+
     Stages: warm → joint → push → last, the last three repeated as in the recipe. `push` replaces each prototype by the
     nearest patch of the training images of its class. `prune`, after a push, drops prototypes that share one source
     patch and adds their weights to the first of them, which leaves all scores unchanged. With `prune_nearest: 6` it is
@@ -108,6 +114,7 @@ class ProtoPNet(SelfInterpretable):
         places: see `zoo.prototypes.layers.field_support.Places`; published: the largest cell, and the map.
         connections: "all", or "own": classes have weights of their own prototypes only, at least 0, so that an
             explanation has at most Q units, all of them for the class.
+        merged: for each prototype the one that it was merged into, set by `merge_prototypes`.
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, addon, prototypes, head. The defaults are
             the published ones.
 
@@ -134,6 +141,7 @@ class ProtoPNet(SelfInterpretable):
         thumbnail: int = 64,
         places: Places | None = None,
         connections: str = "all",
+        merged: list[int] | None = None,
         recipe: Recipe | None = None,
     ) -> None:
         domain = require_images(domain, "ProtoPNet")
@@ -152,10 +160,11 @@ class ProtoPNet(SelfInterpretable):
         self.prototypes = PrototypeLayer(vectors, kind, domain.channels, thumbnail, free=("head",))
         self.pooling = MapPooling(places, self.backbone, domain, "ProtoPNet")
         self.head = nn.Linear(count, classes, bias=False)
+        self.into = parse_merged(merged, count)  # (P,)
         own = F.one_hot(torch.arange(count) // prototypes_per_class, classes).T.bool()  # (C, P)
         with torch.no_grad():
             self.head.weight.copy_(torch.where(own, 1.0, -0.5 if connections == "all" else 0.0))
-        self.register_buffer("own", own, persistent=False)
+        self.register_buffer("own", joined(own.int(), self.into).bool(), persistent=False)
 
     # The computation
 
@@ -171,12 +180,17 @@ class ProtoPNet(SelfInterpretable):
         else:
             maps = self.prototypes.similarity.of(distances) * alive[:, None, None]
             activation, support = self.pooling(maps), self.pooling.support(maps.clamp_min(0))
-        return Evidence(activation * alive, None if self.training else support, {"distance": nearest})
+        state = {"distance": nearest}
+        if self.training and self.coefficients["fine_annotation"]:
+            state["map"] = self.prototypes.similarity.of(distances) * alive[:, None, None]
+        return Evidence(activation * alive, None if self.training else support, state)
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         own, alive = self.own[batch["target"]], self.prototypes.alive  # (B, P), (P,)
         distance = evidence.state["distance"].masked_fill(~alive, torch.inf)  # pruned prototypes do not count
+        maps = evidence.state.get("map")
         return {
+            **({} if maps is None else {"fine_annotation": fine_annotation(maps, own, batch)}),
             "cross_entropy": task_loss(scores, batch["target"], self.domain, batch.get("class_weights")),
             # A class that lost all its prototypes has no distance.
             "cluster": distance.masked_fill(~own, torch.inf).amin(1).nan_to_num(posinf=0.0).mean(),
@@ -192,7 +206,8 @@ class ProtoPNet(SelfInterpretable):
     # Prototypes
 
     def units(self) -> tuple[Unit, ...]:
-        return self.pooling.placed(self.prototypes.units(self._describe))
+        units = self.pooling.placed(self.prototypes.units(self._describe))
+        return with_merged(units, self.into, self.own)
 
     def _describe(self, prototype: int) -> tuple[str, int]:
         target, place = divmod(prototype, self.per_class)
@@ -201,6 +216,32 @@ class ProtoPNet(SelfInterpretable):
     def remove_prototypes(self, units: Iterable[str | int]) -> None:
         """Removes prototypes for good, by name or number, see `PrototypeLayer.remove`."""
         self.prototypes.remove(self.unit_index(unit) for unit in units)
+
+    def merge_prototypes(self, projection_set: ProjectionSet, count: int) -> None:
+        """Merges prototypes that fire alike on the training images, until `count` remain (ProtoPShare).
+
+        The similarity of two is 1 / Σ_x (g_p(x) - g_q(x))². The one that stays gets the weights of both, and all their
+        classes; refit the head afterwards.
+
+        Differs from the published code: all merges are made at once (there: in rounds, with training in between); the
+        one with the larger weights stays.
+
+        Raises:
+            RuntimeError: the prototypes are not training patches.
+            ValueError: count below 1, or not below the number of prototypes that remain.
+        """
+        self.require_ready()
+        alive = self.prototypes.alive
+        if not 1 <= count < int(alive.sum()):
+            raise ValueError(f"{int(alive.sum())} prototypes remain; merge them to at least 1 and fewer, not {count}.")
+        with torch.no_grad(), evaluating(self):
+            differences = squared_differences(projection_set, lambda x: self.evidence(x).activation, len(alive))
+            into = merge_most_similar(differences, self.head.weight.norm(dim=0), alive, count)
+            self.head.weight.copy_(joined(self.head.weight, into))
+            self.own.copy_(joined(self.own.int(), into))
+        self.into = into[self.into]
+        self.hparams["merged"] = self.into.tolist()
+        self.prototypes.remove((into != torch.arange(len(into))).nonzero()[:, 0].tolist())
 
     def require_ready(self) -> None:
         self.prototypes.require_pushed()

@@ -47,10 +47,14 @@ class Augmentation:
 
     def views(self, picture: Any, count: int) -> list[Any]:
         """`count` augmented views of one picture."""
-        shared = self.steps(picture) if self.steps else picture
+        shared = self.geometry(picture)
         if self.mirrors:
             return [shared, F.horizontal_flip(shared)][:count]
         return [self.per_view(shared) if self.per_view else shared for _ in range(count)]
+
+    def geometry(self, picture: Any) -> Any:
+        """One picture after the steps that its views share; equal draws move pictures of equal size equally."""
+        return self.steps(picture) if self.steps else picture
 
     def together(self, pictures: Tensor) -> Tensor:
         """Augmented pictures (N, C, H, W), equal to augmenting one after the other; for a `joint` augmentation."""

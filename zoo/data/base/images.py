@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from zoo.data.base.augment import PER_VIEW, pipeline
 from zoo.data.base.items import Items
+from zoo.data.base.masks import Masks, moved_mask
 from zoo.data.base.module import DataModule
 from zoo.domain import ImageDomain, open_image
 
@@ -17,7 +19,8 @@ class Pictures(Items):
 
     Items are {"input": (C, H, W) normalised, "target": class}, with "concepts" and "visible" (k,) where given, and
     "view" (C, H, W), a second augmented view of the same picture, if `views` is 2. "mirrored" is True if the view is
-    the mirror image of the input.
+    the mirror image of the input. Where `masks` are given, "relevant" (H, W) in {0, 1} is what a user marked as
+    relevant in the picture, moved with it by its augmentation; NaN throughout where nothing is marked.
 
     Args:
         sources: uint8 pictures (N, C, H, W), or an object that returns them when indexed by a number or a list of
@@ -29,6 +32,7 @@ class Pictures(Items):
         augment: name of an augmentation, see `zoo.data.base.augment`.
         concepts: (N, k) in {0, 1, NaN}, NaN where not annotated.
         visible: (N, k), False where the annotator marked the part as not visible.
+        masks: what is relevant in each picture, see `zoo.data.base.masks`.
         digest: hash of the pictures and their names, if it is known; see `zoo.data.base.fingerprint`.
     """
 
@@ -42,21 +46,31 @@ class Pictures(Items):
         augment: str = "none",
         concepts: Tensor | None = None,
         visible: Tensor | None = None,
+        masks: Masks | None = None,
         digest: str | None = None,
     ) -> None:
-        self.views, self.digest = 1, digest
+        self.views, self.digest, self.masks = 1, digest, masks
         self.sources, self.targets, self.domain, self.names, self.boxes = sources, targets, domain, names, boxes
         self.augment = pipeline(augment, domain.size)
         self.concepts, self.visible = concepts, visible
 
     def __getitem__(self, i: int) -> dict[str, Any]:
+        draws = None if self.masks is None else torch.get_rng_state()
         views = [self.domain.preprocess(v) for v in self.augment.views(self._pixels(i), self.views)]
         mirrored = {"mirrored": True} if self.augment.mirrors else {}
-        return self._item(i, views[0]) | ({"view": views[1], **mirrored} if self.views == 2 else {})
+        marked = {} if draws is None else {"relevant": self._relevant(i, draws)}
+        return self._item(i, views[0]) | marked | ({"view": views[1], **mirrored} if self.views == 2 else {})
+
+    def _relevant(self, i: int, draws: Tensor) -> Tensor:
+        """(H, W), the mask of picture i after the augmentation that began in the state `draws` of random numbers."""
+        mask = None if self.masks is None else self.masks[i]
+        if mask is not None and self.boxes is not None:
+            mask = _cropped(mask, self.boxes[i])
+        return moved_mask(mask, self.augment, draws, self.domain)
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
         """A batch of items; pictures in memory are preprocessed together where their augmentation allows it."""
-        if not self.augment.joint or not isinstance(self.sources[indices[0]], Tensor):
+        if self.masks is not None or not self.augment.joint or not isinstance(self.sources[indices[0]], Tensor):
             return [self[i] for i in indices]
         inputs = self.domain.preprocess(self.augment.together(self.sources[indices]))
         return [self._item(i, x) for i, x in zip(indices, inputs, strict=True)]
@@ -82,13 +96,17 @@ class Pictures(Items):
         pixels = self.domain.pixels(source)
         if self.boxes is None:
             return pixels
-        left, top, right, bottom = _edges(self.boxes[i])
-        cut = F.crop(pixels, top, left, bottom - top, right - left)
+        cut = _cropped(pixels, self.boxes[i])
         return cut.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # dense, as a decoded picture, for the same kernels
 
     def name(self, i: int) -> str:
         """Name of item i."""
         return self.names[i]
+
+
+def _cropped(pixels: Tensor, box: Tensor) -> Tensor:
+    left, top, right, bottom = _edges(box)
+    return F.crop(pixels, top, left, bottom - top, right - left)
 
 
 def _edges(box: Tensor) -> tuple[int, int, int, int]:

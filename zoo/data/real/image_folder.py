@@ -7,6 +7,7 @@ import torch
 
 from zoo.data.base.concept_table import Concepts, read_concepts, warn_of_constants
 from zoo.data.base.images import ImageData, Pictures
+from zoo.data.base.masks import FileMasks, find_masks
 from zoo.data.base.sampling import stratified_split
 from zoo.data.real.image_lists import ImagesBySplit, check_images, read_csv, read_folders
 from zoo.domain import ImageDomain
@@ -31,6 +32,8 @@ class ImageFolder(ImageData):
         mean: per channel, on the scale 0 to 1, as the backbone expects; 0.5 by default.
         std: per channel, likewise.
         resize: "squash" or "crop", see `zoo.domain.ImageDomain`.
+        masks: folder with masks of what is relevant in images, for losses that use them: that of root/a/b.jpg is
+            a/b.png, of the same size, white where relevant; images may have none.
         **loading: the options of `ImageData`.
 
     Raises:
@@ -49,6 +52,7 @@ class ImageFolder(ImageData):
         mean: list[float] | None = None,
         std: list[float] | None = None,
         resize: str = "squash",
+        masks: str | None = None,
         **loading: Any,
     ) -> None:
         super().__init__(**loading)
@@ -60,6 +64,7 @@ class ImageFolder(ImageData):
         self.csv, self.concepts = expand(csv) if csv else None, expand(concepts) if concepts else None
         self.concept_groups = expand(concept_groups) if isinstance(concept_groups, str) else concept_groups
         self.exclusive = exclusive or []
+        self.masks = expand(masks) if masks else None
         self.size, self.channels, self.resize = size, channels, resize
         self.mean, self.std = mean or [0.5] * channels, std or [0.5] * channels
 
@@ -82,9 +87,14 @@ class ImageFolder(ImageData):
         targets = torch.tensor([self._classes.index(image.label) for image in images])
         paths = [image.path for image in images]
         names = [str(path.relative_to(self.root)) if path.is_relative_to(self.root) else path.name for path in paths]
-        return Pictures(
-            paths, targets, self.make_domain(), names, augment=augment, concepts=self._concept_labels.get(split)
-        )
+        concepts, masks = self._concept_labels.get(split), self._masks.get(split)
+        return Pictures(paths, targets, self.make_domain(), names, augment=augment, concepts=concepts, masks=masks)
+
+    @cached_property
+    def _masks(self) -> dict[str, FileMasks]:
+        """Masks by split; empty without masks."""
+        paths = {split: [image.path for image in images] for split, images in self._images.items()}
+        return {} if self.masks is None else find_masks(self.masks, self.root, paths)
 
     @cached_property
     def _concepts(self) -> Concepts | None:

@@ -43,14 +43,16 @@ class DecoyDigits(CountedBenchmark):
 
     Args:
         kind: "colour" or "corner", see above.
+        masks: factors whose pixels together are the mask "relevant" of items, for losses that use masks.
         **counted: the options of `CountedBenchmark`.
     """
 
     factors = ("digit", "decoy")
 
-    def __init__(self, kind: str = "colour", **counted: Any) -> None:
+    def __init__(self, kind: str = "colour", masks: list[str] | None = None, **counted: Any) -> None:
         super().__init__(**counted)
         check_choice(KINDS, kind=kind)
+        self.mark(masks)
         self.kind, self.ceiling = kind, 1 - NOISE if kind == "colour" else 1.0
 
     @property

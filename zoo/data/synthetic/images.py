@@ -9,6 +9,7 @@ from torch import Tensor
 from zoo.data.base.images import ImageData, Pictures
 from zoo.data.synthetic.benchmark import EvidenceItems, SyntheticBenchmark, split_counts
 from zoo.domain import ImageDomain
+from zoo.utils.checks import check_choice
 
 
 class Renderer:
@@ -26,15 +27,35 @@ class Renderer:
         return self.render([i], ())[0] if isinstance(i, int) else self.render(i, ())
 
 
+class RegionMasks:
+    """Masks of pictures that are the pixels of some of their regions.
+
+    Args:
+        renderer: of the pictures.
+        relevant: numbers of these regions.
+    """
+
+    def __init__(self, renderer: Renderer, relevant: Sequence[int]) -> None:
+        self.renderer, self.relevant = renderer, list(relevant)
+
+    def __getitem__(self, i: int) -> Tensor | None:
+        region = self.renderer.regions([i])[:, self.relevant].amax(1)
+        return region.to(torch.uint8) * 255 if bool(region.any()) else None
+
+
 class RenderedPictures(Pictures, EvidenceItems):
     """Pictures rendered on access, whose items also have "regions" (R, H, W).
 
     Args:
         renderer: of the N pictures.
         targets, domain, names, concepts: see `Pictures`.
+
+    Attributes:
+        relevant: numbers of the regions that together are the mask "relevant" of items; without any, there is none.
     """
 
     sources: Renderer
+    relevant: Sequence[int] = ()
 
     def __init__(
         self,
@@ -51,14 +72,31 @@ class RenderedPictures(Pictures, EvidenceItems):
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
         inputs, regions = self.domain.preprocess(self.sources[indices]), self.sources.regions(indices)
-        return [self._item(i, x) | {"regions": r} for i, x, r in zip(indices, inputs, regions, strict=True)]
+        items = [self._item(i, x) | {"regions": r} for i, x, r in zip(indices, inputs, regions, strict=True)]
+        if not self.relevant:
+            return items
+        marks = regions[:, list(self.relevant)].amax(1)  # (n, H, W)
+        marks = torch.where(marks.flatten(1).any(1)[:, None, None], marks, torch.nan)
+        return [item | {"relevant": mark} for item, mark in zip(items, marks, strict=True)]
+
+    def augmented(self, augment: str) -> Pictures:
+        """The same pictures with an augmentation, and so without "regions"."""
+        masks = RegionMasks(self.sources, self.relevant) if self.relevant else None
+        given = (self.sources, self.targets, self.domain, self.names, None, augment, self.concepts)
+        return Pictures(*given, masks=masks)
 
     def without(self, rows: list[int], factors: Collection[str]) -> Tensor:
         return self.domain.preprocess(self.sources.render(rows, factors))
 
 
 class RenderedBenchmark(ImageData, SyntheticBenchmark):
-    """The base of synthetic benchmarks of images; a subclass defines `make_domain`, `counts` and `draw`."""
+    """The base of synthetic benchmarks of images; a subclass defines `make_domain`, `counts` and `draw`.
+
+    Attributes:
+        masks: factors whose pixels together are the mask "relevant" of items, as a user might draw it.
+    """
+
+    masks: Sequence[str] = ()
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> RenderedPictures:
         raise NotImplementedError("a synthetic benchmark of images defines draw()")
@@ -69,7 +107,18 @@ class RenderedBenchmark(ImageData, SyntheticBenchmark):
     def _rendered(self, split: str) -> RenderedPictures:
         found = self._splits[split]
         assert isinstance(found, RenderedPictures)
+        found.relevant = [self.factors.index(name) for name in self.masks]
         return found
+
+    def mark(self, masks: Sequence[str] | None) -> None:
+        """Sets `masks`.
+
+        Raises:
+            ValueError: one is not a factor.
+        """
+        self.masks = tuple(masks or ())
+        for name in self.masks:
+            check_choice(self.factors, masks=name)
 
 
 class CountedBenchmark(RenderedBenchmark):

@@ -44,6 +44,7 @@ class PartBirds(RenderedBenchmark):
         count, val_count, test_count: number of pictures of each split.
         removal: share of the training pictures in which a random number of parts, 0 to 5, is missing.
         background: largest number of objects behind the bird, at most 100.
+        masks: parts whose visible pixels together are the mask "relevant" of items, for losses that use masks.
         **loading: the options of `ImageData`.
 
     Raises:
@@ -62,6 +63,7 @@ class PartBirds(RenderedBenchmark):
         test_count: int = 1000,
         removal: float = 0.5,
         background: int = 12,
+        masks: list[str] | None = None,
         **loading: Any,
     ) -> None:
         super().__init__(**loading)
@@ -69,6 +71,7 @@ class PartBirds(RenderedBenchmark):
             raise ValueError(f"expected a side of 32 to 256 and 2 to {MOST} classes; got {side} and {classes}.")
         if not 0 <= removal <= 1 or not 0 <= background <= 100:
             raise ValueError(f"expected 0 <= removal <= 1 and 0 <= background <= 100; got {removal} and {background}.")
+        self.mark(masks)
         check_at_least(1, count=count, val_count=val_count, test_count=test_count)
         self.side, self.classes, self.removal, self.background = side, classes, removal, background
         self.counts = {"train": count, "val": val_count, "test": test_count}
@@ -127,7 +130,7 @@ class PartBirds(RenderedBenchmark):
         birds.sources[0]  # renders all of them here, before loading processes are forked
         if augment == "none":
             return birds
-        return Pictures(birds.sources, birds.targets, birds.domain, birds.names, None, augment, birds.concepts)
+        return birds.augmented(augment)
 
     def subsets(self, split: str, rows: Sequence[int] | Tensor) -> Iterator[Tensor]:
         """For each row (32, 3, side, side): the bird with each set of parts; set i has part p if bit p of i is set.
