@@ -89,6 +89,17 @@ def test_from_the_command_line(tmp_path: Path, capsys) -> None:
     assert int((~model.prototypes.alive).sum()) == 2
     assert main([*given, "--output", str(tmp_path / "new")]) == 2
     assert "holds a checkpoint already" in capsys.readouterr().err
+    merge = ["merge-prototypes", "--checkpoint", str(run / "checkpoint"), "--refit", "1"]
+    assert main([*merge, "--to", "12", "--output", str(tmp_path / "merged")]) == 0
+    assert "merged to 12 prototypes" in capsys.readouterr().out
+    merged = zoo.load(tmp_path / "merged")
+    assert int(merged.prototypes.alive.sum()) == 12 == len(set(merged.into.tolist()))
+    page = str(tmp_path / "units.html")
+    assert main(["show", "--checkpoint", str(tmp_path / "merged"), "--output", page]) == 0
+    shared = next(unit for unit in merged.units() if unit.source.get("merged"))
+    assert f"merged {', '.join(shared.source['merged'])}" in Path(page).read_text(encoding="utf-8")
+    assert main([*merge, "--to", "99", "--output", str(tmp_path / "x")]) == 2
+    assert "20 prototypes remain; merge them to at least 1 and fewer, not 99" in capsys.readouterr().err
     zoo.save(cbm().model, tmp_path / "cbm")
     wrong = [
         "remove-prototypes",
@@ -101,3 +112,6 @@ def test_from_the_command_line(tmp_path: Path, capsys) -> None:
     ]
     assert main(wrong) == 2
     assert "is a CBM, which has no prototypes to remove" in capsys.readouterr().err
+    wrong = ["merge-prototypes", "--checkpoint", str(tmp_path / "cbm"), "--to", "2", "--output", str(tmp_path / "x")]
+    assert main(wrong) == 2
+    assert "is a CBM, which has no prototypes to merge" in capsys.readouterr().err

@@ -21,7 +21,18 @@ from zoo.views.sums import decimals, number, signed
 from zoo.views.tree import LOOK as TREE
 
 CLASSES = 3  # classes of largest positive and of largest negative weight
-SHOWN = ("phrase", "rule", "text", "image", "group", "supervision", "layer", "index")  # entries of a unit's source
+# Entries of a unit's source that a card lists.
+SHOWN = ("phrase", "rule", "text", "image", "group", "merged", "supervision", "layer", "index")
+    "phrase",
+    "rule",
+    "text",
+    "image",
+    "group",
+    "merged",
+    "supervision",
+    "layer",
+    "index",
+)  # entries of a unit's source
 LOOK = """
 .zoo h2{font-size:1.15rem;margin:0 0 8px;overflow-wrap:anywhere}
 .zoo .strip{display:flex;gap:6px;list-style:none;margin:4px 0 8px;padding:0}
@@ -122,13 +133,17 @@ def _card(
     strip: Sequence[tuple[Tensor, str, float]],
     curves: Sequence[Curve],
 ) -> str:
-    source = " · ".join(f"{name} {unit.source[name]}" for name in SHOWN if unit.source.get(name) is not None)
+    source = " · ".join(f"{name} {_told(unit.source[name])}" for name in SHOWN if unit.source.get(name) is not None)
     return (
         f"<li><h4><bdi>{escape(unit.name)}</bdi></h4><p class='kind'>{escape(unit.kind)}</p>"
         f"{_picture(unit)}{subgraphs(unit)}{source_of(unit, domain)}{_strip(strip)}{_weights(weights, domain)}"
         f"{''.join(_curve(c, domain) for c in curves)}"
         f"<p class='kind origin'><bdi>{escape(source)}</bdi></p></li>"
     )
+
+
+def _told(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _picture(unit: Unit) -> str:

@@ -100,6 +100,8 @@ def with_merged(units: tuple[Unit, ...], into: Tensor, own: Tensor) -> tuple[Uni
         known: dict[str, Any] = {"merged": members[j]} if j in members else {}
         if stays != j:
             known = {"merged_into": units[stays].name}
+        elif not single[j]:
+            known["group"] = "shared by classes"
         return replace(unit, target=unit.target if single[j] else None, source={**unit.source, **known})
 
     if not members:
