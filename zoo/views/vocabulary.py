@@ -23,16 +23,6 @@ from zoo.views.tree import LOOK as TREE
 CLASSES = 3  # classes of largest positive and of largest negative weight
 # Entries of a unit's source that a card lists.
 SHOWN = ("phrase", "rule", "text", "image", "group", "merged", "supervision", "layer", "index")
-    "phrase",
-    "rule",
-    "text",
-    "image",
-    "group",
-    "merged",
-    "supervision",
-    "layer",
-    "index",
-)  # entries of a unit's source
 LOOK = """
 .zoo h2{font-size:1.15rem;margin:0 0 8px;overflow-wrap:anywhere}
 .zoo .strip{display:flex;gap:6px;list-style:none;margin:4px 0 8px;padding:0}

@@ -93,10 +93,10 @@ class RenderedBenchmark(ImageData, SyntheticBenchmark):
     """The base of synthetic benchmarks of images; a subclass defines `make_domain`, `counts` and `draw`.
 
     Attributes:
-        masks: factors whose pixels together are the mask "relevant" of items, as a user might draw it.
+        marked: factors whose pixels together are the mask "relevant" of items, as a user might draw it.
     """
 
-    masks: Sequence[str] = ()
+    marked: Sequence[str] = ()
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> RenderedPictures:
         raise NotImplementedError("a synthetic benchmark of images defines draw()")
@@ -107,17 +107,17 @@ class RenderedBenchmark(ImageData, SyntheticBenchmark):
     def _rendered(self, split: str) -> RenderedPictures:
         found = self._splits[split]
         assert isinstance(found, RenderedPictures)
-        found.relevant = [self.factors.index(name) for name in self.masks]
+        found.relevant = [self.factors.index(name) for name in self.marked]
         return found
 
     def mark(self, masks: Sequence[str] | None) -> None:
-        """Sets `masks`.
+        """Sets `marked`.
 
         Raises:
             ValueError: one is not a factor.
         """
-        self.masks = tuple(masks or ())
-        for name in self.masks:
+        self.marked = tuple(masks or ())
+        for name in self.marked:
             check_choice(self.factors, masks=name)
 
 
