@@ -64,6 +64,11 @@ class CachedFeatures(LightningDataModule):
                 "cache_features keeps every view of an image, so it needs augment 'none' or 'flip'; got "
                 f"{data.augment!r}. Change data.init_args.augment, or leave cache_features out."
             )
+        if isinstance(data, ImageData) and data.concept_crops:
+            raise ValueError(
+                "cache_features keeps whole images, and concept_crops crops them anew in every epoch. Set "
+                "data.init_args.concept_crops to 0, or leave cache_features out."
+            )
         learning = [s.name for s in model.stages if "backbone" in s.trained]
         group = model.groups().get("backbone")
         modules = group.modules() if isinstance(group, nn.Module) else ()

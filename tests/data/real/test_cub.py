@@ -179,6 +179,35 @@ def test_parts_that_nobody_saw(root: Path) -> None:
     assert places[:, 0].isnan().all() and not places[:, 1].isnan().any()
 
 
+def with_attributes(root: Path) -> Path:
+    """Three attributes of which all three classes differ; the annotations are percentages of classes."""
+    (root / "attributes").mkdir()
+    names = ("has_back_color::brown", "has_eye_color::red", "has_size::small")
+    (root / "attributes.txt").write_text("".join(f"{i} {name}\n" for i, name in enumerate(names, 1)))
+    (root / "attributes" / "class_attribute_labels_continuous.txt").write_text("90 80 60\n90 10 90\n0 90 0\n")
+    return root
+
+
+def test_boxes_of_attributes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Around visible parts, relative to the cropped picture; attributes of parts that nobody sees are absent."""
+    monkeypatch.setattr("zoo.data.real.cub_concepts.MIN_CLASSES", 1)
+    where = str(with_attributes(with_parts(root, 0)))
+    whole = CUB(where, size=(8, 10), concepts="class", part_side=0.5)
+    labels, boxes = whole.items("train", False).concepts, whole.concept_boxes("train")
+    assert labels is not None and labels[0].tolist() == [1, 1, 1] and labels[-1].tolist() == [0, 1, 0]
+    assert boxes[:, [0, 2]].isnan().all()  # the back is never visible, a size is of the whole bird
+    side = 0.5 * (BOX[2] * BOX[3]) ** 0.5
+    expected = torch.tensor([17 - side / 2 - BOX[0], 9 - side / 2 - BOX[1], side, side])
+    torch.testing.assert_close(boxes[0, 1], expected)
+    assert boxes[labels[:, 1] != 1].isnan().all()
+    seen = CUB(where, size=(8, 10), concepts="visible").items("train", False).concepts
+    assert seen is not None and seen[0].tolist() == [0, 1, 1] and seen[-1].tolist() == [0, 1, 0]
+    item = CUB(where, size=(8, 10), concepts="visible", concept_crops=1.0, augment="none").items("train", True)[0]
+    assert item["input"].shape == (3, 8, 10) and item["concepts"][1] == 1 and item["concepts"][2].isnan()
+    with pytest.raises(ValueError, match="boxes of concepts need concepts"):
+        CUB(where).concept_boxes("train")
+
+
 def test_parts_that_are_missing_or_cut_short(root: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no .*parts\.txt; it is part of the complete CUB-200-2011 folder"):
         CUB(str(root)).parts("train")

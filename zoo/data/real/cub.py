@@ -9,9 +9,9 @@ import torch
 
 from zoo.data.base.images import ImageData, Pictures
 from zoo.data.real.cub_concepts import Attributes, read_attributes
-from zoo.data.real.cub_parts import Parts, read_parts
+from zoo.data.real.cub_parts import Parts, part_boxes, parts_of, read_parts
 from zoo.domain import ImageDomain
-from zoo.utils.checks import check_choice
+from zoo.utils.checks import check_between, check_choice
 from zoo.utils.paths import expand
 
 
@@ -20,8 +20,9 @@ class CUB(ImageData):
 
     Args:
         root: folder with images.txt, classes.txt, ...; by default $ZOO_DATA/CUB_200_2011, or else $ZOO_DATA/cub50.
-        concepts: "none"; "class": attributes of the bird's class; "image": attributes annotated in the image itself.
-            See `zoo.data.real.cub_concepts.read_attributes`.
+        concepts: "none"; "class": attributes of the bird's class; "image": attributes annotated in the image itself,
+            see `zoo.data.real.cub_concepts.read_attributes`; "visible": as "class", but absent where no part that the
+            attribute is of is visible in the image, see `zoo.data.real.cub_parts.PARTS_OF`.
         box_crop: crop every image to its bounding box, in training and in the test.
         size: height and width of the input in pixels.
         mean: per channel, on the scale 0 to 1, as the backbone expects; ImageNet's by default.
@@ -29,6 +30,8 @@ class CUB(ImageData):
         batch_size: items per batch.
         workers: number of loading processes.
         augment: augmentation of the training images, see `zoo.data.base.augment`.
+        part_side: side of the squares around parts in which `concept_crops` finds concepts, as a share of the side of a
+            square as large as the bird's bounding box.
         **loading: the other options of `ImageData`.
 
     Raises:
@@ -47,10 +50,13 @@ class CUB(ImageData):
         batch_size: int = 80,
         workers: int = 2,
         augment: str = "protopnet",
+        part_side: float = 0.35,
         **loading: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, workers=workers, augment=augment, **loading)
-        check_choice(("none", "class", "image"), concepts=concepts)
+        check_choice(("none", "class", "image", "visible"), concepts=concepts)
+        check_between(0.01, 2, part_side=part_side)
+        self.part_side = part_side
         self.root, self.concepts = _find_root(root), concepts
         self.box_crop, self.size, self.mean, self.std = box_crop, size, mean, std
 
@@ -88,13 +94,39 @@ class CUB(ImageData):
         found = read_parts(self.root, len(self._files))
         return Parts(found.names, found.places[self._rows_in(split)])
 
+    def concept_boxes(self, split: str) -> torch.Tensor:
+        """See `ImageData`: around the visible parts of each present attribute; attributes of the whole bird have none.
+
+        Raises:
+            ValueError: `concepts` is "none".
+            FileNotFoundError: there are no locations of parts.
+        """
+        if self._attributes is None:
+            raise ValueError("boxes of concepts need concepts; set concepts to 'class', 'image' or 'visible'.")
+        rows = self._rows_in(split)
+        sides = self.part_side * self._boxes[rows, 2:].prod(1).sqrt()
+        boxes = part_boxes(self.parts(split), self._attributes.names, sides)
+        if self.box_crop:
+            boxes[..., :2] -= self._boxes[rows, None, :2].round()
+            beyond = (boxes[..., :2] >= self._boxes[rows, None, 2:] - 1) | (boxes[..., :2] + boxes[..., 2:] <= 1)
+            boxes = boxes.masked_fill(beyond.any(2, keepdim=True), torch.nan)
+        return boxes.masked_fill((self._attributes.labels[rows] != 1)[..., None], torch.nan)
+
     def _rows_in(self, split: str) -> list[int]:
         wanted = {"train": True, "test": False}[split]
         return [i for i, train in enumerate(self._is_train) if train == wanted]
 
     @cached_property
     def _attributes(self) -> Attributes | None:
-        return None if self.concepts == "none" else read_attributes(self.root, self._targets, self.concepts)
+        if self.concepts == "none":
+            return None
+        found = read_attributes(self.root, self._targets, "class" if self.concepts == "visible" else self.concepts)
+        if self.concepts != "visible":
+            return found
+        parts = read_parts(self.root, len(self._files))
+        seen = part_boxes(parts, found.names, torch.ones(len(self._files))).isfinite().all(2)  # (N, k)
+        seen |= torch.tensor([not parts_of(name) for name in found.names])
+        return found._replace(labels=found.labels * seen)
 
     @cached_property
     def _files(self) -> list[str]:

@@ -1,5 +1,6 @@
 """Locations of the annotated parts of CUB-200-2011, to check where a model looks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,57 @@ class Parts(NamedTuple):
         shares = (self.places - boxes[:, None, :2]) / boxes[:, None, 2:]
         inside = ((shares >= 0) & (shares <= 1)).all(-1, keepdim=True)
         return shares.masked_fill(~inside, torch.nan)
+
+
+PARTS_OF = {  # attributes by what they are of; those of the whole bird have no part
+    "back": ("back",),
+    "belly": ("belly",),
+    "bill": ("beak",),
+    "breast": ("breast",),
+    "crown": ("crown",),
+    "eye": ("left eye", "right eye"),
+    "forehead": ("forehead",),
+    "head": ("crown", "forehead", "left eye", "right eye"),
+    "leg": ("left leg", "right leg"),
+    "nape": ("nape",),
+    "throat": ("throat",),
+    "tail": ("tail",),
+    "under tail": ("tail",),
+    "upper tail": ("tail",),
+    "underparts": ("belly", "breast"),
+    "upperparts": ("back",),
+    "wing": ("left wing", "right wing"),
+}
+
+
+def parts_of(attribute: str) -> tuple[str, ...]:
+    """The parts that an attribute such as "upper tail color: brown" is of; none of the whole bird."""
+    return PARTS_OF.get(attribute.split(":")[0].rsplit(" ", 1)[0], ())
+
+
+def part_boxes(parts: Parts, attributes: Sequence[str], sides: Tensor) -> Tensor:
+    """Boxes around the visible parts that attributes are of.
+
+    Args:
+        parts: of N images.
+        attributes: k names.
+        sides: (N,) of the square around each part, in pixels.
+
+    Returns:
+        (N, k, 4) left, top, width and height in pixels of the image file; NaN where no part of the attribute is
+        visible, and of attributes of the whole bird.
+    """
+    found = parts.places.new_full((len(parts.places), len(attributes), 4), torch.nan)
+    for j, attribute in enumerate(attributes):
+        columns = [parts.names.index(name) for name in parts_of(attribute) if name in parts.names]
+        if columns:
+            places = parts.places[:, columns]  # (N, n, 2)
+            unseen = places.isnan()
+            low = places.masked_fill(unseen, torch.inf).amin(1) - sides[:, None] / 2
+            high = places.masked_fill(unseen, -torch.inf).amax(1) + sides[:, None] / 2
+            boxes = torch.cat([low, high - low], 1)
+            found[:, j] = boxes.masked_fill(~boxes.isfinite().all(1, keepdim=True), torch.nan)
+    return found
 
 
 def read_parts(root: Path, images: int) -> Parts:

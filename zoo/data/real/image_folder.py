@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from zoo.data.base.concept_crops import read_boxes
 from zoo.data.base.concept_table import Concepts, read_concepts, warn_of_constants
 from zoo.data.base.images import ImageData, Pictures
 from zoo.data.base.masks import FileMasks, find_masks
@@ -27,6 +28,8 @@ class ImageFolder(ImageData):
             the same file as `csv`.
         concept_groups: names of concepts by group, or a CSV with the columns concept and group.
         exclusive: groups of which exactly one concept is present in every image.
+        concept_boxes: a table with the columns path, concept, left, top, width and height in pixels: where the concepts
+            are, for `concept_crops`. Concepts without boxes are never cropped to.
         size: height and width of the input in pixels.
         channels: 1 (grey) or 3 (RGB).
         mean: per channel, on the scale 0 to 1, as the backbone expects; 0.5 by default.
@@ -47,6 +50,7 @@ class ImageFolder(ImageData):
         concepts: str | None = None,
         concept_groups: str | dict[str, list[str]] | None = None,
         exclusive: list[str] | None = None,
+        concept_boxes: str | None = None,
         size: tuple[int, int] = (224, 224),
         channels: int = 3,
         mean: list[float] | None = None,
@@ -58,12 +62,15 @@ class ImageFolder(ImageData):
         super().__init__(**loading)
         if channels not in (1, 3):
             raise ValueError(f"channels must be 1 (grey) or 3 (RGB); got {channels}.")
-        if not concepts and (concept_groups or exclusive):
-            raise ValueError("concept_groups and exclusive need concepts; give their table as data.init_args.concepts.")
+        if not concepts and (concept_groups or exclusive or concept_boxes):
+            raise ValueError(
+                "concept_groups, exclusive and concept_boxes need concepts; give their table as "
+                "data.init_args.concepts."
+            )
         self.root = expand(root)
         self.csv, self.concepts = expand(csv) if csv else None, expand(concepts) if concepts else None
         self.concept_groups = expand(concept_groups) if isinstance(concept_groups, str) else concept_groups
-        self.exclusive = exclusive or []
+        self.exclusive, self.boxes = exclusive or [], expand(concept_boxes) if concept_boxes else None
         self.masks = expand(masks) if masks else None
         self.size, self.channels, self.resize = size, channels, resize
         self.mean, self.std = mean or [0.5] * channels, std or [0.5] * channels
@@ -95,6 +102,16 @@ class ImageFolder(ImageData):
         """Masks by split; empty without masks."""
         paths = {split: [image.path for image in images] for split, images in self._images.items()}
         return {} if self.masks is None else find_masks(self.masks, self.root, paths)
+
+    def concept_boxes(self, split: str) -> torch.Tensor:
+        """See `ImageData`; the table is read here.
+
+        Raises:
+            ValueError: there is no table of boxes, or it is wrong.
+        """
+        if self.boxes is None or self._concepts is None:
+            raise ValueError("concept_crops needs boxes; give their table as data.init_args.concept_boxes.")
+        return read_boxes(self.boxes, self.root, [image.path for image in self._images[split]], self._concepts.names)
 
     @cached_property
     def _concepts(self) -> Concepts | None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from zoo.data.base.images import ImageData, Pictures
+from zoo.data.base.images import CROPPED_MASKS, ImageData, Pictures
 from zoo.data.synthetic.benchmark import EvidenceItems, SyntheticBenchmark, split_counts
 from zoo.domain import ImageDomain
 from zoo.utils.checks import check_choice
@@ -117,6 +117,8 @@ class RenderedBenchmark(ImageData, SyntheticBenchmark):
             ValueError: one is not a factor.
         """
         self.marked = tuple(masks or ())
+        if self.marked and self.concept_crops:
+            raise ValueError(CROPPED_MASKS)
         for name in self.marked:
             check_choice(self.factors, masks=name)
 

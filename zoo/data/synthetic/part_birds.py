@@ -15,7 +15,7 @@ from zoo.data.synthetic.bird_scenes import BACKGROUND, Scenes, random_scenes
 from zoo.data.synthetic.bird_shapes import CARDINALITIES, PARTS
 from zoo.data.synthetic.images import RenderedBenchmark, RenderedPictures, Renderer
 from zoo.domain import ImageDomain
-from zoo.utils.checks import check_at_least
+from zoo.utils.checks import check_at_least, check_choice
 
 MOST = prod(CARDINALITIES)  # classes
 SETS = 2 ** len(PARTS)
@@ -36,7 +36,8 @@ class PartBirds(RenderedBenchmark):
     test birds are complete, and no two classes have the same parts, so that the ceiling is 1.
 
     Items have "regions" (5, H, W) in {0, 1}, the visible pixels of each part, unless they are augmented; and "concepts"
-    (26,), the variant of beak, eye, foot, tail and wing; NaN for a missing part.
+    (26,), the variant of beak, eye, foot, tail and wing; NaN for a missing part. Variants have the boxes of their
+    visible pixels, for `concept_crops`.
 
     Args:
         side: of the pictures in pixels, 32 to 256.
@@ -45,6 +46,8 @@ class PartBirds(RenderedBenchmark):
         removal: share of the training pictures in which a random number of parts, 0 to 5, is missing.
         background: largest number of objects behind the bird, at most 100.
         masks: parts whose visible pixels together are the mask "relevant" of items, for losses that use masks.
+        missing: what the concepts say of the variants of a missing part: "unknown" (NaN; parts are exclusive groups,
+            of which one variant is always present) or "absent" (0; groups are not exclusive).
         **loading: the options of `ImageData`.
 
     Raises:
@@ -64,6 +67,7 @@ class PartBirds(RenderedBenchmark):
         removal: float = 0.5,
         background: int = 12,
         masks: list[str] | None = None,
+        missing: str = "unknown",
         **loading: Any,
     ) -> None:
         super().__init__(**loading)
@@ -73,7 +77,9 @@ class PartBirds(RenderedBenchmark):
             raise ValueError(f"expected 0 <= removal <= 1 and 0 <= background <= 100; got {removal} and {background}.")
         self.mark(masks)
         check_at_least(1, count=count, val_count=val_count, test_count=test_count)
+        check_choice(("unknown", "absent"), missing=missing)
         self.side, self.classes, self.removal, self.background = side, classes, removal, background
+        self.missing = missing
         self.counts = {"train": count, "val": val_count, "test": test_count}
         self.also_removable = (BACKGROUND, *(f"{BACKGROUND} {i + 1}" for i in range(background)))
 
@@ -82,7 +88,7 @@ class PartBirds(RenderedBenchmark):
             classes=tuple(f"bird {c + 1}" for c in range(self.classes)),
             concepts=tuple(name for names in CONCEPTS.values() for name in names),
             concept_groups=CONCEPTS,
-            exclusive=PARTS,
+            exclusive=PARTS if self.missing == "unknown" else (),
             size=(self.side, self.side),
             channels=3,
             mean=(0.5, 0.5, 0.5),
@@ -132,6 +138,14 @@ class PartBirds(RenderedBenchmark):
             return birds
         return birds.augmented(augment)
 
+    def concept_boxes(self, split: str) -> Tensor:
+        birds = self._rendered(split).sources
+        assert isinstance(birds, DrawnBirds)
+        boxes = torch.cat([_boxes(_unpacked(bits)) for bits in birds.rendered[1].split(500)])  # (N, 5, 4)
+        one_hot = torch.cat([_one_hot(*one) for one in zip(birds.scenes.glyphs.T, CARDINALITIES, strict=True)], 1)
+        each = boxes.repeat_interleave(torch.tensor(CARDINALITIES), 1)
+        return each.masked_fill((one_hot != 1)[..., None], torch.nan)
+
     def subsets(self, split: str, rows: Sequence[int] | Tensor) -> Iterator[Tensor]:
         """For each row (32, 3, side, side): the bird with each set of parts; set i has part p if bit p of i is set.
 
@@ -168,10 +182,12 @@ class PartBirds(RenderedBenchmark):
             ranks = torch.rand(count, len(PARTS), generator=generator).argsort(1).argsort(1)
             glyphs = glyphs.masked_fill(ranks < fewer[:, None], -1)
         scenes = random_scenes(glyphs, self.background, generator)
-        labels = [_one_hot(*one) for one in zip(glyphs.T, CARDINALITIES, strict=True)]
+        labels = torch.cat([_one_hot(*one) for one in zip(glyphs.T, CARDINALITIES, strict=True)], 1)
+        if self.missing == "absent":
+            labels = labels.nan_to_num(0.0)
         names = [f"{split} bird {i}" for i in range(count)]
         drawn = DrawnBirds(scenes, self.side)
-        return RenderedPictures(drawn, targets, self.make_domain(), names, torch.cat(labels, 1))
+        return RenderedPictures(drawn, targets, self.make_domain(), names, labels)
 
 
 class DrawnBirds(Renderer):
@@ -204,6 +220,17 @@ def _unpacked(bits: Tensor) -> Tensor:
     """(n, 5, H, W) float in {0, 1}, from bits (n, H, W)."""
     shifts = torch.arange(len(PARTS), dtype=torch.uint8).view(-1, 1, 1)
     return (bits[:, None] >> shifts & 1).float()
+
+
+def _boxes(masks: Tensor) -> Tensor:
+    """Left, top, width and height (..., 4) of masks (..., H, W) in {0, 1}; NaN of an empty one."""
+    edges = []
+    for seen in (masks.amax(-2), masks.amax(-1)):  # columns, rows
+        first, beyond = seen.argmax(-1), seen.shape[-1] - seen.flip(-1).argmax(-1)
+        edges.append((first, beyond - first))
+    (left, width), (top, height) = edges
+    boxes = torch.stack([left, top, width, height], -1).float()
+    return boxes.masked_fill((masks.amax((-2, -1)) == 0)[..., None], torch.nan)
 
 
 def _one_hot(glyphs: Tensor, count: int) -> Tensor:
