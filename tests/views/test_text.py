@@ -8,11 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import zoo
 from tests.small_models import IMAGES, cbm, probpsenn, protopnet
+from tests.subwords import wordpiece
 from zoo.core.evidence import Unit
 from zoo.core.explanation import Explanation
-from zoo.domain import Column, TableDomain
+from zoo.domain import Column, TableDomain, TextDomain
 from zoo.views.html import fragment
+from zoo.views.naming import name_of
 from zoo.views.sums import decimals, fixed, printed_sum, weight_of
 from zoo.views.text import table
 
@@ -201,3 +204,16 @@ def test_the_raw_row_of_a_wide_table_is_wrapped_and_limited() -> None:
         replace(of_terms([0.5], 0.0), domain=domain, inputs=x, scores=torch.tensor([[0.5, 0.0]]))
     ).splitlines()
     assert max(map(len, lines)) <= 100 and "and 24 more columns" in "\n".join(lines)
+
+
+def test_units_of_texts_in_subwords_are_named_by_the_word() -> None:
+    texts = TextDomain(classes=("a", "b"), tokenizer=wordpiece(), length=10)
+    backbone = {"name": "transformer", "width": 8, "layers": 1, "heads": 2}
+    model = zoo.create_model("attention_pool", domain=texts, backbone=backbone).eval()
+    text = "The Unbelievable place was LOUD!"
+    told = replace(model.explain(texts.preprocess(text)[None]), texts=(text,))
+    named = {name_of(term, told) for term in told.top(10)[0]}
+    wanted = enumerate(("The", "Unbelievable", "place", "was", "LOUD", "!"), 1)
+    assert named == {*(f"word {i}: {word}" for i, word in wanted), *(f"word {i}" for i in range(7, 11))}
+    assert "word 2: Unbelievable" in table(told)
+    assert "word 2: unbelievable" in table(replace(told, texts=()))  # as the tokenizer has it

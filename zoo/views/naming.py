@@ -1,5 +1,7 @@
 """Names of units with the values that they read: "age = 39" for the unit "age" of a table, "word 2: warm" of a text."""
 
+from torch import Tensor
+
 from zoo.core.explanation import Explanation, Term
 from zoo.domain import GraphDomain, TableDomain, TextDomain
 
@@ -15,8 +17,8 @@ def name_of(term: Term, one: Explanation) -> str:
     """
     name, domain = term.unit.name, one.domain
     if isinstance(domain, TextDomain) and one.inputs is not None and name == f"word {term.index + 1}":
-        words = [] if domain.tokenizer else domain.words(one.inputs[0].cpu())  # subwords have no number of their own
-        return f"{name}: {words[term.index]}" if term.index < len(words) else name
+        word = _word(one, domain, one.inputs[0].cpu(), term.index)
+        return f"{name}: {word}" if word else name
     if isinstance(domain, GraphDomain) and one.inputs is not None and term.unit.kind == "node":
         graph = domain.graph(one.inputs[0], one.texts[0] if one.texts else "")
         named = dict(zip(graph.nodes, graph.names, strict=True)).get(term.index, str(term.index))
@@ -31,6 +33,16 @@ def name_of(term: Term, one: Explanation) -> str:
         return name
     cells = domain.cells(one.inputs[0])
     return ", ".join(f"{column} = {cells[column]}" for column in columns)
+
+
+def _word(one: Explanation, domain: TextDomain, x: Tensor, number: int) -> str:
+    """The word of that number in a text x (T,), its subwords joined; "" if the text has fewer words."""
+    if not domain.tokenizer:
+        words = domain.words(x)
+        return words[number] if number < len(words) else ""
+    tokens, _ = domain.tokens(x, one.texts[0] if one.texts else "")
+    owners = [owner for owner in domain.word_numbers(x[None])[0].tolist() if owner >= 0]
+    return "".join(token.text for token, owner in zip(tokens, owners, strict=True) if owner == number)
 
 
 def _is_named_after(name: str, columns: list[str]) -> bool:
