@@ -22,7 +22,10 @@ from zoo.domain.text import PAD
 from zoo.networks.elements import Elements
 from zoo.networks.encoders import create_encoder
 from zoo.networks.weights import without_weights
+from zoo.training.black_box import BlackBox
+from zoo.training.black_box_file import load_network, save_network
 from zoo.training.cached_features import CachedFeatures
+from zoo.training.distillation import copy_weights
 from zoo.utils.weight_packages import PACKAGES, installed_file
 
 TEXTS = ("good unbelievable food !", "bad", "the place was loud . good pizza")
@@ -188,3 +191,18 @@ def test_the_real_encoder_is_that_of_the_library() -> None:
         h = plain(**tokens).last_hidden_state
         expected = (h * words[..., None]).sum(1) / words.sum(1, keepdim=True)
         torch.testing.assert_close(found(torch.stack([texts.preprocess(s) for s in sentences])), expected)
+
+
+def test_a_black_box_is_read_without_its_package_and_gives_its_weights(tiny: Path, tmp_path: Path) -> None:
+    spec = {"name": "hf", "model": "tiny", "tune": 1}
+    twin, student = BlackBox(domain(), spec).eval(), c3m(STAGES, tune=1)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.add_(0.1)
+    file = save_network(twin, twin.arguments, tmp_path)
+    tiny.with_name("model").rename(tiny.with_name("gone"))
+    network = load_network(file)
+    assert torch.equal(network(batch(domain())), twin(batch(domain())))
+    copy_weights(network, student)
+    held = student.state_dict()
+    assert all(torch.equal(held[name], t) for name, t in twin.state_dict().items() if name.startswith("backbone."))

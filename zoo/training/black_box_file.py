@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from zoo.domain import Domain
 from zoo.networks.encoders import create_encoder
+from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.target_units import in_target_units
 from zoo.networks.weights import without_weights
 from zoo.utils.paths import check_file
@@ -51,6 +52,9 @@ def save_network(model: nn.Module, arguments: Mapping[str, Any], folder: Path) -
     """
     tensors = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items() if k.split(".")[0] in GROUPS}
     kept = {name: arguments[name] for name in ("domain", "backbone")}
+    encoder = getattr(model, "backbone", None)
+    if isinstance(encoder, HuggingFaceText):  # described by its config, so that it is built without its files
+        kept["backbone"] = {**kept["backbone"], **encoder.spec}
     save_file(tensors, folder / FILE, {"arguments": json.dumps(kept)})
     return folder / FILE
 
