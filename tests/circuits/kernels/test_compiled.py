@@ -113,6 +113,8 @@ def test_numba_starts_when_it_is_worth_it() -> None:
     with patch.object(topk, "_waited", 0), patch.object(topk, "PATIENCE", 3 * x.numel()):
         assert [topk.compiled(x) for _ in range(4)] == [None, None, None, compiled]
         assert topk.compiled(x.double()) is None
+    with patch.object(topk, "_waited", 0):
+        assert topk.use_compiled() and topk.compiled(x) is compiled
 
 
 def test_without_numba() -> None:

@@ -5,7 +5,7 @@ bits of all magnitudes, of which processors compare 16 to 32 at a time, then, if
 threshold of the vector before is the first guess. The vector stays in the cache meanwhile.
 
 The kernels run in the threads of torch's OpenMP. Threads of another pool would have to share the cores with those,
-which wait actively for some milliseconds after each operation of torch.
+which wait actively for a while after each operation of torch.
 """
 
 import ctypes
@@ -19,17 +19,16 @@ import numba
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import carray, types
-from numba.extending import intrinsic
+from numba import carray, extending, types
 from torch import Tensor
 
 from zoo.circuits.kernels.selection import Scratch, bit_view, in_threads
 
 VALUES = 2**14  # per claim of a thread, so that threads end at about the same time
-SOURCE, STEP, TARGET, MARKS, SIZES, ROWS, LENGTH, KEPT, CLAIM, NEXT, WORKERS = range(
-    11
-)  # places in the job of a kernel
-_function = numba.njit(error_model="numpy", inline="always")
+SOURCE, STEP, TARGET, MARKS, SIZES, ROWS, LENGTH, KEPT, CLAIM, NEXT, WORKERS = range(11)
+"""Places of the numbers of a job: addresses, bytes from vector to vector, sizes, and what the threads have taken."""
+intrinsic: Any = extending.intrinsic
+_function: Any = numba.njit(error_model="numpy", inline="always")
 _scratch = Scratch()
 
 
@@ -54,7 +53,7 @@ def _take(context: Any, job: Any, place: Any, count: Any) -> Any:
 
 
 @_function
-def _search(sizes: np.ndarray, n: int, k: int, guess: int, reach: int) -> tuple[int, int, int]:
+def _search(sizes: np.ndarray, n: int, k: int, guess: int, reach: int) -> Any:
     """The largest 16-bit number that at least k of n sizes reach, how many reach it, and how many exceed it.
 
     It may be a smaller one that exactly k reach. Three numbers are tried at once, `reach` apart in the first round.
@@ -96,7 +95,7 @@ def _search(sizes: np.ndarray, n: int, k: int, guess: int, reach: int) -> tuple[
 
 
 @_function
-def _refine(row: np.ndarray, k: int, low: int, reach_low: int, high: int, reach_high: int) -> tuple[int, int, int]:
+def _refine(row: np.ndarray, k: int, low: int, reach_low: int, high: int, reach_high: int) -> Any:
     """As `_search`, among all bits and between `low` and `high`."""
     most, rounds = row.dtype.type(np.iinfo(row.dtype).max), 0
     while high - low > 1 and reach_low != k:

@@ -165,6 +165,13 @@ def compiled(x: Tensor) -> ModuleType | None:
     return _load() if x.element_size() <= 4 else None
 
 
+def use_compiled() -> bool:
+    """Loads the compiled kernels at once instead of when they are worth it; returns whether there are any."""
+    global _waited
+    _waited = PATIENCE
+    return _load() is not None
+
+
 @cache
 def _load() -> ModuleType | None:
     if importlib.util.find_spec("numba") is None:
