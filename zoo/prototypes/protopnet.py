@@ -179,8 +179,7 @@ class ProtoPNet(SelfInterpretable):
             activation, support = self.prototypes.similarity.of(nearest), self.prototypes.support(distances)
         else:
             maps = self.prototypes.similarity.of(distances) * alive[:, None, None]
-            shares = maps.clamp_min(0) / self.prototypes.similarity.largest  # supports are in [0, 1]
-            activation, support = self.pooling(maps), self.pooling.support(shares)
+            activation, support = self.pooling(maps), self.pooling.support(maps.clamp_min(0))
         state = {"distance": nearest}
         if self.training and self.coefficients["fine_annotation"]:
             state["map"] = self.prototypes.similarity.of(distances) * alive[:, None, None]
@@ -273,6 +272,8 @@ class ProtoPNet(SelfInterpretable):
         if self.prune_nearest is None:
             self._drop_copies()
             return
+        if self.hparams["merged"] is not None:
+            raise ValueError("prune_nearest asks for images of one class, and merged prototypes have several.")
         owner = torch.arange(len(self.prototypes.alive), device=self.device) // self.per_class
         counts = neighbours_of_own_class(
             projection_set,

@@ -101,6 +101,10 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=f"1 masks do not fit .{message}"):
             data()
         path.unlink()
+    (masks / "jay").mkdir(exist_ok=True)
+    Image.new("RGBA", (20, 16), (255, 255, 255, 0)).save(masks / "jay" / "1.png")
+    with pytest.raises(ValueError, match=r"1.png has transparent pixels"):
+        data()
     (masks / "jay" / "1.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"1.png cannot be read as an image"):
         data()

@@ -75,6 +75,13 @@ def test_merged_weights_of_own_classes_may_stay_and_are_not_penalised() -> None:
     assert model.losses(*model.step(x), {"target": target})["l1"].item() == 0
 
 
+def test_the_published_pruning_asks_for_prototypes_of_one_class() -> None:
+    model, images = protopnet(prune_nearest=2, prune_below=1).model, ProjectionSet(RandomImages())
+    model.merge_prototypes(images, 2)
+    with pytest.raises(ValueError, match="prune_nearest asks for images of one class"):
+        model.prune(images)
+
+
 @pytest.mark.parametrize("count", [0, 6, 9])
 def test_numbers_that_leave_nothing_to_merge_are_refused(count: int) -> None:
     with pytest.raises(ValueError, match=f"6 prototypes remain; merge them to at least 1 and fewer, not {count}"):

@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import functional as F
 
 from zoo.data.base.augment import Augmentation
 from zoo.domain import ImageDomain, open_image
+from zoo.domain.image import FORMATS
 from zoo.utils.paths import find_files
 
 SHOWN = 5  # faults that a message lists
@@ -111,7 +112,10 @@ def _fault_of(path: Path, images: Sequence[Path]) -> str:
         mask = read_mask(path)
     except ValueError as error:
         return str(error)
-    with Image.open(images[0]) as image:
+    with Image.open(path, formats=FORMATS) as image:
+        if image.convert("RGBA").getchannel("A").getextrema() != (255, 255):  # white or black, it would be a guess
+            return f"{path.name} has transparent pixels, which say neither"
+    with Image.open(images[0], formats=FORMATS) as image:
         width, height = ImageOps.exif_transpose(image).size if image.getexif() else image.size
     if tuple(mask.shape[1:]) != (height, width):
         return f"{path.name} has {mask.shape[1]} x {mask.shape[2]} pixels, its image {height} x {width}"

@@ -24,7 +24,7 @@ class SyntheticBenchmark(DataModule):
     """The base of generated data whose evidence is known; a subclass defines `make_domain`, `draw` and its attributes.
 
     Batches have "regions" (R, *S) in {0, 1}: the elements of the input that belong to each factor. They are used by
-    metrics only, never for training.
+    metrics only, never for training, except as masks where a data module is asked for them.
 
     Attributes:
         factors: what the R regions belong to, in order.

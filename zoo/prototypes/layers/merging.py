@@ -14,6 +14,8 @@ from torch import Tensor
 from zoo.core.evidence import Unit
 from zoo.training.projection_set import ProjectionSet
 
+CHUNK = 1 << 16  # pairs that become Python numbers at once
+
 
 def squared_differences(projection_set: ProjectionSet, activations: Callable[[Tensor], Tensor], count: int) -> Tensor:
     """(P, P) float64, Σ_x (g_p(x) - g_q(x))² over the images x: the inverse of the data-dependent similarity.
@@ -52,7 +54,8 @@ def merge_most_similar(differences: Tensor, size: Tensor, alive: Tensor, count: 
     rows, columns = rows[usable], columns[usable]
     order = differences.cpu()[rows, columns].sort(stable=True).indices
     sizes = size.tolist()
-    for p, q in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+    ranked = torch.stack([rows[order], columns[order]], 1)
+    for p, q in (pair for some in ranked.split(CHUNK) for pair in some.tolist()):
         if remaining <= count:
             break
         if left[p] and left[q]:
