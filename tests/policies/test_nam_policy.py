@@ -61,3 +61,51 @@ def test_the_output_is_penalised() -> None:
     scores, evidence = model.step(x)
     found = model.losses(scores, evidence, {"input": x, "target": torch.zeros(6, dtype=torch.long)})
     torch.testing.assert_close(found["output"], model.functions(x).square().sum(2).mean())
+
+
+def pair(model: NAMPolicy, m: int, first: float, second: float) -> torch.Tensor:
+    """The network of pair m at two numbers, by hand."""
+    assert model.pairs is not None
+    hidden = torch.tensor([first, second])
+    for weight, bias in zip(model.pairs.layers, model.pairs.biases, strict=True):
+        hidden = (hidden @ weight[m] + bias[m, 0]).clamp_min(0)
+    return hidden @ model.pairs.output[m]
+
+
+def test_pairs_by_hand() -> None:
+    """A surface is its network minus the mean over the cells as often as they were observed; it adds to the curves."""
+    torch.manual_seed(0)
+    model = NAMPolicy(ROWS, units=3, hidden=(4,), points=5, pairs=True).eval()
+    inputs = torch.randn(50, 3)
+    model.initialise(ProjectionSet([{"input": x, "target": torch.tensor(0)} for x in inputs]))
+    assert [unit.kind for unit in model.units()] == ["feature"] * 3 + ["pair"] * 3
+    low, side = inputs.amin(0), 12
+    step = (inputs.amax(0) - low) / (side - 1)
+    x, expected = inputs[:4], model.functions(inputs[:4])[:, :3]
+    for m, (k, j) in enumerate(((0, 1), (0, 2), (1, 2))):
+        mean = torch.zeros(expected.shape[2])
+        for row in inputs:
+            q, r = (round(float((row[i] - low[i]) / step[i])) for i in (k, j))
+            mean += pair(model, m, float(low[k] + q * step[k]), float(low[j] + r * step[j])) / len(inputs)
+        values = torch.stack([pair(model, m, float(row[k]), float(row[j])) for row in x]) - mean
+        torch.testing.assert_close(model.functions(x)[:, 3 + m], values, rtol=1e-4, atol=1e-5)
+        expected = torch.cat([expected, values[:, None]], 1)
+    torch.testing.assert_close(model(x), expected.sum(1) + model.bias, rtol=1e-4, atol=1e-5)
+    assert set(model.groups()) == {"networks", "bias", "critic"}
+    assert any(p is model.pairs.output for p in model.groups()["networks"].parameters())  # pyright: ignore
+
+
+def test_surfaces_are_the_policy() -> None:
+    torch.manual_seed(0)
+    model = NAMPolicy(POLE, units=4, hidden=(), points=6, pairs=True).eval()
+    inputs = torch.rand(100, 2) * 2 - 1
+    model.initialise(ProjectionSet([{"input": x, "target": torch.tensor(0)} for x in inputs]))
+    surface = model.curves()[2]
+    assert surface.unit == "angle x speed" and surface.values.shape == (12, 12, 2)
+    torch.testing.assert_close(
+        (surface.values * surface.density[..., None]).sum((0, 1)), torch.zeros(2), atol=1e-6, rtol=0
+    )
+    cells = torch.stack([model.cells[3, 0], model.cells[7, 1]])[None]
+    why = model.explain(cells, target="right").check()
+    assert why.contributions is not None
+    torch.testing.assert_close(surface.values[3, 7, 1], why.contributions[0, 2])
