@@ -29,6 +29,7 @@ from tqdm import tqdm
 import zoo
 from zoo.concepts.layers.annotated import AnnotatedConcepts
 from zoo.concepts.layers.embeddings import EmbeddingHead, mixed_embeddings
+from zoo.core.evidence import Evidence
 from zoo.core.module import SelfInterpretable
 from zoo.data import CUB
 from zoo.data.base.items import Rows
@@ -56,6 +57,8 @@ JOINT = [{"name": "joint", "epochs": 25, "train": ["concepts", "head"], "decay_e
 TWICE = [{**JOINT[0], "epochs": 50, "decay_every": 35}]
 WITH_POLICY = [{**JOINT[0], "train": ["concepts", "policy", "head"]}]
 PROJECTED = [{"name": "learn_bank"}, {"name": "sparsify"}, {"name": "measure", "epochs": 1, "train": []}]
+HYBRID = [*PROJECTED[:2], {"name": "residual", "epochs": 5, "train": ["residual"]}]
+RESIDUAL: dict[str, Any] = {"residual": True, "lam": 2e-4, "recipe": {"stages": HYBRID, "lr": 1e-3}}
 WEIGHTED = {"concepts": 5.0}
 SLOW = {"concepts": 3e-3, "head": 1e-2}
 FAST_HEAD = {"concepts": 1e-3, "head": 1e-2}
@@ -72,6 +75,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "SCBM, global": ("scbm", {"covariance": "global", "recipe": {"stages": TWICE, "lr": FAST_HEAD}}),
     "Post-hoc CBM": ("posthoc", {"recipe": {"stages": PROJECTED}, "lam": 2e-4}),
     "Post-hoc CBM, random bank": ("posthoc", {"bank": "random", "recipe": {"stages": PROJECTED}, "lam": 2e-4}),
+    "Post-hoc CBM, residual": ("posthoc", RESIDUAL),
+    "Post-hoc CBM, random bank, residual": ("posthoc", {"bank": "random", **RESIDUAL}),
 }
 
 
@@ -145,7 +150,8 @@ def report(model: SelfInterpretable, data: DataModule, black_box: Tensor, seed: 
     annotated = getattr(model, "annotated", None)
     if not isinstance(annotated, AnnotatedConcepts):  # margins, which have no true value to set
         margins = evidence.activation[:, : len(model.domain.concepts)]
-        return {"concept_auc": area_under_roc(margins, items.concepts).nanmean().item()}
+        found = {"concept_auc": area_under_roc(margins, items.concepts).nanmean().item()}
+        return found | (residual_report(model, scores, evidence, items.targets) if evidence.state else {})
     representation = mixed_embeddings(evidence) if isinstance(model.head, EmbeddingHead) else None
     probability = annotated.probability(evidence)
     found = concept_report(probability, representation, items.concepts, items.targets, scores, black_box, seed=seed)
@@ -158,6 +164,19 @@ def report(model: SelfInterpretable, data: DataModule, black_box: Tensor, seed: 
         for curve in sweep(model, cached, make_policies(names, model, cached), protocol):
             out[f"{curve.policy}, {key} labels"] = curve.to_dict()
     return out
+
+
+def residual_report(model: SelfInterpretable, scores: Tensor, evidence: Evidence, targets: Tensor) -> dict[str, float]:
+    """What is left without the residual, and its share of the |contributions| to the lead over the runner-up."""
+    without = model.readout(model.ablate(evidence, ["residual"]))
+    first, second = scores.topk(2, 1).indices.unbind(1)
+    (ahead, _), (behind, _) = model.attribute(evidence, first), model.attribute(evidence, second)
+    lead = (ahead - behind).abs()
+    return {
+        "without": (without.argmax(1) == targets).float().mean().item(),
+        "share": (lead[:, -1] / lead.sum(1).clamp_min(1e-12)).mean().item(),
+        "changed": (without.argmax(1) != first).float().mean().item(),
+    }
 
 
 def main() -> int:
@@ -215,6 +234,8 @@ def write(results: dict[str, list[dict[str, Any]]], seeds: int) -> None:
         "ICL",
         "OIS",
         "NIS",
+        "without residual",
+        "its share",
     )
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for title, runs in results.items():
@@ -227,6 +248,7 @@ def write(results: dict[str, list[dict[str, Any]]], seeds: int) -> None:
             _mean([curve["area_under_curve"] for curve in true], 3),
             _mean([100 * curve["accuracy_at"]["100%"] for curve in wrong], 1),
             *(_mean([run.get(key) for run in runs], 3) for key in ("ctl", "icl", "ois", "nis")),
+            *(_mean([None if key not in run else 100 * run[key] for run in runs], 1) for key in ("without", "share")),
         ]
         lines.append("| " + " | ".join([title, *cells]) + " |")
     about = (__doc__ or "").strip().split("\n\n")
@@ -234,7 +256,9 @@ def write(results: dict[str, list[dict[str, Any]]], seeds: int) -> None:
         f"Mean and standard deviation over {seeds} seeds; measured with {torch.get_num_threads()} CPU thread(s). "
         "Accuracy in %. 'set': accuracy after this share of the concept groups is set to its true values, in random "
         "order; 'area': under that curve; 'wrong labels': all groups are set to the opposite of their true values. "
-        "CTL, ICL (leakage to the task and between concepts), OIS and NIS (impurity): 0 is best; for NIS 0.5."
+        "CTL, ICL (leakage to the task and between concepts), OIS and NIS (impurity): 0 is best; for NIS 0.5. "
+        "'without residual': accuracy after the unit 'residual', what a linear map of the features adds, is removed; "
+        "'its share': of the absolute contributions to the lead over the runner-up, in %."
     )
     parts = [
         "# Concept models on CUB-50",
