@@ -53,9 +53,9 @@ COLUMNS = {
 }
 ABOUT = f"""Part birds, {SIZE["count"]:,} training pictures, {EPOCHS} epochs. *accuracy*: of a CBM of concept logits
 with {NEC} effective concepts for each class (NEC {NEC}), in %, beside that of as many random directions in the same
-features. *labels*: "class", the concepts of the class in every picture; "visible", only where the concept's part is; "crops",
-half of the training pictures cropped to the box of a concept, exactly or ("wide") to a third of the sides at least. The
-logit of a concept is a mean over the cells of the feature map, so where its evidence lies is known exactly.
+features. *labels*: "class", the concepts of the class in every picture; "visible", only where the concept's part is;
+"crops", half of the training pictures cropped to the box of a concept, exactly or ("wide") to a third of the sides at
+least. The logit of a concept is a mean over the cells of the feature map, so where its evidence lies is known exactly.
 *pointing*: share of the present concepts whose strongest cell touches the box of their part, and what a random cell
 would reach. *evidence in the box*: share of the positive evidence. *own part*: share of the changes of a present
 concept's logit that is due to its own part, when each part and the background are removed in turn. Means over seeds,
