@@ -113,6 +113,16 @@ def test_cosine_similarity_is_that_of_torch() -> None:
     torch.testing.assert_close(evidence.support.flatten(2), (1 + cosine) / 2, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("similarity", ["log", "cosine"])
+def test_sums_over_cells_have_supports_up_to_one(similarity: str) -> None:
+    """Supports of summed log similarities exceeded 1, so that such a model could not be explained."""
+    model = ProtoPNet(IMAGES, TINY, 1, dim=4, similarity=similarity, places={"pooling": "sum"}).eval()
+    model.push(ProjectionSet(RandomImages(12)))
+    one = model.explain(RandomImages(12).inputs).check()
+    assert one.support is not None and one.support.min() >= 0 and one.support.max() <= 1
+    assert one.support.max() > 0.99  # every prototype is a patch of one of these images
+
+
 def test_unpushed_model_predicts_but_refuses_to_explain() -> None:
     model = ProtoPNet(IMAGES, backbone=TINY, prototypes_per_class=1, dim=4).eval()
     x = RandomImages(2).inputs

@@ -179,7 +179,8 @@ class ProtoPNet(SelfInterpretable):
             activation, support = self.prototypes.similarity.of(nearest), self.prototypes.support(distances)
         else:
             maps = self.prototypes.similarity.of(distances) * alive[:, None, None]
-            activation, support = self.pooling(maps), self.pooling.support(maps.clamp_min(0))
+            shares = maps.clamp_min(0) / self.prototypes.similarity.largest  # supports are in [0, 1]
+            activation, support = self.pooling(maps), self.pooling.support(shares)
         state = {"distance": nearest}
         if self.training and self.coefficients["fine_annotation"]:
             state["map"] = self.prototypes.similarity.of(distances) * alive[:, None, None]

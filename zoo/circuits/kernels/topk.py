@@ -1,7 +1,9 @@
 """AbsTopK: keeps the k entries of largest magnitude of each vector and sets the others to zero."""
 
 import importlib.util
+import warnings
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,8 @@ from zoo.circuits.kernels.selection import (
 
 CHUNK = 2**15  # entries per step on the CPU, so that intermediate results stay in the cache
 LONG = 2**16  # entries from which several threads are faster than one
+LONGEST = 2**15 - 1  # entries of the longest vector for the compiled kernels
+PATIENCE = 2**28  # entries after which numba is loaded: numpy takes about as long for these as numba to start
 WIDEST = 8192  # longest vector that the CUDA kernel holds on chip
 
 
@@ -113,10 +117,14 @@ class _OnCUDA(torch.autograd.Function):
 
 
 _scratch = Scratch()
+_waited = 0  # entries so far for which numba was not tried
 
 
 def _select(x: Tensor, k: int, n: int, out: Tensor, kept: Tensor | None) -> None:
-    """AbsTopK of vectors of n entries by numpy, on the bits of x; writes `out`, which may be x, and the mask `kept`."""
+    """AbsTopK of vectors of n entries, on the bits of x; writes `out`, which may be x, and the mask `kept`."""
+    if n <= LONGEST and (kernels := compiled(x)) is not None:
+        kernels.select(x, k, n, out, kept, threads_for(x))
+        return
     source, target = (bit_view(t).reshape(-1, n).numpy() for t in (x, out))
     marks = None if kept is None else kept.view(-1, n).numpy()
     kind, rows = integers(source), max(CHUNK // n, 1)
@@ -134,6 +142,9 @@ def _select(x: Tensor, k: int, n: int, out: Tensor, kept: Tensor | None) -> None
 def _gated(grad: Tensor, kept: Tensor) -> Tensor:
     """The gradient where `kept`, and 0 elsewhere; 3 times as fast as the product in torch."""
     out = torch.empty_like(grad, memory_format=torch.contiguous_format)
+    if grad.is_contiguous() and (kernels := compiled(grad)) is not None:
+        kernels.gate(grad, kept, out, threads_for(grad))
+        return out
     source, marks, target = bit_view(grad).numpy(), kept.numpy(), bit_view(out).numpy()
     rows = max(CHUNK // max(grad[:1].numel(), 1), 1)
 
@@ -143,6 +154,33 @@ def _gated(grad: Tensor, kept: Tensor) -> Tensor:
 
     in_threads(gate, range(0, len(source), rows), threads_for(grad))
     return out
+
+
+def compiled(x: Tensor) -> ModuleType | None:
+    """The compiled kernels for a tensor; None if numba is not installed, or not worth its start yet."""
+    global _waited
+    if _waited < PATIENCE:
+        _waited += x.numel()
+        return None
+    return _load() if x.element_size() <= 4 else None
+
+
+def use_compiled() -> bool:
+    """Loads the compiled kernels at once instead of when they are worth it; returns whether there are any."""
+    global _waited
+    _waited = PATIENCE
+    return _load() is not None
+
+
+@cache
+def _load() -> ModuleType | None:
+    if importlib.util.find_spec("numba") is None:
+        return None
+    try:
+        return importlib.import_module("zoo.circuits.kernels.compiled")
+    except ImportError as error:
+        warnings.warn(f"numba is installed but not used: {error}", stacklevel=2)
+        return None
 
 
 def threads_for(x: Tensor) -> int:

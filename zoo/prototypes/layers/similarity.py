@@ -21,11 +21,13 @@ class Similarity:
         of: squared distances to similarities, largest for an exact copy.
         support: squared distances to [0, 1], where 1 is an exact copy.
         unit_length: whether z and p are scaled to unit length before they are compared.
+        largest: the similarity of an exact copy.
     """
 
     of: Callable[[Tensor], Tensor]
     support: Callable[[Tensor], Tensor]
     unit_length: bool = False
+    largest: float = 1.0
 
 
 def _log(distances: Tensor) -> Tensor:
@@ -48,7 +50,7 @@ def _exponential(distances: Tensor) -> Tensor:
     return torch.exp(-torch.sqrt(distances + 1e-12))  # the slope of the root is infinite at 0
 
 
-LOG = Similarity(_log, _log_support)
+LOG = Similarity(_log, _log_support, largest=-math.log(EPSILON))
 """log((d + 1) / (d + ε)), of patches in [0, 1]; ε = 1e-4."""
 COSINE = Similarity(_cosine, _cosine_support, unit_length=True)
 """z·p = 1 - d / 2 of vectors of unit length."""
