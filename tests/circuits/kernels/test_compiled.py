@@ -128,6 +128,14 @@ def test_without_numba() -> None:
         assert load() is None
 
 
+def test_a_numba_that_may_not_compile() -> None:
+    spec = importlib.util.spec_from_file_location("again", compiled.__file__)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with patch.object(numba.config, "DISABLE_JIT", 1), pytest.raises(ImportError, match="NUMBA_DISABLE_JIT is set"):
+        spec.loader.exec_module(module)
+
+
 def test_no_folder_for_compiled_code() -> None:
     whole = numba.cfunc
 

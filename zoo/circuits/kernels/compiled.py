@@ -24,6 +24,9 @@ from torch import Tensor
 
 from zoo.circuits.kernels.selection import Scratch, bit_view, in_threads
 
+if numba.config.DISABLE_JIT:  # pyright: ignore[reportAttributeAccessIssue]
+    raise ImportError("NUMBA_DISABLE_JIT is set")
+
 VALUES = 2**14  # per claim of a thread, so that threads end at about the same time
 SOURCE, STEP, TARGET, MARKS, SIZES, ROWS, LENGTH, KEPT, CLAIM, NEXT, WORKERS = range(11)
 """Places of the numbers of a job: addresses, bytes from vector to vector, sizes, and what the threads have taken."""
