@@ -205,7 +205,7 @@ def _gate_16(job: Any) -> None:
 @cache
 def _kernel(function: Callable[[Any], None]) -> Any:
     """Compiles a kernel, or loads what an earlier process has compiled."""
-    how = {"sig": types.void(types.CPointer(types.int64)), "error_model": "numpy"}
+    how: dict[str, Any] = {"sig": types.void(types.CPointer(types.int64)), "error_model": "numpy"}
     try:
         return numba.cfunc(cache=True, **how)(function)
     except (RuntimeError, OSError) as error:  # no folder can be written to
