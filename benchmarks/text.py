@@ -39,11 +39,10 @@ ROWS = {"SST-2": 1821, "CEBaB": 1689}  # test rows of the accuracy
 METRICS = {"M2": "rank correlation", "M3": "gain", "M6": "effective units", "M13": "gain"}
 ABOUT = """Six layers of MiniLM (22 million parameters), of which the last three are trained. Each model starts from
 the black box of its data set and seed, and trains these layers on in the stages that its explanations need.
-Accuracy is on all test rows, the other columns on {limit} of them. *M2*: rank correlation of contributions with
-what removals of words do, mean over imputers. *M3*: evidence deletion gain. *M6*: effective units of an
-explanation. *M13*: how much accuracy rises, in points, when concepts are set to their true rather than to random
-values. Recipes were chosen on the validation rows. Brackets: 95 % intervals over rows; ±: 95 % intervals over
-training seeds (Student's t)."""
+Accuracy is on all test rows{limit}. *M2*: rank correlation of contributions with what removals of words do, mean
+over imputers. *M3*: evidence deletion gain. *M6*: effective units of an explanation. *M13*: how much accuracy
+rises, in points, when concepts are set to their true rather than to random values. Validation rows chose the epoch,
+test rows nothing. Brackets: 95 % intervals over rows; ±: 95 % intervals over training seeds (Student's t)."""
 
 
 def main() -> int:
@@ -62,10 +61,15 @@ def main() -> int:
     for seed in options.seeds:
         for name in options.sets:
             for model, config in MODELS[name].items():
-                key = f"{name}, {model}, seed {seed}"
-                if key not in record and model in options.models:
-                    record[key] = measured(key, config, model == BLACK_BOX, seed, options)
+                key, folder = f"{name}, {model}, seed {seed}", options.runs / f"{Path(config).name}_seed{seed}"
+                if model not in options.models:
+                    continue
+                if key not in record:
+                    record[key] = trained(key, config, folder, seed, options)
                     print(f"{key}: {record[key]['accuracy']:.1%}", flush=True)
+                    write(ordered(record))
+                if model != BLACK_BOX and "faithfulness" not in record[key]:
+                    record[key] |= explained(key, folder, options.limit)
                     write(ordered(record))
     write(ordered(record))
     return 0
@@ -88,38 +92,44 @@ def ordered(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in sorted(record, key=place)}
 
 
-def measured(key: str, config: str, black_box: bool, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Accuracies of a model, CPU seconds of its training, and metrics of its explanations."""
-    folder = options.runs / f"{Path(config).name}_seed{seed}"
+def trained(key: str, config: str, folder: Path, seed: int, options: argparse.Namespace) -> dict[str, float]:
+    """Accuracies of a model on the test rows."""
     if not (folder / "metrics.json").is_file():
         resumed = ["--ckpt_path", "last"] if (folder / "last.ckpt").is_file() else ["--overwrite", "true"]
         command = ["fit", "--config", f"configs/{config}.yaml", "--output", str(folder), *resumed]
         command += ["--seed_everything", str(seed), "--trainer.precision", options.precision]
-        if not black_box:  # starts from the black box of its data set and seed
-            name = Path(MODELS[key.partition(",")[0]][BLACK_BOX]).name
-            command += ["--model.init_args.recipe.teacher.run", str(options.runs / f"{name}_seed{seed}")]
+        twin = MODELS[key.partition(",")[0]][BLACK_BOX]
+        if config != twin:  # starts from the black box of its data set and seed
+            command += ["--model.init_args.recipe.teacher.run", str(options.runs / f"{Path(twin).name}_seed{seed}")]
         call([*command, "--trainer.enable_progress_bar", "false"], key)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    found: dict[str, Any] = {name: metrics[name] for name in ("accuracy", "concept_accuracy") if name in metrics}
-    if black_box:
-        return found
-    report = folder / f"faithfulness_{options.limit}"
+    return {name: metrics[name] for name in ("accuracy", "concept_accuracy") if name in metrics}
+
+
+def explained(key: str, folder: Path, limit: int) -> dict[str, Any]:
+    """Metrics of the explanations of a model."""
+    report = folder / f"faithfulness_{limit}"
     if not (report / "faithfulness.json").is_file():
         command = ["evaluate", "--checkpoint", str(folder / "checkpoint"), "--metrics", ",".join(METRICS)]
-        call([*command, "--limit", str(options.limit), "--output", str(report)], key)
+        call([*command, "--limit", str(limit), "--output", str(report)], key)
     told = json.loads((report / "faithfulness.json").read_text(encoding="utf-8"))
     values = {name: result["values"][METRICS[name]] for name, result in told["metrics"].items() if "values" in result}
-    return found | {"rows": told["rows"], "faithfulness": values}
+    return {"rows": told["rows"], "faithfulness": values}
 
 
 def page(record: Mapping[str, Mapping[str, Any]]) -> str:
     """The Markdown page of measurements by "set, model, seed N"."""
     rows = sorted({run["rows"] for run in record.values() if "rows" in run})
-    parts = ["# Texts on a pretrained encoder", ABOUT.format(limit=" or ".join(map(str, rows)) or "some")]
+    others = f", the other columns on {' or '.join(map(str, rows))} of them" if rows else ""
+    parts = ["# Texts on a pretrained encoder", ABOUT.format(limit=others)]
     for name, models in MODELS.items():
         runs = {model: [run for key, run in record.items() if key.startswith(f"{name}, {model}, ")] for model in models}
         if any(runs.values()):
             parts += [f"## {name}", table(name, {model: found for model, found in runs.items() if found})]
+    seen = {key.rpartition(", seed ")[0] for key in record}
+    missing = [f"{name}, {model}" for name, models in MODELS.items() for model in models]
+    if missing := [model for model in missing if model not in seen]:
+        parts.append(f"Not measured: {'; '.join(missing)}.")
     return "\n\n".join([*parts, "Created by `python -m benchmarks.text`."]) + "\n"
 
 
