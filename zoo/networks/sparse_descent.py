@@ -35,6 +35,16 @@ class Problem:
         """(k + 1, C) the gradient of the cross-entropy where the probabilities are p (N, C)."""
         return self.padded.T @ (p - self.onehot) / len(self.padded)
 
+    def violation(self, weight: Tensor, slope: Tensor) -> float:
+        """The largest violation of a condition of optimality, by weights (k + 1, C) with this slope.
+
+        The slope of a weight balances its penalty, that of a weight of 0 is at most λα, and that of a bias is 0.
+        """
+        inner = weight[:-1]
+        balance = slope[:-1] + self.lam * (self.alpha * inner.sign() + (1 - self.alpha) * inner)
+        excess = torch.where(inner != 0, balance.abs(), balance.abs() - self.lam * self.alpha)
+        return max(float(excess.max()), float(slope[-1].abs().max()))
+
     def descend(self, weight: Tensor, slope: Tensor, gram: Tensor, sweeps: int = 1) -> Tensor:
         """The weights after sweeps of coordinate descent.
 

@@ -3,8 +3,9 @@
 The objective is that of `zoo.networks.sparse_linear`. Each step minimises a quadratic model of the loss plus the
 penalty by coordinate descent, for all classes at once, and then searches along the step. The model has the curvature of
 each class, Z' diag(p (1 - p)) Z / N, but none between classes. Correlated concepts, which slow gradient steps down, are
-thereby taken into account, and so are rows that are classified with certainty, which no longer bend the loss. For
-problems whose curvature is expensive, `zoo.networks.sparse_bound` takes cheaper steps.
+thereby taken into account, and so are rows that are classified with certainty, which no longer bend the loss. A step
+moves only weights that are not 0 or violate a condition of optimality, so that its cost depends on the size of the
+solution.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.networks.sparse_bound import bounded
 from zoo.networks.sparse_descent import Problem
 from zoo.networks.sparse_linear import ALPHA, Solution, check_problem, largest_penalty
 from zoo.utils.progress import track
@@ -21,11 +21,13 @@ from zoo.utils.progress import track
 RATIO = 2**-0.4  # of successive λ on a path
 LENGTH = 40  # λ on a path
 TOLERANCE = 1e-3
+VIOLATION = 30  # times the tolerance is the share of λ by which conditions of optimality may be violated
 SWEEPS = 3  # of coordinate descent in each step
-COARSE = 1e-3  # tolerance below which the first steps have the curvature between classes
-EXACT = 15  # number of these steps
-WIDEST = 800  # number of weights up to which they are taken
-EXPENSIVE = 2e9  # multiplications for the curvature of all classes
+COARSE = 1e-3  # share of the objective below whose improvement steps have the curvature between classes too
+WIDEST = 600  # number of weights up to which they are taken
+GATHERED = 2**24  # numbers that are gathered at a time
+ENTERING = 50  # weights of a class that may become non-zero in a step
+GROUPS = 5  # of classes with similar numbers of weights
 EXPLAINED = 0.97  # share of the deviance at which a path ends
 
 
@@ -49,7 +51,8 @@ def solve(
         lam: λ >= 0.
         alpha: share of the L1 term, in [0, 1].
         steps: largest number of steps.
-        tolerance: stop when a step (five steps of the bound) improves the objective by less than this share of it.
+        tolerance: stop when a step improves the objective by less than this share of it, or when no condition of
+            optimality is violated by more than 30 times this share of λ.
         start: solution to start from; by default zeros.
 
     Raises:
@@ -61,9 +64,7 @@ def solve(
     if start is not None:
         weight = torch.cat([start.weight, start.bias[:, None]], 1).to(z).T.contiguous()
     problem = Problem(padded, target, F.one_hot(target, classes).to(z), lam, alpha)
-    cost = len(z) * classes * padded.shape[1] ** 2 / 2
-    minimise = newton if cost < EXPENSIVE else bounded
-    weight, history = minimise(problem, weight, steps, tolerance)
+    weight, history = newton(problem, weight, steps, tolerance)
     return Solution(weight[:-1].T.contiguous(), weight[-1].clone(), lam, history)
 
 
@@ -96,32 +97,71 @@ def path(z: Tensor, target: Tensor, classes: int, *, length: int = LENGTH, title
 
 
 def newton(problem: Problem, weight: Tensor, steps: int, tolerance: float) -> tuple[Tensor, list[float]]:
-    """Minimises the objective; see `bounded` for the arguments. The objective is given after every step."""
+    """Minimises the objective from weights (k + 1, C); see `solve`. The objective is given after every step."""
     padded = problem.padded
-    rows, width = padded.shape
-    first, second = torch.triu_indices(width, width, device=padded.device)
-    products = (padded[:, first] * padded[:, second]).T / rows  # (k' (k' + 1) / 2, N)
-    gram = padded.new_empty(width, width, problem.onehot.shape[1])
+    columns = torch.cat([padded, torch.zeros_like(padded[:, :1])], 1).T.contiguous()  # the last one fills up
     logits = padded @ weight
     history = [problem.value(weight, logits)]
-    for step in range(steps):
+    resolution = 4 * torch.finfo(padded.dtype).eps
+    for _ in range(steps):
         p = logits.softmax(1)
-        gram[first, second] = gram[second, first] = products @ (p * (1 - p))
-        diagonal = torch.diagonal(gram)  # (C, k'), a view
-        diagonal += 1e-6 + 1e-3 * diagonal.mean()
-        moved = problem.descend(weight, problem.slope(p), gram, SWEEPS) - weight
+        slope = problem.slope(p)
+        if problem.violation(weight, slope) <= VIOLATION * tolerance * problem.lam:
+            break
+        moved = _within_classes(problem, weight, slope, p, columns)
         change = padded @ moved
         size, best = _search(problem, weight, moved, logits, change, history[-1])
         weight, logits = weight + size * moved, logits + size * change
-        if tolerance < COARSE and step < EXACT and int((weight != 0).sum()) <= WIDEST:
+        near = history[-1] - best < COARSE * abs(best)  # the weights that are 0 are nearly known
+        if near and tolerance < COARSE and int((weight != 0).sum()) <= WIDEST:
             moved = _between_classes(problem, weight, logits.softmax(1))
             change = padded @ moved
             size, best = _search(problem, weight, moved, logits, change, best, longest=1.0)
             weight, logits = weight + size * moved, logits + size * change
         history.append(best)
-        if history[-2] - best < tolerance * abs(best):
+        if history[-2] - best <= max(tolerance, resolution) * abs(best):
             break
     return weight, history
+
+
+def _within_classes(problem: Problem, weight: Tensor, slope: Tensor, p: Tensor, columns: Tensor) -> Tensor:
+    """(k + 1, C) the step to the minimum of the quadratic model, with the curvature within classes.
+
+    Only weights that are not 0, or whose slope exceeds the penalty, can move: usually few of a class. For these the
+    columns of Z are gathered, and coordinate descent sees only them. At most `ENTERING` weights of a class, or as many
+    as it has, become non-zero in a step: those with the largest slopes.
+    """
+    used = weight[:-1] != 0
+    excess = (slope[:-1].abs() - problem.lam * problem.alpha).clamp_min(0).masked_fill(used, torch.inf)
+    held = used.sum(0)
+    counts = (excess > 0).sum(0).minimum(held + held.clamp_min(ENTERING))
+    order = excess.topk(int(counts.max()), 0).indices  # (a, C)
+    spare = torch.arange(len(order), device=order.device)[:, None] >= counts
+    order = torch.cat([order.masked_fill(spare, len(weight)), order.new_full((1, len(counts)), len(weight) - 1)])
+    gram = _curvature(columns, order, counts, p * (1 - p))
+    wide = lambda values: torch.cat([values, torch.zeros_like(values[:1])])  # noqa: E731
+    start = wide(weight).gather(0, order)
+    found = problem.descend(start, wide(slope).gather(0, order), gram, SWEEPS)
+    return torch.zeros_like(wide(weight)).scatter_(0, order, found - start)[:-1]
+
+
+def _curvature(columns: Tensor, order: Tensor, counts: Tensor, bend: Tensor) -> Tensor:
+    """(a, a, C) the curvature of each class in its columns (a, C), of rows that bend by (N, C).
+
+    Classes with similar numbers of columns are computed together.
+    """
+    rows, (size, classes) = columns.shape[1], order.shape
+    gram = columns.new_zeros(size, size, classes)
+    root = (bend / rows).sqrt().T
+    for part in counts.argsort().split(max(min(GATHERED // (size * rows), -(-classes // GROUPS)), 1)):
+        used = torch.arange(int(counts[part].max()) + 1, device=order.device)
+        used[-1] = size - 1
+        seen = columns[order[used][:, part].T].mul_(root[part, None])  # (c, a, N)
+        gram[used[:, None, None], used[:, None], part] = (seen @ seen.mT).permute(1, 2, 0)
+    diagonal = torch.diagonal(gram)  # (C, a), a view
+    mean = diagonal.sum() / (counts.sum() + classes)
+    diagonal += 1e-6 + 1e-3 * mean + (diagonal == 0) * mean
+    return gram
 
 
 def _between_classes(problem: Problem, weight: Tensor, p: Tensor) -> Tensor:
