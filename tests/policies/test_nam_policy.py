@@ -1,5 +1,6 @@
 """NAMPolicy: scores by loops over features and hidden units; its curves are the complete policy."""
 
+import pytest
 import torch
 
 from tests.small_models import ROWS
@@ -93,6 +94,13 @@ def test_pairs_by_hand() -> None:
     torch.testing.assert_close(model(x), expected.sum(1) + model.bias, rtol=1e-4, atol=1e-5)
     assert set(model.groups()) == {"networks", "bias", "critic"}
     assert any(p is model.pairs.output for p in model.groups()["networks"].parameters())  # pyright: ignore
+
+
+@pytest.mark.parametrize("count", [1, 26])
+def test_pairs_of_too_few_or_too_many_numbers(count: int) -> None:
+    domain = TableDomain(classes=("left", "right"), features=tuple(f"x{i}" for i in range(count)))
+    with pytest.raises(ValueError, match=rf"pairs needs 2 to 25 observed numbers \(300 pairs\); got {count}"):
+        NAMPolicy(domain, pairs=True)
 
 
 def test_surfaces_are_the_policy() -> None:

@@ -30,6 +30,7 @@ from zoo.training.tasks import score_space
 from zoo.utils.checks import check_at_least
 
 CELLS = 12  # points along each side of a surface
+MOST_PAIRS = 300
 RECIPE = Recipe(
     stages=(
         Stage("initialise"),
@@ -79,7 +80,8 @@ class NAMPolicy(Policy):
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: networks, bias, critic.
 
     Raises:
-        ValueError: observations other than numbers, or an argument out of range.
+        ValueError: observations other than numbers, too few or too many of them for `pairs`, or an argument out of
+            range.
     """
 
     default_recipe = RECIPE
@@ -107,6 +109,11 @@ class NAMPolicy(Policy):
         check_at_least(2, points=points)
         table = observations_of(self.domain, "NAMPolicy")
         outputs, count = outputs_of(table), len(table.layout)
+        if pairs and not 1 <= count * (count - 1) // 2 <= MOST_PAIRS:
+            raise ValueError(
+                f"pairs needs 2 to 25 observed numbers ({MOST_PAIRS} pairs); got {count}. Set pairs to false, or "
+                "observe other numbers."
+            )
         self.names = [column.name for column in table.layout]
         self.networks = FeatureNetworks(table, 1, outputs, units, tuple(hidden), "relu", 0.0)
         self.couples = list(combinations(range(count), 2)) if pairs else []
