@@ -19,12 +19,14 @@ import numba
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import carray, extending, types
+from numba import extending, types
+from numba.core import config
+from numba.np.numpy_support import carray
 from torch import Tensor
 
 from zoo.circuits.kernels.selection import Scratch, bit_view, in_threads
 
-if numba.config.DISABLE_JIT:  # pyright: ignore[reportAttributeAccessIssue]
+if config.DISABLE_JIT:  # pyright: ignore[reportAttributeAccessIssue]
     raise ImportError("NUMBA_DISABLE_JIT is set")
 
 VALUES = 2**14  # per claim of a thread, so that threads end at about the same time
@@ -98,7 +100,7 @@ def _search(sizes: np.ndarray, n: int, k: int, guess: int, reach: int) -> Any:
 
 
 @_function
-def _refine(row: np.ndarray, k: int, low: int, reach_low: int, high: int, reach_high: int) -> Any:
+def _refine(row: np.ndarray, k: int, low: Any, reach_low: Any, high: Any, reach_high: Any) -> Any:
     """As `_search`, among all bits and between `low` and `high`."""
     most, rounds = row.dtype.type(np.iinfo(row.dtype).max), 0
     while high - low > 1 and reach_low != k:
