@@ -35,7 +35,7 @@ def draw(networks: Mapping[str, Runs], path: Path) -> bool:
     left.set(yscale="log", xlabel="held-out language loss, nats per token", ylabel="edges of a circuit")
     left.set_title(f"geometric means over {len(tasks)} tasks; hollow: before unneeded edges are removed", fontsize=8)
     left.margins(x=0.6)
-    right.set(xscale="log", xlabel="edges of the circuit, and their range over seeds (0 is drawn at 1)")
+    right.set(xscale="log", xlabel="edges, with their range over seeds (0 is drawn at 1)")
     right.set_yticks(range(len(tasks)), [task.replace("_", " ") for task in tasks], fontsize=8)
     right.invert_yaxis()
     right.grid(axis="y", color="0.9", linewidth=0.7)
