@@ -115,8 +115,7 @@ class ProtoPNet(SelfInterpretable):
         connections: "all", or "own": classes have weights of their own prototypes only, at least 0, so that an
             explanation has at most Q units, all of them for the class.
         merged: for each prototype the one that it was merged into, set by `merge_prototypes`.
-        recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, addon, prototypes, head. The defaults are
-            the published ones.
+        recipe: see `zoo.training.recipe.Recipe`, published by default; groups: backbone, addon, prototypes, head.
 
     Raises:
         ValueError: a number out of range, fewer than two classes, or inputs that are not images.
@@ -290,8 +289,12 @@ class ProtoPNet(SelfInterpretable):
         key = torch.stack([source.index, source.cell], 1).unflatten(0, (-1, self.per_class))
         same = (key[:, :, None] == key[:, None]).all(3)  # (C, Q, Q)
         same &= alive.unflatten(0, (-1, self.per_class))[:, None]  # a pruned prototype gets no weights
-        offset = torch.arange(0, len(alive), self.per_class, device=same.device)[:, None]
-        first = (same.to(torch.uint8).argmax(2) + offset).flatten()  # (P,), the lowest number of each set of copies
-        weight = self.head.weight * alive
-        self.head.weight.copy_(torch.zeros_like(weight).index_add(1, first, weight))
-        alive.logical_and_(first == torch.arange(len(first), device=first.device))
+        number = torch.arange(len(alive), device=same.device)
+        lowest = (same.to(torch.uint8).argmax(2) + number[:: self.per_class, None]).flatten()  # of each set of copies
+        first = torch.where(alive, lowest, number)  # (P,)
+        self.head.weight.copy_(joined(self.head.weight * alive, first))
+        if self.hparams["merged"] is not None:  # copies may stand for prototypes of further classes
+            self.own.copy_(joined(self.own.int(), first))
+            self.into = first.cpu()[self.into]
+            self.hparams["merged"] = self.into.tolist()
+        alive.logical_and_(first == number)

@@ -75,6 +75,26 @@ def test_merged_weights_of_own_classes_may_stay_and_are_not_penalised() -> None:
     assert model.losses(*model.step(x), {"target": target})["l1"].item() == 0
 
 
+def test_copies_that_stand_for_prototypes_of_other_classes_pass_these_on(tmp_path: Path) -> None:
+    """Regression: weights of these classes were penalised after `prune`, and set to 0 by the next step of training."""
+    small = build("protopnet", connections="own", merged=[0, 1, 1, 3, 4, 5])
+    model, x, source = small.model, small.inputs, small.model.prototypes.provenance
+    with torch.no_grad():
+        model.prototypes.vectors[1] = model.prototypes.vectors[0]
+        source.index[1], source.cell[1] = source.index[0], source.cell[0]
+        model.head.weight[:, 1] += model.head.weight[:, 2]
+        model.head.weight[:, 2] = 0
+        model.remove_prototypes([2])
+        scores = model(x)
+    model.prune(ProjectionSet(RandomImages()))
+    assert model.into.tolist() == [0, 0, 0, 3, 4, 5] and model.prototypes.alive.tolist() == [1, 0, 0, 1, 1, 1]
+    model.on_train_batch_end(None, None, 0)
+    torch.testing.assert_close(model(x), scores)
+    assert model.own[:, 0].tolist() == [True, True, False]
+    again = zoo.load(zoo.save(model, tmp_path / "pruned"))
+    assert torch.equal(again.own, model.own) and [u.source for u in again.units()] == [u.source for u in model.units()]
+
+
 def test_the_published_pruning_asks_for_prototypes_of_one_class() -> None:
     model, images = protopnet(prune_nearest=2, prune_below=1).model, ProjectionSet(RandomImages())
     model.merge_prototypes(images, 2)
