@@ -66,6 +66,17 @@ def test_the_head_learns_again_and_nothing_else() -> None:
     assert model.explain(data.val.inputs).contributions[:, 0].abs().max() == 0
 
 
+def test_a_refitted_head_keeps_what_connections_promise() -> None:
+    """Regression: with connections "own", the refit gave classes weights of other classes' prototypes."""
+    data, options = ToyData(), {"prototypes_per_class": 2, "dim": 4, "thumbnail": 8, "connections": "own"}
+    model = ProtoPNet(COLOURS, TINY, **options, recipe={"stages": STAGES, "lr": 0.01})
+    fit(model, data)
+    before = model.head.weight.clone()
+    refit(model, data, ("head",), 1, lr=0.5)
+    assert not torch.equal(model.head.weight, before) and (model.head.weight >= 0).all()
+    assert not model.head.weight[~model.own].any()
+
+
 def test_from_the_command_line(tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     arguments = ["--output", str(run), "--model.init_args.prototypes_per_class", "2", "--trainer.enable_progress_bar"]

@@ -48,6 +48,9 @@ class Refit(LightningModule):
         require_finite(total, terms, self.current_epoch, batch_idx)
         return total
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.model.on_train_batch_end(outputs, batch, batch_idx)  # weights of which it promises a sign keep it
+
 
 def refit(
     model: StagedModule, data: LightningDataModule, groups: Sequence[str], epochs: int, lr: float | None = None
