@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zoo.cli.main import main
-from zoo.data import Digits
+from zoo.data import Digits, PartBirds
 from zoo.networks.base import Features
 from zoo.prototypes import PIPNet, ProtoPNet
 from zoo.training.cached_features import CachedFeatures
@@ -54,6 +54,24 @@ def test_both_views_are_drawn(tmp_path: Path) -> None:
     seen = {min(range(2), key=lambda v: (train[3]["input"] - views[v]).abs().max().item()) for _ in range(30)}
     assert seen == {0, 1}
     assert len(cached.val_dataloader().dataset) == len(data.val_dataset())
+
+
+def test_masks_lie_on_the_view_that_is_drawn(tmp_path: Path) -> None:
+    """Regression: a mask was not mirrored with its features, so that the loss punished what is marked."""
+    small = {"count": 8, "val_count": 2, "test_count": 2, "classes": 3, "removal": 0.0}
+    data = PartBirds(masks=["beak"], augment="flip", **small)
+    spec = {"name": "convnet", "widths": [6], "pool": [0]}
+    model = ProtoPNet(data.domain, spec, 1, dim=4, recipe={"stages": FROZEN}).eval()
+    train, seen = CachedFeatures(data, model, tmp_path).train_dataloader().dataset, set()
+    plain = data.projection_dataset()[3]
+    assert not torch.equal(plain["relevant"], plain["relevant"].flip(-1))
+    with torch.no_grad():
+        views = [model.backbone(v)[0] for v in (plain["input"][None], plain["input"][None].flip(-1))]
+    for item in (train[3] for _ in range(20)):
+        view = min(range(2), key=lambda v: (item["input"] - views[v]).abs().max().item())
+        assert torch.equal(item["relevant"], (plain["relevant"], plain["relevant"].flip(-1))[view])
+        seen.add(view)
+    assert seen == {0, 1}
 
 
 def test_balanced_sampling_is_kept(tmp_path: Path) -> None:

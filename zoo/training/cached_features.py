@@ -221,17 +221,21 @@ class MapDataset(Dataset):
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
         """Items of a batch, read from the file and converted at once."""
-        count = self.maps.shape[1]
+        count, mirrored = self.maps.shape[1], [0] * len(indices)
         if len(self.lengths):
             read = self.maps[indices, :, : max(self.lengths[indices].max(), 1)]
         elif self.paired or count == 1:
             read = self.maps[indices]
         else:
             view = torch.cat([torch.randint(count, (1,)) for _ in indices]).numpy()
-            read = self.maps[indices, view][:, None]
+            read, mirrored = self.maps[indices, view][:, None], view.tolist()
         maps = torch.from_numpy(read).float()
         names = INPUTS if self.paired else INPUTS[:1]
-        return [dict(zip(names, views, strict=True)) | self.rest[i] for i, views in zip(indices, maps, strict=True)]
+        items = [dict(zip(names, views, strict=True)) | self.rest[i] for i, views in zip(indices, maps, strict=True)]
+        for item, flipped in zip(items, mirrored, strict=True):
+            if flipped and "relevant" in item:  # a mask lies on the view
+                item["relevant"] = item["relevant"].flip(-1)
+        return items
 
 
 def token_states(encoder: nn.Module, x: Tensor) -> Tensor:
