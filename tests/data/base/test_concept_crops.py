@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zoo.concepts import CBM
 from zoo.data import ImageFolder, PartBirds
-from zoo.data.base.concept_crops import ConceptCrops
+from zoo.data.base.concept_crops import ConceptCrops, visible
 from zoo.training.cached_features import CachedFeatures
 
 NAN = math.nan
@@ -69,6 +69,17 @@ def test_how_often_and_how_small() -> None:
         ConceptCrops(BOXES, 1.5)
     with pytest.raises(ValueError, match=r"expected boxes \(N, k, 4\) of left, top, width, height; got \(1, 5, 2\)"):
         ConceptCrops(BOXES[..., :2], 1.0)
+
+
+def test_what_lies_beyond_the_picture_does_not_count() -> None:
+    """A box of which only a corner is in the picture is cropped to that corner, which shows the concept."""
+    picture, corner = torch.arange(80.0).view(1, 8, 10), [-6.0, -5, 8, 8]
+    crops = ConceptCrops(torch.tensor([[corner, [20.0, 1, 4, 4], [1.0, 1, 4, 4]]]), 1.0)
+    torch.manual_seed(0)
+    cut, labels = crops(0, picture, torch.tensor([1.0, 0, 0]))
+    assert torch.equal(cut, picture[:, :3, :2]) and labels.tolist() == [1, 0, 0]
+    found = crops.labels(visible(crops.boxes[0], 8, 10), torch.ones(3), (0, 0, 2, 3))
+    torch.testing.assert_close(found, torch.tensor([1, NAN, NAN]), equal_nan=True)  # none of the second is seen
 
 
 def folder(root: Path, boxes: str, **options: Any) -> ImageFolder:

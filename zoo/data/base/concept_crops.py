@@ -24,7 +24,7 @@ class ConceptCrops:
 
     The concept is drawn uniformly from those that are present and have a box. A crop has all concepts of which at least
     half of the box lies in it; those of which a smaller part does, and those without a box, are unknown (NaN); all
-    others are absent.
+    others are absent. Of a box that reaches beyond the picture, the part within counts.
 
     Differs from the published code: concepts that share the crop are present or unknown (there: absent). Boxes are
     annotated (there: found by a detector for texts).
@@ -59,7 +59,8 @@ class ConceptCrops:
         shown = ((labels == 1) & self.boxes[i].isfinite().all(1)).nonzero()[:, 0]
         if wide >= self.share or not len(shown):
             return pixels, labels
-        box = self.boxes[i, int(shown[min(int(crop * len(shown)), len(shown) - 1)])]
+        chosen = int(shown[min(int(crop * len(shown)), len(shown) - 1)])
+        box = self.boxes[i, chosen]
         height, width = pixels.shape[-2:]
         size = torch.tensor([width, height])
         if not bool(((box[:2] < size) & (box[:2] + box[2:] > 0)).all()):
@@ -68,8 +69,9 @@ class ConceptCrops:
                 f"the box {where} ({', '.join(SIDES)}) of picture {i} lies outside of its {width} x {height} pixels; "
                 "boxes are in pixels of the image file."
             )
-        left, top, right, bottom = self.edges(box, height, width)
-        return F.crop(pixels, top, left, bottom - top, right - left), self.labels(i, labels, (left, top, right, bottom))
+        within = visible(self.boxes[i], height, width)
+        left, top, right, bottom = edges = self.edges(within[chosen], height, width)
+        return F.crop(pixels, top, left, bottom - top, right - left), self.labels(within, labels, edges)
 
     def edges(self, box: Tensor, height: int, width: int) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of the crop in whole pixels, at least one pixel within the picture."""
@@ -82,14 +84,21 @@ class ConceptCrops:
         (left, right), (top, bottom) = found
         return left, top, right, bottom
 
-    def labels(self, i: int, labels: Tensor, edges: tuple[int, int, int, int]) -> Tensor:
-        """What a crop of picture i shows, (k,) in {0, 1, NaN}."""
-        boxes, crop = self.boxes[i], torch.tensor(edges, dtype=self.boxes.dtype)
+    def labels(self, boxes: Tensor, labels: Tensor, edges: tuple[int, int, int, int]) -> Tensor:
+        """What a crop of a picture with these boxes (k, 4) shows, (k,) in {0, 1, NaN}."""
+        crop = torch.tensor(edges, dtype=boxes.dtype)
         overlap = torch.minimum(boxes[:, :2] + boxes[:, 2:], crop[2:]) - torch.maximum(boxes[:, :2], crop[:2])
         inside = overlap.clamp_min(0).prod(1) / boxes[:, 2:].prod(1)  # (k,), NaN without a box
         present = torch.where(inside >= SEEN, 1.0, torch.where(inside > PARTLY, torch.nan, 0.0))
         present = torch.where(inside.isnan(), torch.nan, present)
         return torch.where(labels == 1, present.to(labels), labels)
+
+
+def visible(boxes: Tensor, height: int, width: int) -> Tensor:
+    """The parts of boxes (k, 4) that lie within a picture; NaN where there is none."""
+    size = torch.tensor([width, height])
+    low, high = boxes[:, :2].clamp_min(0), (boxes[:, :2] + boxes[:, 2:]).minimum(size)
+    return torch.cat([low, high - low], 1).masked_fill((high <= low).any(1, keepdim=True), torch.nan)
 
 
 def read_boxes(path: Path, root: Path, files: Sequence[Path], names: Sequence[str]) -> Tensor:
