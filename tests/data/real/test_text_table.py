@@ -152,6 +152,15 @@ def test_batches_of_similar_lengths_hold_every_text_once_and_little_padding(tmp_
         TextTable(path, similar_lengths=True, sampling="balanced")
 
 
+def test_the_text_that_is_dropped_is_not_always_the_longest() -> None:
+    """Regression: a single text in the last batch, which the loader drops, was the longest in every epoch."""
+    sampler, last = LengthSampler(range(17), torch.Generator(), 0, torch.arange(17), 4), set()
+    for epoch in range(6):
+        sampler.set_epoch(epoch)
+        last.add(list(sampler)[-1])
+    assert len(last) > 2
+
+
 def test_shards_of_similar_lengths_are_disjoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_world_size", lambda *_: 2)

@@ -34,7 +34,8 @@ class LengthSampler(EpochSampler):
     """A shuffle whose batches have items of similar length, so that little of a batch is padding.
 
     The shuffle of `EpochSampler` is cut into pools of 50 batches; the items of a pool are sorted by length and cut into
-    batches, and the batches are shuffled. A last, smaller batch stays last.
+    batches, and the batches are shuffled. The last items of the shuffle, which fill no batch, stay last: were they
+    sorted too, a loader that drops a single last item would always drop the longest.
 
     Args:
         dataset, generator, seed: see `EpochSampler`.
@@ -50,10 +51,10 @@ class LengthSampler(EpochSampler):
 
     def __iter__(self) -> Iterator[int]:
         rows, size = torch.tensor(list(super().__iter__()), dtype=torch.long), self.batch_size
-        pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in rows.split(POOL * size)]
-        rows, whole = torch.cat(pools), len(rows) // size
+        whole = len(rows) // size
+        pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in rows[: whole * size].split(POOL * size)]
         mixed = torch.randperm(whole, generator=torch.Generator().manual_seed(self.seed + self.epoch))
-        batches = rows[: whole * size].view(whole, size)[mixed].flatten()
+        batches = torch.cat(pools).view(whole, size)[mixed].flatten()
         return iter([*batches.tolist(), *rows[whole * size :].tolist()])
 
 
