@@ -136,7 +136,7 @@ def test_a_misspelt_group_is_refused(setting: str) -> None:
     ("name", "message"),
     [
         ("clusters", "ProtoPNet has no loss term 'clusters'; did you mean 'cluster'?"),
-        ("zzz", "ProtoPNet has no loss term 'zzz'; there are: cross_entropy, cluster, separation, l1."),
+        ("zzz", "ProtoPNet has no loss term 'zzz'; there are: cross_entropy, cluster, separation, l1, fine_annotation."),
     ],
 )
 def test_unknown_coefficient_is_refused(name: str, message: str) -> None:
@@ -151,6 +151,7 @@ def test_coefficients_that_are_not_named_stay() -> None:
         "cluster": 0.8,
         "separation": 0.08,
         "l1": 3.0,
+        "fine_annotation": 0.0,
     }
 
 

@@ -102,7 +102,7 @@ def test_no_concepts_unless_asked(root: Path) -> None:
 
 
 def test_what_is_missing_is_named(root: Path) -> None:
-    with pytest.raises(ValueError, match="concepts must be one of none, class, image; got 'bird'"):
+    with pytest.raises(ValueError, match="concepts must be one of none, class, image, visible; got 'bird'"):
         CUB(str(root), concepts="bird")
     with pytest.raises(FileNotFoundError, match=r"has no image_attribute_labels.txt; choose concepts: class"):
         read_attributes(root, TARGETS, "image")
