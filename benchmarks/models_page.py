@@ -37,9 +37,9 @@ command line. Each name links to the model card: data, licences, training comman
   units have no place in the input.
 
 Checkpoints trained on CUB-200-2011 name the photographs that their prototypes come from but do not contain them,
-because the photographs may not be redistributed. Their frozen backbone was trained on the birds of iNaturalist 2017, which
-include species of CUB, so compare them with their black box, which has the same backbone. On backbones of ImageNet see
-[the benchmarks](benchmarks.md).
+because the photographs may not be redistributed. Their frozen backbone was trained on the birds of iNaturalist 2017,
+which include species of CUB, so compare them with their black box, which has the same backbone. On backbones of
+ImageNet see [the benchmarks](benchmarks.md).
 """
 
 

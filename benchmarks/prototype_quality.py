@@ -193,7 +193,8 @@ def report(record: dict[str, Any]) -> str:
     lines = [
         "# Prototype models on CUB-50",
         "",
-        f"Box crops, one frozen MobileNetV2 (iNaturalist's birds) for all{twin}. Explanations of {record['images']} test images. "
+        f"Box crops, one frozen MobileNetV2 (iNaturalist's birds) for all{twin}. Explanations of {record['images']} "
+        "test images. "
         "`python -m benchmarks.prototype_quality --help` describes the columns. A dash: the metric does not apply, "
         "because units have no location in the image or are not learned prototypes. Times are of explanation and "
         "backbone on a CPU.",

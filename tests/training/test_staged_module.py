@@ -136,7 +136,10 @@ def test_a_misspelt_group_is_refused(setting: str) -> None:
     ("name", "message"),
     [
         ("clusters", "ProtoPNet has no loss term 'clusters'; did you mean 'cluster'?"),
-        ("zzz", "ProtoPNet has no loss term 'zzz'; there are: cross_entropy, cluster, separation, l1, fine_annotation."),
+        (
+            "zzz",
+            "ProtoPNet has no loss term 'zzz'; there are: cross_entropy, cluster, separation, l1, fine_annotation.",
+        ),
     ],
 )
 def test_unknown_coefficient_is_refused(name: str, message: str) -> None:

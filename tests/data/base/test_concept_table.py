@@ -245,7 +245,7 @@ def test_exclusive_groups(root: Path) -> None:
 
 
 def test_groups_without_concepts(root: Path) -> None:
-    with pytest.raises(ValueError, match="concept_groups, exclusive and concept_boxes need concepts; give their table as data"):
+    with pytest.raises(ValueError, match="concept_groups, exclusive and concept_boxes need concepts; give their table"):
         ImageFolder(str(root), concept_groups=GROUPS)
 
 
