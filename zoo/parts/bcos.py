@@ -20,14 +20,17 @@ from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.parts.layers.bcos_layers import bcos_layers
+from zoo.parts.layers.bcos_transformer import Transformer, bcos_transformer
 from zoo.parts.layers.bcosify import bcosify, head_of
 from zoo.parts.layers.dynamic_linear import HeldConv
 from zoo.parts.layers.dynamic_network import Chain
+from zoo.parts.layers.pixel_patches import PixelPatches
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 from zoo.utils.checks import check_at_least, check_choice
+from zoo.utils.options import parse_options
 
 RECIPE = Recipe(
     stages=(Stage("train", epochs=30, train=("backbone", "head"), cosine=True),),
@@ -36,9 +39,10 @@ RECIPE = Recipe(
     optimizer="adam",
     coefficients={"task": 1.0},
 )
-BIASES = "biases of the layers"
+BIASES, POSITION = "biases of the layers", "position"  # units of what does not read the pixels
 WEIGHTS, PIXELS = "weights", "pixels"  # details
-CONVNET = {"name": "convnet", "widths": [6, 8], "pool": [0]}  # of the small model that tests build
+CONVNET = {"name": "convnet", "widths": [6, 8], "pool": [0]}  # of the small models that tests build
+TINY = {"width": 8, "depth": 1, "heads": 2, "hidden": 12, "side": 2}
 
 
 @register(
@@ -51,6 +55,7 @@ CONVNET = {"name": "convnet", "widths": [6, 8], "pool": [0]}  # of the small mod
             "maxout": Small({"max_out": 2, "b": 1.5, "loss": "cross_entropy"}),
             "converted": Small({"backbone": CONVNET, "b": 1.5}),
             "biases": Small({"backbone": CONVNET, "b": 1.0, "biases": True}),
+            "transformer": Small({"backbone": None, "transformer": TINY}),
         },
     ),
 )
@@ -66,6 +71,11 @@ class Bcos(SelfInterpretable):
     that align with their input, W(x) comes to look like what it responds to. Units are patches of `patch` x `patch`
     pixels, and, where biases are kept, one unit for all biases. Readout and removal of units hold the factors.
 
+    With `transformer`, the network is a B-cos vision transformer, see `zoo.parts.layers.bcos_transformer`: attention
+    and the deviations of layer norms are held as well, and the last B-cos layer reads the normed mean of the tokens.
+    What the codes of positions, which are added to the tokens, give to a score does not come from any pixel: it is the
+    unit "position".
+
     Explanations have the details "weights" (B, K, 2 C' patch²), W(x) of the explained class in each patch, channel by
     channel, and "pixels" (B, K, patch²), the contribution of each pixel to its score; pages draw both.
 
@@ -79,11 +89,13 @@ class Bcos(SelfInterpretable):
 
     Args:
         domain: what inputs and outputs mean (`data.domain`): images.
-        widths: channels of each layer, of a network from scratch.
-        strides: of each layer.
+        widths: channels of each convolution, of a network from scratch.
+        strides: of each convolution.
         b: the exponent B, 2 as published; 1 is an ordinary linear map.
         max_out: units of which each output is the maximum, from scratch; 2 in the paper of 2022, 1 in that of 2024.
         patch: side of the patches in pixels.
+        transformer: in place of `widths`, the sizes of a transformer from scratch, see
+            `zoo.parts.layers.bcos_transformer.Transformer`.
         backbone: in place of `widths`, a network to B-cosify, see `zoo.networks.image_backbones.create_backbone` and
             `zoo.parts.layers.bcosify.bcosify`.
         biases: of a B-cosified network, keep biases and the means of batch norms.
@@ -92,7 +104,8 @@ class Bcos(SelfInterpretable):
         recipe: see `zoo.training.recipe.Recipe`; parameter groups: backbone, head.
 
     Raises:
-        ValueError: inputs other than images, sizes out of range, or a backbone that cannot be B-cosified.
+        ValueError: inputs other than images, sizes out of range, both `transformer` and `backbone`, or a backbone that
+            cannot be B-cosified.
     """
 
     default_recipe = RECIPE
@@ -108,6 +121,7 @@ class Bcos(SelfInterpretable):
         b: float = 2.0,
         max_out: int = 1,
         patch: int = 4,
+        transformer: Transformer | None = None,
         backbone: str | dict[str, Any] | None = None,
         biases: bool = False,
         loss: Literal["binary", "cross_entropy"] = "binary",
@@ -120,41 +134,32 @@ class Bcos(SelfInterpretable):
         if not isinstance(self.domain, ImageDomain):
             raise ValueError(f"Bcos reads images; this domain is of modality '{self.domain.modality}'.")
         classes, channels = len(self.domain.classes), self.domain.channels
-        self.loss, self.patch, self.converted, self.biases = loss, patch, backbone is not None, biases
+        self.loss, self.converted, self.biases = loss, backbone is not None, biases
         if backbone is None:
             if biases:
                 raise ValueError("a B-cos network from scratch has no biases; biases are those of a backbone.")
-            self.backbone = bcos_layers(2 * channels, widths, strides or [2] * len(widths), b, max_out)
-            self.head = HeldConv(nn.Conv2d(widths[-1], classes, 1).weight.detach(), b)
+            if transformer is None:
+                self.backbone = bcos_layers(2 * channels, widths, strides or [2] * len(widths), b, max_out)
+                width = widths[-1]
+            else:
+                sizes = parse_options(Transformer, transformer, "transformer")
+                self.backbone = bcos_transformer(2 * channels, self.domain.size, b, max_out, sizes)
+                width = sizes.width
+            self.head = HeldConv(nn.Conv2d(width, classes, 1).weight.detach(), b)
+        elif transformer is not None:
+            raise ValueError("transformer (from scratch) and backbone (B-cosified) exclude each other; remove one.")
         else:
             network = create_backbone(backbone, channels)
             self.backbone = bcosify(network.network, b, biases)
             self.head = head_of(nn.Linear(network.channels, classes).weight, b)
         self.head.measure(self.backbone.measure(self.domain.size))
         self.register_buffer("bias", torch.full((classes,), -math.log(max(classes - 1, 1))))
-        self._units = self._name_units()
-        self.register_buffer("places", self._places(), persistent=False)
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches; those at the end may be cut off by the border."""
-        height, width = self.domain.shape[1:]
-        return -(-height // self.patch), -(-width // self.patch)
-
-    def _name_units(self) -> tuple[Unit, ...]:
-        rows, columns = self.grid
-        source = {"patch": self.patch}
-        named = [
-            Unit(f"patch at {row * self.patch}, {column * self.patch}", "pixels", source=source)
-            for row in range(rows)
-            for column in range(columns)
-        ]
-        return tuple([*named, Unit(BIASES, "residual")] if self.biases else named)
-
-    def _places(self) -> Tensor:
-        cells = self.grid[0] * self.grid[1]
-        own = torch.eye(cells).unflatten(1, self.grid)
-        return torch.cat([own, own.new_zeros(1, *self.grid)]) if self.biases else own
+        self.patches = PixelPatches(self.domain.size, patch)
+        rest = BIASES if biases else POSITION if transformer is not None else None
+        self._units = (*self.patches.units(), *([Unit(rest, "residual")] if rest else []))
+        self.has_rest = rest is not None
+        places = F.pad(self.patches.places(), (0, 0, 0, 0, 0, int(self.has_rest)))
+        self.register_buffer("places", places, persistent=False)
 
     def encoded(self, x: Tensor) -> Tensor:
         """What the first layer reads (B, 2 C', H, W): an image and its inverse."""
@@ -185,21 +190,14 @@ class Bcos(SelfInterpretable):
             return evidence.state["scores"]
         network, kept = self._held(evidence)
         present, one = evidence.activation, evidence.activation.new_ones(evidence.activation.shape[0])
-        if self.biases:
+        if self.has_rest:
             present, one = present[:, :-1], present[:, -1]
-        mask = self._spread(present)
+        mask = self.patches.spread(present)
         cells = network.linear(evidence.state["encoded"] * mask, one[:, None, None, None], kept)
         return cells.mean((2, 3)) + self.bias
 
-    def _spread(self, values: Tensor) -> Tensor:
-        """Values (B, K) of the patches at their pixels (B, 1, H, W)."""
-        height, width = self.domain.shape[1:]
-        maps = values.unflatten(1, self.grid)[:, None]
-        maps = maps.repeat_interleave(self.patch, 2).repeat_interleave(self.patch, 3)
-        return maps[:, :, :height, :width]
-
     def dynamic_weights(self, evidence: Evidence, towards: Tensor) -> tuple[Tensor, Tensor]:
-        """W(x) of a combination of the scores, and the part of the biases.
+        """W(x) of a combination of the scores, and the part of the biases or position codes.
 
         Args:
             evidence: of B inputs.
@@ -217,16 +215,10 @@ class Bcos(SelfInterpretable):
     def _contributions(self, evidence: Evidence, towards: Tensor) -> tuple[Tensor, Tensor]:
         weights, shift = self.dynamic_weights(evidence, towards)
         each = (weights * evidence.state["encoded"]).sum(1, keepdim=True)
-        sums = F.avg_pool2d(self._padded(each), self.patch).flatten(1) * self.patch**2
-        if self.biases:
+        sums = self.patches.sums(each)
+        if self.has_rest:
             sums = torch.cat([sums, shift[:, None]], 1)
         return evidence.activation * sums, towards @ self.bias
-
-    def _padded(self, maps: Tensor) -> Tensor:
-        """Maps (B, n, H, W) with zeros at the end, to a full number of patches."""
-        height, width = self.domain.shape[1:]
-        rows, columns = self.grid
-        return F.pad(maps, (0, columns * self.patch - width, 0, rows * self.patch - height))
 
     def attribute(self, evidence: Evidence, target: Tensor) -> tuple[Tensor, Tensor]:
         return self._contributions(evidence, F.one_hot(target, len(self.bias)).to(self.bias))
@@ -244,20 +236,19 @@ class Bcos(SelfInterpretable):
     def details(self, evidence: Evidence, target: Tensor) -> dict[str, Tensor]:
         """Of the explained class in each patch: W(x), "weights" (B, K, 2 C' patch²), and "pixels" (B, K, patch²).
 
-        Both are 0 for the biases and outside of the image.
+        Both are 0 for the last unit, if it is no patch, and outside of the image.
         """
         if "encoded" not in evidence.state or torch.compiler.is_exporting():
             return {}
         weights = self.dynamic_weights(evidence, F.one_hot(target, len(self.bias)).to(self.bias))[0]
         pixels = (weights * evidence.state["encoded"]).sum(1, keepdim=True)
-        cut = {
-            name: F.unfold(self._padded(maps), self.patch, stride=self.patch).mT  # (B, cells, n patch²)
-            for name, maps in ((WEIGHTS, weights), (PIXELS, pixels))
-        }
-        return {name: F.pad(values, (0, 0, 0, 1)) for name, values in cut.items()} if self.biases else cut
+        cut = {WEIGHTS: self.patches.cut(weights), PIXELS: self.patches.cut(pixels)}
+        return {name: F.pad(values, (0, 0, 0, 1)) for name, values in cut.items()} if self.has_rest else cut
 
     def statements(self, terms: Mapping[str, Any]) -> tuple[str, ...]:
         text = "The weights of each patch depend on the complete image; what it contributes is its pixels times these."
+        if self._units[-1].name == POSITION:
+            text += " What the codes of positions give is in no pixel."
         return (text,) * len(terms["activation"])
 
     def units(self) -> tuple[Unit, ...]:
