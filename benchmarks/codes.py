@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmarks.faithful import call
+from benchmarks.runs import HERE, call, read
 from zoo.concepts.layers.fit_dictionary import fit_dictionary
 from zoo.concepts.layers.sparse_codes import Dictionary
 from zoo.data import PartBirds
@@ -29,7 +29,6 @@ from zoo.metrics.prototypes.part_prototypes import peaks
 from zoo.networks.sparse_support import sparsest
 from zoo.training.black_box_file import FILE, load_network
 
-HERE = Path(__file__).parent
 BLACK_BOX = "configs/worlds/blackbox_part_birds.yaml"
 ATOMS, ACTIVE, PER_CLASS = 128, 6, 10
 CODES: dict[str, dict[str, Any]] = {
@@ -77,11 +76,11 @@ def main() -> int:
     logits = cells["test"].mean(1) @ cells["weight"].T + cells["bias"]
     accuracy = share(logits.argmax(1) == cells["test target"])
     file = HERE / "CODES.json"
-    record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"codes": {}}
+    record = read(file) if file.is_file() else {"codes": {}}
     record |= {"black box": accuracy, "seeds": options.seeds, "steps": options.steps}
     for name in options.only:
         folders = [trained(name, seed, options.steps, options.runs, cells) for seed in options.seeds]
-        record["codes"][name] = [json.loads((f / "code.json").read_text(encoding="utf-8")) for f in folders]
+        record["codes"][name] = [read(folder / "code.json") for folder in folders]
         if len(folders) > 1:
             found = atom_stability([load_file(folder / "atoms.safetensors")["atoms"] for folder in folders])
             for one in record["codes"][name]:

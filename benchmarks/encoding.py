@@ -18,12 +18,11 @@ import torch
 from torch import Tensor
 
 import zoo
-from benchmarks.faithful import call
+from benchmarks.runs import HERE, read, trained
 from benchmarks.selectors import measure
 from zoo.cli.checkpoint_data import data_of
 from zoo.training.batch import as_batch
 
-HERE = Path(__file__).parent
 KINDS = {"constant": "a constant", "marginal": "2 random training inputs"}
 COLUMNS = {
     "selected": "selected",
@@ -55,9 +54,7 @@ def main() -> int:
                 folder = options.runs / f"{kind}_{penalty:g}_seed{seed}"
                 if not (folder / "encoding.json").is_file():
                     train(folder, kind, penalty, seed)
-                found.setdefault(f"{kind}, {penalty:g}", []).append(
-                    json.loads((folder / "encoding.json").read_text(encoding="utf-8"))
-                )
+                found.setdefault(f"{kind}, {penalty:g}", []).append(read(folder / "encoding.json"))
     (HERE / "ENCODING.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (HERE / "ENCODING.md").write_text(page(found), encoding="utf-8")
     draw(found, options.penalties[-1], HERE.parent / "docs" / "encoding.png")
@@ -67,12 +64,9 @@ def main() -> int:
 
 def train(folder: Path, kind: str, penalty: float, seed: int) -> None:
     """Trains a selector, and measures it: encoding.json in its folder."""
-    if not (folder / "metrics.json").is_file():
-        command = ["fit", "--config", "configs/selectors/lex_panels.yaml", "--output", str(folder)]
-        command += ["--seed_everything", str(seed), "--trainer.enable_progress_bar", "false"]
-        command += ["--model.init_args.imputer.kind", kind]
-        command += ["--model.init_args.recipe.coefficients.selected", str(penalty)]
-        call(command, f"{kind}, penalty {penalty:g}, seed {seed}")
+    changes = {"imputer.kind": kind, "recipe.coefficients.selected": str(penalty)}
+    changes = {f"model.init_args.{option}": value for option, value in changes.items()}
+    trained(folder, "selectors/lex_panels", seed, f"{kind}, penalty {penalty:g}, seed {seed}", changes)
     record = measure(folder, False, seed) | {"masks": mean_masks(folder).tolist()}
     (folder / "encoding.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
 

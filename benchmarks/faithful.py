@@ -8,17 +8,15 @@ evaluate` on `--limit` test rows: accuracy on all test rows, the rank correlatio
 
 import argparse
 import json
-import os
 import re
 import statistics
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
+from benchmarks.runs import HERE, ROOT, evaluated, read, trained
+
 BLACK_BOX = "black box"
 TUNE = '[{"name": "tune", "epochs": 3, "train": ["backbone", "head"], "cosine": true}]'
 HOLES = '{"label": 0.5, "consistency": 1, "start": 0, "full": 0}'
@@ -54,11 +52,12 @@ def main() -> int:
     options = parser.parse_args()
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in (BLACK_BOX, *VARIANTS)}
     for seed in options.seeds:
-        teacher = trained(BLACK_BOX, "blackbox_part_birds", {}, "", seed, options)
+        teacher = run_of(BLACK_BOX, "blackbox_part_birds", {}, "", seed, options)
         found[BLACK_BOX].append(metrics_of(teacher))
         with ThreadPoolExecutor(options.jobs) as pool:
             jobs = {
-                name: pool.submit(measured, name, *what, str(teacher), seed, options) for name, what in VARIANTS.items()
+                name: pool.submit(measured, name, *what, str(teacher.resolve()), seed, options)
+                for name, what in VARIANTS.items()
             }
         for name, job in jobs.items():
             found[name].append(job.result())
@@ -69,51 +68,29 @@ def main() -> int:
     return 0
 
 
-def trained(
+def run_of(
     name: str, config: str, changes: dict[str, str], teacher: str, seed: int, options: argparse.Namespace
 ) -> Path:
     """The folder of a run, which is trained if it is missing."""
     folder = options.runs / f"{re.sub('[^a-z0-9]+', '_', name.lower()).strip('_')}_seed{seed}"
-    if not (folder / "metrics.json").is_file():
-        command = ["fit", "--config", f"configs/worlds/{config}.yaml", "--output", str(folder)]
-        command += ["--seed_everything", str(seed), "--trainer.enable_progress_bar", "false"]
-        if "teacher:" in (ROOT / "configs" / "worlds" / f"{config}.yaml").read_text(encoding="utf-8"):
-            changes = {**changes, "recipe.teacher.run": teacher}
-        call(
-            [*command, *(part for key, value in changes.items() for part in (f"--model.init_args.{key}", value))], name
-        )
-    return folder
+    if "teacher:" in (ROOT / "configs" / "worlds" / f"{config}.yaml").read_text(encoding="utf-8"):
+        changes = {**changes, "recipe.teacher.run": teacher}
+    changes = {f"model.init_args.{option}": value for option, value in changes.items()}
+    return trained(folder, f"worlds/{config}", seed, name, changes)
 
 
 def measured(
     name: str, config: str, changes: dict[str, str], teacher: str, seed: int, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Accuracies and metrics of a variant."""
-    folder = trained(name, config, changes, teacher, seed, options)
-    report = folder / f"faithfulness_{options.limit}"
-    if not (report / "faithfulness.json").is_file():
-        command = ["evaluate", "--checkpoint", str(folder / "checkpoint"), "--metrics", ",".join(METRICS)]
-        call([*command, "--limit", str(options.limit), "--output", str(report)], name)
-    found = json.loads((report / "faithfulness.json").read_text(encoding="utf-8"))["metrics"]
+    folder = run_of(name, config, changes, teacher, seed, options)
+    found = evaluated(folder, list(METRICS), options.limit, name)["metrics"]
     return metrics_of(folder) | {"faithfulness": {key: found[key]["values"] for key in METRICS}}
 
 
 def metrics_of(folder: Path) -> dict[str, Any]:
     """The accuracy of a run on the test rows."""
-    return {"accuracy": json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["accuracy"]}
-
-
-def call(arguments: list[str], name: str) -> None:
-    """Runs train.py with one thread.
-
-    Raises:
-        SystemExit: it failed; with the end of what it printed.
-    """
-    print(f"{arguments[0]}: {name}", flush=True)
-    command = [sys.executable, str(ROOT / "train.py"), *arguments]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
+    return {"accuracy": read(folder / "metrics.json")["accuracy"]}
 
 
 def page(record: dict[str, Any]) -> str:

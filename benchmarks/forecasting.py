@@ -9,20 +9,17 @@ benchmarks/FORECASTING.md and .json.
 
 import argparse
 import copy
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.runs import Record
 from zoo.data import Forecast
 from zoo.domain import Domain, SeriesDomain
 from zoo.sequences import PatchTST
 from zoo.sequences.layers.patch_heads import ForecastHead
 
-HERE = Path(__file__).parent
-RECORD = HERE / "FORECASTING.json"
 SETS: dict[str, dict[str, Any]] = {
     "co2": {"lookback": 104, "horizon": 26, "missing": "interpolate", "val_fraction": 0.15, "stride": 2},
     "elnino": {"lookback": 60, "horizon": 12, "val_fraction": 0.2},
@@ -104,13 +101,10 @@ def build(name: str, domain: SeriesDomain) -> nn.Module:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
-    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    record = Record("FORECASTING", page)
     for name in SETS:
-        if name not in record:
-            record[name] = measured(name)
-            RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            (HERE / "FORECASTING.md").write_text(page(record), encoding="utf-8")
-    print(page(record))
+        record.keep(name, measured, name)
+    print(page(record.found))
 
 
 def measured(name: str) -> dict[str, Any]:

@@ -5,18 +5,15 @@ runs and measurements are kept: an interrupted command resumes. Writes benchmark
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import zoo
-from benchmarks.graphs import areas, ready, train
+from benchmarks.graphs import areas, ready
 from benchmarks.graphs_page import spread
+from benchmarks.runs import Record, trained
 from zoo.metrics.faithfulness.subject import Subject
 
-HERE = Path(__file__).parent
-RECORD = HERE / "GRAPH_NODES.json"
 MODELS = {  # configs of Tree-Cycles, in configs/graphs
     "SumGIN": "sum_gin_tree_cycles",
     "GNAN": "gnan_tree_cycles",
@@ -41,21 +38,21 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME")
     parser.add_argument("--runs", type=Path, default=Path("runs/graph_nodes"), help="folder of the trained models")
     options = parser.parse_args()
-    record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    record = Record("GRAPH_NODES", page)
     for seed in options.seeds:
         for world in options.worlds:
             for model in options.models:
                 key = f"{world}, {model}, seed {seed}"
-                if key in record:
-                    continue
-                folder = options.runs / key.replace(", ", "_").replace(" ", "")
-                changes = {"data.class_path": WORLDS[world], "data.init_args.seed": str(seed)} | CHANGES.get(world, {})
-                train(folder, MODELS[model], changes, seed, key)
-                record[key] = areas(Subject(zoo.load(folder / "checkpoint")), ready(folder))
-                RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-                (HERE / "GRAPH_NODES.md").write_text(page(record), encoding="utf-8")
-                print(f"{key}: {record[key]}", flush=True)
+                record.keep(key, measured, key, world, model, seed, options.runs)
     return 0
+
+
+def measured(key: str, world: str, model: str, seed: int, runs: Path) -> dict[str, float]:
+    """The accuracy and the edge AUC of a model, which is trained if it has no run."""
+    changes = {"data.class_path": WORLDS[world], "data.init_args.seed": str(seed)} | CHANGES.get(world, {})
+    folder = runs / key.replace(", ", "_").replace(" ", "")
+    trained(folder, f"graphs/{MODELS[model]}", seed, key, changes)
+    return areas(Subject(zoo.load(folder / "checkpoint")), ready(folder))
 
 
 def page(record: dict[str, dict[str, float]]) -> str:

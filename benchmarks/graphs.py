@@ -9,7 +9,6 @@ kept: an interrupted command resumes. Writes benchmarks/GRAPHS.md and .json.
 
 import argparse
 import csv
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import zoo
-from benchmarks.faithful import call
 from benchmarks.graphs_page import page
+from benchmarks.runs import Record, ordered, read, trained
 from zoo.cli.checkpoint_data import data_of
 from zoo.core.evidence import Unit
 from zoo.core.explanation import Explanation
@@ -38,8 +37,6 @@ from zoo.training.black_box_file import FILE, load_network
 from zoo.utils.collate import collate
 from zoo.utils.functional import area_under_roc
 
-HERE = Path(__file__).parent
-RECORD = HERE / "GRAPHS.json"
 BLACK_BOX = "black box"
 CONFIGS = {  # of BA-2motifs, in configs/graphs
     "SumGIN": "sum_gin_ba2motifs",
@@ -69,46 +66,30 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", choices=CONFIGS, default=list(CONFIGS), metavar="NAME")
     parser.add_argument("--runs", type=Path, default=Path("runs/graphs"), help="folder of the trained models")
     options = parser.parse_args()
-    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    record = kept()
     for seed in options.seeds:
         for world in options.worlds:
             for model in options.models:
-                key = f"{world}, {model}, seed {seed}"
-                if key in record:
-                    continue
-                folder = options.runs / f"{world}_{model}_seed{seed}".replace(" ", "_")
-                changes = WORLDS[world] | (
-                    FASTER if world != "BA-2motifs" and model in ("SumGIN", "GSAT", BLACK_BOX) else {}
-                )
-                train(folder, CONFIGS[model], changes, seed, key)
-                record[key] = measured(folder, world, model, seed)
-                RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-                (HERE / "GRAPHS.md").write_text(page(ordered(record)), encoding="utf-8")
-                print(f"{key}: {record[key]}", flush=True)
+                record.keep(f"{world}, {model}, seed {seed}", measured, world, model, seed, options.runs)
     return 0
 
 
-def ordered(record: dict[str, Any]) -> dict[str, Any]:
-    """The record by world, model and seed, in the order of the options."""
-
-    def place(key: str) -> tuple[int, int, str]:
-        world, model, seed = key.split(", ")
-        return list(WORLDS).index(world), list(CONFIGS).index(model), seed
-
-    return dict(sorted(record.items(), key=lambda item: place(item[0])))
+def kept() -> Record:
+    """The measurements, in the order of the options."""
+    return Record("GRAPHS", page, lambda found: ordered(found, list(WORLDS), list(CONFIGS)))
 
 
-def train(folder: Path, config: str, changes: dict[str, str], seed: int, name: str) -> None:
-    """Trains a run that is missing."""
-    if (folder / "metrics.json").is_file():
-        return
-    command = ["fit", "--config", f"configs/graphs/{config}.yaml", "--output", str(folder)]
-    command += ["--seed_everything", str(seed), "--trainer.enable_progress_bar", "false"]
-    call([*command, *(part for key, value in changes.items() for part in (f"--{key}", value))], name)
+def run_of(world: str, model: str, seed: int, runs: Path) -> Path:
+    """The folder of a run, which is trained if it is missing."""
+    faster = world != "BA-2motifs" and model in ("SumGIN", "GSAT", BLACK_BOX)
+    folder = runs / f"{world}_{model}_seed{seed}".replace(" ", "_")
+    changes = WORLDS[world] | (FASTER if faster else {})
+    return trained(folder, f"graphs/{CONFIGS[model]}", seed, f"{world}, {model}, seed {seed}", changes)
 
 
-def measured(folder: Path, world: str, model: str, seed: int) -> dict[str, Any]:
-    """The measurements of each explanation of a run, by name."""
+def measured(world: str, model: str, seed: int, runs: Path) -> dict[str, Any]:
+    """The measurements of each explanation of a model, by name."""
+    folder = run_of(world, model, seed, runs)
     data = ready(folder)
     if model == BLACK_BOX:
         network = black_box(folder)
@@ -128,7 +109,7 @@ def measured(folder: Path, world: str, model: str, seed: int) -> dict[str, Any]:
 def black_box(folder: Path) -> BlackBox:
     """The black box of a run."""
     trained = load_network(folder / FILE)
-    options = json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]["model"]["init_args"]
+    options = read(folder / "run.json")["config"]["model"]["init_args"]
     network = BlackBox(trained.domain, options["backbone"]).eval()
     network.load_state_dict(trained.state_dict())
     return network

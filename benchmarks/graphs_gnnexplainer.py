@@ -8,7 +8,6 @@ arXiv 1903.03894.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor
 
-from benchmarks.graphs import BLACK_BOX, CONFIGS, FASTER, HERE, RECORD, WORLDS, Plain, black_box, ordered, ready, train
-from benchmarks.graphs_page import page
+from benchmarks.graphs import BLACK_BOX, WORLDS, Plain, black_box, kept, ready, run_of
 from zoo.core.evidence import Unit
 from zoo.core.explanation import Explanation
 from zoo.metrics.faithfulness.graph_edges import edge_labels, edge_scores
@@ -160,18 +158,16 @@ def main() -> int:
     for seed in options.seeds:
         for world in options.worlds:
             key = f"{world}, {BLACK_BOX}, seed {seed}"
-            if key not in json.loads(RECORD.read_text(encoding="utf-8")):
-                raise SystemExit(f"{key} is not in {RECORD}: run `python -m benchmarks.graphs` first.")
-            if NAME in json.loads(RECORD.read_text(encoding="utf-8"))[key]:
+            record = kept()
+            if key not in record.found:
+                raise SystemExit(f"{key} is not in {record.file}: run `python -m benchmarks.graphs` first.")
+            if NAME in record.found[key]:
                 continue
-            folder = options.runs / f"{world}_{BLACK_BOX}_seed{seed}".replace(" ", "_")
-            changes = WORLDS[world] | (FASTER if world != "BA-2motifs" else {})
-            train(folder, CONFIGS[BLACK_BOX], changes, seed, key)
+            folder = run_of(world, BLACK_BOX, seed, options.runs)
             found = measured(black_box(folder), folder, seed, options.limit, options.epochs)
-            record = json.loads(RECORD.read_text(encoding="utf-8"))  # again: others may have added to it
-            record[key][NAME] = found
-            RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            (HERE / "GRAPHS.md").write_text(page(ordered(record)), encoding="utf-8")
+            record = kept()  # again: others may have added to it
+            record.found[key][NAME] = found
+            record.write()
             print(f"{key}: {found}", flush=True)
     return 0
 

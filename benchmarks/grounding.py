@@ -7,9 +7,7 @@ for each bottleneck.
 """
 
 import argparse
-import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +17,7 @@ from torch.nn import functional as F
 
 from benchmarks.cub_concepts import trained
 from benchmarks.graphs_page import spread
+from benchmarks.runs import Record
 from zoo.concepts import CBM
 from zoo.data import PartBirds
 from zoo.data.base.images import Pictures
@@ -26,8 +25,6 @@ from zoo.data.synthetic.bird_shapes import CARDINALITIES, PARTS
 from zoo.metrics.concepts.sparsity import sparsity_report
 from zoo.utils.functional import area_under_roc
 
-HERE = Path(__file__).parent
-RECORD = HERE / "GROUNDING.json"
 NEC = 5
 EPOCHS = 12
 SIZE = {"count": 3000, "val_count": 100, "test_count": 500}
@@ -79,19 +76,11 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--labels", nargs="+", choices=LABELS, default=list(LABELS), metavar="LABELS")
     options = parser.parse_args()
-    record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    record = Record("GROUNDING", page)
     for seed in range(options.seeds):
         for labels in options.labels:
-            if (key := f"birds, {labels}, seed {seed}") not in record:
-                record[key] = on_birds(labels, seed)
-                write(record, key)
+            record.keep(f"birds, {labels}, seed {seed}", on_birds, labels, seed)
     return 0
-
-
-def write(record: dict[str, Any], key: str) -> None:
-    print(f"{key}: {record[key]}", flush=True)
-    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (HERE / "GROUNDING.md").write_text(page(record), encoding="utf-8")
 
 
 def fitted(data: Any, backbone: Any, stages: list, lr: Any, seed: int) -> tuple[CBM, dict[str, float]]:

@@ -5,18 +5,16 @@ kept: an interrupted command resumes. Writes benchmarks/POLICIES.md and .json. I
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.graphs_page import spread
+from benchmarks.runs import Record, read
 from zoo.cli.main import main as command
 from zoo.data.synthetic.control_worlds import WORLDS
 
-HERE = Path(__file__).parent
-RECORD = HERE / "POLICIES.json"
 BLACK_BOX = "black box"
 MODELS = {  # beginning of the configs in configs/policies
     BLACK_BOX: "blackbox",
@@ -43,17 +41,12 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME")
     parser.add_argument("--runs", type=Path, default=Path("runs/policies"), help="folder of the trained models")
     options = parser.parse_args()
-    record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    record = Record("POLICIES", page)
     for world in options.worlds:
         for seed in options.seeds:
             for model in options.models:
-                key = f"{world}, {model}, seed {seed}"
-                if key in record or not config_of(world, model).is_file():
-                    continue
-                record[key] = measured(world, model, seed, options.runs)
-                RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-                (HERE / "POLICIES.md").write_text(page(record), encoding="utf-8")
-                print(f"{key}: {record[key]}", flush=True)
+                if config_of(world, model).is_file():
+                    record.keep(f"{world}, {model}, seed {seed}", measured, world, model, seed, options.runs)
     return 0
 
 
@@ -72,14 +65,14 @@ def measured(world: str, model: str, seed: int, runs: Path) -> dict[str, float |
     if model != BLACK_BOX:
         train(world, BLACK_BOX, seed, twin, twin)  # where an earlier command measured it and its run is gone
     seconds = train(world, model, seed, folder, twin)
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read(folder / "metrics.json")
     found = {"return": metrics["return"], "low": metrics["return_low"], "high": metrics["return_high"]}
     found["seconds"] = seconds
     if model == BLACK_BOX:
         return found
     options = ["--checkpoint", str(folder / "checkpoint"), "--episodes", str(EPISODES), "--output", str(folder)]
     call(["evaluate", *options, "--twin", str(twin)])
-    report = json.loads((folder / "episodes.json").read_text(encoding="utf-8"))
+    report = read(folder / "episodes.json")
     controls = {"controller": report["controller"]["mean"], "chance": report["chance"]["mean"]}
     return found | controls | {name: report[name] for name in ("fidelity", "information_loss")}
 

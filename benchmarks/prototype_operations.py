@@ -14,8 +14,6 @@ Writes benchmarks/PROTOTYPE_OPERATIONS.md and .json.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -28,18 +26,17 @@ from torch.nn import functional as F
 
 import zoo
 from benchmarks.prototype_operations_page import page
+from benchmarks.runs import HERE, read, trained
 from zoo.data import DecoyDigits, PartBirds
 from zoo.data.base.items import Items
 from zoo.prototypes import ProtoPNet
 from zoo.prototypes.layers.merging import joined, merge_most_similar, squared_differences
 from zoo.training.projection_set import ProjectionSet
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
 PARTS = ["beak", "eye", "foot", "tail", "wing"]
 SIZES: dict[str, Any] = {"classes": 20, "count": 2000, "val_count": 300, "test_count": 500}
 WIDTHS = [16, 32, 64]
-CONFIG = "configs/worlds/protopnet_part_birds.yaml"
+CONFIG = "worlds/protopnet_part_birds"
 PUBLISHED = {"cluster": 0.05, "separation": 0.005}  # of this config
 WEIGHTS = (0.0, 0.001, 0.01)  # of fine_annotation
 COUNTS = (60, 40, 30, 20, 10)  # of the 80 prototypes
@@ -63,7 +60,7 @@ def main() -> int:
     data = PartBirds(masks=PARTS, **SIZES)
     for seed in options.seeds:
         for weight in WEIGHTS:
-            model = zoo.load(trained(weight, seed, options.runs))
+            model = zoo.load(run_of(weight, seed, options.runs) / "checkpoint")
             assert isinstance(model, ProtoPNet)
             kept = partial(found, options.runs / f"found_seed{seed}", seed)
             record["masks"] += kept(f"masks_{weight:g}", partial(marked, model, data, weight))
@@ -83,31 +80,18 @@ def found(folder: Path, seed: int, name: str, measure: Callable[[], list[dict[st
         print(f"measuring {name}, seed {seed}", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(measure()), encoding="utf-8")
-    return [{"seed": seed, **row} for row in json.loads(file.read_text(encoding="utf-8"))]
+    return [{"seed": seed, **row} for row in read(file)]
 
 
-def trained(weight: float, seed: int, runs: Path) -> Path:
-    """The checkpoint of a run, which is trained if it is missing.
-
-    Raises:
-        SystemExit: the training failed; with the end of what it printed.
-    """
+def run_of(weight: float, seed: int, runs: Path) -> Path:
+    """The folder of a run, which is trained if it is missing."""
+    changes = {
+        **{f"data.init_args.{name}": json.dumps(value) for name, value in {**SIZES, "masks": PARTS}.items()},
+        "model.init_args.backbone.widths": json.dumps(WIDTHS),
+        "model.init_args.recipe.coefficients": json.dumps({**PUBLISHED, "fine_annotation": weight}),
+    }
     folder = runs / f"fine_{weight:g}_seed{seed}"
-    if not (folder / "metrics.json").is_file():
-        print(f"training with fine_annotation {weight:g}, seed {seed}", flush=True)
-        command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", CONFIG, "--output", str(folder.resolve())]
-        command += ["--seed_everything", str(seed), "--trainer.enable_progress_bar", "false"]
-        given = {
-            **{f"data.init_args.{name}": json.dumps(value) for name, value in {**SIZES, "masks": PARTS}.items()},
-            "model.init_args.backbone.widths": json.dumps(WIDTHS),
-            "model.init_args.recipe.coefficients": json.dumps({**PUBLISHED, "fine_annotation": weight}),
-        }
-        command += [word for name, value in given.items() for word in (f"--{name}", value)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"the training failed:\n{done.stderr[-2000:]}")
-    return folder / "checkpoint"
+    return trained(folder, CONFIG, seed, f"fine_annotation {weight:g}, seed {seed}", changes)
 
 
 def batches(items: Items) -> Iterable[dict[str, Tensor]]:

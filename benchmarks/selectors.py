@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import zoo
-from benchmarks.faithful import call
+from benchmarks.runs import Record, read, trained
 from benchmarks.selectors_page import page
 from zoo.cli.checkpoint_data import data_of
 from zoo.data.base.module import DataModule
@@ -33,8 +33,6 @@ from zoo.training.black_box import BlackBox
 from zoo.training.black_box_file import FILE, load_network
 from zoo.utils.collate import collate
 
-HERE = Path(__file__).parent
-RECORD = HERE / "SELECTORS.json"
 TABLES = ("syn1", "syn2", "syn3", "syn4", "syn5", "syn6", "switch")
 SERIES = {  # config endings
     "freq_shapes": "freqshapes",
@@ -122,21 +120,14 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", choices=models, default=models, metavar="NAME")
     parser.add_argument("--runs", type=Path, default=Path("runs/selectors"), help="folder of the trained models")
     options = parser.parse_args()
-    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    record = Record("SELECTORS", page)
     for seed in options.seeds:
         for (world, model), (config, changes) in every.items():
             key = f"{world}, {model}, seed {seed}"
-            if world not in options.worlds or model not in options.models or key in record:
-                continue
-            folder = options.runs / f"{world}_{model.replace(' ', '_')}_seed{seed}"
-            if not (folder / "metrics.json").is_file():
-                command = ["fit", "--config", f"configs/selectors/{config}.yaml", "--output", str(folder)]
-                command += ["--seed_everything", str(seed), "--trainer.enable_progress_bar", "false"]
-                call([*command, *(part for name, value in changes.items() for part in (f"--{name}", value))], key)
-            record[key] = measure(folder, model == BLACK_BOX, seed)
-            RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            (HERE / "SELECTORS.md").write_text(page(record), encoding="utf-8")
-            print(f"{key}: {record[key]}", flush=True)
+            if world in options.worlds and model in options.models and key not in record.found:
+                folder = options.runs / f"{world}_{model.replace(' ', '_')}_seed{seed}"
+                trained(folder, f"selectors/{config}", seed, key, changes)
+                record.keep(key, measure, folder, model == BLACK_BOX, seed)
     return 0
 
 
@@ -145,12 +136,12 @@ def measure(folder: Path, black_box: bool, seed: int) -> dict[str, Any]:
     data = data_of(folder / "checkpoint", folder / "config.yaml", [], "evaluate")
     data.prepare_data()
     data.setup("test")
-    found = {"accuracy": json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["accuracy"]}
+    found = {"accuracy": read(folder / "metrics.json")["accuracy"]}
     if black_box:
-        trained = load_network(folder / FILE)
-        options = json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]["model"]["init_args"]
-        network = BlackBox(trained.domain, options["backbone"]).eval()
-        network.load_state_dict(trained.state_dict())
+        best = load_network(folder / FILE)
+        options = read(folder / "run.json")["config"]["model"]["init_args"]
+        network = BlackBox(best.domain, options["backbone"]).eval()
+        network.load_state_dict(best.state_dict())
         if network.domain.modality == "text":
             return found | {"occlusion": recovery(without_each_word(network), data)}
         few = math.prod(network.domain.shape) <= MOST or network.domain.modality == "image"

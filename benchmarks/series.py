@@ -9,20 +9,19 @@ measured instead, which is printed only.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import seed_everything
 from torch import Tensor
 
+from benchmarks import series_page
 from benchmarks.rocket import Rocket
-from benchmarks.series_page import page
+from benchmarks.runs import ROOT, Record, ordered
 from zoo.cli.classes import find_class, models
 from zoo.cli.config import read_config
 from zoo.core.module import SelfInterpretable
@@ -35,9 +34,7 @@ from zoo.training.batch import as_batch
 from zoo.training.fit import fit
 from zoo.training.staged_module import StagedModule
 
-HERE = Path(__file__).parent
-CONFIGS = HERE.parent / "configs"
-RECORD = HERE / "SERIES.json"
+CONFIGS = ROOT / "configs"
 BLACK_BOX, ROCKET = "black box", "random convolutions"
 MODELS = {  # name -> config; its data is replaced
     "Shapelets": "sequences/shapelets_gunpoint",
@@ -72,34 +69,27 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME")
     parser.add_argument("--validation", action="store_true", help="measure on held-out training series; print only")
     options = parser.parse_args()
-    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() and not options.validation else {}
+    record = Record("SERIES", page, lambda found: ordered(found, [*SETS, *PLANTED], list(MODELS)))
+    validation: dict[str, Any] = {}
     for seed in options.seeds:
         for name in options.sets:
             for model in options.models:
                 key = f"{name}, {model}, seed {seed}"
-                if key in record:
-                    continue
-                record[key] = measured(name, model, seed, options.validation)
-                print(f"{key}: {record[key]}", flush=True)
-                if not options.validation:
-                    record = ordered(record)
-                    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+                if options.validation:
+                    validation[key] = measured(name, model, seed, True)
+                    print(f"{key}: {validation[key]}", flush=True)
+                else:
+                    record.keep(key, measured, name, model, seed)
     if options.validation:
-        print(summary(record))
+        print(summary(validation))
     else:
-        (HERE / "SERIES.md").write_text(page(record, PLANTED, COUNT, ROWS), encoding="utf-8")
+        record.write()
     return 0
 
 
-def ordered(record: dict[str, Any]) -> dict[str, Any]:
-    """The record by set, model and seed."""
-    sets, rows = [*SETS, *PLANTED], list(MODELS)
-
-    def place(key: str) -> tuple[int, int, str]:
-        name, model, seed = key.split(", ")
-        return sets.index(name), rows.index(model), seed
-
-    return dict(sorted(record.items(), key=lambda item: place(item[0])))
+def page(record: dict[str, Any]) -> str:
+    """The Markdown page of measurements by "set, model, seed N"."""
+    return series_page.page(record, PLANTED, COUNT, ROWS)
 
 
 def summary(record: dict[str, Any]) -> str:

@@ -8,20 +8,16 @@ measurements are kept: an interrupted command resumes. Writes benchmarks/TEXT.md
 """
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faithful import call
 from benchmarks.intervals import half_width
+from benchmarks.runs import Record, evaluated, ordered, read, trained
 from benchmarks.train_all import wilson
-from zoo.utils.atomic import write_text
 
-HERE = Path(__file__).parent
-RECORD = HERE / "TEXT.json"
 BLACK_BOX = "black box"
 MODELS = {  # data set -> model -> config
     "SST-2": {
@@ -35,6 +31,7 @@ MODELS = {  # data set -> model -> config
         "CBM": "concepts/cbm_cebab_minilm",
     },
 }
+EVERY = list(dict.fromkeys(model for models in MODELS.values() for model in models))
 ROWS = {"SST-2": 1821, "CEBaB": 1689}  # test rows of the accuracy
 METRICS = {"M2": "rank correlation", "M3": "gain", "M6": "effective units", "M13": "gain"}
 ABOUT = """Six layers of MiniLM (22 million parameters), of which the last three are trained. Each model starts from
@@ -49,70 +46,41 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of all trainings (default: 0 1 2)")
     parser.add_argument("--limit", type=int, default=100, help="test rows of the metrics (default: 100)")
-    every = list(dict.fromkeys(model for models in MODELS.values() for model in models))
     parser.add_argument("--sets", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME")
-    parser.add_argument("--models", nargs="+", choices=every, default=every, metavar="NAME")
+    parser.add_argument("--models", nargs="+", choices=EVERY, default=EVERY, metavar="NAME")
     parser.add_argument(
         "--precision", default="bf16-mixed", help="of the trainings (default: bf16-mixed, fast with AMX or a GPU)"
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/text"), help="folder of the trained models")
     options = parser.parse_args()
-    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    record = Record("TEXT", page, lambda found: ordered(found, list(MODELS), EVERY))
     for seed in options.seeds:
         for name in options.sets:
             for model, config in MODELS[name].items():
                 key, folder = f"{name}, {model}, seed {seed}", options.runs / f"{Path(config).name}_seed{seed}"
                 if model not in options.models:
                     continue
-                if key not in record:
-                    record[key] = trained(key, config, folder, seed, options)
-                    print(f"{key}: {record[key]['accuracy']:.1%}", flush=True)
-                    write(ordered(record))
-                if model != BLACK_BOX and "faithfulness" not in record[key]:
-                    record[key] |= explained(key, folder, options.limit)
-                    write(ordered(record))
-    write(ordered(record))
+                record.keep(key, accuracies_of, key, config, folder, seed, options)
+                if model != BLACK_BOX and "faithfulness" not in record.found[key]:
+                    record.found[key] |= explained(key, folder, options.limit)
+                    record.write()
+    record.write()
     return 0
 
 
-def write(record: Mapping[str, Any]) -> None:
-    """Writes the record and its page."""
-    write_text(RECORD, json.dumps(record, indent=1) + "\n")
-    write_text(HERE / "TEXT.md", page(record))
-
-
-def ordered(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record by data set, model and seed."""
-    places = [f"{name}, {model}" for name, models in MODELS.items() for model in models]
-
-    def place(key: str) -> tuple[int, int]:
-        model, _, seed = key.rpartition(", seed ")
-        return places.index(model), int(seed)
-
-    return {key: record[key] for key in sorted(record, key=place)}
-
-
-def trained(key: str, config: str, folder: Path, seed: int, options: argparse.Namespace) -> dict[str, float]:
-    """Accuracies of a model on the test rows."""
-    if not (folder / "metrics.json").is_file():
-        resumed = ["--ckpt_path", "last"] if (folder / "last.ckpt").is_file() else ["--overwrite", "true"]
-        command = ["fit", "--config", f"configs/{config}.yaml", "--output", str(folder), *resumed]
-        command += ["--seed_everything", str(seed), "--trainer.precision", options.precision]
-        twin = MODELS[key.partition(",")[0]][BLACK_BOX]
-        if config != twin:  # starts from the black box of its data set and seed
-            command += ["--model.init_args.recipe.teacher.run", str(options.runs / f"{Path(twin).name}_seed{seed}")]
-        call([*command, "--trainer.enable_progress_bar", "false"], key)
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+def accuracies_of(key: str, config: str, folder: Path, seed: int, options: argparse.Namespace) -> dict[str, float]:
+    """Accuracies of a model on the test rows; it is trained if it has no run."""
+    changes = {"trainer.precision": options.precision}
+    twin = MODELS[key.partition(",")[0]][BLACK_BOX]
+    if config != twin:  # starts from the black box of its data set and seed
+        changes["model.init_args.recipe.teacher.run"] = str((options.runs / f"{Path(twin).name}_seed{seed}").resolve())
+    metrics = read(trained(folder, config, seed, key, changes) / "metrics.json")
     return {name: metrics[name] for name in ("accuracy", "concept_accuracy") if name in metrics}
 
 
 def explained(key: str, folder: Path, limit: int) -> dict[str, Any]:
     """Metrics of the explanations of a model."""
-    report = folder / f"faithfulness_{limit}"
-    if not (report / "faithfulness.json").is_file():
-        command = ["evaluate", "--checkpoint", str(folder / "checkpoint"), "--metrics", ",".join(METRICS)]
-        call([*command, "--limit", str(limit), "--output", str(report)], key)
-    told = json.loads((report / "faithfulness.json").read_text(encoding="utf-8"))
+    told = evaluated(folder, list(METRICS), limit, key)
     values = {name: result["values"][METRICS[name]] for name, result in told["metrics"].items() if "values" in result}
     return {"rows": told["rows"], "faithfulness": values}
 

@@ -1,11 +1,10 @@
 """Where evidence lies, by hand, and the page of the record."""
 
-import json
-
 import pytest
 import torch
 
-from benchmarks.grounding import HERE, localised, page
+from benchmarks.grounding import localised, page
+from benchmarks.runs import HERE, read
 
 
 def test_evidence_in_boxes_by_hand() -> None:
@@ -20,4 +19,4 @@ def test_evidence_in_boxes_by_hand() -> None:
 
 def test_the_page_is_that_of_the_record() -> None:
     path = HERE / "GROUNDING.json"
-    assert path.with_suffix(".md").read_text() == page(json.loads(path.read_text()))
+    assert path.with_suffix(".md").read_text() == page(read(path))

@@ -1,15 +1,11 @@
 """The page of the benchmark of policies is made of its record."""
 
-import json
-from pathlib import Path
-
-from benchmarks.policies import HERE, MODELS, RECORD, config_of, page
-
-ROOT = Path(__file__).resolve().parents[2]
+from benchmarks.policies import MODELS, config_of, page
+from benchmarks.runs import HERE, ROOT, read
 
 
 def test_the_page_is_that_of_the_record() -> None:
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    record = read(HERE / "POLICIES.json")
     assert (HERE / "POLICIES.md").read_text(encoding="utf-8") == page(record)
     for key in record:  # "world, model, seed N"
         world, model, _ = key.split(", ")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.encoding import page
-from benchmarks.faithful import ROOT
+from benchmarks.runs import ROOT
 from benchmarks.selectors import recovery, runs, without_each_word
 from zoo.domain.text import PAD, UNKNOWN
 

@@ -1,23 +1,21 @@
 """The benchmark of series: its page, its rows and the random convolutions."""
 
-import json
 import re
-from pathlib import Path
 
 import torch
 
 from benchmarks import series
 from benchmarks.rocket import Rocket
+from benchmarks.runs import HERE, ordered, read
 from benchmarks.series_page import page
 from zoo.data.base.module import DataModule
 from zoo.domain import SeriesDomain
 
 
 def test_the_page_has_the_numbers_of_the_record() -> None:
-    record = json.loads(series.RECORD.read_text(encoding="utf-8"))
-    written = (Path(series.__file__).parent / "SERIES.md").read_text(encoding="utf-8")
-    assert written == page(record, series.PLANTED, series.COUNT, series.ROWS)
-    assert list(record) == list(series.ordered(record))
+    record = read(HERE / "SERIES.json")
+    assert (HERE / "SERIES.md").read_text(encoding="utf-8") == series.page(record)
+    assert list(record) == list(ordered(record, [*series.SETS, *series.PLANTED], list(series.MODELS)))
 
 
 def test_the_best_is_bold_and_near_ones_are_counted() -> None:

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from benchmarks import text
-from benchmarks.text import BLACK_BOX, HERE, MODELS, RECORD, ordered, page
+from benchmarks import runs, text
+from benchmarks.runs import HERE, ROOT, ordered, read
+from benchmarks.text import BLACK_BOX, EVERY, MODELS, page
 
 
 def run(accuracy: float, **values: float) -> dict:
@@ -30,18 +31,16 @@ def test_the_page_has_intervals_over_rows_of_one_seed_and_over_seeds_of_several(
 
 def test_the_record_is_in_the_order_of_the_models() -> None:
     keys = [f"{name}, {model}, seed {seed}" for name, models in MODELS.items() for model in models for seed in (0, 1)]
-    assert list(ordered(dict.fromkeys(reversed(keys)))) == keys
-    assert all((HERE.parent / "configs" / f"{file}.yaml").is_file() for m in MODELS.values() for file in m.values())
+    assert list(ordered(dict.fromkeys(reversed(keys)), list(MODELS), EVERY)) == keys
+    assert all((ROOT / "configs" / f"{file}.yaml").is_file() for m in MODELS.values() for file in m.values())
 
 
 def test_the_written_page_is_that_of_the_record() -> None:
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
-    assert (HERE / "TEXT.md").read_text(encoding="utf-8") == page(record)
+    assert (HERE / "TEXT.md").read_text(encoding="utf-8") == page(read(HERE / "TEXT.json"))
 
 
 def test_a_finished_measurement_is_read_and_not_repeated(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "RECORD", tmp_path / "TEXT.json")
-    monkeypatch.setattr(text, "HERE", tmp_path)
+    monkeypatch.setattr(runs, "HERE", tmp_path)
     monkeypatch.setattr("sys.argv", ["text", "--seeds", "0", "--sets", "CEBaB", "--runs", str(tmp_path / "runs")])
     calls = []
 
@@ -58,7 +57,7 @@ def test_a_finished_measurement_is_read_and_not_repeated(tmp_path, monkeypatch: 
         metrics = {"M2": {"not applicable": "no supports"}, "M6": {"values": values}}
         (report / "faithfulness.json").write_text(json.dumps({"rows": 100, "metrics": metrics}))
 
-    monkeypatch.setattr(text, "call", trained)
+    monkeypatch.setattr(runs, "call", trained)
     assert text.main() == 0 and calls == ["fit", "fit", "evaluate", "fit", "evaluate"]
     assert text.main() == 0 and len(calls) == 5
     told = json.loads((tmp_path / "TEXT.json").read_text())["CEBaB, C3M, seed 0"]
