@@ -74,6 +74,21 @@ def test_masks_lie_on_the_view_that_is_drawn(tmp_path: Path) -> None:
     assert seen == {0, 1}
 
 
+def test_masks_are_bytes_in_a_file(tmp_path: Path) -> None:
+    """Regression: they were floats in memory, 0.2 MB for an image of 224 x 224, without a bound."""
+    data = PartBirds(masks=["beak"], count=30, val_count=2, test_count=2, classes=3, removal=1.0)
+    spec = {"name": "convnet", "widths": [6], "pool": [0]}
+    model = ProtoPNet(data.domain, spec, 1, dim=4, recipe={"stages": FROZEN}).eval()
+    train, plain = CachedFeatures(data, model, tmp_path).train_dataloader().dataset, data.projection_dataset()
+    assert all(torch.as_tensor(value).numel() <= 64 for item in train.rest for value in item.values())
+    assert {name: marks.bytes.dtype.itemsize for name, marks in train.marks.items()} == {"relevant": 1, "regions": 1}
+    for item, expected in zip(train.__getitems__(list(range(30))), [plain[i] for i in range(30)], strict=True):
+        assert torch.equal(item["regions"], expected["regions"])
+        torch.testing.assert_close(item["relevant"], expected["relevant"], rtol=0, atol=0, equal_nan=True)
+    assert {bool(plain[i]["relevant"].isnan().all()) for i in range(30)} == {True, False}
+    assert not list(tmp_path.iterdir())
+
+
 def test_balanced_sampling_is_kept(tmp_path: Path) -> None:
     """Regression: the cache read every item once, whatever the data's `sampling` was."""
     cached, _, data = parts(tmp_path, "none")

@@ -152,7 +152,8 @@ def _differences(before: Any, now: Any, where: str) -> Iterator[str]:
             else:
                 yield from _differences(before[key], now[key], f"{place}." if isinstance(now[key], Mapping) else place)
     elif before != now and where.endswith("sha256"):
-        yield f"{where.removesuffix('.sha256')}: other items or labels"
+        what = "masks" if where.endswith(".masks.sha256") else "items or labels"
+        yield f"{where.removesuffix('.sha256').removesuffix('.masks')}: other {what}"
     elif before != now:
         yield f"{where.removesuffix('.')}: {_changed(before, now)}"
 

@@ -25,16 +25,20 @@ from zoo.utils.progress import track
 
 VIEWS = {"none": 1, "flip": 2}  # augmentations of which every view can be kept: the image, and its mirror image
 INPUTS = ("input", "view")  # keys of a batch that hold images
+MARKS = ("relevant", "regions")  # keys that hold pixels in {0, 1, NaN}
+UNKNOWN = 2  # the byte for NaN
+IMAGES = 4  # axes of a batch of images
 
 
 class CachedFeatures(LightningDataModule):
     """Training and validation batches of features in place of inputs, for a model with a frozen backbone.
 
     Before the first epoch, the backbone's maps of all images, or the encoder's vectors of all texts, are written to a
-    file in half precision, so memory does not grow with the data set; the file is removed with the run. For a model
-    with `caches_states` the file holds the state of each token, of which a batch reads as many as its longest text has.
-    Batches of features have the type `Features`, which the backbone returns as they are. Actions such as push, and the
-    final test, read the inputs themselves. For data with two views of each image, one pair is drawn and kept.
+    file in half precision, and masks of pixels to another, a byte for each, so memory does not grow with the data set;
+    the files are removed with the run. For a model with `caches_states` the file holds the state of each token, of
+    which a batch reads as many as its longest text has. Batches of features have the type `Features`, which the
+    backbone returns as they are. Actions such as push, and the final test, read the inputs themselves. For data with
+    two views of each image, one pair is drawn and kept.
 
     Args:
         data: images, augmented by "flip" or not at all, unless it gives two views; or texts.
@@ -186,7 +190,7 @@ class MapDataset(Dataset):
         self.rest: list[dict[str, Any]] = []  # what items hold besides images
         self.paired, lengths = False, []
         compute = partial(token_states, backbone) if of_tokens else backbone
-        maps = None
+        maps, self.marks = None, dict[str, Marks]()
         # A file without a name: the system removes it with the last process that reads it.
         with tempfile.TemporaryFile(dir=folder) as file, torch.no_grad(), evaluating(backbone):
             for batch in track(loader, title):
@@ -203,6 +207,11 @@ class MapDataset(Dataset):
                     maps[start : start + len(made), :, :longest] = made[:, :, :longest]
                 else:
                     maps[start : start + len(made)] = made
+                for name in (name for name in MARKS if x.ndim == IMAGES and name in batch):
+                    marks = batch.pop(name)
+                    if name not in self.marks:
+                        self.marks[name] = Marks(folder, (len(maps), *marks.shape[1:]))
+                    self.marks[name].put(start, marks)
                 self.rest += [{k: v[i] for k, v in batch.items()} for i in range(len(made))]
         if maps is None:
             raise ValueError(f"{title}: there are no images to compute features of.")
@@ -232,10 +241,35 @@ class MapDataset(Dataset):
         maps = torch.from_numpy(read).float()
         names = INPUTS if self.paired else INPUTS[:1]
         items = [dict(zip(names, views, strict=True)) | self.rest[i] for i, views in zip(indices, maps, strict=True)]
+        for name, marks in self.marks.items():
+            for item, mark in zip(items, marks.of(indices), strict=True):
+                item[name] = mark
         for item, flipped in zip(items, mirrored, strict=True):
-            if flipped and "relevant" in item:  # a mask lies on the view
-                item["relevant"] = item["relevant"].flip(-1)
+            for name in self.marks if flipped else ():  # marks lie on the view
+                item[name] = item[name].flip(-1)
         return items
+
+
+class Marks:
+    """Pixels in {0, 1, NaN} of all images, in a temporary file.
+
+    Args:
+        folder: of the file.
+        shape: number of images, and the shape of the pixels of one.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, ...]) -> None:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            self.bytes = np.memmap(file, np.uint8, "w+", shape=shape)
+
+    def put(self, start: int, marks: Tensor) -> None:
+        """Writes the pixels of images from number `start` on."""
+        self.bytes[start : start + len(marks)] = marks.nan_to_num(UNKNOWN).byte().cpu().numpy()
+
+    def of(self, rows: list[int]) -> Tensor:
+        """The pixels (n, ...) of images, float."""
+        found = torch.from_numpy(self.bytes[rows]).float()
+        return found.masked_fill_(found == UNKNOWN, torch.nan)
 
 
 def token_states(encoder: nn.Module, x: Tensor) -> Tensor:

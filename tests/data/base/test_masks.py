@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
+from zoo.cli.run_record import RunRecord, make_record
 from zoo.data import DecoyDigits, ImageFolder, PartBirds
 from zoo.data.base.augment import PIPELINES
+from zoo.data.base.fingerprint import fingerprint
 from zoo.data.base.images import Pictures
 from zoo.domain import ImageDomain
 
@@ -81,6 +83,31 @@ def test_masks_in_a_folder(tmp_path: Path) -> None:
     assert int(known.sum()) == sum(name.startswith("jay") and int(name[4]) < 6 for name in names) > 0
     assert torch.equal(batch["relevant"][known][0], (torch.arange(10) < 5).float().expand(8, 10))
     assert "relevant" not in next(iter(ImageFolder(str(root), size=(8, 10)).train_dataloader()))
+
+
+def test_a_resumed_run_has_the_same_masks(tmp_path: Path) -> None:
+    """Regression: masks that were drawn anew since the training began were taken without a word."""
+    root = folder(tmp_path / "birds")
+    for i in range(10):
+        mask(tmp_path / "masks" / "jay" / f"{i}.png")
+
+    def record() -> RunRecord:
+        data = ImageFolder(str(root), size=(8, 10), masks=str(tmp_path / "masks"))
+        return make_record({}, data.domain, fingerprint(data))
+
+    before = record()
+    assert before.differences(record()) == [] and "masks" not in before.splits["test"]
+    data = ImageFolder(str(root), size=(8, 10)).train_dataset()
+    name = next(Path(name).stem for name in map(data.name, range(len(data))) if name.startswith("jay"))
+    path = mask(tmp_path / "masks" / "jay" / f"{name}.png")
+    with Image.open(path) as image:
+        ImageOps.mirror(image).save(path)
+    assert before.differences(record()) == ["split train: other masks"]
+    path.unlink()
+    assert before.differences(record()) == ["split train: other masks"]
+    bare = fingerprint(ImageFolder(str(root), size=(8, 10)))
+    assert all(told.keys() == {"items", "sha256"} for told in bare.values())
+    assert bare["train"]["sha256"] == before.splits["train"]["sha256"]
 
 
 def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:

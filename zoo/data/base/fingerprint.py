@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from zoo.data.base.items import Items, Part
+from zoo.data.base.masks import FileMasks
 from zoo.data.base.module import DataModule
 
 BYTES = 1 << 28  # larger arrays are not hashed; their items are distinguished by names and targets
@@ -15,7 +16,8 @@ BYTES = 1 << 28  # larger arrays are not hashed; their items are distinguished b
 def fingerprint(data: DataModule, names: Sequence[str] = ("train", "val", "test")) -> dict[str, dict[str, Any]]:
     """For each split the number of items and a SHA-256 of their names, targets and, for small arrays, inputs.
 
-    Pictures in files are distinguished by name and target: their pixels are not read.
+    Pictures in files are distinguished by name and target: their pixels are not read. Files of masks, which only
+    trainings use, have a hash of their own ("masks"), except in the test split.
 
     Args:
         data: whose splits to read.
@@ -23,7 +25,13 @@ def fingerprint(data: DataModule, names: Sequence[str] = ("train", "val", "test"
     """
     read = {"train": data.projection_dataset, "val": data.val_dataset, "test": data.test_dataset}
     datasets = {name: read[name]() for name in names}
-    return {name: {"items": len(dataset), "sha256": _digest(dataset)} for name, dataset in datasets.items()}
+    found: dict[str, dict[str, Any]] = {}
+    for name, dataset in datasets.items():
+        found[name] = {"items": len(dataset), "sha256": _digest(dataset)}
+        whole, rows = (dataset.dataset, dataset.indices) if isinstance(dataset, Part) else (dataset, None)
+        if name != "test" and isinstance(masks := getattr(whole, "masks", None), FileMasks):
+            found[name]["masks"] = {"sha256": masks.digest(range(len(masks.paths)) if rows is None else rows)}
+    return found
 
 
 def _digest(items: Any) -> str:

@@ -1,5 +1,6 @@
 """Masks of what is relevant in pictures, as users draw them, and files of them."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +38,13 @@ class FileMasks:
     def __getitem__(self, i: int) -> Tensor | None:
         path = self.paths[i]
         return None if path is None else read_mask(path)
+
+    def digest(self, rows: Sequence[int]) -> str:
+        """SHA-256 of the files of some pictures."""
+        found = hashlib.sha256()
+        for path in (self.paths[i] for i in rows):
+            found.update(b"none" if path is None else hashlib.sha256(path.read_bytes()).digest())
+        return found.hexdigest()
 
 
 def read_mask(path: Path) -> Tensor:
