@@ -77,7 +77,7 @@ def test_a_refitted_head_keeps_what_connections_promise() -> None:
     assert not model.head.weight[~model.own].any()
 
 
-def test_from_the_command_line(tmp_path: Path, capsys) -> None:
+def test_from_the_command_line(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
     arguments = ["--output", str(run), "--model.init_args.prototypes_per_class", "2", "--trainer.enable_progress_bar"]
     stages = json.dumps([{**stage, "epochs": 1} if "epochs" in stage else stage for stage in STAGES])
@@ -109,8 +109,16 @@ def test_from_the_command_line(tmp_path: Path, capsys) -> None:
     assert main(["show", "--checkpoint", str(tmp_path / "merged"), "--output", page]) == 0
     shared = next(unit for unit in merged.units() if unit.source.get("merged"))
     assert f"merged {', '.join(shared.source['merged'])}" in Path(page).read_text(encoding="utf-8")
+
+    def no_data(*arguments: object) -> None:
+        raise AssertionError("data were read before the number was checked")
+
+    monkeypatch.setattr("zoo.cli.change_prototypes.data_of", no_data)
     assert main([*merge, "--to", "99", "--output", str(tmp_path / "x")]) == 2
     assert "20 prototypes remain; merge them to at least 1 and fewer, not 99" in capsys.readouterr().err
+    wrong = [*given[:4], "threee #1", "--output", str(tmp_path / "x")]
+    assert main(wrong) == 2
+    assert "did you mean 'three #1'" in capsys.readouterr().err
     zoo.save(cbm().model, tmp_path / "cbm")
     wrong = [
         "remove-prototypes",

@@ -15,7 +15,9 @@ from zoo.training.refit import refit
 Change = Callable[[Any, DataModule], str]  # changes a model, given its data, and says what it did
 
 
-def change_prototypes(parser: CommandParser, arguments: list[str], method: str, change: Callable[[Any], Change]) -> int:
+def change_prototypes(
+    parser: CommandParser, arguments: list[str], method: str, change: Callable[[Any, Any], Change]
+) -> int:
     """Runs a command that changes the prototypes of a checkpoint.
 
     Prints the accuracy on validation and test data before and after the change and the refit, and saves the model.
@@ -24,7 +26,7 @@ def change_prototypes(parser: CommandParser, arguments: list[str], method: str, 
         parser: see `make_parser`.
         arguments: of the command.
         method: of the model, without which it cannot be changed.
-        change: from the parsed options to what is done to the model.
+        change: from the parsed options and the model to what is done to it; raises a ValueError if they do not fit.
 
     Raises:
         ValueError: the model cannot be changed, or its head cannot be refitted.
@@ -41,10 +43,11 @@ def change_prototypes(parser: CommandParser, arguments: list[str], method: str, 
         raise ValueError(f"{name} has no head to refit; leave out --refit.")
     if (options.output / "config.yaml").exists():
         raise FileExistsError(f"{options.output} holds a checkpoint already; choose another --output.")
+    make = change(options, model)
     data = data_of(options.checkpoint, options.config, overrides, parser.command)
     require_same_domain(model, data, f"change {options.checkpoint}", options.force == "true")
     rows = [("original", *accuracies(model, data))]
-    rows.append((change(options)(model, data), *accuracies(model, data)))
+    rows.append((make(model, data), *accuracies(model, data)))
     if options.refit:
         refit(model, data, ("head",), options.refit, options.lr)
         rows.append((f"head refitted for {options.refit} epochs", *accuracies(model, data)))

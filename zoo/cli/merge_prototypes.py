@@ -20,8 +20,13 @@ def merge_prototypes(arguments: list[str]) -> int:
     return change_prototypes(parser, arguments, "merge_prototypes", merging)
 
 
-def merging(options: argparse.Namespace) -> Change:
-    """Merges prototypes until as many remain as the options say."""
+def merging(options: argparse.Namespace, model: Any) -> Change:
+    """Merges prototypes until as many remain as the options say.
+
+    Raises:
+        ValueError: the model does not have more.
+    """
+    model.check_merge(options.to)
 
     def change(model: Any, data: DataModule) -> str:
         data.prepare_data()

@@ -18,8 +18,14 @@ def remove_prototypes(arguments: list[str]) -> int:
     return change_prototypes(parser, arguments, "remove_prototypes", removal)
 
 
-def removal(options: argparse.Namespace) -> Change:
-    """Removes the prototypes that the options name."""
+def removal(options: argparse.Namespace, model: Any) -> Change:
+    """Removes the prototypes that the options name.
+
+    Raises:
+        ValueError: the model has no such prototype.
+    """
+    for unit in options.units:
+        model.unit_index(unit)
 
     def change(model: Any, data: DataModule) -> str:
         model.remove_prototypes(options.units)

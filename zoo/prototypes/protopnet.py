@@ -16,10 +16,10 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.image_backbones import create_backbone
+from zoo.prototypes.layers import merging
 from zoo.prototypes.layers.field_support import MapPooling, Places
 from zoo.prototypes.layers.fine_annotation import fine_annotation
 from zoo.prototypes.layers.image_input import require_grid, require_images
-from zoo.prototypes.layers.merging import joined, merge_most_similar, parse_merged, squared_differences, with_merged
 from zoo.prototypes.layers.neighbour_classes import neighbours_of_own_class
 from zoo.prototypes.layers.projection import require_enough_images
 from zoo.prototypes.layers.prototype_layer import PrototypeLayer, create_addon, random_vectors
@@ -52,13 +52,7 @@ RECIPE = Recipe(
     lr={"backbone": 1e-4, "addon": 3e-3, "prototypes": 3e-3, "head": 1e-4},
     weight_decay={"backbone": 1e-3, "addon": 1e-3},
     optimizer="adam",
-    coefficients={
-        "cross_entropy": 1.0,
-        "cluster": 0.8,
-        "separation": 0.08,
-        "l1": 1e-4,
-        "fine_annotation": 0.0,
-    },
+    coefficients={"cross_entropy": 1.0, "cluster": 0.8, "separation": 0.08, "l1": 1e-4, "fine_annotation": 0.0},
 )
 
 
@@ -159,11 +153,11 @@ class ProtoPNet(SelfInterpretable):
         self.prototypes = PrototypeLayer(vectors, kind, domain.channels, thumbnail, free=("head",))
         self.pooling = MapPooling(places, self.backbone, domain, "ProtoPNet")
         self.head = nn.Linear(count, classes, bias=False)
-        self.into = parse_merged(merged, count)  # (P,)
+        self.into = merging.parse_merged(merged, count)  # (P,)
         own = F.one_hot(torch.arange(count) // prototypes_per_class, classes).T.bool()  # (C, P)
         with torch.no_grad():
             self.head.weight.copy_(torch.where(own, 1.0, -0.5 if connections == "all" else 0.0))
-        self.register_buffer("own", joined(own.int(), self.into).bool(), persistent=False)
+        self.register_buffer("own", merging.joined(own.int(), self.into).bool(), persistent=False)
 
     # The computation
 
@@ -207,7 +201,7 @@ class ProtoPNet(SelfInterpretable):
 
     def units(self) -> tuple[Unit, ...]:
         units = self.pooling.placed(self.prototypes.units(self._describe))
-        return with_merged(units, self.into, self.own)
+        return merging.with_merged(units, self.into, self.own)
 
     def _describe(self, prototype: int) -> tuple[str, int]:
         target, place = divmod(prototype, self.per_class)
@@ -230,18 +224,23 @@ class ProtoPNet(SelfInterpretable):
             RuntimeError: the prototypes are not training patches.
             ValueError: count below 1, or not below the number of prototypes that remain.
         """
-        self.require_ready()
+        self.check_merge(count)
         alive = self.prototypes.alive
-        if not 1 <= count < int(alive.sum()):
-            raise ValueError(f"{int(alive.sum())} prototypes remain; merge them to at least 1 and fewer, not {count}.")
         with torch.no_grad(), evaluating(self):
-            differences = squared_differences(projection_set, lambda x: self.evidence(x).activation, len(alive))
-            into = merge_most_similar(differences, self.head.weight.norm(dim=0), alive, count)
-            self.head.weight.copy_(joined(self.head.weight, into))
-            self.own.copy_(joined(self.own.int(), into))
+            differences = merging.squared_differences(projection_set, lambda x: self.evidence(x).activation, len(alive))
+            into = merging.merge_most_similar(differences, self.head.weight.norm(dim=0), alive, count)
+            self.head.weight.copy_(merging.joined(self.head.weight, into))
+            self.own.copy_(merging.joined(self.own.int(), into))
         self.into = into[self.into]
         self.hparams["merged"] = self.into.tolist()
         self.prototypes.remove((into != torch.arange(len(into))).nonzero()[:, 0].tolist())
+
+    def check_merge(self, count: int) -> None:
+        """Refuses what `merge_prototypes` cannot do, before anything is computed; errors as there."""
+        self.require_ready()
+        remaining = int(self.prototypes.alive.sum())
+        if not 1 <= count < remaining:
+            raise ValueError(f"{remaining} prototypes remain; merge them to at least 1 and fewer, not {count}.")
 
     def require_ready(self) -> None:
         self.prototypes.require_pushed()
@@ -258,9 +257,14 @@ class ProtoPNet(SelfInterpretable):
 
     @action
     def push(self, projection_set: ProjectionSet) -> None:
-        """Projects the prototypes onto the nearest patches of their classes' training images (section 2.3)."""
+        """Projects the prototypes onto the nearest patches of their classes' training images (section 2.3).
+
+        Merged prototypes are searched in the images of all their classes.
+        """
+        merged = self.hparams["merged"] is not None
+        users, each = (self.own, None) if merged else (None, self.per_class)
         shown = self.pooling.boxes
-        self.prototypes.project(projection_set, self.domain, self.embed, per_class=self.per_class, boxes=shown)
+        self.prototypes.project(projection_set, self.domain, self.embed, per_class=each, users=users, boxes=shown)
 
     @action
     def prune(self, projection_set: ProjectionSet) -> None:
@@ -286,15 +290,10 @@ class ProtoPNet(SelfInterpretable):
 
     def _drop_copies(self) -> None:
         alive, source = self.prototypes.alive, self.prototypes.provenance
-        key = torch.stack([source.index, source.cell], 1).unflatten(0, (-1, self.per_class))
-        same = (key[:, :, None] == key[:, None]).all(3)  # (C, Q, Q)
-        same &= alive.unflatten(0, (-1, self.per_class))[:, None]  # a pruned prototype gets no weights
-        number = torch.arange(len(alive), device=same.device)
-        lowest = (same.to(torch.uint8).argmax(2) + number[:: self.per_class, None]).flatten()  # of each set of copies
-        first = torch.where(alive, lowest, number)  # (P,)
-        self.head.weight.copy_(joined(self.head.weight * alive, first))
+        first = merging.first_copies(torch.stack([source.index, source.cell], 1), alive, self.per_class)
+        self.head.weight.copy_(merging.joined(self.head.weight * alive, first))
         if self.hparams["merged"] is not None:  # copies may stand for prototypes of further classes
-            self.own.copy_(joined(self.own.int(), first))
+            self.own.copy_(merging.joined(self.own.int(), first))
             self.into = first.cpu()[self.into]
             self.hparams["merged"] = self.into.tolist()
-        alive.logical_and_(first == number)
+        alive.logical_and_(first == torch.arange(len(first), device=first.device))

@@ -65,6 +65,30 @@ def test_a_merged_model_sums_with_the_activations_of_those_that_stay(tmp_path: P
     assert len(model.units()[last].source["merged"]) == 4
 
 
+def test_a_merged_prototype_is_searched_in_images_of_all_its_classes() -> None:
+    """Regression: its push read the images of its first class only."""
+    images = RandomImages(12)
+    model = protopnet(merged=[0, 1, 2, 1, 4, 4]).model  # prototype 1 is of the first two classes
+    with torch.no_grad():
+        z = model.embed(images.inputs).flatten(2).mT  # (N, cells, D)
+        classes = {0: [0], 1: [0, 1], 2: [1], 4: [2]}
+        rows = {j: [i for i, c in enumerate(images.targets.tolist()) if c in of] for j, of in classes.items()}
+        only = next(i for i in rows[1] if images.targets[i] == 1)
+        model.prototypes.vectors[1] = z[only, 3]  # nearest to an image of the second class
+        expected = {
+            j: min(
+                ((z[i, cell] - model.prototypes.vectors[j]).square().sum().item(), i, cell)
+                for i in rows[j]
+                for cell in range(z.shape[1])
+            )
+            for j in rows
+        }
+    model.push(ProjectionSet(images, batch_size=5))
+    source = model.prototypes.provenance
+    assert {j: (int(source.index[j]), int(source.cell[j])) for j in rows} == {j: e[1:] for j, e in expected.items()}
+    assert int(source.index[1]) == only
+
+
 def test_merged_weights_of_own_classes_may_stay_and_are_not_penalised() -> None:
     model = build("protopnet", connections="own").model
     model.merge_prototypes(ProjectionSet(RandomImages()), 1)

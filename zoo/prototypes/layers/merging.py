@@ -80,6 +80,22 @@ def parse_merged(merged: Sequence[int] | None, count: int) -> Tensor:
     return torch.tensor(into)
 
 
+def first_copies(source: Tensor, alive: Tensor, per_class: int) -> Tensor:
+    """(P,) the first prototype of each one's class that has the same source, itself for those that are not alive.
+
+    Args:
+        source: (P, 2), equal for copies.
+        alive: (P,) bool.
+        per_class: prototypes of a class, one class after another.
+    """
+    key = source.unflatten(0, (-1, per_class))
+    same = (key[:, :, None] == key[:, None]).all(3)  # (C, Q, Q)
+    same &= alive.unflatten(0, (-1, per_class))[:, None]  # a pruned prototype gets no weights
+    number = torch.arange(len(alive), device=same.device)
+    lowest = (same.to(torch.uint8).argmax(2) + number[::per_class, None]).flatten()  # of each set of copies
+    return torch.where(alive, lowest, number)
+
+
 def joined(columns: Tensor, into: Tensor) -> Tensor:
     """(R, P) columns added up at the prototypes that they were merged into, 0 at those that were merged."""
     return torch.zeros_like(columns).index_add(1, into.to(columns.device), columns)
