@@ -31,6 +31,9 @@ def test_the_page_has_both_pictures_and_other_models_none() -> None:
     text = linear_map(prepare(one, 0, 3))
     assert len(re.findall("data:image/png;base64", text)) == 2 and "class='grey'" not in text
     assert one.target_names[0] in text
+    assert "times the pixels, with the bias, are the score" in text
+    other = bcos("transformer").model.explain(small.inputs[:1])
+    assert "with the unit <i>position</i> and the bias, are" in linear_map(prepare(other, 0, 3))
     assert linear_map(prepare(replace(one, details={}), 0, 3)) == ""
     row = prepare(one, 0, 3)
     corners = [[int(n) for n in term.unit.name.removeprefix("patch at ").split(", ")] for term in row.terms]

@@ -38,9 +38,11 @@ def linear_map(row: Row) -> str:
     figures = _figure(signed_picture(each[0]), size, label, "blue supports, orange opposes")
     label = f"weights for {name} in colour"
     figures += _figure(coloured(weights, each[0]), size, label, "opaque where the weights are large and support", grey)
+    rest = [f"the unit <i>{escape(unit.name)}</i>" for unit in one.units if unit.kind == "residual"]
+    others = " and ".join([*rest, "the bias"])
     return (
         "<h3>The linear map of this image</h3><p class='note'>For this image the network is one linear map. Its "
-        f"weights times the pixels, and the bias, are the score of <bdi>{name}</bdi> exactly. The picture in colour "
+        f"weights times the pixels, with {others}, are the score of <bdi>{name}</bdi> exactly. The picture in colour "
         f"shows the weights themselves, and hides what opposes.</p><div class='maps'>{figures}</div>"
     )
 
