@@ -84,8 +84,9 @@ class Bcos(SelfInterpretable):
     With `b: 1` and `biases: true`, scores are those of the teacher and contributions are gradient times input.
 
     Differs from the published code: contributions come from an explicit transpose of the held layers, for any number of
-    rows at once (there: one row by autograd, with the factors detached). Networks from scratch are chains of 3 x 3
-    convolutions. Of B-cosified ResNets the max pooling stays (there: average pooling). No adaptive gradient clipping.
+    rows at once (there: one row by autograd, with the factors detached). CNNs from scratch are chains of 3 x 3
+    convolutions. What position codes add to a score is a unit (there: not part of the map). Of B-cosified ResNets the
+    max pooling stays (there: average pooling). No adaptive gradient clipping.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`): images.
