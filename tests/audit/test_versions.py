@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -183,6 +184,32 @@ def test_tags_values_and_what_does_not_fit() -> None:
     assert zoo.audit.versions.compare_observations(values, moved).changed.tolist() == [False] * 4 + [True]
 
 
+def test_the_command_says_what_moved_where_no_answer_changed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Regression: an edit that changed no answer was "0.0% of the answers changed"."""
+    small = build("cbm")
+    rows = inputs(small, 12)
+    zoo.save(small.model, tmp_path / "a")
+    with torch.no_grad():
+        small.model.head.weight[:, 0] *= 1.001
+    zoo.save(small.model, tmp_path / "b")
+    table = "\n".join(["width,height,hue", *(",".join(map(str, row)) for row in rows.tolist())])
+    (tmp_path / "in.csv").write_text(table)
+    run = ["--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out"), "--pages", "0"]
+    assert main(["diff", str(tmp_path / "a"), str(tmp_path / "b"), *run]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("12 inputs: no answer changed; none kept the answer for other reasons -> ")
+    models = [zoo.load(tmp_path / name) for name in "ab"]
+    before, after = (model.explain(rows).probability for model in models)
+    i = int((after - before).abs().argmax())
+    move = json.loads((tmp_path / "out" / "diff.json").read_text())["strongest move"]
+    assert move == pytest.approx({"input": i, "before": before[i].item(), "after": after[i].item()})
+    assert f"row {i + 1}, " in printed and "The unit that moved most: round, mean size " in printed
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "None <span class='share'>of 12 answers changed" in page and "The unit that moved most: round" in page
+    assert main(["diff", str(tmp_path / "a"), str(tmp_path / "a"), *run]) == 0
+    assert "All answers are equally strong, and no unit moved." in capsys.readouterr().out
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     small = build("cbm")
     zoo.save(small.model, tmp_path / "a")
@@ -194,7 +221,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     run = ["diff", str(tmp_path / "a"), str(tmp_path / "b"), "--input", str(tmp_path / "in.csv")]
     out = tmp_path / "out"
     assert main([*run, "--output", str(out), "--pages", "2"]) == 0
-    assert "12 inputs: " in capsys.readouterr().out
+    assert re.match(
+        r"12 inputs: \d+\.\d% of the answers changed; .* for other reasons -> \S+\n$", capsys.readouterr().out
+    )
     told = json.loads((out / "diff.json").read_text())
     found = compare_models(zoo.load(tmp_path / "a"), zoo.load(tmp_path / "b"), torch.tensor(rows))
     assert told["answers changed"] == pytest.approx(found.answers_share) and told["answers changed"] > 0

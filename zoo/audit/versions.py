@@ -51,6 +51,11 @@ class Comparison:
         """Share of the inputs whose reasons changed though the answer did not."""
         return float(self.reasons_changed.double().mean())
 
+    @property
+    def strongest_move(self) -> int:
+        """Number of the input whose strength of the answer changed most."""
+        return int((self.second.strengths.double() - self.first.strengths.double()).abs().argmax())
+
     @cached_property
     def movers(self) -> list["Mover"]:
         """All units, those whose weight in the answers moved most first."""
@@ -80,6 +85,11 @@ class Comparison:
             "reasons changed": self.reasons_share,
             "least overlap": self.least,
             "mean overlap": float(self.overlap.mean()),
+            "strongest move": {
+                "input": self.strongest_move,
+                "before": float(self.first.strengths[self.strongest_move]),
+                "after": float(self.second.strengths[self.strongest_move]),
+            },
             "units": [mover.to_dict() for mover in self.movers],
         }
 

@@ -68,13 +68,34 @@ def diff(arguments: list[str]) -> int:
     verdicts = exceeded(found, options)
     options.output.mkdir(parents=True, exist_ok=True)
     write(options, found, inputs, models, verdicts)
-    print(
-        f"{len(inputs):,} inputs: {found.answers_share:.1%} of the answers changed; {found.reasons_share:.1%} kept the "
-        f"answer for other reasons -> {printable(options.output / 'index.html')}"
-    )
+    print(f"{outcome(found)} -> {printable(options.output / 'index.html')}")
+    if not found.changed.any():
+        print(printable(moved(found, inputs)))
     for text in verdicts:
         print(f"FAILED {text}", file=sys.stderr)
     return 1 if verdicts else 0
+
+
+def outcome(found: Comparison) -> str:
+    """How many answers and reasons changed."""
+    answers = f"{found.answers_share:.1%} of the answers changed" if found.changed.any() else "no answer changed"
+    reasons = f"{found.reasons_share:.1%} kept" if found.reasons_changed.any() else "none kept"
+    return f"{len(found.changed):,} inputs: {answers}; {reasons} the answer for other reasons"
+
+
+def moved(found: Comparison, inputs: Inputs) -> str:
+    """What changed most, in answers that are the same."""
+    i, unit, sides = found.strongest_move, found.movers[0], (found.first, found.second)
+    before, after = (side.strengths[i].item() for side in sides)
+    if before == after and unit.moved == 0:
+        return "All answers are equally strong, and no unit moved."
+    shown = [_strength(value, found.first.task) for value in (before, after)]
+    if shown[0] == shown[1]:  # closer than the digits
+        shown = [f"{value:.6g}" for value in (before, after)]
+    return (
+        f"The strongest change of an answer: {inputs[i].name}, {shown[0]} -> {shown[1]}. The unit that moved most: "
+        f"{unit.second or unit.first}, mean size {unit.before:.4g} -> {unit.after:.4g}."
+    )
 
 
 def exceeded(found: Comparison, options: argparse.Namespace) -> list[str]:
@@ -132,7 +153,8 @@ def write(
     write_text(options.output / "inputs.csv", table_of(rows))
     write_text(options.output / "units.csv", table_of(summary["units"]))
     names = (str(options.before), str(options.after))
-    write_text(options.output / "index.html", versions_page(summary, names, rows[:LISTED], verdicts))
+    note = "" if found.changed.any() else moved(found, inputs)
+    write_text(options.output / "index.html", versions_page(summary, names, rows[:LISTED], verdicts, note))
 
 
 def row_of(found: Comparison, i: int, name: str, link: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ def versions_page(
     names: tuple[str, str],
     rows: Sequence[Mapping[str, Any]],
     verdicts: Sequence[str] = (),
+    note: str = "",
 ) -> str:
     """The page.
 
@@ -30,13 +31,16 @@ def versions_page(
         rows: of inputs, the most changed first: "input", "before" and "after" (answers), "overlap", "changed", and
             "page", the file name of the pages in the folders before/ and after/, or "".
         verdicts: sentences about thresholds that were exceeded.
+        note: a sentence below the number of changed answers.
     """
+    shares = [f"{share:.1%}" if share else "None" for share in (summary["answers changed"], summary["reasons changed"])]
     warned = "".join(f"<p class='warning'>{escape(text)}</p>" for text in verdicts)
     body = (
         f"<h1>What changed between two versions</h1><article><p class='title'>before: <bdi>{escape(names[0])}</bdi>"
         f"<br>after: <bdi>{escape(names[1])}</bdi></p>{warned}"
-        f"<h2>{summary['answers changed']:.1%} <span class='share'>of {summary['inputs']:,} answers changed</span></h2>"
-        f"<h2>{summary['reasons changed']:.1%} <span class='share'>kept the answer for other reasons</span></h2>"
+        f"<h2>{shares[0]} <span class='share'>of {summary['inputs']:,} answers changed</span></h2>"
+        f"{f'<p>{escape(note)}</p>' if note else ''}"
+        f"<h2>{shares[1]} <span class='share'>kept the answer for other reasons</span></h2>"
         f"<p class='note'>Reasons are the shares of the units in an answer. They count as changed if both versions "
         f"have less than {summary['least overlap']:.0%} of them in common; the mean is {summary['mean overlap']:.1%}."
         f"</p></article>{_inputs(rows)}{_units(summary['units'])}"
