@@ -57,7 +57,7 @@ def read_part(cls: type, given: Mapping[str, Any], where: str, skip: tuple[str, 
     """
     known = {name: annotation for name, annotation in parameters(cls).items() if name not in skip}
     for name in given:
-        if "recipe" in known and name in MOVED:
+        if "recipe" in known and name in MOVED and name not in known:
             raise ValueError(moved(name, given[name], where))
     check_keys(given, known, f"{where} of {cls.__name__}" if where.endswith("init_args") else where)
     values = {name: convert(known[name], value, f"{where}.{name}") for name, value in given.items()}

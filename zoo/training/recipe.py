@@ -82,9 +82,15 @@ def parse_recipe(given: Recipe | Mapping[str, Any] | None) -> Recipe:
     return Recipe(**values)
 
 
-def gather_recipe(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Constructor arguments whose training options stand side by side, as in older checkpoints, with one `recipe`."""
-    names = [f.name for f in fields(Recipe) if f.name in arguments]
+def gather_recipe(arguments: Mapping[str, Any], own: Iterable[str]) -> dict[str, Any]:
+    """Constructor arguments whose training options stand side by side, as in older checkpoints, with one `recipe`.
+
+    Args:
+        arguments: of a constructor, by name.
+        own: names of the arguments that the constructor has now, which are no options of the recipe.
+    """
+    own = set(own)
+    names = [f.name for f in fields(Recipe) if f.name in arguments and f.name not in own]
     if not names:
         return dict(arguments)
     rest = {key: value for key, value in arguments.items() if key not in names}

@@ -100,7 +100,7 @@ class StagedModule(LightningModule):
 
         Called when a checkpoint is loaded. Arguments that are already current are returned unchanged.
         """
-        return gather_recipe(arguments)
+        return gather_recipe(arguments, argument_names(cls))
 
     @classmethod
     def offline_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
