@@ -11,7 +11,7 @@ from zoo.utils.optional import need
 from zoo.utils.paths import read_text
 
 ENDINGS = frozenset({".smi", *TABLES})
-LONGEST = 100_000  # characters of a SMILES
+LONGEST = 10_000  # characters of a SMILES; the time of RDKit grows with the square, here to a second or two
 ORDERS = ("single", "double", "triple", "aromatic")
 
 ATOMS: dict[str, Callable[[Any], str | int]] = {
@@ -45,7 +45,9 @@ def molecule(smiles: str) -> Any:
     chem, base = need("rdkit.Chem", "chem"), need("rdkit.rdBase", "chem")
     text = smiles.strip()
     if len(text) > LONGEST:
-        raise ValueError(f"a SMILES of {len(text)} characters is too long; at most {LONGEST} are read.")
+        raise ValueError(
+            f"a SMILES of {len(text):,} characters ('{text:.20}…') is too long; at most {LONGEST:,} are read."
+        )
     with base.BlockLogs():  # RDKit prints the reason
         found = chem.MolFromSmiles(text, sanitize=False) if text and len(text.split()) == 1 else None
         if found is None:

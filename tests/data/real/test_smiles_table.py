@@ -1,5 +1,6 @@
 """Tables of molecules: from SMILES to a prediction for SMILES, and errors that name the rows."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def test_all_invalid_rows_are_named_or_left_out(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="2 of 22 rows have no valid SMILES and are left out"):
         splits = SmilesTable(path, skip_invalid=True).read()
     assert sum(len(part.graphs) for part in splits.values()) == 20
+
+
+def test_a_long_row_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    """Regression: a molecule of 45,000 characters was parsed, for minutes."""
+    path = table(tmp_path / "t.csv", f"{'C1CC1' * 9000},other,3\n")
+    start = time.process_time()
+    with pytest.raises(ValueError, match=r"1 of 21 rows .* line 22: a SMILES of 45,000 characters .* at most 10,000"):
+        SmilesTable(path).make_domain()
+    with pytest.warns(UserWarning, match="1 of 21 rows have no valid SMILES and are left out"):
+        assert sum(len(part.graphs) for part in SmilesTable(path, skip_invalid=True).read().values()) == 20
+    assert time.process_time() - start < 5
 
 
 def test_values_to_predict(tmp_path: Path) -> None:
