@@ -1,9 +1,9 @@
 """Does Filter2Noise restore as well as non-local means? `python -m benchmarks.denoising`
 
 Needs `pip install ".[denoise]"`. Fits Filter2Noise to single noisy pictures and compares it with non-local means, total
-variation and wavelets of scikit-image, for three kinds of noise. The parameters of every method are those of the
-largest mean PSNR on two validation pictures, for each kind of noise; the test pictures are looked at once, with the
-choice made. Writes benchmarks/DENOISING.md and .json; finished methods are kept, so an interrupted command resumes.
+variation and wavelets of scikit-image, for three kinds of noise. The parameters of every method, of Filter2Noise the
+learning rate, are those of the largest mean PSNR on two validation pictures, for each kind of noise; neither is a test
+picture, and these are looked at once, with the choice made. Writes benchmarks/DENOISING.md and .json; finished methods are kept, so an interrupted command resumes.
 Three minutes on one core.
 """
 
@@ -43,8 +43,10 @@ INTRODUCTION = f"""# Denoising: Filter2Noise beside non-local means
 
 Written by `python -m benchmarks.denoising`. Pictures of {SIDE} x {SIDE} pixels in [0, 1] with noise, cut off and
 rounded to 256 values. The parameters of each method are those of the largest mean PSNR on two validation pictures (a
-phantom and scikit-learn's flower); the test pictures are another phantom, scikit-learn's china, and camera and (in
-colour) coffee of scikit-image, each with noise of three seeds. Filter2Noise is fitted to each noisy picture alone.
+phantom and scikit-learn's flower), which are not measured; of Filter2Noise it is the learning rate, one of two, and the
+hidden blocks follow from the kind of noise. The test pictures are another phantom, scikit-learn's china, and camera and
+(in colour) coffee of scikit-image, each with noise of three seeds. Filter2Noise is fitted to each noisy picture alone,
+and never sees a clean one.
 
 PSNR in decibels and SSIM are means over the test pictures and seeds. *better*: on how many of them the PSNR of
 Filter2Noise is above that of the method. *s*: CPU seconds of a picture, on one core; for Filter2Noise they are those of
