@@ -3,8 +3,8 @@
 Needs `pip install ".[denoise]"`. Fits Filter2Noise to single noisy pictures and compares it with non-local means, total
 variation and wavelets of scikit-image, for three kinds of noise. The parameters of every method, of Filter2Noise the
 learning rate, are those of the largest mean PSNR on two validation pictures, for each kind of noise; neither is a test
-picture, and these are looked at once, with the choice made. Writes benchmarks/DENOISING.md and .json; finished methods are kept, so an interrupted command resumes.
-Three minutes on one core.
+picture, and these are looked at once, with the choice made. Writes benchmarks/DENOISING.md and .json; finished methods
+are kept, so an interrupted command resumes. Three minutes on one core.
 """
 
 import argparse
