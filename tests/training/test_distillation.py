@@ -15,6 +15,7 @@ import zoo
 from tests import toy
 from zoo.cli.main import main
 from zoo.domain import ImageDomain, TableDomain
+from zoo.networks.base import Features
 from zoo.parts import BagNet
 from zoo.prototypes import ProtoPNet
 from zoo.training.black_box import BlackBox
@@ -22,6 +23,7 @@ from zoo.training.black_box_file import FILE, load_network, save_network
 from zoo.training.distillation import DistillationTerm, copy_weights, differences
 from zoo.training.further_terms import further_terms
 from zoo.training.recipe import Recipe
+from zoo.training.removal import Removal
 from zoo.training.teacher import Teacher
 
 BACKBONE = {"name": "convnet", "widths": [8], "pool": [0]}
@@ -52,6 +54,37 @@ def test_the_loss_is_the_divergence_of_softened_probabilities(run: Path) -> None
     assert not any(parameter.requires_grad for parameter in term.network.parameters())
     same = term(torch.nn.Identity(), {"input": x}, term.network(x))["distillation"]
     assert same.abs() < 1e-6
+
+
+def test_probabilities_of_a_student_are_not_softened(run: Path) -> None:
+    term = DistillationTerm(Teacher(str(run), temperature=3.0, weight=0.5), toy.COLOURS)
+    x, scores = torch.randn(4, 3, 12, 12), torch.rand(4, 3).softmax(1)
+    value = term(SimpleNamespace(space="probability"), {"input": x}, scores)["distillation"]
+    p, q = (term.network(x) / 3).softmax(1).double(), scores.double()
+    assert value.item() == pytest.approx(0.5 * (p * (p / q).log()).sum(1).mean().item(), rel=1e-5)
+    same = term(SimpleNamespace(space="probability"), {"input": x}, (term.network(x) / 3).softmax(1))["distillation"]
+    assert same.abs() < 1e-6
+
+
+def test_a_teacher_reads_cached_features_of_its_own_backbone(run: Path) -> None:
+    """Only of its own: features of other weights, or of other layers, mean nothing to its head."""
+    teacher, images = load_network(run / FILE), [{"input": torch.randn(3, 12, 12)}]
+    student = ProtoPNet(toy.COLOURS, BACKBONE, prototypes_per_class=2, dim=4)
+    cached: Any = SimpleNamespace(caches_features=True, projection_dataset=lambda: images)
+    cached.backbone = student.backbone
+    trainer: Any = SimpleNamespace(datamodule=cached)
+    recipe = Recipe(teacher=Teacher(str(run), weight=3))
+    with pytest.raises(ValueError, match=r"features of the model's backbone, and the teacher .* has another one"):
+        further_terms(recipe, toy.COLOURS, student, trainer)
+    copy_weights(teacher, student)
+    (term,) = further_terms(recipe, toy.COLOURS, student, trainer)
+    x, scores = torch.randn(2, 3, 12, 12), torch.randn(2, 3)
+    features = student.backbone.eval()(x).detach().as_subclass(Features)
+    seen, plain = (term(student, {"input": part}, scores)["distillation"] for part in (features, x))
+    assert seen.item() == pytest.approx(plain.item(), rel=1e-5)
+    cached.backbone = ProtoPNet(toy.COLOURS, {**BACKBONE, "widths": [4]}, prototypes_per_class=2, dim=4).backbone
+    with pytest.raises(ValueError, match="has another one"):
+        further_terms(recipe, toy.COLOURS, student, trainer)
 
 
 def test_another_domain_or_a_damaged_file_is_refused(run: Path) -> None:
@@ -134,5 +167,5 @@ def test_a_teacher_of_weight_0_only_gives_its_weights(run: Path) -> None:
     only = Recipe(teacher=Teacher(str(run), weight=0, start=True))
     assert further_terms(only, toy.COLOURS, student, cached) == ()
     assert torch.equal(student.head.weight, load_network(run / FILE).head.weight)
-    with pytest.raises(ValueError, match=r"cache_features keeps features; leave cache_features out, or give .* weight"):
-        further_terms(Recipe(teacher=Teacher(str(run))), toy.COLOURS, student, cached)
+    with pytest.raises(ValueError, match="removal needs inputs, and cache_features keeps features"):
+        further_terms(Recipe(removal=Removal()), toy.COLOURS, student, cached)

@@ -14,6 +14,7 @@ from zoo.domain import Domain
 from zoo.networks.target_units import mean_square_unit
 from zoo.training.batch import Batch
 from zoo.training.black_box_file import load_network
+from zoo.training.modes import evaluating
 from zoo.training.tasks import as_logits
 from zoo.training.teacher import Teacher
 
@@ -24,7 +25,9 @@ UNREAD = ("concepts", "concept_groups", "exclusive")  # what a black box does no
 class DistillationTerm:
     """The loss of a student f against its teacher g, which is frozen and no part of the student's checkpoints.
 
-        distillation = T² KL(softmax(g(x) / T) || softmax(f(x) / T))        mean squared error in units of the targets
+        distillation = T² KL(softmax(g(x) / T) || softmax(f(x) / T))        of a student with logits f
+                     = KL(softmax(g(x) / T) || f(x))                        of a student with probabilities f
+                     = mean squared error in units of the targets           of a regression
 
     Args:
         options: see `Teacher`.
@@ -51,16 +54,30 @@ class DistillationTerm:
         """
         with torch.no_grad():
             wanted = self.network.to(scores.device)(batch["input"]).float()
-        logits = as_logits(scores, getattr(model, "space", "logit"))
-        return {"distillation": self.options.weight * self.loss(logits, wanted)}
+        space = getattr(model, "space", "logit")
+        return {"distillation": self.options.weight * self.loss(as_logits(scores, space), wanted, space)}
 
-    def loss(self, logits: Tensor, wanted: Tensor) -> Tensor:
-        """The loss of the student's logits (B, C) against those of the teacher."""
+    def loss(self, logits: Tensor, wanted: Tensor, space: str = "logit") -> Tensor:
+        """The loss of the student's logits, or logarithms of probabilities, (B, C) against the teacher's logits."""
         if self.network.domain.task != "classification":
             return F.mse_loss(logits, wanted) / mean_square_unit(self.network)
         heat = self.options.temperature
-        student, teacher = (logits / heat).log_softmax(1), (wanted / heat).log_softmax(1)
-        return heat**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+        teacher = (wanted / heat).log_softmax(1)
+        if space == "probability":  # softened twice, a mean of many leaves would have to be sharper than its teacher
+            return F.kl_div(logits, teacher, reduction="batchmean", log_target=True)
+        return heat**2 * F.kl_div((logits / heat).log_softmax(1), teacher, reduction="batchmean", log_target=True)
+
+    @torch.no_grad()
+    def shares(self, backbone: nn.Module, x: Tensor) -> bool:
+        """Whether the teacher has this backbone, with the same weights: whether both compute the same of an input."""
+        own = [module for module in self.network.modules() if type(module) is type(backbone)]
+        if len(own) != 1 or {k: v.shape for k, v in own[0].state_dict().items()} != {
+            k: v.shape for k, v in backbone.state_dict().items()
+        }:
+            return False
+        device = next(iter(backbone.state_dict().values())).device
+        with evaluating(backbone):
+            return torch.equal(own[0].to(device)(x.to(device)), backbone(x.to(device)))
 
 
 @torch.no_grad()

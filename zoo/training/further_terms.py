@@ -30,15 +30,14 @@ def further_terms(recipe: Recipe, domain: Domain, model: nn.Module, trainer: Tra
         trainer: of the fit.
 
     Raises:
-        FileNotFoundError, ValueError: see `RemovalTerm` and `DistillationTerm`; or the batches hold no inputs.
+        FileNotFoundError, ValueError: see `RemovalTerm` and `DistillationTerm`; or the batches hold features that the
+            teacher or the removal cannot use.
     """
     removal, teacher = recipe.removal, recipe.teacher
-    teaches = teacher is not None and teacher.weight > 0  # else it only gives its weights
-    if (removal is not None or teaches) and getattr(getattr(trainer, "datamodule", None), "caches_features", False):
-        raise ValueError(
-            "removal and teacher need inputs, and cache_features keeps features; leave cache_features out, or give "
-            "a teacher that only gives its weights the weight 0."
-        )
+    data: Any = getattr(trainer, "datamodule", None)
+    cached = getattr(data, "caches_features", False)
+    if removal is not None and cached:
+        raise ValueError("removal needs inputs, and cache_features keeps features; leave cache_features out.")
     terms: list[FurtherTerm] = []
     if removal is not None:
         terms.append(RemovalTerm(removal, domain, getattr(model, "additive", False), type(model).__name__))
@@ -46,6 +45,12 @@ def further_terms(recipe: Recipe, domain: Domain, model: nn.Module, trainer: Tra
         teaching = DistillationTerm(teacher, domain)
         if teacher.start:  # a resumed fit then reads its own weights
             copy_weights(teaching.network, model)
-        if teaches:
+        if teacher.weight > 0:  # else it only gives its weights
+            if cached and not teaching.shares(data.backbone, data.projection_dataset()[0]["input"][None]):
+                raise ValueError(
+                    "cache_features keeps features of the model's backbone, and the teacher "
+                    f"{teacher.run} has another one; train a teacher on the same frozen backbone, leave cache_features "
+                    "out, or give a teacher that only gives its weights the weight 0."
+                )
             terms.append(teaching)
     return tuple(terms)

@@ -19,7 +19,7 @@ class Teacher:
     run: str
     """Folder of a finished run of `fit` with a `BlackBox`."""
     temperature: float = 2.0
-    """Divides the logits of both; above 1 it shows which wrong classes are near."""
+    """Divides the logits of the teacher, and those of a student that has any; above 1 it shows near classes."""
     weight: float = 1.0
     """Weight of the distillation loss; 0: the teacher only gives its weights, see `start`."""
     start: bool = False
