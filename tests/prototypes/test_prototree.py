@@ -1,10 +1,12 @@
 """ProtoTree: its scores against a walk through the tree, and what pruning and push promise."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning import Callback, Trainer
 
 import zoo
 from tests.small_models import IMAGES, RandomImages, Small
@@ -150,6 +152,55 @@ def test_it_learns_and_its_leaves_keep_their_weight() -> None:
     assert (model(data.val.inputs).argmax(1) == data.val.targets).float().mean() > 0.8
     explanation = model.explain(data.val.inputs[:4])
     assert all("leaf" in text for text in explanation.statements)
+
+
+SETTLE = [
+    {"name": "warm", "epochs": 1, "train": ["addon", "prototypes"]},
+    {"name": "push"},
+    {"name": "settle", "epochs": 3, "train": ["addon"]},
+    {"name": "push"},
+    {"name": "measure", "epochs": 1, "train": []},
+]
+
+
+def test_prototypes_stay_patches_while_the_addon_trains() -> None:
+    class Observer(Callback):
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+            if trainer.current_epoch in (1, 3):
+                seen.append(patches(pl_module))
+                assert pl_module.prototypes.pushed and torch.allclose(*seen[-1], atol=1e-6)
+
+    def patches(model: ProtoTree) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where the patches lie that the prototypes come from, and the prototypes."""
+        index, cell = model.prototypes.provenance.index, model.prototypes.provenance.cell
+        with torch.no_grad(), evaluating(model):
+            z = model.embed(torch.stack([data.train[i]["input"] for i in index.tolist()])).flatten(2)
+        return z[torch.arange(len(z)), :, cell], model.prototypes.vectors.detach().clone()
+
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    torch.manual_seed(0)
+    data = ToyData(48)
+    model = ProtoTree(COLOURS, TINY, depth=2, dim=4, projection="all", recipe={"stages": SETTLE, "lr": 0.05})
+    fit(model, data, [Observer()])
+    assert not torch.allclose(seen[0][1], seen[1][1], atol=1e-3)  # the add-on moved them
+    assert torch.allclose(model.prototypes.vectors, seen[1][1], atol=1e-6)  # the second push did not
+    assert model.prototypes.provenance.distance.max() < 1e-9
+
+
+def test_prototypes_follow_their_patches_after_an_interruption(tmp_path: Path) -> None:
+    def train(epochs: int, start: Path | None = None) -> tuple[Trainer, dict[str, torch.Tensor]]:
+        torch.manual_seed(0)
+        model = ProtoTree(COLOURS, TINY, depth=2, dim=4, recipe={"stages": SETTLE, "lr": 0.05})
+        options: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        trainer = Trainer(max_epochs=epochs, accelerator="cpu", enable_checkpointing=False, **options)
+        trainer.fit(model, datamodule=ToyData(48), ckpt_path=start)
+        return trainer, model.state_dict()
+
+    _, straight = train(5)
+    trainer, _ = train(3)  # in the middle of "settle"
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    _, resumed = train(5, tmp_path / "last.ckpt")
+    assert all(torch.equal(resumed[name], value) for name, value in straight.items() if "metrics" not in name)
 
 
 def test_a_push_that_costs_accuracy_is_reported(caplog: pytest.LogCaptureFixture) -> None:

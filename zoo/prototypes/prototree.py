@@ -72,7 +72,9 @@ class ProtoTree(SelfInterpretable):
 
     Stages: warm → joint → prune → push → measure. `prune` cuts off subtrees whose leaves have no class above `tau`
     (section 4.2); `push` replaces each prototype by the nearest patch of the training images (section 4.3) whose class
-    is the most probable one of a leaf below the node.
+    is the most probable one of a leaf below the node. After it a stage may train the add-on alone: each prototype stays
+    the patch that it is, and moves with it through the add-on, which mends what the projection cost. A second `push`
+    then finds the same patches, unless the classes below a node have changed.
 
     The model is not additive: a score is a product of answers, so explanations have no contributions. For each
     prototype they give how much of the image "reach"es its node, the "turn" of the path to the most probable leaf (1 to
@@ -139,7 +141,7 @@ class ProtoTree(SelfInterpretable):
         self.backbone = create_backbone(backbone, domain.channels)
         self.addon = create_addon(self.backbone.channels, dim, EXPONENTIAL, initialise=nn.init.xavier_normal_)
         vectors = 0.5 + 0.1 * torch.randn(self.tree.nodes, dim)
-        self.prototypes = PrototypeLayer(vectors, EXPONENTIAL, domain.channels, thumbnail)
+        self.prototypes = PrototypeLayer(vectors, EXPONENTIAL, domain.channels, thumbnail, following=True)
 
     # The computation
 
@@ -148,7 +150,8 @@ class ProtoTree(SelfInterpretable):
         return self.addon(self.backbone(x))
 
     def evidence(self, x: Tensor) -> Evidence:
-        distances, nearest = self.prototypes.compare(self.embed(x), exact=not self.training)
+        moved = self.prototypes.moved(self.addon) if self.training else None
+        distances, nearest = self.prototypes.compare(self.embed(x), exact=not self.training, moved=moved)
         support = None if self.training else self.prototypes.support(distances)
         return Evidence(self.prototypes.similarity.of(nearest) * self.prototypes.alive, support)
 
@@ -224,10 +227,13 @@ class ProtoTree(SelfInterpretable):
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         self._before = self.tree.leaves.clone()
+        stage = stage_at(self.stages, self.current_epoch).stage
+        self.prototypes.follow(stage, self.backbone, lambda: ProjectionSet.of(self.trainer, self.device, ""))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if not stage_at(self.stages, self.current_epoch).stage.trained:
             return
+        self.prototypes.keep(self.addon)
         if self.trainer.world_size > 1:
             dist.all_reduce(self._batch)
         self.tree.learn(self._batch, self._before / self.trainer.num_training_batches)

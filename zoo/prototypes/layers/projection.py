@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
+from zoo.training.modes import evaluating
 from zoo.training.projection_set import ProjectionSet
 
 NOWHERE = torch.iinfo(torch.int64).max
@@ -100,6 +101,17 @@ def nearest_patches(
         dist.all_reduce(images)
     _require_found(best, prototypes, None if shared else images, least)
     return best
+
+
+@torch.no_grad()
+def patch_features(backbone: nn.Module, projection_set: ProjectionSet, index: Tensor, cell: Tensor) -> Tensor:
+    """What a backbone computes of patches (P, C), given by numbers of training images (P,) and cells (P,)."""
+    found = []
+    with evaluating(backbone):
+        for images, cells in zip(index.split(32), cell.split(32), strict=True):  # bounds memory
+            maps = backbone(torch.stack([projection_set.input(i) for i in images.tolist()])).flatten(2)
+            found.append(maps[torch.arange(len(maps), device=maps.device), :, cells])
+    return torch.cat(found)
 
 
 def _require_found(best: Nearest, prototypes: Tensor, images: Tensor | None, least: int) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from zoo.core.evidence import Unit
 from zoo.core.unit_cache import UnitCache
 from zoo.domain import ImageDomain
-from zoo.prototypes.layers.projection import nearest_patches
+from zoo.prototypes.layers.projection import nearest_patches, patch_features
 from zoo.prototypes.layers.provenance import Provenance
 from zoo.prototypes.layers.removal import remove
 from zoo.prototypes.layers.similarity import Similarity
@@ -29,7 +29,8 @@ class PrototypeLayer(nn.Module):
     """P prototypical patches, and the training patches that they were projected onto.
 
     Explanations of the form "this looks like that" are true only if every prototype is a patch of a training image;
-    `project` makes it one, and training any group outside of `free` undoes that.
+    `project` makes it one, and training any group outside of `free` undoes that. With `follow`, the add-on may go on
+    training: the prototypes then stay the patches that they are, and move with them.
 
     Parameter: `vectors` (P, D). Buffers: `alive` (P,) bool, False for prototypes that were pruned or removed, whose
     activation the model sets to 0 · `pushed`, whether all prototypes are training patches · `provenance`.
@@ -40,6 +41,7 @@ class PrototypeLayer(nn.Module):
         channels: of the images.
         thumbnail: side in pixels of the stored pictures.
         free: parameter groups that may train after the projection.
+        following: whether the model calls `follow` at each epoch and `keep` after each step.
     """
 
     former_names: ClassVar[Mapping[str, str]] = {
@@ -53,14 +55,22 @@ class PrototypeLayer(nn.Module):
     pushed: Tensor
 
     def __init__(
-        self, vectors: Tensor, similarity: Similarity, channels: int, thumbnail: int, free: Sequence[str] = ()
+        self,
+        vectors: Tensor,
+        similarity: Similarity,
+        channels: int,
+        thumbnail: int,
+        free: Sequence[str] = (),
+        following: bool = False,
     ) -> None:
         super().__init__()
         self.similarity, self.rule = similarity, PushRule("patches of training images", free)
+        self.following = following
         self.vectors = nn.Parameter(vectors)
         self.register_buffer("alive", torch.ones(len(vectors), dtype=torch.bool))
         self.register_buffer("pushed", torch.tensor(False))
         self.provenance = Provenance(len(vectors), channels, thumbnail)
+        self.features: tuple[Tensor, Tensor] | None = None  # which patches, and (P, C) of them; see `follow`
         self._units = UnitCache()
 
     # The computation
@@ -69,19 +79,21 @@ class PrototypeLayer(nn.Module):
         """Maps (B, D, h, w) as they are compared with prototypes: of unit length where the similarity asks for it."""
         return F.normalize(at_least_fp32(z), dim=1) if self.similarity.unit_length else z
 
-    def compared_vectors(self) -> Tensor:
-        """The prototypes (P, D) as patches are compared with them."""
-        return F.normalize(self.vectors, dim=1) if self.similarity.unit_length else self.vectors
+    def compared_vectors(self, moved: Tensor | None = None) -> Tensor:
+        """The prototypes (P, D), or others in their place, as patches are compared with them."""
+        vectors = self.vectors if moved is None else moved
+        return F.normalize(vectors, dim=1) if self.similarity.unit_length else vectors
 
-    def compare(self, patches: Tensor, exact: bool) -> tuple[Tensor, Tensor]:
+    def compare(self, patches: Tensor, exact: bool, moved: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Squared distances (B, P, h, w) of all patches to all prototypes, and the smallest of each prototype (B, P).
 
         Args:
             patches: (B, D, h, w), see `patches`.
             exact: recomputes the smallest distances as direct differences, because a logarithm magnifies rounding
                 1e4-fold where patches nearly agree.
+            moved: (P, D) in place of the prototypes, see `moved`.
         """
-        vectors = self.compared_vectors()
+        vectors = self.compared_vectors(moved)
         distances = squared_distances(patches, vectors)
         nearest, cell = distances.flatten(2).min(2)
         return distances, distances_at(patches, vectors, cell) if exact else nearest
@@ -89,6 +101,42 @@ class PrototypeLayer(nn.Module):
     def support(self, distances: Tensor) -> Tensor:
         """Squared distances (B, P, h, w) as supports in [0, 1]; 0 for prototypes that are not alive."""
         return self.similarity.support(distances) * self.alive[:, None, None]
+
+    # Training on patches
+
+    def follows(self, stage: Stage) -> bool:
+        """Whether a stage trains the add-on under prototypes that are training patches and stay them."""
+        trained = set(stage.trained)
+        return bool(self.pushed) and "addon" in trained and not trained & {"backbone", "prototypes"}
+
+    def follow(self, stage: Stage, backbone: nn.Module, projection_set: Callable[[], ProjectionSet]) -> None:
+        """Keeps the features of the prototypes' patches for a stage that `follows`; forgets them for others.
+
+        Args:
+            stage: that starts, or goes on after an interruption.
+            backbone: what the add-on reads.
+            projection_set: gives the training set of the last projection.
+        """
+        if not self.follows(stage):
+            self.features = None
+            return
+        chosen = (self.alive & (self.provenance.index >= 0)).nonzero().flatten()
+        at = torch.stack([chosen, self.provenance.index[chosen], self.provenance.cell[chosen]])
+        if self.features is None or not torch.equal(at, self.features[0]):
+            self.features = at, patch_features(backbone, projection_set(), at[1], at[2])
+
+    def moved(self, addon: nn.Module) -> Tensor | None:
+        """The prototypes (P, D) as the add-on now maps the features of their patches; None if they do not follow."""
+        if self.features is None:
+            return None
+        (chosen, _, _), features = self.features
+        return self.vectors.index_put((chosen,), addon(features[:, :, None, None]).flatten(1).to(self.vectors))
+
+    @torch.no_grad()
+    def keep(self, addon: nn.Module) -> None:
+        """Stores the prototypes that moved with the step of an optimizer."""
+        if (moved := self.moved(addon)) is not None:
+            self.vectors.copy_(moved)
 
     # Projection
 
@@ -139,7 +187,7 @@ class PrototypeLayer(nn.Module):
 
     def on_stage_start(self, stage: Stage) -> None:
         """Marks the prototypes as not projected if the stage trains a group that is not `free`."""
-        if self.rule.undone_by(stage):
+        if self.rule.undone_by(stage) and not (self.following and self.follows(stage)):
             self.pushed.fill_(False)
 
     # Vocabulary
