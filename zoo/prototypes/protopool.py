@@ -24,7 +24,7 @@ from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
-from zoo.training.stages import Stage
+from zoo.training.stages import Stage, stage_at
 from zoo.training.tasks import task_loss
 from zoo.utils.functional import at_least_fp32
 
@@ -87,6 +87,8 @@ class ProtoPool(SelfInterpretable):
 
     Stages: warm → joint → harden → push → last. `harden` assigns one prototype to every slot and drops prototypes
     without a slot; `push` replaces each prototype by the nearest patch of the training images of its classes.
+    After it a stage may train the add-on, with or without the head: prototypes stay the patches that they are, and move
+    with them.
 
     Limits: the receptive field of a cell is larger than its box, so pixels outside the box can change an activation.
 
@@ -145,7 +147,7 @@ class ProtoPool(SelfInterpretable):
         self.backbone = create_backbone(backbone, domain.channels)
         self.addon = create_addon(self.backbone.channels, dim, kind)
         vectors = random_vectors(pool, dim, kind)
-        self.prototypes = PrototypeLayer(vectors, kind, domain.channels, thumbnail, free=("head",))
+        self.prototypes = PrototypeLayer(vectors, kind, domain.channels, thumbnail, free=("head",), following=True)
         start = sharpness_at(0, sharpening_epochs, sharpness)
         self.slots = PrototypeAssignment(classes, slots, pool, start)
         self.head = nn.Linear(classes * slots, classes, bias=False)
@@ -161,7 +163,9 @@ class ProtoPool(SelfInterpretable):
         return self.prototypes.patches(self.addon(self.backbone(x)))
 
     def evidence(self, x: Tensor) -> Evidence:
-        distances, nearest = self.prototypes.compare(self.embed(x), exact=not self.training)
+        moved = self.prototypes.moved(self.addon) if self.training else None
+        exact = not self.training or moved is not None  # patches agree with themselves
+        distances, nearest = self.prototypes.compare(self.embed(x), exact, moved)
         similarity, best = (self.prototypes.similarity.of(d) for d in (distances, nearest))
         # The mean with the recomputed value of the best cell.
         mean = similarity.mean((2, 3)) + (best - similarity.amax((2, 3))) / similarity[0, 0].numel()
@@ -202,6 +206,11 @@ class ProtoPool(SelfInterpretable):
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         self.slots.sharpness.fill_(sharpness_at(self.current_epoch, self.sharpening_epochs, self.sharpness))
+        stage = stage_at(self.stages, self.current_epoch).stage
+        self.prototypes.follow(stage, self.backbone, lambda: ProjectionSet.of(self.trainer, self.device, ""))
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.prototypes.keep(self.addon)
 
     def on_stage_start(self, stage: Stage) -> None:
         self.prototypes.on_stage_start(stage)

@@ -151,7 +151,8 @@ class ProtoTree(SelfInterpretable):
 
     def evidence(self, x: Tensor) -> Evidence:
         moved = self.prototypes.moved(self.addon) if self.training else None
-        distances, nearest = self.prototypes.compare(self.embed(x), exact=not self.training, moved=moved)
+        exact = not self.training or moved is not None  # patches agree with themselves
+        distances, nearest = self.prototypes.compare(self.embed(x), exact, moved)
         support = None if self.training else self.prototypes.support(distances)
         return Evidence(self.prototypes.similarity.of(nearest) * self.prototypes.alive, support)
 
