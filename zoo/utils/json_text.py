@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -10,11 +10,30 @@ def to_json(value: Any, indent: int | None = None) -> str:
     r"""Plain data as JSON on one line, or indented; a byte of a file name that is not UTF-8 is kept as an escape.
 
     Raises:
-        ValueError: a number is NaN or infinite, which JSON cannot express.
+        ValueError: a number is NaN or infinite, which JSON cannot express; the message says where.
         TypeError: not plain data.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    except ValueError:
+        for place, number in _not_finite(value, ""):
+            raise ValueError(
+                f"{place} is {number}, a number that JSON cannot express; look for extreme values."
+            ) from None
+        raise
     return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate becomes \udcff, which JSON reads back
+
+
+def _not_finite(value: Any, place: str) -> Iterator[tuple[str, float]]:
+    """Where plain data have numbers that are NaN or infinite, such as "evidence[2].chance"."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place or "the value", value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            yield from _not_finite(inner, f"{place}[{i}]")
 
 
 def without_nan(value: Any) -> Any:
