@@ -96,3 +96,15 @@ def test_the_real_set(zoo_data: Path) -> None:
         assert marked[i, :at].sum() == 0 and marked[i, at : at + len(wanted)].all()
         read = movies.make_domain().words(items.inputs[i, at : at + len(wanted)])
         assert read == [word if word in known else "\u2039?\u203a" for word in wanted]
+
+
+def test_other_line_breaks_in_records_and_damaged_lines(movies: Path) -> None:
+    """Regression: U+2028 within a text ended its line, and a damaged line was a raw JSONDecodeError."""
+    path = movies / "val.jsonl"
+    rows = [json.loads(line) for line in path.read_text().split("\n")]
+    rows[1]["query"] = "line\u2028line"
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    assert len(EraserMovies(str(movies.parent)).val_dataset()) == 4
+    path.write_text(path.read_text(encoding="utf-8")[:-5], encoding="utf-8")
+    with pytest.raises(ValueError, match=r"val\.jsonl, line 4 is not JSON .*; get the file again"):
+        EraserMovies(str(movies.parent)).val_dataset()

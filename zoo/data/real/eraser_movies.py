@@ -81,10 +81,10 @@ class EraserMovies(TextData):
         wanted = {"train": "train_1600.jsonl", "val": "val.jsonl", "test": "test.jsonl"}
         reviews: dict[str, Any] = {"docs": {}}
         for split, name in wanted.items():
-            found = files.get(name, files.get(f"{split}.jsonl"))
-            if found is None:
+            present = next((one for one in (name, f"{split}.jsonl") if one in files), None)
+            if present is None:
                 raise FileNotFoundError(f"neither {name} nor {split}.jsonl in {self.root}.")
-            reviews[split] = [json.loads(line) for line in found.splitlines() if line.strip()]
+            reviews[split] = _lines(files[present], f"{self.root}: {present}")
             for row in reviews[split]:
                 document = f"docs/{row['annotation_id']}"
                 if document not in files:
@@ -108,6 +108,21 @@ class EraserMovies(TextData):
                 if stream is not None:
                     contents[Path(member.name).relative_to("eraser_movies").as_posix()] = stream.read().decode()
         return contents
+
+
+def _lines(text: str, name: str) -> list[dict[str, Any]]:
+    """The objects of a file with one on each line; line feeds alone end a line, texts may hold other breaks.
+
+    Raises:
+        ValueError: a line is not JSON; names the file and the line.
+    """
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            found += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{name}, line {number} is not JSON ({error}); get the file again.") from None
+    return found
 
 
 def spans_of(row: dict[str, Any]) -> list[tuple[int, int]]:
