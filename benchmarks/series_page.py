@@ -79,7 +79,9 @@ def accuracy_table(real: Mapping[str, Mapping[str, Runs]], models: Sequence[str]
         sizes = next((run for runs in rows.values() for run in runs if "train" in run), {})
         lines.append(f"| {name} | {sizes.get('train', '')} / {sizes.get('test', '')} | {' | '.join(cells)} |")
     complete = [
-        f"{statistics.mean(v):.1f}{interval([rows[model] for rows in real.values()])}" if len(v) == len(real) else ""
+        f"{statistics.mean(v):.1f}{interval([rows[model] for rows in real.values()])}"
+        if v and len(v) == len(real)
+        else ""
         for model, v in means.items()
     ]
     lines.append(f"| mean | | {' | '.join(complete)} |")
