@@ -2,8 +2,8 @@
 
 For each seed, trains a black box and variants of models with `train.py fit`, and measures them with `train.py
 evaluate` on `--limit` test rows: accuracy on all test rows, the rank correlation of contributions with what removals do
-(M2), the deletion gain (M3), and the effective units (M6). Finished runs are kept. Writes benchmarks/FAITHFUL.md and
-.json.
+(M2), the deletion gain (M3), and the effective units (M6). Finished runs are kept, and so are the
+results of other seeds and models. Writes benchmarks/FAITHFUL.md and .json.
 """
 
 import argparse
@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.runs import HERE, ROOT, evaluated, read, trained
+from zoo.utils.atomic import write_text
 
+FILE = HERE / "FAITHFUL.json"
 BLACK_BOX = "black box"
 TUNE = '[{"name": "tune", "epochs": 3, "train": ["backbone", "head"], "cosine": true}]'
 HOLES = '{"label": 0.5, "consistency": 1, "start": 0, "full": 0}'
@@ -46,24 +48,30 @@ METRICS = {"M2": "rank correlation", "M3": "gain", "M6": "effective units"}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of all trainings (default: 0 1 2)")
+    parser.add_argument("--models", nargs="+", default=list(VARIANTS), metavar="NAME", help="rows (default: all)")
     parser.add_argument("--limit", type=int, default=100, help="test rows of the metrics (default: 100)")
     parser.add_argument("--jobs", type=int, default=1, help="models at a time, a thread each (default: 1)")
     parser.add_argument("--runs", type=Path, default=Path("runs/faithful"), help="folder of the trained models")
     options = parser.parse_args()
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in (BLACK_BOX, *VARIANTS)}
+    if unknown := [name for name in options.models if name not in VARIANTS]:
+        parser.error(f"unknown models: {', '.join(unknown)}; choose from {', '.join(VARIANTS)}.")
+    record = read(FILE) if FILE.is_file() else {}
+    if record.get("rows") != options.limit:
+        record = {"rows": options.limit, "models": {}}
+    found: dict[str, dict[str, Any]] = {name: record["models"].get(name, {}) for name in (BLACK_BOX, *VARIANTS)}
     for seed in options.seeds:
         teacher = run_of(BLACK_BOX, "blackbox_part_birds", {}, "", seed, options)
-        found[BLACK_BOX].append(metrics_of(teacher))
+        found[BLACK_BOX][str(seed)] = metrics_of(teacher)
         with ThreadPoolExecutor(options.jobs) as pool:
             jobs = {
-                name: pool.submit(measured, name, *what, str(teacher.resolve()), seed, options)
-                for name, what in VARIANTS.items()
+                name: pool.submit(measured, name, *VARIANTS[name], str(teacher.resolve()), seed, options)
+                for name in options.models
             }
         for name, job in jobs.items():
-            found[name].append(job.result())
-    record = {"seeds": options.seeds, "rows": options.limit, "models": found}
-    (HERE / "FAITHFUL.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (HERE / "FAITHFUL.md").write_text(page(record), encoding="utf-8")
+            found[name][str(seed)] = job.result()
+    record["models"] = {name: dict(sorted(runs.items())) for name, runs in found.items() if runs}
+    write_text(FILE, json.dumps(record, indent=1) + "\n")
+    write_text(FILE.with_suffix(".md"), page(record))
     print(page(record))
     return 0
 
@@ -95,32 +103,26 @@ def metrics_of(folder: Path) -> dict[str, Any]:
 
 def page(record: dict[str, Any]) -> str:
     """The Markdown page."""
-    seeds = ", ".join(map(str, record["seeds"]))
-    several = len(record["seeds"]) > 1
-    about = (
-        f"Mean over the training seeds {seeds}, with the lowest and the highest"
-        if several
-        else f"Training seed {seeds}"
-    )
-    interval = "" if several else ", with 95 % intervals over rows"
     lines = [
         "# Faithful and small explanations of part birds",
         "",
-        f"{about}. Accuracy: all test rows; the other columns: {record['rows']} test rows{interval}. M2: mean of the "
-        "rank correlations over imputers (in brackets: mean, blur, noisy linear), none of which is used in training. "
-        "Nothing was chosen on these rows.",
+        "Mean over training seeds, with the lowest and the highest; of a single seed, with 95 % intervals over rows. "
+        f"Accuracy: all test rows; the other columns: {record['rows']} test rows. M2: mean of the rank correlations over "
+        "imputers (in brackets: mean, blur, noisy linear), none of which is used in training. Nothing was chosen on "
+        "these rows.",
         "",
-        "| model | accuracy, % | M2 | M3 | effective units |",
-        "|---|---:|---:|---:|---:|",
+        "| model | seeds | accuracy, % | M2 | M3 | effective units |",
+        "|---|---|---:|---:|---:|---:|",
     ]
-    for name, runs in record["models"].items():
+    for name, by_seed in record["models"].items():
+        runs = list(by_seed.values())
         cells = [over_seeds([100 * run["accuracy"] for run in runs], 1), "", "", ""]
         if metrics := [run["faithfulness"] for run in runs if "faithfulness" in run]:
             values = {key: [each[key][column] for each in metrics] for key, column in METRICS.items()}
             cells[1:] = [with_interval(values[key], 1 if key == "M6" else 2) for key in METRICS]
             named = ([each["M2"][f"rank correlation, {fill}"]["value"] for each in metrics] for fill in IMPUTERS)
             cells[1] += f" ({', '.join(f'{statistics.mean(each):.2f}' for each in named)})"
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {', '.join(by_seed)} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", "Created by `python -m benchmarks.faithful`.", ""])
 
 

@@ -25,5 +25,6 @@ def path(one: Explanation) -> str:
             f"<li class='{answer}'><figure>{drawn}<figcaption><bdi>{escape(unit.name)}</bdi><br>"
             f"<b>{answer}</b> {fixed(one.activation[0, n].item(), 2)}</figcaption></figure></li>"
         )
-    title = f"<h3>Path: {len(steps)} of {len(one.units)} prototypes</h3>"
+    kept = sum(not unit.source.get("pruned") for unit in one.units)
+    title = f"<h3>Path: {len(steps)} of {kept} prototypes</h3>"
     return f"{title}<ol class='path' aria-label='path through the tree'>{''.join(steps)}</ol>"

@@ -128,7 +128,8 @@ class _Sentence:
         """The units of a model that is not additive: those it selected, or the most important ones."""
         one, language, total = self.one, self.language, len(self.terms)
         if not bool(((one.activation == 0) | (one.activation == 1)).all()):
-            return [language.say("ranked", units=language.listed([self.named(t) for t in self.terms], self.top))]
+            kept = [self.named(term) for term in self.terms if not term.unit.source.get("pruned")]
+            return [language.say("ranked", units=language.listed(kept, self.top))]
         chosen = sorted((t for t in self.terms if t.activation == 1), key=lambda term: term.index)
         if not chosen:
             return [language.say("nothing_selected", total=total)]
