@@ -108,8 +108,8 @@ def page(record: dict[str, Any]) -> str:
         "",
         "Mean over training seeds, with the lowest and the highest; of a single seed, with 95 % intervals over rows. "
         f"Accuracy: all test rows; the other columns: {record['rows']} test rows. M2: mean of the rank correlations "
-        "over imputers (in brackets: mean, blur, noisy linear), none of which is used in training. Nothing was chosen on "
-        "these rows.",
+        "over imputers (in brackets: mean, blur, noisy linear), none of which is used in training. Nothing was chosen "
+        "on these rows.",
         "",
         "| model | seeds | accuracy, % | M2 | M3 | effective units |",
         "|---|---|---:|---:|---:|---:|",
