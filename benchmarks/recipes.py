@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,7 @@ def measure(settings: Settings, maps: dict[str, Tensor], what: str, seed: int) -
         if isinstance(module, Backbone):
             module.network = Skipped(module.network)
     model.stages = tuple(stage for stage in model.stages if stage.name not in PICTURES)
+    model.recipe = replace(model.recipe, teacher=None)  # the black box of the configs has another backbone
     trainer = Trainer(
         max_epochs=model.max_epochs,
         accelerator="cpu",
