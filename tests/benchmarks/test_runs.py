@@ -35,8 +35,7 @@ def test_pages_can_be_made_after_the_first_measurement() -> None:
             assert page({key: found[key]}).startswith("# ")
 
 
-def test_a_record_is_sorted_and_its_keys_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "HERE", tmp_path)
+def test_a_record_is_sorted_and_its_keys_are_measured_once(tmp_path: Path) -> None:
     asked = []
 
     def measure(value: int) -> int:
@@ -44,7 +43,7 @@ def test_a_record_is_sorted_and_its_keys_are_measured_once(tmp_path: Path, monke
         return value
 
     for _ in range(2):  # the second time, it is read from its file
-        record = Record("TRIAL", lambda found: " ".join(found), lambda found: ordered(found, ["A", "B"], ["m"]))
+        record = Record("TRIAL", " ".join, lambda found: ordered(found, ["A", "B"], ["m"]), tmp_path)
         for key, value in (("B, m, seed 0", 1), ("A, m, seed 10", 2), ("A, m, seed 9", 3)):
             record.keep(key, measure, value)
     assert asked == [1, 2, 3]

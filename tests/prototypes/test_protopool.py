@@ -98,3 +98,20 @@ def test_errors() -> None:
     stages = [STAGES[0], STAGES[2], STAGES[3]]
     with pytest.raises(ValueError, match=r"add \{name: harden\}, before \{name: push\}"):
         fit(ProtoPool(COLOURS, TINY, pool=4, slots=2, recipe={"stages": stages}), ToyData())
+
+
+def test_prototypes_stay_patches_while_addon_and_head_train() -> None:
+    stages = [
+        {"name": "warm", "epochs": 1, "train": ["addon", "prototypes", "slots"]},
+        {"name": "harden"},
+        {"name": "push"},
+        {"name": "settle", "epochs": 2, "train": ["addon", "head"]},
+        {"name": "push"},
+        {"name": "last", "epochs": 1, "train": ["head"]},
+    ]
+    torch.manual_seed(0)
+    model = ProtoPool(COLOURS, TINY, pool=5, slots=2, dim=4, similarity="cosine", recipe={"stages": stages, "lr": 0.05})
+    fit(model, ToyData(48))
+    alive = model.prototypes.alive
+    assert alive.any() and model.prototypes.pushed
+    assert model.prototypes.provenance.distance[alive].max() < 1e-9  # the second push found them where they were

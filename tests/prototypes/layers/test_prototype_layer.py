@@ -100,3 +100,27 @@ def test_addons_end_in_the_range_of_the_prototypes() -> None:
     z = create_addon(5, 4, EXPONENTIAL)(x)
     assert z.min() >= 0 and z.max() <= 1
     assert create_addon(5, 4, COSINE)(x).abs().max() > 1
+
+
+def test_prototypes_that_follow_have_the_gradient_of_both_sides() -> None:
+    """The add-on learns through the patches of an image, and through the patches that the prototypes are."""
+    torch.manual_seed(0)
+    images = [{"input": torch.randn(3, 4, 4), "target": 0} for _ in range(3)]
+    addon, small = create_addon(3, 3, EXPONENTIAL), layer(EXPONENTIAL)
+    small.provenance.index.copy_(torch.tensor([2, 0, 1, 2]))
+    small.provenance.cell.copy_(torch.tensor([5, 0, 15, 7]))
+    small.pushed.fill_(True)
+    stage = Stage("settle", epochs=1, train=("addon",))
+    small.follow(stage, nn.Identity(), lambda: ProjectionSet(images))
+    x = torch.randn(2, 3, 4, 4)
+    _, nearest = small.compare(addon(x), True, small.moved(addon))
+    found = torch.autograd.grad(nearest.sum(), addon[0].weight)[0]
+    own = torch.stack([images[i]["input"].flatten(1)[:, c] for i, c in ((2, 5), (0, 0), (1, 15), (2, 7))])
+    prototypes, cells = addon(own[:, :, None, None]).flatten(1), addon(x).flatten(2).mT
+    expected = (cells[:, None] - prototypes[None, :, None]).square().sum(3).amin(2).sum()
+    torch.testing.assert_close(found, torch.autograd.grad(expected, addon[0].weight)[0])
+    small.keep(addon)
+    torch.testing.assert_close(small.vectors.data, prototypes.detach())
+    for trained in (("addon", "prototypes"), ("addon", "backbone"), ("head",)):
+        small.follow(Stage("other", epochs=1, train=trained), nn.Identity(), lambda: ProjectionSet(images))
+        assert small.moved(addon) is None

@@ -89,8 +89,8 @@ class PrototypeLayer(nn.Module):
 
         Args:
             patches: (B, D, h, w), see `patches`.
-            exact: recomputes the smallest distances as direct differences, because a logarithm magnifies rounding
-                1e4-fold where patches nearly agree.
+            exact: recomputes the smallest distances as direct differences, because a logarithm or a root magnifies
+                rounding where patches nearly agree, as a prototype does with its own patch.
             moved: (P, D) in place of the prototypes, see `moved`.
         """
         vectors = self.compared_vectors(moved)
