@@ -21,7 +21,7 @@ class Record:
         name: of the two files, without their endings.
         page: makes the Markdown page of the measurements.
         order: sorts the measurements before they are written; by default, they stay in the order of measuring.
-        folder: of the two files.
+        folder: of the two files; benchmarks/ by default.
 
     Attributes:
         found: the measurements; at first those of the file, if there is one.
@@ -32,9 +32,9 @@ class Record:
         name: str,
         page: Callable[[dict[str, Any]], str],
         order: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-        folder: Path = HERE,
+        folder: Path | None = None,
     ) -> None:
-        self.file, self.page, self.order = folder / f"{name}.json", page, order
+        self.file, self.page, self.order = (folder or HERE) / f"{name}.json", page, order
         self.found: dict[str, Any] = read(self.file) if self.file.is_file() else {}
 
     def keep(self, key: str, measure: Callable[..., Any], *arguments: Any) -> None:

@@ -142,7 +142,7 @@ class PositionCodes(DynamicLinear):
 
     def __init__(self, width: int, size: Size, amplitude: float = 1.0) -> None:
         super().__init__()
-        frequencies = TEMPERATURE ** -torch.linspace(0, 1, width // 4)
+        frequencies = TEMPERATURE ** (-torch.arange(width // 4) / (width // 4 - 1))
         rows, columns = (torch.arange(n)[None] * frequencies[:, None] for n in size)  # (D / 4, h) and (D / 4, w)
         down, across = rows[:, :, None].expand(-1, *size), columns[:, None].expand(-1, *size)
         codes = torch.cat([across.sin(), across.cos(), down.sin(), down.cos()])
