@@ -1,6 +1,7 @@
 """Commands that several processes share write what one process writes, byte by byte, also if one of them is killed."""
 
 import os
+import re
 import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -92,18 +93,24 @@ def test_explanations(saved: tuple[Path, Path], tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_a_process_that_is_killed_loses_its_batch(saved: tuple[Path, Path], tmp_path: Path, world: int) -> None:
+def test_a_process_that_is_killed_loses_its_batch(
+    saved: tuple[Path, Path], tmp_path: Path, world: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, two, said = tmp_path / "one", tmp_path / "two", tmp_path / "said"
     assert main(explain(saved, one)) == 1
     assert launch(explain(saved, two), said, before=die_in_second_batch) == [0, -signal.SIGKILL]
     assert not (two / "explanations.jsonl").exists() and len(list(two.glob(".*-of-2"))) == 2
     said.unlink()
+    capsys.readouterr()
     if world == 1:
         assert main(explain(saved, two)) == 1
+        # Batches of two inputs: 0 2 4 were done by process 0, but for the unreadable one, and 1 by process 1.
+        assert "7 of 11 inputs are explained already" in capsys.readouterr().out
     else:
         assert sorted(launch(explain(saved, two), said, world)) == [0] * (world - 1) + [1]
-        # Batches of two inputs: 0 2 4 were done by process 0, but for the unreadable one, and 1 by process 1.
-        assert "7 of 11 inputs are explained already" in said.read_text() and "3 inputs in" in said.read_text()
+        # The first process may count what another has explained just now, so at least these.
+        known = re.search(r"(\d+) of 11 inputs are explained already", said.read_text())
+        assert known and 7 <= int(known[1]) <= 10
     assert contents(two) == contents(one)
 
 
