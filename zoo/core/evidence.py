@@ -21,7 +21,8 @@ class Evidence:
     Attributes:
         activation: (B, K), how strongly each unit fires, in the unit's own scale.
         support: (B, K, *S) in [0, 1], where in the input each unit fires, on the feature grid
-            S = (h, w), (T,), (T, V) or (F,); None if the units have no place, or while training.
+            S = (h, w), (T,), (T, V) or (F,); None if the units have no place, while training,
+            or where only scores are asked for.
         state: further tensors, batch first, that the readout or the losses need.
     """
 

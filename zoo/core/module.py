@@ -18,7 +18,7 @@ from zoo.core.targets import targets_of
 from zoo.core.terms import alternatives_of, terms_of, without_autocast
 from zoo.domain.inputs import read_input
 from zoo.training.batch import Batch, as_batch
-from zoo.training.modes import evaluating
+from zoo.training.modes import asking_for_scores, evaluating, only_scores
 from zoo.training.staged_module import StagedModule
 from zoo.utils.errors import ContractError
 from zoo.utils.functional import at_least_fp32
@@ -151,14 +151,21 @@ class SelfInterpretable(StagedModule):
         Raises:
             ValueError, TypeError: an input that the model's domain refuses.
         """
-        if not torch.compiler.is_compiling():  # the check looks at values, which a traced graph cannot
-            self.domain.check(x, type(self).__name__)
-        return self.step(self._cast(x))[0]
+        if torch.compiler.is_compiling():  # the check looks at values, which a traced graph cannot
+            return self.step(self._cast(x))[0]
+        self.domain.check(x, type(self).__name__)
+        with asking_for_scores():
+            return self.step(self._cast(x))[0]
 
     def step(self, x: Tensor) -> tuple[Tensor, Evidence]:
         evidence = self.evidence(x).float()
         with without_autocast(x):
             return self.readout(evidence), evidence
+
+    @property
+    def places_wanted(self) -> bool:
+        """Whether `evidence` should compute supports: not while training, nor where `forward` asks for scores alone."""
+        return not self.training and not only_scores()
 
     @contextmanager
     def adjusted(self, **options: Any) -> Iterator[None]:

@@ -247,7 +247,7 @@ class SumOfParts(UnitLogits):
         states = self.backbone.groups(x, passed, self.grouping.largest(self.elements.count), wanted)
         logits = self.head(states)
         theta = self.selector(states) if theta is None else theta
-        support = None if self.training else self.elements.support(mask, x).float()
+        support = self.elements.support(mask, x).float() if self.places_wanted else None
         state = {"unit_logits": theta * logits, "theta": theta, "group_logits": logits}
         return Evidence(mass, support, state)
 

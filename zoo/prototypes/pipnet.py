@@ -214,8 +214,8 @@ class PIPNet(SelfInterpretable):
         if not self.training:
             z = torch.where(z < self.least_presence, 0, z)
         # In training the maps are a state instead of a support, because losses need their gradients.
-        support, state = (None, {"z": z}) if self.training else (self.pooling.support(z * alive[:, None, None]), {})
-        return Evidence(self.pooling(z) * alive, support, state)
+        support = self.pooling.support(z * alive[:, None, None]) if self.places_wanted else None
+        return Evidence(self.pooling(z) * alive, support, {"z": z} if self.training else {})
 
     def readout(self, evidence: Evidence) -> Tensor:
         scores = super().readout(evidence)

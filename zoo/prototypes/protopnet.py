@@ -169,15 +169,16 @@ class ProtoPNet(SelfInterpretable):
         distances, nearest = self.prototypes.compare(self.embed(x), exact=not self.training)
         alive = self.prototypes.alive
         if self.pooling.published:
-            activation, support = self.prototypes.similarity.of(nearest), self.prototypes.support(distances)
+            activation = self.prototypes.similarity.of(nearest)
+            support = self.prototypes.support(distances) if self.places_wanted else None
         else:
             maps = self.prototypes.similarity.of(distances) * alive[:, None, None]
-            shares = maps.clamp_min(0) / self.prototypes.similarity.largest  # supports are in [0, 1]
-            activation, support = self.pooling(maps), self.pooling.support(shares)
+            activation, largest = self.pooling(maps), self.prototypes.similarity.largest  # supports are in [0, 1]
+            support = self.pooling.support(maps.clamp_min(0) / largest) if self.places_wanted else None
         state = {"distance": nearest}
         if self.training and self.coefficients["fine_annotation"]:
             state["map"] = self.prototypes.similarity.of(distances) * alive[:, None, None]
-        return Evidence(activation * alive, None if self.training else support, state)
+        return Evidence(activation * alive, support, state)
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         own, alive = self.own[batch["target"]], self.prototypes.alive  # (B, P), (P,)
@@ -217,8 +218,7 @@ class ProtoPNet(SelfInterpretable):
         The similarity of two is 1 / Σ_x (g_p(x) - g_q(x))². The one that stays gets the weights of both, and all their
         classes; refit the head afterwards.
 
-        Differs from the published code: all merges are made at once (there: in rounds, with training in between); the
-        one with the larger weights stays.
+        Differs from the published code: all merges at once (there: in rounds, trained in between); larger weights stay.
 
         Raises:
             RuntimeError: the prototypes are not training patches.

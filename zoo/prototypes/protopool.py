@@ -169,7 +169,7 @@ class ProtoPool(SelfInterpretable):
         similarity, best = (self.prototypes.similarity.of(d) for d in (distances, nearest))
         # The mean with the recomputed value of the best cell.
         mean = similarity.mean((2, 3)) + (best - similarity.amax((2, 3))) / similarity[0, 0].numel()
-        support = None if self.training else self.prototypes.support(distances)
+        support = self.prototypes.support(distances) if self.places_wanted else None
         return Evidence((best - mean) * self.prototypes.alive, support, {"distance": nearest})
 
     def readout(self, evidence: Evidence) -> Tensor:

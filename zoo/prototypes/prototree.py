@@ -153,7 +153,7 @@ class ProtoTree(SelfInterpretable):
         moved = self.prototypes.moved(self.addon) if self.training else None
         exact = not self.training or moved is not None  # patches agree with themselves
         distances, nearest = self.prototypes.compare(self.embed(x), exact, moved)
-        support = None if self.training else self.prototypes.support(distances)
+        support = self.prototypes.support(distances) if self.places_wanted else None
         return Evidence(self.prototypes.similarity.of(nearest) * self.prototypes.alive, support)
 
     def readout(self, evidence: Evidence) -> Tensor:

@@ -1,7 +1,8 @@
-"""Evaluation mode for a while, and the actions of a recipe, which run in it."""
+"""Evaluation mode for a while, the actions of a recipe, which run in it, and whether only scores are asked for."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
@@ -10,6 +11,23 @@ import torch.distributed as dist
 from torch import nn
 
 from zoo.training.projection_set import ProjectionSet
+
+_ONLY_SCORES: ContextVar[bool] = ContextVar("only_scores", default=False)  # of each thread its own
+
+
+@contextmanager
+def asking_for_scores() -> Iterator[None]:
+    """Within the block, models may leave out where their units fire."""
+    before = _ONLY_SCORES.set(True)
+    try:
+        yield
+    finally:
+        _ONLY_SCORES.reset(before)
+
+
+def only_scores() -> bool:
+    """Whether the caller wants scores alone; never in a traced graph, from which what is not used falls out anyway."""
+    return not torch.compiler.is_compiling() and _ONLY_SCORES.get()
 
 
 @contextmanager

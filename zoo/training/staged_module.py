@@ -6,6 +6,7 @@ Written once, for the self-interpretable models and for their black-box twins al
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, ClassVar, cast
 
 import torch
@@ -19,7 +20,7 @@ from zoo.training.arguments import argument_names, kept_arguments, plain
 from zoo.training.batch import Batch, as_batch
 from zoo.training.further_terms import FurtherTerm, further_terms
 from zoo.training.loss_terms import require_finite, weighted_sum
-from zoo.training.modes import broadcast_state, train_only
+from zoo.training.modes import asking_for_scores, broadcast_state, train_only
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.push_report import accuracy_reported
 from zoo.training.recipe import Recipe, by_group, gather_recipe, make_optimizer, parse_recipe
@@ -269,7 +270,8 @@ class StagedModule(LightningModule):
         batch = as_batch(batch)
         if self.class_weights is not None:
             batch = {**batch, "class_weights": self.class_weights.to(self.device)}
-        scores, evidence = self.step(batch["input"])
+        with nullcontext() if split == "train" else asking_for_scores():
+            scores, evidence = self.step(batch["input"])
         terms, size = self.losses(scores, evidence, batch), len(scores)
         total = weighted_sum(terms, relative_coefficients(self.coefficients, self), type(self).__name__)
         if split == "train":

@@ -1,5 +1,7 @@
 """Supports from receptive fields: a unit does not change if pixels outside of its support change."""
 
+from multiprocessing.pool import ThreadPool as Pool
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from zoo.domain import ImageDomain
 from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes import PIPNet, ProtoPNet
 from zoo.prototypes.layers.field_support import FieldSupport, MapPooling, Places, winning_cells
+from zoo.training.modes import asking_for_scores
 from zoo.views.html import page
 
 DOMAIN = ImageDomain(classes=("a", "b"), size=(24, 20))
@@ -102,3 +105,19 @@ def test_own_connections_stay_non_negative_and_of_the_class() -> None:
         model.head.weight.sub_(1.5 * torch.eye(2, 4))
     model.on_train_batch_end(None, None, 0)
     assert torch.equal(model.head.weight, torch.tensor([[0.0, 1, 0, 0], [0, 0, 1, 1]]))
+
+
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+def test_scores_alone_cost_no_supports(pooling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, calls = torch.randn(1, 3, 24, 20, generator=torch.Generator().manual_seed(0)), []
+    computed = FieldSupport.forward
+    monkeypatch.setattr(FieldSupport, "forward", lambda self, maps: calls.append(self) or computed(self, maps))
+    for model in models(pooling):
+        scores = model(x)
+        assert not calls
+        explanation = model.explain(x)
+        assert len(calls) == 1 and explanation.support is not None
+        assert torch.equal(scores, explanation.scores)
+        with Pool(1) as other, asking_for_scores():  # what one thread asks for is not what the others get
+            assert other.apply(model.explain, (x,)).support is not None
+        calls.clear()

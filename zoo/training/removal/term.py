@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from zoo.domain import Domain
 from zoo.training.batch import Batch
-from zoo.training.modes import evaluating
+from zoo.training.modes import asking_for_scores, evaluating
 from zoo.training.removal.imputers import fills_for
 from zoo.training.removal.options import Removal
 from zoo.training.removal.regions import random_regions
@@ -62,7 +62,8 @@ class RemovalTerm:
             return terms
         region = random_regions(x, self.domain, options.share)
         with evaluating(model):
-            left = model.step(self._without(x, region))[0]
+            with asking_for_scores():
+                left = model.step(self._without(x, region))[0]
             if options.label:
                 weights = batch.get("weight")
                 weights = None if weights is None else weights[chosen]
