@@ -2,8 +2,9 @@
 
 For each seed, trains a black box and variants of models with `train.py fit`, and measures them with `train.py
 evaluate` on `--limit` test rows: accuracy on all test rows, the rank correlation of contributions with what removals do
-(M2), the deletion gain (M3), and the effective units (M6). Finished runs are kept, and so are the
-results of other seeds and models. Writes benchmarks/FAITHFUL.md and .json.
+(M2), the deletion gain (M3), and the effective units (M6). Rows "in 8 regions" are the same runs, with units that lie
+together joined. Finished runs are kept, and so are the results of other seeds and models. Writes benchmarks/FAITHFUL.md
+and .json.
 """
 
 import argparse
@@ -28,7 +29,7 @@ SPARSE = (
     ' {"name": "measure", "epochs": 1, "train": []}]'
 )
 BAG, PARTS = "bagnet_faithful_part_birds", "pipnet_faithful_part_birds"
-VARIANTS: dict[str, tuple[str, dict[str, str]]] = {  # config in configs/worlds, and changes below model.init_args
+TRAINED: dict[str, tuple[str, dict[str, str]]] = {  # config in configs/worlds, and changes below model.init_args
     "ProtoPNet, published": ("protopnet_part_birds", {}),
     "ProtoPNet from the black box, distilled": ("protopnet_faithful_part_birds", {}),
     "BagNet, published": ("bagnet_part_birds", {}),
@@ -37,9 +38,22 @@ VARIANTS: dict[str, tuple[str, dict[str, str]]] = {  # config in configs/worlds,
     "… with focus .17": (BAG, {}),
     "… and distilled for 3 epochs": (BAG, {"recipe.stages": TUNE, "recipe.lr": "0.001"}),
     "… and with removal": (BAG, {"recipe.stages": TUNE, "recipe.lr": "0.001", "recipe.removal": HOLES}),
+    "black box B-cosified and trained on": ("bcos_faithful_part_birds", {}),
     "PIP-Net with maxima": (PARTS, {"places.pooling": "max"}),
     "PIP-Net with sums": (PARTS, {}),
     "PIP-Net with sums, 8 weights a class": (PARTS, {"shrink": "0", "recipe.stages": SPARSE}),
+}
+REGIONS, JOINED = 8, ", in 8 regions"
+IN_REGIONS = {  # also measured with their units joined
+    "ProtoPNet from the black box, distilled",
+    "… with focus .17",
+    "black box B-cosified and trained on",
+    "PIP-Net with sums",
+}
+VARIANTS = {
+    row: variant
+    for name, variant in TRAINED.items()
+    for row in ((name, name + JOINED) if name in IN_REGIONS else (name,))
 }
 IMPUTERS = ("mean", "blur", "noisy linear")
 METRICS = {"M2": "rank correlation", "M3": "gain", "M6": "effective units"}
@@ -91,8 +105,8 @@ def measured(
     name: str, config: str, changes: dict[str, str], teacher: str, seed: int, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Accuracies and metrics of a variant."""
-    folder = run_of(name, config, changes, teacher, seed, options)
-    found = evaluated(folder, list(METRICS), options.limit, name)["metrics"]
+    folder = run_of(name.removesuffix(JOINED), config, changes, teacher, seed, options)
+    found = evaluated(folder, list(METRICS), options.limit, name, REGIONS if name.endswith(JOINED) else 0)["metrics"]
     return metrics_of(folder) | {"faithfulness": {key: found[key]["values"] for key in METRICS}}
 
 

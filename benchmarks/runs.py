@@ -82,15 +82,18 @@ def trained(folder: Path, config: str, seed: int, name: str, changes: Mapping[st
     return folder
 
 
-def evaluated(folder: Path, metrics: Sequence[str], limit: int, name: str) -> dict[str, Any]:
+def evaluated(folder: Path, metrics: Sequence[str], limit: int, name: str, regions: int = 0) -> dict[str, Any]:
     """The report of `train.py evaluate` on `limit` test rows of a run, which is made if it is missing.
+
+    With `regions`, of explanations whose units are joined into so many regions.
 
     Raises:
         SystemExit: the command failed; with the end of what it printed.
     """
-    report = folder / f"faithfulness_{limit}"
+    report = folder / (f"faithfulness_{limit}_in_{regions}_regions" if regions else f"faithfulness_{limit}")
     if not (report / "faithfulness.json").is_file():
         command = ["evaluate", "--checkpoint", str(folder.resolve() / "checkpoint"), "--metrics", ",".join(metrics)]
+        command += ["--regions", str(regions)] if regions else []
         call([*command, "--limit", str(limit), "--output", str(report.resolve())], name)
     return read(report / "faithfulness.json")
 

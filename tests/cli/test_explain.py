@@ -110,3 +110,18 @@ def test_scores_that_are_no_sums_have_no_margin(tmp_path: Path, saved: tuple[Pat
     command = ["explain", "--checkpoint", str(tmp_path / "tree"), "--input", str(saved[1]), "--versus", "1"]
     assert main([*command, "--output", str(tmp_path / "out")]) == 2
     assert "--versus requires an additive model; ProtoTree is not additive" in capsys.readouterr().err
+
+
+def test_units_that_lie_together_are_joined(saved: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+    assert run(saved, tmp_path, "--regions", "4", "--pages", "1") == 0
+    own, found = zoo.load(saved[0]).explain_file(saved[1] / "0.png"), lines(tmp_path)[0]
+    names = {f"region {n}" for n in (1, 2)} | {"elsewhere, for", "elsewhere, against"}
+    assert {one["unit"] for one in found["evidence"]} <= names and found["explained_score"] == pytest.approx(
+        own.relative_score.item(), abs=1e-5
+    )
+    assert "joined into regions" in (tmp_path / "0.html").read_text()
+    capsys.readouterr()
+    assert run(saved, tmp_path, "--regions", "2") == 2
+    assert "at least 3 regions" in capsys.readouterr().err
+    assert run(saved, tmp_path, "--regions", "4", "--record") == 2
+    assert "leave out one" in capsys.readouterr().err

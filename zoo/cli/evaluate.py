@@ -117,6 +117,12 @@ def add_faithfulness(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--metrics", metavar="all|NAME,NAME", help=f"by key or title: {', '.join(METRICS)}")
     group.add_argument("--limit", type=positive, metavar="N", help="number of rows (default: all)")
     group.add_argument("--imputers", metavar="NAME,NAME", help="for removed parts (default: all of the modality)")
+    group.add_argument(
+        "--regions",
+        type=positive,
+        metavar="N",
+        help="evaluate explanations whose units are joined into N regions",
+    )
     group.add_argument("--control", choices=CONTROLS, help="evaluate a deliberately wrong explanation instead")
     group.add_argument(
         "--limit-memory", type=positive, default=512, metavar="MIB", help="of one forward pass (default: 512)"

@@ -10,10 +10,12 @@ import zoo
 from zoo.checkpoints.config_file import content_hash, read_config
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
+from zoo.core.regions import require_regions
 from zoo.data.base.fingerprint import fingerprint
 from zoo.data.base.module import DataModule
 from zoo.metrics.concepts.report import plain
 from zoo.metrics.faithfulness import CONTROLS, EncodingGap, Subject, train_evaluator
+from zoo.metrics.faithfulness.in_regions import InRegions
 from zoo.metrics.faithfulness.rows import NumberedBatches, factors_of, reference_inputs
 from zoo.metrics.faithfulness.suite import Measurement, Result, choose
 from zoo.training.modes import evaluating
@@ -50,6 +52,7 @@ def report_faithfulness(model: SelfInterpretable, data: DataModule, options: arg
         "checkpoint": str(options.checkpoint),
         "model": registry.name_of(type(model)),
         "control": options.control,
+        "regions": options.regions,
         "split": options.split,
         "rows": rows,
         "seed": options.seed,
@@ -58,6 +61,7 @@ def report_faithfulness(model: SelfInterpretable, data: DataModule, options: arg
     write_json(stem.with_suffix(".json"), record)
     lines = table(results)
     what = f"{options.control} of {record['model']}" if options.control else record["model"]
+    what += f" in {options.regions} regions" if options.regions else ""
     about = f"{what} · {rows:,} {options.split} rows · 95 % intervals over rows"
     drawing = faithfulness_svg(lines)
     write_text(stem.with_suffix(".svg"), drawing)
@@ -71,7 +75,7 @@ def report_faithfulness(model: SelfInterpretable, data: DataModule, options: arg
 
 def identity_of(data: DataModule, options: argparse.Namespace) -> dict[str, Any]:
     """What the values of a batch depend on."""
-    asked = ("control", "imputers", "limit", "limit_memory", "metrics", "seed", "split")
+    asked = ("control", "imputers", "limit", "limit_memory", "metrics", "regions", "seed", "split")
     return {
         "checkpoint": content_hash(read_config(options.checkpoint)),
         "rows": fingerprint(data, ("train", options.split)),
@@ -95,6 +99,9 @@ def prepare(
     if any(name.lower() in ("m10", EncodingGap.title) for name in names):  # takes minutes, so "all" does not include it
         evaluator = train_evaluator(data, seed=options.seed, progress="evaluator of M10", device=model.device)
     subject: Subject = Subject(model, options.limit_memory * 2**20)
+    if options.regions:
+        require_regions(model.domain, options.regions)
+        subject = InRegions(subject, options.regions)
     if options.control:
         subject = CONTROLS[options.control](subject)
     factors, remove_factor = factors_of(data, options.split)

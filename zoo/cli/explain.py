@@ -39,7 +39,7 @@ BATCH = 32
 WHAT_IF = 400  # maximum number of classes whose scores a page recomputes
 WARNED = 20  # inputs whose warnings are printed
 ASKED = ("target", "versus", "reference")  # options of the question
-LOGGED = (*ASKED, "set", "top", "locale", "record", "key")  # options that the results depend on
+LOGGED = (*ASKED, "set", "top", "locale", "record", "key", "regions")  # options that the results depend on
 
 
 def explain(arguments: list[str]) -> int:
@@ -54,9 +54,11 @@ def explain(arguments: list[str]) -> int:
     identity = identity_of(options)  # before the model is read: should both differ, it is explained again, not never
     model = load(options.checkpoint)
     choose_classes(options, model)
-    remark = None if settings or options.versus else remark_of(options.checkpoint, model)
+    changed = settings or options.versus or options.regions
+    remark = None if changed else remark_of(options.checkpoint, model)
     names = names_for(options.names, options.checkpoint)
-    question = Question(model, options.target, options.versus, settings, options.reference, remark, names)
+    asked = (options.target, options.versus, settings, options.reference)
+    question = Question(model, *asked, remark, names, options.regions)
     files = list(dict.fromkeys(inputs_of(options.input, model.domain)))
     if not files:
         endings = ", ".join(sorted(model.domain.endings))
@@ -210,6 +212,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="what contributions are relative to: the score itself, the mean score of all classes, or the score of the "
         "runner-up (default: the model's own)",
     )
+    parser.add_argument(
+        "--regions",
+        type=positive,
+        metavar="N",
+        help="join units that lie together into N regions, exactly",
+    )
     parser.add_argument("--again", action="store_true", help="explain all inputs again")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=NUMBER", help="options of the model, such as groups=5 size=0.3"
@@ -243,6 +251,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         raise ValueError("--record describes the model of a checkpoint, without --circuit; leave out one.")
     if options.record is not None and options.names is not None:
         raise ValueError("--record keeps the names of the model's own units, so it takes no --names; leave out one.")
+    if options.regions is not None and not (options.record is None and options.names is None):
+        raise ValueError("--record and --names concern the model's own units, which --regions joins; leave out one.")
     if options.output.is_file():
         raise ValueError(f"--output must be a folder; {options.output} is a file.")
     return options

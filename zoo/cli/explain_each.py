@@ -9,6 +9,7 @@ import torch
 from zoo.core.asking import ask
 from zoo.core.explanation import Explanation
 from zoo.core.module import SelfInterpretable
+from zoo.core.regions import require_regions
 from zoo.core.unit_names import UnitNames
 from zoo.domain.inputs import Input, Reading, read_input
 from zoo.utils.errors import ContractError
@@ -38,6 +39,7 @@ class Question:
         reference: what contributions are relative to; None for the model's own.
         remark: gives a text for each row of an explanation, which follows its statement; None for none.
         names: of units by attributes; None for their own.
+        regions: into which units are joined, see `Explanation.in_regions`; None for the units of the model.
 
     Raises:
         RuntimeError: the model is not ready.
@@ -51,10 +53,15 @@ class Question:
     reference: str | None = None
     remark: Callable[[Explanation], Sequence[str]] | None = None
     names: UnitNames | None = None
+    regions: int | None = None
 
     def __post_init__(self) -> None:
         self.model.require_ready()
         self.model.check_options(**self.settings)
+        if self.regions is not None:
+            require_regions(self.model.domain, self.regions)
+            if not self.model.additive:
+                raise ValueError(f"--regions requires an additive model; {type(self.model).__name__} is not additive.")
 
     def explain(self, readings: Sequence[Reading], every_class: bool, search: bool = False) -> Explanation:
         """The explanation of a batch.
@@ -65,7 +72,10 @@ class Question:
             search: also search what would change the answers, if the terms do not say it.
         """
         x = torch.stack([reading.x for reading in readings])
+        search = search and self.regions is None
         told = ask(self.model, x, self.target, self.versus, self.reference, self.settings, every_class, search)
+        if self.regions is not None:
+            told = told.in_regions(self.regions)
         if self.remark is not None:
             said = told.statements or ("",) * len(told)
             told = replace(told, statements=tuple(map(join, said, self.remark(told))))

@@ -19,6 +19,7 @@ from zoo.core.evidence import Unit, find_unit
 from zoo.core.explanation_dict import explanation_dicts
 from zoo.core.explanation_io import LISTED, read_explanation, write_explanation
 from zoo.core.reference import REFERENCES, in_words, relative, runner_up
+from zoo.core.regions import in_regions
 from zoo.core.renderer import get_renderer
 from zoo.core.strongest import Term, strongest
 from zoo.domain import Domain
@@ -218,6 +219,14 @@ class Explanation:
         share = flat / flat.sum(2, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
         spread = torch.einsum("bk,bks->bs", terms_for("attribution()", self)[0], share)
         return spread.unflatten(1, self.support.shape[2:])
+
+    def in_regions(self, count: int = 8) -> "Explanation":
+        """The same explanation with units that lie together joined into `count` regions; exact, see `zoo.core.regions`.
+
+        Raises:
+            ValueError: units without a place among neighbours, count below 3, or a model that is not additive.
+        """
+        return in_regions(self, count)
 
     def gap(self) -> Tensor:
         """(B,) |relative score - bias - sum of contributions|, summed in float64."""

@@ -10,6 +10,7 @@ from zoo.core.curves import Curve
 from zoo.core.explanation import Explanation
 from zoo.core.places import ALONE
 from zoo.core.places import PIXELS as PIXELS_OF_UNITS
+from zoo.core.regions import REGION
 from zoo.domain import AudioDomain, SeriesDomain, TableDomain
 from zoo.views import whatif
 from zoo.views.additive.columns_script import COLUMNS
@@ -242,11 +243,14 @@ def _legend(row: Row) -> str:
         return f"<p class='note'>{text}</p>"
     if any(term.unit.kind == PIXELS_OF_UNITS for term in row.terms):
         return f"<p class='note'>{text} Boxes are the pixels of a unit.</p>"
-    if all(term.unit.source.get("support") == "field" for term in row.terms):
+    joined = any(term.unit.kind == REGION for term in row.terms)
+    if joined:
+        text += " Units that lie together are joined into regions; boxes mark the strongest 5 % of each."
+    elif all(term.unit.source.get("support") == "field" for term in row.terms):
         text += " Boxes mark the strongest 5 % of the pixels that a unit depends on."
     else:
         text += " Boxes mark the top 5 % of a unit's activation map; its receptive field is larger."
-    toggle = "<label class='toggle'><input type='checkbox'> show activation maps</label>"
+    toggle = f"<label class='toggle'><input type='checkbox'{' checked' if joined else ''}> show activation maps</label>"
     return f"<p class='note'>{text}</p>{toggle}"
 
 

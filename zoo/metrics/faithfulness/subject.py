@@ -64,6 +64,10 @@ class Subject:
         own = self.model.attribute(evidence, target)[0]
         return own if len(self.domain.classes) == 1 else own - self.model.attribute_mean(evidence)[0]
 
+    def joined(self, case: "Case", values: Tensor) -> Tensor:
+        """Values (B, U) of the terms of `margins` as values (B, K) of the units that the explanation shows."""
+        return values
+
     @cached_property
     def rows(self) -> int:
         """The number of inputs of one forward pass."""
@@ -232,16 +236,16 @@ class Case:
         """(B, K) contributions to the target's centred score, that relative to the mean."""
         if self.explanation.reference == "mean" and self.explanation.contributions is not None:
             return self.explanation.contributions
-        return self.subject.margins(self.x, self.target)
+        return self.subject.joined(self, self.subject.margins(self.x, self.target))
 
     @cached_property
     def blank_margins(self) -> Tensor:
         """(B, K) the same contributions for the blank input."""
         if len(self.blank) == len(self):
-            return self.subject.margins(self.blank, self.target)
+            return self.subject.joined(self, self.subject.margins(self.blank, self.target))
         targets = self.target.unique()
         rows = self.subject.margins(self.blank.expand(len(targets), *self.blank.shape[1:]), targets)
-        return rows[torch.searchsorted(targets, self.target)]
+        return self.subject.joined(self, rows[torch.searchsorted(targets, self.target)])
 
     @cached_property
     def score(self) -> Tensor:
