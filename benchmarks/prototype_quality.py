@@ -9,10 +9,11 @@ fills the image):
                        an image and in any image
     consistency        percentage of prototypes whose peak lies near the same part in 80 % of the images in which the
                        prototype is among these units; only prototypes with five or more such images count
-    stability          percentage of these pairs that keep their parts under noise of 0.2 on normalised pixels
+    stability          percentage of these pairs that keep their parts under noise of 0.2 on pixels normalised as for
+                       ImageNet, which is 4.5 % of the range of pixels
     purity             fraction of the ten best patches of a prototype that show the same part
-    PLC, PAC, PRC      change of location, activation (percent) and rank of the strongest prototype under noise of 0.5
-                       outside of its box and ten pixels around it
+    PLC, PAC, PRC      change of location, activation (percent) and rank of the strongest prototype under noise of 0.5,
+                       likewise, outside of its box and ten pixels around it
 
 See `zoo.metrics` for sources and differences from them. Writes benchmarks/PROTOTYPES_CUB50.md and .json.
 """
@@ -35,9 +36,10 @@ from zoo.checkpoints.config_file import ABOUT, read_config
 from zoo.checkpoints.pretrained import find
 from zoo.core.explanation import Explanation
 from zoo.data import CUB
+from zoo.domain import ImageDomain
 from zoo.metrics import ExplanationSize, PartConsistency, PartPurity, PartStability, SpatialMisalignment
 from zoo.metrics.prototypes.misalignment import noise_outside, outside_of_box
-from zoo.metrics.prototypes.part_prototypes import peaks, perturbed
+from zoo.metrics.prototypes.part_prototypes import noise_scale, peaks, perturbed
 
 HERE = Path(__file__).parent
 MODELS = {  # config and shipped checkpoint
@@ -107,7 +109,9 @@ def located(config: str, checkpoint: str, runs: Path, train: bool) -> Path | Non
 def measure(checkpoint: Path, images: int) -> dict[str, Any]:
     """All metrics of one model; None where they do not apply."""
     model = zoo.load(checkpoint)
-    data = CUB(size=model.domain.size, mean=model.domain.mean, std=model.domain.std, augment="none")  # pyright: ignore
+    assert isinstance(model.domain, ImageDomain)
+    std = model.domain.std
+    data = CUB(size=model.domain.size, mean=model.domain.mean, std=std, augment="none")  # pyright: ignore
     test = WithParts(data)
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:images].tolist()
     batches = tqdm(DataLoader(Subset(test, order), 20), desc=type(model).__name__)
@@ -130,7 +134,7 @@ def measure(checkpoint: Path, images: int) -> dict[str, Any]:
             continue
         counts = relevant(weights(one))
         counted += counts.sum(0)
-        noisy = model.explain(perturbed(x, generator=draw), target)
+        noisy = model.explain(perturbed(x, generator=draw, std=std), target)
         before, after = (peaks(e.support) for e in (one, noisy))  # pyright: ignore[reportArgumentType]
         consistency.update(before, places, counts)
         stability.update(before, after, places, counts)
@@ -139,7 +143,7 @@ def measure(checkpoint: Path, images: int) -> dict[str, Any]:
         assert one.support is not None
         rows = torch.arange(len(x))
         outside = outside_of_box(one.support[rows, unit], (x.shape[2], x.shape[3]))
-        changed = model.explain(noise_outside(x, outside, 0.5), target)
+        changed = model.explain(noise_outside(x, outside, 0.5 * noise_scale(std, x)), target)
         assert changed.support is not None
         misaligned.update(unit, one.activation, one.support, changed.activation, changed.support)
     sizes = {name: float(value) for name, value in size.compute().items()}

@@ -85,6 +85,17 @@ def test_noise_is_clipped() -> None:
     assert (noise.abs() > 0.249).float().mean() > 0.2  # 21 % of draws are clipped
 
 
+def test_noise_is_as_strong_on_pixels_normalised_in_another_way() -> None:
+    pixels, noisy = torch.rand(1, 3, 8, 8), []
+    for mean, std in (((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.5, 0.5, 0.5), (0.5, 0.4, 0.3))):
+        shift, scale = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
+        changed = perturbed((pixels - shift) / scale, generator=torch.Generator().manual_seed(0), std=std)
+        noisy.append(changed * scale + shift)
+    torch.testing.assert_close(*noisy)
+    grey = perturbed(torch.zeros(1, 1, 50, 50), generator=torch.Generator().manual_seed(0), std=(0.5,))
+    assert float(grey.max()) == pytest.approx(0.25 * 0.226 / 0.5)
+
+
 def test_processes_together_have_the_purity_of_one() -> None:
     draw = torch.Generator().manual_seed(0)
     places, parts = torch.rand(20, 3, 2, generator=draw), torch.rand(20, 4, 2, generator=draw)

@@ -91,8 +91,11 @@ def outside_of_box(support: Tensor, size: tuple[int, int], margin: int = 10) -> 
     return ~(rows[:, :, None] & columns[:, None])[:, None]
 
 
-def noise_outside(x: Tensor, outside: Tensor, deviation: float = 0.05, seed: int = 0) -> Tensor:
-    """Inputs with Gaussian noise where `outside` (B, 1, H, W) is True, a typical change."""
+def noise_outside(x: Tensor, outside: Tensor, deviation: float | Tensor = 0.05, seed: int = 0) -> Tensor:
+    """Inputs with Gaussian noise where `outside` (B, 1, H, W) is True, a typical change.
+
+    The deviation may differ by channel, as a tensor (C, 1, 1).
+    """
     draw = torch.Generator().manual_seed(seed)
     return x + deviation * torch.randn(x.shape, generator=draw).to(x) * outside
 

@@ -13,6 +13,8 @@ from torchmetrics import Metric
 
 from zoo.utils.functional import upsample
 
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 def peaks(support: Tensor, side: int = 56) -> Tensor:
     """(B, K, 2) x and y of the maximum of each support map (B, K, h, w), upsampled to side x side as for display.
@@ -43,11 +45,31 @@ def hits(places: Tensor, parts: Tensor, width: float) -> tuple[Tensor, Tensor]:
 
 
 def perturbed(
-    x: Tensor, deviation: float = 0.2, limit: float = 0.25, generator: torch.Generator | None = None
+    x: Tensor,
+    deviation: float = 0.2,
+    limit: float = 0.25,
+    generator: torch.Generator | None = None,
+    std: Sequence[float] = IMAGENET_STD,
 ) -> Tensor:
-    """Normalised images with Gaussian noise that is clipped to +-limit; the defaults are the published ones."""
+    """Normalised images (B, C, H, W) with Gaussian noise that is clipped to +-limit; by default as published.
+
+    Args:
+        x: images.
+        deviation: standard deviation of the noise, where images are normalised with ImageNet's statistics.
+        limit: of the noise, likewise.
+        generator: of the noise.
+        std: of each channel, with which x is normalised. With others than ImageNet's, pixels get noise as strong as
+            with those: the published 0.2 is 4.5 % of the range of pixels.
+    """
     noise = deviation * torch.randn(x.shape, generator=generator)
-    return x + noise.clamp(-limit, limit).to(x)
+    return x + noise.clamp(-limit, limit).to(x) * noise_scale(std, x)
+
+
+def noise_scale(std: Sequence[float], x: Tensor) -> Tensor:
+    """(C, 1, 1), by which noise for images normalised as for ImageNet is multiplied where they are divided by `std`."""
+    if len(std) == len(IMAGENET_STD):
+        return (x.new_tensor(IMAGENET_STD) / x.new_tensor(std))[:, None, None]
+    return (sum(IMAGENET_STD) / len(IMAGENET_STD) / x.new_tensor(std))[:, None, None]
 
 
 def sides_merged(names: Sequence[str]) -> list[int]:
@@ -146,8 +168,8 @@ class PartConsistency(PartMetric):
 class PartStability(PartMetric):
     """Share of pairs of image and prototype whose peak is near the same parts after a perturbation of the image.
 
-    Huang et al., ICCV 2023, section 3.3: Gaussian noise of standard deviation 0.2 on normalised images, clipped to
-    +-0.25, see `perturbed`.
+    Huang et al., ICCV 2023, section 3.3: Gaussian noise of standard deviation 0.2 on images normalised as for ImageNet,
+    clipped to +-0.25, see `perturbed`.
 
     Differs from the published code: pairs whose peak is near no part both before and after are excluded; there, they
     count as stable, which rewards background prototypes.
