@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 REGION = "region"  # kind of the units
 LEAST = 3  # regions: the largest, and what is elsewhere for and against
+CHUNK = 2**25  # numbers of supports that are looked at together: 256 MiB
 BLUR = 0.02  # of the longest side, the deviation of the Gaussian that joins neighbouring peaks
 
 
@@ -73,26 +74,36 @@ def regions_of(one: "Explanation", count: int) -> tuple[Tensor, Tensor]:
     require_regions(one.domain, count)
     if one.support is None:
         raise ValueError("the units of this explanation have no place in the input, so they cannot be joined by place.")
-    flat = one.support.flatten(2).double()
+    rows, units = contributions.shape
+    step = max(CHUNK // (units * one.support[0, 0].numel()), 1)
+    plane = isinstance(one.domain, ImageDomain | AudioDomain)
+    parts = [
+        _regions(contributions[i : i + step].double(), one.support[i : i + step].double(), count, plane)
+        for i in range(0, rows, step)
+    ]
+    shares, strength = (torch.cat(each) for each in zip(*parts, strict=True))
+    nowhere = (shares.sum(1) < 0.5).to(shares)  # of each unit either all or nothing lies in the regions
+    if bool(nowhere.any()):
+        shares, strength = torch.cat([shares, nowhere[:, None]], 1), F.pad(strength, (0, 0, 0, 1))
+    return shares, strength.to(one.support)
+
+
+def _regions(contributions: Tensor, support: Tensor, count: int, plane: bool) -> tuple[Tensor, Tensor]:
+    """Shares (B, R, K) of units and strengths (B, R, n) of regions; the shares of a unit without a place are 0."""
+    flat = support.flatten(2)
     mass = flat.sum(2, keepdim=True)
     share = torch.where(mass > 0, flat / mass.clamp_min(torch.finfo(flat.dtype).tiny), 0.0)  # (B, K, n)
-    heat = torch.einsum("bk,bkn->bn", contributions.double(), share)
-    grid = heat.unflatten(1, one.support.shape[2:])
-    blurred = _blurred(grid, isinstance(one.domain, ImageDomain | AudioDomain))
-    peak = _peaks(blurred, isinstance(one.domain, ImageDomain | AudioDomain))
+    heat = torch.einsum("bk,bkn->bn", contributions, share)
+    blurred = _blurred(heat.unflatten(1, support.shape[2:]), plane)
+    peak = _peaks(blurred, plane)
     sums = torch.zeros_like(heat).scatter_add(1, peak, heat)
     largest = sums.abs().topk(min(count - 2, sums.shape[1]), 1).indices
     same = peak[:, :, None] == largest[:, None]  # (B, n, regions)
     elsewhere = count - 2 + (blurred.flatten(1) < 0).long()
     region = F.one_hot(torch.where(same.any(2), same.int().argmax(2), elsewhere), count).to(heat)
-    shares = torch.einsum("bnr,bkn->brk", region, share)
     strength = region.mT * heat.abs()[:, None]
     strength = strength / strength.amax(2, keepdim=True).clamp_min(torch.finfo(heat.dtype).tiny)
-    nowhere = (mass[:, :, 0] == 0).to(heat)
-    if bool(nowhere.any()):
-        shares = torch.cat([shares, nowhere[:, None]], 1)
-        strength = F.pad(strength, (0, 0, 0, 1))
-    return shares, strength.to(one.support)
+    return torch.einsum("bnr,bkn->brk", region, share), strength
 
 
 def require_regions(domain: Domain, count: int) -> None:
