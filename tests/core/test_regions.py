@@ -14,6 +14,7 @@ from zoo.core.regions import regions_of
 from zoo.domain import Domain, ImageDomain, SeriesDomain, TextDomain
 from zoo.metrics.faithfulness import Case, Subject
 from zoo.metrics.faithfulness.in_regions import InRegions
+from zoo.views.cards import boxes_for
 
 IMAGE = ImageDomain(classes=("a", "b"), size=(12, 12))
 
@@ -92,6 +93,10 @@ def test_units_without_a_place_stay_a_term() -> None:
     found = replace(one, scores=torch.tensor([[19.0, 0.0]])).in_regions(4).check()
     assert found.units[-1].name == "without a place" and found.contributions[0, -1] == 7
     assert not found.support[0, -1].any()
+    shown = replace(found, inputs=torch.zeros(1, 3, 12, 12)).top(5)[0]
+    boxes = boxes_for(replace(found, inputs=torch.zeros(1, 3, 12, 12)), shown, (12, 12))
+    assert [box is None for box in boxes] == [not found.support[0, term.index].any() for term in shown]
+    assert sum(box is None for box in boxes) < len(boxes)
 
 
 def test_regions_of_texts_and_of_each_variable_of_series() -> None:

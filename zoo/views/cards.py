@@ -60,8 +60,8 @@ def shown_terms(one: Explanation, top: int) -> tuple[list[Term], Sum | None]:
     return total.terms, total
 
 
-def boxes_for(one: Explanation, terms: list[Term], size: tuple[int, int]) -> list[list[int]]:
-    """The box of each unit in a picture of `size`; none if units have no location in it."""
+def boxes_for(one: Explanation, terms: list[Term], size: tuple[int, int]) -> list[list[int] | None]:
+    """The box of each unit in a picture of `size`, None of a unit without a place; empty if no unit has a box in it."""
     single = one.inputs is not None and size == tuple(one.inputs.shape[-2:])  # not tiles of a stack
     alone = any(term.unit.kind in ALONE for term in terms)
     if alone or not single or one.support is None or one.support.ndim != 4:
@@ -69,13 +69,14 @@ def boxes_for(one: Explanation, terms: list[Term], size: tuple[int, int]) -> lis
     support = one.support[0, [term.index for term in terms]].cpu()
     if any(term.unit.kind == PIXELS for term in terms) and one.inputs is not None:
         found = places_of([term.unit for term in terms], support, one.domain, one.inputs[0].cpu())
-        return [(place["boxes"] or [[0, 0, *size]])[0] for place in found]  # what has no place is everywhere
-    return boxes_of(support, size)
+        return [(place["boxes"] or [None])[0] for place in found]
+    somewhere = support.flatten(1).any(1).tolist()
+    return [box if has else None for box, has in zip(boxes_of(support, size), somewhere, strict=True)]
 
 
 def evidence(row: Row) -> str:
     """The list of cards, most important first, and one card for all other units."""
-    pictured = any(term.unit.picture is not None or cut_out(row, term) for term in row.terms) or bool(row.boxes)
+    pictured = any(term.unit.picture is not None or cut_out(row, term) for term in row.terms) or any(row.boxes)
     pictured |= any(term.unit.source.get("subgraphs") for term in row.terms) or WAVE in row.explanation.details
     cards = "".join(_card(row, place) for place in range(len(row.terms))) + _others_card(row)
     return f"<ol class='{'cards' if pictured else 'rows'}'>{cards}</ol>"
@@ -105,15 +106,16 @@ def _looks_like(row: Row, place: int) -> str:
     unit, figures = row.terms[place].unit, cut_out(row, row.terms[place])
     if drawn := lines_of(row, row.terms[place]):  # a motif is drawn over its support, a pattern beside it
         return f"<div class='pair'>{'' if 'motif' in unit.source else figures}{drawn}</div>"
-    if row.boxes and row.explanation.support is not None:
-        view = region_around(tensor(row.boxes[place]), row.size).tolist()
+    box = row.boxes[place] if row.boxes else None
+    if box is not None and row.explanation.support is not None:
+        view = region_around(tensor(box), row.size).tolist()
         heat = heat_uri(row.explanation.support[0, row.terms[place].index], row.size)
         drawn = f"<use href='#input{row.key}'/>{image_element(heat, row.size, kind='heat')}"
         label, caption = (
             escape(f"location of {unit.name} in the input"),
             "this" if unit.picture is not None else "location",
         )
-        figures += f"<figure>{framed(drawn, view, row.boxes[place], label)}<figcaption>{caption}</figcaption></figure>"
+        figures += f"<figure>{framed(drawn, view, box, label)}<figcaption>{caption}</figcaption></figure>"
     if unit.picture is not None:
         caption, kind = "looks like that" if figures else "training example", ""
         if is_gallery(unit):

@@ -78,7 +78,10 @@ def _input(axes: "Axes", row: Row) -> None:
         return
     picture = row.picture.permute(1, 2, 0).cpu().numpy()
     axes.imshow(picture.squeeze(-1) if picture.shape[2] == 1 else picture, cmap="gray", vmin=0, vmax=255)
-    for place, (up, left, bottom, right) in reversed(list(enumerate(row.boxes[:MARKED]))):
+    for place, box in reversed(list(enumerate(row.boxes[:MARKED]))):
+        if box is None:
+            continue
+        up, left, bottom, right = box
         corners = ([left, right, right, left, left], [up, up, bottom, bottom, up])
         axes.plot(*([v - 0.5 for v in side] for side in corners), color=BOX, linewidth=1.6)
         mark = {"facecolor": BOX, "edgecolor": "none", "pad": 1}

@@ -239,7 +239,7 @@ def _legend(row: Row) -> str:
     elif isinstance(one.domain, SeriesDomain) and one.support is not None:
         motifs = any("motif" in term.unit.source for term in row.terms)
         text += " Motifs are drawn over the input." if motifs else " Shading shows where a unit is active."
-    if not row.boxes:
+    if not any(row.boxes):
         return f"<p class='note'>{text}</p>"
     if any(term.unit.kind == PIXELS_OF_UNITS for term in row.terms):
         return f"<p class='note'>{text} Boxes are the pixels of a unit.</p>"

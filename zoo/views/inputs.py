@@ -25,10 +25,12 @@ def input_figure(row: Row, title: str) -> str:
     height, width = row.size
     unit = max(height, width) / 100
     marks = ""
-    for i in reversed(range(len(row.boxes[: len(CORNERS)]))):  # the most important box on top
-        up, left, bottom, right = row.boxes[i]
+    for i, box in reversed(list(enumerate(row.boxes[: len(CORNERS)]))):  # the most important box on top
+        if box is None:
+            continue
+        up, left, bottom, right = box
         x, y, anchor = CORNERS[i]  # different corners, so that the numbers of overlapping boxes do not collide
-        marks += outline(row.boxes[i]) + (
+        marks += outline(box) + (
             f"<text class='mark' x='{left + 1.5 * unit if x == 0 else right - 1.5 * unit:.4g}' "
             f"y='{up + 7 * unit if y == 0 else bottom - 2 * unit:.4g}' text-anchor='{anchor}' "
             f"style='font-size:{7 * unit:.4g}px;stroke-width:{1.6 * unit:.4g}px'>{i + 1}</text>"

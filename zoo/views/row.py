@@ -20,7 +20,8 @@ class Row:
         total: the sum to show; None if the model is not additive.
         picture: (C, H, W) uint8, the input as a picture; None for other modalities.
         uri: the picture as a data URI.
-        boxes: (top, left, bottom, right) in the picture for each term; empty if units have no location in it.
+        boxes: (top, left, bottom, right) in the picture for each term, None for one without a place; empty if units
+            have no location in it.
         key: prefix of element ids, unique within a page and between outputs of a notebook.
         view: suffix of element ids, if the page shows the explanation relative to several references.
         curves: of the units of a model whose units are functions of columns; () for other models.
@@ -33,7 +34,7 @@ class Row:
     total: Sum | None
     picture: Tensor | None
     uri: str
-    boxes: list[list[int]]
+    boxes: list[list[int] | None]
     key: str
     view: str = ""
     curves: tuple[Curve, ...] = ()
