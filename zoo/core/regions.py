@@ -3,8 +3,9 @@
 The contributions are spread over the input in proportion to the supports of their units, as in
 `Explanation.attribution`. A region is a peak of this map with its surroundings: all places from which the steepest way
 up, or down among negative values, leads there. What a unit contributes goes to the regions in proportion to how much of
-its support lies in them, so all sums stay what they were, for every class and reference, and so does what the removal
-of a place is said to do. What is in none of the largest regions is the unit "elsewhere, for" or "elsewhere, against".
+its support lies in them, so all sums stay what they were, for every class and reference. What is in none of the largest
+regions is the unit "elsewhere, for" or "elsewhere, against". Units of both signs at one place cancel in its region, so
+what the removal of a part of it does is told less well than by the units themselves.
 """
 
 import math
