@@ -73,11 +73,7 @@ def answers(trees: list[ProtoTree]) -> tuple[Tensor, Tensor, Tensor]:
         features = first.backbone(batch["input"]).as_subclass(Features)
         evidence = [tree.evidence(features) for tree in trees]
         scores.append(torch.stack([tree.readout(seen) for tree, seen in zip(trees, evidence, strict=True)]))
-        paths = [
-            tree.tree.turns(tree.tree.best(tree.answers(seen))) for tree, seen in zip(trees, evidence, strict=True)
-        ]
-        on_it = [(path != 0) & (tree.tree.cuts == 0) for tree, path in zip(trees, paths, strict=True)]
-        lengths.append(torch.stack([each.sum(1) for each in on_it]))
+        lengths.append(torch.stack([length(tree, seen) for tree, seen in zip(trees, evidence, strict=True)]))
         labels.append(batch["target"])
     return torch.cat(scores, 1), torch.cat(lengths, 1).float(), torch.cat(labels)
 

@@ -19,13 +19,14 @@ from torch.nn import functional as F
 from zoo.core.comparison import terms_for
 from zoo.core.evidence import Unit
 from zoo.domain import AudioDomain, Domain, GraphDomain, ImageDomain, TableDomain
+from zoo.networks.smoothing import smooth
 
 if TYPE_CHECKING:
     from zoo.core.explanation import Explanation
 
 REGION = "region"  # kind of the units
 LEAST = 3  # regions: the largest, and what is elsewhere for and against
-CHUNK = 2**25  # numbers of supports that are looked at together: 256 MiB
+CHUNK = 2**25  # numbers in float64: 256 MiB
 BLUR = 0.02  # of the longest side, the deviation of the Gaussian that joins neighbouring peaks
 
 
@@ -57,12 +58,13 @@ def in_regions(one: "Explanation", count: int) -> "Explanation":
     )
 
 
-def regions_of(one: "Explanation", count: int) -> tuple[Tensor, Tensor]:
+def regions_of(one: "Explanation", count: int, chunk: int = CHUNK) -> tuple[Tensor, Tensor]:
     """The regions of each row: what of each unit lies in them, and how strong they are at each place.
 
     Args:
         one: of an additive model whose units have places on a grid of n cells.
         count: R, number of regions, the last two of which are elsewhere.
+        chunk: numbers of supports of which rows are looked at together.
 
     Returns:
         (B, R, K) float64, the shares of the K units, which add up to 1 for each unit; and (B, R, n) in [0, 1]. With R +
@@ -76,7 +78,7 @@ def regions_of(one: "Explanation", count: int) -> tuple[Tensor, Tensor]:
     if one.support is None:
         raise ValueError("the units of this explanation have no place in the input, so they cannot be joined by place.")
     rows, units = contributions.shape
-    step = max(CHUNK // (units * one.support[0, 0].numel()), 1)
+    step = max(chunk // (units * one.support[0, 0].numel()), 1)
     plane = isinstance(one.domain, ImageDomain | AudioDomain)
     parts = [
         _regions(contributions[i : i + step].double(), one.support[i : i + step].double(), count, plane)
@@ -123,14 +125,9 @@ def require_regions(domain: Domain, count: int) -> None:
 
 def _blurred(grid: Tensor, plane: bool) -> Tensor:
     """Maps (B, *S) blurred along their axes: both of a plane, else the first."""
+    sigma = BLUR * max(grid.shape[1:] if plane else grid.shape[1:2])
     for axis in range(1, grid.ndim if plane else 2):
-        sigma = BLUR * max(grid.shape[1:] if plane else grid.shape[1:2])
-        radius = max(math.ceil(2 * sigma), 1)
-        steps = torch.arange(-radius, radius + 1, device=grid.device, dtype=grid.dtype)
-        kernel = (-0.5 * (steps / sigma).square()).softmax(0)
-        moved = grid.movedim(axis, -1)
-        flat = F.conv1d(moved.reshape(-1, 1, moved.shape[-1]), kernel[None, None], padding=radius)
-        grid = flat.view(moved.shape).movedim(-1, axis)
+        grid = smooth(grid, sigma, axis, max(math.ceil(2 * sigma), 1))
     return grid
 
 

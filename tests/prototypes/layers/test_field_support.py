@@ -1,11 +1,12 @@
 """Supports from receptive fields: a unit does not change if pixels outside of its support change."""
 
-from multiprocessing.pool import ThreadPool as Pool
+from multiprocessing.pool import ThreadPool
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests.small_models import build
 from zoo.core.module import SelfInterpretable
 from zoo.domain import ImageDomain
 from zoo.networks.image_backbones import create_backbone
@@ -108,16 +109,25 @@ def test_own_connections_stay_non_negative_and_of_the_class() -> None:
 
 
 @pytest.mark.parametrize("pooling", ["max", "sum"])
-def test_scores_alone_cost_no_supports(pooling: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, calls = torch.randn(1, 3, 24, 20, generator=torch.Generator().manual_seed(0)), []
-    computed = FieldSupport.forward
-    monkeypatch.setattr(FieldSupport, "forward", lambda self, maps: calls.append(self) or computed(self, maps))
+def test_scores_alone_cost_no_supports(pooling: str) -> None:
+    x, computed = torch.randn(1, 3, 24, 20, generator=torch.Generator().manual_seed(0)), []
     for model in models(pooling):
+        model.pooling.field.register_forward_hook(lambda *_: computed.append(True))
         scores = model(x)
-        assert not calls
+        assert not computed
         explanation = model.explain(x)
-        assert len(calls) == 1 and explanation.support is not None
-        assert torch.equal(scores, explanation.scores)
-        with Pool(1) as other, asking_for_scores():  # what one thread asks for is not what the others get
+        assert computed and explanation.support is not None and torch.equal(scores, explanation.scores)
+        with ThreadPool(1) as other, asking_for_scores():  # what one thread asks for is not what the others get
             assert other.apply(model.explain, (x,)).support is not None
-        calls.clear()
+        computed.clear()
+
+
+@pytest.mark.parametrize("name", ["pipnet", "protopnet", "protopool", "prototree", "sop"])
+def test_evidence_without_supports_gives_the_same_scores(name: str) -> None:
+    small = build(name)
+    with torch.no_grad():
+        whole = small.model.step(small.inputs)
+        with asking_for_scores():
+            alone = small.model.step(small.inputs)
+    assert alone[1].support is None and whole[1].support is not None
+    assert torch.equal(alone[0], whole[0])
