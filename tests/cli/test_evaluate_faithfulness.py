@@ -93,11 +93,13 @@ def test_what_does_not_apply_is_said(runs: Path, tmp_path: Path, capsys: pytest.
 
 
 def test_explanations_in_regions(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    more = ("--metrics", "M1,M6", "--limit", "4", "--regions", "3")
+    more = ("--metrics", "M1,M6,M7,M12,M15", "--limit", "4", "--regions", "3")
     assert evaluate(runs, "bagnet_seed0", tmp_path, *more) == 0
     found = json.loads((tmp_path / "faithfulness.json").read_text())
     assert found["regions"] == 3 and found["metrics"]["M6"]["values"]["effective units"]["value"] <= 3
     assert found["metrics"]["M1"]["values"]["gap"]["value"] == pytest.approx(0, abs=1e-5)
+    for key in ("M7", "M12", "M15"):  # region 1 of one input is not that of another
+        assert "the same units in every input" in found["metrics"][key]["not applicable"]
     assert "bagnet in 3 regions" in capsys.readouterr().out
 
 

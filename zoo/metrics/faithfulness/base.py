@@ -15,6 +15,7 @@ from zoo.utils.functional import ranks
 REQUIREMENTS: dict[str, tuple[str, Callable[[Subject], bool]]] = {
     "additive": ("an additive model", lambda s: s.additive),
     "classes": ("at least two classes", lambda s: s.domain.task == "classification" and len(s.domain.classes) > 1),
+    "units": ("the same units in every input, which regions are not", lambda s: s.same_units),
     "concepts": ("units that are annotated concepts", lambda s: hasattr(s.model, "annotated")),
     "graphs": ("a model of graphs", lambda s: s.domain.modality == "graph"),
     "whole graphs": ("questions about graphs", lambda s: getattr(s.domain, "radius", None) is None),

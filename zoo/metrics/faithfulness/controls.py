@@ -24,7 +24,7 @@ class Control(Subject):
     def __init__(self, subject: Subject) -> None:
         self.subject, self.name = subject, f"{type(self).__name__} of {subject.name}"
         self.model, self.domain = subject.model, subject.domain
-        self.limit, self.additive = subject.limit, subject.additive
+        self.limit, self.additive, self.same_units = subject.limit, subject.additive, subject.same_units
 
     def scores(self, x: Tensor) -> Tensor:
         return self.subject.scores(x)

@@ -16,6 +16,8 @@ class InRegions(Subject):
         count: number of regions.
     """
 
+    same_units = False
+
     def __init__(self, subject: Subject, count: int) -> None:
         super().__init__(subject.model, subject.limit)
         self.subject, self.count = subject, count

@@ -38,6 +38,7 @@ class Predictivity(FaithfulnessMetric):
     """
 
     key, title = "M15", "predictivity"
+    needs = ("units",)
     columns = (Column("units", 1, 0.0, 1.0), Column("scores", 0, 0.0, 1.0), Column("gain", 1, 0.0))
 
     def __init__(self, imputers: Sequence[Imputer]) -> None:

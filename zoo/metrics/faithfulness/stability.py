@@ -41,7 +41,7 @@ class EvidenceStability(FaithfulnessMetric):
         *(Column(f"{name}, any answer", 1) for name in SCORES),
         Column("retained"),
     )
-    needs = ("classes",)
+    needs = ("units", "classes")
 
     def __init__(self, perturbations: Sequence[Perturbation], tolerance: float = 0.05) -> None:
         super().__init__()

@@ -30,6 +30,7 @@ class Subject:
         domain: of the inputs.
         additive: whether explanations have contributions.
         name: of the model.
+        same_units: whether a unit means the same in every input; regions of an input do not.
         memo: scores of imputed inputs, by content; share one between the explanations of one model, which are evaluated
             on the same masks. None: nothing is remembered.
     """
@@ -38,6 +39,7 @@ class Subject:
     domain: Domain
     additive: bool
     name: str
+    same_units: bool = True
     memo: dict[bytes, Tensor] | None = None
 
     def __init__(self, model: "SelfInterpretable", limit: int = LIMIT) -> None:

@@ -37,7 +37,7 @@ class UnitPurity(FaithfulnessMetric):
         Column("lift", 1, 0.0),
         Column("parts", 1),
     )
-    needs = ("support", "regions")
+    needs = ("units", "support", "regions")
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
