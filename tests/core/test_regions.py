@@ -15,6 +15,7 @@ from zoo.domain import Domain, ImageDomain, SeriesDomain, TextDomain
 from zoo.metrics.faithfulness import Case, Subject
 from zoo.metrics.faithfulness.in_regions import InRegions
 from zoo.views.cards import boxes_for
+from zoo.views.html import page
 
 IMAGE = ImageDomain(classes=("a", "b"), size=(12, 12))
 
@@ -105,6 +106,27 @@ def test_regions_of_texts_and_of_each_variable_of_series() -> None:
     both = torch.stack([heat, -2 * heat], 1)
     found = explained(both, series).in_regions(8).contributions[0]
     assert found.tolist() == pytest.approx([10, -8, -5, 4, -1, 0.5, 0, 0])
+
+
+def test_pages_show_the_words_of_a_region() -> None:
+    words = TextDomain(classes=("a", "b"), vocabulary=("dull", "film", "fine", "it", "plot", "was"), length=7)
+    told = ("it", "was", "fine", "film", "plot", "dull")
+    x = torch.stack([words.preprocess(" ".join(told))])
+    heat = torch.tensor([0.0, 1.0, 4.0, 3.0, -1.0, -4.0, 0.0])
+    one = explained(heat, words, inputs=x, texts=(" ".join(told),)).in_regions(4)
+    drawn = page(one, ["text"])
+    assert "region 1: fine film" in drawn and "region 2: dull" in drawn
+    assert drawn.count("class='wide words'") == 2  # nothing lies elsewhere
+
+
+def test_pages_draw_no_box_for_what_has_no_place() -> None:
+    one = explained(torch.eye(12), inputs=torch.zeros(1, 3, 12, 12))
+    one.support[:, 3] = 0
+    one.contributions[:, 3] = 30.0  # the strongest, so it would be the first box in the input
+    found = replace(one, scores=torch.tensor([[42.0, 0.0]])).in_regions(4)
+    drawn = page(found, ["image"])
+    assert "without a place" in drawn and "location of without a place" not in drawn
+    assert "location of region 1" in drawn and ">1</text>" not in drawn and ">2</text>" in drawn
 
 
 def test_what_cannot_be_joined_is_refused() -> None:

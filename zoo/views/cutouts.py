@@ -4,6 +4,7 @@ from torch import Tensor
 
 from zoo.core.explanation import Explanation, Term
 from zoo.core.places import ALONE, seen_tokens
+from zoo.core.regions import REGION
 from zoo.domain import SeriesDomain, TableDomain, TextDomain
 from zoo.views.markup import escape
 from zoo.views.pictures import framed
@@ -19,6 +20,8 @@ def cut_out(row: Row, term: Term) -> str:
     support = row.explanation.support[0, term.index].cpu()
     if isinstance(row.explanation.domain, SeriesDomain):
         return _of_series(row, row.explanation.domain, term, support)
+    if term.unit.kind == REGION and isinstance(row.explanation.domain, TextDomain):
+        return _of_text(row.explanation, row.explanation.domain, support)
     if term.unit.kind not in ALONE:
         return ""
     if row.picture is not None:
