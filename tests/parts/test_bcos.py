@@ -8,11 +8,11 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 import zoo
 from tests.small_models import IMAGES, ROWS, bcos
+from zoo.networks.bcosify import bcosify
+from zoo.networks.dynamic_linear import HeldConv
+from zoo.networks.dynamic_pools import AveragePool, MaxPool
 from zoo.networks.trunks import Trunk
 from zoo.parts.bcos import BIASES
-from zoo.parts.layers.bcosify import bcosify
-from zoo.parts.layers.dynamic_linear import HeldConv
-from zoo.parts.layers.dynamic_pools import AveragePool, MaxPool
 from zoo.training.black_box_file import Network, save_network
 
 CONVNET = {"name": "convnet", "widths": [6, 8], "pool": [0]}

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 import zoo
 from tests.small_models import IMAGES, bcos
+from zoo.networks.bcos_transformer import HeldLayerNorm, PositionCodes, Transformer, bcos_transformer
+from zoo.networks.dynamic_linear import HeldConv
 from zoo.parts.bcos import POSITION
-from zoo.parts.layers.bcos_transformer import HeldLayerNorm, PositionCodes, Transformer, bcos_transformer
-from zoo.parts.layers.dynamic_linear import HeldConv
 
 SIZE, SIDE, WIDTH, HEADS = (12, 10), 2, 8, 2
 TOKENS = 30  # 6 x 5

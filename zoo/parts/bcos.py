@@ -2,7 +2,7 @@
 
 Böhle, Fritz, Schiele: "B-cos Networks: Alignment is All We Need for Interpretability", CVPR 2022, arXiv 2205.10268;
 Böhle, Singh, Fritz, Schiele: "B-cos Alignment for Inherently Interpretable CNNs and Vision Transformers", TPAMI 2024,
-arXiv 2306.10898; B-cosification: see `zoo.parts.layers.bcosify`.
+arXiv 2306.10898; B-cosification: see `zoo.networks.bcosify`.
 """
 
 import math
@@ -18,12 +18,12 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
+from zoo.networks.bcos_layers import bcos_layers
+from zoo.networks.bcos_transformer import Transformer, bcos_transformer
+from zoo.networks.bcosify import bcosify, head_of
+from zoo.networks.dynamic_linear import HeldConv
+from zoo.networks.dynamic_network import Chain
 from zoo.networks.image_backbones import create_backbone
-from zoo.parts.layers.bcos_layers import bcos_layers
-from zoo.parts.layers.bcos_transformer import Transformer, bcos_transformer
-from zoo.parts.layers.bcosify import bcosify, head_of
-from zoo.parts.layers.dynamic_linear import HeldConv
-from zoo.parts.layers.dynamic_network import Chain
 from zoo.parts.layers.pixel_patches import PixelPatches
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
@@ -67,11 +67,11 @@ class Bcos(SelfInterpretable):
         score_c = b_c + mean over the cells of B-cos layer_c(z)             b_c = -log(C - 1)
 
     All that is not linear are the factors |cos|^(B - 1). With the factors of an input held, the network is one matrix
-    W(x), so that a score is a sum over pixels, see `zoo.parts.layers.dynamic_linear`. As a large score needs weights
+    W(x), so that a score is a sum over pixels, see `zoo.networks.dynamic_linear`. As a large score needs weights
     that align with their input, W(x) comes to look like what it responds to. Units are patches of `patch` x `patch`
     pixels, and, where biases are kept, one unit for all biases. Readout and removal of units hold the factors.
 
-    With `transformer`, the network is a B-cos vision transformer, see `zoo.parts.layers.bcos_transformer`: attention
+    With `transformer`, the network is a B-cos vision transformer, see `zoo.networks.bcos_transformer`: attention
     and the deviations of layer norms are held as well, and the last B-cos layer reads the normed mean of the tokens.
     What the codes of positions, which are added to the tokens, give to a score does not come from any pixel: it is the
     unit "position".
@@ -96,9 +96,9 @@ class Bcos(SelfInterpretable):
         max_out: units of which each output is the maximum, from scratch; 2 in the paper of 2022, 1 in that of 2024.
         patch: side of the patches in pixels.
         transformer: in place of `widths`, the sizes of a transformer from scratch, see
-            `zoo.parts.layers.bcos_transformer.Transformer`.
+            `zoo.networks.bcos_transformer.Transformer`.
         backbone: in place of `widths`, a network to B-cosify, see `zoo.networks.image_backbones.create_backbone` and
-            `zoo.parts.layers.bcosify.bcosify`.
+            `zoo.networks.bcosify.bcosify`.
         biases: of a B-cosified network, keep biases and the means of batch norms.
         loss: "binary", as published: each class against all others, with 1 / C as target of the others; or
             "cross_entropy".

@@ -1,4 +1,4 @@
-"""A B-cos vision transformer as dynamic-linear layers, see `zoo.parts.layers.dynamic_linear`.
+"""A B-cos vision transformer as dynamic-linear layers, see `zoo.networks.dynamic_linear`.
 
 Böhle, Singh, Fritz, Schiele: "B-cos Alignment for Inherently Interpretable CNNs and Vision Transformers", TPAMI 2024,
 arXiv 2306.10898, section 3.3. States of tokens are maps (B, D, h, w), one cell for each token.
@@ -10,9 +10,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from zoo.parts.layers.dynamic_linear import DynamicLinear, HeldConv, Kept, Size
-from zoo.parts.layers.dynamic_network import Chain, Residual
-from zoo.parts.layers.dynamic_pools import AveragePool
+from zoo.networks.dynamic_linear import DynamicLinear, HeldConv, Kept, Size
+from zoo.networks.dynamic_network import Chain, Residual
+from zoo.networks.dynamic_pools import AveragePool
 from zoo.utils.checks import check_at_least
 
 TEMPERATURE = 10_000.0  # of the wavelengths of position codes

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.networks.dynamic_linear import DynamicLinear, Gate, HeldConv, HeldNorm, Size, UncentredNorm
+from zoo.networks.dynamic_network import Chain, Residual
+from zoo.networks.dynamic_pools import AveragePool, MaxPool
 from zoo.networks.trunks import Trunk
-from zoo.parts.layers.dynamic_linear import DynamicLinear, Gate, HeldConv, HeldNorm, Size, UncentredNorm
-from zoo.parts.layers.dynamic_network import Chain, Residual
-from zoo.parts.layers.dynamic_pools import AveragePool, MaxPool
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)  # f(0) = 0
 NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from zoo.parts.layers.dynamic_linear import DynamicLinear, Kept, Size
+from zoo.networks.dynamic_linear import DynamicLinear, Kept, Size
 
 
 class Chain(DynamicLinear):

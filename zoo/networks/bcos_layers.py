@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from zoo.parts.layers.dynamic_linear import HeldConv, UncentredNorm
-from zoo.parts.layers.dynamic_network import Chain
+from zoo.networks.dynamic_linear import HeldConv, UncentredNorm
+from zoo.networks.dynamic_network import Chain
 
 
 def bcos_layers(channels: int, widths: Sequence[int], strides: Sequence[int], b: float, max_out: int) -> Chain:

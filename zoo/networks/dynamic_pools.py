@@ -1,9 +1,9 @@
-"""Poolings as dynamic-linear layers, see `zoo.parts.layers.dynamic_linear`."""
+"""Poolings as dynamic-linear layers, see `zoo.networks.dynamic_linear`."""
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.parts.layers.dynamic_linear import DynamicLinear, Kept, Size, missing, sizes_after
+from zoo.networks.dynamic_linear import DynamicLinear, Kept, Size, missing, sizes_after
 
 
 class Windows(DynamicLinear):
