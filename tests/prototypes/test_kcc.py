@@ -151,7 +151,8 @@ def test_recipes_that_gather_nothing_or_train_are_refused(stages: list[dict], me
         ({"points": {"keypoints": -1}}, "keypoints must be at least 0; got -1"),
         ({"points": {"foreground": True}}, "foreground must be one of pairs, patches, none; got 'True'"),
         ({"choice": "random"}, "choice must be one of medoids, nearest; got 'random'"),
-        ({"dim": 99}, "dim must be 1 to 8"),
+        ({"reduction": {"dim": 99}}, "dim must be 1 to 8"),
+        ({"reduction": {"dims": 9}}, "reduction has no option 'dims'; did you mean 'dim'"),
         (
             {"backbone": {"name": "convnet", "widths": [4] * 4, "pool": [0, 1, 2]}},
             "12 x 10 is 1 x 1; choose a backbone",

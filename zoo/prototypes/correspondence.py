@@ -19,6 +19,7 @@ from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.image_bank import ImageBank
 from zoo.prototypes.layers.image_input import require_grid, require_images
 from zoo.prototypes.layers.matcher import Matcher, parse_matcher
+from zoo.prototypes.layers.reduction import Reduction, upgrade_reduction
 from zoo.prototypes.layers.selection import choose, survey
 from zoo.training.batch import Batch
 from zoo.training.modes import action
@@ -28,6 +29,7 @@ from zoo.training.stages import Stage
 from zoo.training.tasks import task_loss
 from zoo.utils.checks import check_above, check_choice
 from zoo.utils.functional import at_least_fp32, tied
+from zoo.utils.options import parse_options
 
 RECIPE = Recipe(
     stages=(
@@ -54,15 +56,17 @@ FORMER = {"matching": "method", "pairs": "pairs", "weights": "weights", "epsilon
         variants={
             "mutual": Small({"matcher": {"method": "mutual", "weights": "uniform", "pairs": 3}}),
             "weighted": Small(
-                {"vote": "similarity", "temperature": 0.5, "dim": 4, "per_class": 2, "matcher": {"pairs": 3}}
+                {"vote": "similarity", "temperature": 0.5, "reduction": {"dim": 4}, "per_class": 2}
+                | {"matcher": {"pairs": 3}}
             ),
+            "discriminants": Small({"reduction": {"method": "discriminants"}, "matcher": {"pairs": 3}}),
         },
     ),
 )
 class Correspondence(SelfInterpretable):
     """Scores classes by the votes of the training images that match the input patch by patch. Nothing is trained.
 
-        1. candidates: the N training images of largest cosine of the mean over the cells of backbone(x)
+        1. candidates: the N training images of largest cosine of the mean over the patches, the cells of backbone(x)
         2. match(x, candidate), from the n·n cosines of patches z_i of x and c_j of the candidate, ranks them again;
            with a_i ∝ z_i · mean c and b_j ∝ c_j · mean z, the cross-correlations, negative ones 0, both of sum 1:
            "emd"     EMD-Corr: the sum of T_ij cos(z_i, c_j) over the `pairs` largest T_ij of the plan that minimises
@@ -83,8 +87,9 @@ class Correspondence(SelfInterpretable):
 
     Differs from the published code: all candidates of all inputs are matched in batches; Sinkhorn's algorithm runs a
     fixed number of steps instead of ending at a coarse threshold; the partner of a patch is its mutual nearest one and
-    not that of a Hough matching network; features may be centred and reduced (`dim`), because the training set is part
-    of the checkpoint.
+    not that of a Hough matching network. Patches may be reduced to principal components, because the training set is
+    part of the checkpoint, or to Fisher's discriminants of the training images, a metric that was learned; candidates
+    and medoids are then chosen by the reduced patches too.
 
     Args:
         domain: meaning of inputs and outputs (`data.domain`).
@@ -95,8 +100,8 @@ class Correspondence(SelfInterpretable):
         vote: "one" or "similarity".
         temperature: τ > 0 of that vote (Wu et al., "Unsupervised feature learning", CVPR 2018).
         per_class: stored training images of each class; a class that has more is represented by its medoids.
-        dim: d, number of principal components of each patch; None for the backbone's channels.
-        whiten: see `zoo.prototypes.layers.image_bank.ImageBank`.
+        reduction: of the channels of patches before they are compared, see
+            `zoo.prototypes.layers.reduction.Reduction`; by default they stay as they are.
         thumbnail: side in pixels of the stored pictures.
         recipe: see `zoo.training.recipe.Recipe`.
 
@@ -108,7 +113,6 @@ class Correspondence(SelfInterpretable):
     default_recipe = RECIPE
     space = "value"
     domain: ImageDomain
-    pooled: Tensor
 
     def __init__(
         self,
@@ -120,13 +124,12 @@ class Correspondence(SelfInterpretable):
         vote: str = "one",
         temperature: float = 0.05,
         per_class: int = 30,
-        dim: int | None = None,
-        whiten: float = 0.0,
+        reduction: Reduction | None = None,
         thumbnail: int = 32,
         recipe: Recipe | None = None,
     ) -> None:
         domain = require_images(domain, "Correspondence")
-        matcher = parse_matcher(matcher)
+        matcher, reduction = parse_matcher(matcher), parse_options(Reduction, reduction, "reduction")
         check_choice(VOTES, vote=vote)
         check_above(0, temperature=temperature)
         if not 1 <= neighbours <= candidates <= per_class * len(domain.classes):
@@ -139,16 +142,14 @@ class Correspondence(SelfInterpretable):
         self.matcher, self.candidates, self.neighbours = matcher, candidates, neighbours
         self.temperature = temperature if vote == "similarity" else None
         self.backbone = create_backbone(backbone, domain.channels)
-        channels, count = self.backbone.channels, per_class * len(domain.classes)
         self.grid = require_grid(self.backbone, domain, "Correspondence")
         if (cells := self.grid[0] * self.grid[1]) < matcher.pairs:
             raise ValueError(f"pairs must be 1 to {cells}, the cells of the map; got {matcher.pairs}.")
-        self.bank = ImageBank(domain, per_class, channels, self.grid, dim, whiten, thumbnail)
-        self.register_buffer("pooled", torch.zeros(count, channels, dtype=torch.float16))
+        self.bank = ImageBank(domain, per_class, self.backbone.channels, self.grid, reduction, thumbnail)
 
     @classmethod
     def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        current = super().upgrade_arguments(arguments)
+        current = upgrade_reduction(super().upgrade_arguments(arguments))
         found = {FORMER[name]: current.pop(name) for name in FORMER if name in current}
         matcher = {"flows": "all", **(current.get("matcher") or {}), **found}  # which older checkpoints added up
         return {**current, "matcher": matcher}
@@ -158,9 +159,10 @@ class Correspondence(SelfInterpretable):
     def evidence(self, x: Tensor) -> Evidence:
         maps = at_least_fp32(self.backbone(x))
         with torch.autocast(x.device.type, enabled=False):
-            cosines = F.normalize(maps.mean((2, 3)), dim=1) @ F.normalize(at_least_fp32(self.pooled), dim=1).T  # (B, E)
+            patches, stored = self.bank(maps), at_least_fp32(self.bank.patches)
+            cosines = F.normalize(patches.mean(1), dim=1) @ F.normalize(stored.mean(1), dim=1).T  # (B, E)
             cosine, slot = cosines.masked_fill(~self.bank.filled, -torch.inf).topk(self.candidates, 1)
-            found = self.matcher.match_bank(self.bank(maps), self.bank.patches, slot)
+            found = self.matcher.match_bank(patches, stored, slot)
             rank = tied(found.value).sort(dim=1, descending=True, stable=True).indices[:, : self.neighbours]  # (B, K)
             value = found.value.gather(1, rank)
         slot, cosine = slot.gather(1, rank), cosine.gather(1, rank)
@@ -183,7 +185,7 @@ class Correspondence(SelfInterpretable):
 
     def spread(self, slot: Tensor, values: Tensor, fill: int = 0) -> Tensor:
         """Values (B, k, ...) of the neighbours, in their places `slot` (B, k) among all images, (B, E, ...)."""
-        out = values.new_full((slot.shape[0], len(self.pooled), *values.shape[2:]), fill)
+        out = values.new_full((slot.shape[0], len(self.bank.patches), *values.shape[2:]), fill)
         return out.scatter(1, slot.view(*slot.shape, *[1] * (values.ndim - 2)).expand_as(values), values)
 
     # Scores
@@ -237,13 +239,13 @@ class Correspondence(SelfInterpretable):
             ValueError: fewer training images than candidates, or a class without any.
         """
         found = survey(projection_set, self.backbone)
-        rows = choose(found.pooled, found.target, self.domain.classes, self.bank.per_class, "medoids")
+        self.bank.fit_reduction(found)
+        pooled = self.bank.reduce(found.pooled)
+        rows = choose(pooled, found.target, self.domain.classes, self.bank.per_class, "medoids")
         if (kept := int((rows >= 0).sum())) < self.candidates:
             raise ValueError(
                 f"{self.candidates} candidates are to be matched, but only {kept} training images are stored; lower "
                 "candidates and neighbours."
             )
-        self.bank.fit_components(found)
-        self.pooled.zero_()
-        for slots, maps in self.bank.fill(rows, projection_set, self.backbone, self.bank):
-            self.pooled[slots] = maps.mean((2, 3)).to(self.pooled.dtype)
+        for _ in self.bank.fill(rows, projection_set, self.backbone, self.bank):
+            pass

@@ -19,6 +19,7 @@ from zoo.prototypes.layers.image_bank import ImageBank
 from zoo.prototypes.layers.image_input import require_grid, require_images
 from zoo.prototypes.layers.matching import foreground, keypoints, mutual_nearest
 from zoo.prototypes.layers.points import Points, upgrade_points
+from zoo.prototypes.layers.reduction import Reduction, upgrade_reduction
 from zoo.prototypes.layers.selection import choose, survey
 from zoo.training.batch import Batch
 from zoo.training.modes import action
@@ -51,7 +52,12 @@ RECIPE = Recipe(
         inputs="training",  # of a cluster of perfect matches, rounding would decide which represents it
         variants={
             "all": Small(
-                {"points": {"keypoints": 0}, "exemplars": 2, "choice": "nearest", "dim": 6, "whiten": 0.5},
+                {
+                    "points": {"keypoints": 0},
+                    "exemplars": 2,
+                    "choice": "nearest",
+                    "reduction": {"dim": 6, "whiten": 0.5},
+                },
                 inputs="halves",
             ),
             "foreground": Small({"exemplars": 4, "points": {"keypoints": 6}, "unit": False}),
@@ -87,8 +93,8 @@ class KeypointCounting(SelfInterpretable):
     Differs from the published code: k-means starts from spread points instead of at random, and a cluster is
     represented by one of its own pairs; exemplars are medoids of the class instead of given by hand; the principal
     component is that of the training set instead of that of each query with its exemplars; vectors have unit length;
-    `dim` and `whiten` are options of the same distance after a principal component analysis, for backbones with many
-    channels of different scale.
+    patches may be reduced first, to principal components, for backbones with many channels of different scale, or to
+    Fisher's discriminants of the training images, a metric that was learned.
 
     Args:
         domain: meaning of inputs and outputs (`data.domain`).
@@ -97,8 +103,8 @@ class KeypointCounting(SelfInterpretable):
         choice: "medoids" of the class, or the images "nearest" to its mean.
         points: which pairs become keypoints, see `zoo.prototypes.layers.points.Points`.
         unit: scale vectors to unit length; otherwise Euclidean distances of unscaled vectors, as published.
-        dim: d, number of principal components; None for the backbone's channels.
-        whiten: see `zoo.prototypes.layers.image_bank.ImageBank`.
+        reduction: of the channels of patches before they are compared, see
+            `zoo.prototypes.layers.reduction.Reduction`; by default they stay as they are.
         thumbnail: side in pixels of the stored pictures.
         recipe: see `zoo.training.recipe.Recipe`.
 
@@ -122,14 +128,13 @@ class KeypointCounting(SelfInterpretable):
         choice: str = "medoids",
         points: Points | None = None,
         unit: bool = True,
-        dim: int | None = None,
-        whiten: float = 0.0,
+        reduction: Reduction | None = None,
         thumbnail: int = 64,
         recipe: Recipe | None = None,
     ) -> None:
         domain = require_images(domain, "KeypointCounting")
         super().__init__(domain, recipe)
-        points = parse_options(Points, points, "points")
+        points, reduction = parse_options(Points, points, "points"), parse_options(Reduction, reduction, "reduction")
         self.keep_arguments(locals())
         check_choice(("medoids", "nearest"), choice=choice)
         check_at_least(1, exemplars=exemplars)
@@ -139,14 +144,14 @@ class KeypointCounting(SelfInterpretable):
         cells, channels = self.grid[0] * self.grid[1], self.backbone.channels
         self.clustered = 0 < points.keypoints < cells
         self.count = points.keypoints if self.clustered else cells
-        self.bank = ImageBank(domain, exemplars, channels, self.grid, dim, whiten, thumbnail)
+        self.bank = ImageBank(domain, exemplars, channels, self.grid, reduction, thumbnail)
         self.register_buffer("axis", torch.zeros(channels))
         self.register_buffer("middle", torch.zeros(channels))
         self.register_buffer("usable", torch.zeros(len(domain.classes) * exemplars, cells, dtype=torch.bool))
 
     @classmethod
     def upgrade_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        return upgrade_points(super().upgrade_arguments(arguments))
+        return upgrade_reduction(upgrade_points(super().upgrade_arguments(arguments)))
 
     # Matching
 
@@ -249,8 +254,9 @@ class KeypointCounting(SelfInterpretable):
     def gather(self, projection_set: ProjectionSet) -> None:
         """Chooses the exemplars among the training images, and stores their patches."""
         found = survey(projection_set, self.backbone)
-        rows = choose(found.pooled, found.target, self.domain.classes, self.bank.per_class, self.choice)
-        self.bank.fit_components(found)
+        self.bank.fit_reduction(found)
+        pooled = self.bank.reduce(found.pooled)
+        rows = choose(pooled, found.target, self.domain.classes, self.bank.per_class, self.choice)
         self.middle.copy_(found.cells.mean(0))
         self.axis.copy_(outwards(found.cells, found.covariance, self.grid))
         self.usable.zero_()

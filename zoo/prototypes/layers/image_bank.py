@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from zoo.core.evidence import Unit
 from zoo.core.unit_cache import UnitCache
 from zoo.domain import ImageDomain
-from zoo.prototypes.layers.components import principal_components
 from zoo.prototypes.layers.provenance import Provenance
+from zoo.prototypes.layers.reduction import Reduction
 from zoo.prototypes.layers.selection import EMPTY, Survey
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.stages import Stage
@@ -26,18 +26,15 @@ class ImageBank(nn.Module):
 
     Each image is a unit whose activation adds to the score of its own class.
 
-    Buffers: `patches` (E, n, d) in half precision · `centre` (D,) and `basis` (D, d), which project the backbone's
-    channels onto principal components; `basis` is empty without a projection · `provenance`, whose index is -1 for an
-    empty place.
+    Buffers: `patches` (E, n, d) in half precision · `centre` (D,) and `basis` (D, d), which reduce the channels of the
+    backbone; `basis` is empty if they stay as they are · `provenance`, whose index is -1 for an empty place.
 
     Args:
         domain: of the images.
         per_class: Q.
         channels: D, of the backbone.
         grid: height and width of its map.
-        dim: d, number of principal components of the training set's patches; None keeps the D channels as they are.
-        whiten: exponent in [0, 1] of the standard deviation that each component is divided by; at 1 all components
-            have the same variance.
+        reduction: of the channels.
         thumbnail: side in pixels of the stored pictures.
 
     Raises:
@@ -54,31 +51,30 @@ class ImageBank(nn.Module):
         per_class: int,
         channels: int,
         grid: tuple[int, int],
-        dim: int | None,
-        whiten: float,
+        reduction: Reduction,
         thumbnail: int,
     ) -> None:
         super().__init__()
-        if dim is not None and not 1 <= dim <= channels:
-            raise ValueError(f"dim must be 1 to {channels}, the channels of this backbone, or None; got {dim}.")
-        if not 0 <= whiten <= 1 or (whiten and dim is None):
-            raise ValueError(f"whiten must be in [0, 1], and above 0 it needs a dim; got {whiten} and dim {dim}.")
+        columns = reduction.columns(channels, len(domain.classes))
         check_at_least(1, thumbnail=thumbnail)
         count, cells = len(domain.classes) * per_class, grid[0] * grid[1]
-        self.domain, self.per_class, self.dim, self.whiten = domain, per_class, dim, whiten
-        self.register_buffer("patches", torch.zeros(count, cells, dim or channels, dtype=torch.float16))
+        self.domain, self.per_class, self.reduction = domain, per_class, reduction
+        self.register_buffer("patches", torch.zeros(count, cells, columns or channels, dtype=torch.float16))
         self.register_buffer("centre", torch.zeros(channels))
-        self.register_buffer("basis", torch.zeros(channels, dim or 0))
+        self.register_buffer("basis", torch.zeros(channels, columns))
         self.provenance = Provenance(count, domain.channels, thumbnail)
         self._units = UnitCache()
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (B, D, h, w) as patches (B, n, d) in fp32."""
-        patches = at_least_fp32(maps).flatten(2).mT
-        if self.dim is None:
-            return patches
-        with torch.autocast(maps.device.type, enabled=False):
-            return (patches - self.centre) @ self.basis
+        return self.reduce(at_least_fp32(maps).flatten(2).mT)
+
+    def reduce(self, vectors: Tensor) -> Tensor:
+        """Vectors (..., D) of the backbone's channels with d."""
+        if not self.basis.shape[1]:
+            return vectors
+        with torch.autocast(vectors.device.type, enabled=False):
+            return (vectors - self.centre) @ self.basis
 
     @property
     def filled(self) -> Tensor:
@@ -156,10 +152,10 @@ class ImageBank(nn.Module):
 
     # Filling
 
-    def fit_components(self, found: Survey) -> None:
-        """Sets the principal components, if there is a `dim`."""
-        if self.dim is not None:
-            centre, basis = principal_components(found, self.dim, self.whiten)
+    def fit_reduction(self, found: Survey) -> None:
+        """Sets what reduces the channels, if anything does."""
+        if columns := self.basis.shape[1]:
+            centre, basis = self.reduction.fit(found, columns)
             self.centre.copy_(centre)
             self.basis.copy_(basis)
 
