@@ -50,6 +50,26 @@ def test_counts_are_those_of_a_double_loop(foreground: str) -> None:
         assert sorted(found) == pairs
 
 
+@pytest.mark.parametrize("foreground", ["patches", "pairs"])
+def test_pairs_that_need_not_be_mutual_are_those_of_a_loop(foreground: str) -> None:
+    points = {"keypoints": 0, "foreground": foreground, "mutual": False}
+    model, x = kcc(exemplars=2, points=points).model, halves()
+    explanation = model.explain(x).check()
+    with torch.no_grad():
+        maps = model.backbone(x)
+    vectors, mask, usable = model.vectors(maps), model.in_foreground(maps), model.usable.flatten()
+    exemplars, cells = model.bank.patches.float().flatten(0, 1), model.usable.shape[1]
+    for b in range(5):
+        counts = torch.zeros(6)
+        for i in mask[b].nonzero()[:, 0].tolist():
+            distance = (vectors[b, i] - exemplars).norm(dim=1)
+            if foreground == "patches":
+                distance[~usable] = torch.inf
+            nearest = int(distance.argmin())
+            counts[nearest // cells] += usable[nearest]
+        assert explanation.details["keypoints"][b].tolist() == counts.tolist() and counts.sum() > 3
+
+
 @pytest.mark.parametrize("keypoints", [0, 4])
 def test_an_exemplar_matches_all_of_its_keypoints_and_no_other(keypoints: int) -> None:
     points = {"keypoints": keypoints, "foreground": "none"}

@@ -72,7 +72,7 @@ class KeypointCounting(SelfInterpretable):
 
         z = patches of backbone(x)                (B, n, d)      n = h·w cells, of unit length
         e = patches of all exemplars              (E n, d)       E = C·Q, Q of each class, all classes in competition
-        pairs (i, j): j is nearest to i, i is nearest to j, and z_i and e_j are foreground
+        pairs (i, j): j is nearest to i, i is nearest to j (`mutual`), and z_i and e_j are foreground
         keypoints: the pairs are clustered by k-means on the two cells' vectors, [z_i, e_j] / √2, to at most P
             clusters; each is represented by its pair nearest to its centre
         s = (1 + cosine of the pair) / 2 in [0, 1]
@@ -93,8 +93,8 @@ class KeypointCounting(SelfInterpretable):
     Differs from the published code: k-means starts from spread points instead of at random, and a cluster is
     represented by one of its own pairs; exemplars are medoids of the class instead of given by hand; the principal
     component is that of the training set instead of that of each query with its exemplars; vectors have unit length;
-    patches may be reduced first, to principal components, for backbones with many channels of different scale, or to
-    Fisher's discriminants of the training images, a metric that was learned.
+    pairs need not be mutual; patches may be reduced first, to principal components, for backbones with many channels of
+    different scale, or to Fisher's discriminants of the training images, a metric that was learned.
 
     Args:
         domain: meaning of inputs and outputs (`data.domain`).
@@ -169,16 +169,16 @@ class KeypointCounting(SelfInterpretable):
     def evidence(self, x: Tensor) -> Evidence:
         maps = at_least_fp32(self.backbone(x))
         queries, exemplars = self.vectors(maps), self.bank.patches.flatten(0, 1)  # (B, n, d), (E n, d)
-        number, mutual = self._pairs(maps, queries, exemplars)
+        number, pairs = self._pairs(maps, queries, exemplars)
         partners = at_least_fp32(exemplars[number])  # (B, n, d)
         similarity = (1 + F.cosine_similarity(queries, partners, dim=2)) / 2
         if self.clustered:
             both = torch.cat([F.normalize(queries, dim=2), F.normalize(partners, dim=2)], 2)
             weight = similarity if self.points.representative == "similarity" else None
-            mutual = keypoints(both / 2**0.5, similarity, mutual, self.count, weight)
+            pairs = keypoints(both / 2**0.5, similarity, pairs, self.count, weight)
         # The keypoints, ordered by cell, in the first of P places.
-        cell = mutual.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, : self.count]  # (B, P)
-        valid, number, similarity = (t.gather(1, cell) for t in (mutual, number, similarity))
+        cell = pairs.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, : self.count]  # (B, P)
+        valid, number, similarity = (t.gather(1, cell) for t in (pairs, number, similarity))
         cells = self.usable.shape[1]
         exemplar, place = number // cells, number % cells
         term = (1 + similarity / (self.count + 1)) * valid
@@ -195,13 +195,14 @@ class KeypointCounting(SelfInterpretable):
     def _pairs(self, maps: Tensor, queries: Tensor, exemplars: Tensor) -> tuple[Tensor, Tensor]:
         """(B, n) number of the exemplars' patch nearest to each patch, and (B, n) bool, which of these pairs count."""
         mask, usable = self.in_foreground(maps), self.usable.flatten()
-        if self.points.foreground == "patches":
-            number, _, mutual = mutual_nearest(queries, exemplars, mask, usable)
-            return number, mutual
-        stored = self.bank.filled[:, None].expand_as(self.usable).flatten()
-        number, _, mutual = mutual_nearest(queries, exemplars, None, stored)
-        mutual = mutual & usable[number]
-        return number, mutual if mask is None else mutual & mask
+        compete, among = mask, usable  # foreground patches alone
+        if self.points.foreground != "patches":
+            compete, among = None, self.bank.filled[:, None].expand_as(self.usable).flatten()
+        number, _, mutual = mutual_nearest(queries, exemplars, compete, among)
+        pairs = usable[number]
+        if self.points.mutual:
+            pairs = pairs & mutual
+        return number, pairs if mask is None else pairs & mask
 
     # Scores
 

@@ -20,6 +20,9 @@ class Points:
     foreground: Foreground = "pairs"
     """"pairs": all patches compete for matches, of which those with both ends in the foreground count, as published;
     "patches": only foreground patches compete; "none": background counts too."""
+    mutual: bool = True
+    """Whether a pair needs each of the two to be the nearest of the other, as published; otherwise every patch forms a
+    pair with the exemplars' patch nearest to it."""
     margin: float = 0.2
     """Of the foreground, in standard deviations."""
     representative: Representative = "centre"
