@@ -2,8 +2,9 @@
 
 The checkpoints are listed in train_all.yaml. A run or a checkpoint whose config has not changed is kept, so an
 interrupted command resumes; `--again` writes all checkpoints anew from their runs. A model takes two to twelve minutes
-on one core, all of them two hours; its certificate is measured on validation rows. At the end docs/models.md is written
-anew, unless --output names another folder.
+on one core, all of them two hours; its certificate is measured on validation rows. An entry with a `storage` is stored
+with rounded weights, and its card tells what that changes on the test rows. At the end docs/models.md is written anew,
+unless --output names another folder.
 """
 
 import argparse
@@ -26,14 +27,17 @@ from torch.nn.functional import avg_pool2d
 import zoo
 from benchmarks import models_page
 from benchmarks.certificates import UNCERTIFIED, certificate_on
-from zoo.checkpoints.config_file import ABOUT, CONFIG, read_config
-from zoo.checkpoints.save import save
+from zoo.checkpoints.config_file import ABOUT, CONFIG, STORAGE, read_config
+from zoo.checkpoints.save import attach_certificate, attach_effect, save
 from zoo.checkpoints.shared_backbone import frozen_tensors, in_packages
 from zoo.cli.settings import create_data
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
 from zoo.data import PartBirds
 from zoo.domain import ImageDomain
+from zoo.metrics.faithfulness.rows import NumberedBatches
+from zoo.metrics.stored_weights import storage_effect
+from zoo.utils.small_tensors import FULL
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "checkpoints"
@@ -78,14 +82,16 @@ def recipe_hash(config: str, options: list[str]) -> str:
 
 
 def up_to_date(folder: Path, entry: dict[str, Any]) -> bool:
-    """Whether a checkpoint exists and was trained by this entry of the plan."""
+    """Whether a checkpoint exists, was trained by this entry of the plan, and is stored as it says."""
     if not (folder / CONFIG).is_file():
         return False
     try:
-        about = read_config(folder).get(ABOUT) or {}
+        config = read_config(folder)
     except (ValueError, FileNotFoundError):  # damaged
         return False
-    return about.get("recipe") == recipe_hash(entry["config"], entry.get("with", []))
+    form = (config.get(STORAGE) or {}).get("form", FULL)
+    recipe = (config.get(ABOUT) or {}).get("recipe")
+    return form == entry.get("storage", FULL) and recipe == recipe_hash(entry["config"], entry.get("with", []))
 
 
 def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
@@ -120,12 +126,7 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     }
     golden = golden_inputs(facts.get("golden", "test"), model, test)
     share = in_packages(model) or (bool(frozen_tensors(model)) and "cub50" in name)
-    pictures = facts.get("pictures", True)
-    try:
-        certificate = certificate_on(model, data, CERTIFIED)
-    except UNCERTIFIED as error:  # the checkpoint is good without one
-        print(f"{name} gets no certificate: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        certificate = None
+    pictures, storage = facts.get("pictures", True), entry.get("storage", FULL)
     folder = output / name
     save(
         model,
@@ -135,8 +136,15 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
         share_backbone=share,
         pictures=pictures,
         about=about,
-        certificate=certificate,
+        storage=storage,
     )
+    stored = zoo.load(folder)
+    if storage != FULL:
+        attach_effect(folder, storage_effect(model, stored, NumberedBatches(test, None, data.batch_size), "test"))
+    try:
+        attach_certificate(folder, certificate_on(stored, data, CERTIFIED))
+    except UNCERTIFIED as error:  # the checkpoint is good without one
+        print(f"{name} gets no certificate: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     return folder
 
 

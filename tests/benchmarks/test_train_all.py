@@ -14,8 +14,10 @@ import zoo
 from benchmarks import certificates, models_page, train_all
 from tests.checkpoints.test_pretrained import ABOUT
 from tests.small_models import protopnet
-from zoo.checkpoints.config_file import CERTIFICATE, CONFIG, read_config
+from zoo.checkpoints.config_file import CERTIFICATE, CONFIG, STORAGE, read_config
 from zoo.checkpoints.verify import verify
+from zoo.core.storage import Storage
+from zoo.utils import small_tensors
 
 NAME = "concepts/rrl_xor"
 
@@ -73,6 +75,7 @@ def test_a_checkpoint_is_up_to_date_by_its_recipe(tmp_path: Path) -> None:
     zoo.save(protopnet().model, folder, metrics={"accuracy": 0.5}, about=about)
     assert train_all.up_to_date(folder, entry)
     assert not train_all.up_to_date(folder, {**entry, "with": ["--model.init_args.rules", "8"]})
+    assert not train_all.up_to_date(folder, {**entry, "storage": "int8"})
     (folder / CONFIG).write_text((folder / CONFIG).read_text().replace("accuracy: 0.5", "accuracy: 0.9"))
     assert not train_all.up_to_date(folder, entry)  # damaged
 
@@ -152,3 +155,28 @@ def test_a_failure_is_told_and_the_others_go_on(
     assert train_all.main() == 1
     told = capsys.readouterr()
     assert "rrl-xor failed" in told.err and "error: no data" in told.err and "dcr-xor" in told.out
+
+
+def test_a_checkpoint_is_stored_as_the_plan_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its certificate is one of the rounded weights, and its card tells what they change on all test rows."""
+    run, model = tmp_path / "runs" / "rrl_xor", zoo.load("rrl-xor")
+    zoo.save(model, run / "checkpoint")
+    (run / "metrics.json").write_text(json.dumps({"accuracy": 0.5}))
+    mark = {"config": train_all.recipe_hash(NAME, []), "seconds": 1, "device": "1 CPU core"}
+    monkeypatch.setattr(train_all, "trained", lambda *_, **__: (run, mark))
+    monkeypatch.setattr(train_all, "faithfulness", lambda *_: {})
+    monkeypatch.setattr(small_tensors, "SMALLEST", 8)
+    certified, certify = [], train_all.certificate_on
+    monkeypatch.setattr(train_all, "certificate_on", lambda one, *rest: certified.append(one) or certify(one, *rest))
+    plan = yaml.safe_load(train_all.PLAN.read_text())
+    entry = plan["checkpoints"]["rrl-xor"]
+    entry["storage"] = "int8"
+    folder = train_all.package("rrl-xor", plan, tmp_path / "runs", tmp_path / "out")
+    told = Storage.from_dict(read_config(folder)[STORAGE])
+    assert told.form == "int8" and told.effect is not None and told.effect.split == "test"
+    assert told.effect.rows == read_config(folder)["about"]["rows"]
+    assert "weights stored as int8" in (folder / "README.md").read_text() and CERTIFICATE in read_config(folder)
+    assert train_all.up_to_date(folder, entry) and verify(folder) == 0
+    stored, given = zoo.load(folder).state_dict(), model.state_dict()
+    assert any(not torch.equal(stored[name], given[name]) for name in given)
+    assert all(torch.equal(stored[name], value) for name, value in certified[0].state_dict().items())
