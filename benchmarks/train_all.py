@@ -33,6 +33,7 @@ from zoo.checkpoints.shared_backbone import frozen_tensors, in_packages
 from zoo.cli.settings import create_data
 from zoo.core import registry
 from zoo.core.module import SelfInterpretable
+from zoo.core.storage import check_form
 from zoo.data import PartBirds
 from zoo.domain import ImageDomain
 from zoo.metrics.faithfulness.rows import NumberedBatches
@@ -98,7 +99,8 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     """Trains and evaluates a model, unless that is done already, and writes its checkpoint."""
     entry = plan["checkpoints"][name]
     facts = facts_of(name, plan)
-    limits_of(entry["config"], plan)  # what is missing in the plan is told before the training
+    limits_of(entry["config"], plan)  # what is missing or wrong in the plan is told before the training
+    check_form(storage := entry.get("storage", FULL))
     twin = entry.get("twin", facts.get("twin"))
     other, _ = trained(twin, [], runs) if twin else (None, None)
     run, mark = trained(entry["config"], entry.get("with", []), runs, teacher=other)
@@ -126,7 +128,7 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     }
     golden = golden_inputs(facts.get("golden", "test"), model, test)
     share = in_packages(model) or (bool(frozen_tensors(model)) and "cub50" in name)
-    pictures, storage = facts.get("pictures", True), entry.get("storage", FULL)
+    pictures = facts.get("pictures", True)
     folder = output / name
     save(
         model,

@@ -69,8 +69,9 @@ class Correspondence(SelfInterpretable):
         1. candidates: the N training images of largest cosine of the mean over the patches, the cells of backbone(x)
         2. match(x, candidate), from the n·n cosines of patches z_i of x and c_j of the candidate, ranks them again;
            with a_i ∝ z_i · mean c and b_j ∝ c_j · mean z, the cross-correlations, negative ones 0, both of sum 1:
-           "emd"     EMD-Corr: the sum of T_ij cos(z_i, c_j) over the `pairs` largest T_ij of the plan that minimises
-                     Σ T_ij (1 - cos(z_i, c_j)), T >= 0, T 1 = a, Tᵀ 1 = b, by Sinkhorn's algorithm with entropy ε
+           "emd"     EMD-Corr: the sum of T_ij cos(z_i, c_j) over the `pairs` largest T_ij (`flows: all`: over all, as
+                     in the paper's formula) of the plan that minimises Σ T_ij (1 - cos(z_i, c_j)), T >= 0, T 1 = a,
+                     Tᵀ 1 = b, by Sinkhorn's algorithm with entropy ε
            "mutual"  CHM-Corr without the Hough network, by mutual nearest patches: the sum of the `pairs` largest
                      √(a_i b_j) cos(z_i, c_j) of patches i, j of which each is the nearest of the other
         3. score_c = Σ of the votes of those of the k best matches that are of class c             no bias
@@ -80,7 +81,7 @@ class Correspondence(SelfInterpretable):
     is a unit; its activation is its vote, 0 unless it is among the k, and its contribution is that vote to its own
     class, else 0. `details` give for each image its "rank" (from 1; 0 if it does not vote), its "match", the "cosine"
     of step 1, and its `pairs` best patch pairs, (B, K, pairs): "query cell" and "exemplar cell" (counted row by row, -1
-    for none) and "similarity". For "emd" these are the pairs with the largest T_ij.
+    for none) and "similarity". For "emd" these are the pairs with the largest T_ij; of all flows, with the largest terms.
 
     Recipe: the action `gather` stores the training images, then an epoch measures. A training image is its own nearest
     neighbour, so accuracies on the training set mean little.
