@@ -81,7 +81,7 @@ class Correspondence(SelfInterpretable):
     is a unit; its activation is its vote, 0 unless it is among the k, and its contribution is that vote to its own
     class, else 0. `details` give for each image its "rank" (from 1; 0 if it does not vote), its "match", the "cosine"
     of step 1, and its `pairs` best patch pairs, (B, K, pairs): "query cell" and "exemplar cell" (counted row by row, -1
-    for none) and "similarity". For "emd" these are the pairs with the largest T_ij; of all flows, with the largest terms.
+    for none) and "similarity". For "emd" these are the pairs with the largest T_ij, of all flows the largest terms.
 
     Recipe: the action `gather` stores the training images, then an epoch measures. A training image is its own nearest
     neighbour, so accuracies on the training set mean little.
