@@ -2,9 +2,10 @@
 
 For each seed, trains a black box and variants of models with `train.py fit`, and measures them with `train.py
 evaluate` on `--limit` test rows: accuracy on all test rows, the rank correlation of contributions with what removals do
-(M2), the deletion gain (M3), and the effective units (M6). Rows "in 8 regions" are the same runs, with units that lie
-together joined. Finished runs are kept, and so are the results of other seeds and models. Writes benchmarks/FAITHFUL.md
-and .json.
+(M2), the deletion gain (M3), and the effective units (M6); on the same rows, the share of the explanation that lies on
+the bird (`zoo.metrics.RelevanceInObject`, its visible pixels). Rows "in 8 regions" are the same runs, with
+units that lie together joined. Finished runs are kept, and so are the results of other seeds and models. Writes
+benchmarks/FAITHFUL.md and .json.
 """
 
 import argparse
@@ -16,7 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from torch.nn.functional import adaptive_avg_pool2d
+
+import zoo
 from benchmarks.runs import HERE, ROOT, evaluated, read, trained
+from zoo.cli.settings import create_data
+from zoo.data import PartBirds
+from zoo.metrics import RelevanceInObject
+from zoo.metrics.faithfulness.rows import NumberedBatches
 from zoo.utils.atomic import write_text
 
 FILE = HERE / "FAITHFUL.json"
@@ -106,8 +114,32 @@ def measured(
 ) -> dict[str, Any]:
     """Accuracies and metrics of a variant."""
     folder = run_of(name.removesuffix(JOINED), config, changes, teacher, seed, options)
-    found = evaluated(folder, list(METRICS), options.limit, name, REGIONS if name.endswith(JOINED) else 0)["metrics"]
-    return metrics_of(folder) | {"faithfulness": {key: found[key]["values"] for key in METRICS}}
+    regions = REGIONS if name.endswith(JOINED) else 0
+    found = evaluated(folder, list(METRICS), options.limit, name, regions)["metrics"]
+    on_bird = relevance(folder, ROOT / "configs" / "worlds" / f"{config}.yaml", options.limit, regions)
+    return metrics_of(folder) | {"faithfulness": {key: found[key]["values"] for key in METRICS}, "on the bird": on_bird}
+
+
+def relevance(folder: Path, config: Path, limit: int, regions: int) -> dict[str, float]:
+    """The share of |contribution| x support of the predicted class that lies on the bird, and the bird's share of the
+    picture, on the rows of `train.py evaluate --limit`; kept in the folder of the run.
+
+    Supports coarser than the picture are compared with the bird's share of each of their cells.
+    """
+    file = folder / (f"relevance_{limit}_in_{regions}_regions.json" if regions else f"relevance_{limit}.json")
+    if not file.is_file():
+        model, data, metric = zoo.load(folder / "checkpoint"), create_data(config), RelevanceInObject()
+        assert isinstance(data, PartBirds)
+        data.prepare_data()
+        data.setup("test")
+        for batch in NumberedBatches(data.test_dataset(), limit, data.batch_size):
+            one = model.explain(batch["input"])
+            one = one.in_regions(regions) if regions else one
+            assert one.support is not None and one.contributions is not None
+            bird = data.bird_pixels("test", batch["ids"]).double()
+            metric.update(one.support, one.contributions, adaptive_avg_pool2d(bird, one.support.shape[2:]))
+        write_text(file, json.dumps({name: float(value) for name, value in metric.compute().items()}) + "\n")
+    return read(file)
 
 
 def metrics_of(folder: Path) -> dict[str, Any]:
@@ -117,25 +149,36 @@ def metrics_of(folder: Path) -> dict[str, Any]:
 
 def page(record: dict[str, Any]) -> str:
     """The Markdown page."""
+    covered = [
+        run["on the bird"]["chance relevance"]
+        for by_seed in record["models"].values()
+        for run in by_seed.values()
+        if "on the bird" in run
+    ]
+    chance = f"birds cover {100 * statistics.mean(covered):.1f} %" if covered else "not measured"
     lines = [
         "# Faithful and small explanations of part birds",
         "",
         "Mean over training seeds, with the lowest and the highest; of a single seed, with 95 % intervals over rows. "
         f"Accuracy: all test rows; the other columns: {record['rows']} test rows. M2: mean of the rank correlations "
-        "over imputers (in brackets: mean, blur, noisy linear), none of which is used in training. Nothing was chosen "
-        "on these rows.",
+        "over imputers (in brackets: mean, blur, noisy linear), none of which is used in training. On the bird: share "
+        "of the explanation, |contribution| × support, on visible pixels of the bird, in %; "
+        + chance
+        + ". Nothing was chosen on these rows.",
         "",
-        "| model | seeds | accuracy, % | M2 | M3 | effective units |",
-        "|---|---|---:|---:|---:|---:|",
+        "| model | seeds | accuracy, % | M2 | M3 | effective units | on the bird, % |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for name, by_seed in record["models"].items():
         runs = list(by_seed.values())
-        cells = [over_seeds([100 * run["accuracy"] for run in runs], 1), "", "", ""]
+        cells = [over_seeds([100 * run["accuracy"] for run in runs], 1), "", "", "", ""]
         if metrics := [run["faithfulness"] for run in runs if "faithfulness" in run]:
             values = {key: [each[key][column] for each in metrics] for key, column in METRICS.items()}
-            cells[1:] = [with_interval(values[key], 1 if key == "M6" else 2) for key in METRICS]
+            cells[1:4] = [with_interval(values[key], 1 if key == "M6" else 2) for key in METRICS]
             named = ([each["M2"][f"rank correlation, {fill}"]["value"] for each in metrics] for fill in IMPUTERS)
             cells[1] += f" ({', '.join(f'{statistics.mean(each):.2f}' for each in named)})"
+        if shares := [100 * run["on the bird"]["relevance"] for run in runs if "on the bird" in run]:
+            cells[4] = over_seeds(shares, 1)
         lines.append(f"| {name} | {', '.join(by_seed)} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", "Created by `python -m benchmarks.faithful`.", ""])
 

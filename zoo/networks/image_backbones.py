@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor, nn
 
 from zoo.networks.bagnet_trunk import bagnet_layers
@@ -12,10 +11,12 @@ from zoo.networks.base import Encoder, Features
 from zoo.networks.blocks import freeze, last_blocks, states_of
 from zoo.networks.classifiers import is_classifier
 from zoo.networks.receptive_field import ReceptiveField, receptive_field
+from zoo.networks.steadying import Steadied, Steady
 from zoo.networks.timm_networks import map_network
 from zoo.networks.trunks import create_trunk
 from zoo.networks.weights import load_weights
 from zoo.utils.errors import did_you_mean, short
+from zoo.utils.options import parse_options
 from zoo.utils.signatures import check_options
 
 
@@ -28,6 +29,7 @@ class Backbone(nn.Module):
         channels: channels of the feature map.
         tune: number of last blocks that can learn; 0: all. The weights of the other blocks become buffers, which no
             stage trains, and no batch norm changes its statistics.
+        steady: averages before and after the network, see `zoo.networks.steadying.Steadied`.
 
     Attributes:
         fixed: the modules that cannot learn.
@@ -36,8 +38,11 @@ class Backbone(nn.Module):
         ValueError: there are not more blocks than `tune`, or some parameters belong to none.
     """
 
-    def __init__(self, network: nn.Module, in_channels: int, channels: int, tune: int = 0) -> None:
+    def __init__(
+        self, network: nn.Module, in_channels: int, channels: int, tune: int = 0, steady: Steady | None = None
+    ) -> None:
         super().__init__()
+        self.steadied = Steadied(steady or Steady())
         self.network, self.in_channels, self.channels, self.tune = network, in_channels, channels, tune
         first = last_blocks(network, tune, "tune")[0] if tune else []
         self.fixed = [module for block in first for module in block.modules()]
@@ -64,13 +69,12 @@ class Backbone(nn.Module):
         if isinstance(x, Features):
             return x.as_subclass(Tensor)
         try:
-            out = self.network(x.contiguous(memory_format=torch.channels_last))  # 1.6 to 2.4 times as fast on a CPU
+            return self.steadied(self.network, x)
         except AssertionError as error:  # how timm refuses images of another size
             raise ValueError(
                 f"the backbone cannot read images of {x.shape[2]} x {x.shape[3]} ({error}); change the size in the "
                 "data, or choose another backbone."
             ) from error
-        return out[-1] if isinstance(out, list) else out
 
 
 class Pooled(Encoder):
@@ -121,10 +125,10 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
         backbone: a name, or a mapping of `name` and options: "convnet" (options of `convnet`); "bagnet" (options of
             `bagnet_layers`), whose cells see small patches; any network of timm (options of `timm.create_model`, such
             as `pad_type` or `pretrained`, see `zoo.networks.pretrained`, and `weights`, a safetensors file, in place of
-            `pretrained`; `tune`, the number of last blocks that can learn, by default all); a name given to
-            `register_backbone`; or a classifier without its head, as `zoo.convert` writes it, see
-            `zoo.networks.trunks.create_trunk`. The first two take `weights` too, such as the `black_box.safetensors`
-            of a run.
+            `pretrained`; `tune`, the number of last blocks that can learn, by default all; `steady`, options of
+            `zoo.networks.steadying.Steady`, by default none); a name given to `register_backbone`; or a classifier
+            without its head, as `zoo.convert` writes it, see `zoo.networks.trunks.create_trunk`. The first two take
+            `weights` too, such as the `black_box.safetensors` of a run.
         in_channels: channels of the images.
 
     Raises:
@@ -160,6 +164,7 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
         near = did_you_mean(name, [*OWN, *_registered, *timm.list_models()])
         raise ValueError(f"no backbone named '{name}' ('convnet', 'bagnet' or a model of timm); {near}")
     weights, tune = options.pop("weights", None), options.pop("tune", 0)
+    steady = parse_options(Steady, options.pop("steady", None), "steady")
     if not isinstance(tune, int) or tune < 0:
         raise ValueError(f"backbone '{name}': tune must be a number of last blocks, 0 for all; got {tune!r}.")
     if weights and options.get("pretrained"):
@@ -173,7 +178,7 @@ def create_backbone(backbone: str | Mapping[str, Any], in_channels: int) -> Back
         ) from error
     if weights:
         load_weights(network, weights)
-    return Backbone(network, in_channels, channels, tune)
+    return Backbone(network, in_channels, channels, tune, steady)
 
 
 def convnet(

@@ -109,7 +109,7 @@ def test_areas_and_colours_by_geometry() -> None:
     picture, bits = render(bird, 128)
     assert objects_seen(bird, 128).sum().item() == pytest.approx((2 * 0.8 * 0.2 * 128) ** 2, rel=0.06)
     assert picture[0, :, 0, 0].tolist() == [220] * 3 and picture[0, :, 50, 50].tolist() == [92, 148, 110]
-    assert not bits.any()
+    assert not (bits & 0b11111).any()  # no part
     white = render(scenes_of([[0, 0, 0, 0, 0]], 0.2), 256)[1] >> PARTS.index("wing") & 1
     whole = np.pi * 0.5 * 0.3 * (0.2 * 256) ** 2  # an ellipse, a little of which the eye could hide, but does not
     assert white.sum().item() == pytest.approx(whole, rel=0.08)
@@ -146,6 +146,16 @@ def test_what_is_left_is_as_it_was(birds: PartBirds, remove: set[str], row: int)
     whole, left = birds.interventions("test", [row], [])[0], birds.interventions("test", [row], remove)[0]
     assert bool((whole == left)[:, ~where].all())
     assert birds.interventions("test", [row], [*remove, *remove])[0].equal(left)
+
+
+def test_bird_pixels(birds: PartBirds) -> None:
+    bird, (parts, _) = birds.bird_pixels("test", ROWS), birds.masks("test", ROWS)
+    assert bird.shape == (20, 64, 64) and not bool((parts.any(1) & ~bird).any())
+    assert (bird & ~parts.any(1)).flatten(1).sum(1).min() > 40  # the trunk
+    alone = birds.interventions("test", ROWS, [BACKGROUND])
+    ground = alone[:, :, :1, :1]
+    assert not bool(((alone != ground).any(1) & ~bird).any())
+    assert ((alone != ground).any(1) == bird).double().mean() > 0.998  # but for shapes of the colour of the ground
 
 
 def test_subsets(birds: PartBirds) -> None:

@@ -64,6 +64,9 @@ def test_pages_say_what_boxes_show() -> None:
 def test_the_winning_cell_alone_is_shown_for_the_maximum() -> None:
     maps = torch.tensor([[[[0.2, 0.9], [0.9, 0.1]]]])
     assert winning_cells(maps).tolist() == [[[[0, pytest.approx(0.9)], [0, 0]]]]
+    pooling = MapPooling(Places(support="cell"), create_backbone(PADDED, 3), DOMAIN, "a model")
+    assert pooling.support(maps).equal(winning_cells(maps)) and pooling(maps).tolist() == [[pytest.approx(0.9)]]
+    assert pooling.support(maps).amax((2, 3)).equal(pooling(maps))  # what is shown is what counts
 
 
 def test_support_and_boxes_by_hand() -> None:
@@ -95,6 +98,8 @@ def test_unknown_fields_and_options_are_refused() -> None:
         FieldSupport(create_backbone(LOCAL, 3), ImageDomain(classes=("a", "b"), size=(8, 20)), "a model")
     with pytest.raises(ValueError, match="pooling"):
         Places(pooling="median")
+    with pytest.raises(ValueError, match="support: cell shows one cell, and pooling: sum adds all of them"):
+        Places(pooling="sum", support="cell")
     with pytest.raises(ValueError, match="connections"):
         ProtoPNet(DOMAIN, LOCAL, 2, 4, connections="none")
 

@@ -34,13 +34,13 @@ def render(scenes: Scenes, side: int) -> tuple[Tensor, Tensor]:
     """Pictures, and where each part is visible.
 
     Returns:
-        Pictures (N, 3, side, side) uint8, and (N, side, side) uint8, whose bit p is set where part p is visible in any
-        share of the pixel.
+        Pictures (N, 3, side, side) uint8, and (N, side, side) uint8, whose bit p is set where part p, or the trunk
+        (bit 5), is visible in any share of the pixel.
     """
     pictures = np.empty((len(scenes), 3, side, side), np.uint8)
     bits = np.empty((len(scenes), side, side), np.uint8)
     for i, (canvas, colours, owners) in enumerate(_canvases(scenes, side)):
-        seen = canvas.point([1 << owner if owner < len(PARTS) else 0 for owner in owners] + [0] * (256 - len(owners)))
+        seen = canvas.point([1 << owner if owner <= TRUNK else 0 for owner in owners] + [0] * (256 - len(owners)))
         bits[i] = _any_bits(np.asarray(seen))
         canvas.putpalette([value for colour in colours for value in colour])
         pictures[i] = np.asarray(canvas.convert("RGB").reduce(FINER)).transpose(2, 0, 1)

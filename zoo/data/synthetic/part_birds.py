@@ -168,6 +168,14 @@ class PartBirds(RenderedBenchmark):
         scenes = self._scenes(split, rows)
         return _unpacked(render(scenes, self.side)[1]).bool(), objects_seen(scenes, self.side)
 
+    def bird_pixels(self, split: str, rows: Sequence[int] | Tensor) -> Tensor:
+        """(n, side, side) bool: where the bird is visible, its parts or its trunk.
+
+        Raises:
+            ValueError: unknown split, no rows, or rows out of range.
+        """
+        return render(self._scenes(split, rows), self.side)[1] > 0
+
     def _scenes(self, split: str, rows: Sequence[int] | Tensor) -> Scenes:
         wanted, birds = self.check_rows(split, rows), self._rendered(split).sources
         assert isinstance(birds, DrawnBirds)

@@ -21,12 +21,15 @@ class Places:
     pooling: str = "max"
     """"max": the largest cell. "sum": all cells, so that removing a cell removes exactly its share."""
     support: str = "map"
-    """"map": the map itself, whose cells see more than they cover. "field": the pixels that the activation depends on;
-    needs a backbone whose receptive field is known."""
+    """"map": the map itself, whose cells see more than they cover. "cell": the largest cell alone, which with `max` is
+    the only one that counts. "field": the pixels that the activation depends on; needs a backbone whose receptive field
+    is known."""
 
     def __post_init__(self) -> None:
         check_choice(("max", "sum"), pooling=self.pooling)
-        check_choice(("map", "field"), support=self.support)
+        check_choice(("map", "cell", "field"), support=self.support)
+        if self.support == "cell" and self.pooling == "sum":
+            raise ValueError("support: cell shows one cell, and pooling: sum adds all of them; choose support: map.")
 
 
 class FieldSupport(nn.Module):
@@ -104,7 +107,9 @@ class MapPooling(nn.Module):
         return maps.sum((2, 3)) if self.places.pooling == "sum" else maps.flatten(2).amax(2)
 
     def support(self, maps: Tensor) -> Tensor:
-        """The supports: the maps themselves, or (B, K, H, W) the pixels that the activations depend on."""
+        """The supports: the maps, their largest cells, or (B, K, H, W) the pixels that the activations depend on."""
+        if self.places.support == "cell":
+            return winning_cells(maps)
         if self.field is None:
             return maps
         return self.field(maps if self.places.pooling == "sum" else winning_cells(maps))
