@@ -47,6 +47,7 @@ MODELS = {  # config and shipped checkpoint
     "ProtoPool": ("prototypes/protopool_cub50", "protopool-cub50"),
     "ProtoTree": ("prototypes/prototree_cub50", "prototree-cub50"),
     "PIP-Net": ("prototypes/pipnet_cub50", "pipnet-cub50"),
+    "PIP-Net, steady": ("prototypes/pipnet_cub50_steady", ""),
     "head after ProtoS-ViT": ("prototypes/protosvit_cub50", "protosvit-cub50"),
     "KCC": ("prototypes/kcc_cub50", "kcc-cub50"),
     "EMD-Corr": ("prototypes/emd_corr_cub50", "emd-corr-cub50"),
