@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.networks.image_backbones import Backbone, create_backbone
+from zoo.networks.image_backbones import Backbone, Pooled, create_backbone
 from zoo.networks.steadying import Steadied, Steady
+from zoo.networks.timm_blocks import timm_network
 
 NETWORK = {"name": "mobilenetv2_035"}
 
@@ -51,6 +52,8 @@ def test_options_of_a_backbone() -> None:
         torch.testing.assert_close(steady(x.flip(3)), steady(x).flip(3))
         moved = [float((f(noisy) - f(x)).square().mean() / f(x).var()) for f in (plain, steady)]
     assert moved[1] < 0.5 * moved[0]
+    for backbone, inner in ((plain, True), (steady, False)):  # what takes a network apart does not leave out the rest
+        assert (timm_network(Pooled(backbone)) is backbone.network) == inner
 
 
 def test_bad_options() -> None:

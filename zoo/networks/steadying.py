@@ -22,6 +22,11 @@ class Steady:
     def __post_init__(self) -> None:
         check_between(0, 8, blur=self.blur)
 
+    @property
+    def active(self) -> bool:
+        """Whether anything is averaged."""
+        return self != Steady()
+
 
 class Steadied(nn.Module):
     """The map of a network on a blurred image, averaged over the image and its mirror image; nothing is trained.

@@ -16,10 +16,10 @@ from zoo.networks.vision_transformer import ImageTransformer
 
 
 def timm_network(encoder: nn.Module) -> Any:
-    """The network of timm inside an encoder of images; of other encoders, these themselves."""
+    """The network of timm inside an encoder of images, if that is all of it; of other encoders, these themselves."""
     if isinstance(encoder, ImageTransformer):
         return encoder.network
-    if isinstance(encoder, Pooled) and not encoder.separate:
+    if isinstance(encoder, Pooled) and not encoder.separate and not encoder.backbone.steadied.options.active:
         network = encoder.backbone.network
         if isinstance(network, FeatureGetterNet):
             return network.model
