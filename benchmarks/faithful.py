@@ -136,8 +136,9 @@ def relevance(folder: Path, config: Path, limit: int, regions: int) -> dict[str,
             one = model.explain(batch["input"])
             one = one.in_regions(regions) if regions else one
             assert one.support is not None and one.contributions is not None
+            height, width = one.support.shape[2:]
             bird = data.bird_pixels("test", batch["ids"]).double()
-            metric.update(one.support, one.contributions, adaptive_avg_pool2d(bird, one.support.shape[2:]))
+            metric.update(one.support, one.contributions, adaptive_avg_pool2d(bird, (height, width)))
         write_text(file, json.dumps({name: float(value) for name, value in metric.compute().items()}) + "\n")
     return read(file)
 
