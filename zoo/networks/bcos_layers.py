@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from zoo.domain import ImageDomain
 from zoo.networks.dynamic_linear import HeldConv, UncentredNorm
 from zoo.networks.dynamic_network import Chain
 
@@ -29,3 +31,18 @@ def bcos_layers(channels: int, widths: Sequence[int], strides: Sequence[int], b:
         layers += [HeldConv(weight, b, (stride, stride), (1, 1), max_out=max_out), UncentredNorm(width)]
         channels = width
     return Chain(layers)
+
+
+def with_inverse(x: Tensor, domain: ImageDomain | None) -> Tensor:
+    """What the first layer reads of images (B, C', H, W): the image and its inverse (B, 2 C', H, W).
+
+    Args:
+        x: images as the domain normalises them.
+        domain: turns them back into x in [0, 1], and the result is [x, 1 - x]; without one it is [x, -x], for networks
+            that were B-cosified.
+    """
+    if domain is None:
+        return torch.cat([x, -x], 1)
+    mean, std = (x.new_tensor(v).view(1, -1, 1, 1) for v in (domain.mean, domain.std))
+    x = x * std + mean
+    return torch.cat([x, 1 - x], 1)

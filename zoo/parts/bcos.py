@@ -18,7 +18,7 @@ from zoo.core.evidence import Evidence, Unit
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
-from zoo.networks.bcos_layers import bcos_layers
+from zoo.networks.bcos_layers import bcos_layers, with_inverse
 from zoo.networks.bcos_transformer import Transformer, bcos_transformer
 from zoo.networks.bcosify import bcosify, head_of
 from zoo.networks.dynamic_linear import HeldConv
@@ -165,11 +165,7 @@ class Bcos(SelfInterpretable):
     def encoded(self, x: Tensor) -> Tensor:
         """What the first layer reads (B, 2 C', H, W): an image and its inverse."""
         assert isinstance(self.domain, ImageDomain)
-        if self.converted:
-            return torch.cat([x, -x], 1)
-        mean, std = (x.new_tensor(v).view(1, -1, 1, 1) for v in (self.domain.mean, self.domain.std))
-        x = x * std + mean
-        return torch.cat([x, 1 - x], 1)
+        return with_inverse(x, None if self.converted else self.domain)
 
     def evidence(self, x: Tensor) -> Evidence:
         u = self.encoded(x)
