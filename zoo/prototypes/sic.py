@@ -6,6 +6,7 @@ ICCV 2025, arXiv 2501.17328.
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -202,7 +203,9 @@ class SIC(SelfInterpretable):
         return {name: evidence.state[name] for name in ("for", "against") if name in evidence.state}
 
     def units(self) -> tuple[Unit, ...]:
-        return self.bank.units("prototype")
+        return tuple(
+            replace(unit, source={**unit.source, "support": "contributions"}) for unit in self.bank.units("prototype")
+        )
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
         target, weights = batch["target"], batch.get("class_weights")

@@ -244,13 +244,17 @@ def _legend(row: Row) -> str:
     if any(term.unit.kind == PIXELS_OF_UNITS for term in row.terms):
         return f"<p class='note'>{text} Boxes are the pixels of a unit.</p>"
     joined = any(term.unit.kind == REGION for term in row.terms)
+    places = {term.unit.source.get("support") for term in row.terms}
     if joined:
         text += " Units that lie together are joined into regions; boxes mark the strongest 5 % of each."
-    elif all(term.unit.source.get("support") == "field" for term in row.terms):
+    elif places == {"contributions"}:
+        text += " Maps show what pixels contribute to a unit's activation; boxes mark the strongest 5 %."
+    elif places == {"field"}:
         text += " Boxes mark the strongest 5 % of the pixels that a unit depends on."
     else:
         text += " Boxes mark the top 5 % of a unit's activation map; its receptive field is larger."
-    toggle = f"<label class='toggle'><input type='checkbox'{' checked' if joined else ''}> show activation maps</label>"
+    checked = " checked" if joined or places == {"contributions"} else ""
+    toggle = f"<label class='toggle'><input type='checkbox'{checked}> show activation maps</label>"
     return f"<p class='note'>{text}</p>{toggle}"
 
 
