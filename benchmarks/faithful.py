@@ -36,6 +36,10 @@ SPARSE = (
     ' {"name": "sparsify", "per_class": 8, "non_negative": true}, {"name": "gallery"},'
     ' {"name": "measure", "epochs": 1, "train": []}]'
 )
+BARE = (
+    '[{"name": "train", "epochs": 20, "train": ["backbone"], "cosine": true}, {"name": "gather"},'
+    ' {"name": "measure", "epochs": 1, "train": []}]'
+)
 BAG, PARTS = "bagnet_faithful_part_birds", "pipnet_faithful_part_birds"
 TRAINED: dict[str, tuple[str, dict[str, str]]] = {  # config in configs/worlds, and changes below model.init_args
     "ProtoPNet, published": ("protopnet_part_birds", {}),
@@ -48,6 +52,7 @@ TRAINED: dict[str, tuple[str, dict[str, str]]] = {  # config in configs/worlds, 
     "… and with removal": (BAG, {"recipe.stages": TUNE, "recipe.lr": "0.001", "recipe.removal": HOLES}),
     "black box B-cosified and trained on": ("bcos_faithful_part_birds", {}),
     "SIC from the black box, distilled": ("sic_part_birds", {}),
+    "… without the projection": ("sic_part_birds", {"dim": "null", "temperature": "2", "recipe.stages": BARE}),
     "PIP-Net with maxima": (PARTS, {"places.pooling": "max"}),
     "PIP-Net with sums": (PARTS, {}),
     "PIP-Net with sums, 8 weights a class": (PARTS, {"shrink": "0", "recipe.stages": SPARSE}),
