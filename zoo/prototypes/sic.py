@@ -26,6 +26,7 @@ from zoo.networks.image_backbones import create_backbone
 from zoo.prototypes.layers.class_draws import draws_of
 from zoo.prototypes.layers.image_bank import ImageBank
 from zoo.prototypes.layers.image_input import require_images
+from zoo.prototypes.layers.reduction import Reduction
 from zoo.prototypes.layers.selection import EMPTY, choose
 from zoo.training.batch import Batch
 from zoo.training.modes import action
@@ -140,7 +141,7 @@ class SIC(SelfInterpretable):
         self.projection = Chain([] if dim is None else [HeldConv(nn.Conv2d(channels, dim, 1).weight.detach(), b)])
         self.rectifier, self.b, dim = Gate(F.relu), b, dim or channels
         Chain([self.pool, self.projection, self.rectifier]).measure(grid)
-        self.bank = ImageBank(domain, supports, dim, (1, 1), None, 0.0, thumbnail)
+        self.bank = ImageBank(domain, supports, dim, (1, 1), Reduction(), thumbnail)
         self.bias = -math.log(max(len(domain.classes) - 1, 2))
         self.patch = patch
         self.drawn_from = drawn_from
