@@ -54,6 +54,16 @@ def test_saving_changes_nothing(small: Small, tmp_path: Path) -> None:
     assert verify(tmp_path / "a" / "b" / "checkpoint") == 0
 
 
+@pytest.mark.parametrize("run", ["/home/anna/runs/box", "../../box/", "box", "C:\\runs\\box"])
+def test_a_teacher_is_named_without_the_folder_of_this_machine(tmp_path: Path, run: str) -> None:
+    teacher = {"run": run, "temperature": 4.0}
+    model = protopnet(recipe={"teacher": teacher}).model
+    assert model.arguments["recipe"]["teacher"]["run"] == run
+    stored = read_config(zoo.save(model, tmp_path / "checkpoint"))["arguments"]["recipe"]["teacher"]
+    assert stored == {**teacher, "run": "box", "weight": 1.0, "start": False}
+    assert zoo.load(tmp_path / "checkpoint").arguments["recipe"]["teacher"]["run"] == "box"
+
+
 def test_golden_inputs_may_be_given(small: Small, tmp_path: Path) -> None:
     folder = zoo.save(small.model, tmp_path / "checkpoint", golden=small.inputs)
     assert torch.equal(load_file(folder / GOLDEN)["inputs"], small.inputs)

@@ -52,6 +52,13 @@ def test_they_are_small() -> None:
     assert {file.suffix for file in ROOT.rglob("*") if file.is_file()} == {".safetensors", ".yaml", ".md"}
 
 
+def test_they_name_no_folder_of_the_machine_that_trained_them() -> None:
+    for path in (ROOT / name for name in NAMES):
+        recipe = read_config(path)["arguments"].get("recipe") or {}
+        teacher = recipe.get("teacher") or {"run": ""}
+        assert "/" not in teacher["run"], path
+
+
 def test_photographs_that_may_not_be_passed_on_are_not_in_them() -> None:
     for name in (name for name in NAMES if name.endswith("cub50")):
         assert all(unit.picture is None for unit in zoo.load(name).units()), name

@@ -1,6 +1,7 @@
 """Writing a model to a checkpoint folder, atomically."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -199,12 +200,20 @@ def check_loads(model: SelfInterpretable, entry: registry.Entry, arguments: Mapp
 
 
 def arguments_of(model: SelfInterpretable) -> dict[str, Any]:
-    """The constructor's arguments; a text encoder of the hub is given by its config, so that it is built offline."""
-    found = next((m.spec for m in model.modules() if isinstance(m, HuggingFaceText)), None)
+    """The constructor's arguments, without what is of this machine alone.
+
+    A text encoder of the hub is given by its config, so that it is built offline, and a teacher by the name of its run,
+    without the folder.
+    """
+    found, arguments = next((m.spec for m in model.modules() if isinstance(m, HuggingFaceText)), None), model.arguments
+    recipe = arguments.get("recipe")
+    if isinstance(recipe, Mapping) and isinstance(teacher := recipe.get("teacher"), Mapping):
+        name = re.split(r"[\\/]", str(teacher["run"]).rstrip("\\/"))[-1]
+        arguments = {**arguments, "recipe": {**recipe, "teacher": {**teacher, "run": name}}}
     if found is None:
-        return model.arguments
-    given = model.arguments["backbone"]
-    return {**model.arguments, "backbone": {**(given if isinstance(given, Mapping) else {}), **found}}
+        return arguments
+    given = arguments["backbone"]
+    return {**arguments, "backbone": {**(given if isinstance(given, Mapping) else {}), **found}}
 
 
 def _tensors(model: SelfInterpretable, left_out: set[str], pictures: bool) -> dict[str, Tensor]:
