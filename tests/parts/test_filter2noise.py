@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,11 +16,12 @@ from zoo.cli.main import main
 from zoo.data import NoisyPicture
 from zoo.data.synthetic.noise import add_noise
 from zoo.domain import Domain, ImageDomain
-from zoo.parts.filter2noise import Filter2Noise
+from zoo.parts.filter2noise import Filter2Noise, sides_of
+from zoo.parts.layers.neighbour_filter import NeighbourFilter
 from zoo.parts.layers.zero_shot_losses import diagonal_means, edges, hidden_loss, published_losses, shuffled
 from zoo.views.html import page
 
-RADIUS, MATCH, PATCH = 1, 3, 3
+RADIUS, MATCH, PATCH = 1, (3, 1), 3
 
 
 def domain_of(height: int, width: int, channels: int = 3) -> ImageDomain:
@@ -38,9 +39,10 @@ def small() -> tuple[Filter2Noise, Tensor]:
     return model.eval(), torch.rand(1, 3, 5, 4, generator=torch.Generator().manual_seed(1))
 
 
-def filtered(pixels: list, widths: list) -> list:
+def filtered(pixels: list, widths: list, match: int) -> list:
     """One filter by loops over pixels [c][y][x]; widths [kind][patch row][patch column]."""
     channels, height, width = len(pixels), len(pixels[0]), len(pixels[0][0])
+    around = range(-(match // 2), match // 2 + 1)
 
     def padded(y: int, x: int, dy: int, dx: int) -> tuple[int, int]:
         """A pixel of the surroundings, moved: the picture goes on with its border, and so does the padded picture."""
@@ -57,11 +59,11 @@ def filtered(pixels: list, widths: list) -> list:
                     if not (0 <= y + dy < height and 0 <= x + dx < width):
                         continue
                     apart = 0.0
-                    for v in (y - 1, y, y + 1):
-                        for u in (x - 1, x, x + 1):
-                            (a, b), (c, d) = padded(v, u, 0, 0), padded(v, u, dy, dx)
+                    for i in around:
+                        for j in around:
+                            (a, b), (c, d) = padded(y + i, x + j, 0, 0), padded(y + i, x + j, dy, dx)
                             apart += sum((pixels[k][a][b] - pixels[k][c][d]) ** 2 for k in range(channels))
-                    apart /= MATCH * MATCH * channels
+                    apart /= match * match * channels
                     taper = (1 - (dy / (RADIUS + 1)) ** 2) * (1 - (dx / (RADIUS + 1)) ** 2)
                     power = dy**2 / (2 * down**2) + dx**2 / (2 * right**2) + apart / (2 * reach**2)
                     weight = taper * math.exp(-power)
@@ -83,7 +85,7 @@ def test_pixels_of_all_channels_are_those_of_the_loops() -> None:
     model, x = small()
     told = model.explain(x)
     first, second = widths_of(model, told.activation[0])
-    expected = torch.tensor(filtered(filtered(x[0].tolist(), first), second))
+    expected = torch.tensor(filtered(filtered(x[0].tolist(), first, MATCH[0]), second, MATCH[1]))
     torch.testing.assert_close(told.scores.view(3, 5, 4), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(model.restore(x)[0], expected, rtol=1e-5, atol=1e-6)
     model.train()
@@ -121,7 +123,7 @@ def test_editing_a_width_filters_again_and_only_near() -> None:
     edited = model.edit(evidence, {name: 0.02})
     first, second = widths_of(model, evidence.activation[0])
     second[2][0][0] = 0.02
-    expected = torch.tensor(filtered(filtered(x[0].tolist(), first), second))
+    expected = torch.tensor(filtered(filtered(x[0].tolist(), first, MATCH[0]), second, MATCH[1]))
     restored, before = model.readout(edited).view(3, 5, 4), model.readout(evidence).view(3, 5, 4)
     torch.testing.assert_close(restored, expected, rtol=1e-5, atol=1e-6)
     assert torch.equal(restored[:, 3:], before[:, 3:]) and not torch.allclose(restored[:, :3, :3], before[:, :3, :3])
@@ -131,14 +133,27 @@ def test_editing_a_width_filters_again_and_only_near() -> None:
 
 
 @torch.no_grad()
+def test_each_filter_compares_surroundings_of_its_own_size() -> None:
+    assert sides_of(3, 2) == (3, 3) and sides_of([5, 3, 1], 2) == (5, 3)  # one for all, as in earlier checkpoints
+    assert sides_of((3, 1), 1) == (3,) and sides_of((3, 1), 3) == (3, 1, 1)
+    model, x = small()
+    same = Filter2Noise(model.domain, radius=RADIUS, match=3, patch=PATCH, width=4)
+    same.load_state_dict(model.state_dict())
+    same.eval()
+    first, second = widths_of(model, same.step(x)[1].activation[0])
+    expected = torch.tensor(filtered(filtered(x[0].tolist(), first, 3), second, 3))
+    torch.testing.assert_close(same.restore(x)[0], expected, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(model.restore(x)[0], expected, atol=1e-3)
+
+
+@torch.no_grad()
 def test_weights_are_continuous_in_the_widths() -> None:
     """Regression of the published code: the size of the window jumped with the largest width."""
     model, x = small()
+    narrow = cast(NeighbourFilter, model.filters[0])
     for width in (0.5, 1.0, 1.5, 2.0):  # where ceil() jumps
         wide = torch.full((1, 3, *model.grid), width)
-        torch.testing.assert_close(
-            model.filter.weights(x, wide + 1e-4), model.filter.weights(x, wide - 1e-4), rtol=1e-2, atol=1e-3
-        )
+        torch.testing.assert_close(narrow.weights(x, wide + 1e-4), narrow.weights(x, wide - 1e-4), rtol=1e-2, atol=1e-3)
 
 
 def test_losses() -> None:
@@ -225,6 +240,9 @@ def test_refusals(tmp_path: Path) -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"filters": 4}, r"filters must be in \[1, 3\]"),
         ({"match": 2}, "match must be odd"),
+        ({"match": (3, 2)}, "match must be odd"),
+        ({"match": ()}, "match must have at least one side"),
+        ({"match": 33}, r"match must be in \[1, 31\]"),
         ({"block": 2, "every": 5}, "block must be odd"),
         ({"block": 5, "every": 5}, "every must be at least 6"),
         ({"start": (1.0, 1.0, 0.0)}, r"start \(range\) must be above 0"),

@@ -4,7 +4,7 @@ Sun et al.: "Filter2Noise: Interpretable Self-Supervised Single-Image Denoising 
 Bilateral Filtering", 2025, arXiv 2504.13519.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from zoo.utils.checks import check_above, check_at_least, check_between
 
 PUBLISHED = ("pairs", "resolutions", "diagonals", "edges")
 LARGEST = 1 << 27  # weights of a picture: half a gigabyte
+WIDEST_MATCH = 31  # pixels
 MOST_PATCHES = 1 << 12  # attention takes the square
 RECIPE = Recipe(
     stages=(Stage("train", epochs=3, train=("predictors",), cosine=True),),
@@ -60,20 +61,22 @@ class Filter2Noise(SelfInterpretable):
 
     Differs from the published code: all channels of a colour picture are filtered with the same weights (there: weights
     get mixed between channels); the window has one size and weights fall to 0 at its border (there: a size that jumps
-    with the largest width); neighbours outside of the picture have no weight (there: mirrored); the range compares
-    surroundings of `match` by `match` pixels (there: single pixels; `match: 1`); the attention has no output layer, and
-    what a patch itself gives is added to it; the loss is another by default, because that of the paper left the noise
-    in small pictures.
+    with the largest width); neighbours outside of the picture have no weight (there: mirrored); the range of the first
+    filter compares surroundings of 3 by 3 pixels, as non-local means does, because two noisy pixels alone say little,
+    and that of later ones single pixels, because on filtered pictures these keep edges sharper (there: single pixels
+    throughout; `match: 1`); the attention has no output layer, and what a patch itself gives is added to it; the loss
+    is another by default, because that of the paper left the noise in small pictures.
 
     Args:
         domain: what inputs and outputs mean (`data.domain`): pictures to restore.
         filters: number of filters, one after the other, the stages.
         radius: of the window of each, in pixels.
-        match: side of the surroundings that are compared, odd.
+        match: side of the surroundings that are compared, odd: one for all filters, or one for each, of which the last
+            is also that of all further filters.
         patch: side of the patches with own widths.
         width: of the attention.
-        start: first vertical, horizontal and range width, the last about the noise's standard deviation for values in
-            [0, 1]; that of each further filter is half as large.
+        start: first vertical, horizontal and range width of each filter, the last about 0.8 standard deviations of the
+            noise for values in [0, 1].
         block: side of the blocks that "hidden" hides, odd: 1 for independent noise, 3 for noise that is correlated
             between neighbours.
         every: pixels between two hidden blocks.
@@ -96,10 +99,10 @@ class Filter2Noise(SelfInterpretable):
         domain: dict[str, Any] | Domain,
         filters: int = 2,
         radius: int = 4,
-        match: int = 3,
+        match: int | tuple[int, ...] = (3, 1),
         patch: int = 8,
         width: int = 8,
-        start: tuple[float, float, float] = (4.0, 4.0, 0.1),
+        start: tuple[float, float, float] = (4.0, 4.0, 0.08),
         block: int = 1,
         every: int = 4,
         recipe: Recipe | None = None,
@@ -122,7 +125,9 @@ class Filter2Noise(SelfInterpretable):
             raise ValueError(f"block must be odd, so that a pixel is in the middle; got {block}.")
         self.block, self.every, self.patch = block, every, patch
         channels, height, breadth = self.domain.shape
-        self.filter, self.reach = NeighbourFilter(radius, match, patch), filters * radius
+        self.sides = sides_of(match, filters)
+        self.filters = nn.ModuleList(NeighbourFilter(radius, side, patch) for side in self.sides)
+        self.radius, self.reach = radius, filters * radius
         if (2 * self.reach + 1) ** 2 * height * breadth > LARGEST:
             raise ValueError(
                 f"{(2 * self.reach + 1) ** 2} neighbours of {height} x {breadth} pixels are too many weights; use a "
@@ -131,8 +136,7 @@ class Filter2Noise(SelfInterpretable):
         self.grid = (-(-height // patch), -(-breadth // patch))  # patches
         if self.grid[0] * self.grid[1] > MOST_PATCHES:
             raise ValueError(f"a picture has at most {MOST_PATCHES:,} patches; got {self.grid}. Use a larger `patch`.")
-        starts = [(*start[:2], start[2] / 2**i) for i in range(filters)]  # later filters see less noise
-        self.predictors = nn.ModuleList(WidthPredictor(channels, patch, width, values) for values in starts)
+        self.predictors = nn.ModuleList(WidthPredictor(channels, patch, width, start) for _ in range(filters))
         self.register_buffer("mean", torch.tensor(self.domain.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor(self.domain.std).view(-1, 1, 1), persistent=False)
         self.space = "value"
@@ -145,8 +149,8 @@ class Filter2Noise(SelfInterpretable):
 
     def restore(self, picture: Tensor) -> Tensor:
         """The restored picture (B, C, H, W), of any size, for values in [0, 1], one filter after the other."""
-        for predictor in self.predictors:
-            picture = self.filter(picture, predictor(picture))
+        for each, predictor in zip(self.filters, self.predictors, strict=True):
+            picture = each(picture, predictor(picture))
         return picture
 
     def evidence(self, x: Tensor) -> Evidence:
@@ -156,9 +160,9 @@ class Filter2Noise(SelfInterpretable):
                 restored = self.restore(picture)
                 return Evidence(torch.ones_like(picture[:, 0, 0]), None, {"restored": restored.flatten(1)})
             guide, widths = picture, []
-            for predictor in self.predictors:
+            for each, predictor in zip(self.filters, self.predictors, strict=True):
                 widths.append(predictor(guide))
-                guide = self.filter(guide, widths[-1])
+                guide = each(guide, widths[-1])
             every = torch.stack(widths, 1)  # (B, stages, 3, h, w)
             ones = torch.ones(x.shape[0], self.neighbours, device=x.device)
             activation = torch.cat([ones, every.flatten(1)], 1)
@@ -167,10 +171,10 @@ class Filter2Noise(SelfInterpretable):
     def _filtered(self, picture: Tensor, widths: Tensor) -> dict[str, Tensor]:
         """The state for a picture in [0, 1] and widths (B, stages, 3, h, w)."""
         guide, weights = picture, None
-        for stage in range(widths.shape[1]):
-            own = self.filter.weights(guide, widths[:, stage])
+        for stage, each in enumerate(self.filters):
+            own = each.weights(guide, widths[:, stage])
             weights = own if weights is None else combined(weights, own)
-            guide = (own[:, None] * neighbours(guide, self.filter.radius)).sum(2)
+            guide = (own[:, None] * neighbours(guide, self.radius)).sum(2)
         assert weights is not None
         return {"picture": picture, "weights": weights}
 
@@ -225,7 +229,7 @@ class Filter2Noise(SelfInterpretable):
                         below, right = min(top + self.patch, height), min(left + self.patch, width)
                         where = f"rows {top + 1} to {below}, columns {left + 1} to {right}"
                         source = {"stage": stage + 1, "width": name, "box": [top, left, below, right]}
-                        source |= {"radius": self.filter.radius, "match": self.filter.match, "patch": self.patch}
+                        source |= {"radius": self.radius, "match": self.sides[stage], "patch": self.patch}
                         units.append(Unit(f"stage {stage + 1} {name} width, {where}", "width", source=source))
         return tuple(units)
 
@@ -256,3 +260,12 @@ def name_of(dy: int, dx: int) -> str:
     parts = [f"{abs(dy)} {'up' if dy < 0 else 'down'}"] if dy else []
     parts += [f"{abs(dx)} {'left' if dx < 0 else 'right'}"] if dx else []
     return ", ".join(parts) or "the pixel itself"
+
+
+def sides_of(match: int | Sequence[int], filters: int) -> tuple[int, ...]:
+    """Side of the surroundings that each filter compares; the last one given is also that of all further filters."""
+    sides = (match,) if isinstance(match, int) else tuple(match)
+    if not sides:
+        raise ValueError("match must have at least one side; got none.")
+    check_between(1, WIDEST_MATCH, match=max(sides))
+    return (sides + sides[-1:] * filters)[:filters]

@@ -92,15 +92,17 @@ def _data(one: Explanation, noisy: Tensor) -> str:
     """What the script needs, as JSON; tensors are float32 in base64."""
     widths = [k for k, unit in enumerate(one.units) if unit.kind == "width"]
     first = one.units[widths[0]].source
+    match = {one.units[k].source["stage"]: one.units[k].source["match"] for k in widths}
     data = {
         "shape": list(noisy.shape),
         "picture": _packed(noisy),
         "restored": _packed(one.scores[0].cpu()),
         "widths": _packed(one.activation[0, widths].cpu()),
-        "stages": max(one.units[k].source["stage"] for k in widths),
+        "stages": len(match),
+        "match": [match[stage] for stage in sorted(match)],
         "target": int(one.target),
         "stronger": STRONGER,
-        **{name: first[name] for name in ("radius", "match", "patch")},
+        **{name: first[name] for name in ("radius", "patch")},
     }
     return json.dumps(data)
 

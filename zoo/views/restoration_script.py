@@ -12,7 +12,7 @@ RESTORATION = """
   function live(section) {
     var data = JSON.parse(section.querySelector('script[type="application/json"]').textContent);
     var C = data.shape[0], H = data.shape[1], W = data.shape[2], size = H * W, R = data.radius, P = data.patch;
-    var around = (data.match - 1) / 2, rows = Math.ceil(H / P), columns = Math.ceil(W / P), patches = rows * columns;
+    var rows = Math.ceil(H / P), columns = Math.ceil(W / P), patches = rows * columns;
     var picture = numbers(data.picture), model = numbers(data.restored), start = numbers(data.widths);
     var widths = start.slice(), factor = new Float64Array(start.length).fill(0), guides = [], restored = model;
     var chosen = new Uint8Array(patches), cursor = data.target % size, patch = 0, painting = null;
@@ -23,6 +23,7 @@ RESTORATION = """
     function taper(d) { return 1 - d * d / ((R + 1) * (R + 1)); }
     function filter(guide, stage) {
       var out = new Float64Array(C * size), total = new Float64Array(size);
+      var match = data.match[stage], around = (match - 1) / 2;
       var high = H + 2 * around, wide = W + 2 * around, apart = new Float64Array(high * wide);
       var narrow = [0, 1, 2].map(function (kind) {
         var half = new Float64Array(size);
@@ -41,11 +42,11 @@ RESTORATION = """
             apart[v * wide + u] += (a - b) * (a - b);
           }
         }
-        var t = taper(dy) * taper(dx), count = C * data.match * data.match;
+        var t = taper(dy) * taper(dx), count = C * match * match;
         for (var y = Math.max(0, -dy); y < Math.min(H, H - dy); y++)
           for (var x = Math.max(0, -dx); x < Math.min(W, W - dx); x++) {
             var sum = 0, p = y * W + x, q = p + dy * W + dx;
-            for (var i = 0; i < data.match; i++) for (var j = 0; j < data.match; j++)
+            for (var i = 0; i < match; i++) for (var j = 0; j < match; j++)
               sum += apart[(y + i) * wide + x + j];
             var w = t * Math.exp(-dy * dy * narrow[0][p] - dx * dx * narrow[1][p] - sum / count * narrow[2][p]);
             total[p] += w;
@@ -58,7 +59,7 @@ RESTORATION = """
     // A row of the padded grid moved by dy: beyond its end the last row goes on, as the model pads twice.
     function clamp2(moved, length, margin, side) { return clamp(moved, length - 1) - margin; }
     function weightsAt(stage, y, x) {
-      var guide = guides[stage], found = new Map(), total = 0;
+      var guide = guides[stage], found = new Map(), total = 0, match = data.match[stage], around = (match - 1) / 2;
       for (var dy = -R; dy <= R; dy++) for (var dx = -R; dx <= R; dx++) {
         if (y + dy < 0 || y + dy >= H || x + dx < 0 || x + dx >= W) continue;
         var sum = 0;
@@ -71,7 +72,7 @@ RESTORATION = """
           }
         }
         var s = [0, 1, 2].map(function (kind) { var v = width(stage, kind, y, x); return 0.5 / (v * v); });
-        var power = -dy * dy * s[0] - dx * dx * s[1] - sum / (C * data.match * data.match) * s[2];
+        var power = -dy * dy * s[0] - dx * dx * s[1] - sum / (C * match * match) * s[2];
         var w = taper(dy) * taper(dx) * Math.exp(power);
         found.set((y + dy) * W + x + dx, w); total += w;
       }
