@@ -18,7 +18,8 @@ from zoo.data.synthetic.noise import add_noise
 from zoo.domain import Domain, ImageDomain
 from zoo.parts.filter2noise import Filter2Noise, sides_of
 from zoo.parts.layers.neighbour_filter import NeighbourFilter
-from zoo.parts.layers.zero_shot_losses import diagonal_means, edges, hidden_loss, published_losses, shuffled
+from zoo.parts.layers.noise_model import coloured, covariances, noise_covariances
+from zoo.parts.layers.zero_shot_losses import diagonal_means, edges, hidden_loss, published_losses, risk, shuffled
 from zoo.views.html import page
 
 RADIUS, MATCH, PATCH = 1, (3, 1), 3
@@ -33,10 +34,15 @@ def domain_of(height: int, width: int, channels: int = 3) -> ImageDomain:
 def small() -> tuple[Filter2Noise, Tensor]:
     """A model with widths that differ between patches, and a picture (1, 3, 5, 4)."""
     torch.manual_seed(0)
-    model = Filter2Noise(domain_of(5, 4), radius=RADIUS, match=MATCH, patch=PATCH, width=4, start=(1.0, 0.8, 0.3))
+    model = model_of_start()
     for predictor in model.predictors:
         torch.nn.init.normal_(predictor.get_parameter("out.weight"), std=0.3)
-    return model.eval(), torch.rand(1, 3, 5, 4, generator=torch.Generator().manual_seed(1))
+    return model, torch.rand(1, 3, 5, 4, generator=torch.Generator().manual_seed(1))
+
+
+def model_of_start() -> Filter2Noise:
+    """A model of the same arguments as that of `small`, with the widths that a training begins with."""
+    return Filter2Noise(domain_of(5, 4), radius=RADIUS, match=MATCH, patch=PATCH, width=4, start=(1.0, 0.8, 0.3)).eval()
 
 
 def filtered(pixels: list, widths: list, match: int) -> list:
@@ -181,6 +187,59 @@ def test_losses() -> None:
         torch.testing.assert_close(found[name], value)
     block = torch.tensor([[[[0.0, 1.0], [0.2, 5.0]]]])  # 0 and 0.2 are the most similar
     assert torch.equal(shuffled(block), torch.tensor([[[[0.2, 1.0], [0.0, 5.0]]]]))
+
+
+def test_risk_is_the_error_without_the_clean_picture() -> None:
+    """For a linear denoiser, its expectation is known: the error less the mean variance of the noise."""
+    side, level = 64, 0.1
+    clean = torch.linspace(0.2, 0.8, side).expand(1, 1, side, side)
+    generator = torch.Generator().manual_seed(0)
+    found, errors = [], []
+    for _ in range(8):
+        noise, drawn = (add_noise(torch.zeros(1, side, side), "correlated", level, generator)[None] for _ in "ab")
+        noisy = clean + noise
+        restored = blurred(noisy)
+        found.append(float(risk(blurred, noisy, restored, drawn) - noise.square().mean()))
+        errors.append(float((restored - clean).square().mean()))
+    white = float((restored - noisy).square().mean() - noise.square().mean())  # as if no noise were left
+    mean, error = sum(found) / 8, sum(errors) / 8
+    assert math.isclose(mean, error, rel_tol=0.1) and abs(white - error) > 5 * abs(mean - error)
+
+
+def blurred(picture: Tensor) -> Tensor:
+    return torch.nn.functional.avg_pool2d(picture, 5, 1, 2, count_include_pad=False)
+
+
+def test_covariances_of_noise() -> None:
+    """Against the products of shifted pixels; and an estimate that is nearer to the truth than what was removed."""
+    values = torch.rand(2, 3, 6, 7, generator=torch.Generator().manual_seed(0))
+    centred = values - values.mean((-2, -1), keepdim=True)
+    found = covariances(values)
+    for dy, dx in ((0, 0), (0, 1), (2, 2), (1, -2), (-2, 1), (3, 0), (0, 3)):
+        shifted = centred.roll((-dy, -dx), (2, 3))
+        expected = float((centred * shifted).mean()) if max(abs(dy), abs(dx)) <= 2 else 0.0
+        assert math.isclose(float(found[dy, dx]), expected, abs_tol=1e-6), (dy, dx)
+    level, sizes = 0.1, (1, 1, 64, 64)
+    grey = torch.full(sizes[1:], 0.5)
+    noise = (add_noise(grey, "correlated", level, torch.Generator().manual_seed(1)) - grey)[None]
+    true = covariances(noise)
+    drawn = coloured(torch.randn(sizes, generator=torch.Generator().manual_seed(2)), true)
+    torch.testing.assert_close(covariances(drawn)[:2, :2], true[:2, :2], rtol=0.2, atol=1e-3)
+    removed = covariances(noise - blurred(noise))
+    estimated = noise_covariances(blurred, grey + noise)
+    for at in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        assert abs(float(estimated[at] - true[at])) < 0.5 * abs(float(removed[at] - true[at])), at
+
+
+def test_the_covariances_are_those_of_the_picture_at_hand() -> None:
+    model, x = small()
+    torch.testing.assert_close(model.restore_at_start(x), model_of_start().restore(x))
+    found = model.covariances(x)
+    assert torch.equal(found, noise_covariances(model.restore_at_start, x)) and model.covariances(x) is found
+    assert not torch.equal(model.covariances(x.flip(3)), found)
+    batch: Any = {"input": x, "target": x.flatten(1)}
+    losses = [float(model.losses(*model.step(x), batch)["risk"]) for _ in range(2)]
+    assert losses[0] == losses[1]  # in validation the same noise
 
 
 def test_noise_has_its_deviation() -> None:

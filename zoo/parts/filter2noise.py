@@ -17,8 +17,9 @@ from zoo.core.registry import Small, register
 from zoo.core.terms import without_autocast
 from zoo.domain import Domain, ImageDomain
 from zoo.parts.layers.neighbour_filter import WIDTHS, NeighbourFilter, combined, neighbours, offsets_of
+from zoo.parts.layers.noise_model import coloured, noise_covariances
 from zoo.parts.layers.width_predictor import WidthPredictor
-from zoo.parts.layers.zero_shot_losses import hidden_loss, published_losses
+from zoo.parts.layers.zero_shot_losses import hidden_loss, published_losses, risk
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
@@ -29,11 +30,11 @@ LARGEST = 1 << 27  # weights of a picture: half a gigabyte
 WIDEST_MATCH = 31  # pixels
 MOST_PATCHES = 1 << 12  # attention takes the square
 RECIPE = Recipe(
-    stages=(Stage("train", epochs=3, train=("predictors",), cosine=True),),
+    stages=(Stage("train", epochs=1, train=("predictors",), cosine=True),),
     lr=1e-3,
     weight_decay=0.01,
     optimizer="adamw",
-    coefficients={"hidden": 1.0, **dict.fromkeys(PUBLISHED, 0.0)},
+    coefficients={"hidden": 1.0, "risk": 0.0, **dict.fromkeys(PUBLISHED, 0.0)},
 )
 
 
@@ -56,8 +57,10 @@ class Filter2Noise(SelfInterpretable):
     {"stage 1 range width, rows 1 to 8, columns 9 to 16": 0.5})` filters again with that width, exactly as the model
     would. Zero-shot: a fit adapts the widths to one noisy picture; on others of its size the model is a guess.
 
-    The loss is "hidden" (see `zoo.parts.layers.zero_shot_losses.hidden_loss`); for noise that is correlated between
-    neighbours use `block: 3`. The four terms of the published loss have the coefficient 0, there 1/3, 1/3, 1/3 and 350.
+    The loss is "risk" (see `zoo.parts.layers.zero_shot_losses.risk`): an estimate of the error that needs the noise's
+    covariances, which are estimated from the picture too. Other terms have the coefficient 0: "hidden" (`hidden_loss`
+    there) needs no covariances, and `block: 3` for noise that is correlated between neighbours; and the four terms of
+    the published loss, there with 1/3, 1/3, 1/3 and 350.
 
     Differs from the published code: all channels of a colour picture are filtered with the same weights (there: weights
     get mixed between channels); the window has one size and weights fall to 0 at its border (there: a size that jumps
@@ -123,7 +126,8 @@ class Filter2Noise(SelfInterpretable):
             check_above(0, **{f"start ({name})": value})
         if block % 2 == 0:
             raise ValueError(f"block must be odd, so that a pixel is in the middle; got {block}.")
-        self.block, self.every, self.patch = block, every, patch
+        self.block, self.every, self.patch, self.start = block, every, patch, start
+        self._covariances: tuple[Tensor, Tensor] | None = None  # a picture, and those of its noise
         channels, height, breadth = self.domain.shape
         self.sides = sides_of(match, filters)
         self.filters = nn.ModuleList(NeighbourFilter(radius, side, patch) for side in self.sides)
@@ -152,6 +156,24 @@ class Filter2Noise(SelfInterpretable):
         for each, predictor in zip(self.filters, self.predictors, strict=True):
             picture = each(picture, predictor(picture))
         return picture
+
+    def restore_at_start(self, picture: Tensor) -> Tensor:
+        """The restored picture (B, C, H, W) with the widths that a training begins with, the same in all patches."""
+        for each in self.filters:
+            grid = (-(-side // self.patch) for side in picture.shape[-2:])
+            widths = picture.new_tensor(self.start).view(1, -1, 1, 1).expand(picture.shape[0], -1, *grid)
+            picture = each(picture, widths)
+        return picture
+
+    def covariances(self, picture: Tensor) -> Tensor:
+        """(H, W) the estimated covariances of the noise of a picture (B, C, H, W), kept for the next call.
+
+        See `zoo.parts.layers.noise_model.noise_covariances`.
+        """
+        kept = self._covariances
+        if kept is None or kept[0].device != picture.device or not torch.equal(kept[0], picture):
+            kept = self._covariances = picture, noise_covariances(self.restore_at_start, picture)
+        return kept[1]
 
     def evidence(self, x: Tensor) -> Evidence:
         with without_autocast(x):
@@ -238,6 +260,11 @@ class Filter2Noise(SelfInterpretable):
         with without_autocast(picture):
             terms = [name for name in PUBLISHED if self.coefficients[name]]
             found = published_losses(self.restore, picture, terms)
+            if self.coefficients["risk"]:
+                drawn = None if self.training else torch.Generator().manual_seed(0)  # the same in every validation
+                white = torch.randn(picture.shape, generator=drawn).to(picture)
+                noise = coloured(white, self.covariances(picture))
+                found["risk"] = risk(self.restore, picture, scores.view_as(picture), noise)
             if self.coefficients["hidden"]:
                 place = None if self.training else self.every // 2  # the same in every validation
                 found["hidden"] = hidden_loss(self.restore, picture, self.block, self.every, place)

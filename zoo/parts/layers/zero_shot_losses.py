@@ -10,6 +10,7 @@ FILL = 1.0  # pixels: width of the mean that fills hidden blocks
 REACH = 3  # its radius
 NARROW, WIDE = 9.0, 10.0  # of the difference of Gaussians
 KERNEL = 7
+STEP = 0.1  # ε: of a difference quotient, in standard deviations of the noise
 Denoise = Callable[[Tensor], Tensor]
 
 
@@ -42,6 +43,28 @@ def hidden_loss(denoise: Denoise, noisy: Tensor, block: int, every: int, first: 
     mean = mean / F.conv2d(seen, kernel, padding=REACH).clamp_min(1e-12)
     filled = torch.where(hidden > 0, mean, noisy)
     return (denoise(filled) - noisy)[..., middle > 0].square().mean()
+
+
+def risk(denoise: Denoise, noisy: Tensor, restored: Tensor, noise: Tensor) -> Tensor:
+    """Estimated mean squared error against the clean picture, less a constant: Stein's unbiased risk estimate (SURE).
+
+        mean (f(y) - y)² + 2 mean b (f(y + ε b) - f(y)) / ε
+
+    The first term alone would be smallest for a denoiser that leaves all noise; the second is how much of the noise it
+    leaves. Without bias if the noise is Gaussian and b has its covariances, also between neighbours.
+
+    Ramani, Blu, Unser: "Monte-Carlo SURE: A Black-Box Optimization of Regularization Parameters for General Denoising
+    Algorithms", IEEE Transactions on Image Processing 2008; correlated noise: Eldar, "Generalized SURE for Exponential
+    Families", 2009.
+
+    Args:
+        denoise: f, from pictures to pictures.
+        noisy: y (B, C, H, W).
+        restored: f(y).
+        noise: b, like the noise of y, and independent of it.
+    """
+    stays = (noise * (denoise(noisy + STEP * noise) - restored)).mean() / STEP
+    return (restored - noisy).square().mean() + 2 * stays
 
 
 def published_losses(denoise: Denoise, noisy: Tensor, terms: Collection[str]) -> dict[str, Tensor]:
