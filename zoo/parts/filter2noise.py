@@ -57,10 +57,11 @@ class Filter2Noise(SelfInterpretable):
     {"stage 1 range width, rows 1 to 8, columns 9 to 16": 0.5})` filters again with that width, exactly as the model
     would. Zero-shot: a fit adapts the widths to one noisy picture; on others of its size the model is a guess.
 
-    The loss is "risk" (see `zoo.parts.layers.zero_shot_losses.risk`): an estimate of the error that needs the noise's
-    covariances, which are estimated from the picture too. Other terms have the coefficient 0: "hidden" (`hidden_loss`
-    there) needs no covariances, and `block: 3` for noise that is correlated between neighbours; and the four terms of
-    the published loss, there with 1/3, 1/3, 1/3 and 350.
+    The loss is "hidden" (see `zoo.parts.layers.zero_shot_losses.hidden_loss`), for 20 steps: longer fits restored less
+    well. For noise that is correlated between neighbours use `block: 3`. Other terms have the coefficient 0: "risk"
+    (`risk` there) is for Gaussian noise of the same covariances everywhere, correlated or not, which are estimated from
+    the picture; in place of "hidden" it wants about 60 steps with lr 0.003. Four terms are of the published loss, there
+    with 1/3, 1/3, 1/3 and 350.
 
     Differs from the published code: all channels of a colour picture are filtered with the same weights (there: weights
     get mixed between channels); the window has one size and weights fall to 0 at its border (there: a size that jumps
@@ -130,7 +131,7 @@ class Filter2Noise(SelfInterpretable):
         self._covariances: tuple[Tensor, Tensor] | None = None  # a picture, and those of its noise
         channels, height, breadth = self.domain.shape
         self.sides = sides_of(match, filters)
-        self.filters = nn.ModuleList(NeighbourFilter(radius, side, patch) for side in self.sides)
+        self.filters = tuple(NeighbourFilter(radius, side, patch) for side in self.sides)  # without parameters
         self.radius, self.reach = radius, filters * radius
         if (2 * self.reach + 1) ** 2 * height * breadth > LARGEST:
             raise ValueError(
