@@ -33,6 +33,7 @@ HERE = Path(__file__).parent
 RECORD = HERE / "DENOISING.json"
 SIDE, LEVEL, SEEDS, VALIDATION = 48, 0.1, (0, 1, 2), (100, 101)  # the last: seeds of noise to choose with
 POISSON = 0.15
+FEW = 3  # candidates whose validation is printed, each
 PAPER = {"risk": 0.0, "hidden": 0.0, **dict.fromkeys(PUBLISHED, 1 / 3), "edges": 350.0}  # weights of the losses
 ABOUT = {
     "gaussian": "Gaussian noise of deviation 0.1",
@@ -82,7 +83,7 @@ def measured(kind: str, choices: Choices) -> dict[str, Any]:
     validation = [(noisy(x, kind, seed), x) for x in validation_pictures() for seed in VALIDATION]
     scores = [(mean([psnr(run(y), x) for y, x in validation]), i) for i, (_, run) in enumerate(choices)]
     best, place = max(scores)
-    if len(choices) < 4:
+    if 1 < len(choices) <= FEW:
         print(*(f"{kind}, {choices[i][0]}: {score:.2f} dB" for score, i in scores), sep="\n", flush=True)
     chosen, run = choices[place]
     rows = []
