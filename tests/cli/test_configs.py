@@ -93,6 +93,8 @@ def small_domain(arguments: dict, data: dict) -> Domain:
     if data["class_path"] == "MNISTAdd":
         return ImageDomain(**known, exclusive=("g",), size=(28, 28), channels=12, mean=(0.5,) * 12, std=(0.5,) * 12)
     fixed = "elements" in arguments or "img_size" in str(arguments.get("backbone"))  # grids that must be real
-    side = 96 if "matcher" in arguments else 64  # cells enough for pairs
+    side = 64
+    if "matcher" in arguments:  # cells enough for pairs, and images enough for the candidates
+        known["classes"], side = tuple("abcde"), 96
     side = 224 if data["class_path"] == "CUB" and fixed else side
     return ImageDomain(**known, size=(side, side), channels=3)

@@ -63,7 +63,7 @@ def test_every_image_model_takes_the_file(tmp_path: Path) -> None:
         settings = settings_of(entry.name) if entry.modality[0] == "image" else None
         if settings is None or "backbone" not in signature(entry.cls.__init__).parameters:
             continue
-        if entry.name in ("direct_logit", "token_vote", "bcos"):  # read transformers alone, or chains alone
+        if entry.name in ("direct_logit", "token_vote", "bcos", "sic"):  # read transformers alone, or chains alone
             continue
         spec = {"name": "test_resnet", "weights": str(file)}
         model = entry.cls(domain=domain, **{**settings.options, "backbone": spec})
