@@ -99,7 +99,7 @@ def package(name: str, plan: dict[str, Any], runs: Path, output: Path) -> Path:
     """Trains and evaluates a model, unless that is done already, and writes its checkpoint."""
     entry = plan["checkpoints"][name]
     facts = facts_of(name, plan)
-    limits_of(entry["config"], plan)  # what is missing or wrong in the plan is told before the training
+    limits_of(entry["config"], plan)  # a gap or an error in the plan ends the command before the training
     check_form(storage := entry.get("storage", FULL))
     twin = entry.get("twin", facts.get("twin"))
     other, _ = trained(twin, [], runs) if twin else (None, None)

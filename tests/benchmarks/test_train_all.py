@@ -158,7 +158,7 @@ def test_a_failure_is_told_and_the_others_go_on(
 
 
 def test_a_checkpoint_is_stored_as_the_plan_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its certificate is one of the rounded weights, and its card tells what they change on all test rows."""
+    """The certificate is measured on the rounded weights; the card says what rounding changes on the test rows."""
     run, model = tmp_path / "runs" / "rrl_xor", zoo.load("rrl-xor")
     zoo.save(model, run / "checkpoint")
     (run / "metrics.json").write_text(json.dumps({"accuracy": 0.5}))
@@ -172,9 +172,10 @@ def test_a_checkpoint_is_stored_as_the_plan_says(tmp_path: Path, monkeypatch: py
     entry = plan["checkpoints"]["rrl-xor"]
     entry["storage"] = "int8"
     folder = train_all.package("rrl-xor", plan, tmp_path / "runs", tmp_path / "out")
-    told = Storage.from_dict(read_config(folder)[STORAGE])
-    assert told.form == "int8" and told.effect is not None and told.effect.split == "test"
-    assert told.effect.rows == read_config(folder)["about"]["rows"]
+    storage = Storage.from_dict(read_config(folder)[STORAGE])
+    assert storage.form == "int8"
+    assert storage.effect is not None and storage.effect.split == "test"
+    assert storage.effect.rows == read_config(folder)["about"]["rows"]
     assert "weights stored as int8" in (folder / "README.md").read_text() and CERTIFICATE in read_config(folder)
     assert train_all.up_to_date(folder, entry) and verify(folder) == 0
     stored, given = zoo.load(folder).state_dict(), model.state_dict()

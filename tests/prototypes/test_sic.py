@@ -1,17 +1,19 @@
 """SIC against the published formulas written out, with maps by automatic differentiation, and how it trains."""
 
 import math
+from copy import deepcopy
 from itertools import islice
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.domain import ImageDomain
 from zoo.prototypes import SIC
 from zoo.prototypes.layers.class_draws import ClassDraws, draws_of
+from zoo.training.black_box_file import Network
 from zoo.training.projection_set import ProjectionSet
 
 SIZES = {"widths": [6, 8], "dim": 16, "supports": 2, "patch": 3, "temperature": 0.05, "thumbnail": 8}
@@ -156,6 +158,31 @@ def test_supports_are_forgotten_while_the_network_changes() -> None:
     assert filled == [False] * 9 + [True] * 3
 
 
+def test_a_run_that_goes_on_without_a_validation_draws_the_same_images() -> None:
+    class Forgetful(SIC):
+        def on_validation_epoch_end(self) -> None:
+            super().on_validation_epoch_end()
+            self.typical = None  # as if the run was resumed here
+
+    weights = []
+    for kind in (SIC, Forgetful):
+        torch.manual_seed(0)
+        model = kind(COLOURS, **SIZES, drawn_from=3, recipe={"stages": STAGES})
+        fit(model, ToyData(48))
+        weights.append(deepcopy(model).state_dict())
+    assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
+    assert model.drawn is None and model.draws is None
+
+
+def test_a_class_without_images_is_named_before_the_training() -> None:
+    data = ToyData(48)
+    data.train.targets.fill_(1)
+    with pytest.raises(ValueError, match=r"2 of 3 classes have no training image to compare with: 'red' \(0\)"):
+        fit(SIC(COLOURS, **SIZES, recipe={"stages": STAGES}), data)
+    with pytest.raises(ValueError, match=r"classes \[1\] have no training items"):
+        ClassDraws(torch.tensor([0, 2]), 3, 1, seed=0)
+
+
 def test_draws_are_different_items_of_each_class_in_order() -> None:
     targets = torch.tensor([2, 0, 0, 1, 0, 2, 2, 2])
     draws = list(islice(ClassDraws(targets, 3, 2, seed=5), 50))
@@ -194,6 +221,19 @@ def test_a_recipe_that_does_not_choose_supports_at_its_end_is_refused() -> None:
         fit(model, ToyData())
 
 
+def test_a_b_cosified_network_starts_with_the_weights_of_a_teacher() -> None:
+    convnet = {"name": "convnet", "widths": [6, 8], "pool": [0]}
+    teacher = Network(COLOURS, convnet)
+    model = SIC(COLOURS, **SIZES, backbone=convnet)
+    model.copy_teacher(teacher)
+    first = next(m.weight for m in teacher.modules() if isinstance(m, nn.Conv2d))
+    assert torch.equal(model.backbone.layers[0].weight, torch.cat([first, -first], 1) / 2)
+    with pytest.raises(ValueError, match="another backbone than SIC"):
+        model.copy_teacher(Network(COLOURS, {**convnet, "widths": [4, 8]}))
+    with pytest.raises(ValueError, match="a classifier with a backbone"):
+        model.copy_teacher(nn.Linear(2, 2))
+
+
 def test_only_a_b_cosified_network_starts_as_a_teacher() -> None:
     with pytest.raises(ValueError, match="SIC needs the same `backbone`"):
-        SIC(COLOURS, **SIZES).copy_teacher(torch.nn.Linear(2, 2))
+        SIC(COLOURS, **SIZES).copy_teacher(nn.Linear(2, 2))

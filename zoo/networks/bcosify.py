@@ -174,3 +174,28 @@ def pair(value: Any) -> Size:
 def head_of(weight: Tensor, b: float) -> HeldConv:
     """The linear layer of a classifier, weights (C, D), as a convolution that reads each cell."""
     return HeldConv(weight.detach()[:, :, None, None].clone(), b, normed=False)
+
+
+@torch.no_grad()
+def copy_bcosified(chain: Chain, teacher: nn.Module, b: float, biases: bool, model: str) -> None:
+    """Gives a B-cosified network the weights of the backbone of an ordinary classifier.
+
+    Args:
+        chain: made by `bcosify` with the same `b` and `biases`.
+        teacher: a `zoo.training.black_box_file.Network`.
+        b: see `bcosify`.
+        biases: see `bcosify`.
+        model: its name, for error messages.
+
+    Raises:
+        ValueError: the teacher has no backbone, or another one.
+    """
+    trunk = getattr(getattr(teacher, "backbone", None), "backbone", None)
+    if trunk is None:
+        raise ValueError(
+            f"teacher.start gives the weights of a classifier with a backbone; {model} needs the same one."
+        )
+    try:
+        chain.load_state_dict(bcosify(trunk.network, b, biases).state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"the teacher has another backbone than {model} ({error}); give both the same.") from error

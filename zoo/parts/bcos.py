@@ -20,7 +20,7 @@ from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.bcos_layers import bcos_layers, with_inverse
 from zoo.networks.bcos_transformer import Transformer, bcos_transformer
-from zoo.networks.bcosify import bcosify, head_of
+from zoo.networks.bcosify import bcosify, copy_bcosified, head_of
 from zoo.networks.dynamic_linear import HeldConv
 from zoo.networks.dynamic_network import Chain
 from zoo.networks.image_backbones import create_backbone
@@ -28,7 +28,7 @@ from zoo.parts.layers.pixel_patches import PixelPatches
 from zoo.training.batch import Batch
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
-from zoo.training.tasks import task_loss
+from zoo.training.tasks import one_against_others, task_loss
 from zoo.utils.checks import check_at_least, check_choice
 from zoo.utils.options import parse_options
 
@@ -261,16 +261,10 @@ class Bcos(SelfInterpretable):
         Raises:
             ValueError: it has another backbone, or this network is not a B-cosified one.
         """
-        trunk = getattr(getattr(teacher, "backbone", None), "backbone", None)
-        if not self.converted or trunk is None:
+        if not self.converted:
             raise ValueError("teacher.start gives the weights of an ordinary network; Bcos needs the same `backbone`.")
-        theirs = bcosify(trunk.network, self.head.b, self.biases)
-        head = head_of(teacher.head.weight, self.head.b)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
-        try:
-            self.backbone.load_state_dict(theirs.state_dict())
-            self.head.load_state_dict(head.state_dict())
-        except RuntimeError as error:
-            raise ValueError(f"the teacher has another backbone than Bcos ({error}); give both the same.") from error
+        copy_bcosified(self.backbone, teacher, self.head.b, self.biases, "Bcos")
+        self.head.load_state_dict(head_of(teacher.head.weight, self.head.b).state_dict())  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
         if self.biases:
             self.bias.copy_(teacher.head.bias)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
 
@@ -278,7 +272,4 @@ class Bcos(SelfInterpretable):
         target, weights = batch["target"], batch.get("class_weights")
         if self.loss == "cross_entropy":
             return {"task": task_loss(scores, target, self.domain, weights)}
-        classes = scores.shape[1]
-        wanted = torch.full_like(scores, 1 / classes).scatter(1, target[:, None], 1.0)
-        errors = F.binary_cross_entropy_with_logits(scores, wanted, reduction="none").mean(1)
-        return {"task": errors.mean() if weights is None else (errors * weights[target]).sum() / weights[target].sum()}
+        return {"task": one_against_others(scores, target, weights, others=1 / scores.shape[1])}

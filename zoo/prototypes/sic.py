@@ -18,7 +18,7 @@ from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small, register
 from zoo.domain import Domain, ImageDomain
 from zoo.networks.bcos_layers import bcos_layers, with_inverse
-from zoo.networks.bcosify import bcosify
+from zoo.networks.bcosify import bcosify, copy_bcosified
 from zoo.networks.dynamic_linear import Gate, HeldConv, Kept
 from zoo.networks.dynamic_network import Chain
 from zoo.networks.dynamic_pools import AveragePool
@@ -27,12 +27,13 @@ from zoo.prototypes.layers.class_draws import draws_of
 from zoo.prototypes.layers.image_bank import ImageBank
 from zoo.prototypes.layers.image_input import require_images
 from zoo.prototypes.layers.reduction import Reduction
-from zoo.prototypes.layers.selection import EMPTY, choose
+from zoo.prototypes.layers.selection import EMPTY, choose, require_every_class
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
 from zoo.training.recipe import Recipe
 from zoo.training.stages import Stage
+from zoo.training.tasks import one_against_others
 from zoo.utils.checks import check_above, check_at_least
 
 RECIPE = Recipe(
@@ -209,14 +210,10 @@ class SIC(SelfInterpretable):
         )
 
     def losses(self, scores: Tensor, evidence: Evidence, batch: Batch) -> dict[str, Tensor]:
-        target, weights = batch["target"], batch.get("class_weights")
-        wanted = F.one_hot(target, scores.shape[1]).to(scores)
-        errors = F.binary_cross_entropy_with_logits(scores, wanted, reduction="none").mean(1)
-        return {"task": errors.mean() if weights is None else (errors * weights[target]).sum() / weights[target].sum()}
+        return {"task": one_against_others(scores, batch["target"], batch.get("class_weights"))}
 
     # Recipe
 
-    @torch.no_grad()
     def copy_teacher(self, teacher: nn.Module) -> None:
         """Takes the weights of an ordinary network of the same backbone.
 
@@ -226,22 +223,27 @@ class SIC(SelfInterpretable):
         Raises:
             ValueError: it has another backbone, or this network is not a B-cosified one.
         """
-        trunk = getattr(getattr(teacher, "backbone", None), "backbone", None)
-        if not self.converted or trunk is None:
+        if not self.converted:
             raise ValueError("teacher.start gives the weights of an ordinary network; SIC needs the same `backbone`.")
-        try:
-            self.backbone.load_state_dict(bcosify(trunk.network, self.b, False).state_dict())
-        except RuntimeError as error:
-            raise ValueError(f"the teacher has another backbone than SIC ({error}); give both the same.") from error
+        copy_bcosified(self.backbone, teacher, self.b, False, "SIC")
+
+    def check_class_sizes(self, images: Tensor) -> None:
+        require_every_class(images > 0, self.domain.classes)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        self.draws = None
-        if self.stage is not None and self.stage.trained:
-            self.bank.provenance.index.fill_(EMPTY)  # training changes what the stored vectors were computed by
-            found = ProjectionSet.of(self.trainer, self.device, "")
-            count = self.bank.per_class
-            self.draws = draws_of(found, len(self.domain.classes), count, torch.initial_seed(), self.typical)
+        if self.stage is None or not self.stage.trained:
+            return
+        found = ProjectionSet.of(self.trainer, self.device, "")
+        if self.drawn_from is not None and self.typical is None and self.current_epoch:
+            self.gather(found)  # a run that is resumed has not validated yet
+        count = self.bank.per_class
+        self.draws = draws_of(found, len(self.domain.classes), count, torch.initial_seed(), self.typical)
+        self.typical = None
+        self.bank.provenance.index.fill_(EMPTY)  # training changes what the stored vectors were computed by
+
+    def on_train_epoch_end(self) -> None:
+        self.draws = None  # a model with a running data loader cannot be copied
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.drawn = None if self.draws is None else next(self.draws)

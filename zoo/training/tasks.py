@@ -187,6 +187,20 @@ def task_loss(
     return errors.mean() if class_weights is None else errors.sum() / class_weights[target].sum()
 
 
+def one_against_others(scores: Tensor, target: Tensor, weights: Tensor | None = None, others: float = 0.0) -> Tensor:
+    """Binary cross-entropy of each class against all others, averaged over the classes.
+
+    Args:
+        scores: logits (B, C).
+        target: (B,) classes.
+        weights: (C,) of the classes, `batch.get("class_weights")`.
+        others: the target of the classes that are not the row's.
+    """
+    wanted = torch.full_like(scores, others).scatter(1, target[:, None], 1.0)
+    errors = F.binary_cross_entropy_with_logits(scores, wanted, reduction="none").mean(1)
+    return errors.mean() if weights is None else (errors * weights[target]).sum() / weights[target].sum()
+
+
 def as_logits(scores: Tensor, space: str) -> Tensor:
     """Scores (B, C) as logits: the logarithm of probabilities, all other scores as they are."""
     return scores.clamp_min(1e-9).log() if space == "probability" else scores

@@ -13,7 +13,7 @@ from zoo.utils.collate import collate
 class ClassDraws(Sampler[list[int]]):
     """Numbers of items without end: each time `count` different ones of each class, class by class.
 
-    A class with fewer items gives them again, and one without items gives those of the next that has some.
+    A class with fewer items gives them again.
 
     Args:
         targets: (N,) classes of all items.
@@ -21,18 +21,25 @@ class ClassDraws(Sampler[list[int]]):
         count: of each class.
         seed: of the draws.
         among: (M,) numbers of the items to draw from; by default all.
+
+    Raises:
+        ValueError: a class has no items.
     """
 
     def __init__(self, targets: Tensor, classes: int, count: int, seed: int, among: Tensor | None = None) -> None:
         self.numbers = torch.arange(len(targets)) if among is None else among.cpu()
         self.targets, self.count = targets.cpu()[self.numbers], count
         self.sizes = torch.bincount(self.targets, minlength=classes)
+        if not bool(self.sizes.all()):
+            raise ValueError(
+                f"classes {(self.sizes == 0).nonzero()[:, 0].tolist()[:5]} have no training items to draw."
+            )
         self.starts = self.sizes.cumsum(0) - self.sizes
         self.generator = torch.Generator().manual_seed(seed)
 
     def __iter__(self) -> Iterator[list[int]]:
-        within = torch.arange(self.count) % self.sizes.clamp_min(1)[:, None]  # (C, count)
-        places = (self.starts[:, None] + within).clamp_max(len(self.targets) - 1).flatten()
+        within = torch.arange(self.count) % self.sizes[:, None]  # (C, count)
+        places = (self.starts[:, None] + within).flatten()
         while True:
             shuffled = torch.randperm(len(self.targets), generator=self.generator)
             by_class = shuffled[self.targets[shuffled].sort(stable=True).indices]

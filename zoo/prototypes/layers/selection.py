@@ -92,13 +92,7 @@ def choose(pooled: Tensor, target: Tensor, classes: Sequence[str], count: int, h
     Raises:
         ValueError: a class has no training image.
     """
-    lacking = [c for c in range(len(classes)) if not bool((target == c).any())]
-    if lacking:
-        named = ", ".join(f"'{classes[c]}' ({c})" for c in lacking[:5])
-        raise ValueError(
-            f"{len(lacking)} of {len(classes)} classes have no training image to compare with: {named}"
-            f"{', ...' if len(lacking) > 5 else ''}. Add images of them, or remove the classes."
-        )
+    require_every_class(torch.bincount(target, minlength=len(classes)) > 0, classes)
     chosen = torch.full((len(classes), count), EMPTY, device=target.device)
     unit = F.normalize(pooled, dim=1)
     for c in range(len(classes)):
@@ -109,3 +103,22 @@ def choose(pooled: Tensor, target: Tensor, classes: Sequence[str], count: int, h
             rows = rows[near]
         chosen[c, : len(rows)] = rows
     return chosen
+
+
+def require_every_class(present: Tensor, classes: Sequence[str]) -> None:
+    """Refuses classes without training images.
+
+    Args:
+        present: (C,) bool, which classes have some.
+        classes: their names.
+
+    Raises:
+        ValueError: a class has none; the message names some of them.
+    """
+    lacking = (~present).nonzero()[:, 0].tolist()
+    if lacking:
+        named = ", ".join(f"'{classes[c]}' ({c})" for c in lacking[:5])
+        raise ValueError(
+            f"{len(lacking)} of {len(classes)} classes have no training image to compare with: {named}"
+            f"{', ...' if len(lacking) > 5 else ''}. Add images of them, or remove the classes."
+        )
