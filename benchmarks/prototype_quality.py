@@ -43,7 +43,8 @@ from zoo.metrics.prototypes.part_prototypes import noise_scale, peaks, perturbed
 
 HERE = Path(__file__).parent
 MODELS = {  # config and shipped checkpoint
-    "ProtoPNet": ("prototypes/protopnet_cub50", "protopnet-cub50"),
+    "ProtoPNet, published": ("prototypes/protopnet_cub50_published", ""),
+    "ProtoPNet, own connections": ("prototypes/protopnet_cub50", "protopnet-cub50"),
     "ProtoPool": ("prototypes/protopool_cub50", "protopool-cub50"),
     "ProtoTree": ("prototypes/prototree_cub50", "prototree-cub50"),
     "PIP-Net": ("prototypes/pipnet_cub50", "pipnet-cub50"),

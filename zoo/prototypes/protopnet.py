@@ -107,7 +107,7 @@ class ProtoPNet(SelfInterpretable):
         thumbnail: side in pixels of the stored pictures of prototypes.
         places: see `zoo.prototypes.layers.field_support.Places`; published: the largest cell, and the map.
         connections: "all", or "own": classes have weights of their own prototypes only, at least 0, so that an
-            explanation has at most Q units, all of them for the class.
+            explanation has at most Q units, all of them for the class (its reference is "zero": nothing cancels).
         merged: for each prototype the one that it was merged into, set by `merge_prototypes`.
         recipe: see `zoo.training.recipe.Recipe`, published by default; groups: backbone, addon, prototypes, head.
 
@@ -145,6 +145,7 @@ class ProtoPNet(SelfInterpretable):
         places = parse_options(Places, places, "places")
         self.keep_arguments(locals())
         self.prune_nearest, self.prune_below, self.connections = prune_nearest, prune_below, connections
+        self.reference = "zero" if connections == "own" else type(self).reference
         classes, self.per_class = len(domain.classes), prototypes_per_class
         count, kind = classes * prototypes_per_class, find_similarity(similarity)
         self.backbone = create_backbone(backbone, domain.channels)

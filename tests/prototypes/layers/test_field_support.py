@@ -113,6 +113,17 @@ def test_own_connections_stay_non_negative_and_of_the_class() -> None:
     assert torch.equal(model.head.weight, torch.tensor([[0.0, 1, 0, 0], [0, 0, 1, 1]]))
 
 
+def test_own_connections_explain_a_class_by_its_own_prototypes() -> None:
+    """Regression: relative to the runner-up, the rival's prototypes counted as well."""
+    x = torch.randn(3, 3, 24, 20, generator=torch.Generator().manual_seed(0))
+    model = ProtoPNet(DOMAIN, LOCAL, 2, 4, connections="own").eval()
+    model.prototypes.pushed.fill_(True)
+    told = model.explain(x, torch.tensor([0, 1, 0]))
+    assert told.contributions is not None
+    assert torch.equal(told.contributions != 0, model.own[told.target])
+    assert ProtoPNet(DOMAIN, LOCAL, 2, 4).reference == "runner-up"
+
+
 @pytest.mark.parametrize("pooling", ["max", "sum"])
 def test_scores_alone_cost_no_supports(pooling: str) -> None:
     x, computed = torch.randn(1, 3, 24, 20, generator=torch.Generator().manual_seed(0)), []
