@@ -40,6 +40,18 @@ def test_mean_with_the_mirror_image() -> None:
     assert Backbone(Shift(), 1, 1)(x).equal(x.roll(1, 3))
 
 
+def test_blurred_map_by_hand() -> None:
+    x = torch.zeros(1, 2, 7, 7)
+    x[0, 0, 3, 3], x[0, 1] = 1, 3
+    found = Backbone(Shift(), 1, 2, steady=Steady(blur_map=0.6))(x)
+    weights = [exp(-((i / 0.6) ** 2) / 2) for i in (-2, -1, 0, 1, 2)]
+    line = torch.tensor([0, *weights, 0]) / sum(weights)
+    torch.testing.assert_close(found[0, 0], torch.outer(line, line.roll(1)))
+    torch.testing.assert_close(found[0, 1], x[0, 1])
+    both = Backbone(Shift(), 1, 2, steady=Steady(blur_map=0.6, mirror=True))(x)
+    torch.testing.assert_close(both[0, 0], torch.outer(line, (line.roll(1) + line.roll(-1)) / 2))
+
+
 def test_options_of_a_backbone() -> None:
     torch.manual_seed(0)
     plain = create_backbone(NETWORK, 3).eval()
@@ -63,3 +75,5 @@ def test_bad_options() -> None:
         create_backbone({**NETWORK, "steady": True}, 3)
     with pytest.raises(ValueError, match="blur"):
         Steady(blur=-1)
+    with pytest.raises(ValueError, match="blur_map"):
+        Steady(blur_map=9)

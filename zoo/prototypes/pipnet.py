@@ -104,8 +104,8 @@ class PIPNet(SelfInterpretable):
     max(W - `shrink`, 0) after each step, so most weights are exactly 0. `gallery` stores the training patches in which
     each prototype is most present, and sets the weights of prototypes to 0 that are nowhere above the threshold.
     Training needs two views of each image: `views: 2` of the data, with `augment: pipnet`, as published, or `mirror`,
-    the image and its mirror image, whose map is flipped back for `alignment`. One view is enough if the coefficients of
-    both alignments are 0.
+    the image and its mirror image, whose map is flipped back for `alignment`, or `noise`, a mirror image with noise.
+    One view is enough if the coefficients of both alignments are 0.
 
     If every score is below `abstain_below`, the explanation states that there is no evidence for any class. Metrics:
     global size (prototypes with any weight), local size (those with a contribution to the predicted class).
@@ -120,7 +120,7 @@ class PIPNet(SelfInterpretable):
     views run one after the other, so batch norm sees each alone; one AdamW for all groups; the late strides become
     dilations (there: they are dropped without dilation); normalisation exponent fixed at 2, the default there; a weight
     of exactly 0 has a gradient and can grow again (there: relu(W), whose gradient at 0 is 0, so that it cannot);
-    `components` and the views of `augment: mirror` are options for frozen backbones, which the published code trains.
+    `components` and the views of `mirror` and `noise` are for frozen backbones, which the published code trains.
 
     Args:
         domain: meaning of inputs and outputs (`data.domain`).

@@ -47,7 +47,7 @@ def test_only_training_batches_have_a_second_view() -> None:
     assert "view" not in next(iter(Digits(augment="pipnet", batch_size=8).train_dataloader()))
 
 
-@pytest.mark.parametrize("name", [name for name in PIPELINES if name not in ("pipnet", "mirror")])
+@pytest.mark.parametrize("name", [name for name in PIPELINES if name not in ("pipnet", "mirror", "noise")])
 def test_an_augmentation_of_geometry_alone_gives_no_two_views(name: str) -> None:
     message = rf"augment '{name}' changes nothing else, .*; use augment 'pipnet' or 'mirror', or views 1"
     with pytest.raises(ValueError, match=message):
@@ -61,6 +61,23 @@ def test_the_second_view_is_the_mirror_image_of_the_first() -> None:
     batch = next(iter(data.train_dataloader()))
     assert torch.equal(batch["view"], batch["input"].flip(-1)) and batch["mirrored"].tolist() == [True] * 8
     assert "mirrored" not in next(iter(Digits(augment="mirror", batch_size=8).train_dataloader()))
+
+
+def test_the_second_view_is_the_mirror_image_with_noise() -> None:
+    sources = torch.full((8, 3, 96, 80), 128, dtype=torch.uint8)
+    sources[:, :, :, :40] = 100
+    pictures = Pictures(sources, torch.arange(8) % 2, SQUARE, [str(i) for i in range(8)], augment="noise")
+    pictures.views = 2
+    items = [pictures[i] for i in range(8)]
+    clean, noisy = (torch.stack([item[key] for item in items]) for key in ("input", "view"))
+    added = noisy - clean.flip(-1)
+    assert all(item["mirrored"] for item in items) and clean.shape == noisy.shape == (8, 3, 64, 64)
+    assert float(added.std()) == pytest.approx(0.045 / 0.5, rel=0.02)  # after resizing, of normalised pixels
+    assert float(added.mean()) == pytest.approx(0, abs=2e-3) and not added[0].equal(added[1])
+    left = clean[:, 0, 0, 0] < clean[:, 0, 0, -1]
+    assert left.any() and not left.all()  # also a flip with probability 1/2
+    pictures.views = 1
+    assert len(pictures[0]["input"].unique()) < 60  # a single view has no noise
 
 
 @pytest.mark.parametrize("views", [0, 3])

@@ -12,6 +12,7 @@ from torchvision.transforms.v2 import functional as F
 from zoo.utils.errors import did_you_mean
 
 FIXED = [0.0, 0.0]  # no rotation
+DEVIATION = 0.045  # of the noise of `noise`, as a share of the range of pixels
 
 
 class Augmentation:
@@ -26,7 +27,7 @@ class Augmentation:
     Args:
         steps: shared by all views of a picture: its geometry.
         per_view: drawn for each view. These steps must not move the content: losses compare two views cell by cell.
-        mirrors: see above; instead of `per_view`.
+        mirrors: see above; then only the second view takes the steps `per_view`.
     """
 
     def __init__(
@@ -49,7 +50,8 @@ class Augmentation:
         """`count` augmented views of one picture."""
         shared = self.geometry(picture)
         if self.mirrors:
-            return [shared, F.horizontal_flip(shared)][:count]
+            mirrored = F.horizontal_flip(shared)
+            return [shared, self.per_view(mirrored) if self.per_view else mirrored][:count]
         return [self.per_view(shared) if self.per_view else shared for _ in range(count)]
 
     def geometry(self, picture: Any) -> Any:
@@ -126,6 +128,14 @@ def mirror(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
     return flip(size)
 
 
+def noise(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
+    """As `mirror`, and the second view has Gaussian noise, of a standard deviation of 4.5 % of the range of pixels.
+
+    It teaches a model to see the same parts where noise that hardly shows is added.
+    """
+    return [v2.Resize(list(size), antialias=True), *flip(size)]
+
+
 def shift(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
     """Small translation, rotation and scaling: for digits, whose mirror images are not digits."""
     return [Affine(8, (0.08, 0.08), (0.92, 1.08))]
@@ -195,8 +205,20 @@ def light(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
     return [one, v2.RandomCrop(list(size))]
 
 
-PIPELINES = {f.__name__: f for f in (none, flip, mirror, shift, crop, protopnet, pipnet)}
-PER_VIEW = {"pipnet": light}
+def grain(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
+    """Gaussian noise, drawn for each pixel and channel: the per-view part of `noise`."""
+    return [v2.Lambda(grainy)]
+
+
+def grainy(picture: Tensor) -> Tensor:
+    """A uint8 picture (C, H, W) with the noise of `noise`, rounded and clipped to the range of pixels."""
+    noisy = picture.float() + 255 * DEVIATION * torch.randn(picture.shape)
+    return noisy.round().clamp(0, 255).to(picture.dtype)
+
+
+PIPELINES = {f.__name__: f for f in (none, flip, mirror, noise, shift, crop, protopnet, pipnet)}
+PER_VIEW = {"pipnet": light, "noise": grain}
+MIRRORED = ("mirror", "noise")
 
 
 def pipeline(name: str, size: tuple[int, int]) -> Augmentation:
@@ -207,4 +229,5 @@ def pipeline(name: str, size: tuple[int, int]) -> Augmentation:
     """
     if name not in PIPELINES:
         raise ValueError(f"no augmentation named '{name}'; {did_you_mean(name, PIPELINES)}")
-    return Augmentation(PIPELINES[name](size), PER_VIEW[name](size) if name in PER_VIEW else None, name == "mirror")
+    per_view = PER_VIEW[name](size) if name in PER_VIEW else None
+    return Augmentation(PIPELINES[name](size), per_view, name in MIRRORED)
