@@ -131,7 +131,8 @@ def mirror(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
 def noise(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
     """As `mirror`, and the second view has Gaussian noise, of a standard deviation of 4.5 % of the range of pixels.
 
-    It teaches a model to see the same parts where noise that hardly shows is added.
+    It teaches a model to see the same parts where noise that hardly shows is added. Pictures are resized to the input
+    size first, as by `protopnet`, because resizing would take noise away. A single view has none.
     """
     return [v2.Resize(list(size), antialias=True), *flip(size)]
 
