@@ -237,3 +237,23 @@ def test_a_b_cosified_network_starts_with_the_weights_of_a_teacher() -> None:
 def test_only_a_b_cosified_network_starts_as_a_teacher() -> None:
     with pytest.raises(ValueError, match="SIC needs the same `backbone`"):
         SIC(COLOURS, **SIZES).copy_teacher(nn.Linear(2, 2))
+
+
+def test_the_heat_of_a_class_is_the_positive_part_of_the_maps_of_its_supports(gathered: SIC) -> None:
+    x = ColouredSquares(4, seed=6).inputs
+    target = torch.tensor([0, 1, 2, 1])
+    u, z, kept = gathered.latent(x)
+    supports = F.normalize(gathered.bank.patches[:, 0].float(), dim=1).view(3, 2, -1)
+    wanted = 0.0
+    for q in range(2):
+        own = supports[target, q]
+        factor = (F.normalize(z, dim=1) * own).sum(1).abs()
+        wanted = wanted + factor[:, None, None] * torch.einsum("bdhw,bd->bhw", gathered._latent_maps(u, kept), own)
+    found = gathered.heat(x, target)
+    torch.testing.assert_close(found, wanted.clamp_min(0) / gathered.temperature, rtol=1e-4, atol=1e-5)
+    assert found.requires_grad
+    gathered.drawn = ColouredSquares(6, seed=7).inputs
+    try:
+        assert not torch.allclose(gathered.heat(x, target), found)
+    finally:
+        gathered.drawn = None

@@ -162,6 +162,18 @@ class SelfInterpretable(StagedModule):
         with without_autocast(x):
             return self.readout(evidence), evidence
 
+    def heat(self, x: Tensor, target: Tensor) -> Tensor | None:
+        """(B, h, w) where the evidence for `target` (B,) lies, with gradients; None if units have no place in images.
+
+        The sum of the supports, weighted by the contributions above 0.
+        """
+        _, evidence = self.step(x)
+        if evidence.support is None:
+            return None
+        with without_autocast(x):
+            positive = self.attribute(evidence, target)[0].clamp_min(0)
+            return torch.einsum("bk,bkhw->bhw", positive, evidence.support)
+
     @property
     def places_wanted(self) -> bool:
         """Whether `evidence` should compute supports: not while training, nor where `forward` asks for scores alone."""

@@ -28,6 +28,7 @@ from zoo.prototypes.layers.image_bank import ImageBank
 from zoo.prototypes.layers.image_input import require_images
 from zoo.prototypes.layers.reduction import Reduction
 from zoo.prototypes.layers.selection import EMPTY, choose, require_every_class
+from zoo.prototypes.layers.similarity import bcos_similarity
 from zoo.training.batch import Batch
 from zoo.training.modes import action
 from zoo.training.projection_set import ProjectionSet
@@ -165,10 +166,10 @@ class SIC(SelfInterpretable):
         if self.training and self.drawn is not None:
             _, both, _ = self.latent(torch.cat([x, self.drawn.to(x)]))
             z, supports = both[: len(x)], both[len(x) :]
-            return Evidence(similarity(z, supports)[0])
+            return Evidence(bcos_similarity(z, supports)[0])
         u, z, kept = self.latent(x)
         supports = self.bank.patches[:, 0].to(z)
-        activation, factor = similarity(z, supports)
+        activation, factor = bcos_similarity(z, supports)
         if not self.places_wanted:
             return Evidence(activation)
         maps = torch.einsum("bdhw,qd->bqhw", self._latent_maps(u, kept), F.normalize(supports, dim=1))
@@ -179,11 +180,25 @@ class SIC(SelfInterpretable):
 
     def _latent_maps(self, u: Tensor, kept: Kept) -> Tensor:
         """What each patch of pixels contributes to each of the D latent numbers, (B, D, h, w)."""
-        network, maps = self._network(), []
-        for one in torch.eye(self.bank.patches.shape[2]).to(u):
-            weights, _ = network.transpose(one[None, :, None, None].expand(u.shape[0], -1, -1, -1), kept)
-            maps.append((weights * u).sum(1))
-        return F.avg_pool2d(torch.stack(maps, 1), self.patch, ceil_mode=True, divisor_override=1)
+        each = torch.eye(self.bank.patches.shape[2]).to(u)
+        return torch.stack([self._map(one.expand(len(u), -1), u, kept) for one in each], 1)
+
+    def _map(self, towards: Tensor, u: Tensor, kept: Kept) -> Tensor:
+        """What each patch of pixels contributes to a combination (B, D) of the latent numbers, (B, h, w)."""
+        weights, _ = self._network().transpose(towards[:, :, None, None], kept)
+        return F.avg_pool2d((weights * u).sum(1), self.patch, ceil_mode=True, divisor_override=1)
+
+    def heat(self, x: Tensor, target: Tensor) -> Tensor:
+        """(B, h, w) the map of the similarities to the supports of `target` (B,) where it is positive, with gradients.
+
+        In training these are the images that were drawn, which the gradients leave as they are.
+        """
+        u, z, kept = self.latent(x)
+        with torch.no_grad():
+            known = self.bank.patches[:, 0].to(z) if self.drawn is None else self.latent(self.drawn.to(x))[1]
+        supports = F.normalize(known, dim=1).unflatten(0, (len(self.domain.classes), -1))[target]  # (B, Q, D)
+        towards = torch.einsum("bq,bqd->bd", bcos_similarity(z, supports)[1], supports)
+        return self._map(towards, u, kept).clamp_min(0) / self.temperature
 
     # Scores
 
@@ -283,10 +298,3 @@ class SIC(SelfInterpretable):
         rows = torch.where(rows == EMPTY, EMPTY, kept[rows])
         for _ in self.bank.fill(rows, projection_set, lambda x: self.latent(x)[1], lambda z: z[:, None]):
             pass
-
-
-def similarity(z: Tensor, supports: Tensor) -> tuple[Tensor, Tensor]:
-    """cos(z, s)² |z| of vectors (B, D) and supports (E, D), and its factor |cos(z, s)|, (B, E) each."""
-    along = z @ F.normalize(supports, dim=1).T
-    factor = along.abs() / z.norm(dim=1, keepdim=True).clamp_min(TINY)
-    return along * factor, factor

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from zoo.domain import Domain
 from zoo.training.batch import Batch
 from zoo.training.distillation import DistillationTerm, copy_weights
+from zoo.training.guidance import GuidanceTerm
 from zoo.training.recipe import Recipe
 from zoo.training.removal import RemovalTerm
 
@@ -39,8 +40,11 @@ def further_terms(recipe: Recipe, domain: Domain, model: nn.Module, trainer: Tra
     if removal is not None and cached:
         raise ValueError("removal needs inputs, and cache_features keeps features; leave cache_features out.")
     terms: list[FurtherTerm] = []
+    about = domain, getattr(model, "additive", False), type(model).__name__
     if removal is not None:
-        terms.append(RemovalTerm(removal, domain, getattr(model, "additive", False), type(model).__name__))
+        terms.append(RemovalTerm(removal, *about))
+    if recipe.guidance is not None:
+        terms.append(GuidanceTerm(recipe.guidance, *about))
     if teacher is not None:
         teaching = DistillationTerm(teacher, domain)
         if teacher.start:  # a resumed fit then reads its own weights

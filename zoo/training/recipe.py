@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from zoo.training.guidance import Guidance
 from zoo.training.removal import Removal
 from zoo.training.stages import Stage, parse_stages
 from zoo.training.teacher import Teacher
@@ -33,6 +34,8 @@ class Recipe:
     """Weights of loss terms by name; terms that are not named keep their default."""
     removal: Removal | None = None
     """Also train on inputs with a region replaced, so that contributions foresee what removal does; of any model."""
+    guidance: Guidance | None = None
+    """Also learn from masks of what is relevant in training images; of any model whose units have places."""
     teacher: Teacher | None = None
     """A black box whose scores are soft targets; of any model."""
 
@@ -76,7 +79,7 @@ def parse_recipe(given: Recipe | Mapping[str, Any] | None) -> Recipe:
     values = dict(given or {})
     if values.get("stages") is not None:
         values["stages"] = parse_stages(values["stages"])
-    for name, kind in (("removal", Removal), ("teacher", Teacher)):
+    for name, kind in (("removal", Removal), ("guidance", Guidance), ("teacher", Teacher)):
         if values.get(name) is not None:
             values[name] = parse_options(kind, values[name], name)
     return Recipe(**values)

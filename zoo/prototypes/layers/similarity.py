@@ -1,4 +1,4 @@
-"""Similarities of patches and prototypes, as functions of their squared distance."""
+"""Similarities of patches and prototypes, as functions of their squared distance; and that of B-cos networks."""
 
 import math
 from collections.abc import Callable
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from zoo.utils.checks import check_choice
 from zoo.utils.functional import log_similarity
 
 EPSILON = 1e-4  # of the logarithmic similarity
+TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,15 @@ def find_similarity(name: str) -> Similarity:
     """
     check_choice(SIMILARITIES, similarity=name)
     return SIMILARITIES[name]
+
+
+def bcos_similarity(z: Tensor, supports: Tensor) -> tuple[Tensor, Tensor]:
+    """cos(z, s)² |z| of vectors z (B, D), and its factor |cos(z, s)|, (B, E) each.
+
+    Args:
+        z: vectors.
+        supports: s (E, D), or for each of the vectors its own, (B, E, D).
+    """
+    along = (F.normalize(supports, dim=-1) @ z[:, :, None]).squeeze(2)
+    factor = along.abs() / z.norm(dim=1, keepdim=True).clamp_min(TINY)
+    return along * factor, factor
