@@ -36,8 +36,8 @@ SPARSE = (
     ' {"name": "sparsify", "per_class": 8, "non_negative": true}, {"name": "gallery"},'
     ' {"name": "measure", "epochs": 1, "train": []}]'
 )
-BARE = (
-    '[{"name": "train", "epochs": 20, "train": ["backbone"], "cosine": true}, {"name": "gather"},'
+PROJECTED = (
+    '[{"name": "train", "epochs": 20, "train": ["backbone", "projection"], "cosine": true}, {"name": "gather"},'
     ' {"name": "measure", "epochs": 1, "train": []}]'
 )
 BAG, PARTS = "bagnet_faithful_part_birds", "pipnet_faithful_part_birds"
@@ -51,8 +51,9 @@ TRAINED: dict[str, tuple[str, dict[str, str]]] = {  # config in configs/worlds, 
     "… and distilled for 3 epochs": (BAG, {"recipe.stages": TUNE, "recipe.lr": "0.001"}),
     "… and with removal": (BAG, {"recipe.stages": TUNE, "recipe.lr": "0.001", "recipe.removal": HOLES}),
     "black box B-cosified and trained on": ("bcos_faithful_part_birds", {}),
+    "… and guided by masks": ("bcos_guided_part_birds", {}),
     "SIC from the black box, distilled": ("sic_part_birds", {}),
-    "… without the projection": ("sic_part_birds", {"dim": "null", "temperature": "2", "recipe.stages": BARE}),
+    "… with a projection": ("sic_part_birds", {"dim": "128", "temperature": "0.3", "recipe.stages": PROJECTED}),
     "PIP-Net with maxima": (PARTS, {"places.pooling": "max"}),
     "PIP-Net with sums": (PARTS, {}),
     "PIP-Net with sums, 8 weights a class": (PARTS, {"shrink": "0", "recipe.stages": SPARSE}),
@@ -62,6 +63,7 @@ IN_REGIONS = {  # also measured with their units joined
     "ProtoPNet from the black box, distilled",
     "… with focus .17",
     "black box B-cosified and trained on",
+    "… and guided by masks",
     "PIP-Net with sums",
 }
 VARIANTS = {

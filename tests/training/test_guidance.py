@@ -99,12 +99,12 @@ def test_every_family_learns_from_it(name: str) -> None:
     assert model.training
 
 
-def test_heat_is_the_sum_of_supports_weighted_by_what_speaks_for_the_class() -> None:
+def test_heat_is_the_sum_of_supports_weighted_by_contributions() -> None:
     small = small_models.build("bagnet")
     model, target = small.model.eval(), torch.zeros(len(small.inputs), dtype=torch.long)
     one = model.explain(small.inputs, target, reference="zero")
     assert one.support is not None and one.contributions is not None
-    wanted = (one.contributions.clamp_min(0)[..., None, None] * one.support).sum(1)
+    wanted = (one.contributions.abs()[..., None, None] * one.support).sum(1)
     found = model.heat(small.inputs, target)
     assert found is not None and found.requires_grad
     torch.testing.assert_close(found.detach(), wanted)

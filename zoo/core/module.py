@@ -163,16 +163,16 @@ class SelfInterpretable(StagedModule):
             return self.readout(evidence), evidence
 
     def heat(self, x: Tensor, target: Tensor) -> Tensor | None:
-        """(B, h, w) where the evidence for `target` (B,) lies, with gradients; None if units have no place in images.
+        """(B, h, w) where the evidence on `target` (B,) lies, with gradients; None if units have no place in images.
 
-        The sum of the supports, weighted by the contributions above 0.
+        The sum of the supports, weighted by the absolute contributions.
         """
         _, evidence = self.step(x)
         if evidence.support is None:
             return None
         with without_autocast(x):
-            positive = self.attribute(evidence, target)[0].clamp_min(0)
-            return torch.einsum("bk,bkhw->bhw", positive, evidence.support)
+            size = self.attribute(evidence, target)[0].abs()
+            return torch.einsum("bk,bkhw->bhw", size, evidence.support)
 
     @property
     def places_wanted(self) -> bool:

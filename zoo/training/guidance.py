@@ -1,4 +1,4 @@
-"""Guidance: the evidence for the label of a training image is to lie where a mask says.
+"""Guidance: the evidence on the label of a training image is to lie where a mask says.
 
 Rao, Böhle, Parchami-Araghi, Schiele: "Studying How to Efficiently and Effectively Guide Models with Explanations", ICCV
 2023, arXiv 2303.11932, section 3.3 (the Energy loss).
@@ -44,11 +44,11 @@ class GuidanceTerm:
 
         guidance = mean over images with a mask of 1 - Σ M A / Σ A
 
-    A is the map of the evidence for the label, see `SelfInterpretable.heat`, and M the share of each of its cells that
+    A is the map of the evidence on the label, see `SelfInterpretable.heat`, and M the share of each of its cells that
     is marked. Everything runs in evaluation mode, in which a model has supports and explains.
 
-    Differs from the paper: A is the model's own explanation; its loss is the negative of the energy, the same up to a
-    constant.
+    Differs from the paper: A is the model's own explanation, and evidence against the label counts as well (there: what
+    is positive); the loss of the paper is the negative of the energy, the same up to a constant.
 
     Args:
         options: see `Guidance`.
