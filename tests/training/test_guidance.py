@@ -1,5 +1,6 @@
 """Guidance by masks: the loss against its formula, what is refused, and every family with units that have places."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,11 @@ from torch import Tensor, nn
 from tests import small_models
 from tests.toy import COLOURS, ColouredSquares, ToyData, fit
 from zoo.core.module import SelfInterpretable
+from zoo.data import PartBirds
 from zoo.domain import ImageDomain, TextDomain
 from zoo.parts import Bcos
+from zoo.prototypes import ProtoPNet
+from zoo.training.cached_features import CachedFeatures
 from zoo.training.guidance import Guidance, GuidanceTerm
 from zoo.training.recipe import parse_recipe
 
@@ -70,6 +74,8 @@ def test_what_it_needs_is_said() -> None:
             Guidance(**wrong)
     with pytest.raises(ValueError, match="needs images with masks"):
         GuidanceTerm(Guidance(), TEXTS, True, "SOP")
+    with pytest.raises(ValueError, match="needs one class for each image"):
+        GuidanceTerm(Guidance(), ImageDomain(classes=("a", "b"), size=(8, 8), task="multilabel"), True, "SOP")
     with pytest.raises(ValueError, match="Tree has no contributions"):
         GuidanceTerm(Guidance(), IMAGES, False, "Tree")
     with pytest.raises(ValueError, match=r"the data have none; .*masks of ImageFolder or PartBirds"):
@@ -142,3 +148,14 @@ def test_data_without_masks_are_refused() -> None:
     recipe = {"stages": [{"name": "train", "epochs": 1, "train": ["backbone", "head"]}], "guidance": {"rows": 1.0}}
     with pytest.raises(ValueError, match="guidance needs masks"):
         fit(Bcos(COLOURS, widths=[8], recipe=recipe), ToyData(16))
+
+
+def test_it_reads_cached_features_as_it_reads_images(tmp_path: Path) -> None:
+    data = PartBirds(masks=["beak", "wing"], count=8, val_count=2, test_count=2, classes=3, removal=0.0, batch_size=8)
+    frozen = [{"name": "warm", "epochs": 1, "train": ["addon", "prototypes"]}]
+    model = ProtoPNet(data.domain, {"name": "convnet", "widths": [6], "pool": [0]}, 1, dim=4, recipe={"stages": frozen})
+    features = CachedFeatures(data, model.eval(), tmp_path)
+    cached = features.on_after_batch_transfer(next(iter(features.train_dataloader())), 0)
+    plain = next(iter(data.train_dataloader()))
+    each = [GuidanceTerm(Guidance(rows=1.0), model.domain, True, "")(model, b, torch.empty(0)) for b in (cached, plain)]
+    torch.testing.assert_close(each[0]["guidance"], each[1]["guidance"], rtol=1e-2, atol=1e-3)  # half precision

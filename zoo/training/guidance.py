@@ -57,12 +57,14 @@ class GuidanceTerm:
         name: of the model, for error messages.
 
     Raises:
-        ValueError: inputs that are not images, or a model without contributions.
+        ValueError: inputs that are not images, another task than one class each, or a model without contributions.
     """
 
     def __init__(self, options: Guidance, domain: Domain, additive: bool, name: str) -> None:
         if domain.modality != "image":
             raise ValueError(f"guidance needs images with masks, and {name} reads {domain.noun}; leave it out.")
+        if domain.task != "classification":
+            raise ValueError(f"guidance needs one class for each image, and {name} has a {domain.task}; leave it out.")
         if not additive:
             raise ValueError(f"{name} has no contributions, of which guidance could say where they lie; leave it out.")
         self.options, self.name = options, name
@@ -83,10 +85,10 @@ class GuidanceTerm:
                 "guidance needs masks of what is relevant, and the data have none; give them, such as "
                 "data.init_args.masks of ImageFolder or PartBirds, or leave guidance out."
             )
-        masks, rows = batch[MASK], len(batch["input"])
-        chosen = torch.randperm(rows, device=masks.device)[: max(round(self.options.rows * rows), 1)]
+        masks, x = batch[MASK], batch["input"]
+        chosen = torch.randperm(len(x), device=masks.device)[: max(round(self.options.rows * len(x)), 1)]
         with evaluating(model):
-            heat = model.heat(batch["input"][chosen], batch["target"][chosen])
+            heat = model.heat(x[chosen].as_subclass(type(x)), batch["target"][chosen])  # `Features` stay such
         if heat is None:
             if model.in_last_stage:
                 raise ValueError(f"the units of {self.name} have no location in the input; leave guidance out.")
