@@ -9,7 +9,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 import zoo
 from tests.small_models import IMAGES, ROWS, bcos
 from zoo.networks.bcosify import bcosify
-from zoo.networks.dynamic_linear import HeldConv
+from zoo.networks.dynamic_linear import Gate, HeldConv
 from zoo.networks.dynamic_pools import AveragePool, MaxPool
 from zoo.networks.trunks import Trunk
 from zoo.parts.bcos import BIASES
@@ -156,6 +156,19 @@ def test_pools_are_the_transpose_of_their_transpose(layer: nn.Module) -> None:
     back, shift = layer.transpose(g, kept)
     assert shift is None
     torch.testing.assert_close((g * layer.linear(other, one, kept)).sum(), (back * other).sum())
+
+
+@pytest.mark.parametrize("function", [F.relu, nn.ReLU(), nn.SiLU(), nn.GELU(), nn.Hardswish(), nn.ReLU6()])
+def test_a_gate_is_the_quotient_and_its_gradient_is_finite(function) -> None:
+    """Regression: next to 0, the derivative of f(x) / x was NaN or noise, and so were losses on explanations."""
+    x = torch.tensor([-8.0, -2.0, -1e-3, -1e-8, -1e-30, 0.0, 1e-40, 1e-20, 1e-7, 0.3, 2.0, 9.0], requires_grad=True)
+    y, (factor,) = Gate(function).eval().hold(x)
+    torch.testing.assert_close(factor * x, y, rtol=1e-6, atol=0)
+    (slope,) = torch.autograd.grad(factor.sum(), x) if factor.requires_grad else (torch.zeros_like(x),)
+    wide = torch.tensor([-8.0, -2.0, 0.3, 2.0, 9.0], dtype=torch.float64, requires_grad=True)
+    (exact,) = torch.autograd.grad((function(wide) / wide).sum(), wide)
+    torch.testing.assert_close(slope[[0, 1, 9, 10, 11]], exact.float(), rtol=1e-4, atol=1e-5)
+    assert slope.isfinite().all() and slope.abs().max() < 10
 
 
 def test_the_loss_is_the_published_one() -> None:

@@ -19,6 +19,7 @@ from zoo.utils.checks import check_at_least
 Size = tuple[int, int]
 Kept = list[Tensor]
 EPSILON = 1e-6
+NEAR = 1e-4
 
 
 class DynamicLinear(nn.Module):
@@ -246,7 +247,15 @@ class Gate(DynamicLinear):
 
     def hold(self, x: Tensor) -> tuple[Tensor, Kept]:
         y = self.function(x)
-        return y, [] if self.training else [torch.where(x == 0, 0, y / torch.where(x == 0, 1, x))]
+        return y, [] if self.training else [self._factor(x, y)]
+
+    def _factor(self, x: Tensor, y: Tensor) -> Tensor:
+        """f(x) / x; near 0, where the derivative of the quotient is lost in rounding, without gradients."""
+        if self.function is F.relu or isinstance(self.function, nn.ReLU):
+            return (x > 0).to(x)
+        near, zero = x.abs() < NEAR, x == 0
+        held = torch.where(zero, 0, y.detach() / torch.where(zero, 1, x.detach()))
+        return torch.where(near, held, y / torch.where(near, 1, x))
 
     def linear(self, x: Tensor, one: Tensor, kept: Kept) -> Tensor:
         return x * kept[0]
