@@ -44,7 +44,7 @@ MODELS = {  # config and shipped checkpoint of each row
         "SENN": ("parts/senn_mnist", "senn-mnist"),
     },
     "cub50": {
-        "black box": ("prototypes/blackbox_cub50", ""),
+        "black box": ("prototypes/blackbox_cub50_birds", ""),
         "Sum-of-Parts": ("parts/sop_cub50", ""),
     },
 }
