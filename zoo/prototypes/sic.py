@@ -181,7 +181,7 @@ class SIC(SelfInterpretable):
     def _latent_maps(self, u: Tensor, kept: Kept) -> Tensor:
         """What each patch of pixels contributes to each of the D latent numbers, (B, D, h, w)."""
         each = torch.eye(self.bank.patches.shape[2]).to(u)
-        return torch.stack([self._map(one.expand(len(u), -1), u, kept) for one in each], 1)
+        return torch.stack([self._map(one.expand(u.shape[0], -1), u, kept) for one in each], 1)
 
     def _map(self, towards: Tensor, u: Tensor, kept: Kept) -> Tensor:
         """What each patch of pixels contributes to a combination (B, D) of the latent numbers, (B, h, w)."""

@@ -208,7 +208,7 @@ def light(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
 
 def grain(size: tuple[int, int]) -> list[Callable[[Any], Any]]:
     """Gaussian noise, drawn for each pixel and channel: the per-view part of `noise`."""
-    return [v2.Lambda(grainy)]
+    return [v2.PILToTensor(), v2.Lambda(grainy)]
 
 
 def grainy(picture: Tensor) -> Tensor:
