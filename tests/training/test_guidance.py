@@ -17,6 +17,7 @@ from zoo.domain import ImageDomain, TextDomain
 from zoo.parts import Bcos
 from zoo.prototypes import ProtoPNet
 from zoo.training.cached_features import CachedFeatures
+from zoo.training.further_terms import further_terms
 from zoo.training.guidance import Guidance, GuidanceTerm
 from zoo.training.recipe import parse_recipe
 
@@ -147,7 +148,9 @@ def test_a_recipe_trains_with_it_and_the_checkpoint_keeps_it() -> None:
 def test_data_without_masks_are_refused() -> None:
     recipe = {"stages": [{"name": "train", "epochs": 1, "train": ["backbone", "head"]}], "guidance": {"rows": 1.0}}
     with pytest.raises(ValueError, match="guidance needs masks"):
-        fit(Bcos(COLOURS, widths=[8], recipe=recipe), ToyData(16))
+        fit(model := Bcos(COLOURS, widths=[8], recipe=recipe), ToyData(16))
+    with pytest.raises(ValueError, match="guidance needs masks"):  # before anything is computed
+        further_terms(model.recipe, model.domain, model, SimpleNamespace(datamodule=ToyData(16)))  # pyright: ignore
 
 
 def test_it_reads_cached_features_as_it_reads_images(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from zoo.domain import Domain
 from zoo.training.batch import Batch
 from zoo.training.distillation import DistillationTerm, copy_weights
-from zoo.training.guidance import GuidanceTerm
+from zoo.training.guidance import GuidanceTerm, require_masks
 from zoo.training.recipe import Recipe
 from zoo.training.removal import RemovalTerm
 
@@ -31,8 +31,8 @@ def further_terms(recipe: Recipe, domain: Domain, model: nn.Module, trainer: Tra
         trainer: of the fit.
 
     Raises:
-        FileNotFoundError, ValueError: see `RemovalTerm` and `DistillationTerm`; or the batches hold features that the
-            teacher or the removal cannot use.
+        FileNotFoundError, ValueError: see `RemovalTerm`, `GuidanceTerm`, `require_masks` and `DistillationTerm`; or the
+            batches hold features that the teacher or the removal cannot use.
     """
     removal, teacher = recipe.removal, recipe.teacher
     data: Any = getattr(trainer, "datamodule", None)
@@ -45,6 +45,8 @@ def further_terms(recipe: Recipe, domain: Domain, model: nn.Module, trainer: Tra
         terms.append(RemovalTerm(removal, *about))
     if recipe.guidance is not None:
         terms.append(GuidanceTerm(recipe.guidance, *about))
+        if find := getattr(data, "projection_dataset", None):
+            require_masks(find()[0])
     if teacher is not None:
         teaching = DistillationTerm(teacher, domain)
         if teacher.start:  # a resumed fit then reads its own weights

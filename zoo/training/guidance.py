@@ -1,9 +1,10 @@
 """Guidance: the evidence on the label of a training image is to lie where a mask says.
 
 Rao, Böhle, Parchami-Araghi, Schiele: "Studying How to Efficiently and Effectively Guide Models with Explanations", ICCV
-2023, arXiv 2303.11932, section 3.3 (the Energy loss).
+2023, arXiv 2303.11932 (the Energy loss).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +48,9 @@ class GuidanceTerm:
     A is the map of the evidence on the label, see `SelfInterpretable.heat`, and M the share of each of its cells that
     is marked. Everything runs in evaluation mode, in which a model has supports and explains.
 
-    Differs from the paper: A is the model's own explanation, and evidence against the label counts as well (there: what
-    is positive); the loss of the paper is the negative of the energy, the same up to a constant.
+    Differs from the published code: A is the model's own explanation, and evidence against the label counts as well
+    (there: attributions above 0); masks may be of any shape (there: boxes); one class for each image (there: one of
+    several).
 
     Args:
         options: see `Guidance`.
@@ -80,11 +82,7 @@ class GuidanceTerm:
         Raises:
             ValueError: there are no masks, or the units of a finished model have no supports.
         """
-        if MASK not in batch:
-            raise ValueError(
-                "guidance needs masks of what is relevant, and the data have none; give them, such as "
-                "data.init_args.masks of ImageFolder or PartBirds, or leave guidance out."
-            )
+        require_masks(batch)
         masks, x = batch[MASK], batch["input"]
         chosen = torch.randperm(len(x), device=masks.device)[: max(round(self.options.rows * len(x)), 1)]
         with evaluating(model):
@@ -97,3 +95,16 @@ class GuidanceTerm:
         marked = F.adaptive_avg_pool2d(masks[chosen].nan_to_num()[:, None], heat.shape[1:])[:, 0]
         outside = 1 - (heat * marked).sum((1, 2)) / heat.sum((1, 2)).clamp_min(TINY)
         return {"guidance": self.options.weight * (outside * known).sum() / known.sum().clamp_min(1)}
+
+
+def require_masks(item: Mapping[str, Any]) -> None:
+    """Refuses items or batches without masks.
+
+    Raises:
+        ValueError: how to give them.
+    """
+    if MASK not in item:
+        raise ValueError(
+            "guidance needs masks of what is relevant, and the data have none; give them, such as "
+            "data.init_args.masks of ImageFolder or PartBirds, or leave guidance out."
+        )
