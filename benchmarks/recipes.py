@@ -1,9 +1,9 @@
 """Accuracy of recipes on the first 50 classes of CUB-200-2011 over three seeds: `python -m benchmarks.recipes`.
 
 Maps of the images and of their mirror images are computed once by a frozen MobileNetV2 trained on ImageNet, which has
-seen fewer birds than the backbone of the configs. Then each config is trained on the maps, without pictures of its
-prototypes: for each seed with 5 % of the training images held out, and tested on the official test images; and for each
-seed with 20 % held out, to compare recipes without the test images.
+seen fewer birds than the backbone of the configs. Then each config is trained on the maps, without its teacher and
+without pictures of its prototypes: for each seed with 5 % of the training images held out, and tested on the official
+test images; and for each seed with 20 % held out, to compare recipes without the test images.
 
 Writes the table benchmarks/RECIPES.md, and all measurements, benchmarks/RECIPES.json. Trainings that are in that file
 are not repeated: an interrupted command resumes, and `--again NAME` repeats those of one recipe.
