@@ -86,7 +86,7 @@ def test_commands() -> None:
             assert main(shlex.split(line)[2:]) == 0, line
     for name in ("birds", "concepts", "table", "texts", "series", "code"):
         assert (Path("runs") / name / "metrics.json").is_file()
-    assert zoo.load("runs/birds-without")
+    assert zoo.load("runs/fewer")
 
 
 def test_python() -> None:

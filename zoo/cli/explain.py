@@ -45,8 +45,9 @@ LOGGED = (*ASKED, "set", "top", "locale", "record", "key", "regions")  # options
 def explain(arguments: list[str]) -> int:
     """Explains the predictions for files. Each input is appended to explanations.jsonl; the first also get a page.
 
-    Inputs are images; .txt files or a text in quotes; .py files or a prompt in quotes; .csv files of tables, each row
-    of which is an input; or .csv or .npy files of series. If interrupted, rerun the command to resume. Processes that
+    Inputs are what the model reads: images; .txt files or a text in quotes; .py files or a prompt in quotes; .csv files
+    of tables, each row of which is an input; .csv, .npy, .tsv, .ts or .arff files of series; sound files; graphs
+    (.json) and molecules (.smi, or SMILES in quotes). If interrupted, rerun the command to resume. Processes that
     torchrun starts share the inputs.
     """
     options = parse(arguments)
