@@ -4,7 +4,7 @@ For each seed, trains each model on SST-2 and CEBaB with `train.py fit`, and mea
 `--limit` test rows: accuracy on all test rows, the rank correlation of contributions with what removals of words do
 (M2), the deletion gain (M3), the effective units (M6), and the gain of corrected concepts (M13). Finished runs and
 measurements are kept: an interrupted command resumes. Writes benchmarks/TEXT.md and .json. Needs `pip install
-".[offline,text]"` and the two data sets under ZOO_DATA.
+".[offline]"` and the two data sets under ZOO_DATA.
 """
 
 import argparse

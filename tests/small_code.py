@@ -1,9 +1,7 @@
-"""A domain of source code with a tokenizer made on the spot; tests skip where its library is absent."""
+"""A domain of source code with a tokenizer made on the spot."""
 
 from functools import cache
 from itertools import islice
-
-import pytest
 
 from zoo.data.base.tokenized import train_tokenizer
 from zoo.data.synthetic.idioms import documents
@@ -13,7 +11,6 @@ from zoo.domain import CodeDomain
 @cache
 def tokenizer(vocabulary: int = 300) -> str:
     """The JSON text of a tokenizer of generated idioms."""
-    pytest.importorskip("tokenizers", reason="needs the extra 'text': pip install self-interpretable-zoo[text]")
     return train_tokenizer(islice(documents("tests"), 200), vocabulary)
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 import zoo
 from tests.small_code import code_domain
-from tests.subwords import BERT, transformers, wordpiece
+from tests.subwords import BERT, wordpiece
 from zoo.core.module import SelfInterpretable
 from zoo.core.registry import Small as Settings
 from zoo.core.registry import small_of
@@ -218,8 +218,7 @@ def training_set(domain: Domain) -> Dataset:
 
 
 def of_subwords(name: str, **options: Any) -> Small:
-    """A model of texts on a text encoder of Hugging Face; skips where that is not installed."""
-    transformers()
+    """A model of texts on a text encoder of Hugging Face."""
     domain = replace(SENTENCES, vocabulary=(), tokenizer=wordpiece())
     return build(name, domain=domain, backbone={"name": "hf", "config": BERT}, **options)
 

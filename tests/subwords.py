@@ -1,9 +1,10 @@
-"""Tokenizers and networks as Hugging Face writes them, small and made on the spot; tests skip where it is absent."""
+"""Tokenizers and networks as Hugging Face writes them, small and made on the spot."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import pytest
+import torch
 
 WORDS = ("good", "bad", "food", "loud", "quiet", "place", "un", "##believ", "##able", "!", ".", "|", "the", "was")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -19,16 +20,13 @@ BERT: dict[str, Any] = {
 
 
 def tokenizers() -> Any:
-    """The library, or a skip."""
-    return pytest.importorskip("tokenizers", reason="needs the extra 'text': pip install self-interpretable-zoo[text]")
+    """The library."""
+    return import_module("tokenizers")
 
 
 def transformers() -> Any:
-    """The library, or a skip."""
-    tokenizers()
-    return pytest.importorskip(
-        "transformers", reason="needs the extra 'text': pip install self-interpretable-zoo[text]"
-    )
+    """The library."""
+    return import_module("transformers")
 
 
 def wordpiece() -> str:
@@ -72,7 +70,7 @@ def tiny_bert(folder: Path) -> Path:
 
 def tiny_classifier(folder: Path, classes: tuple[str, ...] = ("good", "bad"), kind: str = "bert") -> Any:
     """A classifier as a user may have fine-tuned it, written to a folder with its tokenizer; all weights are random."""
-    library, torch = transformers(), pytest.importorskip("torch")
+    library = transformers()
     sizes = {"dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 16} if kind == "distilbert" else {}
     options = {key: value for key, value in BERT.items() if key != "model_type" and not (sizes and "num" in key)}
     labels: dict[str, Any] = {"num_labels": len(classes), "id2label": dict(enumerate(classes)), "pad_token_id": 0}

@@ -344,7 +344,6 @@ def test_backbone_has_no_file_unpickled(folder: Path, tmp_path: Path) -> None:
 )
 def test_no_other_file_is_read(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     """Those arguments name files when a model is made; a checkpoint holds what was in them."""
-    pytest.importorskip("tokenizers")
     outside = tmp_path / "secret"
     outside.write_text("secret")
     model = (of_subwords("c3m") if name == "c3m" else SMALL[name]()).model

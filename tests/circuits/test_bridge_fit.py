@@ -14,8 +14,6 @@ from tests.circuits.test_fit import recipe
 from zoo.circuits import BridgedTransformer
 from zoo.cli.main import main
 
-pytest.importorskip("tokenizers", reason="needs the extra 'text': pip install self-interpretable-zoo[text]")
-
 
 def fit(tmp: Path, name: str, config: dict[str, Any], *options: str) -> Path:
     path = tmp / f"{name}.yaml"

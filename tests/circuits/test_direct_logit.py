@@ -10,7 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from tests.small_models import IMAGES, SENTENCES, TINY_VIT, build, domain_of, inputs_of
-from tests.subwords import BERT, transformers, wordpiece
+from tests.subwords import BERT, wordpiece
 from zoo.circuits import DirectLogit
 from zoo.circuits.analysis.direct_logits import split
 from zoo.networks.base import Features
@@ -56,7 +56,6 @@ def black_box(request: pytest.FixtureRequest) -> BlackBox:
     if request.param == "converted":
         register_classifier("small.py:vit", small_vit)
     if "BERT" in request.param:
-        transformers()
         domain = replace(SENTENCES, vocabulary=(), tokenizer=wordpiece())
     made = BlackBox(domain, BACKBONES[request.param]).eval()
     spread(made)
@@ -142,7 +141,6 @@ def test_training_and_features_that_were_kept_give_the_same_scores() -> None:
 
 @torch.no_grad()
 def test_the_last_layer_of_bert_by_the_librarys_own_modules() -> None:
-    transformers()
     torch.manual_seed(0)
     domain = replace(SENTENCES, vocabulary=(), tokenizer=wordpiece())
     model: Any = DirectLogit(domain, {"name": "hf", "config": BERT}).eval()

@@ -20,8 +20,6 @@ from zoo.circuits.network.schedule import Schedule
 from zoo.cli.main import main
 from zoo.data.synthetic.code_tasks import encode, find_task
 
-pytest.importorskip("tokenizers", reason="needs the extra 'text': pip install self-interpretable-zoo[text]")
-
 KILLS = {
     "nothing": "",
     "anneal": "at_step(1, 2)",

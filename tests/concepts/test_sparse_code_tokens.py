@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.small_models import BACKBONES, SENTENCES, SERIES, TEXTS, Examples, sparse_code
-from tests.subwords import BERT, transformers, wordpiece
+from tests.subwords import BERT, wordpiece
 from zoo.concepts.layers.cells import Cells, cells_of
 from zoo.concepts.layers.code_kinds import make_dictionary
 from zoo.concepts.layers.sparse_codes import CodeOptions
@@ -24,7 +24,6 @@ X = torch.stack([SENTENCES.preprocess(text) for text in TEXTS])
 
 
 def wordpieces() -> TextDomain:
-    transformers()
     return replace(SENTENCES, vocabulary=(), tokenizer=wordpiece())
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import sys
 from pathlib import Path
 
 import pytest
@@ -104,7 +103,6 @@ def test_a_folder_of_transformers_holds_one_too(tmp_path: Path) -> None:
 
 
 def test_no_tokenizer_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizers()
     pytest.importorskip("transformers")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(
@@ -125,9 +123,3 @@ def test_domain_that_cannot_be_right() -> None:
         TextDomain(classes=("a",), tokenizer="bert-base-uncased")
     with pytest.raises(ValueError, match="has a vocabulary and no tokenizer; create its data with tokenizer=NAME"):
         _ = TextDomain(classes=("a",), vocabulary=("x",)).subwords
-
-
-def test_without_the_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(ImportError, match=r"'tokenizers', .*: pip install self-interpretable-zoo\[text\]"):
-        TextDomain(classes=("a",), tokenizer="{}")

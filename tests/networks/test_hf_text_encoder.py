@@ -1,7 +1,6 @@
 """Text encoders of Hugging Face: pooling by hand, padding, checkpoints without the hub, and what is refused."""
 
 import json
-import sys
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 
 import zoo
 from tests.hostile import Touch, no_network
-from tests.subwords import BERT, bytelevel, tiny_bert, transformers, wordpiece
+from tests.subwords import BERT, bytelevel, tiny_bert, wordpiece
 from tests.toy import fit
 from zoo.checkpoints.config_file import read_config
 from zoo.cli.main import main
@@ -26,7 +25,6 @@ TEXTS = ("good unbelievable food !", "bad", "the place was loud . good pizza")
 
 
 def texts(length: int = 10, tokenizer: str = "") -> TextDomain:
-    transformers()
     return TextDomain(classes=("a", "b"), tokenizer=tokenizer or wordpiece(), length=length)
 
 
@@ -249,10 +247,3 @@ def test_a_model_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         FileNotFoundError, match=r"no text encoder .*: give a folder with config.json and model.safetensors"
     ):
         create_encoder({"name": "hf", "model": str(folder)}, domain)
-
-
-def test_without_the_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    domain = texts()
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=r"'transformers', .*: pip install self-interpretable-zoo\[text\]"):
-        create_encoder({"name": "hf", "config": BERT}, domain)

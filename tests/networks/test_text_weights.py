@@ -35,7 +35,6 @@ STAGES = {"stages": [{"name": "train", "epochs": 1, "train": ["backbone", "conce
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    transformers()
     no_network(monkeypatch)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -94,7 +93,6 @@ def test_a_checkpoint_stores_what_learned_alone(tune: int, tiny: Path, tmp_path:
 
 def test_only_the_last_layers_learn() -> None:
     texts = domain()
-    transformers()
     found: Any = create_encoder({"name": "hf", "config": BERT, "tune": 1}, texts).train()
     assert {name.partition("layer.1.")[0] for name, _ in found.named_parameters()} == {"network.encoder."}
     dropout = [m.training for m in found.modules() if isinstance(m, torch.nn.Dropout)]
@@ -105,7 +103,6 @@ def test_only_the_last_layers_learn() -> None:
 
 
 def test_words_left_out_are_as_words_hidden() -> None:
-    transformers()
     texts = domain()
     found: Any = create_encoder({"name": "hf", "config": BERT}, texts).eval()
     x = batch(texts)
@@ -117,7 +114,6 @@ def test_words_left_out_are_as_words_hidden() -> None:
 
 
 def test_the_pieces_of_a_word_are_one_element() -> None:
-    transformers()
     texts = domain()
     x = batch(texts)
     assert texts.word_numbers(x)[0].tolist() == [0, 1, 1, 1, 2, 3, -1, -1, -1, -1]
@@ -133,7 +129,6 @@ def test_the_pieces_of_a_word_are_one_element() -> None:
 
 
 def test_groups_are_of_whole_words() -> None:
-    transformers()
     torch.manual_seed(0)
     model = zoo.create_model(
         "sop",

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.small_models import CLIPS, ROWS, SENTENCES, SERIES, TEXTS, build
-from tests.subwords import transformers, wordpiece
+from tests.subwords import wordpiece
 from zoo.domain.text import PAD
 from zoo.sequences.layers.blocks import RGLRU, RWKV, S6, SSD, create_block
 from zoo.sequences.layers.scan import linear_scan, selective_scan
@@ -187,7 +187,6 @@ def test_terms_of_pieces_and_sentences_are_sums_of_words() -> None:
     one, two = (m.evidence(x).state["unit_logits"][0] for m in (words, sentences))
     torch.testing.assert_close(two, torch.stack([one[:3].sum(0), one[3:6].sum(0), one[-1]]))
     assert words.evidence(x).activation[0].tolist() == [1.0] * 6 + [0.0, 1.0]
-    transformers()
     domain = replace(SENTENCES, vocabulary=(), tokenizer=wordpiece())
     pieces = double(domain)
     x = domain.preprocess("unbelievable food")[None]  # four pieces of two words

@@ -8,7 +8,7 @@ import timm
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
-from tests.subwords import transformers, wordpiece
+from tests.subwords import wordpiece
 from zoo.domain import TextDomain, read_tokenizer
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.networks.image_backbones import create_backbone
@@ -68,7 +68,6 @@ def test_offline_by_choice(offline: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_text_encoders_and_tokenizers(offline: Path) -> None:
-    transformers()
     texts = TextDomain(classes=("a", "b"), tokenizer=wordpiece(), length=8)
     with pytest.raises(FileNotFoundError, match=r"text encoder 'some/bert' is not in .* Give a folder with"):
         HuggingFaceText(texts, "some/bert")

@@ -5,6 +5,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from zoo.core.module import SelfInterpretable
+from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.utils import sparse_tensors
 from zoo.utils.small_tensors import FULL, as_needed, restore, store
 
@@ -30,5 +31,9 @@ def rounded_model(model: SelfInterpretable, form: str, exact: Collection[str] = 
 
 
 def weights_of(model: SelfInterpretable) -> set[str]:
-    """Names of the parameters of a model, in its state_dict."""
-    return {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    """Names of the parameters of a model, in its state_dict, with those of text encoders that cannot learn."""
+    found = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    for prefix, module in model.named_modules():
+        if isinstance(module, HuggingFaceText):
+            found |= {f"{prefix}.{name}" for name in module.fixed_names}
+    return found

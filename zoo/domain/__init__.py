@@ -10,6 +10,7 @@ from zoo.domain.code import CodeDomain
 from zoo.domain.columns import Column
 from zoo.domain.graph import GraphDomain
 from zoo.domain.image import ImageDomain, fault_of, open_image
+from zoo.domain.piece_subset import seen_pieces
 from zoo.domain.series import SeriesDomain
 from zoo.domain.subwords import read_tokenizer
 from zoo.domain.table import TableDomain
@@ -28,4 +29,5 @@ __all__ = [
     "fault_of",
     "open_image",
     "read_tokenizer",
+    "seen_pieces",
 ]

@@ -1,9 +1,9 @@
 """Tokenizers of pretrained text encoders: conversion of texts to numbers of subwords, and back."""
 
+from importlib import import_module
 from pathlib import Path
 
 from zoo.utils.hub import require_model
-from zoo.utils.optional import need
 from zoo.utils.panics import panics_are_errors
 from zoo.utils.weight_packages import remedy, text_model
 
@@ -24,13 +24,12 @@ class Subwords:
         after: numbers of those that it adds after a text, such as [SEP].
 
     Raises:
-        ImportError: the extra `text` is not installed.
         ValueError: the text is not a tokenizer, or the tokenizer has no subwords, or one
             of a huge number.
     """
 
     def __init__(self, text: str) -> None:
-        library = need("tokenizers", "text")
+        library = import_module("tokenizers")
         try:
             with panics_are_errors():
                 self.tokenizer = library.Tokenizer.from_str(text)
@@ -78,7 +77,7 @@ class Subwords:
 
         If a character takes several subwords, the text of the last one has it and that of the others is empty.
         """
-        stream = need("tokenizers", "text").decoders.DecodeStream(skip_special_tokens=False)
+        stream = import_module("tokenizers").decoders.DecodeStream(skip_special_tokens=False)
         return [stream.step(self.tokenizer, number) or "" for number in numbers]
 
 
@@ -90,11 +89,10 @@ def read_tokenizer(where: str | Path) -> str:
             `zoo.utils.weight_packages`; or that of a model on the Hugging Face hub.
 
     Raises:
-        ImportError: the extra `text` is not installed.
         FileNotFoundError: neither a folder with a tokenizer nor a model of the hub that can be reached.
         ValueError: the file does not hold a tokenizer.
     """
-    library = need("tokenizers", "text")
+    library = import_module("tokenizers")
     path = Path(text_model(str(where)))
     file = path / FILE if path.is_dir() else path
     if file.is_file():
@@ -104,7 +102,7 @@ def read_tokenizer(where: str | Path) -> str:
     advice = remedy(str(where), f"Give a folder with {FILE}.")
     require_model(str(path), [FILE, "tokenizer_config.json"], f"tokenizer '{where}'", advice)
     try:  # from the hub, or a folder of an older format that this library converts
-        found = need("transformers", "text").AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+        found = import_module("transformers").AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"no tokenizer '{where}': give a folder with {FILE}, or the name of a model on the Hugging Face hub that "

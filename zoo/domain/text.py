@@ -40,7 +40,6 @@ class TextDomain(Domain):
         column: name of the column of texts in a table.
 
     Raises:
-        ImportError: a tokenizer without the extra `text`.
         ValueError: a length below 1, duplicate words, or not exactly one of vocabulary and tokenizer.
     """
 
@@ -79,7 +78,6 @@ class TextDomain(Domain):
 
         Raises:
             ValueError: this domain has words of a vocabulary instead.
-            ImportError: the extra `text` is not installed.
         """
         if not self.tokenizer:
             raise ValueError(

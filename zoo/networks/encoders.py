@@ -49,7 +49,6 @@ def create_encoder(spec: str | Mapping[str, Any], domain: Domain) -> Encoder:
     Raises:
         ValueError: the encoder does not read this modality, or the name is unknown.
         TypeError: an unknown option.
-        ImportError: "hf" without the extra `text`.
         FileNotFoundError: no file of weights, or no model of that name for "hf".
     """
     options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -12,7 +13,6 @@ from zoo.networks.hf_config import read_config
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.utils.errors import did_you_mean
 from zoo.utils.hub import require_model
-from zoo.utils.optional import need
 
 SUFFIX = "ForSequenceClassification"
 FIELDS = ("classifier.dense", "classifier.out_proj")
@@ -64,11 +64,10 @@ def read_classifier(model: str, domain: TextDomain) -> TextClassifier:
         domain: of the texts, cut by the tokenizer of the classifier.
 
     Raises:
-        ImportError: the extra `text` is not installed.
         FileNotFoundError: no such model.
         ValueError: another kind of network, other classes, a head without weights, or another tokenizer.
     """
-    library = need("transformers", "text")
+    library = import_module("transformers")
     require_model(model, ["config.json", "model.safetensors"], f"text classifier '{model}'", "Give its folder.")
     config = read_config(model)
     kind = config.model_type

@@ -1,15 +1,17 @@
 """Configs of text encoders of Hugging Face, and their weights: what is read, and what is refused."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import nn
 
+from zoo.networks.hf_parts import cut_layers, keep_rows
 from zoo.networks.pretrained import text_tensors
 from zoo.utils.errors import did_you_mean, short
 from zoo.utils.hub import require_model
-from zoo.utils.optional import need
 from zoo.utils.weight_packages import package_of, remedy, text_model
 
 ENCODERS = (  # what `model_type` may be: networks of `transformers` for texts, which load nothing else
@@ -31,7 +33,7 @@ def read_config(model: str) -> Any:
         FileNotFoundError: there is no such model.
         ValueError: see `make_config`.
     """
-    library = need("transformers", "text")
+    library = import_module("transformers")
     path = text_model(model)
     advice = remedy(model, "Give a folder with config.json and model.safetensors.")
     require_model(path, ["config.json"], f"text encoder '{model}'", advice)
@@ -60,7 +62,7 @@ def make_config(config: Mapping[str, Any], what: str = "config") -> Any:
             "leave it out."
         )
     try:
-        found = need("transformers", "text").AutoConfig.for_model(kind, **options)
+        found = import_module("transformers").AutoConfig.for_model(kind, **options)
     except ImportError:
         raise
     except Exception as error:  # the library's checks of types have their own classes
@@ -89,24 +91,38 @@ def _refused(value: Any, key: str = "") -> Iterator[str]:
         yield f"{key}: {short(str(value), 60)}"
 
 
-def build_network(model: str | None, config: Any) -> nn.Module:
+def build_network(model: str | None, config: Any, rows: Sequence[int] | None = None) -> nn.Module:
     """The network of a config, with the weights of a model or with random ones.
+
+    Args:
+        model: may have more layers, of which the first are used, and more pieces.
+        config: of the network.
+        rows: of the model's embedding, for each piece of the network; None: all.
 
     Raises:
         FileNotFoundError: there are no such weights.
         ValueError: the model is one of `zoo.utils.weight_packages`, and its weights are others.
     """
-    library = need("transformers", "text").AutoModel
+    library = import_module("transformers").AutoModel
     config.use_cache = False  # of decoders, for texts that are written token by token
     if model is None:
         network = library.from_config(config, trust_remote_code=False)
     else:
+        whole, own = deepcopy(config), read_config(model)
+        whole.num_hidden_layers = own.num_hidden_layers
+        if hasattr(own, "layer_types"):
+            whole.layer_types = own.layer_types
+        if rows is not None:
+            whole.vocab_size = own.vocab_size
         try:
             network = library.from_pretrained(
-                text_model(model), config=config, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+                text_model(model), config=whole, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
             )
         except OSError as error:
             raise _not_found(model, error) from error
+        cut_layers(network, config)
+        if rows is not None:
+            keep_rows(network, rows)
         if package := package_of(model):
             text_tensors(package)  # refuses other weights than the known ones
     if getattr(network, "pooler", None) is not None:

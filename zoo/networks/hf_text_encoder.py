@@ -12,6 +12,7 @@ from zoo.domain.text import FIRST, PAD, UNKNOWN
 from zoo.networks.base import Features, StateEncoder
 from zoo.networks.blocks import freeze, states_of
 from zoo.networks.hf_config import PROVENANCE, build_network, make_config, read_config
+from zoo.networks.hf_parts import layers_of, limit_layers, rows_of_pieces
 from zoo.networks.text_encoders import POOLINGS, masked_mean
 from zoo.utils.checks import check_choice
 
@@ -40,17 +41,20 @@ class HuggingFaceText(StateEncoder):
             such as [CLS], as classifiers of Hugging Face read it.
         pooler: "tanh", "relu" or "gelu": a linear layer and that function after the pooling, as these classifiers have
             before their last layer.
+        layers: number of the network's first layers that are used; 0: all.
+
+    A domain whose tokenizer has some of the pieces of the network's own (`pieces: seen` of the data) gets the rows of
+    their embeddings.
 
     Attributes:
         spec: the arguments as plain data, with the config of the network.
         fixed: the modules that cannot learn.
 
     Raises:
-        ImportError: the extra `text` is not installed.
         FileNotFoundError: no such model.
         ValueError: a domain without a tokenizer, a tokenizer or a length too large for the network, another network
             than one of `zoo.networks.hf_config.ENCODERS`, an unknown pooling or pooler, the pooling "first" without
-            such a token, or fewer layers than `tune`.
+            such a token, or fewer layers than `tune` or `layers`.
     """
 
     before: Tensor  # numbers of the special tokens before a text
@@ -64,6 +68,7 @@ class HuggingFaceText(StateEncoder):
         pooling: str = "masked",
         tune: int = 0,
         pooler: str | None = None,
+        layers: int = 0,
     ) -> None:
         super().__init__()
         check_choice((*POOLINGS, "first"), pooling=pooling)
@@ -90,6 +95,11 @@ class HuggingFaceText(StateEncoder):
             raise ValueError("pooling 'first' reads a special token before the text, and the tokenizer adds none.")
         self.pooling, self.pooler_kind = pooling, pooler
         self.padding = found.pad_token_id or 0
+        if layers:
+            limit_layers(found, layers)
+        rows = None
+        if model is not None and (rows := rows_of_pieces(model, subwords, read_config(model))) is not None:
+            found.vocab_size = len(rows)
         self.unknown = self.padding if subwords.unknown is None else subwords.unknown
         self.register_buffer("before", torch.tensor(subwords.before, dtype=torch.long), persistent=False)
         self.register_buffer("after", torch.tensor(subwords.after, dtype=torch.long), persistent=False)
@@ -101,9 +111,10 @@ class HuggingFaceText(StateEncoder):
             "pooling": pooling,
             **({"tune": tune} if tune else {}),
             **({"pooler": pooler} if pooler else {}),
+            **({"layers": layers} if layers else {}),
         }
         self._check_length(found, domain.length)
-        self.network: Any = build_network(model, found)
+        self.network: Any = build_network(model, found, rows)
         self.channels: int = found.hidden_size
         self.pooler = None if pooler is None else nn.Linear(self.channels, self.channels)
         self.places = found.model_type in PLACED
@@ -215,11 +226,12 @@ def fixed_modules(network: nn.Module, tune: int, layers: int) -> list[nn.Module]
     Raises:
         ValueError: the network has not so many layers, or shares the weights of its layers.
     """
-    lists = [m for m in network.modules() if isinstance(m, nn.ModuleList) and len(m) == layers]
-    if not lists or not 0 < tune <= layers:
+    found = layers_of(network, layers)
+    if found is None or not 0 < tune <= layers:
+        had = "no" if found is None else layers
         raise ValueError(
-            f"cannot tune the last {tune} layers of {type(network).__name__}: it has {layers if lists else 'no'} "
+            f"cannot tune the last {tune} layers of {type(network).__name__}: it has {had} "
             "layers of their own. Choose a smaller number, or 0 to train everything."
         )
-    learning = {id(module) for layer in lists[0][-tune:] for module in layer.modules()}
+    learning = {id(module) for layer in found[-tune:] for module in layer.modules()}
     return [module for module in network.modules() if id(module) not in learning]

@@ -45,7 +45,6 @@ def test_pieces_are_all_of_a_text(text: str) -> None:
 
 def test_a_tokenizer_follows_from_its_texts() -> None:
     texts = [f"value_{i} = item + {i}\n" for i in range(300)]
-    tokenizers()
     made = train_tokenizer(texts, 300)
     assert made == train_tokenizer(iter(texts), 300) and made != train_tokenizer(texts, 290)
     with pytest.raises(ValueError, match="vocabulary must hold the 256 bytes and 2 more; got 257"):

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.subwords import tokenizers
 from zoo.data import CodeData
 from zoo.data.real import code
 from zoo.data.real.code_windows import Windows, WindowSampler
@@ -18,7 +17,6 @@ FILES = 12
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """Files that each have a word of their own."""
-    tokenizers()
     folder = tmp_path / "corpus"
     folder.mkdir()
     for i in range(FILES):
@@ -79,7 +77,6 @@ def test_idioms_have_their_share_of_every_split(corpus: Path) -> None:
 
 
 def test_idioms_alone_read_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizers()
     monkeypatch.setattr(code, "read_files", lambda root: pytest.fail("read a file"))
     made = data(idiom_tokens=40_000, cache=str(tmp_path), held_out_windows=50)
     assert len(made.items("train", False)) == 40_000 // 16 - 1

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from torch.nn import functional as F
 
 from zoo.domain.subwords import Subwords, read_tokenizer
 from zoo.networks.hf_config import read_config
-from zoo.utils.optional import need
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,6 @@ def load_gpt2(folder: str | Path) -> tuple[Gpt2Graph, Subwords]:
     """Loads a GPT-2 and its tokenizer from a folder with config.json, model.safetensors and tokenizer.json.
 
     Raises:
-        ImportError: the extra `text` is not installed.
         FileNotFoundError: no such folder, or a file is missing.
         ValueError: another network, or a tokenizer that has more pieces than the network.
     """
@@ -149,7 +148,7 @@ def load_gpt2(folder: str | Path) -> tuple[Gpt2Graph, Subwords]:
     config = read_config(str(folder))
     if config.model_type != "gpt2":
         raise ValueError(f"{folder} holds a '{config.model_type}'; paths are known of 'gpt2'.")
-    library = need("transformers", "text")
+    library = import_module("transformers")
     model = library.GPT2LMHeadModel.from_pretrained(
         str(folder), config=config, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
     )

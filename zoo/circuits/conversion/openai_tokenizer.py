@@ -1,12 +1,12 @@
 """The tokenizer of published weight-sparse transformers, with the numbers that a domain of code requires."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 
 import torch
 from torch import Tensor
 
 from zoo.domain.code import SPECIAL
-from zoo.utils.optional import need
 
 # How texts are split before byte pairs are merged; a part of the published vocabulary.
 SPLIT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -32,10 +32,9 @@ def openai_tokenizer(encoder: Mapping[str, int], merges: Iterable[str], end: int
         end: number of the token that ends a text; by default the one after the last token of `encoder`.
 
     Raises:
-        ImportError: the extra `text` is not installed.
         ValueError: the numbers of the tokens, with `end`, are not 0 to V - 1.
     """
-    library = need("tokenizers", "text")
+    library = import_module("tokenizers")
     numbers = {piece: number for piece, number in encoder.items() if not piece.startswith("<|")}
     end = max(numbers.values()) + 1 if end is None else end
     if sorted([*numbers.values(), end]) != list(range(len(numbers) + 1)):
@@ -63,7 +62,7 @@ def numbers_tokenizer(published: Sequence[int]) -> str:
     Args:
         published: number of each token from 1 on.
     """
-    library = need("tokenizers", "text")
+    library = import_module("tokenizers")
     vocabulary = {SPECIAL[0]: 0, SPECIAL[1]: 1, **{str(n): i for i, n in enumerate(published[1:], 2)}}
     made = library.Tokenizer(library.models.WordLevel(vocabulary, unk_token=SPECIAL[1]))
     made.pre_tokenizer = library.pre_tokenizers.WhitespaceSplit()

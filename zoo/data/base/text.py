@@ -11,9 +11,9 @@ from torch.utils.data import Dataset
 from zoo.data.base.items import Rows
 from zoo.data.base.module import DataModule
 from zoo.data.base.sampling import EpochSampler, LengthSampler
-from zoo.domain import read_tokenizer
+from zoo.domain import read_tokenizer, seen_pieces
 from zoo.domain.text import PAD, TextDomain, build_vocabulary
-from zoo.utils.checks import check_at_least
+from zoo.utils.checks import check_at_least, check_choice
 
 BINARY = {"0", "1", ""}
 
@@ -54,8 +54,10 @@ class TextData(DataModule):
 
     Args:
         length: largest number of tokens (words, or pieces of words) of a text; the rest is cut off.
-        least: smallest number of occurrences in the training texts of a word of the vocabulary.
+        least: smallest number of occurrences in the training texts of a word of the vocabulary, or of a seen piece.
         tokenizer: of a pretrained encoder, see `zoo.domain.read_tokenizer`, instead of a vocabulary.
+        pieces: "all" pieces of the tokenizer, or the "seen" ones of the training texts and those of one character, so
+            that the network needs fewer embeddings, see `zoo.domain.seen_pieces`.
         similar_lengths: training batches of texts of similar length, which have little padding and train faster.
         **loading: the options of `DataModule`.
 
@@ -71,14 +73,21 @@ class TextData(DataModule):
         least: int = 2,
         tokenizer: str | None = None,
         similar_lengths: bool = False,
+        pieces: str = "all",
         **loading: Any,
     ) -> None:
         super().__init__(**loading)
         check_at_least(1, length=length, least=least)
+        check_choice(("all", "seen"), pieces=pieces)
+        if pieces != "all" and tokenizer is None:
+            raise ValueError(
+                f"pieces '{pieces}' are those of a tokenizer, and these data have a vocabulary of words; give them "
+                "tokenizer: NAME, or leave pieces out."
+            )
         if similar_lengths and self.sampling != "uniform":
             raise ValueError(f"similar_lengths needs sampling 'uniform'; got sampling {self.sampling!r}.")
         self.length, self.least, self.tokenizer = length, least, tokenizer
-        self.similar_lengths = similar_lengths
+        self.similar_lengths, self.pieces = similar_lengths, pieces
 
     def read(self) -> dict[str, Texts]:
         """The splits by name: "train", "test", and optionally "val"."""
@@ -109,10 +118,14 @@ class TextData(DataModule):
             concept_groups=groups,
             exclusive=tuple(groups),
             vocabulary=() if self.tokenizer else build_vocabulary(train.texts, self.least),
-            tokenizer=read_tokenizer(self.tokenizer) if self.tokenizer else "",
+            tokenizer=self._tokenizer(train.texts) if self.tokenizer else "",
             length=self.length,
             column=self.column,
         )
+
+    def _tokenizer(self, texts: Sequence[str]) -> str:
+        found = read_tokenizer(str(self.tokenizer))
+        return seen_pieces(found, texts, self.least) if self.pieces == "seen" else found
 
     def make_domain(self) -> TextDomain:
         return self._domain

@@ -6,6 +6,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo.domain.code import END, SPECIAL
-from zoo.utils.optional import need
 from zoo.utils.paths import expand
 
 # Words with one preceding sign; numbers of up to three digits; signs with following line breaks; line breaks; blanks,
@@ -32,12 +32,11 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> str:
         vocabulary: number of tokens, including these two and the 256 bytes.
 
     Raises:
-        ImportError: the extra `text` is not installed.
         ValueError: the vocabulary is smaller than the bytes and the special tokens.
     """
     if vocabulary < 256 + len(SPECIAL):
         raise ValueError(f"vocabulary must hold the 256 bytes and {len(SPECIAL)} more; got {vocabulary}.")
-    library = need("tokenizers", "text")
+    library = import_module("tokenizers")
     made = library.Tokenizer(library.models.BPE())
     split = library.pre_tokenizers.Split(library.Regex(PIECES), "isolated")
     made.pre_tokenizer = library.pre_tokenizers.Sequence(
@@ -54,7 +53,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> str:
 
 def as_tokens(texts: Iterable[str], tokenizer: str, together: int = 1000) -> Tensor:
     """(N,) int32: the concatenated tokens of all texts, each followed by "<|end|>"."""
-    made = need("tokenizers", "text").Tokenizer.from_str(tokenizer)
+    made = import_module("tokenizers").Tokenizer.from_str(tokenizer)
     made.encode_special_tokens = True  # "<|end|>" in a text is ordinary text
     parts = []
     rest = iter(texts)
