@@ -11,11 +11,12 @@ from torch import Tensor
 
 import zoo
 from tests.hostile import no_network
-from tests.subwords import BERT, SPECIAL, tiny_bert, transformers, wordpiece
+from tests.subwords import BERT, SPECIAL, tiny_bert, tiny_classifier, transformers, wordpiece
 from zoo.checkpoints.rounding import weights_of
 from zoo.checkpoints.tensor_files import describe
 from zoo.domain import TextDomain, seen_pieces
 from zoo.networks.encoders import create_encoder
+from zoo.networks.hf_classifier import read_classifier
 
 TEXTS = ("good food !", "the place was loud . good food", "bad")
 SIZES = {key: value for key, value in BERT.items() if key != "model_type"}
@@ -166,3 +167,11 @@ def test_a_network_may_have_more_rows_than_its_tokenizer_has_pieces(tmp_path: Pa
     folder_of("bert", tmp_path, vocab_size=24)
     assert encoder(tmp_path, domain()).network.get_input_embeddings().weight.shape == (24, 8)
     assert encoder(tmp_path, SOME).network.get_input_embeddings().weight.shape == (len(SOME.subwords.pieces), 8)
+
+
+def test_a_classifier_keeps_all_pieces(tmp_path: Path) -> None:
+    tiny_classifier(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(wordpiece(), encoding="utf-8")
+    assert read_classifier(str(tmp_path), domain()).scores(batch(domain())).shape == (3, 2)
+    with pytest.raises(ValueError, match=r"the data have some of the pieces of the tokenizer of .*; give them pi"):
+        read_classifier(str(tmp_path), SOME)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zoo.domain import TextDomain
 from zoo.networks.hf_config import read_config
+from zoo.networks.hf_parts import rows_of_pieces
 from zoo.networks.hf_text_encoder import HuggingFaceText
 from zoo.utils.errors import did_you_mean
 from zoo.utils.hub import require_model
@@ -79,6 +80,8 @@ def read_classifier(model: str, domain: TextDomain) -> TextClassifier:
         )
     if not domain.tokenizer:
         raise ValueError(f"the data must be cut by the tokenizer of the classifier: give them tokenizer: {model}.")
+    if rows_of_pieces(model, domain.subwords, config) is not None:
+        raise ValueError(f"the data have some of the pieces of the tokenizer of '{model}'; give them pieces: all.")
     pooler, function, last = LAYOUTS[kind]
     try:
         network, loaded = library.AutoModelForSequenceClassification.from_pretrained(
