@@ -55,7 +55,7 @@ Attribution = Callable[[nn.Module, Tensor, Tensor, Elements], Tensor]
 def integrated_gradients(model: nn.Module, x: Tensor, target: Tensor, elements: Elements) -> Tensor:
     from captum.attr import IntegratedGradients
 
-    found = IntegratedGradients(model).attribute(x, target=target, n_steps=20, internal_batch_size=16)
+    found = IntegratedGradients(model).attribute(x, target=target, n_steps=20, internal_batch_size=32)
     return elements.reduce(found.detach().sum(1, keepdim=True))[:, 0]
 
 
