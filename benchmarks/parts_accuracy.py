@@ -180,7 +180,8 @@ def main() -> None:
         for kind, judge in judges.items():
             wrong[f"{kind} on the top 20 % by {name}"] = masked(judge, method, loader, sop.elements)
             print(f"{kind} on the top 20 % by {name}: {wrong[f'{kind} on the top 20 % by {name}'].double().mean():.3f}")
-    text = page(options.data, wrong, absent)
+    share = sop.grouping.largest(sop.elements.count) / sop.elements.count
+    text = page(options.data, wrong, absent, share)
     (HERE / f"PARTS_{options.data.upper()}.md").write_text(text)
     (HERE / f"PARTS_{options.data.upper()}.json").write_text(json.dumps(as_json(wrong), indent=1))
     print(text)
