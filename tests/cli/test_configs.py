@@ -40,8 +40,8 @@ def test_shipped_configs_are_right(path: Path, tmp_path: Path) -> None:
     domain = small_domain(arguments, config["data"])
     if wanted := (config["data"].get("init_args") or {}).get("tokenizer"):  # of the hub: a small one in its place
         assert arguments["backbone"]["model"] == wanted
-        small = {"model": str(tiny_bert(tmp_path)), **({"tune": 1} if "tune" in arguments["backbone"] else {})}
-        arguments["backbone"] |= small
+        arguments["backbone"] |= {name: 1 for name in ("tune", "layers") if name in arguments["backbone"]}
+        arguments["backbone"]["model"] = str(tiny_bert(tmp_path))
         domain = replace(domain, vocabulary=(), tokenizer=wordpiece())
     cls: Any = settings.require("model").cls
     model = cls(domain=domain, **(arguments if wanted else cls.offline_arguments(arguments)))
