@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 import zoo
-from benchmarks.parts_page import as_json, page
+from benchmarks.parts_page import MASKED, as_json, page
 from zoo.checkpoints.pretrained import find
 from zoo.cli.settings import create_data
 from zoo.domain import Domain
@@ -132,7 +132,7 @@ def found(config: str, checkpoint: str, runs: Path, train: bool, domain: Domain)
 
 def masked(judge: nn.Module, method: Attribution, loader: DataLoader, elements: Elements) -> Tensor:
     """(N,) bool: whether `judge` is wrong on the elements that `method` ranks highest for its prediction, a fifth."""
-    size, wrong = math.floor(0.2 * elements.count), []
+    size, wrong = math.floor(MASKED * elements.count), []
     for batch in loader:
         x = batch["input"]
         with torch.no_grad():

@@ -8,6 +8,7 @@ from torch import Tensor
 
 GROUPS = "Sum-of-Parts"
 OWN = "own backbone on the top 20 % by "
+MASKED = 0.2  # of the elements are shown by a post-hoc mask
 
 
 def page(data: str, wrong: Mapping[str, Tensor], absent: Mapping[str, str], share: float) -> str:
@@ -54,12 +55,12 @@ def verdict(wrong: Mapping[str, Tensor], share: float) -> list[str]:
     mean, half = difference(wrong[GROUPS], masks[best])
     mask, own = (100 * float(values.double().mean()) for values in (masks[best], wrong[GROUPS]))
     if mean - half > 0:
-        said = f"A mask of {best} on the model's own backbone beats the learned groups"
+        said = f"A mask of {best} on the model's own backbone has fewer errors than the learned groups"
     elif mean + half < 0:
-        said = f"The learned groups beat the best post-hoc mask on the model's own backbone, that of {best}"
+        said = f"The learned groups have fewer errors than the best post-hoc mask on its own backbone, that of {best}"
     else:
         said = f"No difference is shown between the learned groups and a mask of {best} on the model's own backbone"
-    more = " Groups see more than the masks, so this does not compare how they are chosen." if share > 0.21 else ""
+    more = " Groups see more than the masks, so this does not compare how they are chosen." if share > MASKED else ""
     return [
         f"{said}: {mask:.1f} % against {own:.1f} % errors on the same images. The difference is "
         f"{100 * mean:+.1f} points (95 % interval, paired: {100 * (mean - half):+.1f} to {100 * (mean + half):+.1f})."
